@@ -1,0 +1,37 @@
+"""What flows through the program, and how it is read and written: images with their table, tables, runs."""
+
+from emeraldcut.data.columns import COLUMNS, describe_columns
+from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable
+from emeraldcut.data.imageset import ImageSet, add_flag, concatenate
+from emeraldcut.data.readers import ImageSource, NoImagesError, ReadSettings, open_images, read_images
+from emeraldcut.data.run import Run, provenance, read_manifest
+from emeraldcut.data.storage import ImageSetWriter, write_images
+from emeraldcut.data.streaming import map_chunks
+from emeraldcut.data.tables import check_output, read_catalogue, read_table, write_table
+
+__all__ = [
+    "COLUMNS",
+    "UNUSABLE",
+    "Flag",
+    "ImageSet",
+    "ImageSetWriter",
+    "ImageSource",
+    "NoImagesError",
+    "ReadSettings",
+    "Run",
+    "add_flag",
+    "check_output",
+    "concatenate",
+    "describe",
+    "describe_columns",
+    "map_chunks",
+    "open_images",
+    "provenance",
+    "read_catalogue",
+    "read_images",
+    "read_manifest",
+    "read_table",
+    "usable",
+    "write_images",
+    "write_table",
+]

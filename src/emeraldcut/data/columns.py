@@ -1,0 +1,112 @@
+"""The columns of the program's tables: order, type, unit and meaning, said once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from astropy.table import Table
+
+
+class Column(NamedTuple):
+    """What one column holds: `dtype` is str, int, float or bool, `ucd` the IVOA word for it, if any."""
+
+    name: str
+    dtype: type
+    unit: str
+    description: str
+    ucd: str = ""
+
+
+_BOXY = "boxy negative, disky positive"
+
+COLUMNS = (
+    # The contract's columns, in the contract's order.
+    Column("id", str, "", "Identifier, unique within one table", "meta.id;meta.main"),
+    Column("file", str, "", "File that the image was read from", "meta.file"),
+    Column("label", str, "", "Known class: oval, rectangular, obround or other", "meta.code.class"),
+    Column("p_oval", float, "", "Probability that the galaxy is oval", "stat.probability"),
+    Column("p_rectangular", float, "", "Probability that the galaxy is rectangular", "stat.probability"),
+    Column("p_obround", float, "", "Probability that the galaxy is obround", "stat.probability"),
+    Column("p_other", float, "", "Probability that it is none of the three", "stat.probability"),
+    Column("axis_ratio", float, "", "Minor over major axis, in (0, 1]", "phys.angSize;arith.ratio"),
+    Column("position_angle_deg", float, "deg", "Major axis, counter-clockwise from +x", "pos.posAng"),
+    Column("radius_pix", float, "pix", "Half-light semi-major axis", "phys.angSize.smajAxis"),
+    Column("snr", float, "", "Signal-to-noise ratio inside the half-light ellipse", "stat.snr"),
+    Column("a3", float, "", "Cosine term of order 3 of the isophote, over its radius; theta = 0: major axis"),
+    Column("a4", float, "", f"Cosine term of order 4 (a4/a), {_BOXY}; the sign of b4 in photutils >= 2"),
+    Column("a4_err", float, "", "Standard error of a4", "stat.error"),
+    Column("a6", float, "", "Cosine term of order 6 of the isophote, over its radius"),
+    Column("a6_err", float, "", "Standard error of a6", "stat.error"),
+    Column("a8", float, "", "Cosine term of order 8 of the isophote, over its radius"),
+    Column("a8_err", float, "", "Standard error of a8", "stat.error"),
+    Column("similarity", float, "", "Similarity to the reference, 1 for identical"),
+    Column("similarity_p", float, "", "Chance that an oval galaxy is as similar", "stat.probability"),
+    Column("reference", str, "", "Reference image that the galaxy is most like", "meta.ref"),
+    Column("score", float, "", "Orders candidates: higher is more likely rectangular"),
+    Column("rank", int, "", "Place in the order of candidates, from 1", "meta.number"),
+    Column("flag", int, "", "Bit mask of what is wrong; 0 is good", "meta.code.qual"),
+    Column("flag_text", str, "", "The flag in sentences", "meta.note"),
+    # What else is known or measured.
+    Column("ra", float, "deg", "Right ascension of the image centre, ICRS", "pos.eq.ra;meta.main"),
+    Column("dec", float, "deg", "Declination of the image centre, ICRS", "pos.eq.dec;meta.main"),
+    Column("pa_sky_deg", float, "deg", "Major axis from north through east", "pos.posAng"),
+    Column("x", float, "pix", "Centre of the galaxy along x, first pixel is 0", "pos.cartesian.x"),
+    Column("y", float, "pix", "Centre of the galaxy along y, first pixel is 0", "pos.cartesian.y"),
+    Column("mosaic_x", float, "pix", "Catalogue position in the mosaic along x, first pixel is 0"),
+    Column("mosaic_y", float, "pix", "Catalogue position in the mosaic along y, first pixel is 0"),
+    Column("pixel_scale_arcsec", float, "arcsec", "Side of a pixel on the sky", "instr.pixel"),
+    Column("psf_fwhm_pix", float, "pix", "Full width at half maximum of the PSF", "instr.det.psf"),
+    Column("background", float, "", "Sky level, counts per pixel", "instr.background"),
+    Column("sky_sigma", float, "", "Standard deviation of the sky noise, counts per pixel", "stat.stdev"),
+    Column("cd11", float, "deg", "Local WCS matrix: degrees towards east per pixel along x"),
+    Column("cd12", float, "deg", "Local WCS matrix: degrees towards east per pixel along y"),
+    Column("cd21", float, "deg", "Local WCS matrix: degrees towards north per pixel along x"),
+    Column("cd22", float, "deg", "Local WCS matrix: degrees towards north per pixel along y"),
+    Column("network", str, "", "Network that gave the probabilities", "meta.id"),
+    Column("class", str, "", "Class of the largest probability", "meta.code.class"),
+    Column("p_boxy", float, "", "Probability that the galaxy is boxy, a4 < -0.03", "stat.probability"),
+    Column("a3_err", float, "", "Standard error of a3", "stat.error"),
+    Column("b3", float, "", "Sine term of order 3 of the isophote, over its radius"),
+    Column("b4_sin", float, "", "Sine term of order 4 of the isophote, over its radius"),
+    Column("residual", float, "", "Scatter about the fitted model beyond the noise, over the light"),
+    Column("asymmetry", float, "", "Flux that changes under a half turn, over the flux"),
+    Column("concentration", float, "", "5 log10(r80 / r20), of the radii that hold 80 % and 20 % of the light"),
+    # What is true of a synthetic galaxy.
+    Column("kind", str, "", "Shape, or kind of object, that was drawn"),
+    Column("shape", str, "", "Outline that was drawn"),
+    Column("exponent", float, "", "Exponent of the superellipse; 2 is an ellipse, larger is boxier"),
+    Column("sersic_index", float, "", "Sersic index of the light profile"),
+    Column("truth_axis_ratio", float, "", "True minor over major axis"),
+    Column("truth_position_angle_deg", float, "deg", "True major axis, ccw from +x", "pos.posAng"),
+    Column("truth_x_pix", float, "pix", "True centre along x, first pixel is 0", "pos.cartesian.x"),
+    Column("truth_y_pix", float, "pix", "True centre along y, first pixel is 0", "pos.cartesian.y"),
+    Column("truth_radius_pix", float, "pix", "True half-light semi-major axis", "phys.angSize.smajAxis"),
+    Column("truth_a3", float, "", "True cosine term of order 3 of the outline"),
+    Column("truth_a4", float, "", f"True cosine term of order 4 of the outline, {_BOXY}"),
+    Column("truth_b4_sin", float, "", "True sine term of order 4 of the outline"),
+    Column("truth_a6", float, "", "True cosine term of order 6 of the outline"),
+    Column("truth_a8", float, "", "True cosine term of order 8 of the outline"),
+    Column("truth_snr", float, "", "True signal-to-noise ratio inside the half-light isophote", "stat.snr"),
+    Column("scored", bool, "", "False in the grey zone between two classes"),
+    Column("galaxy", str, "", "Galaxy that the image shows; images of one galaxy stay together in a split"),
+    Column("merger", str, "", "Merger simulation that the image comes from"),
+    Column("view", int, "", "Number of the viewing direction"),
+    Column("seed", int, "", "Seed of the random numbers behind the image"),
+)
+
+BY_NAME = {column.name: column for column in COLUMNS}
+
+
+def describe_columns(table: Table) -> Table:
+    """A copy of `table` with known columns first, in the contract's order, with their units and descriptions.
+
+    Unknown columns follow at the end, as they are.
+    """
+    known = [name for name in BY_NAME if name in table.colnames]
+    described = table[known + [name for name in table.colnames if name not in BY_NAME]]
+    for name in known:
+        spec = BY_NAME[name]
+        described[name].info.description = spec.description
+        if spec.unit:
+            described[name].info.unit = spec.unit
+    return described

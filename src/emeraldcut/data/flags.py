@@ -1,0 +1,53 @@
+"""Quality flags: what can be wrong with one image, as a bit mask and as sentences."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+import numpy as np
+
+
+class Flag(IntFlag):
+    """Bits of the column `flag`; 0 is good. A row with any bit of `UNUSABLE` has no measurement."""
+
+    GOOD = 0
+    UNREADABLE = 1
+    NOT_AN_IMAGE = 2
+    NO_DATA = 4
+    TOO_SMALL = 8
+    NO_GALAXY = 16
+    LOW_SNR = 32
+    NEIGHBOUR = 64
+    CUT_BY_EDGE = 128
+    UNRESOLVED = 256
+    NOT_CONVERGED = 512
+    MISSING_PIXELS = 1024
+    NOT_COMPARED = 2048
+
+
+UNUSABLE = Flag.UNREADABLE | Flag.NOT_AN_IMAGE | Flag.NO_DATA | Flag.TOO_SMALL | Flag.NO_GALAXY
+
+SENTENCES = {
+    Flag.UNREADABLE: "The file could not be read.",
+    Flag.NOT_AN_IMAGE: "The input does not hold a two-dimensional image.",
+    Flag.NO_DATA: "All pixels are missing or have the same value.",
+    Flag.TOO_SMALL: "The image is smaller than 8 pixels on a side.",
+    Flag.NO_GALAXY: "No galaxy stands out of the noise near the centre.",
+    Flag.LOW_SNR: "The signal-to-noise ratio is below 10.",
+    Flag.NEIGHBOUR: "A neighbour overlaps the galaxy; its pixels were masked.",
+    Flag.CUT_BY_EDGE: "The galaxy is cut by the edge of the image or by missing pixels.",
+    Flag.UNRESOLVED: "The galaxy is hardly larger than the resolution of the image.",
+    Flag.NOT_CONVERGED: "The fit of centre, axes and isophotes did not settle.",
+    Flag.MISSING_PIXELS: "More than a tenth of the galaxy's pixels are missing or masked.",
+    Flag.NOT_COMPARED: "The image has nothing that this method of comparison can use.",
+}
+
+
+def describe(flag: int) -> str:
+    """The sentences of all bits set in `flag`, joined; empty for 0."""
+    return " ".join(text for bit, text in SENTENCES.items() if int(flag) & bit)
+
+
+def usable(flags: np.ndarray) -> np.ndarray:
+    """Boolean (n,): rows whose `flag` (n,) has no bit that prevents a measurement."""
+    return (np.asarray(flags, dtype=np.int64) & int(UNUSABLE)) == 0

@@ -1,0 +1,91 @@
+"""ImageSet: pixels and one table row per image, the datum that flows through the program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import MaskedColumn, Table, vstack
+
+from emeraldcut.data.flags import Flag, describe
+
+
+@dataclass
+class ImageSet:
+    """Images of one or of several sizes, and what is known about each.
+
+    Attributes
+    ----------
+    pixels : sequence of (ny, nx) float32 arrays, or one (n, ny, nx) array
+        Counts, y first. NaN where there is no data. Shape (0, 0) where the image could not be read.
+    table : astropy Table, n rows
+        Always `id` (str), `flag` (int, see `Flag`) and `flag_text` (str); as far as known also `file`,
+        `label`, `ra`, `dec` (degrees, of the image centre), `pixel_scale_arcsec`, `psf_fwhm_pix`,
+        `sky_sigma`, the local WCS matrix `cd11, cd12, cd21, cd22` (degrees per pixel), and the truth columns
+        of synthetic galaxies.
+    """
+
+    pixels: Sequence[np.ndarray] | np.ndarray
+    table: Table
+
+    def __post_init__(self) -> None:
+        if len(self.pixels) != len(self.table):
+            raise ValueError(
+                f"an ImageSet needs one table row per image; received {len(self.pixels)} images "
+                f"and {len(self.table)} rows."
+            )
+        if "id" not in self.table.colnames:
+            self.table.add_column(np.arange(len(self.table)), name="id", index=0)
+        self.table["id"] = np.array([str(i) for i in self.table["id"]], dtype=object)
+        if "flag" not in self.table.colnames:
+            self.table["flag"] = np.zeros(len(self.table), dtype=np.int64)
+        if "flag_text" not in self.table.colnames:
+            self.table["flag_text"] = np.array([describe(f) for f in self.table["flag"]], dtype=object)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, rows) -> ImageSet:
+        """The chosen rows (slice, indices or boolean mask) as a new set; one integer gives a set of one."""
+        index = np.atleast_1d(np.arange(len(self))[rows])
+        if isinstance(self.pixels, np.ndarray):
+            return ImageSet(self.pixels[index], self.table[index])
+        return ImageSet([self.pixels[i] for i in index], self.table[index])
+
+    @classmethod
+    def from_rows(cls, pixels: Sequence[np.ndarray], rows: Sequence[dict]) -> ImageSet:
+        """A set from one dict of column values per image; a value that a row lacks is masked in the table."""
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        table = Table()
+        for name in names:
+            present = [row[name] for row in rows if row.get(name) is not None]
+            missing = np.array([row.get(name) is None for row in rows], dtype=bool)
+            if all(isinstance(v, str) for v in present):
+                texts = ["" if row.get(name) is None else row[name] for row in rows]
+                values = np.array(texts, dtype=object)
+                table[name] = MaskedColumn(values, mask=missing) if missing.any() else values
+            else:
+                fill = np.asarray(present[0]).dtype.type(0)
+                values = np.array([row[name] if row.get(name) is not None else fill for row in rows])
+                table[name] = MaskedColumn(values, mask=missing) if missing.any() else values
+        return cls(pixels, table)
+
+
+def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
+    """All `sets` one after the other; pixels stay one array if all are of one size."""
+    if len(sets) == 1:
+        return sets[0]
+    pixels = [image for s in sets for image in s.pixels]
+    if len({image.shape for image in pixels}) == 1:
+        pixels = np.stack(pixels)
+    return ImageSet(pixels, vstack([s.table for s in sets], metadata_conflicts="silent"))
+
+
+def add_flag(table: Table, rows, flag: Flag, detail: str = "") -> None:
+    """Sets `flag` on `rows` of `table` in place, and appends its sentence (and `detail`) to `flag_text`."""
+    for row in np.atleast_1d(np.arange(len(table))[rows]):
+        if not int(table["flag"][row]) & flag:
+            table["flag"][row] = int(table["flag"][row]) | int(flag)
+            text = " ".join(part for part in (describe(flag), detail) if part)
+            table["flag_text"][row] = f"{table['flag_text'][row]} {text}".strip()

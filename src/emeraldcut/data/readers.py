@@ -1,0 +1,375 @@
+"""Images from anything that holds them: folders, files, tables of files, text maps, mosaics, our own sets."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data.flags import Flag, describe
+from emeraldcut.data.formats import (
+    NO_PIXELS,
+    BadImage,
+    Picture,
+    checked,
+    image_units,
+    kind_of,
+    luminance,
+    read_file,
+)
+from emeraldcut.data.imageset import ImageSet, concatenate
+from emeraldcut.data.mosaic import cut_out
+from emeraldcut.data.storage import is_stored_set, stored_chunks, stored_table
+from emeraldcut.data.tables import THESIS_CLASSES, read_catalogue
+from emeraldcut.settings import setting
+
+FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
+IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
+GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
+TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml")
+
+
+class NoImagesError(ValueError):
+    """The source exists but holds nothing that could be an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSettings:
+    """How images are read."""
+
+    catalogue: str | None = setting(None, "table of positions (ra, dec or x, y) to cut out of a mosaic")
+    cutout_size: int = setting(64, "side of a cutout from a mosaic, in pixels")
+    text_map_size: int = setting(50, "side of the images in the thesis's text maps, in pixels")
+    limit: int | None = setting(None, "read only this many images")
+
+    def __post_init__(self) -> None:
+        for name in ("cutout_size", "text_map_size", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"setting '{name}' must be at least 1; received {value}.")
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A place that images come from; nothing but names and tables is in memory until `chunks` is used.
+
+    `n_images` is None where the files would have to be opened to know it.
+    """
+
+    n_images: int | None
+    _chunks: Callable[[int], Iterator[ImageSet]]
+
+    def chunks(self, size: int = 256) -> Iterator[ImageSet]:
+        """The images in order, at most `size` at a time."""
+        if size < 1:
+            raise ValueError(f"a chunk must hold at least 1 image; received {size}.")
+        return self._chunks(size)
+
+
+def open_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSource:
+    """Finds out what `source` is, without reading pixels.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder (searched recursively, in sorted order) of FITS, PNG, JPEG, TIFF and NPY files; one such
+        file; a FITS cube (n, ny, nx) or multi-extension FITS; an HDF5 file with `images` (and `ans`); a set
+        written by `write_images`; a thesis text map such as `2df.dat`; a table with a column `file`, relative
+        to the table; or, with `settings.catalogue`, a mosaic.
+    settings : ReadSettings, optional
+
+    Returns
+    -------
+    ImageSource
+        Every image has one row. One that cannot be used has a flag and a sentence instead of pixels. Arrays
+        keep the order of the file: row 0 is the bottom of a FITS image and the top of a PNG, JPEG or TIFF
+        image.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such source or catalogue.
+    NoImagesError
+        A folder or table without images.
+    ValueError
+        An unfinished set, or a mosaic or catalogue that cannot be used.
+    """
+    settings, path = settings or ReadSettings(), Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
+    if settings.catalogue is not None:
+        return _open_mosaic(path, settings)
+    if path.is_dir():
+        return _open_stored(path, settings) if is_stored_set(path) else _open_folder(path, settings)
+    try:
+        kind = kind_of(path)
+    except (BadImage, OSError, EOFError):  # the row of this one file says what is wrong
+        kind = "damaged"
+    if kind == "hdf5":
+        return _open_hdf5(path, settings)
+    if kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS):
+        return _open_table(path, read_catalogue(path), settings)
+    if kind == "fits" and _is_fits_table(path):
+        return _open_table(path, read_catalogue(path), settings)
+    if kind == "" and _is_text_map(path):
+        return _from_pictures(None, lambda: _text_map(path, settings.text_map_size), settings)
+    return _from_pictures(None, lambda: _file(path, _stem(path.name)), settings)
+
+
+def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
+    """All images of `source` in memory; see `open_images` for what it may be and for the errors raised."""
+    return concatenate(list(open_images(source, settings).chunks()))
+
+
+# --- from pictures to sets
+
+Item = tuple[Picture, dict[str, Any]]  # a picture, and what its row holds besides what the file tells
+
+
+def _from_pictures(
+    n_images: int | None, items: Callable[[], Iterator[Item]], settings: ReadSettings
+) -> ImageSource:
+    if n_images is not None and settings.limit is not None:
+        n_images = min(n_images, settings.limit)
+
+    def chunks(size: int) -> Iterator[ImageSet]:
+        rest, taken = islice(items(), settings.limit), _unique_ids()
+        while part := list(islice(rest, size)):
+            yield _image_set(part, taken)
+
+    return ImageSource(n_images, chunks)
+
+
+def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
+    pixels = [picture.pixels for picture, _ in items]
+    rows = []
+    for picture, known in items:
+        text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
+        row = picture.facts | {name: value for name, value in known.items() if value is not None}
+        row |= {"id": unique(row["id"]), "flag": int(picture.flag), "flag_text": text}
+        rows.append(row)
+    if len({image.shape for image in pixels}) == 1:
+        pixels = np.stack(pixels)
+    return ImageSet.from_rows(pixels, rows)
+
+
+def _unique_ids() -> Callable[[str], str]:
+    """A function that gives each id it has seen before the first free ending #2, #3, ..."""
+    seen: set[str] = set()
+
+    def unique(name: str) -> str:
+        free = name
+        if name in seen:
+            free = next(f"{name}#{n}" for n in count(2) if f"{name}#{n}" not in seen)
+        seen.add(free)
+        return free
+
+    return unique
+
+
+def _text(path: Path | str) -> str:
+    """A file name as text that can be stored, also where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _stem(name: str) -> str:
+    """A file name without the ending of an image file."""
+    ending = max((e for e in IMAGE_ENDINGS if name.lower().endswith(e)), key=len, default=Path(name).suffix)
+    return _text(name[: len(name) - len(ending)] or name)
+
+
+def _file(path: Path, name: str, known: dict[str, Any] | None = None) -> Iterator[Item]:
+    """The pictures of one file; `name#0`, `name#1`, ... where a file holds several."""
+    for picture in read_file(path):
+        identity = name if picture.index is None else f"{name}#{picture.index}"
+        yield picture, {"id": identity, "file": _text(path), **(known or {})}
+
+
+# --- folders and tables of files
+
+
+def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
+    names = sorted(path.relative_to(folder).as_posix() for path in _image_files(folder))
+    if not names:
+        raise NoImagesError(f"the folder '{folder}' holds no image files ({', '.join(IMAGE_ENDINGS)}).")
+
+    def items() -> Iterator[Item]:
+        for name in names:
+            yield from _file(folder / name, _stem(name))
+
+    return _from_pictures(None, items, settings)
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    """Files with an image's ending, not hidden; each folder once, so that circles of links come to an end."""
+    visited, denied = set(), []
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=denied.append):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if not name.startswith(".") and name.lower().endswith(IMAGE_ENDINGS):
+                yield Path(place, name)
+    # A folder that may not be read becomes a flagged row.
+    yield from (Path(error.filename) for error in denied)
+
+
+def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource:
+    if "file" not in table.colnames:
+        raise NoImagesError(
+            f"a table of images needs a column 'file'; '{path}' has the columns {', '.join(table.colnames)}."
+        )
+    if len(table) == 0:
+        raise NoImagesError(f"the table '{path}' has no rows.")
+    carried = [name for name in table.colnames if name not in ("file", "flag", "flag_text")]
+
+    def items() -> Iterator[Item]:
+        for number, row in enumerate(table[: settings.limit]):
+            known = {name: None if row[name] is np.ma.masked else row[name] for name in carried}
+            if row["file"] is np.ma.masked or not row["file"]:
+                picture = Picture(NO_PIXELS, Flag.UNREADABLE, "The table names no file.")
+                yield picture, {"id": str(number), **known}
+                continue
+            name = known.pop("id", None) or _stem(row["file"])
+            yield from _file(path.parent / row["file"], name, known)
+
+    return _from_pictures(None, items, settings)
+
+
+def _is_fits_table(path: Path) -> bool:
+    """Whether a FITS file has no pictures but a table with a column `file`."""
+    from astropy.io import fits
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with fits.open(path) as units:
+                names = [name for unit in units if not unit.is_image for name in unit.columns.names]
+                return "file" in names and not image_units(units)[0]
+    except Exception:  # damaged; the row of this one file will say how
+        return False
+
+
+# --- HDF5, text maps, our own sets, mosaics
+
+
+def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
+    """Galaxy10's layout: `images` (n, ny, nx[, 3]); if there, `ans`, `ra`, `dec`, `pxscale` (n,)."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            names, shape = list(file), getattr(file.get("images"), "shape", ())
+            if len(shape) not in (3, 4) or 0 in shape:
+                raise NoImagesError(
+                    f"'{path}' needs a dataset 'images' of shape (n, ny, nx) or (n, ny, nx, 3); it holds "
+                    f"{', '.join(names) or 'nothing'}{f', images of shape {shape}' if shape else ''}."
+                )
+            facts = {
+                column: file[name][:]
+                for name, column in GALAXY10_COLUMNS.items()
+                if name in file and file[name].shape == shape[:1]
+            }
+    except OSError as error:
+        picture = Picture(NO_PIXELS, Flag.UNREADABLE, f"It is truncated or damaged ({error}).")
+        item = (picture, {"id": _stem(path.name), "file": _text(path)})
+        return _from_pictures(1, lambda: iter([item]), settings)
+    if "label" in facts:
+        facts["label"] = [v.decode() if isinstance(v, bytes) else str(v) for v in facts["label"]]
+
+    def items() -> Iterator[Item]:
+        with h5py.File(path, "r") as file:
+            for i, picture in enumerate(_hdf5_pictures(file["images"])):
+                known = {name: values[i] for name, values in facts.items()}
+                yield picture, {"id": f"{_stem(path.name)}#{i}", "file": _text(path), **known}
+
+    return _from_pictures(shape[0], items, settings)
+
+
+def _hdf5_pictures(images) -> Iterator[Picture]:
+    """Read in blocks of the dataset's own chunks, since each of these is unpacked as a whole."""
+    block = images.chunks[0] if images.chunks else 64
+    for start in range(0, len(images), block):
+        try:
+            array = images[start : start + block]
+        except OSError as error:
+            detail = f"The file is truncated or damaged ({error})."
+            lost = min(block, len(images) - start)
+            yield from (Picture(NO_PIXELS, Flag.UNREADABLE, detail) for _ in range(lost))
+            continue
+        yield from (checked(luminance(image) if image.ndim == 3 else image) for image in array)
+
+
+def _is_text_map(path: Path) -> bool:
+    with path.open(encoding="ascii", errors="replace") as file:
+        return _number(next((line for line in file if line.strip()), "")[:100]) is not None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.upper().replace("D", "E"))  # Fortran writes double precision as 1.0D-03
+    except ValueError:
+        return None
+
+
+def _text_map(path: Path, size: int) -> Iterator[Item]:
+    """Images of a thesis text map: one value per line, size * size lines an image, row by row."""
+    labels = _thesis_labels(path)
+    with path.open(encoding="ascii", errors="replace") as file:
+        values = (line for line in file if line.strip())
+        for index in count():
+            lines = list(islice(values, size * size))
+            if not lines:
+                return
+            label = labels[index] if index < len(labels) else None
+            known = {"id": f"{_text(path.name)}#{index}", "file": _text(path), "label": label}
+            yield _text_picture(lines, size), known
+
+
+def _text_picture(lines: list[str], size: int) -> Picture:
+    numbers = [_number(line) for line in lines]
+    if None in numbers:
+        bad = lines[numbers.index(None)].strip()[:20]
+        return Picture(NO_PIXELS, Flag.UNREADABLE, f"'{bad}' is not a number; each line must be one.")
+    if len(numbers) < size * size:
+        detail = f"The file ends after {len(numbers)} of its {size * size} values."
+        return Picture(NO_PIXELS, Flag.UNREADABLE, detail)
+    return checked(np.array(numbers).reshape(size, size))
+
+
+def _thesis_labels(path: Path) -> list[str | None]:
+    """Labels from the file beside a text map: 2dfn.dat for 2df.dat, else `n` before its name."""
+    for name in (path.name.replace("2df.", "2dfn.", 1), f"n{path.name}"):
+        beside = path.with_name(name)
+        if name != path.name and beside.is_file():
+            numbers = beside.read_text(encoding="ascii", errors="replace").split()
+            return [THESIS_CLASSES[int(n) - 1] if n in ("1", "2", "3") else None for n in numbers]
+    return []
+
+
+def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
+    table = stored_table(folder)[: settings.limit]
+    if len(table) == 0:
+        raise NoImagesError(f"the set '{folder}' holds no images.")
+    return ImageSource(len(table), lambda size: stored_chunks(folder, table, size))
+
+
+def _open_mosaic(path: Path, settings: ReadSettings) -> ImageSource:
+    catalogue = read_catalogue(settings.catalogue)[: settings.limit]
+    if len(catalogue) == 0:
+        raise NoImagesError(f"the catalogue '{settings.catalogue}' has no rows.")
+    unique = _unique_ids()
+    numbered = [f"{_stem(path.name)}#{i}" for i in range(len(catalogue))]
+    names = catalogue["id"] if "id" in catalogue.colnames else numbered
+    catalogue["id"] = np.array([unique(str(name)) for name in names], dtype=object)
+    return ImageSource(len(catalogue), lambda size: cut_out(path, catalogue, settings.cutout_size, size))

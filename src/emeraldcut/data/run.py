@@ -1,0 +1,163 @@
+"""Run: a folder with settings, results, and a manifest written last, so a run without one is unfinished."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from emeraldcut.settings import to_toml
+
+MANIFEST = "manifest.json"
+SETTINGS = "settings.toml"
+LARGEST_HASHED_BYTES = 64 * 1024**2
+PACKAGES = ("numpy", "scipy", "astropy", "photutils", "openvino")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` so that `path` holds either its old content or all of the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _input_facts(path: Path) -> dict[str, Any]:
+    """Size and checksum of a file, or the number of files in a folder and a hash of their names and sizes."""
+    try:
+        if path.is_dir():
+            files = [file for file in path.rglob("*") if file.is_file()]
+            listing = sorted(f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files)
+            digest = hashlib.sha256("\n".join(listing).encode("utf-8", "surrogateescape")).hexdigest()
+            return {"files": len(listing), "names_sizes_sha256": digest}
+        size = path.stat().st_size
+        if size > LARGEST_HASHED_BYTES:
+            return {"bytes": size}
+        return {"bytes": size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    except OSError as error:
+        return {"error": error.strerror or str(error)}
+
+
+def provenance(
+    command: str, settings: Any = None, seed: int | None = None, inputs: Iterable = ()
+) -> dict[str, Any]:
+    """Where a result comes from, as one flat dict of JSON values.
+
+    Parameters
+    ----------
+    command : str
+        The verb, for instance "measure".
+    settings : settings dataclass or None
+        Resolved settings; each becomes a key `settings.NAME`.
+    seed : int or None
+    inputs : iterable of str or Path
+        Files and folders read; the n-th becomes `input_n`, with its size and SHA-256 (files up to 64 MiB; of
+        a folder, the number of files and a hash of their names and sizes).
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    from emeraldcut import __version__
+
+    facts = {"program": "emeraldcut", "version": __version__, "command": command, "seed": seed}
+    facts["date_utc"] = datetime.now(UTC).isoformat(timespec="seconds")
+    if settings is not None:
+        for item in dataclasses.fields(settings):
+            value = getattr(settings, item.name)
+            facts[f"settings.{item.name}"] = list(value) if isinstance(value, tuple) else value
+    for number, path in enumerate(inputs, start=1):
+        facts[f"input_{number}"] = os.fspath(path)
+        facts |= {f"input_{number}_{key}": value for key, value in _input_facts(Path(path)).items()}
+    facts["python"] = platform.python_version()
+    facts["platform"] = f"{sys.platform} {platform.machine()}"
+    for name in PACKAGES:
+        try:
+            facts[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return facts
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of the worker processes that have ended."""
+    return sum(os.times()[:4])
+
+
+@dataclass
+class Run:
+    """A folder of results. `start` it, write to `path(name)`, and `finish` it; only then is it complete."""
+
+    folder: Path
+    origin: dict[str, Any]
+    _wall: float = field(default_factory=time.perf_counter, repr=False)
+    _cpu: float = field(default_factory=_cpu_seconds, repr=False)
+
+    @classmethod
+    def start(
+        cls,
+        folder: str | Path,
+        command: str,
+        settings: Any = None,
+        seed: int | None = None,
+        inputs: Iterable = (),
+        overwrite: bool = False,
+    ) -> Run:
+        """Makes `folder` and writes the resolved settings to `settings.toml`.
+
+        Raises FileExistsError if a finished run is there and `overwrite` is not set; with `overwrite` its
+        manifest is removed first, so that a run that is cut short is not taken for the old one.
+        """
+        folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise FileExistsError(f"'{folder}' is a file; give the name of a folder to write to.")
+        manifest = folder / MANIFEST
+        if manifest.exists():
+            if not overwrite:
+                raise FileExistsError(
+                    f"'{folder}' holds a finished run; choose another folder or set --overwrite."
+                )
+            manifest.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        if settings is not None:
+            write_text(folder / SETTINGS, to_toml(settings))
+        return cls(folder, provenance(command, settings, seed, inputs))
+
+    def path(self, name: str) -> Path:
+        """The path of a result in the folder; folders on the way are made."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def finish(self, **facts: Any) -> Path:
+        """Writes `manifest.json`: provenance, wall and CPU seconds, and `facts`. To be called last."""
+        manifest = dict(self.origin)
+        manifest["wall_seconds"] = round(time.perf_counter() - self._wall, 3)
+        manifest["cpu_seconds"] = round(_cpu_seconds() - self._cpu, 3)
+        manifest |= facts
+        write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2, default=_plain) + "\n")
+        return self.folder / MANIFEST
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars and arrays as Python values, anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a finished run; FileNotFoundError where there is none, as in an unfinished run."""
+    path = Path(folder) / MANIFEST
+    if not path.exists():
+        raise FileNotFoundError(
+            f"'{folder}' holds no finished run (no {MANIFEST}); run the command again to its end."
+        )
+    return json.loads(path.read_text(encoding="utf-8"))

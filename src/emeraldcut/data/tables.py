@@ -1,0 +1,475 @@
+"""Tables read and written: Parquet, ECSV, CSV, FITS, VOTable, and the thesis's `.out`, by their ending."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import MaskedColumn, Table
+
+from emeraldcut.data.columns import BY_NAME
+from emeraldcut.data.run import write_text
+
+ENDINGS = (".parquet", ".ecsv", ".csv", ".fits", ".vot", ".vot.xml", ".out")
+THESIS_CLASSES = ("oval", "rectangular", "obround")  # integer labels 1, 2, 3
+NOTES = "emeraldcut"  # name under which our own notes travel inside a file
+
+RA_NAMES = tuple("ra ra_deg _raj2000 raj2000 ra_icrs ra_j2000 alpha_j2000 alphawin_j2000 radeg".split())
+DEC_NAMES = tuple("dec dec_deg _dej2000 dej2000 de_icrs dec_j2000 delta_j2000 deltawin_j2000 dedeg".split())
+ID_NAMES = ("id", "id_str", "source_id", "objid", "object_id", "name", "number")
+
+
+def table_ending(path: str | Path) -> str:
+    """The known ending of `path`; ValueError that lists the known ones if it has none."""
+    name = Path(path).name.lower()
+    for ending in sorted(ENDINGS, key=len, reverse=True):
+        if name.endswith(ending):
+            return ending
+    raise ValueError(f"a table's name must end in one of {', '.join(ENDINGS)}; received '{Path(path).name}'.")
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> Path:
+    """`path` as a Path if a table may be written there, to be asked before long work.
+
+    Raises ValueError for an unknown ending, FileExistsError if `path` exists and `overwrite` is not set.
+    """
+    table_ending(path)
+    if Path(path).exists() and not overwrite:
+        raise FileExistsError(f"'{path}' exists; choose another name or set --overwrite.")
+    return Path(path)
+
+
+def write_table(
+    table: Table, path: str | Path, *, provenance: dict | None = None, overwrite: bool = False
+) -> Path:
+    """Writes `table` in the format of the ending of `path`, completely or not at all.
+
+    Text, masked values, units, descriptions and `table.meta` survive in .parquet, .ecsv, .fits and .vot; .csv
+    keeps text and masked values. `provenance` becomes `meta["provenance"]`, and for .csv and .out the file
+    `NAME.manifest.json` beside the table.
+
+    Raises
+    ------
+    ValueError
+        Unknown ending, a column that is not one value per row, or an `.out` without probabilities.
+    FileExistsError
+        `path` exists and `overwrite` is not set.
+    """
+    path, ending = check_output(path, overwrite), table_ending(path)
+    table = _plain_copy(table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if provenance is not None:
+        table.meta["provenance"] = provenance
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _WRITERS[ending](table, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if provenance is not None and ending in (".csv", ".out"):
+        write_text(_sidecar(path), json.dumps(provenance, indent=2, default=str) + "\n")
+    return path
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".manifest.json")
+
+
+def read_table(path: str | Path) -> Table:
+    """Reads a table; text columns have dtype object, missing values are masked.
+
+    Raises FileNotFoundError, or ValueError with one sentence for an unknown ending or a damaged file.
+    """
+    path, ending = Path(path), table_ending(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no table '{path}'.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _READERS[ending](path)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ValueError(f"'{path}' cannot be read as a {ending} table: {reason}") from error
+
+
+def read_catalogue(path: str | Path) -> Table:
+    """A table with positions in `ra`, `dec` (degrees) and text in `id`, found under the names in common use.
+
+    Right ascension as sexagesimal text is taken to be in hours. Columns that are not there are not made.
+    """
+    table = read_table(path)
+    for wanted, names in (("ra", RA_NAMES), ("dec", DEC_NAMES), ("id", ID_NAMES)):
+        by_lower_name = {name.lower(): name for name in reversed(table.colnames)}
+        found = next((by_lower_name[name] for name in names if name in by_lower_name), None)
+        if wanted not in table.colnames and found is not None:
+            table.rename_column(found, wanted)
+    for name in ("ra", "dec"):
+        if name in table.colnames:
+            table[name] = _degrees(table[name], hours=name == "ra")
+    if "id" in table.colnames:
+        mask = np.ma.getmaskarray(table["id"])
+        names = ["" if m else str(v) for v, m in zip(table["id"], mask, strict=True)]
+        table["id"] = np.array(names, dtype=object)
+    return table
+
+
+def _degrees(column, hours: bool) -> MaskedColumn:
+    """Angles as float64 degrees, from numbers or (sexagesimal) text; what is no angle is masked."""
+    from astropy.coordinates import Angle
+
+    def angle(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            sexagesimal = re.search(r"[\s:hd]", text.strip())
+            return Angle(text, unit="hourangle" if hours and sexagesimal else "deg").degree
+
+    values, mask = np.full(len(column), np.nan), np.ma.getmaskarray(column)
+    in_hours = hours and str(column.unit) in ("hourangle", "h", "hour")
+    for i in np.flatnonzero(~mask):
+        try:
+            values[i] = angle(str(column[i]))
+        except Exception:  # Angle raises many kinds of errors; each means that this is no angle
+            continue
+    if in_hours and column.dtype.kind in "fiu":
+        values *= 15.0
+    return MaskedColumn(values, mask=~np.isfinite(values), unit="deg", description=column.description)
+
+
+# --- one plain form for all formats
+
+
+def _is_text(column) -> bool:
+    return column.dtype.kind in "OUS"
+
+
+def _plain_copy(table: Table) -> Table:
+    """A copy with text columns of dtype object and native byte order; None in a text column is masked."""
+    plain = Table(meta=dict(table.meta))
+    for name in table.colnames:
+        column = table[name]
+        if column.ndim != 1:
+            raise ValueError(f"a column must hold one value per row; '{name}' has shape {column.shape}.")
+        mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
+        if _is_text(column):
+            mask = mask | np.array([v is None for v in values], dtype=bool)
+            values = np.array([_as_text(v) for v in values], dtype=object)
+        else:
+            values = values.astype(values.dtype.newbyteorder("="))
+        plain[name] = _column(values, mask, column.unit, column.description)
+    return plain
+
+
+def _as_text(value: Any) -> str:
+    if value is None or value is np.ma.masked:
+        return ""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be stored anywhere
+
+
+def _column(values: np.ndarray, mask: np.ndarray, unit=None, description=None):
+    """A column that is masked only where a value is missing."""
+    from astropy.table import Column
+
+    attributes = {"unit": unit or None, "description": description or None}
+    return MaskedColumn(values, mask=mask, **attributes) if mask.any() else Column(values, **attributes)
+
+
+# --- Parquet and CSV, through Arrow, which knows missing values
+
+
+def _to_arrow(table: Table):
+    import pyarrow as pa
+
+    arrays, fields = [], []
+    for name in table.colnames:
+        column = table[name]
+        mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
+        array = pa.array(values, mask=mask, type=pa.string() if _is_text(column) else None, from_pandas=False)
+        about = {"unit": str(column.unit or ""), "description": column.description or ""}
+        arrays.append(array)
+        fields.append(pa.field(name, array.type, metadata=about))
+    notes = {NOTES: json.dumps(dict(table.meta), default=str)}
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=notes))
+
+
+def _from_arrow(data) -> Table:
+    import pyarrow as pa
+
+    metadata = data.schema.metadata or {}
+    table = Table(meta=json.loads(metadata.get(NOTES.encode(), b"{}")))
+    for field, array in zip(data.schema, data.columns, strict=True):
+        if pa.types.is_dictionary(array.type):
+            array = array.cast(array.type.value_type)
+        mask = np.asarray(array.is_null())
+        boolean = pa.types.is_boolean(array.type)
+        if boolean or pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+            zero = pa.scalar(False if boolean else 0, array.type)
+            values = array.fill_null(zero).to_numpy()
+        else:
+            values = np.array([_as_text(v) for v in array.to_pylist()], dtype=object)
+        about = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+        table[field.name] = _column(values, mask, about.get("unit"), about.get("description"))
+    return table
+
+
+def _write_parquet(table: Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(_to_arrow(table), path, compression="zstd")
+
+
+def _read_parquet(path: Path) -> Table:
+    import pyarrow.parquet as pq
+
+    return _from_arrow(pq.ParquetFile(path).read())
+
+
+def _write_csv(table: Table, path: Path) -> None:
+    import pyarrow.csv as pc
+
+    pc.write_csv(_to_arrow(table), path)
+
+
+def _read_csv(path: Path) -> Table:
+    """CSV with a header line. Our writer quotes text, so an empty text and a missing one stay different."""
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        comments = 0
+        while (line := file.readline()).startswith("#"):
+            comments += 1
+    names = [name.strip().strip('"') for name in line.split(",")]
+    text = {name: pa.string() for name in names if name in BY_NAME and BY_NAME[name].dtype is str}
+    data = pc.read_csv(
+        path,
+        read_options=pc.ReadOptions(skip_rows=comments),
+        parse_options=pc.ParseOptions(newlines_in_values=True),
+        convert_options=pc.ConvertOptions(
+            null_values=["", "NA", "N/A", "NULL", "null", "--"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["true", "True", "TRUE"],
+            false_values=["false", "False", "FALSE"],
+            column_types=text,
+        ),
+    )
+    table = _from_arrow(data.rename_columns([name.strip() for name in data.column_names]))
+    for name in table.colnames:  # a column of whole numbers, or of nothing, has lost its type
+        if name in BY_NAME and BY_NAME[name].dtype is float and table[name].dtype.kind == "i":
+            table[name] = table[name].astype(float)
+    if _sidecar(path).exists():
+        table.meta["provenance"] = json.loads(_sidecar(path).read_text(encoding="utf-8"))
+    return table
+
+
+# --- ECSV, FITS and VOTable, through astropy, which mixes up empty and missing text
+
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\ufffe\uffff\\]|^\s|\s$"
+_NOT_ASCII = r"[^\x20-\x5b\x5d-\x7e]|^\s|\s$"
+# Stands for an empty text in a column that also has missing ones; no escaped text is one backslash.
+_EMPTY = "\\"
+
+
+def _escape(text: str, pattern: str) -> str:
+    """`text` with the characters that match `pattern` as backslash escapes."""
+
+    def escaped(match: re.Match) -> str:
+        code = ord(match[0])
+        return f"\\x{code:02x}" if code < 256 else f"\\U{code:08x}"
+
+    return re.sub(pattern, escaped, text)
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\U([0-9a-f]{8})|\\x([0-9a-f]{2})", lambda m: chr(int(m[1] or m[2], 16)), text)
+
+
+def _pack(table: Table, pattern: str) -> Table:
+    """`table` in types that all three formats know, with the notes that `_unpack` needs as JSON in its meta.
+
+    Missing text is written as empty, missing floats as NaN and missing integers as a value that no row has,
+    which the formats declare as null, so that other programs see them as missing. FITS has no missing
+    booleans: these go as integers.
+    """
+    packed, notes = Table(), {"meta": dict(table.meta), "columns": {}}
+    for name in table.colnames:
+        column, packed_name = table[name], _escape(name, pattern)
+        masked = bool(np.ma.getmaskarray(column).any())
+        packed[packed_name] = _packed_values(column, masked, pattern)
+        packed[packed_name].unit = column.unit
+        packed[packed_name].description = _escape(column.description or "", pattern) or None
+        about = {"name": name, "masked": masked, "boolean": column.dtype.kind == "b"}
+        notes["columns"][packed_name] = {**about, "description": column.description}
+    packed.meta[NOTES] = json.dumps(notes, default=str)
+    return packed
+
+
+def _packed_values(column, masked: bool, pattern: str):
+    mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
+    if _is_text(column):
+        empty = _EMPTY if masked else ""
+        texts = ["" if m else _escape(v, pattern) or empty for v, m in zip(values, mask, strict=True)]
+        return np.array(texts, dtype=str)
+    if column.dtype.kind == "f":
+        values = values if values.dtype.itemsize in (4, 8) else values.astype(np.float64)
+        return _with_null(values, mask, np.nan)
+    if column.dtype.kind == "b" and not masked:
+        return values
+    values = values.astype(np.int64)
+    return _with_null(values, mask, int(values[~mask].min(initial=0)) - 1)
+
+
+def _with_null(values: np.ndarray, mask: np.ndarray, null: float):
+    """`values`, with `null` as the value that stands for a missing one if there is any."""
+    if not mask.any():
+        return values
+    return MaskedColumn(np.where(mask, null, values).astype(values.dtype), mask=mask, fill_value=null)
+
+
+def _unpack(packed: Table, notes_text: str | None) -> Table:
+    """Undoes `_pack`; without notes (a file of another program) only text and masks are put in our form."""
+    notes = json.loads(notes_text) if notes_text else {"meta": dict(packed.meta), "columns": {}}
+    table = Table(meta=notes["meta"])
+    for name in packed.colnames:
+        column = packed[name]
+        mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
+        foreign = {"name": name, "masked": mask.any(), "boolean": False, "description": column.description}
+        about = notes["columns"].get(name, foreign)
+        if _is_text(column):
+            texts = ["" if m else _as_text(v) for v, m in zip(values, mask, strict=True)]
+            mask = np.array([text == "" for text in texts], dtype=bool) & about["masked"]
+            if about is not foreign:
+                texts = ["" if text == _EMPTY else _unescape(text) for text in texts]
+            values = np.array(texts, dtype=object)
+        elif values.dtype.kind == "f":
+            mask = (mask | np.isnan(values)) & about["masked"]
+        elif about["boolean"]:
+            values = np.where(mask, 0, values).astype(bool)
+        values = values if values.dtype.kind == "O" else values.astype(values.dtype.newbyteorder("="))
+        table[about["name"]] = _column(values, mask, column.unit, about["description"])
+    return table
+
+
+def _write_ecsv(table: Table, path: Path) -> None:
+    _pack(table, _CONTROL).write(path, format="ascii.ecsv")
+
+
+def _read_ecsv(path: Path) -> Table:
+    table = Table.read(path, format="ascii.ecsv")
+    return _unpack(table, table.meta.get(NOTES))
+
+
+def _write_fits(table: Table, path: Path) -> None:
+    """The notes are a table of their own, of one text: FITS headers hold neither long nor non-ASCII text."""
+    from astropy.io import fits
+
+    packed = _pack(table, _NOT_ASCII)
+    notes = Table({"json": np.array([packed.meta.pop(NOTES)], dtype=str)})
+    data_unit, notes_unit = fits.table_to_hdu(packed), fits.table_to_hdu(notes)
+    data_unit.name, notes_unit.name = "TABLE", NOTES
+    for number, name in enumerate(packed.colnames, start=1):
+        if packed[name].description:
+            data_unit.header[f"TCOMM{number}"] = packed[name].description
+    fits.HDUList([fits.PrimaryHDU(), data_unit, notes_unit]).writeto(path, output_verify="silentfix")
+
+
+def _read_fits(path: Path) -> Table:
+    from astropy.io import fits
+
+    with fits.open(path, memmap=False) as units:
+        tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
+        tables = [unit for unit in tables if not isinstance(unit, fits.CompImageHDU)]
+        if not tables:
+            raise ValueError("it holds no table.")
+        notes = next((str(unit.data["json"][0]) for unit in tables if unit.name == NOTES.upper()), None)
+        table = Table.read(tables[0], mask_invalid=False)
+    return _unpack(table, notes)
+
+
+def _write_votable(table: Table, path: Path) -> None:
+    from astropy.io.votable import from_table
+    from astropy.io.votable.tree import Info
+
+    packed = _pack(table, _CONTROL)
+    document = from_table(packed)
+    document.resources[0].infos.append(Info(name=NOTES, value=packed.meta[NOTES]))
+    for field in document.get_first_table().fields:
+        if field.name in BY_NAME and BY_NAME[field.name].ucd:
+            field.ucd = BY_NAME[field.name].ucd
+    document.to_xml(str(path))
+
+
+def _read_votable(path: Path) -> Table:
+    from astropy.io.votable import parse
+
+    document = parse(str(path))
+    notes = next((info.value for info in document.resources[0].infos if info.name == NOTES), None)
+    return _unpack(document.get_first_table().to_table(use_names_over_ids=True), notes)
+
+
+# --- the thesis's format
+
+
+def _write_thesis(table: Table, path: Path) -> None:
+    """First line the number of images; then per image `class p1 p2 p3`, class 1-based, probabilities of sum
+    1.
+
+    An image without probabilities, for which the format has no word, gets three equal ones and class 0.
+    """
+    names = [f"p_{label}" for label in THESIS_CLASSES]
+    missing = [name for name in names if name not in table.colnames]
+    if missing:
+        raise ValueError(f"the .out format needs the columns {', '.join(names)}; '{missing[0]}' is missing.")
+    p = np.stack([np.ma.filled(np.ma.asarray(table[n]).astype(float), 0.0) for n in names], axis=1)  # (n, 3)
+    total = np.nan_to_num(p).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = np.where(total[:, None] > 0, np.nan_to_num(p) / total[:, None], 1 / 3)
+    number = np.where(total > 0, p.argmax(axis=1) + 1, 0)
+    lines = [f"{k} {a:.6f} {b:.6f} {c:.6f}" for k, (a, b, c) in zip(number, p, strict=True)]
+    path.write_text("\n".join([str(len(table)), *lines]) + "\n")
+
+
+def _read_thesis(path: Path) -> Table:
+    lines = path.read_text().split("\n")
+    count = int(lines[0])
+    values = np.array(" ".join(lines[1:]).split(), dtype=float)
+    if values.size != 4 * count:
+        raise ValueError(f"it promises {count} images of 4 numbers and has {values.size} numbers.")
+    values = values.reshape(count, 4)
+    number, p = values[:, 0].astype(int), values[:, 1:]
+    table = Table({"id": np.array([str(i) for i in range(count)], dtype=object)})
+    missing = number == 0
+    for label, column in zip(THESIS_CLASSES, p.T, strict=True):
+        table[f"p_{label}"] = _column(column.copy(), missing)
+    labels = np.array(["", *THESIS_CLASSES], dtype=object)[number]
+    table["class"] = _column(labels, missing)
+    return table
+
+
+_WRITERS = {
+    ".parquet": _write_parquet,
+    ".ecsv": _write_ecsv,
+    ".csv": _write_csv,
+    ".fits": _write_fits,
+    ".vot": _write_votable,
+    ".vot.xml": _write_votable,
+    ".out": _write_thesis,
+}
+_READERS = {
+    ".parquet": _read_parquet,
+    ".ecsv": _read_ecsv,
+    ".csv": _read_csv,
+    ".fits": _read_fits,
+    ".vot": _read_votable,
+    ".vot.xml": _read_votable,
+    ".out": _read_thesis,
+}

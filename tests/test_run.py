@@ -1,0 +1,75 @@
+"""Run: a folder is finished when, and only when, its manifest is there."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import pytest
+
+import emeraldcut
+from emeraldcut.data import Run, provenance, read_manifest
+from emeraldcut.settings import build, setting
+
+
+@dataclass(frozen=True)
+class Settings:
+    size: int = setting(64, "side in pixels")
+    classes: tuple[str, ...] = setting(("oval", "other"), "classes")
+    name: str | None = setting(None, "a name")
+
+
+def test_run_from_start_to_finish(tmp_path):
+    data = tmp_path / "input é.txt"
+    data.write_bytes(b"abc")
+    run = Run.start(tmp_path / "deep" / "run", "measure", Settings(size=5), seed=7, inputs=[data])
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        read_manifest(run.folder)
+    run.path("figures/a.txt").write_text("x")
+    run.finish(images=3, rate=1.5)
+    manifest = read_manifest(run.folder)
+    assert manifest["version"] == emeraldcut.__version__ and manifest["command"] == "measure"
+    assert manifest["seed"] == 7 and manifest["settings.classes"] == ["oval", "other"]
+    assert manifest["input_1_sha256"] == hashlib.sha256(b"abc").hexdigest() and manifest["input_1_bytes"] == 3
+    assert manifest["images"] == 3 and manifest["wall_seconds"] >= 0 and manifest["cpu_seconds"] >= 0
+    import tomllib
+
+    resolved = tomllib.loads((run.folder / "settings.toml").read_text())
+    assert build(Settings, resolved) == Settings(size=5)
+
+
+def test_finished_run_is_not_overwritten_by_chance(tmp_path):
+    Run.start(tmp_path, "a").finish()
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        Run.start(tmp_path, "b")
+    Run.start(tmp_path, "b", overwrite=True)
+    assert not (tmp_path / "manifest.json").exists()  # cut short now, it must not pass for the old run
+    Run.start(tmp_path, "c").finish()  # an unfinished run is simply done again
+    assert read_manifest(tmp_path)["command"] == "c"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match="is a file"):
+        Run.start(tmp_path / "file", "d")
+
+
+def test_provenance_of_folders_and_missing_inputs(tmp_path):
+    for name in ("a.fits", "sub/b.fits"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"1234")
+    facts = provenance("screen", None, None, [tmp_path, tmp_path / "gone"])
+    listing = "a.fits 4\nsub/b.fits 4".encode()
+    assert facts["input_1_files"] == 2
+    assert facts["input_1_names_sizes_sha256"] == hashlib.sha256(listing).hexdigest()
+    assert "No such file" in facts["input_2_error"]
+    assert json.loads(json.dumps(facts)) == facts
+    assert not any(isinstance(value, dict) for value in facts.values())
+
+
+def test_manifest_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    run = Run.start(tmp_path / "run", "a")
+
+    def breaks(source, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", breaks)
+    with pytest.raises(OSError, match="disk full"):
+        run.finish()
+    assert list((tmp_path / "run").iterdir()) == []
