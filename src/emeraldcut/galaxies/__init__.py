@@ -1,0 +1,16 @@
+"""Light from formulas: shapes with analytic truth, profiles, telescope and sky, labelled sets of galaxies."""
+
+from emeraldcut.galaxies.leda074886 import leda074886, leda074886_control
+from emeraldcut.galaxies.synthesise import SynthesiseSettings, draw_galaxy, iterate_synthesise, synthesise
+from emeraldcut.galaxies.thesis_grid import thesis_grid, thesis_maps
+
+__all__ = [
+    "SynthesiseSettings",
+    "draw_galaxy",
+    "iterate_synthesise",
+    "leda074886",
+    "leda074886_control",
+    "synthesise",
+    "thesis_grid",
+    "thesis_maps",
+]

@@ -1,0 +1,240 @@
+"""What is none of the labelled shapes: discs, spirals, bars, rings, pairs, irregulars, shells, stars,
+artefacts.
+
+Each kind on the sky is a function of a random generator that draws its parameters and returns a `Confuser`:
+light in a frame whose unit is about the half-light radius. Stars and artefacts do not pass the telescope like
+a galaxy does; they are drawn on pixels. All light is positive; its total is arbitrary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from emeraldcut.galaxies.profiles import Body, EdgeOnDisc, Sersic, Sum
+from emeraldcut.galaxies.shapes import ellipse, superellipse
+from emeraldcut.galaxies.sky import Psf, cosmic_rays, draw_star, hot_columns, satellite_trail
+
+
+@dataclass(frozen=True)
+class Confuser:
+    """Surface brightness of an object that is none of the labelled shapes, and what it was made from."""
+
+    kind: str
+    brightness: Callable
+    parameters: Mapping[str, float]
+
+
+def _bulge(rng: np.random.Generator, radius: float) -> Body:
+    return Body(ellipse(rng.uniform(0.7, 1)), Sersic(rng.uniform(1, 3)), radius)
+
+
+def _turned(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates in axes turned counter-clockwise by `angle` (radians)."""
+    return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+
+
+def edge_on_disc(rng: np.random.Generator) -> Confuser:
+    """An edge-on disc with a bulge, and in two of five a dust lane."""
+    length, flatness, bulge_share = rng.uniform(0.5, 0.8), rng.uniform(0.12, 0.28), rng.uniform(0.03, 0.45)
+    disc = EdgeOnDisc(length, length * flatness)
+    bulge = _bulge(rng, rng.uniform(0.15, 0.35))
+    dust = rng.uniform(0.3, 0.8) if rng.random() < 0.4 else 0.0
+    offset = rng.normal(0, 0.3) * length * flatness
+    stars = Sum((disc, bulge), (1 - bulge_share, bulge_share))
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        lane = np.exp(-(((y - offset) / (0.4 * length * flatness)) ** 2) - (x / (2.5 * length)) ** 2)
+        return stars(x, y) * (1 - dust * lane)
+
+    parameters = {"flatness": flatness, "bulge_share": bulge_share, "dust": dust}
+    return Confuser("edge_on_disc", brightness, parameters)
+
+
+def spiral(rng: np.random.Generator) -> Confuser:
+    """An inclined disc with 2 to 4 logarithmic arms and a bulge."""
+    arms, pitch, contrast = int(rng.integers(2, 5)), np.radians(rng.uniform(12, 28)), rng.uniform(0.6, 1)
+    inclination, bulge_share, turn = rng.uniform(0.4, 1), rng.uniform(0.03, 0.25), rng.uniform(0, 2 * np.pi)
+    sense, bulge = rng.choice([-1, 1]), _bulge(rng, rng.uniform(0.1, 0.25))
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        r, theta = np.hypot(x, y / inclination), np.arctan2(y / inclination, x)
+        phase = arms * (sense * theta - np.log(np.maximum(r, 0.05)) / np.tan(pitch)) + turn
+        crest = np.exp(2 * (np.cos(phase) - 1)) * 3.2  # mean about 1: narrow arms, wide gaps
+        strength = contrast * r**2 / (r**2 + 0.15)
+        disc = np.exp(-1.5 * r) * (1 - strength + strength * crest) * 0.36 / inclination
+        return (1 - bulge_share) * disc + bulge_share * bulge(x, y)
+
+    parameters = {"arms": arms, "pitch_deg": np.degrees(pitch), "contrast": contrast}
+    return Confuser("spiral", brightness, parameters)
+
+
+def barred(rng: np.random.Generator) -> Confuser:
+    """An inclined disc with a bar and a small bulge; the bar itself is boxy, as bars are."""
+    inclination, turn = rng.uniform(0.5, 1), rng.uniform(0, np.pi)
+    length, bar_share, exponent = rng.uniform(0.7, 1.2), rng.uniform(0.2, 0.45), rng.uniform(2, 4)
+    bar = superellipse(rng.uniform(0.2, 0.35), exponent)
+    bulge, bulge_share = _bulge(rng, 0.15), rng.uniform(0.05, 0.2)
+    disc = Body(ellipse(inclination), Sersic(1.0), 1.2)
+    size = float(bar.enclosed_area(length)) / 2  # integral of 1 - s^2 over the bar
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        ferrers = np.maximum(1 - (bar.radius(*_turned(x, y, turn)) / length) ** 2, 0) / size
+        return bar_share * ferrers + bulge_share * bulge(x, y) + (1 - bar_share - bulge_share) * disc(x, y)
+
+    return Confuser("barred", brightness, {"bar_share": bar_share, "bar_exponent": exponent})
+
+
+def ring(rng: np.random.Generator) -> Confuser:
+    """An inclined ring, centred or not, around a nucleus, on a faint disc."""
+    inclination, width, share = rng.uniform(0.4, 1), rng.uniform(0.1, 0.25), rng.uniform(0.4, 0.8)
+    offset, clumps, turn = rng.normal(0, 0.12, 2), rng.uniform(0, 0.5), rng.uniform(0, 2 * np.pi)
+    inner = Sum((_bulge(rng, rng.uniform(0.2, 0.35)), Body(ellipse(inclination), Sersic(1.0))), (0.6, 0.4))
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        dx, dy = x - offset[0], (y - offset[1]) / inclination
+        band = np.exp(-0.5 * ((np.hypot(dx, dy) - 1) / width) ** 2) / (15.7 * width * inclination)
+        return share * band * (1 + clumps * np.cos(np.arctan2(dy, dx) - turn)) + (1 - share) * inner(x, y)
+
+    return Confuser("ring", brightness, {"ring_share": share, "width": width})
+
+
+def close_pair(rng: np.random.Generator) -> Confuser:
+    """Two elliptical galaxies of similar light whose images overlap."""
+    separation, share, turn = rng.uniform(0.9, 2.2), rng.uniform(0.25, 0.6), rng.uniform(0, np.pi)
+    shapes, profiles = rng.uniform(0.4, 1, 2), rng.uniform(0.7, 2.5, 2)
+    sizes = rng.uniform(0.4, 0.8, 2)
+    pair = [Body(ellipse(shapes[k]), Sersic(profiles[k]), sizes[k]) for k in range(2)]
+    angles, where = rng.uniform(0, np.pi, 2), separation * np.array([-share, 1 - share])
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        along, across = _turned(x, y, turn)
+        first = pair[0](*_turned(along - where[0], across, angles[0]))
+        return (1 - share) * first + share * pair[1](*_turned(along - where[1], across, angles[1]))
+
+    return Confuser("close_pair", brightness, {"separation": separation, "share": share})
+
+
+def irregular(rng: np.random.Generator) -> Confuser:
+    """Star-forming clumps scattered over a faint, off-centre body."""
+    number = int(rng.integers(4, 15))
+    flatness, smooth = rng.uniform(0.4, 1), rng.uniform(0.2, 0.6)
+    places = rng.normal(0, 0.6, (number, 2)) * [1, flatness]
+    widths, shares = rng.uniform(0.12, 0.4, number), rng.exponential(1, number)
+    shares *= (1 - smooth) / shares.sum()
+    body, offset = Body(ellipse(flatness), Sersic(0.8)), rng.normal(0, 0.2, 2)
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        light = smooth * body(x - offset[0], y - offset[1])
+        for (x0, y0), width, share in zip(places, widths, shares, strict=True):
+            blob = np.exp(-0.5 * (x - x0) ** 2 / width**2) * np.exp(-0.5 * (y - y0) ** 2 / width**2)
+            light = light + share / (2 * np.pi * width**2) * blob
+        return light
+
+    return Confuser("irregular", brightness, {"clumps": number, "smooth_share": smooth})
+
+
+def tidal_tails(rng: np.random.Generator) -> Confuser:
+    """A galaxy with one or two curved tails."""
+    tails, share, curl = int(rng.integers(1, 3)), rng.uniform(0.25, 0.5), rng.uniform(0.3, 1.0)
+    width, length, sense = rng.uniform(0.15, 0.3), rng.uniform(1.0, 1.8), rng.choice([-1, 1])
+    body = Body(ellipse(rng.uniform(0.5, 1)), Sersic(rng.uniform(1, 3)), 0.6)
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        r, theta = np.hypot(x, y), np.arctan2(y, x)
+        light = (1 - share) * body(x, y)
+        for start in np.pi * np.arange(tails):
+            swing = sense * theta - start - curl * r
+            away = r * np.abs((swing + np.pi) % (2 * np.pi) - np.pi)
+            along = np.exp(-r / length) * r / (r + 0.7)
+            light = light + share / tails * 0.2 / width * along * np.exp(-0.5 * (away / width) ** 2)
+        return light
+
+    return Confuser("tidal_tails", brightness, {"tails": tails, "tail_share": share, "curl": curl})
+
+
+def shells(rng: np.random.Generator) -> Confuser:
+    """An elliptical galaxy with 2 to 4 sharp-edged shells on alternating sides of its major axis."""
+    number, strength = int(rng.integers(2, 5)), rng.uniform(0.6, 1.5)
+    flatness, opening = rng.uniform(0.6, 0.9), rng.uniform(0.5, 1.0)
+    edges = np.sort(rng.uniform(0.9, 2.6, number))
+    body = Body(ellipse(flatness), Sersic(rng.uniform(1.5, 3)), 0.8)
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        light = body(x, y)
+        r, side = np.hypot(x, y), 1
+        for edge in edges:
+            angle = np.arctan2(y, side * x)
+            inside = np.where(r < edge, np.exp((r - edge) / 0.25), 0)
+            wedge = np.exp(-0.5 * (angle / opening) ** 4)
+            light = light + strength * body(np.array(edge), np.array(0.0)) * inside * wedge
+            side = -side
+        return light
+
+    return Confuser("shells", brightness, {"shells": number, "strength": strength})
+
+
+def peanut(rng: np.random.Generator) -> Confuser:
+    """An edge-on disc whose bulge is an X or a peanut: two crossed bars of light around a round core."""
+    length, flatness, share = rng.uniform(0.6, 0.9), rng.uniform(0.1, 0.18), rng.uniform(0.35, 0.6)
+    tilt, arm_share = np.radians(rng.uniform(22, 40)), rng.uniform(0.5, 0.8)
+    disc = EdgeOnDisc(length, length * flatness)
+    arm = Body(ellipse(rng.uniform(0.3, 0.45)), Sersic(rng.uniform(0.4, 0.8)), rng.uniform(0.4, 0.6))
+    core = Body(ellipse(rng.uniform(0.6, 0.8)), Sersic(1.0), 0.3)
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        arms = (arm(*_turned(x, y, tilt)) + arm(*_turned(x, y, -tilt))) / 2
+        return share * (arm_share * arms + (1 - arm_share) * core(x, y)) + (1 - share) * disc(x, y)
+
+    parameters = {"bulge_share": share, "tilt_deg": np.degrees(tilt), "arm_share": arm_share}
+    return Confuser("peanut", brightness, parameters)
+
+
+SKY = (edge_on_disc, spiral, barred, ring, close_pair, irregular, tidal_tails, shells, peanut)
+
+
+def star(
+    size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Generator
+) -> tuple[np.ndarray, dict]:
+    """A star, in half of the cases saturated with spikes and a bleeding column; (size, size), parameters."""
+    image = draw_star(psf, size, centre)
+    saturated = rng.random() < 0.5
+    spikes, turn = rng.uniform(0.01, 0.05), rng.uniform(0, np.pi / 2)
+    if saturated:
+        dx, dy = np.arange(size) - centre[0], (np.arange(size) - centre[1])[:, None]
+        for angle in (turn, turn + np.pi / 2):
+            along, across = _turned(dx, dy, angle)
+            fall = np.exp(-np.abs(along) / (size / 8)) * np.exp(-0.5 * (across / (0.5 * psf.fwhm_pix)) ** 2)
+            image += spikes * image.max() * fall
+        level = image.max() * rng.uniform(0.03, 0.3)
+        image = np.minimum(image, level)
+        column, reach = int(round(centre[0])), rng.uniform(1, 4) * psf.fwhm_pix
+        image[np.abs(np.arange(size) - centre[1]) < reach, column] = level
+    return image, {"saturated": float(saturated), "spikes": spikes * saturated}
+
+
+def artefact(size: int, psf: Psf, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
+    """A satellite trail, a shower of cosmic rays or hot columns; (size, size) and parameters."""
+    form = int(rng.integers(3))
+    if form == 0:
+        image = satellite_trail(size, psf, rng=rng)
+    elif form == 1:
+        image = cosmic_rays(size, int(rng.integers(3, 12)), rng=rng)
+    else:
+        image = hot_columns(size, int(rng.integers(1, 4)), rng=rng)
+    return image, {"form": form}
+
+
+def cut_by_edge(
+    image: np.ndarray, centre: tuple[float, float], radius_pix: float, rng: np.random.Generator
+) -> tuple[np.ndarray, dict]:
+    """`image` (ny, nx) with zeros beyond a straight detector edge that passes within a radius of `centre`."""
+    turns, distance = int(rng.integers(4)), rng.uniform(-0.3, 0.8) * radius_pix
+    cut = image.copy()
+    limit = centre[turns % 2] + (distance if turns < 2 else -distance)
+    place = np.arange(image.shape[1 - turns % 2])
+    beyond = place > limit if turns < 2 else place < limit
+    cut[(slice(None), beyond) if turns % 2 == 0 else (beyond, slice(None))] = 0.0
+    return cut, {"edge_distance_pix": float(distance)}

@@ -1,0 +1,197 @@
+"""Which galaxies make up each class: kinds, their frequencies and parameters, and their true shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from emeraldcut.galaxies import confusers, shapes
+from emeraldcut.galaxies.profiles import Body, EdgeOnDisc, Sersic, Sum, half_light_radius
+
+_OUTER = 1.5  # half-light radii: where the truth of a galaxy whose shape changes with radius is taken
+_TRUNCATED = 0.15  # fraction of galaxies that end at a sharp edge, as many discs do
+_TRIES = 1000
+
+# Relative frequencies of kinds within a class. They are choices for training, not astronomical abundances.
+KINDS = {
+    "oval": {"ellipse": 5, "superellipse": 2, "harmonic": 2, "lenticular": 1},
+    "rectangular": {
+        "superellipse": 4,
+        "skewed_box": 2,
+        "leda_like": 2,
+        "rounded_rectangle": 1,
+        "rectangle": 1,
+    },
+    "obround": {"obround": 3, "rounded_rectangle": 1, "soft_obround": 1},
+    "other": {
+        **{kind.__name__: 7 for kind in confusers.SKY},
+        **{"disky": 7, "diamond": 7, "egg": 7, "cut_by_edge": 7, "star": 5, "artefact": 5},
+    },
+}
+ON_PIXELS = ("star", "artefact")
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """An object before the telescope.
+
+    Attributes
+    ----------
+    kind, label : str
+    scored : bool
+        False in the grey zone between labels.
+    brightness : callable
+        Surface brightness at (x, y) in the galaxy's frame, x along the major axis.
+    unit : float
+        Semi-major axis of the half-light isophote in that frame.
+    truth : mapping of str to float
+        Truth columns; empty for an object that has no isophote shape.
+    """
+
+    kind: str
+    label: str
+    brightness: Callable
+    scored: bool = True
+    unit: float = 1.0
+    truth: Mapping[str, float] = field(default_factory=dict)
+
+
+def draw_kind(label: str, rng: np.random.Generator) -> str:
+    """The name of a kind of the class `label`, drawn by frequency."""
+    names, weights = zip(*KINDS[label].items(), strict=True)
+    return str(rng.choice(names, p=np.array(weights) / sum(weights)))
+
+
+def draw_object(
+    label: str,
+    kind: str,
+    *,
+    axis_ratios: tuple[float, float],
+    sersic_indices: tuple[float, float],
+    rng: np.random.Generator,
+) -> Galaxy:
+    """An object of the class and kind, with parameters drawn by `rng`, not one of `ON_PIXELS`.
+
+    Shapes whose harmonics belong to another class are drawn again; those in the grey zone next to `label` are
+    kept, not scored. Raises ValueError if the range of axis ratios holds no such galaxy.
+    """
+    sky = {function.__name__: function for function in confusers.SKY}
+    if kind in sky:
+        confuser = sky[kind](rng)
+        return Galaxy(kind, label, confuser.brightness)
+    if kind == "cut_by_edge":  # an ordinary galaxy, but most of its outline is not to be seen
+        body = Body(shapes.ellipse(rng.uniform(*axis_ratios)), Sersic(_sersic_index(sersic_indices, rng)))
+        return Galaxy(kind, label, body)
+    for _ in range(_TRIES):
+        axis_ratio, index = rng.uniform(*axis_ratios), _sersic_index(sersic_indices, rng)
+        if kind in _COMPOSITES:
+            galaxy = _composite(label, kind, axis_ratio, index, rng)
+        else:
+            galaxy = _homothetic(label, kind, axis_ratio, index, rng)
+        if galaxy is not None:
+            return galaxy
+    raise ValueError(
+        f"no galaxy of kind '{kind}' is '{label}' at axis ratios {axis_ratios[0]:g} to {axis_ratios[1]:g}; "
+        "widen the range."
+    )
+
+
+def _sersic_index(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    """Six of seven in the lower 57 per cent of the range: 0.5 to 2.5 of 0.5 to 4."""
+    low, high = limits
+    middle = low + 0.57 * (high - low)
+    return rng.uniform(low, middle) if rng.random() < 6 / 7 else rng.uniform(middle, high)
+
+
+def _homothetic(
+    label: str, kind: str, axis_ratio: float, index: float, rng: np.random.Generator
+) -> Galaxy | None:
+    """A galaxy of similar isophotes, or None if its harmonics belong to another label."""
+    shape = _shape(label, kind, axis_ratio, rng)
+    terms = shapes.harmonics(shape)
+    found, scored = shapes.label_of(terms)
+    if found != label:
+        return None
+    profile = Sersic(index, rng.uniform(2.5, 5) if rng.random() < _TRUNCATED else np.inf)
+    truth = _truth_columns(terms) | {"sersic_index": index}
+    if "exponent" in shape.parameters:
+        truth["exponent"] = shape.parameters["exponent"]
+    return Galaxy(kind, label, Body(shape, profile), scored, truth=truth)
+
+
+def _shape(label: str, kind: str, axis_ratio: float, rng: np.random.Generator) -> shapes.Shape:
+    """An outline of this kind with parameters drawn for the class `label`."""
+    if kind == "ellipse":
+        return shapes.ellipse(axis_ratio)
+    if kind == "superellipse":
+        exponent = rng.uniform(1.9, 2.15) if label == "oval" else _boxy_exponent(rng)
+        return shapes.superellipse(axis_ratio, exponent)
+    if kind == "harmonic":
+        small = rng.normal(0, [0.008, 0.004, 0.003], (2, 3))
+        orders = (3, 4, 6)
+        return shapes.harmonic_outline(
+            axis_ratio, dict(zip(orders, small[0], strict=True)), dict(zip(orders, small[1], strict=True))
+        )
+    if kind == "skewed_box":
+        return shapes.skewed_box(axis_ratio, _boxy_exponent(rng), float(np.clip(rng.normal(0, 7), -12, 12)))
+    if kind == "rectangle":
+        return shapes.rectangle(axis_ratio)
+    if kind == "rounded_rectangle":
+        corner = rng.uniform(0.05, 0.5) if label == "rectangular" else rng.uniform(0.55, 1)
+        return shapes.rounded_rectangle(axis_ratio, corner)
+    if kind == "obround":
+        return shapes.obround(axis_ratio)
+    if kind == "soft_obround":  # half-way to an ellipse: harmonics smaller by the power
+        sharp = shapes.obround(axis_ratio)
+        return shapes.Shape("soft_obround", axis_ratio, sharp.rho ** rng.uniform(0.6, 1))
+    if kind == "disky":
+        return shapes.disky(axis_ratio, rng.uniform(0.025, 0.07))
+    if kind == "diamond":
+        return shapes.diamond(axis_ratio, rng.uniform(1.0, 1.65))
+    return shapes.egg(axis_ratio, rng.uniform(0.035, 0.1))
+
+
+def _boxy_exponent(rng: np.random.Generator) -> float:
+    """2.4 (grey) to 9, denser at the low end, where galaxies are."""
+    return float(np.exp(rng.uniform(np.log(2.4), np.log(9))))
+
+
+def _lenticular(axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
+    """A round bulge in an inclined disc: every isophote nearly an ellipse."""
+    share = rng.uniform(0.1, 0.5)
+    bulge = Body(shapes.ellipse(rng.uniform(axis_ratio, 1)), Sersic(index), rng.uniform(0.2, 0.5))
+    return Sum((Body(shapes.ellipse(axis_ratio), Sersic(1.0)), bulge), (1 - share, share)), axis_ratio
+
+
+def _leda_like(axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
+    """A body that is oval inside and a box outside, around a small edge-on disc, as in LEDA 074886."""
+    knots = rng.uniform(0.2, 0.5) * np.array([1.0, 3.0, 5.0])
+    middle = rng.uniform(2.5, 3.4)
+    box = shapes.GradualBox(axis_ratio, tuple(knots), (2.0, middle, middle + rng.uniform(0.3, 2)))
+    length = rng.uniform(0.1, 0.3)
+    disc, share = EdgeOnDisc(length, length * rng.uniform(0.15, 0.35)), rng.uniform(0.03, 0.2)
+    return Sum((Body(box, Sersic(min(index, 2.0))), disc), (1 - share, share)), axis_ratio
+
+
+_COMPOSITES = {"lenticular": _lenticular, "leda_like": _leda_like}
+
+
+def _composite(
+    label: str, kind: str, axis_ratio: float, index: float, rng: np.random.Generator
+) -> Galaxy | None:
+    """A galaxy of several bodies, or None if its outer isophote belongs to another label."""
+    brightness, axis_ratio = _COMPOSITES[kind](axis_ratio, index, rng)
+    unit = half_light_radius(brightness, axis_ratio)
+    terms = shapes.harmonics(shapes.trace_isophote(brightness, _OUTER * unit, axis_ratio))
+    found, scored = shapes.label_of(terms)
+    if found != label:
+        return None
+    return Galaxy(kind, label, brightness, scored, unit, _truth_columns(terms))
+
+
+def _truth_columns(terms: Mapping[str, float]) -> dict[str, float]:
+    """Harmonics under the names of the table."""
+    names = {"axis_ratio": "axis_ratio", "a3": "a3", "a4": "a4", "b4": "b4_sin", "a6": "a6", "a8": "a8"}
+    return {f"truth_{name}": terms[key] for key, name in names.items()}

@@ -1,0 +1,263 @@
+"""Labelled galaxies: known shapes and profiles, seen by a telescope under a sky, with true harmonics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.streaming import map_chunks
+from emeraldcut.galaxies import confusers, shapes
+from emeraldcut.galaxies.population import ON_PIXELS, Galaxy, draw_kind, draw_object
+from emeraldcut.galaxies.profiles import Body, Sersic
+from emeraldcut.galaxies.sky import (
+    Psf,
+    cosmic_rays,
+    draw,
+    expose,
+    gradient,
+    hot_columns,
+    neighbours,
+)
+from emeraldcut.settings import setting
+
+_READ_NOISE_ELECTRONS = 5.0
+_SKY_ELECTRONS = (100.0, 5000.0)  # from noise of the galaxy's own photons to noise of the sky alone
+_SMALLEST_RADIUS_FWHM = 1.2
+_TRUTH = (
+    "truth_axis_ratio",
+    "truth_a3",
+    "truth_a4",
+    "truth_b4_sin",
+    "truth_a6",
+    "truth_a8",
+    "exponent",
+    "sersic_index",
+)
+
+
+@dataclass(frozen=True)
+class SynthesiseSettings:
+    """How many galaxies, of which classes, and seen how."""
+
+    number: int = setting(1000, "number of images")
+    size: int = setting(64, "side of an image in pixels")
+    classes: tuple[str, ...] = setting(shapes.LABELS, "classes to draw", choices=shapes.LABELS)
+    weights: tuple[float, ...] = setting((), "relative frequencies of the classes; equal if empty")
+    snr_min: float = setting(15.0, "smallest signal-to-noise ratio within half of the light (log-uniform)")
+    snr_max: float = setting(300.0, "largest signal-to-noise ratio within half of the light")
+    radius_min: float = setting(0.08, "smallest half-light semi-major axis, in image sides (log-uniform)")
+    radius_max: float = setting(0.2, "largest half-light semi-major axis, in image sides")
+    axis_ratio_min: float = setting(0.35, "smallest axis ratio of the outline (uniform)")
+    axis_ratio_max: float = setting(1.0, "largest axis ratio of the outline")
+    sersic_min: float = setting(0.5, "smallest Sersic index; 6 of 7 lie in the lower 57 % of the range")
+    sersic_max: float = setting(4.0, "largest Sersic index")
+    psf_fwhm_min_pix: float = setting(1.5, "smallest PSF full width at half maximum in pixels (uniform)")
+    psf_fwhm_max_pix: float = setting(4.0, "largest PSF width in pixels, within half-light radius / 1.2")
+    offset_pix: float = setting(1.0, "scatter of the centre along each axis in pixels, cut at 3 sigma")
+    neighbours: float = setting(1.5, "mean number of neighbouring stars and galaxies")
+    blemishes: float = setting(0.05, "fraction of images with a cosmic ray or a hot column")
+    sky_sigma: float = setting(1.0, "noise of the sky per pixel, in counts")
+    sky_residual: float = setting(0.2, "scatter of the sky level left in images, in units of the sky noise")
+    gradient: float = setting(0.3, "largest sky gradient from middle to corner, in units of the sky noise")
+    pixel_scale_arcsec: float = setting(0.2, "pixel scale recorded in the table")
+
+    def __post_init__(self) -> None:
+        if self.number < 0 or self.size < 16:
+            raise ValueError(f"need number >= 0 and size >= 16; received {self.number} and {self.size}.")
+        if not self.classes:
+            raise ValueError(f"need at least one class of {', '.join(shapes.LABELS)}; received none.")
+        weights = self.weights or (1.0,) * len(self.classes)
+        if len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) == 0:
+            raise ValueError(f"need one weight >= 0 for each of {self.classes}; received {self.weights}.")
+        for name, limit in (("snr", np.inf), ("radius", 0.5), ("axis_ratio", 1.0), ("sersic", 10.0)):
+            self._check_range(f"{name}_min", f"{name}_max", limit)
+        self._check_range("psf_fwhm_min_pix", "psf_fwhm_max_pix", self.radius_min * self.size)
+
+    def _check_range(self, low: str, high: str, limit: float) -> None:
+        first, last = getattr(self, low), getattr(self, high)
+        if not 0 < first <= last or (first if low.startswith("psf") else last) > limit:
+            raise ValueError(f"need 0 < {low} <= {high}, up to {limit:g}; received {first} and {last}.")
+
+
+def synthesise(settings: SynthesiseSettings, *, seed: int = 0, start: int = 0) -> ImageSet:
+    """Labelled images `start` .. `start` + `settings.number` - 1 of the endless series that `seed` defines.
+
+    Image i depends on `seed`, i and the settings only, whatever the number and the start.
+
+    Returns
+    -------
+    ImageSet
+        `pixels` (n, size, size) float32 counts, sky subtracted; the table holds `label`, `scored` (False in
+        the grey zone of `shapes.label_of`), `kind`, `galaxy` (which images show the same galaxy; here each
+        its own), and the truth, NaN where a kind has none: `exponent` (superellipse), `sersic_index`,
+        `truth_axis_ratio` (of the best-fitting ellipse), `truth_position_angle_deg` (counter-clockwise from
+        +x, [0, 180)), `truth_x_pix`, `truth_y_pix`, `truth_radius_pix` (semi-major axis of the half-light
+        isophote along the major axis), `truth_a3, truth_a4, truth_b4_sin, truth_a6, truth_a8` (see
+        `shapes.harmonics`; of the isophote at 1.5 half-light radii where the shape changes with radius) and
+        `truth_snr`: the sum of the galaxy's noise-free light over the square root of the sum of variances
+        (photons of galaxy and sky, read noise), over the brightest pixels that together hold half of its
+        light, after the PSF.
+    """
+    pixels = np.zeros((settings.number, settings.size, settings.size), np.float32)
+    rows = []
+    for k in range(settings.number):
+        pixels[k], row = _observe(settings, seed, start + k)
+        rows.append(row)
+    return ImageSet.from_rows(pixels, rows)
+
+
+def _part(numbers: range, settings: SynthesiseSettings, seed: int) -> ImageSet:
+    """The images of the series with these numbers."""
+    return synthesise(replace(settings, number=len(numbers)), seed=seed, start=numbers.start)
+
+
+def iterate_synthesise(
+    settings: SynthesiseSettings, *, seed: int = 0, chunk: int = 256, jobs: int = 1
+) -> Iterator[ImageSet]:
+    """The images of `synthesise` in sets of at most `chunk`, made by `jobs` processes; the same for any of both."""
+    numbers = (range(i, min(i + chunk, settings.number)) for i in range(0, settings.number, chunk))
+    return map_chunks(partial(_part, settings=settings, seed=seed), numbers, jobs=jobs)
+
+
+def draw_galaxy(
+    shape: shapes.Shape | shapes.GradualBox,
+    profile: Sersic,
+    *,
+    size: int | tuple[int, int] = 64,
+    radius_pix: float = 8.0,
+    flux: float = 1.0,
+    centre: tuple[float, float] | None = None,
+    position_angle_deg: float = 0.0,
+    psf_fwhm_pix: float = 0.0,
+    psf_beta: float = np.inf,
+) -> np.ndarray:
+    """One noise-free galaxy, (ny, nx) float64.
+
+    Parameters
+    ----------
+    shape, profile
+        Its isophotes, and how light falls across them.
+    size : int or (ny, nx)
+    radius_pix : float
+        Semi-major axis of the half-light isophote.
+    flux : float
+        Total light in counts, of which a part falls outside the image.
+    centre : (x, y), optional
+        In pixels; the middle of the image if not given.
+    position_angle_deg : float
+        Of the major axis, counter-clockwise from +x.
+    psf_fwhm_pix, psf_beta : float
+        Width of the Moffat PSF, 0 for none, and its beta, infinite for a Gaussian.
+    """
+    psf = Psf(psf_fwhm_pix, psf_beta) if psf_fwhm_pix > 0 else None
+    body = Body(shape, profile)
+    return flux * draw(
+        body, size, centre=centre, position_angle_deg=position_angle_deg, radius_pix=radius_pix, psf=psf
+    )
+
+
+def _observe(settings: SynthesiseSettings, seed: int, index: int) -> tuple[np.ndarray, dict]:
+    """Image `index` of the series and its row."""
+    rng = np.random.default_rng([seed, index])
+    weights = np.array(settings.weights or np.ones(len(settings.classes)))
+    label = str(rng.choice(settings.classes, p=weights / weights.sum()))
+    radius = settings.size * _log_uniform(rng, settings.radius_min, settings.radius_max)
+    widest = max(min(settings.psf_fwhm_max_pix, radius / _SMALLEST_RADIUS_FWHM), settings.psf_fwhm_min_pix)
+    psf = Psf(rng.uniform(settings.psf_fwhm_min_pix, widest), rng.uniform(2.5, 5))
+    offset = np.clip(rng.normal(0, 1, 2), -3, 3) * settings.offset_pix
+    centre = tuple((settings.size - 1) / 2 + offset)
+    angle = rng.uniform(0, 180)
+    galaxy, light = _light(label, settings, radius, centre, angle, psf, rng)
+
+    sky_electrons = _log_uniform(rng, *_SKY_ELECTRONS)
+    gain = np.sqrt(sky_electrons + _READ_NOISE_ELECTRONS**2) / settings.sky_sigma
+    snr = _log_uniform(rng, settings.snr_min, settings.snr_max)
+    light *= _amplitude(light, snr, gain, settings.sky_sigma)
+    number, clear = rng.poisson(settings.neighbours), 1.2 * radius
+    scene = light + neighbours(number, settings.size, psf, flux=light.sum(), keep_clear_pix=clear, rng=rng)
+    if rng.random() < settings.blemishes:
+        blemish = cosmic_rays if rng.random() < 0.7 else hot_columns
+        scene += scene.max() * blemish(settings.size, 1, rng=rng)
+    image = expose(
+        scene, sky_electrons=sky_electrons, read_noise_electrons=_READ_NOISE_ELECTRONS, gain=gain, rng=rng
+    )
+    slope = settings.gradient * rng.uniform() * gradient(settings.size, rng=rng)
+    image += settings.sky_sigma * (settings.sky_residual * rng.normal() + slope)
+    if galaxy.kind == "cut_by_edge":
+        image, _ = confusers.cut_by_edge(image, centre, radius, rng)
+
+    row = {
+        "id": f"{galaxy.label}-{index:06d}",
+        "label": galaxy.label,
+        "scored": galaxy.scored,
+        "kind": galaxy.kind,
+        "galaxy": f"{galaxy.label}-{index:06d}",
+        "seed": seed,
+        "pixel_scale_arcsec": settings.pixel_scale_arcsec,
+        "psf_fwhm_pix": psf.fwhm_pix,
+        "sky_sigma": settings.sky_sigma,
+        "truth_snr": snr,
+        "truth_x_pix": centre[0],
+        "truth_y_pix": centre[1],
+    }
+    shaped = bool(galaxy.truth)
+    row["truth_position_angle_deg"] = angle if shaped else np.nan
+    row["truth_radius_pix"] = radius if shaped else np.nan
+    row |= {name: float(galaxy.truth.get(name, np.nan)) for name in _TRUTH}
+    return image.astype(np.float32), row
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _amplitude(light: np.ndarray, snr: float, gain: float, sky_sigma: float) -> float:
+    """The factor that gives `light` (ny, nx) the signal-to-noise ratio `snr` over its brightest half.
+
+    With S = factor x sum over these N pixels, snr^2 = S^2 / (S / gain + N sky_sigma^2); solved for S.
+    """
+    ordered = np.sort(light, axis=None)[::-1]
+    enclosed = np.cumsum(ordered)
+    number = int(np.searchsorted(enclosed, enclosed[-1] / 2)) + 1
+    photons = snr**2 / gain
+    signal = (photons + np.sqrt(photons**2 + 4 * snr**2 * number * sky_sigma**2)) / 2
+    return float(signal / enclosed[number - 1])
+
+
+def _light(
+    label: str,
+    settings: SynthesiseSettings,
+    radius: float,
+    centre: tuple[float, float],
+    angle: float,
+    psf: Psf,
+    rng: np.random.Generator,
+) -> tuple[Galaxy, np.ndarray]:
+    """An object of the class `label` and its noise-free image, of arbitrary brightness."""
+    kind = draw_kind(label, rng)
+    if kind in ON_PIXELS:
+        if kind == "star":
+            light, _ = confusers.star(settings.size, centre, psf, rng)
+        else:
+            light, _ = confusers.artefact(settings.size, psf, rng)
+        return Galaxy(kind, label, np.zeros_like), light
+    galaxy = draw_object(
+        label,
+        kind,
+        axis_ratios=(settings.axis_ratio_min, settings.axis_ratio_max),
+        sersic_indices=(settings.sersic_min, settings.sersic_max),
+        rng=rng,
+    )
+    light = draw(
+        galaxy.brightness,
+        settings.size,
+        centre=centre,
+        position_angle_deg=angle,
+        radius_pix=radius / galaxy.unit,
+        psf=psf,
+    )
+    return galaxy, light
