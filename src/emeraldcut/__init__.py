@@ -1,3 +1,35 @@
 """Find rectangular galaxies in images, and test how such galaxies form."""
 
+from importlib import import_module
+
 __version__ = "0.1.0"
+
+# Public names and where they live; each is imported when it is first used, so that `import emeraldcut` is quick.
+_HOMES = {
+    "ImageSet": "data",
+    "Flag": "data",
+    "read_images": "data",
+    "read_table": "data",
+    "write_images": "data",
+    "write_table": "data",
+    "synthesise": "galaxies",
+    "leda074886": "galaxies",
+    "frame_galaxies": "frame",
+    "measure": "isophotes",
+    "train": "networks",
+    "classify": "networks",
+    "compare": "similarity",
+    "screen": "screening",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'emeraldcut' has no attribute '{name}'")
+    return getattr(import_module(f"emeraldcut.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -69,35 +69,51 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
     return cls(**{k: _convert(k, v, hints[k], fields[k].metadata.get("choices")) for k, v in values.items()})
 
 
-def add_flags(parser: argparse.ArgumentParser, cls: type) -> None:
-    """Adds one flag per field of `cls` to `parser`, and `--settings FILE.toml`."""
-    hints = typing.get_type_hints(cls)
+def add_flags(parser: argparse.ArgumentParser, *classes: type) -> None:
+    """Adds one flag per field of each settings dataclass to `parser`, and `--settings FILE.toml`."""
     parser.add_argument("--settings", metavar="FILE.toml", help="read settings from this TOML file; flags win over it")
-    for field in dataclasses.fields(cls):
-        flag = "--" + field.name.replace("_", "-")
-        kind, _ = _resolved_type(hints[field.name])
-        default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        text = f"{field.metadata['help']} (default: {default})".replace("%", "%%")
-        if kind is bool:
-            parser.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
-        else:
-            choices = field.metadata.get("choices")
-            metavar = "|".join(map(str, choices)) if choices and len(choices) <= 6 else field.name.split("_")[-1].upper()
-            parser.add_argument(flag, dest=field.name, default=None, metavar=metavar, help=text)
+    for cls in classes:
+        hints = typing.get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            _add_flag(parser, field, _resolved_type(hints[field.name])[0])
 
 
-def from_flags(cls: type, arguments: argparse.Namespace) -> Any:
-    """Settings from defaults, then the file given by `--settings`, then flags."""
-    values: dict[str, Any] = {}
+def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: Any) -> None:
+    """One flag; its value stays text, which `build` checks and converts."""
+    flag = "--" + field.name.replace("_", "-")
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    known = "" if default in (None, "") else f" (default: {default})"
+    text = (field.metadata["help"] + known).replace("%", "%%")
+    if kind is bool:
+        parser.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
+        return
+    choices = field.metadata.get("choices")
+    metavar = "|".join(map(str, choices)) if choices else field.name.split("_")[-1].upper()
+    parser.add_argument(flag, dest=field.name, default=None, metavar=metavar, help=text)
+
+
+def from_flags(arguments: argparse.Namespace, *classes: type) -> tuple[Any, ...]:
+    """One settings object per class, from defaults, then the file given by `--settings`, then flags.
+
+    Raises
+    ------
+    ValueError
+        For a key that no class knows (the message lists those that are known), or a value of the wrong kind.
+    """
+    given: dict[str, Any] = {}
     if getattr(arguments, "settings", None):
         try:
-            values = tomllib.loads(Path(arguments.settings).read_text())
+            given = tomllib.loads(Path(arguments.settings).read_text())
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise ValueError(f"settings file '{arguments.settings}' cannot be read: {error}.") from None
-    for field in dataclasses.fields(cls):
-        if getattr(arguments, field.name, None) is not None:
-            values[field.name] = getattr(arguments, field.name)
-    return build(cls, values)
+    known = [field.name for cls in classes for field in dataclasses.fields(cls)]
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise ValueError(f"unknown setting '{unknown[0]}' in '{arguments.settings}'; known are {', '.join(known)}.")
+    given |= {name: getattr(arguments, name) for name in known if getattr(arguments, name, None) is not None}
+    return tuple(
+        build(cls, {f.name: given[f.name] for f in dataclasses.fields(cls) if f.name in given}) for cls in classes
+    )
 
 
 def to_toml(settings: Any) -> str:

@@ -19,8 +19,8 @@ from emeraldcut.frame.segment import Segmentation, segment
 from emeraldcut.settings import setting
 
 PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
-GEOMETRY_RANGE = (0.4, 2.5)  # half-light radii between which centre and axes are determined
-FWHM_OVER_SIGMA = 2.3548  # of a Gaussian
+GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined
+PSF_SIGMA_PER_FWHM = 0.5  # 0.425 for a Gaussian; the wings of Moffat profiles (beta 2.5 to 4.5) act like 0.5
 ROUND = 0.92  # above this axis ratio the second harmonic no longer fixes a position angle
 ASSUMED_PSF_FWHM_PIX = 2.5
 LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this half-light radius
@@ -118,7 +118,7 @@ def half_light(profile: Profile, s_max: float) -> tuple[float, float]:
 def measured_range(radius: float, psf_fwhm: float, reach: float) -> tuple[float, float]:
     """Isophote radii (pixels) between which centre, axes and harmonics are determined.
 
-    From 0.4 half-light radii, but outside the core of the PSF (1.2 FWHM, if that leaves anything), to 2.5.
+    From 0.7 half-light radii, but outside the core of the PSF (1.2 FWHM, if that leaves anything), to 2.5.
     """
     inner = max(GEOMETRY_RANGE[0] * radius, min(1.2 * psf_fwhm, 0.9 * radius))
     return inner, min(max(GEOMETRY_RANGE[1] * radius, radius + 3), max(reach, inner + 3))
@@ -203,7 +203,7 @@ def _intrinsic_axis_ratio(galaxy: FramedGalaxy, psf_fwhm_pix: float) -> float:
     observed = galaxy.fit.ellipse.axis_ratio
     if not np.isfinite(psf_fwhm_pix):
         return observed
-    sigma = psf_fwhm_pix / FWHM_OVER_SIGMA / galaxy.binning
+    sigma = PSF_SIGMA_PER_FWHM * psf_fwhm_pix / galaxy.binning
     k = min(psf_rounding(galaxy) * sigma**2, 0.8)
     return float(np.sqrt(np.clip((observed**2 - k) / (1 - k), MIN_AXIS_RATIO**2, 1.0)))
 

@@ -94,41 +94,37 @@ def sky_plane(image: np.ndarray) -> tuple[np.ndarray, float]:
     return plane, float(sigma)
 
 
-def _central_component(labels: np.ndarray, n: int, flux: np.ndarray) -> int:
-    """The label of the component with most light, where light counts less the farther from the stamp's centre."""
-    ny, nx = flux.shape
+def _most_central(labels: np.ndarray, n: int, light: np.ndarray) -> int:
+    """The label (1..n) with most light, where light counts less the farther it is from the stamp's centre."""
+    ny, nx = light.shape
     y, x = np.mgrid[0:ny, 0:nx]
     r2 = ((y - (ny - 1) / 2) ** 2 + (x - (nx - 1) / 2) ** 2) / (0.12 * max(ny, nx)) ** 2
-    return int(np.argmax(ndimage.sum_labels(flux / (1 + r2) ** 2, labels, np.arange(1, n + 1)))) + 1
+    return int(np.argmax(ndimage.sum_labels(light / (1 + r2) ** 2, labels, np.arange(1, n + 1)))) + 1
 
 
-def _neighbours(smooth: np.ndarray, component: np.ndarray, peak: tuple[int, int], threshold: float,
-                noise: float) -> np.ndarray:
-    """Markers (ny, nx) int: 1 the galaxy's peak, 2, 3, ... peaks of neighbours inside its component.
+def _pieces(smooth: np.ndarray, component: np.ndarray, threshold: float, noise: float) -> tuple[np.ndarray, int]:
+    """Markers (ny, nx) int of the objects blended in one component, and their number.
 
-    The component is cut at rising thresholds. A piece that comes off the one with the galaxy's peak is a neighbour if
-    its own peak rises well above the saddle (5 sigma and 30 per cent); weaker ones are texture of the galaxy.
+    The component is cut at rising thresholds. Pieces are objects of their own if the peaks of at least two rise well
+    above the saddle between them (5 sigma and 30 per cent); weaker ones are texture.
     """
+    pieces = [component]
+    for level in np.geomspace(threshold, max(smooth[component].max(), 1.01 * threshold), N_LEVELS + 1)[1:-1]:
+        parted = []
+        for piece in pieces:
+            labels, n = ndimage.label(piece & (smooth > level))
+            if n > 1:
+                peaks = ndimage.maximum(smooth, labels, np.arange(1, n + 1))
+                own = np.nonzero((peaks > 1.3 * level) & (peaks - level > 5 * noise))[0] + 1
+                if len(own) > 1:
+                    parted += [labels == k for k in own]
+                    continue
+            parted.append(piece)
+        pieces = parted
     markers = np.zeros(smooth.shape, int)
-    top = smooth[component].max()
-    if top <= threshold:
-        return markers
-    found = 1
-    for level in np.geomspace(threshold, top, N_LEVELS + 1)[1:-1]:
-        labels, n = ndimage.label(component & (smooth > level))
-        if n < 2:
-            continue
-        peaks = ndimage.maximum(smooth, labels, np.arange(1, n + 1))
-        for k in range(1, n + 1):
-            if k == labels[peak] or peaks[k - 1] < 1.3 * level or peaks[k - 1] - level < 5 * noise:
-                continue
-            piece = labels == k
-            if not markers[piece].any():
-                found += 1
-                markers[piece] = found
-    if found > 1:
-        markers[peak] = 1
-    return markers
+    for k, piece in enumerate(pieces, 1):
+        markers[np.unravel_index(np.argmax(np.where(piece, smooth, -np.inf)), smooth.shape)] = k
+    return markers, len(pieces)
 
 
 def segment(image: np.ndarray) -> Segmentation | None:
@@ -138,6 +134,7 @@ def segment(image: np.ndarray) -> Segmentation | None:
     ----------
     image : (ny, nx), NaN where there is no data
     """
+    ny, nx = image.shape
     plane, sigma = sky_plane(image)
     finite = np.isfinite(image)
     data = np.where(finite, image - plane, 0.0)
@@ -150,21 +147,19 @@ def segment(image: np.ndarray) -> Segmentation | None:
     labels, n = ndimage.label(smooth > DETECTION_SIGMA * noise)
     if n == 0:
         return None
-    component = labels == _central_component(labels, n, np.clip(smooth, 0, None))
+    light = np.clip(smooth, 0, None)
+    component = labels == _most_central(labels, n, light)
     if component.sum() < 9 or smooth[component].max() < 6 * noise:
         return None
-    ny, nx = image.shape
-    y, x = np.mgrid[0:ny, 0:nx]
-    pull = np.exp(-0.5 * ((y - (ny - 1) / 2) ** 2 + (x - (nx - 1) / 2) ** 2) / (0.2 * max(ny, nx)) ** 2)
-    peak = np.unravel_index(np.argmax(np.where(component, smooth * pull, -np.inf)), image.shape)
-    markers = _neighbours(smooth, component, peak, DETECTION_SIGMA * noise, noise)
     galaxy = component
-    overlap = markers.max() > 1
-    if overlap:
+    markers, n_pieces = _pieces(smooth, component, DETECTION_SIGMA * noise, noise)
+    if n_pieces > 1:
         from skimage.segmentation import watershed
 
-        galaxy = watershed(-smooth, markers, mask=component) == 1
+        basins = watershed(-smooth, markers, mask=component)
+        galaxy = basins == _most_central(basins, n_pieces, light)
+    peak = np.unravel_index(np.argmax(np.where(galaxy, smooth, -np.inf)), image.shape)
     others = (labels > 0) & ~galaxy
     others = ndimage.binary_dilation(others, iterations=2) & ~galaxy
     return Segmentation(data, finite & ~others, galaxy & finite, float(peak[1]), float(peak[0]),
-                        float(plane[(ny - 1) // 2, (nx - 1) // 2]), float(sigma), bool(overlap))
+                        float(plane[(ny - 1) // 2, (nx - 1) // 2]), float(sigma), n_pieces > 1)

@@ -1,0 +1,27 @@
+# make demo: install into .venv and run the demonstration.   make test: install into .venv and run the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/core
+	$(BIN)/emeraldcut demo --output demo --overwrite
+
+test: .venv/test
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
+
+.venv/core: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'emeraldcut needs Python 3.11 or newer')"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/test: .venv/core
+	$(BIN)/python -m pip install --quiet --editable '.[train,test]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist demo

@@ -1,0 +1,221 @@
+"""The command line: one command per verb, its flags and help from the settings of the stage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import emeraldcut
+
+IMAGES_HELP = (
+    "a folder, file, cube, HDF5 or table of images, a set of ours, or (with --catalogue) a mosaic: "
+    "FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One verb: what it does, the settings classes behind its flags ("module:Class"), and the function that runs it."""
+
+    help: str
+    settings: tuple[str, ...]
+    run: Callable[[argparse.Namespace, tuple[Any, ...]], str]
+    source: str | None = IMAGES_HELP
+    output: str = "TABLE"
+    output_help: str = "table to write: .parquet .ecsv .csv .fits .vot, or .out for the thesis's format"
+    default_output: str | None = None
+
+
+def _bar(arguments: argparse.Namespace, total: int | None, unit: str = " images"):
+    """A progress bar on standard error, silent with --quiet or where nobody looks."""
+    from tqdm import tqdm
+
+    silent = arguments.quiet or not sys.stderr.isatty()
+    return tqdm(total=total, unit=unit, disable=silent, desc=arguments.command)
+
+
+def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: Any) -> str:
+    """Applies a stage to all images, chunk by chunk, and writes the rows as one table."""
+    from astropy.table import vstack
+
+    from emeraldcut.data import NoImagesError, map_chunks, open_images, provenance, usable, write_table
+    from emeraldcut.data.tables import check_output
+
+    check_output(arguments.output, arguments.overwrite)
+    source = open_images(arguments.source, read_settings)
+    with _bar(arguments, source.n_images) as bar:
+        tables = list(map_chunks(stage, source.chunks(), jobs=arguments.jobs, progress=bar.update))
+    if not tables:
+        raise NoImagesError(f"'{arguments.source}' holds no images.")
+    table = vstack(tables, metadata_conflicts="silent")
+    origin = provenance(arguments.command, stage.keywords["settings"], arguments.seed, [arguments.source])
+    path = write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite)
+    if not usable(table["flag"]).any():
+        raise NoImagesError(f"none of the {len(table)} images can be used; '{path}' says why.")
+    return str(path)
+
+
+def _run_measure(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.isophotes import measure
+
+    return _over_images(partial(measure, settings=settings[0], seed=arguments.seed), arguments, settings[1])
+
+
+def _run_classify(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.networks import classify
+
+    return _over_images(partial(classify, settings=settings[0], seed=arguments.seed), arguments, settings[1])
+
+
+def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.similarity import compare, read_references
+
+    references = read_references(settings[0].reference)
+    stage = partial(compare, settings=settings[0], seed=arguments.seed, references=references)
+    return _over_images(stage, arguments, settings[1])
+
+
+def _run_synthesise(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data import ImageSetWriter
+    from emeraldcut.galaxies import iterate_synthesise
+
+    facts = {"command": "synthesise", "settings": settings[0], "seed": arguments.seed}
+    with (
+        ImageSetWriter(arguments.output, **facts, overwrite=arguments.overwrite) as writer,
+        _bar(arguments, settings[0].number) as bar,
+    ):
+        for images in iterate_synthesise(settings[0], seed=arguments.seed, jobs=arguments.jobs):
+            writer.append(images)
+            bar.update(len(images))
+    return arguments.output
+
+
+def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data import read_images
+    from emeraldcut.networks import train
+
+    folder = Path(arguments.output)
+    if (folder / "card.json").exists() and not arguments.overwrite:
+        raise FileExistsError(f"'{folder}' holds a network; choose another folder or set --overwrite.")
+    images = read_images(arguments.source, settings[1])
+    with _bar(arguments, settings[0].resolved_epochs, unit=" epochs") as bar:
+        trained = train(images, settings[0], seed=arguments.seed, progress=lambda done, total, facts: bar.update(1))
+    return str(trained.save(folder))
+
+
+def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.report import report
+    from emeraldcut.screening import screen_run
+
+    with _bar(arguments, None) as bar:
+
+        def progress(total: int | None, n: int) -> None:
+            bar.total = total
+            bar.update(n)
+
+        run = screen_run(arguments.source, arguments.output, *settings, seed=arguments.seed, jobs=arguments.jobs,
+                         overwrite=arguments.overwrite, progress=progress)
+    return str(report(run.folder))
+
+
+def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.demo import demo
+
+    say = (lambda text: None) if arguments.quiet else partial(print, file=sys.stderr, flush=True)
+    return str(demo(arguments.output, *settings, seed=arguments.seed, jobs=arguments.jobs,
+                    overwrite=arguments.overwrite, say=say))
+
+
+READ = "emeraldcut.data:ReadSettings"
+COMMANDS = {
+    "demo": Command("the whole chain, small and offline, on real and synthetic galaxies", ("emeraldcut.demo:DemoSettings",),
+                    _run_demo, None, "DIR", "folder to write; ends with DIR/report.html", "emeraldcut-demo"),
+    "synthesise": Command("make labelled images of galaxies of known shape",
+                          ("emeraldcut.galaxies:SynthesiseSettings",), _run_synthesise, None, "SET", "folder to write"),
+    "train": Command("train a network on labelled images (needs the extra [train])",
+                     ("emeraldcut.networks:TrainSettings", READ), _run_train, "a labelled set", "NETWORK",
+                     "network folder to write"),
+    "classify": Command("class probabilities of every image", ("emeraldcut.networks:ClassifySettings", READ),
+                        _run_classify),
+    "measure": Command("axis ratio, size, and isophote shape with errors of every image",
+                       ("emeraldcut.isophotes:MeasureSettings", READ), _run_measure),
+    "compare": Command("similarity of every image to a reference galaxy",
+                       ("emeraldcut.similarity:CompareSettings", READ), _run_compare),
+    "screen": Command("classify, measure and compare every image; rank the candidates; write a report",
+                      ("emeraldcut.screening:ScreenSettings", READ), _run_screen, IMAGES_HELP, "DIR",
+                      "folder to write; ends with DIR/report.html"),
+}  # fmt: skip
+
+
+def _load(name: str) -> type:
+    """The class behind "module:Class"."""
+    module, cls = name.split(":")
+    return getattr(import_module(module), cls)
+
+
+def _overview() -> argparse.ArgumentParser:
+    """The parser for the bare command: names and one line each, without importing any stage."""
+    lines = "\n".join(f"  {name:<12}{command.help}" for name, command in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="emeraldcut", description=emeraldcut.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"commands:\n{lines}\n\n`emeraldcut COMMAND --help` lists the flags of one.",
+    )
+    parser.add_argument("--version", action="version", version=f"emeraldcut {emeraldcut.__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="what to do")
+    return parser
+
+
+def _command_parser(name: str, command: Command, classes: Sequence[type]) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    from emeraldcut.settings import add_flags
+
+    parser = argparse.ArgumentParser(prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + ".")
+    if command.source:
+        parser.add_argument("source", metavar="SET" if name == "train" else "IMAGES", help=command.source)
+    default = command.default_output
+    parser.add_argument("-o", "--output", metavar=command.output, required=default is None, default=default,
+                        help=command.output_help + (f" (default: {default})" if default else ""))
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no messages")
+    add_flags(parser, *classes)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; prints what it wrote. Returns 0 done, 1 nothing usable, 2 wrong usage."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] not in COMMANDS:
+        _overview().parse_args(argv or ["--help"])
+    name, command = argv[0], COMMANDS[argv[0]]
+    from emeraldcut.data import NoImagesError
+    from emeraldcut.settings import from_flags
+
+    classes = [_load(cls) for cls in command.settings]
+    arguments = _command_parser(name, command, classes).parse_args(argv[1:])
+    arguments.command = name
+    try:
+        if arguments.jobs < 1:
+            raise ValueError(f"--jobs expects at least 1; received {arguments.jobs}.")
+        print(command.run(arguments, from_flags(arguments, *classes)))
+    except NoImagesError as error:
+        print(f"emeraldcut {name}: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError, ImportError) as error:
+        print(f"emeraldcut {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"emeraldcut {name}: interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Screen: three independent looks at every galaxy, one score, one ranked list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from astropy.table import MaskedColumn, Table, vstack
+
+from emeraldcut.data import (
+    ImageSet,
+    NoImagesError,
+    ReadSettings,
+    Run,
+    concatenate,
+    describe_columns,
+    map_chunks,
+    open_images,
+    usable,
+    write_images,
+    write_table,
+)
+from emeraldcut.frame import frame_galaxies
+from emeraldcut.isophotes import MeasureSettings, measure
+from emeraldcut.networks import ClassifySettings, classify
+from emeraldcut.settings import setting
+from emeraldcut.similarity import CompareSettings, compare, read_references
+
+CLASSES = ("oval", "rectangular", "obround", "other")
+BEST = "best"  # sub-folder of a run: the set of the best candidates' images
+REFERENCES = "references"  # sub-folder of a run: the set of the reference images
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenSettings:
+    """What is looked for, and how rare it is."""
+
+    network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
+    reference: tuple[str, ...] = setting(
+        ("leda074886",), "built-in model leda074886, or image files, separated by commas"
+    )
+    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images")
+    best: int = setting(20, "number of best candidates whose images are kept and shown")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.prevalence < 1:
+            raise ValueError(f"prevalence expects a number between 0 and 1; received {self.prevalence}.")
+        if self.best < 1:
+            raise ValueError(f"best expects at least 1; received {self.best}.")
+
+
+def shift_priors(table: Table, prevalence: float) -> None:
+    """Moves the class probabilities in `table`, in place, from equal priors to a stated prevalence.
+
+    Bayes' rule with new priors: p'_k is proportional to p_k pi_k (Saerens, Latinne & Decaestecker 2002, Neural
+    Computation 14, 21). Obround galaxies are taken to be as rare as rectangular ones; the rest is oval or other, in
+    equal parts. Probabilities of a network that lacks a class keep its zero.
+    """
+    prior = {"rectangular": prevalence, "obround": prevalence}
+    prior |= dict.fromkeys(("oval", "other"), max((1 - 2 * prevalence) / 2, 1e-6))
+    columns = {name: np.ma.filled(table[f"p_{name}"].astype(float), 0.0) * prior[name] for name in CLASSES}
+    total = np.maximum(sum(columns.values()), 1e-300)
+    for name, values in columns.items():
+        column = table[f"p_{name}"]
+        table[f"p_{name}"] = MaskedColumn(values / total, mask=np.ma.getmaskarray(column))
+
+
+def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
+    """The geometric mean of three numbers between 0 and 1, so that one clear no is a no.
+
+    The network's probability of `rectangular` at equal priors, the probability that a4 < -0.03, and the similarity
+    (0 where it is negative). A look that failed counts as 0; a row without any of the three has no score.
+    """
+    looks = [classified["p_rectangular"], measured["p_boxy"], compared["similarity"]]
+    missing = np.all([np.ma.getmaskarray(look) for look in looks], axis=0)
+    values = [np.clip(np.ma.filled(look.astype(float), 0.0), 0.0, 1.0) for look in looks]
+    return MaskedColumn(np.prod(values, axis=0) ** (1 / 3), mask=missing)
+
+
+def examine(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, seed: int = 0,
+            references: ImageSet | None = None) -> Table:
+    """Everything `screen` finds out about each image, in the order of the input and without ranks."""
+    frames = frame_galaxies(images)
+    measured = measure(images, MeasureSettings(), seed=seed, frames=frames)
+    classified = classify(images, ClassifySettings(network=settings.network), seed=seed, frames=frames)
+    compared = compare(images, CompareSettings(reference=settings.reference), seed=seed, frames=frames,
+                       references=references)
+    table = measured
+    for source, names in ((compared, ("similarity", "reference")), (classified, ("class", "network"))):
+        for name in names:
+            table[name] = source[name]
+    table["score"] = scores(classified, measured, compared)
+    shift_priors(classified, settings.prevalence)
+    for name in CLASSES:
+        table[f"p_{name}"] = classified[f"p_{name}"]
+    return describe_columns(table)
+
+
+def rank(table: Table) -> Table:
+    """The table in order of falling score (ties and rows without a score by id), with `rank` from 1."""
+    score = np.ma.filled(table["score"].astype(float), -1.0)
+    order = np.lexsort((np.array(table["id"], dtype=str), -score))
+    ranked = table[order]
+    ranked["rank"] = np.arange(1, len(ranked) + 1)
+    return describe_columns(ranked)
+
+
+def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, seed: int = 0) -> Table:
+    """Candidates for rectangular galaxies: every image classified, measured and compared, best first.
+
+    Parameters
+    ----------
+    images : ImageSet
+    settings : ScreenSettings
+    seed : int
+        Passed to the stages; none of them draws random numbers so far.
+
+    Returns
+    -------
+    Table
+        One row per image with the columns of `measure`, `classify` and `compare`, `score` and `rank`. The class
+        probabilities are those at the stated prevalence; `class` is the most probable class at equal priors.
+    """
+    return rank(examine(images, settings, seed=seed))
+
+
+def _examine_and_keep(images: ImageSet, settings: ScreenSettings, seed: int, references: ImageSet):
+    """The table of a chunk, and the images of its best candidates."""
+    table = examine(images, settings, seed=seed, references=references)
+    score = np.ma.filled(table["score"].astype(float), -1.0)
+    best = np.sort(np.argsort(-score, kind="stable")[: settings.best])
+    kept = images[best]
+    return table, ImageSet(kept.pixels, table[best])
+
+
+def screen_run(
+    source: str | Path,
+    folder: str | Path,
+    settings: ScreenSettings = ScreenSettings(),
+    read_settings: ReadSettings = ReadSettings(),
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    overwrite: bool = False,
+    progress: Callable[[int, int | None], object] | None = None,
+) -> Run:
+    """Screens all images of `source`, chunk by chunk, into a run folder.
+
+    The folder gets `candidates.parquet` and `candidates.ecsv` (one row per input image, best first), the sets `best`
+    and `references` with images to look at, `settings.toml`, and `manifest.json` when everything is done.
+
+    Raises
+    ------
+    NoImagesError
+        There is no image, or not one of them can be used.
+    """
+    images, references = open_images(source, read_settings), read_references(settings.reference)
+    run = Run.start(folder, "screen", settings, seed, [source], overwrite)
+    look = partial(_examine_and_keep, settings=settings, seed=seed, references=references)
+    tables, best = [], None
+    done = partial(progress, images.n_images) if progress else None
+    for table, kept in map_chunks(look, images.chunks(), jobs=jobs, progress=done):
+        tables.append(table)
+        best = kept if best is None else concatenate([best, kept])
+        best = best[np.argsort(-np.ma.filled(best.table["score"].astype(float), -1.0), kind="stable")[: settings.best]]
+    if best is None:
+        raise NoImagesError(f"'{source}' holds no images.")
+    candidates = rank(vstack(tables, metadata_conflicts="silent"))
+    for name in ("candidates.parquet", "candidates.ecsv"):
+        write_table(candidates, run.path(name), provenance=run.origin, overwrite=True)
+    ranks = dict(zip(candidates["id"], candidates["rank"], strict=True))
+    best.table["rank"] = [ranks[i] for i in best.table["id"]]
+    for name, kept in ((BEST, best[np.argsort(best.table["rank"])]), (REFERENCES, references)):
+        write_images(kept, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
+    n_usable = int(usable(candidates["flag"]).sum())
+    run.finish(images=len(candidates), usable=n_usable, expected_rectangular=float(np.ma.sum(candidates["p_rectangular"])))
+    if n_usable == 0:
+        raise NoImagesError(f"none of the {len(candidates)} images in '{source}' can be used; see '{run.folder}'.")
+    return run
