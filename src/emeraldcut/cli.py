@@ -104,8 +104,14 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
     if (folder / "card.json").exists() and not arguments.overwrite:
         raise FileExistsError(f"'{folder}' holds a network; choose another folder or set --overwrite.")
     images = read_images(arguments.source, settings[1])
-    with _bar(arguments, settings[0].resolved_epochs, unit=" epochs") as bar:
-        trained = train(images, settings[0], seed=arguments.seed, progress=lambda done, total, facts: bar.update(1))
+    with _bar(arguments, None, unit=" epochs") as bar:
+
+        def progress(done: int, total: int, figures: dict[str, float]) -> None:
+            bar.total = total
+            bar.set_postfix(figures, refresh=False)
+            bar.update(1)
+
+        trained = train(images, settings[0], seed=arguments.seed, progress=progress)
     return str(trained.save(folder))
 
 

@@ -125,6 +125,8 @@ class Fit:
     converged : bool
     residual_sigma : float
         Robust scatter of the residuals over their expected noise; 1 for a galaxy that the model describes.
+    radii, information : (16,) arrays
+        Isophote radii (pixels) across the fitted range, and the weight that each has in the second harmonic.
     mean_snr : float
         Mean light per pixel over the sky's noise.
     used : int
@@ -136,6 +138,8 @@ class Fit:
     profile: Profile
     converged: bool
     residual_sigma: float
+    radii: np.ndarray
+    information: np.ndarray
     mean_snr: float
     used: int
 
@@ -237,6 +241,8 @@ def fit_ellipse(
     variance = np.full(len(values), sigma**2)
     covariance, converged = np.full((n_geometry, n_geometry), np.nan), False
     scatter, mean_snr, used = np.nan, np.nan, 0
+    edges = np.geomspace(max(s_range[0], 0.1), s_range[1], 17)
+    information = np.zeros(16)
     for iteration in range(iterations):
         rho, psi = ellipse.coordinates(xx, yy)
         s = rho / ellipse.deformation(psi)
@@ -262,6 +268,7 @@ def fit_ellipse(
         inverse = np.linalg.pinv(normal, rcond=1e-9, hermitian=True) / np.outer(scale, scale)
         step = (inverse @ (design.T @ (w * residual[use])))[:n_geometry]
         covariance = inverse[:n_geometry, :n_geometry]
+        information = np.histogram(s[use], edges, weights=w * patterns[:, 2] ** 2)[0]
         scatter = float(np.median(np.abs(residual[use])) * 1.4826 / sigma)
         mean_snr = float(np.mean(values[use]) / sigma)
         ellipse = _moved(ellipse, step, orders, 0.3 * s_range[1], fix_angle)
@@ -274,7 +281,8 @@ def fit_ellipse(
     q = ellipse.axis_ratio
     errors["axis_ratio"] = 2 * q * errors.pop("cos2")
     errors["angle"] = min(2 * q * errors.pop("sin2") / max(1 - q**2, 1e-3), np.pi / 2)
-    return Fit(_canonical(ellipse), errors, profile, converged, scatter, mean_snr, used)
+    return Fit(_canonical(ellipse), errors, profile, converged, scatter,
+               np.sqrt(edges[1:] * edges[:-1]), information, mean_snr, used)
 
 
 def _local_variance(residual: np.ndarray, s: np.ndarray, sigma: float, profile: Profile) -> np.ndarray:

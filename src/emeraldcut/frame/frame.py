@@ -20,7 +20,7 @@ from emeraldcut.settings import setting
 
 PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
 GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined
-PSF_SIGMA_PER_FWHM = 0.5  # 0.425 for a Gaussian; the wings of Moffat profiles (beta 2.5 to 4.5) act like 0.5
+PSF_SIGMA_PER_FWHM = 0.54  # 0.425 for a Gaussian; the wings of Moffat profiles (beta 2.5 to 4.5) act like 0.54
 ROUND = 0.92  # above this axis ratio the second harmonic no longer fixes a position angle
 ASSUMED_PSF_FWHM_PIX = 2.5
 LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this half-light radius
@@ -49,7 +49,6 @@ class FramedGalaxy:
     light: Profile
     radius: float
     limit: float
-    s_range: tuple[float, float]
     snr: float
     binning: int
     flag: Flag
@@ -158,7 +157,7 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
         start = replace(ellipse, angle=angle, cosine={}, sine={})
         fit = fit_ellipse(division.image, division.valid, start, division.sky_sigma, s_range,
                           orders=ORDERS, iterations=8, fix_angle=True)
-    galaxy = _judge(division, fit, light, radius, min(reach, 1.5 * petrosian), s_range, binning)
+    galaxy = _judge(division, fit, light, radius, min(reach, 1.5 * petrosian), binning)
     return replace(galaxy, axis_ratio=_intrinsic_axis_ratio(galaxy, psf_fwhm_pix), square=angle is not None)
 
 
@@ -182,20 +181,19 @@ def psf_rounding(galaxy: FramedGalaxy) -> float:
     To first order a PSF adds sigma^2/2 times the Laplacian of the light. Comparing how far that moves an isophote of
     radius s along the major and along the minor axis gives q_observed^2 = q^2 + (1 - q^2) k sigma^2 with
     k(s) = (gamma + 2 - dln(gamma)/dln(s)) / s^2, gamma = -dln f/dln s (derived here; exact for a Gaussian galaxy,
-    where k = 1 / A^2). It is averaged with the weight that the radii have in the fit, s^3 f'^2, over a smooth
-    (quadratic in ln s) description of the profile.
+    where k = 1 / A^2). It is averaged with the weight that the radii have in the fit, over a smooth (quadratic in
+    ln s) description of the profile.
     """
-    s = np.geomspace(*galaxy.s_range, 16)
-    light = galaxy.fit.profile(s)
-    above = light > max(0.02 * light[0], 0)
+    fit = galaxy.fit
+    light = fit.profile(fit.radii)
+    above = (light > 0.02 * light.max()) & (fit.information > 0)
     if above.sum() < 4:
-        return 1.386 / galaxy.radius**2
-    x = np.log(s[above])
-    curvature, slope, _ = np.polyfit(x, np.log(light[above]), 2, w=np.sqrt(light[above]))
-    gamma = np.clip(-(2 * curvature * x + slope), 0.3, 8)
-    k = (gamma + 2 + np.clip(2 * curvature / gamma, -2, 2)) / s[above] ** 2
-    weight = (gamma * light[above]) ** 2 * s[above] ** 2  # s^3 f'^2 ds with ds proportional to s
-    return float(np.sum(k * weight) / np.sum(weight))
+        return 1.386 / galaxy.radius**2  # the Gaussian galaxy's
+    s, weight = fit.radii[above], fit.information[above]
+    curvature, slope, _ = np.polyfit(np.log(s), np.log(light[above]), 2, w=np.sqrt(light[above]))
+    gamma = np.clip(-(2 * curvature * np.log(s) + slope), 0.3, 8)
+    k = (gamma + 2 + np.clip(2 * curvature / gamma, -2, 2)) / s**2
+    return float(np.average(k, weights=weight))
 
 
 def _intrinsic_axis_ratio(galaxy: FramedGalaxy, psf_fwhm_pix: float) -> float:
@@ -222,8 +220,7 @@ def _reach(division: Segmentation, ellipse: Ellipse) -> float:
 
 
 def _judge(
-    division: Segmentation, fit: Fit, light: Profile, radius: float, limit: float,
-    s_range: tuple[float, float], binning: int,
+    division: Segmentation, fit: Fit, light: Profile, radius: float, limit: float, binning: int
 ) -> FramedGalaxy:
     """Signal-to-noise ratio inside the half-light ellipse, and the flags of one framed galaxy."""
     ny, nx = division.image.shape
@@ -245,7 +242,7 @@ def _judge(
         flag |= Flag.MISSING_PIXELS
     if not fit.converged:
         flag |= Flag.NOT_CONVERGED
-    return FramedGalaxy(division, fit, light, radius, limit, s_range, float(snr), binning, flag)
+    return FramedGalaxy(division, fit, light, radius, limit, float(snr), binning, flag)
 
 
 def frame_galaxies(images: ImageSet, settings: FrameSettings = FrameSettings()) -> FrameSet:

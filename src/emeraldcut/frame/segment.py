@@ -10,6 +10,7 @@ from scipy import ndimage
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 SMOOTHING_PIX = 1.2  # standard deviation of the Gaussian before detection
 DETECTION_SIGMA = 3.0  # threshold in units of the noise of the smoothed image
+MIN_PIXELS = 50  # with fewer there is no sky to speak of
 N_LEVELS = 12  # thresholds at which a neighbour may separate from the galaxy
 
 
@@ -135,8 +136,10 @@ def segment(image: np.ndarray) -> Segmentation | None:
     image : (ny, nx), NaN where there is no data
     """
     ny, nx = image.shape
-    plane, sigma = sky_plane(image)
     finite = np.isfinite(image)
+    if finite.sum() < MIN_PIXELS:
+        return None
+    plane, sigma = sky_plane(image)
     data = np.where(finite, image - plane, 0.0)
     bright = np.percentile(data[finite], 99.5)
     sigma = max(sigma, 1e-4 * bright)  # a noise-free drawing still has a scale

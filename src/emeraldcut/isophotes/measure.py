@@ -73,7 +73,7 @@ def measure(
         table[f"{name}_err"] = column(lambda fit, order=order: fit.errors[f"cos{order}"])
     table["b3"] = column(lambda fit: fit.ellipse.sine[3])
     table["b4_sin"] = column(lambda fit: fit.ellipse.sine[4])
-    table["p_boxy"] = column(lambda fit: float(ndtr((BOXY_A4 - fit.ellipse.cosine[4]) / fit.errors["cos4"])))
+    table["p_boxy"] = column(lambda fit: float(ndtr((BOXY_A4 - fit.ellipse.cosine[4]) / max(fit.errors["cos4"], 1e-9))))
     table["residual"] = column(_residual_fraction)
     if "cd11" in table.colnames:
         table["pa_sky_deg"] = sky_position_angle(table)

@@ -1,0 +1,93 @@
+"""Measured harmonics against analytic outlines, photutils, and the published numbers for LEDA 074886."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from emeraldcut.data import Flag, ImageSet
+from emeraldcut.galaxies import draw_galaxy, leda074886, leda074886_control, shapes
+from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.isophotes import MeasureSettings, measure
+
+
+def images(*pixels, **columns):
+    rows = Table({"id": [f"image {i}" for i in range(len(pixels))], **columns})
+    return ImageSet([np.asarray(p, np.float32) for p in pixels], rows)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [shapes.superellipse(0.6, c) for c in (1.5, 1.8, 2, 2.5, 3, 4, 6)]
+    + [shapes.obround(q) for q in (0.4, 0.6, 0.8)]
+    + [shapes.rounded_rectangle(0.7, 0.3), shapes.disky(0.5, 0.04), shapes.skewed_box(0.7, 4, 8), shapes.egg(0.7, 0.05)],
+    ids=lambda shape: f"{shape.name}-{shape.axis_ratio:.2f}",
+)
+def test_harmonics_of_noise_free_galaxies_are_the_outlines(shape):
+    image = draw_galaxy(shape, Sersic(1.0), size=128, radius_pix=14, position_angle_deg=25)
+    row, truth = measure(images(image))[0], shapes.harmonics(shape)
+    for name, tolerance in (("a4", 0.004), ("a6", 0.003), ("a8", 0.004)):
+        assert row[name] == pytest.approx(truth[name], abs=tolerance), name
+    # a galaxy seen at 25 or at 205 degrees is the same, so odd harmonics and the mirror image keep their size only
+    assert np.hypot(row["a3"], row["b3"]) == pytest.approx(np.hypot(truth["a3"], truth["b3"]), abs=0.004)
+    assert row["b4_sin"] == pytest.approx(truth["b4"], abs=0.006)
+    assert row["axis_ratio"] == pytest.approx(truth["axis_ratio"], abs=0.01)
+
+
+def test_sign_and_size_agree_with_photutils():
+    from photutils.isophote import Ellipse, EllipseGeometry
+
+    for exponent in (2.0, 3.0, 4.0):
+        image = draw_galaxy(shapes.superellipse(0.7, exponent), Sersic(1.0), size=128, radius_pix=12,
+                            position_angle_deg=40)
+        centre = (128 - 1) / 2
+        geometry = EllipseGeometry(centre, centre, 12.0, 0.3, np.radians(40))
+        isophotes = Ellipse(image, geometry=geometry).fit_image(minsma=10, maxsma=28)
+        b4 = np.median([i.b4 for i in isophotes if i.sma >= 10])
+        assert measure(images(image))[0]["a4"] == pytest.approx(b4, abs=0.012)
+
+
+@pytest.mark.parametrize(("model", "low", "high"), [(leda074886, -0.08, -0.05), (leda074886_control, -0.005, 0.005)])
+def test_leda074886_between_29_and_49_arcsec(model, low, high):
+    image = model(size=320, pixel_scale_arcsec=0.5, position_angle_deg=30)
+    radius_arcsec = measure(images(image))[0]["radius_pix"] * 0.5
+    settings = MeasureSettings(inner_radius=29 / radius_arcsec, outer_radius=49 / radius_arcsec)
+    assert low <= measure(images(image), settings)[0]["a4"] <= high
+
+
+def test_errors_hold_the_truth_in_two_thirds_of_cases():
+    rng = np.random.default_rng(4)
+    clean = draw_galaxy(shapes.superellipse(0.65, 2.6), Sersic(1.0), size=80, radius_pix=9, position_angle_deg=70)
+    expected = measure(images(clean))[0]["a4"]
+    bright = np.sort(clean.ravel())[::-1]
+    half = bright[: np.searchsorted(np.cumsum(bright), 0.5 * bright.sum())]
+    noise = half.sum() / np.sqrt(len(half)) / 80
+    table = measure(images(*[clean + rng.normal(0, noise, clean.shape) for _ in range(150)]))
+    assert np.median(np.asarray(table["snr"])) == pytest.approx(80, rel=0.1)
+    pulls = (table["a4"] - expected) / table["a4_err"]
+    assert 0.58 < np.mean(np.abs(pulls) < 1) < 0.78
+    assert abs(np.mean(pulls)) < 0.35
+
+
+def test_position_angle_on_the_sky():
+    image = draw_galaxy(shapes.ellipse(0.5), Sersic(1.0), radius_pix=8, position_angle_deg=30)
+    scale = 0.2 / 3600
+    # north up, east left: +x is west, so 30 degrees from +x towards +y is 300 from north through east: 120
+    row = measure(images(image, cd11=[-scale], cd12=[0.0], cd21=[0.0], cd22=[scale]))[0]
+    assert row["pa_sky_deg"] == pytest.approx(120, abs=0.5)
+    # the same sky with the rows upside down
+    row = measure(images(image[::-1], cd11=[-scale], cd12=[0.0], cd21=[0.0], cd22=[-scale]))[0]
+    assert row["pa_sky_deg"] == pytest.approx(120, abs=0.5)
+
+
+def test_every_image_has_one_row_and_bad_ones_are_masked():
+    galaxy = draw_galaxy(shapes.ellipse(0.7), Sersic(1.0), radius_pix=7)
+    noise = np.random.default_rng(1).normal(size=(64, 64))
+    table = measure(images(galaxy, noise, np.full((64, 64), np.nan), galaxy[:40]))
+    assert len(table) == 4 and list(table["id"]) == [f"image {i}" for i in range(4)]
+    assert list(np.ma.getmaskarray(table["a4"])) == [False, True, True, False]
+    assert table["flag"][0] == 0 and table["flag"][1] & Flag.NO_GALAXY and table["flag_text"][1]
+
+
+def test_units_and_descriptions_reach_the_table():
+    table = measure(images(draw_galaxy(shapes.ellipse(0.7), Sersic(1.0), radius_pix=7)))
+    assert str(table["position_angle_deg"].unit) == "deg" and "boxy" in table["a4"].description.lower()
