@@ -1,0 +1,16 @@
+"""Networks: the thesis's and ours; training them with Keras, using them without."""
+
+from emeraldcut.networks.classify import ClassifySettings, classify
+from emeraldcut.networks.network import Network, load_network, save_network
+from emeraldcut.networks.train import TrainedNetwork, TrainSettings, train
+
+__all__ = [
+    "ClassifySettings",
+    "Network",
+    "TrainSettings",
+    "TrainedNetwork",
+    "classify",
+    "load_network",
+    "save_network",
+    "train",
+]

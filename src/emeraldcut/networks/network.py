@@ -1,0 +1,178 @@
+"""A trained network: a folder with model.json, model.weights.h5 and card.json, and its answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emeraldcut.data.flags import usable
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.networks.inference import Predictor, input_shape
+from emeraldcut.networks.keras_files import Layer, read_keras
+from emeraldcut.networks.preprocessing import PREPROCESSING, prepare
+
+SHIPPED = Path(__file__).parent / "weights"
+CLASSES = ("oval", "rectangular", "obround", "other")
+# By the number of outputs; the thesis's integer labels are 1, 2, 3 in this order.
+THESIS_CLASSES = {2: ("oval", "rectangular"), 3: ("oval", "rectangular", "obround")}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network with its card.
+
+    Attributes
+    ----------
+    name : str
+        As it was asked for: `screener`, or the folder's name.
+    layers : list of `Layer`
+    card : dict
+        `classes` (in the order of the outputs), `input_size` (pixels), `preprocessing` (a name in
+        `PREPROCESSING`), `flips` (average over the four mirror images?), `temperature` (see `calibrate`);
+        networks trained here also say `training`, `metrics`, `settings`, `seed`, `version` and `licence`.
+    threads, precision
+        See `Predictor`.
+    """
+
+    name: str
+    layers: list[Layer]
+    card: dict[str, Any]
+    threads: int = 1
+    precision: str = "f32"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.card["classes"])
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The compiled network, made when first needed."""
+        return Predictor(self.layers, threads=self.threads, precision=self.precision)
+
+    def predict(self, images: ImageSet, frames: Any = None) -> np.ndarray:
+        """Probabilities (n, n_classes) of the classes; NaN in the rows of images that cannot be classified.
+
+        `frames`, from `frame_galaxies(images)`, saves measuring them again; other preprocessings ignore them.
+        """
+        inputs, flags, _ = prepare(self.card["preprocessing"], images, frames, self.card["input_size"])
+        return self.probabilities(inputs, usable(flags))
+
+    def probabilities(self, inputs: np.ndarray, good: np.ndarray) -> np.ndarray:
+        """Probabilities (n, n_classes) of prepared `inputs` (n, size, size); NaN unless `good` (n,)."""
+        result = np.full((len(inputs), len(self.classes)), np.nan, dtype=np.float32)
+        inputs = inputs[good]
+        outputs = over_flips(self.predictor, inputs) if self.card["flips"] else self.predictor(inputs)
+        result[good] = calibrate(outputs, self.card["temperature"])
+        return result
+
+
+def over_flips(predict: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:
+    """The mean of `predict` over the four mirror images of each of `inputs` (n, ny, nx)."""
+    views = (inputs[:, ::y, ::x] for y in (1, -1) for x in (1, -1))
+    return np.mean([predict(view) for view in views], axis=0)
+
+
+def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities (n, k) at a temperature: proportional to p^(1 / T), the softmax of logits over T.
+
+    Guo et al. 2017 (arXiv 1706.04599), section 4.2. T > 1 makes an overconfident network less so.
+    """
+    logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, None)) / temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def load_network(
+    name: str | Path, *, classes: Sequence[str] = (), threads: int = 1, precision: str = "f32"
+) -> Network:
+    """The network called `name`: one that comes with the program (`screener`), or a folder.
+
+    A folder has `model.json`, `model.weights.h5` and `card.json`. Without a card it is read as one of the
+    thesis (`model.json` and `model.h5`): raw 50 x 50 maps, classes by the number of outputs. `classes` names
+    the outputs where there is no card, e.g. ("rectangular", "obround").
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such network.
+    ValueError
+        If its files cannot be used.
+    """
+    folder = SHIPPED / name if (SHIPPED / name / "card.json").is_file() else Path(name)
+    if not folder.is_dir():
+        shipped = sorted(path.parent.name for path in SHIPPED.glob("*/card.json"))
+        known = f"one of {', '.join(shipped)}, or " if shipped else ""
+        raise FileNotFoundError(f"a network is {known}a folder with its files; found no '{name}'.")
+    files = ((path.name, path.stat()) for path in sorted(folder.iterdir()))
+    changed = tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in files)
+    return _read_network(folder.resolve(), changed, tuple(classes), threads, precision)
+
+
+@lru_cache(maxsize=4)
+def _read_network(
+    folder: Path, changed: tuple, classes: tuple[str, ...], threads: int, precision: str
+) -> Network:
+    """The network in `folder`, kept while its files stay as they are: chunks share one compilation."""
+    architecture, card_file = folder / "model.json", folder / "card.json"
+    layers = read_keras(architecture if architecture.is_file() else None, _weights_file(folder))
+    card = json.loads(card_file.read_text()) if card_file.is_file() else _thesis_card(layers, classes)
+    _check_card(folder, layers, card)
+    return Network(folder.name, layers, card, threads, precision)
+
+
+def save_network(model: Any, folder: str | Path, card: dict[str, Any]) -> Path:
+    """Writes a Keras 3 `model` as `folder`; the card goes last, so that a folder with a card is complete."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "card.json").unlink(missing_ok=True)
+    (folder / "model.json").write_text(json.dumps(json.loads(model.to_json()), indent=1) + "\n")
+    bare = type(model).from_config(model.get_config())  # the trained one writes its optimiser too
+    bare.set_weights(model.get_weights())
+    bare.save_weights(folder / "model.weights.h5")
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    return folder
+
+
+def _weights_file(folder: Path) -> Path:
+    for name in ("model.weights.h5", "model.h5"):
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(folder.glob("*.h5"))
+    if len(found) != 1:
+        raise ValueError(f"network folder '{folder}' needs one .h5 file with weights; it has {len(found)}.")
+    return found[0]
+
+
+def _thesis_card(layers: list[Layer], classes: Sequence[str]) -> dict[str, Any]:
+    """What is known of a network of the thesis that came without a card."""
+    outputs = layers[-1].parameters.get("units") or next(
+        layer.parameters["units"] for layer in reversed(layers) if layer.kind == "Dense"
+    )
+    classes = tuple(classes) or THESIS_CLASSES.get(outputs, ())
+    if len(classes) != outputs:
+        raise ValueError(
+            f"a network with {outputs} outputs and no card needs as many `classes`; received {classes}."
+        )
+    size = input_shape(layers)[0]
+    known = {"classes": list(classes), "input_size": size, "preprocessing": "raw"}
+    return known | {"flips": False, "temperature": 1.0}
+
+
+def _check_card(folder: Path, layers: list[Layer], card: dict[str, Any]) -> None:
+    missing = {"classes", "input_size", "preprocessing", "flips", "temperature"} - set(card)
+    if missing:
+        raise ValueError(f"the card of network '{folder}' lacks {', '.join(sorted(missing))}.")
+    if card["preprocessing"] not in PREPROCESSING:
+        raise ValueError(f"the card of network '{folder}' has preprocessing '{card['preprocessing']}'; "
+                         f"known are {', '.join(PREPROCESSING)}.")  # fmt: skip
+    if unknown := set(card["classes"]) - set(CLASSES):
+        raise ValueError(f"network '{folder}' has a class '{unknown.pop()}'; known are {', '.join(CLASSES)}.")
+    if input_shape(layers) != (card["input_size"],) * 2:
+        raise ValueError(f"network '{folder}' takes images of {input_shape(layers)} pixels, its card says "
+                         f"{card['input_size']}.")  # fmt: skip

@@ -1,0 +1,502 @@
+"""Network files, inference, preprocessing and training, against plain numpy, Keras and analytic values."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+from astropy.table import Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import correlate2d
+from scipy.special import softmax
+
+from emeraldcut.data.flags import Flag
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.networks import TrainSettings, load_network, save_network, train
+from emeraldcut.networks.inference import Predictor, build_graph, fold_batch_normalisation
+from emeraldcut.networks.keras_files import Layer, read_architecture, read_keras
+from emeraldcut.networks.network import calibrate, over_flips
+from emeraldcut.networks.preprocessing import area_average, prepare
+from emeraldcut.networks.train import RECIPES, fit_temperature, mirror, split_by_galaxy
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+@pytest.fixture(scope="module")
+def keras():
+    return pytest.importorskip("keras")
+
+
+# --- plain numpy, written for these tests
+# -----------------------------------------------------------------------------
+
+
+def convolve(x, kernel, bias=0.0, padding="valid", stride=1):
+    """x (ny, nx, in), kernel (ky, kx, in, out) -> (my, mx, out), as TensorFlow pads and strides."""
+    if padding == "same":
+        sides = zip(x.shape[:2], kernel.shape[:2], strict=True)
+        need = [max((-(-n // stride) - 1) * stride + k - n, 0) for n, k in sides]
+        x = np.pad(x, [(n // 2, n - n // 2) for n in need] + [(0, 0)])
+    out = [
+        sum(correlate2d(x[..., i], kernel[..., i, o], "valid") for i in range(x.shape[-1]))
+        for o in range(kernel.shape[-1])
+    ]
+    return np.stack(out, axis=-1)[::stride, ::stride] + bias
+
+
+def pool(x, reduce):
+    ny, nx, c = x.shape
+    return reduce(x[: ny // 2 * 2, : nx // 2 * 2].reshape(ny // 2, 2, nx // 2, 2, c), axis=(1, 3))
+
+
+def conv(name, inputs, weights, **parameters):
+    parameters = {"filters": weights[0].shape[-1], "padding": "same", "strides": [1, 1], **parameters}
+    return Layer(name, "Conv2D", inputs, parameters, weights)
+
+
+# --- inference
+# --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(7, 9), (8, 6)])
+def test_graph_agrees_with_plain_numpy(rng, padding, stride, size):
+    k1, b1, k2 = rng.normal(size=(3, 3, 1, 4)), rng.normal(size=4), rng.normal(size=(3, 3, 4, 4))
+    gamma, beta, mean, variance = rng.normal(size=(4, 4)) ** 2 + 0.1
+    image = rng.normal(size=(5, *size)).astype(np.float32)
+    truth = []
+    for x in image[..., None]:
+        a = np.maximum(convolve(x, k1, b1, padding, stride), 0)
+        b = (convolve(a, k2, 0.0, "same") - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+        truth.append(pool(a + b, np.max).ravel())
+    truth = np.array(truth)
+    dense, bias = rng.normal(size=(truth.shape[1], 3)) / 10, rng.normal(size=3)
+    f32 = [np.float32(w) for w in (k1, b1, k2, gamma, beta, mean, variance, dense, bias)]
+    layers = [
+        Layer("in", "InputLayer", (), {"batch_shape": [None, *size, 1]}),
+        conv("a", ("in",), tuple(f32[:2]), padding=padding, strides=[stride, stride], activation="relu"),
+        conv("c", ("a",), (f32[2],), activation="linear", use_bias=False),
+        Layer("bn", "BatchNormalization", ("c",), {"epsilon": 1e-3, "axis": -1}, tuple(f32[3:7])),
+        Layer("add", "Add", ("a", "bn"), {}),
+        Layer("pool", "MaxPooling2D", ("add",), {"pool_size": [2, 2], "strides": [2, 2], "padding": "valid"}),
+        Layer("drop", "Dropout", ("pool",), {"rate": 0.5}),
+        Layer("flat", "Flatten", ("drop",), {}),
+        Layer("out", "Dense", ("flat",), {"units": 3, "activation": "softmax"}, tuple(f32[7:])),
+    ]
+    assert "BatchNormalization" not in {layer.kind for layer in fold_batch_normalisation(layers)}
+    np.testing.assert_allclose(
+        Predictor(layers, batch_size=2)(image), softmax(truth @ dense + bias, axis=1), atol=1e-5
+    )
+
+
+def test_batch_normalisation_that_cannot_be_folded(rng):
+    """After a relu, and where a convolution has a second user, it must stay as it is."""
+    kernel, bn = rng.normal(size=(1, 1, 1, 2)), rng.normal(size=(4, 2)) ** 2 + 0.1
+    layers = [
+        Layer("in", "InputLayer", (), {"batch_shape": [None, 8, 8, 1]}),
+        conv("relu", ("in",), (np.float32(kernel),), activation="relu"),
+        Layer("bn1", "BatchNormalization", ("relu",), {"epsilon": 0.01}, tuple(np.float32(bn))),
+        conv("c", ("in",), (np.float32(kernel),), activation="linear"),
+        Layer("bn2", "BatchNormalization", ("c",), {"epsilon": 0.01}, tuple(np.float32(bn))),
+        Layer("add", "Add", ("bn1", "bn2", "c"), {}),
+        Layer("mean", "AveragePooling2D", ("add",), {"pool_size": 2, "strides": None, "padding": "valid"}),
+        Layer("out", "GlobalAveragePooling2D", ("mean",), {}),
+    ]
+    assert len(fold_batch_normalisation(layers)) == len(layers)
+    image = rng.normal(size=(3, 8, 8)).astype(np.float32)
+    c = image[..., None] * kernel[0, 0, 0]
+
+    def normalise(x):
+        return (x - bn[2]) / np.sqrt(bn[3] + 0.01) * bn[0] + bn[1]
+
+    truth = (normalise(np.maximum(c, 0)) + normalise(c) + c).mean(axis=(1, 2))
+    np.testing.assert_allclose(Predictor(layers)(image), truth, atol=1e-5)
+
+
+def test_a_result_does_not_depend_on_its_neighbours(rng):
+    layers = [
+        Layer("in", "InputLayer", (), {"batch_shape": [None, 8, 8, 1]}),
+        Layer("flat", "Flatten", ("in",), {}),
+        Layer("out", "Dense", ("flat",), {"units": 3}, (np.float32(rng.normal(size=(64, 3))),)),
+    ]
+    predict, image = Predictor(layers, batch_size=4), rng.normal(size=(11, 8, 8))
+    whole = predict(image)
+    for start, stop in ((0, 1), (3, 9), (10, 11)):
+        assert np.array_equal(predict(image[start:stop]), whole[start:stop])
+    assert predict(image[:0]).shape == (0, 3)
+    with pytest.raises(ValueError, match=r"expects images of shape \(n, 8, 8\)"):
+        predict(image[:, :7])
+
+
+def test_the_graph_has_no_hidden_precision(rng):
+    """An answer is right to f32 even on processors with bf16, whose relative step is 4e-3."""
+    weight = np.float32(rng.normal(size=(64, 1)))
+    layers = [
+        Layer("in", "InputLayer", (), {"batch_shape": [None, 8, 8, 1]}),
+        Layer("flat", "Flatten", ("in",), {}),
+        Layer("out", "Dense", ("flat",), {"units": 1}, (weight,)),
+    ]
+    image = np.float32(1 + rng.random((20, 8, 8)))
+    truth = image.reshape(20, -1).astype(float) @ weight
+    np.testing.assert_allclose(Predictor(layers)(image), truth, atol=1e-4)
+    assert build_graph(layers, 7).input(0).shape == [7, 1, 8, 8]
+
+
+# --- files
+# ------------------------------------------------------------------------------------------------------------
+
+
+def keras2_files(folder, rng, outputs=3, size=10):
+    """A small network of the thesis's kind in the files of Keras 2.2; returns its weights."""
+    weights = {
+        "conv2d_1": [rng.normal(size=(3, 3, 1, 4)), rng.normal(size=4)],
+        "dense_1": [rng.normal(size=(((size - 2) // 2) ** 2 * 4, outputs)) / 10, rng.normal(size=outputs)],
+    }
+    same = {"trainable": True, "data_format": "channels_last"}
+    config = [
+        {"class_name": "Conv2D", "config": {"name": "conv2d_1", "batch_input_shape": [None, size, size, 1],
+         "filters": 4, "kernel_size": [3, 3], "strides": [1, 1], "padding": "valid", "dilation_rate": [1, 1],
+         "activation": "relu", "use_bias": True, **same}},
+        {"class_name": "MaxPooling2D", "config": {"name": "max_pooling2d_1", "pool_size": [2, 2],
+         "padding": "valid", "strides": [2, 2], **same}},
+        {"class_name": "Dropout", "config": {"name": "dropout_1", "rate": 0.25, "noise_shape": None}},
+        {"class_name": "Flatten", "config": {"name": "flatten_1", **same}},
+        {"class_name": "Dense", "config": {"name": "dense_1", "units": outputs, "activation": "softmax",
+         "use_bias": True}},
+    ]  # fmt: skip
+    model = {"class_name": "Sequential", "config": {"name": "sequential_1", "layers": config}}
+    model |= {"keras_version": "2.2.4", "backend": "tensorflow"}
+    (folder / "model.json").write_text(json.dumps(model))
+    with h5py.File(folder / "model.h5", "w") as file:
+        file.attrs["layer_names"] = [layer["config"]["name"].encode() for layer in config]
+        for layer in config:
+            name = layer["config"]["name"]
+            arrays = weights.get(name, [])
+            group = file.create_group(name)
+            names = [f"{name}/{part}:0".encode() for part in ("kernel", "bias")[: len(arrays)]]
+            group.attrs["weight_names"] = names
+            for key, array in zip(names, arrays, strict=True):
+                group[key.decode()] = np.float32(array)
+    return weights
+
+
+def test_files_of_the_thesis(tmp_path, rng):
+    weights = keras2_files(tmp_path, rng)
+    image = rng.normal(size=(4, 10, 10)).astype(np.float32)
+    truth = []
+    for x in image[..., None]:
+        x = pool(np.maximum(convolve(x, *weights["conv2d_1"]), 0), np.max)
+        truth.append(softmax(x.ravel() @ weights["dense_1"][0] + weights["dense_1"][1]))
+    network = load_network(tmp_path)
+    assert network.classes == ("oval", "rectangular", "obround")
+    assert network.card["preprocessing"] == "raw" and not network.card["flips"]
+    images = ImageSet(image, Table({"id": list("abcd")}))
+    np.testing.assert_allclose(network.predict(images), truth, atol=1e-5)
+
+
+def test_keras_reads_the_same_old_weights(tmp_path, rng, keras):
+    keras2_files(tmp_path, rng)
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((10, 10, 1)), layers.Conv2D(4, 3, activation="relu")])
+    for layer in (layers.MaxPooling2D(), layers.Dropout(0.25), layers.Flatten(), layers.Dense(3, "softmax")):
+        model.add(layer)
+    model.load_weights(tmp_path / "model.h5")
+    image = rng.normal(size=(4, 10, 10)).astype(np.float32)
+    np.testing.assert_allclose(load_network(tmp_path).predictor(image), model(image[..., None]), atol=1e-5)
+
+
+@pytest.mark.parametrize("path", ["layers/{}/vars/{}", "_layer_checkpoint_dependencies\\{}\\vars/{}"])
+def test_weights_named_by_class_and_order(tmp_path, rng, path):
+    """As Keras 3 and, on Windows, late versions of Keras 2 name them, whatever the layers are called."""
+    weights = keras2_files(tmp_path, rng)
+    image = np.float32(rng.normal(size=(2, 10, 10)))
+    truth = load_network(tmp_path).predictor(image)
+    (tmp_path / "model.h5").unlink()
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        for name, arrays in weights.items():
+            for i, array in enumerate(arrays):
+                file[path.format(name.removesuffix("_1"), i)] = np.float32(array)
+    np.testing.assert_array_equal(load_network(tmp_path).predictor(image), truth)
+
+
+def test_graph_of_keras_2(rng):
+    """A Functional model as Keras 2.2 writes it: class `Model`, inputs as nested lists."""
+    layers = [
+        {"name": "a", "class_name": "InputLayer", "config": {"batch_input_shape": [None, 8, 8, 1]}},
+        {"name": "b", "class_name": "Activation", "config": {"activation": "relu"}},
+        {"name": "c", "class_name": "Add", "config": {}},
+        {"name": "d", "class_name": "GlobalAveragePooling2D", "config": {"data_format": "channels_last"}},
+    ]
+    for layer, inputs in zip(layers, ("", "a", "ab", "c"), strict=True):
+        layer["inbound_nodes"] = [[[name, 0, 0, {}] for name in inputs]] if inputs else []
+    config = {"layers": layers, "output_layers": [["d", 0, 0]]}
+    found = read_architecture({"class_name": "Model", "config": config})
+    image = np.float32(rng.normal(size=(2, 8, 8)))
+    truth = (image + np.maximum(image, 0)).mean(axis=(1, 2))
+    np.testing.assert_allclose(Predictor(found)(image)[:, 0], truth, atol=1e-6)
+    with pytest.raises(ValueError, match="'b' comes before its inputs a"):
+        read_architecture({"class_name": "Model", "config": {**config, "layers": layers[1:]}})
+    with pytest.raises(ValueError, match="one output"):
+        config["output_layers"] += [["b", 0, 0]]
+        read_architecture({"class_name": "Model", "config": config})
+
+
+def test_two_outputs_mean_what_the_user_says(tmp_path, rng):
+    keras2_files(tmp_path, rng, outputs=2)
+    assert load_network(tmp_path).classes == ("oval", "rectangular")
+    assert load_network(tmp_path, classes=("rectangular", "obround")).classes == ("rectangular", "obround")
+    with pytest.raises(ValueError, match="2 outputs"):
+        load_network(tmp_path, classes=("oval", "rectangular", "obround"))
+
+
+def test_every_supported_layer_as_keras(tmp_path, rng, keras):
+    """A graph with all kinds, odd names and random weights, from each kind of file that Keras 3 writes."""
+    layers = keras.layers
+    image = keras.Input((12, 15, 1), name="picture")
+    x = layers.Rescaling(0.5, offset=0.1)(image)
+    x = layers.Conv2D(4, (3, 5), padding="same", use_bias=False, name="zeta")(x)
+    x = layers.ReLU()(layers.BatchNormalization(scale=False)(x))
+    y = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="conv2d_9")(x)
+    z = layers.Conv2D(4, 1, strides=2, padding="same", name="alpha")(x)
+    z = layers.BatchNormalization(center=False)(z)
+    x = layers.Activation("relu")(layers.Add()([y, z, y]))
+    x = layers.AveragePooling2D(3, strides=1, padding="same")(x)
+    x = layers.MaxPooling2D(2, padding="same")(x)
+    a = layers.Dense(5, activation="tanh")(layers.Flatten()(x))
+    b = layers.Dense(5, use_bias=False)(layers.GlobalAveragePooling2D()(layers.Dropout(0.1)(x)))
+    x = layers.BatchNormalization()(layers.Add()([a, b]))
+    model = keras.Model(image, layers.Softmax()(layers.Dense(3)(x)))
+    weights = [rng.random(w.shape) + (-0.4 if w.ndim > 1 else 0.1) for w in model.get_weights()]
+    model.set_weights([np.float32(w) for w in weights])
+    (tmp_path / "model.json").write_text(model.to_json())
+    model.save_weights(tmp_path / "model.weights.h5")
+    model.save(tmp_path / "whole.h5")
+    pictures = rng.normal(size=(9, 12, 15)).astype(np.float32)
+    truth = model.predict(pictures[..., None], verbose=0)
+    assert truth.std(axis=0).min() > 1e-3
+    json_file, whole = tmp_path / "model.json", tmp_path / "whole.h5"
+    for files in ((json_file, tmp_path / "model.weights.h5"), (json_file, whole), (None, whole)):
+        found = read_keras(*files)
+        np.testing.assert_allclose(Predictor(found)(pictures), truth, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["thesis", "screener"])
+def test_both_networks_without_keras_as_with_it(tmp_path, rng, keras, name):
+    recipe = RECIPES[name]
+    model = recipe.build(keras, len(recipe.CLASSES))
+    model.set_weights([w + np.float32(0.05 * rng.random(w.shape)) for w in model.get_weights()])
+    card = {"classes": list(recipe.CLASSES), "input_size": recipe.SIZE, "preprocessing": "raw"}
+    card |= {"flips": False, "temperature": 1.0}
+    network = load_network(save_network(model, tmp_path / "network", card))
+    image = rng.normal(size=(5, recipe.SIZE, recipe.SIZE)).astype(np.float32)
+    truth = model.predict(image[..., None], verbose=0)
+    np.testing.assert_allclose(network.predictor(image), truth, atol=1e-5)
+
+
+def test_a_network_is_read_again_when_its_files_change(tmp_path, rng):
+    keras2_files(tmp_path, rng)
+    first = load_network(tmp_path)
+    assert load_network(tmp_path) is first
+    keras2_files(tmp_path, rng, outputs=2)
+    assert len(load_network(tmp_path).classes) == 2
+
+
+def test_unusable_files_are_explained(tmp_path, rng):
+    with pytest.raises(FileNotFoundError, match="found no"):
+        load_network(tmp_path / "absent")
+    with pytest.raises(ValueError, match="one .h5 file"):
+        load_network(tmp_path)
+    keras2_files(tmp_path, rng)
+    description = json.loads((tmp_path / "model.json").read_text())
+    wrong = json.loads(json.dumps(description).replace('"Flatten"', '"LSTM"'))
+    with pytest.raises(ValueError, match="'flatten_1' is a LSTM; supported"):
+        read_architecture(wrong)
+    wrong = json.loads(json.dumps(description).replace("channels_last", "channels_first"))
+    with pytest.raises(ValueError, match="data_format"):
+        read_architecture(wrong)
+    with pytest.raises(ValueError, match="received 'Picture'"):
+        read_architecture({"class_name": "Picture", "config": {}})
+    (tmp_path / "model.json").write_text(json.dumps(description).replace('"filters": 4', '"filters": 5'))
+    with pytest.raises(ValueError, match="'conv2d_1' expects 2 arrays with 5 output channels"):
+        load_network(tmp_path)
+    (tmp_path / "model.json").unlink()
+    with pytest.raises(ValueError, match="weights alone"):
+        load_network(tmp_path)
+
+
+# --- preprocessing, calibration, splits
+# -------------------------------------------------------------------------------
+
+
+def test_area_average_of_blocks(rng):
+    image = rng.normal(size=(100, 100))
+    blocks = image.reshape(50, 2, 50, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(area_average(image, 50), blocks, atol=1e-6)
+    np.testing.assert_array_equal(area_average(np.pad(image, [(0, 0), (7, 7)]), 50), area_average(image, 50))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(8, 90), st.integers(2, 60), st.integers(0, 1000))
+def test_area_average_keeps_flux_and_constants(side, size, seed):
+    image = np.random.default_rng(seed).normal(size=(side, side))
+    assert area_average(image, size).mean() == pytest.approx(image.mean(), abs=1e-5)
+    image[:] = 3.5
+    image[0, 0] = np.nan
+    assert set(np.unique(area_average(image, size).round(5))) <= {0.0, 3.5}
+
+
+def test_prepare_flags_what_cannot_be_classified(rng):
+    pixels = [rng.random((20, 20)), np.full((20, 20), np.nan), np.ones((20, 20))]
+    pixels += [rng.random((6, 20)), np.zeros((0, 0)), rng.random((3, 9, 9))]
+    table = Table({"id": list("abcdef"), "flag": [0, 0, 0, 0, int(Flag.UNREADABLE), 0]})
+    maps, flags, _ = prepare("peak", ImageSet(pixels, table), None, 50)
+    truth = [0, Flag.NO_DATA, Flag.NO_DATA, Flag.TOO_SMALL, Flag.UNREADABLE, Flag.NOT_AN_IMAGE]
+    assert flags.tolist() == truth
+    assert maps[0].max() == 1 and not maps[1:].any()
+    with pytest.raises(ValueError, match="one of raw, peak, framed"):
+        prepare("other", ImageSet(pixels, table), None, 50)
+
+
+def test_framed_stamps_belong_to_their_images(rng):
+    images = ImageSet(rng.random((2, 40, 40)), Table({"id": ["a", "b"]}))
+    table = Table({"flag": [0, int(Flag.NO_GALAXY)]})
+    frames = SimpleNamespace(stamps=np.full((2, 32, 32), 2.0), table=table)
+    stamps, flags, _ = prepare("framed", images, frames, 32)
+    np.testing.assert_allclose(stamps, np.log(1 + np.sqrt(2)), rtol=1e-6)  # arcsinh(1)
+    assert flags.tolist() == [0, Flag.NO_GALAXY]
+    with pytest.raises(ValueError, match="stamps of 16 x 16"):
+        prepare("framed", images, frames, 16)
+    with pytest.raises(ValueError, match="must belong"):
+        prepare("framed", images[[0]], frames, 32)
+
+
+def test_calibrate_is_the_softmax_of_logits_over_temperature(rng):
+    logits = rng.normal(size=(20, 4))
+    np.testing.assert_allclose(
+        calibrate(softmax(logits, axis=1), 1.7), softmax(logits / 1.7, axis=1), atol=1e-6
+    )
+
+
+def test_temperature_of_an_overconfident_network(rng):
+    logits = rng.normal(size=(20000, 3))
+    true = np.array([rng.choice(3, p=p) for p in softmax(logits, axis=1)])
+    assert fit_temperature(softmax(2 * logits, axis=1), true) == pytest.approx(2, rel=0.05)
+
+
+def test_flips(rng):
+    stamps = rng.random((50, 4, 4))
+    mean = over_flips(lambda x: x[:, 0, :1], stamps)  # the four corners
+    np.testing.assert_allclose(mean[:, 0], stamps[:, [0, 0, -1, -1], [0, -1, 0, -1]].mean(axis=1))
+    turned = mirror(stamps, np.random.default_rng(3))
+    views = np.stack([stamps, stamps[:, ::-1], stamps[:, :, ::-1], stamps[:, ::-1, ::-1]])
+    which = [np.flatnonzero([np.array_equal(v[i], turned[i]) for v in views]) for i in range(50)]
+    assert all(len(w) == 1 for w in which) and len(set(np.concatenate(which))) == 4
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.05, 0.6))
+def test_no_galaxy_is_on_both_sides_of_a_split(seed, holdout):
+    rng = np.random.default_rng(seed)
+    galaxies = np.concatenate([np.repeat(np.arange(12), 2), rng.integers(0, 12, 60)])
+    targets = (galaxies % 3).astype(np.int64)
+    part = split_by_galaxy(galaxies.astype(str), targets, 3, holdout, seed)
+    for galaxy in range(12):
+        assert len(set(part[galaxies == galaxy])) == 1
+    for k in range(3):
+        assert set(targets[part == k]) == {0, 1, 2}
+    np.testing.assert_array_equal(part, split_by_galaxy(galaxies.astype(str), targets, 3, holdout, seed))
+
+
+def test_too_few_galaxies_to_split():
+    with pytest.raises(ValueError, match="3 or more usable galaxies"):
+        split_by_galaxy(np.array(["a", "b", "b", "b"]), np.zeros(4, int), 1, 0.2, 0)
+
+
+# --- training
+# ---------------------------------------------------------------------------------------------------------
+
+
+def shapes(number, size, seed, radius=(0.25, 0.35)):
+    """Noisy discs (oval) and squares (rectangular) in turn, every two images one galaxy."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    r = rng.uniform(*radius, number)[:, None, None] * size
+    square = np.arange(number)[:, None, None] % 4 >= 2
+    inside = np.where(square, np.maximum(abs(x), abs(y)) < r * 0.886, np.hypot(x, y) < r)
+    label = np.where(square[:, 0, 0], "rectangular", "oval")
+    pixels = np.float32(100 * (inside + rng.normal(0, 0.1, inside.shape)))
+    table = Table({"label": label, "galaxy": np.arange(number) // 2, "scored": [True] * number})
+    return ImageSet(pixels, table)
+
+
+def test_the_network_of_the_thesis(keras):
+    from emeraldcut.networks import thesis
+
+    model = thesis.build(keras, 3)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == ["Conv2D", "Conv2D", "MaxPooling2D", "Dropout", "Flatten", "Dense", "Dropout", "Dense"]
+    # 3 x 3 kernels with biases; 50 - 2 - 2 = 46, halved: 23 x 23 x 64 into 128, into 3
+    assert model.count_params() == (9 + 1) * 32 + (9 * 32 + 1) * 64 + (23 * 23 * 64 + 1) * 128 + 129 * 3
+    adadelta = thesis.optimizer(keras, thesis.LEARNING_RATE, 1)
+    assert (float(adadelta.learning_rate), adadelta.rho, adadelta.epsilon) == (1.0, 0.95, 1e-7)
+
+
+def test_thesis_network_learns_discs_and_squares(tmp_path, keras):
+    images, told = shapes(160, 50, 0), []
+    images.table["scored"][:4] = False
+    images.table["label"][4:6] = "other"
+    images.table["flag"][6] = int(Flag.NO_DATA)
+    trained = train(images, TrainSettings(network="thesis", epochs=14, batch_size=16), seed=3,
+                    progress=lambda epoch, of, figures: told.append((epoch, of)))  # fmt: skip
+    assert told[-1][1] == 14 and len(told) == len(trained.history) == trained.card["epochs_run"]
+    counts = trained.card["training"]
+    assert sum(sum(part.values()) for part in counts.values()) == 160 - 7
+    assert np.sum(trained.card["metrics"]["confusion"]) == sum(counts["figures"].values())
+    network = load_network(trained.save(tmp_path / "network"))
+    fresh = shapes(80, 50, 99)
+    answer = np.array(network.classes)[network.predict(fresh).argmax(axis=1)]
+    assert np.mean(answer == fresh.table["label"]) > 0.9
+
+
+def test_screener_learns_reproducibly(tmp_path, keras):
+    def framed(images):
+        return SimpleNamespace(stamps=images.pixels / 10, table=Table({"flag": np.zeros(len(images), int)}))
+
+    images, fresh = shapes(200, 32, 6), shapes(100, 32, 7)
+    settings = TrainSettings(classes=("oval", "rectangular"), epochs=3, batch_size=4)
+    trained, again = (train(images, settings, seed=1, frames=framed(images)) for _ in range(2))
+    for a, b in zip(trained.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    network = load_network(trained.save(tmp_path / "network"))
+    p = network.predict(fresh, framed(fresh))
+    assert np.mean(np.array(network.classes)[p.argmax(axis=1)] == fresh.table["label"]) > 0.95
+    fresh.pixels = fresh.pixels[:, ::-1]  # the mean over mirror images does not see a mirror
+    np.testing.assert_allclose(network.predict(fresh, framed(fresh)), p, atol=1e-5)
+
+
+def test_training_needs_labels_and_keras(monkeypatch):
+    with pytest.raises(ValueError, match="column 'label'"):
+        train(ImageSet(np.zeros((2, 9, 9)), Table({"id": ["a", "b"]})))
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(ImportError, match=r"pip install 'emeraldcut\[train\]'"):
+        train(shapes(8, 50, 0), TrainSettings(network="thesis"))
+
+
+def test_no_keras_without_training(tmp_path, rng):
+    keras2_files(tmp_path, rng)
+    code = (
+        "import sys; from emeraldcut.networks import load_network, train\n"
+        "light = not {'keras', 'openvino', 'h5py', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        f"import numpy as np; p = load_network({str(tmp_path)!r}).predictor(np.zeros((1, 10, 10)))\n"
+        "print(light, p.shape, 'keras' in sys.modules, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "True (1, 3) False False"
