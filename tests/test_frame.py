@@ -89,7 +89,8 @@ def test_a_square_is_framed_along_its_sides(angle):
 
 
 def test_the_psf_is_taken_out_of_the_axis_ratio():
-    image = draw_galaxy(shapes.ellipse(0.5), Sersic(1.0), radius_pix=7, psf_fwhm_pix=3.0, position_angle_deg=20)
+    image = draw_galaxy(shapes.ellipse(0.5), Sersic(1.0), radius_pix=7, psf_fwhm_pix=3.0, psf_beta=3.0,
+                        position_angle_deg=20)
     blurred, corrected = frame_galaxy(image.astype(float)), frame_galaxy(image.astype(float), 3.0)
     assert abs(corrected.axis_ratio - 0.5) < 0.5 * abs(blurred.axis_ratio - 0.5)
 

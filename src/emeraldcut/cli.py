@@ -159,7 +159,7 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def _load(name: str) -> type:
+def load(name: str) -> type:
     """The class behind "module:Class"."""
     module, cls = name.split(":")
     return getattr(import_module(module), cls)
@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from emeraldcut.data import NoImagesError
     from emeraldcut.settings import from_flags
 
-    classes = [_load(cls) for cls in command.settings]
+    classes = [load(cls) for cls in command.settings]
     arguments = _command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name
     try:

@@ -29,7 +29,8 @@ from scipy import ndimage
 
 ORDERS = (3, 4, 6, 8)  # harmonics measured; 1 and 2 are centre and axes
 MIN_AXIS_RATIO = 0.05
-TOLERANCE_PIX = 0.02  # the fit has converged when no isophote moves by more
+TOLERANCE_PIX = 0.02  # the fit has converged when no isophote moves by more than this,
+TOLERANCE_SIGMA = 0.1  # or than this share of its error
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,11 @@ class Profile:
         """Weighted least squares for the coefficients, from basis functions (n, size) at n pixels."""
         normal = (basis * weight[:, None]).T
         matrix = normal @ basis
-        matrix += self.SMOOTHNESS * np.trace(matrix) / self.size * self.penalty + 1e-12 * np.trace(matrix) * np.eye(self.size)
+        scale = np.trace(matrix) / self.size
+        if not scale > 0:  # no pixel within reach
+            self.coefficients = np.zeros(self.size)
+            return
+        matrix += scale * (self.SMOOTHNESS * self.penalty + 1e-10 * np.eye(self.size))
         self.coefficients = np.linalg.solve(matrix, normal @ values)
 
     def __call__(self, s: np.ndarray) -> np.ndarray:
@@ -267,14 +272,16 @@ def fit_ellipse(
         normal /= np.outer(scale, scale)
         inverse = np.linalg.pinv(normal, rcond=1e-9, hermitian=True) / np.outer(scale, scale)
         step = (inverse @ (design.T @ (w * residual[use])))[:n_geometry]
+        if iteration > 2:  # pixels that enter and leave the range would else make the fit hop between two places
+            step = step / 2
         covariance = inverse[:n_geometry, :n_geometry]
         information = np.histogram(s[use], edges, weights=w * patterns[:, 2] ** 2)[0]
         scatter = float(np.median(np.abs(residual[use])) * 1.4826 / sigma)
         mean_snr = float(np.mean(values[use]) / sigma)
         ellipse = _moved(ellipse, step, orders, 0.3 * s_range[1], fix_angle)
-        moved = np.abs(step)
-        moved[2:] *= s_range[1]
-        if iteration > 0 and moved.max() < TOLERANCE_PIX:
+        to_pixels = np.where(np.arange(n_geometry) < 2, 1.0, s_range[1])
+        tolerance = np.maximum(TOLERANCE_PIX, TOLERANCE_SIGMA * np.sqrt(np.diag(covariance)) * to_pixels)
+        if iteration > 1 and np.all(np.abs(step) * to_pixels < tolerance):
             converged = True
             break
     errors = dict(zip(names, np.sqrt(np.clip(np.diag(covariance), 0, None)), strict=True))

@@ -1,0 +1,327 @@
+"""Figures of a run: pictures of its candidates as files, plots of its table as SVG text."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data import ImageSet
+from emeraldcut.galaxies import shapes
+from emeraldcut.report.pictures import COLOUR_MAP, Picture, View, number, sky_level, stretch, text, views
+
+SHOWN = 20  # candidates on the page and in the gallery
+GALLERY_COLUMNS = 5
+PLOTTED = 1000  # points of a scatter plot at most
+SCORE_BINS = 40
+CLASSES = ("oval", "rectangular", "obround", "other")
+LEDA_A4 = (-0.08, -0.05)  # LEDA 074886 between 3 and 5 kpc (Graham et al. 2012, ApJ 750, 121)
+
+BLACK, GREY, EMERALD = "#111111", "#555555", "#0f8a5f"  # on white paper
+MINT, AMBER = "#7df0c3", "#ffb454"  # on dark pictures
+
+# Colours that a plot is drawn in, and what the page's style sheet makes of them, in light and in dark.
+INK, MUTED, LINE, ACCENT = "#010203", "#010204", "#010205", "#010206"
+STYLED = {INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)"}
+PLOT_STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "emeraldcut", "font.size": 10, "text.color": INK, "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.facecolor": "none",
+}  # fmt: skip
+
+
+# --- pictures
+
+
+def gallery(images: ImageSet, table: Table, references: ImageSet | None, path: str | Path) -> Path:
+    """Draws the best candidates, with the references that they are most like beside them.
+
+    Parameters
+    ----------
+    images : ImageSet
+        Images of candidates; those whose `id` is not in `table` are left out.
+    table : Table
+        Candidates with `id`, `rank`, `score` and `reference`, as `screen` makes them; the best 20 are drawn.
+    references : ImageSet or None
+        Images of the references, whose `id` stands in the column `reference`.
+    path : path of the picture to write (.png, .pdf or .svg)
+
+    Raises
+    ------
+    ValueError
+        There is no image of any candidate.
+    """
+    rows = {str(row["id"]): row for row in table}
+    known = np.array([str(name) in rows for name in images.table["id"]], dtype=bool)
+    shown = [View(rows[text(view.row, "id")], view.cutout, view.framed) for view in views(images[known])]
+    if not shown:
+        raise ValueError("gallery expects images of candidates that are in the table; received none.")
+    shown.sort(key=lambda view: view.row["rank"])
+    return draw_gallery(shown, [] if references is None else views(references), path)
+
+
+def draw_gallery(candidates: list[View], references: list[View], path: str | Path) -> Path:
+    """The picture of `gallery`, of candidates in order and framed already."""
+    candidates = candidates[:SHOWN]
+    n_rows = -(-len(candidates) // GALLERY_COLUMNS)
+    named = {text(view.row, "reference") for view in candidates}
+    references = [view for view in references if text(view.row, "id") in named][:n_rows]
+    left = 1 if references else 0
+    n_columns = left + min(len(candidates), GALLERY_COLUMNS)
+    figure = _figure(2.5 * n_columns, 1.5 * n_rows)
+    grid = figure.add_gridspec(n_rows, 2 * n_columns, left=0.005, right=0.995, bottom=0.01, top=1 - 0.2 / n_rows,
+                               wspace=0.04, hspace=0.2)  # fmt: skip
+    for k, view in enumerate(references):
+        _draw_pair(figure, grid, k, 0, view, f"reference: {text(view.row, 'id')}", EMERALD)
+    for k, view in enumerate(candidates):
+        title = f"{view.row['rank']}. {text(view.row, 'id')}"
+        _draw_pair(figure, grid, k // GALLERY_COLUMNS, left + k % GALLERY_COLUMNS, view, title, BLACK)
+    return _save(figure, path)
+
+
+def draw_best_match(candidate: View, reference: View | None, path: str | Path) -> Path:
+    """Draws the best candidate beside its reference: on the sky (above) and in their own frames (below)."""
+    pair = [view for view in (candidate, reference) if view is not None]
+    figure = _figure(3.2 * len(pair), 6.8)
+    grid = {"left": 0.02, "right": 0.98, "top": 0.95, "bottom": 0.01, "hspace": 0.08, "wspace": 0.04}
+    axes = figure.subplots(2, len(pair), squeeze=False, gridspec_kw=grid)
+    for column, view in enumerate(pair):
+        _draw(axes[0, column], view.cutout, _short(text(view.row, "id"), 36), (BLACK, EMERALD)[column])
+        _draw(axes[1, column], view.framed, "in its own frame", GREY)
+    return _save(figure, path)
+
+
+def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: str | Path) -> Path:
+    """Draws a field with the planted galaxies circled and the best candidates boxed and numbered.
+
+    Parameters
+    ----------
+    field : (ny, nx), counts
+    catalogue : Table
+        `id`, `x`, `y` (pixels) and `planted` (bool) of the objects in the field.
+    candidates : Table
+        `id` and `rank`, as `screen` makes them.
+    path : path of the picture to write
+    """
+    figure = _figure(9.0, 9.0 * field.shape[0] / field.shape[1])
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(stretch(field, *sky_level(field)), cmap="gray", origin="lower", interpolation="nearest")
+    planted = catalogue[np.asarray(catalogue["planted"], dtype=bool)]
+    axes.scatter(planted["x"], planted["y"], s=420, facecolors="none", edgecolors=MINT, linewidths=1.4)
+    place = {str(row["id"]): (row["x"], row["y"]) for row in catalogue}
+    for row in candidates[np.asarray(candidates["rank"]) <= SHOWN]:
+        x, y = place[str(row["id"])]
+        axes.plot(x, y, "s", markersize=14, markerfacecolor="none", markeredgecolor=AMBER, markeredgewidth=1.1)
+        axes.annotate(str(row["rank"]), (x, y), (9, 8), textcoords="offset points", color=AMBER, fontsize=9)
+    axes.set_axis_off()
+    return _save(figure, path)
+
+
+def _figure(width_inch: float, height_inch: float):
+    """An empty figure that no window system knows of."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_inch, height_inch))
+
+
+def _save(figure, path: str | Path) -> Path:
+    """Writes a figure, with the folder that it goes to."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # an id in a script that the font lacks
+        figure.savefig(path, dpi=130, facecolor="white")
+    return path
+
+
+def _short(name: str, longest: int) -> str:
+    """A long identifier without its middle; `$`, which would start a formula, is made plain."""
+    half = (longest - 1) // 2
+    return (name if len(name) <= longest else f"{name[:half]}…{name[-half:]}").replace("$", r"\$")
+
+
+def _draw_pair(figure, grid, row: int, column: int, view: View, title: str, colour: str) -> None:
+    """A cut-out and its framed picture side by side in a gallery."""
+    axes = figure.add_subplot(grid[row, 2 * column])
+    _draw(axes, view.cutout)
+    axes.set_title(_short(title, 34), fontsize=7.5, color=colour, loc="left", pad=3)
+    _draw(figure.add_subplot(grid[row, 2 * column + 1]), view.framed)
+
+
+def _draw(axes, picture: Picture | None, title: str = "", colour: str = BLACK) -> None:
+    """One picture with its lines and scale bar, or empty axes."""
+    axes.set_axis_off()
+    if picture is None:
+        return
+    n = len(picture.values)
+    axes.imshow(picture.values, cmap=COLOUR_MAP, origin="lower", vmin=0, vmax=1, interpolation="nearest")
+    for line in picture.ellipses:
+        axes.plot(*line.T, color="white", linewidth=0.6, linestyle=(0, (3, 3)), alpha=0.7)
+    for line in picture.isophotes:
+        axes.plot(*line.T, color="black", linewidth=2.0, alpha=0.35)
+        axes.plot(*line.T, color=MINT, linewidth=0.9)
+    if picture.bar_pix:
+        axes.plot([0.05 * n, 0.05 * n + picture.bar_pix], [0.06 * n] * 2, color="white", linewidth=1.6)
+        axes.text(0.05 * n, 0.09 * n, picture.bar_text, color="white", fontsize=7)
+    axes.set_xlim(-0.5, n - 0.5)
+    axes.set_ylim(-0.5, n - 0.5)
+    axes.set_title(title, fontsize=9.5, color=colour)
+
+
+# --- plots
+
+
+def plot_axis_ratio(table: Table, marked: Sequence[int]) -> str:
+    """SVG: a4 against axis ratio with errors; empty if nothing was measured.
+
+    The ranks in `marked` stand out and link to the anchors `#rank-N`.
+    """
+    return _scatter(table, marked, "axis_ratio", "axis ratio b/a", _boxy_and_disky)
+
+
+def plot_sixth(table: Table, marked: Sequence[int]) -> str:
+    """SVG: as `plot_axis_ratio`, against a6, which tells obrounds (a6 > 0) from rectangles."""
+    return _scatter(table, marked, "a6", "a6/a", _loci)
+
+
+def plot_classes(table: Table) -> str:
+    """SVG: the share of each class with 95 % intervals (Wilson 1927, JASA 22, 209); empty without classes."""
+    from astropy.stats import binom_conf_interval
+
+    if "class" not in table.colnames:
+        return ""
+    classes = np.ma.filled(np.ma.asarray(table["class"], dtype=object), "")
+    counts = np.array([(classes == name).sum() for name in CLASSES])
+    if counts.sum() == 0:
+        return ""
+    share = 100 * counts / counts.sum()
+    low, high = 100 * binom_conf_interval(counts, counts.sum(), confidence_level=0.95, interval="wilson")
+
+    def draw(axes) -> None:
+        place = np.arange(len(CLASSES))[::-1]
+        axes.barh(place, share, height=0.55, color=[ACCENT if name == "rectangular" else LINE for name in CLASSES])
+        axes.hlines(place, low, high, color=INK, linewidth=1.2)
+        for y, k, end in zip(place, counts, high, strict=True):
+            axes.annotate(f"{k}", (end, y), (6, 0), textcoords="offset points", va="center", color=INK)
+        axes.set_yticks(place, CLASSES)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_xlim(0, 1.12 * high.max())
+        axes.set_xlabel("per cent of the classified images")
+
+    return _svg("classes", draw)
+
+
+def plot_scores(table: Table) -> str:
+    """SVG: the histogram of scores with a logarithmic count axis; empty without scores."""
+    score = column(table, "score")
+    score = score[np.isfinite(score)]
+    if len(score) == 0:
+        return ""
+
+    def draw(axes) -> None:
+        counts, edges, bars = axes.hist(np.clip(score, 0, 1), bins=SCORE_BINS, range=(0, 1), color=LINE, log=True)
+        for edge, bar in zip(edges, bars, strict=False):
+            bar.set_facecolor(ACCENT if edge >= 0.5 else MUTED)
+        axes.axvline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.set_ylim(0.7, 2 * counts.max())
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("score")
+        axes.set_ylabel("images")
+
+    return _svg("scores", draw)
+
+
+def column(table: Table, name: str) -> np.ndarray:
+    """A column as floats (n,), NaN where it is missing or masked."""
+    if name not in table.colnames:
+        return np.full(len(table), np.nan)
+    return np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan)
+
+
+def _scatter(table: Table, marked: Sequence[int], name: str, label: str, annotate) -> str:
+    """SVG: a4 against the column `name`, at most `PLOTTED` rows of it, evenly along the ranks."""
+    x, a4, a4_err, rank = (column(table, key) for key in (name, "a4", "a4_err", "rank"))
+    measured = np.nonzero(np.isfinite(x) & np.isfinite(a4))[0]
+    if len(measured) == 0:
+        return ""
+    best = measured[np.isin(rank[measured], marked)]
+    others = np.setdiff1d(measured, best)
+    others = others[np.unique(np.linspace(0, len(others) - 1, min(len(others), PLOTTED)).astype(int))]
+
+    def draw(axes) -> None:
+        _crosses(axes, x[others], a4[others], None, a4_err[others] if name == "axis_ratio" else None, MUTED, 0.35)
+        axes.scatter(x[others], a4[others], s=7, color=MUTED, alpha=0.7, linewidths=0)
+        _crosses(axes, x[best], a4[best], column(table, f"{name}_err")[best], a4_err[best], ACCENT, 0.7)
+        points = axes.scatter(x[best], a4[best], s=24, color=ACCENT, linewidths=0, zorder=3)
+        points.set_urls([f"#rank-{int(place)}" for place in rank[best]])
+        axes.set_ylim(*_range(a4, best, include=(-0.1, 0.05)))
+        axes.set_xlim(*((0, 1) if name == "axis_ratio" else _range(x, best, include=(-0.04, 0.04))))
+        axes.axhline(0, color=MUTED, linewidth=0.7)
+        axes.set_xlabel(label)
+        axes.set_ylabel("a4/a")
+        annotate(axes)
+
+    return _svg(name, draw)
+
+
+def _crosses(axes, x, y, x_err, y_err, colour: str, alpha: float) -> None:
+    """Standard errors as thin lines; those that are None or NaN are left out."""
+    style = {"color": colour, "linewidth": 0.8, "alpha": alpha}
+    if x_err is not None and (known := np.isfinite(x_err)).any():
+        axes.hlines(y[known], (x - x_err)[known], (x + x_err)[known], **style)
+    if y_err is not None and (known := np.isfinite(y_err)).any():
+        axes.vlines(x[known], (y - y_err)[known], (y + y_err)[known], **style)
+
+
+def _range(values: np.ndarray, best: np.ndarray, include: tuple[float, float]) -> tuple[float, float]:
+    """Limits that hold the best candidates and 96 per cent of all rows; failed fits would squeeze the rest."""
+    held = np.concatenate([np.nanpercentile(values, [2, 98]), values[best], include])
+    margin = 0.06 * (held.max() - held.min())
+    return held.min() - margin, held.max() + margin
+
+
+def _boxy_and_disky(axes) -> None:
+    axes.axhspan(*LEDA_A4, color=ACCENT, alpha=0.13, linewidth=0)
+    axes.text(0.02, np.mean(LEDA_A4), "LEDA 074886", color=ACCENT, va="center", fontsize=9)
+    for place, word, side in ((0.98, "disky ↑", "top"), (0.02, "boxy ↓", "bottom")):
+        axes.text(0.99, place, word, transform=axes.transAxes, ha="right", va=side, color=INK)
+
+
+def _loci(axes) -> None:
+    """Where ideal shapes lie: superellipses of rising exponent, obrounds of falling axis ratio."""
+    families = {
+        "rectangles": ([shapes.superellipse(0.6, c) for c in (2.01, 2.3, 2.6, 3, 3.5, 4, 6)], "-", (-4, -11), "right"),
+        "obrounds": ([shapes.obround(q) for q in (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)], (0, (4, 2)), (6, -4), "left"),
+    }
+    for name, (members, style, offset, side) in families.items():
+        found = [shapes.harmonics(member) for member in members]
+        a4, a6 = ([harmonic[key] for harmonic in found] for key in ("a4", "a6"))
+        axes.plot(a6, a4, color=INK, linewidth=1.1, linestyle=style)
+        axes.annotate(name, (a6[-1], a4[-1]), offset, textcoords="offset points", ha=side, color=INK)
+
+
+def _svg(name: str, draw) -> str:
+    """SVG text of a plot, to be put into a page: its colours are the page's, and its ids begin with `name`."""
+    from matplotlib import rc_context
+
+    buffer = StringIO()
+    with rc_context(PLOT_STYLE):
+        figure = _figure(5.4, 3.7)
+        figure.set_layout_engine("tight")
+        draw(figure.add_subplot())
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is fine enough
+    svg = re.sub(r' (xmlns(:xlink)?|width|height|version)="[^"]*"', "", svg, count=5)
+    svg = re.sub(r'id="', f'id="{name}-', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)(?!rank-)', rf"\1{name}-", svg)
+    for drawn, styled in STYLED.items():
+        svg = svg.replace(drawn, styled)
+    return svg

@@ -1,0 +1,177 @@
+"""A galaxy as the report shows it: cut out of its image and in its own frame, with its isophotes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from astropy.table import Row
+
+from emeraldcut.data import ImageSet
+from emeraldcut.frame import FramedGalaxy, FrameSettings, frame_galaxies
+from emeraldcut.frame.resample import bin_down
+
+COLOUR_MAP = "magma"
+ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii
+SHOWN_RADII = 5.0  # half-light radii from the centre to the edge of a cut-out, where the image reaches that far
+SMALLEST_SIDE_PIX = 32
+LARGEST_SIDE_PIX = 192  # larger cut-outs are binned down
+LONGEST_BAR = 0.35  # of the cut-out's side
+MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn of one galaxy: square pixels, and lines on them.
+
+    Attributes
+    ----------
+    values : (n, n) float
+        Stretched light between 0 and 1, NaN where there is no data; y first, pixel (0, 0) at the lower left.
+    isophotes, ellipses : lists of (k, 2) arrays
+        x, y of closed lines in the picture's pixels: fitted isophotes, and the ellipses that they deviate from.
+    bar_pix, bar_text : float, str
+        Length of the scale bar in the picture's pixels and what it says; 0 for none.
+    """
+
+    values: np.ndarray
+    isophotes: list[np.ndarray]
+    ellipses: list[np.ndarray]
+    bar_pix: float = 0.0
+    bar_text: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """One galaxy: its table row, its cut-out, and (None where no galaxy was found) its picture in its own frame."""
+
+    row: Row
+    cutout: Picture
+    framed: Picture | None
+
+
+def number(row: Row, name: str) -> float | None:
+    """The value of a column in `row`; None where the column is missing, or the value masked or not finite."""
+    if name not in row.colnames or np.ma.is_masked(row[name]) or not np.isfinite(row[name]):
+        return None
+    return float(row[name])
+
+
+def text(row: Row, name: str) -> str:
+    """The text of a column in `row`; empty where the column is missing or the value masked."""
+    return "" if name not in row.colnames or np.ma.is_masked(row[name]) else str(row[name])
+
+
+def views(images: ImageSet) -> list[View]:
+    """The images that have any data, in the set's order, as the report shows them."""
+    images = images[np.array([np.isfinite(image).any() for image in images.pixels], dtype=bool)]
+    frames = frame_galaxies(images)
+    shown = []
+    for row, image, stamp, galaxy in zip(
+        images.table, images.pixels, frames.stamps, frames.galaxies, strict=True
+    ):
+        cutout = _cutout(np.asarray(image, dtype=float), galaxy, number(row, "pixel_scale_arcsec"))
+        shown.append(View(row, cutout, None if galaxy is None else _framed(stamp, galaxy)))
+    return shown
+
+
+def png(picture: Picture) -> bytes:
+    """The picture's pixels as a PNG, one to one and in colour, transparent where there is no data."""
+    from matplotlib import colormaps
+    from matplotlib.image import imsave
+
+    colours = colormaps[COLOUR_MAP](np.nan_to_num(picture.values), bytes=True)  # (n, n, 4)
+    colours[..., 3] = np.where(np.isfinite(picture.values), 255, 0)
+    buffer = BytesIO()
+    imsave(buffer, colours, format="png", origin="lower")
+    return buffer.getvalue()
+
+
+def stretch(values: np.ndarray, sky: float, sigma: float) -> np.ndarray:
+    """asinh((value - sky) / 2 sigma) scaled to 0 at 2 sigma below the sky and 1 at the brightest 1 in 500 pixels.
+
+    The asinh stretch of Lupton et al. 1999 (AJ 118, 1406): linear in the noise, logarithmic in the galaxy.
+    """
+    signal = values - sky
+    top = np.nanpercentile(signal, 99.8)
+    sigma = max(sigma, 1e-3 * abs(top), np.finfo(float).tiny)  # noise-free images have a finite range too
+    low, high = np.arcsinh(-1.0), max(np.arcsinh(top / (2 * sigma)), 1.0)
+    return np.clip((np.arcsinh(signal / (2 * sigma)) - low) / (high - low), 0, 1)
+
+
+def sky_level(image: np.ndarray, galaxy: FramedGalaxy | None = None) -> tuple[float, float]:
+    """Sky level and its noise per pixel, of all pixels where there is no galaxy."""
+    if galaxy is not None:
+        return galaxy.segmentation.background, galaxy.segmentation.sky_sigma * galaxy.binning
+    sky = float(np.nanmedian(image))
+    return sky, float(MAD_TO_SIGMA * np.nanmedian(np.abs(image - sky)))
+
+
+def _square(image: np.ndarray, x: float, y: float, side: int) -> tuple[np.ndarray, int, int]:
+    """The square of `side` pixels around (x, y), moved inside the image where it fits, and its corner x0, y0."""
+    corner = []
+    for centre, length in ((y, image.shape[0]), (x, image.shape[1])):
+        start = round(centre - (side - 1) / 2)
+        corner.append(int(np.clip(start, min(0, length - side), max(0, length - side))))
+    square = np.full((side, side), np.nan)
+    y0, x0 = corner
+    part = image[max(y0, 0) : y0 + side, max(x0, 0) : x0 + side]
+    y1, x1 = max(-y0, 0), max(-x0, 0)
+    square[y1 : y1 + part.shape[0], x1 : x1 + part.shape[1]] = part
+    return square, x0, y0
+
+
+def _cutout(image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: float | None) -> Picture:
+    """The galaxy on the sky: as much of the image as shows it well, with isophotes and a scale bar."""
+    ny, nx = image.shape
+    x, y, side = (nx - 1) / 2, (ny - 1) / 2, max(nx, ny)
+    if galaxy is not None:
+        bins, ellipse = galaxy.binning, galaxy.fit.ellipse
+        x, y = (centre * bins + (bins - 1) / 2 for centre in (ellipse.x, ellipse.y))
+        side = min(side, max(int(2 * SHOWN_RADII * galaxy.radius * bins), SMALLEST_SIDE_PIX))
+    factor = int(np.ceil(side / LARGEST_SIDE_PIX))
+    square, x0, y0 = _square(image, x, y, side - side % factor)
+    sky, sigma = sky_level(image, galaxy)
+    values = stretch(bin_down(square, factor), sky, sigma / factor)
+    isophotes = []
+    if galaxy is not None:
+        corner = np.array([x0, y0]) + (factor - 1) / 2
+        isophotes = [(points - corner) / factor for points in _isophotes(galaxy)]
+    length, unit = _bar(side * LONGEST_BAR * (pixel_scale_arcsec or 1.0)), "″" if pixel_scale_arcsec else " pix"
+    return Picture(values, isophotes, [], length / (pixel_scale_arcsec or 1.0) / factor, f"{length:g}{unit}")
+
+
+def _bar(longest: float) -> float:
+    """The largest of 1, 2, 5, 10, 20, ... (and 0.5, 0.2, ...) that is not above `longest`."""
+    decade = 10.0 ** np.floor(np.log10(longest))
+    return float(max(step for step in (1, 2, 5) if step * decade <= longest) * decade)
+
+
+def _isophotes(galaxy: FramedGalaxy) -> list[np.ndarray]:
+    """Points (k, 2) of the fitted isophotes in the pixels of the original image.
+
+    x' = rho cos(psi), y' = q rho sin(psi) with rho = radius times the deformation (see `frame.ellipse_fit`).
+    """
+    ellipse, bins = galaxy.fit.ellipse, galaxy.binning
+    psi = np.linspace(0, 2 * np.pi, 97)
+    cos, sin = np.cos(ellipse.angle), np.sin(ellipse.angle)
+    lines = []
+    for radius in ISOPHOTE_RADII:
+        rho = radius * galaxy.radius * ellipse.deformation(psi)
+        u, v = rho * np.cos(psi), ellipse.axis_ratio * rho * np.sin(psi)
+        points = np.stack([ellipse.x + u * cos - v * sin, ellipse.y + u * sin + v * cos], axis=1)
+        lines.append(points * bins + (bins - 1) / 2)
+    return lines
+
+
+def _framed(stamp: np.ndarray, galaxy: FramedGalaxy) -> Picture:
+    """The galaxy in its own frame, where the fitted ellipses are circles."""
+    size, psi = len(stamp), np.linspace(0, 2 * np.pi, 97)
+    circle = np.stack([np.cos(psi), np.sin(psi)], axis=1) * size / (2 * FrameSettings().extent)
+    middle, deformation = (size - 1) / 2, galaxy.fit.ellipse.deformation(psi)[:, None]
+    return Picture(
+        stretch(np.asarray(stamp, dtype=float), 0.0, 1.0),
+        [middle + radius * circle * deformation for radius in ISOPHOTE_RADII],
+        [middle + radius * circle for radius in ISOPHOTE_RADII],
+    )
