@@ -111,7 +111,7 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
             bar.set_postfix(figures, refresh=False)
             bar.update(1)
 
-        trained = train(images, settings[0], seed=arguments.seed, progress=progress)
+        trained = train(images, settings[0], seed=arguments.seed, jobs=arguments.jobs, progress=progress)
     return str(trained.save(folder))
 
 

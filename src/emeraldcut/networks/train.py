@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from astropy.table import Table
 import emeraldcut
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.streaming import map_chunks
 from emeraldcut.networks import screener, thesis
 from emeraldcut.networks.network import CLASSES, calibrate, over_flips, save_network
 from emeraldcut.networks.preprocessing import prepare
 from emeraldcut.settings import setting
 
+CHUNK = 500  # images prepared at a time
 RECIPES = {"screener": screener, "thesis": thesis}
 
 
@@ -68,6 +71,7 @@ def train(
     *,
     seed: int = 0,
     frames: Any = None,
+    jobs: int = 1,
     progress: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> TrainedNetwork:
     """Trains a network on the labelled `images`.
@@ -79,6 +83,7 @@ def train(
     ----------
     images : with a column `label`.
     frames : of `frame_galaxies(images)`, if there already; for the screener.
+    jobs : worker processes that prepare the images; the network itself is trained in this process.
     progress : called after each epoch with its number, the number of epochs and the figures so far.
 
     Raises
@@ -93,7 +98,12 @@ def train(
     preprocessing = "framed" if recipe is screener else {"none": "raw", "peak": "peak"}[settings.normalise]
     wanted = _wanted(images.table, classes)
     keras = import_keras()
-    inputs, flags, _ = prepare(preprocessing, images, frames, recipe.SIZE)
+    if frames is None:
+        chunks = (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+        parts = list(map_chunks(partial(_prepared, preprocessing=preprocessing, size=recipe.SIZE), chunks, jobs=jobs))
+        inputs, flags = (np.concatenate(part) for part in zip(*parts, strict=True))
+    else:
+        inputs, flags, _ = prepare(preprocessing, images, frames, recipe.SIZE)
     rows = np.flatnonzero(wanted & usable(flags))
     targets = np.array([classes.index(str(label)) for label in images.table["label"][rows]], dtype=np.int64)
     part = split_by_galaxy(galaxies_of(images.table)[rows], targets, len(classes), settings.holdout, seed)
@@ -122,6 +132,12 @@ def train(
         "licence": "BSD-3-Clause",
     }
     return TrainedNetwork(model, card, history)
+
+
+def _prepared(images: ImageSet, preprocessing: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Network input and flags of one chunk; nothing else of its frames is kept."""
+    inputs, flags, _ = prepare(preprocessing, images, None, size)
+    return inputs, flags
 
 
 def import_keras() -> Any:

@@ -13,12 +13,13 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet
 from emeraldcut.galaxies import shapes
-from emeraldcut.report.pictures import COLOUR_MAP, Picture, View, number, sky_level, stretch, text, views
+from emeraldcut.report.pictures import COLOUR_MAP, Picture, View, sky_level, stretch, text, views
 
 SHOWN = 20  # candidates on the page and in the gallery
 GALLERY_COLUMNS = 5
 PLOTTED = 1000  # points of a scatter plot at most
 SCORE_BINS = 40
+CLEAR_SCORE = 0.5  # scores above it are counted and marked
 CLASSES = ("oval", "rectangular", "obround", "other")
 LEDA_A4 = (-0.08, -0.05)  # LEDA 074886 between 3 and 5 kpc (Graham et al. 2012, ApJ 750, 121)
 
@@ -29,9 +30,9 @@ MINT, AMBER = "#7df0c3", "#ffb454"  # on dark pictures
 INK, MUTED, LINE, ACCENT = "#010203", "#010204", "#010205", "#010206"
 STYLED = {INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)"}
 PLOT_STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "emeraldcut", "font.size": 10, "text.color": INK, "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.facecolor": "none",
+    "svg.fonttype": "none", "svg.hashsalt": "emeraldcut", "font.size": 10, "text.color": INK,
+    "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
 }  # fmt: skip
 
 
@@ -74,8 +75,16 @@ def draw_gallery(candidates: list[View], references: list[View], path: str | Pat
     left = 1 if references else 0
     n_columns = left + min(len(candidates), GALLERY_COLUMNS)
     figure = _figure(2.5 * n_columns, 1.5 * n_rows)
-    grid = figure.add_gridspec(n_rows, 2 * n_columns, left=0.005, right=0.995, bottom=0.01, top=1 - 0.2 / n_rows,
-                               wspace=0.04, hspace=0.2)  # fmt: skip
+    grid = figure.add_gridspec(
+        n_rows,
+        2 * n_columns,
+        left=0.005,
+        right=0.995,
+        bottom=0.01,
+        top=1 - 0.2 / n_rows,
+        wspace=0.04,
+        hspace=0.2,
+    )
     for k, view in enumerate(references):
         _draw_pair(figure, grid, k, 0, view, f"reference: {text(view.row, 'id')}", EMERALD)
     for k, view in enumerate(candidates):
@@ -116,7 +125,7 @@ def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: s
     place = {str(row["id"]): (row["x"], row["y"]) for row in catalogue}
     for row in candidates[np.asarray(candidates["rank"]) <= SHOWN]:
         x, y = place[str(row["id"])]
-        axes.plot(x, y, "s", markersize=14, markerfacecolor="none", markeredgecolor=AMBER, markeredgewidth=1.1)
+        axes.plot(x, y, "s", markersize=14, fillstyle="none", color=AMBER, markeredgewidth=1.1)
         axes.annotate(str(row["rank"]), (x, y), (9, 8), textcoords="offset points", color=AMBER, fontsize=9)
     axes.set_axis_off()
     return _save(figure, path)
@@ -204,7 +213,8 @@ def plot_classes(table: Table) -> str:
 
     def draw(axes) -> None:
         place = np.arange(len(CLASSES))[::-1]
-        axes.barh(place, share, height=0.55, color=[ACCENT if name == "rectangular" else LINE for name in CLASSES])
+        colours = [ACCENT if name == "rectangular" else LINE for name in CLASSES]
+        axes.barh(place, share, height=0.55, color=colours)
         axes.hlines(place, low, high, color=INK, linewidth=1.2)
         for y, k, end in zip(place, counts, high, strict=True):
             axes.annotate(f"{k}", (end, y), (6, 0), textcoords="offset points", va="center", color=INK)
@@ -224,10 +234,10 @@ def plot_scores(table: Table) -> str:
         return ""
 
     def draw(axes) -> None:
-        counts, edges, bars = axes.hist(np.clip(score, 0, 1), bins=SCORE_BINS, range=(0, 1), color=LINE, log=True)
+        counts, edges, bars = axes.hist(np.clip(score, 0, 1), bins=SCORE_BINS, range=(0, 1), log=True)
         for edge, bar in zip(edges, bars, strict=False):
-            bar.set_facecolor(ACCENT if edge >= 0.5 else MUTED)
-        axes.axvline(0.5, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+            bar.set_facecolor(ACCENT if edge >= CLEAR_SCORE else MUTED)
+        axes.axvline(CLEAR_SCORE, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.set_ylim(0.7, 2 * counts.max())
         axes.set_xlim(0, 1)
         axes.set_xlabel("score")
@@ -254,7 +264,8 @@ def _scatter(table: Table, marked: Sequence[int], name: str, label: str, annotat
     others = others[np.unique(np.linspace(0, len(others) - 1, min(len(others), PLOTTED)).astype(int))]
 
     def draw(axes) -> None:
-        _crosses(axes, x[others], a4[others], None, a4_err[others] if name == "axis_ratio" else None, MUTED, 0.35)
+        if name == "axis_ratio":  # the other plot would be full of crosses
+            _crosses(axes, x[others], a4[others], None, a4_err[others], MUTED, 0.35)
         axes.scatter(x[others], a4[others], s=7, color=MUTED, alpha=0.7, linewidths=0)
         _crosses(axes, x[best], a4[best], column(table, f"{name}_err")[best], a4_err[best], ACCENT, 0.7)
         points = axes.scatter(x[best], a4[best], s=24, color=ACCENT, linewidths=0, zorder=3)
@@ -279,7 +290,7 @@ def _crosses(axes, x, y, x_err, y_err, colour: str, alpha: float) -> None:
 
 
 def _range(values: np.ndarray, best: np.ndarray, include: tuple[float, float]) -> tuple[float, float]:
-    """Limits that hold the best candidates and 96 per cent of all rows; failed fits would squeeze the rest."""
+    """Limits that hold the best candidates and 96 % of all rows; failed fits would squeeze the rest."""
     held = np.concatenate([np.nanpercentile(values, [2, 98]), values[best], include])
     margin = 0.06 * (held.max() - held.min())
     return held.min() - margin, held.max() + margin
@@ -294,9 +305,11 @@ def _boxy_and_disky(axes) -> None:
 
 def _loci(axes) -> None:
     """Where ideal shapes lie: superellipses of rising exponent, obrounds of falling axis ratio."""
+    rectangles = [shapes.superellipse(0.6, exponent) for exponent in (2.01, 2.3, 2.6, 3, 3.5, 4, 6)]
+    obrounds = [shapes.obround(axis_ratio) for axis_ratio in (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)]
     families = {
-        "rectangles": ([shapes.superellipse(0.6, c) for c in (2.01, 2.3, 2.6, 3, 3.5, 4, 6)], "-", (-4, -11), "right"),
-        "obrounds": ([shapes.obround(q) for q in (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)], (0, (4, 2)), (6, -4), "left"),
+        "rectangles": (rectangles, "-", (-4, -11), "right"),
+        "obrounds": (obrounds, (0, (4, 2)), (6, -4), "left"),
     }
     for name, (members, style, offset, side) in families.items():
         found = [shapes.harmonics(member) for member in members]
@@ -306,7 +319,7 @@ def _loci(axes) -> None:
 
 
 def _svg(name: str, draw) -> str:
-    """SVG text of a plot, to be put into a page: its colours are the page's, and its ids begin with `name`."""
+    """SVG text of a plot for a page: its colours are the page's, and its ids begin with `name`."""
     from matplotlib import rc_context
 
     buffer = StringIO()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import mimetypes
 from collections.abc import Iterable
@@ -11,21 +10,19 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
-from astropy.table import Row, Table
+from astropy.table import Table
 
-from emeraldcut.data import Flag, read_images, read_manifest, read_table, usable
+from emeraldcut.data import read_images, read_manifest, read_table, usable
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.data.run import MANIFEST, SETTINGS, write_text
 from emeraldcut.report import figures
-from emeraldcut.report.pictures import Picture, View, number, png, text, views
+from emeraldcut.report.cards import card, cutout, data_url, decimal, flag_name, framed, with_error
+from emeraldcut.report.pictures import View, number, text, views
 
 PAGE, NOTES, TABLE = "report.html", "notes.json", "candidates.parquet"
 BEST, REFERENCES = "best", "references"  # sets of images in the folder of a run
-CLEAR_SCORE = 0.5
-NONE = "–"
 
 
 @dataclass(frozen=True)
@@ -51,15 +48,15 @@ def report(folder: str | Path) -> Path:
     Parameters
     ----------
     folder : str or Path
-        A run of `screen` or `demo`: `manifest.json`, `candidates.parquet`, and as far as they are there the sets
-        `best` and `references`, `settings.toml`, and `notes.json` (`title`, `paragraphs`, `table` with `columns`,
-        `rows` and `caption`, and `figures` with `file` and `caption`), which is shown at the top.
+        A run of `screen` or `demo`: `manifest.json`, `candidates.parquet`, and as far as they are there the
+        sets `best` and `references`, `settings.toml`, and `notes.json` (`title`, `paragraphs`, `table` with
+        `columns`, `rows` and `caption`, and `figures` with `file` and `caption`), shown at the top.
 
     Returns
     -------
     Path
-        Of `report.html`, which is complete or not there. `figures/best.png` and `figures/best_match.png` are written
-        where there are candidates with a score.
+        Of `report.html`, which is complete or not there. Where there are candidates with a score,
+        `figures/best.png` and `figures/best_match.png` are written too.
 
     Raises
     ------
@@ -68,9 +65,9 @@ def report(folder: str | Path) -> Path:
     """
     contents = _read(Path(folder))
     if contents.best:
-        best = contents.best[0]
-        figures.draw_gallery(contents.best, contents.references, contents.folder / "figures" / "best.png")
-        figures.draw_best_match(best, contents.reference_of(best), contents.folder / "figures" / "best_match.png")
+        best, pictures = contents.best[0], contents.folder / "figures"
+        figures.draw_gallery(contents.best, contents.references, pictures / "best.png")
+        figures.draw_best_match(best, contents.reference_of(best), pictures / "best_match.png")
     path = contents.folder / PAGE
     # names of files may hold bytes that are no UTF-8, which would end the writing of the page
     write_text(path, _page(contents).encode("utf-8", "replace").decode("utf-8"))
@@ -80,14 +77,15 @@ def report(folder: str | Path) -> Path:
 def _read(folder: Path) -> Contents:
     """The contents of a run folder; ValueError if it holds no finished run or no candidates."""
     if not (folder / MANIFEST).exists():
-        raise ValueError(f"report expects the folder of a finished run; '{folder}' has no {MANIFEST}: run it to its end.")
+        raise ValueError(f"report expects a finished run; '{folder}' has no {MANIFEST}: run it to its end.")
     if not (folder / TABLE).exists():
         raise ValueError(f"report expects a run of `screen` or `demo`; '{folder}' has no {TABLE}.")
     sets = {name: views(read_images(folder / name)) if (folder / name / MANIFEST).exists() else []
             for name in (BEST, REFERENCES)}  # fmt: skip
     best = [view for view in sets[BEST] if number(view.row, "score") is not None]
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
-    return Contents(folder, read_manifest(folder), read_table(folder / TABLE), best[: figures.SHOWN], sets[REFERENCES], notes)
+    table = read_table(folder / TABLE)
+    return Contents(folder, read_manifest(folder), table, best[: figures.SHOWN], sets[REFERENCES], notes)
 
 
 def _page(contents: Contents) -> str:
@@ -106,27 +104,6 @@ def _page(contents: Contents) -> str:
         flags=_flags(contents.table),
         settings=_settings(contents),
     )
-
-
-# --- numbers as text
-
-
-def _decimal(value: float | None, digits: int) -> str:
-    """A number with a true minus sign, or an en dash where there is none."""
-    return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-
-
-def _with_error(row: Row, name: str) -> str:
-    """A value with its error, to three digits."""
-    value, error = number(row, name), number(row, f"{name}_err")
-    return _decimal(value, 3) if value is None or error is None else f"{_decimal(value, 3)} ± {_decimal(error, 3)}"
-
-
-def _probability(value: float | None) -> str:
-    """A probability without a false 0 or 1."""
-    if value is not None and value < 0.001:
-        return "&lt; 0.001"
-    return "&gt; 0.999" if value is not None and value > 0.999 else _decimal(value, 3)
 
 
 def _counted(n: int, noun: str) -> str:
@@ -152,16 +129,19 @@ def _result(contents: Contents) -> str:
     table, manifest = contents.table, contents.manifest
     first = None if len(table) == 0 or number(table[0], "score") is None else table[0]
     if first is None:
-        return f"None of {_counted(len(table), 'image')} could be scored; the <a href='#flags'>flags</a> say why."
-    shape = f", a4/a = <span class='number'>{_with_error(first, 'a4')}</span>" if number(first, "a4") is not None else ""
-    clear = int((figures.column(table, "score") > CLEAR_SCORE).sum())
+        images = _counted(len(table), "image")
+        return f"None of {images} could be scored; the <a href='#flags'>flags</a> say why."
+    shape = ""
+    if number(first, "a4") is not None:
+        shape = f", a4/a = <span class='number'>{with_error(first, 'a4')}</span>"
+    clear = int((figures.column(table, "score") > figures.CLEAR_SCORE).sum())
     name = f"<span class='id'>{escape(text(first, 'id'))}</span>"
     if contents.best:
         name = f"<a href='#rank-{int(contents.best[0].row['rank'])}'>{name}</a>"
     sentence = (
         f"The best of {_counted(len(table), 'image')} is {name}, "
-        f"score {_decimal(number(first, 'score'), 2)}{shape}; {_counted(clear, 'image')} "
-        f"{'scores' if clear == 1 else 'score'} above {CLEAR_SCORE}"
+        f"score {decimal(number(first, 'score'), 2)}{shape}; {_counted(clear, 'image')} "
+        f"{'scores' if clear == 1 else 'score'} above {figures.CLEAR_SCORE}"
     )
     expected, prevalence = manifest.get("expected_rectangular"), manifest.get("settings.prevalence")
     if expected is None:
@@ -176,7 +156,7 @@ def _facts(contents: Contents) -> str:
     manifest, table = contents.manifest, contents.table
     good = usable(table["flag"])
     flagged = good & (np.asarray(table["flag"]) != 0)
-    wall = manifest.get("wall_seconds")
+    wall, prevalence = manifest.get("wall_seconds"), manifest.get("settings.prevalence")
     speed = f" ({len(table) / wall:.3g} images/s)" if wall else ""
     facts = {
         "Asked": f"emeraldcut {manifest.get('command', '')}",
@@ -185,14 +165,16 @@ def _facts(contents: Contents) -> str:
         "Of these flagged": f"{flagged.sum():,}",
         "Network": manifest.get("settings.network"),
         "Reference": ", ".join(manifest.get("settings.reference") or []),
-        "Prevalence": None if "settings.prevalence" not in manifest else _percent(manifest["settings.prevalence"]),
+        "Prevalence": None if prevalence is None else _percent(prevalence),
         "Date": str(manifest.get("date_utc", "")).replace("T", " ").replace("+00:00", " UTC"),
         "Version": manifest.get("version"),
         "Seed": manifest.get("seed"),
         "Wall time": None if wall is None else _seconds(wall) + speed,
     }
     return "".join(
-        f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts.items() if value not in (None, "")
+        f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in facts.items()
+        if value not in (None, "")
     )
 
 
@@ -205,8 +187,9 @@ def _notes(contents: Contents) -> str:
     parts += [f"<p>{escape(str(paragraph))}</p>" for paragraph in notes.get("paragraphs", [])]
     if notes.get("table"):
         table = notes["table"]
+        columns = [escape(str(name)) for name in table["columns"]]
         rows = [[escape(str(value)) for value in row] for row in table["rows"]]
-        parts.append(_table([escape(str(name)) for name in table["columns"]], rows, escape(table.get("caption", ""))))
+        parts.append(_table(columns, rows, escape(table.get("caption", ""))))
     parts += [_note_figure(contents.folder, figure) for figure in notes.get("figures", [])]
     return f"<section class='note'>{''.join(parts)}</section>"
 
@@ -217,7 +200,7 @@ def _note_figure(folder: Path, figure: dict[str, str]) -> str:
     image = ""
     if path.is_file() and path.is_relative_to(folder.resolve()):
         kind = mimetypes.guess_type(path.name)[0] or "image/png"
-        image = f"<img src='{_data_url(path.read_bytes(), kind)}' alt='{caption}'>"
+        image = f"<img src='{data_url(path.read_bytes(), kind)}' alt='{caption}'>"
     return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
@@ -231,10 +214,13 @@ def _match(contents: Contents) -> str:
     if reference is not None:
         parts.append(_pair_card(reference, "Its reference"))
     similarity = number(best.row, "similarity")
-    how = "" if similarity is None or reference is None else f" Their similarity is {_decimal(similarity, 2)}."
+    alike = (
+        "" if similarity is None or reference is None else f" Their similarity is {decimal(similarity, 2)}."
+    )
     return (
-        f"<section id='match'><h2>The best match</h2><p>Left on the sky, right in the galaxy's own frame, where every "
-        f"ellipse is a circle and a rectangle is a square.{how} Point at a picture to hide the lines.</p>"
+        f"<section id='match'><h2>The best match</h2><p>Left on the sky, right in the galaxy's own frame, "
+        f"where every ellipse is a circle and a rectangle is a square.{alike} Point at a picture to hide the "
+        f"lines.</p>"
         f"<div class='pair'>{''.join(parts)}</div></section>"
     )
 
@@ -244,92 +230,25 @@ def _pair_card(view: View, title: str) -> str:
     name = escape(text(view.row, "id"))
     return (
         f"<article class='card'><header><h3>{title}: <span class='id'>{name}</span></h3></header>"
-        f"<div class='looks even'>{_cutout(view)}{_framed(view)}</div></article>"
+        f"<div class='looks even'>{cutout(view)}{framed(view)}</div></article>"
     )
 
 
 def _candidates(contents: Contents) -> str:
     """A card for each of the best candidates."""
     if not contents.best:
-        return "<section id='candidates'><h2>Candidates</h2><p>There is no candidate with a score and an image.</p></section>"
+        words = "There is no candidate with a score and an image."
+        return f"<section id='candidates'><h2>Candidates</h2><p>{words}</p></section>"
     files = [name for name in ("candidates.ecsv", TABLE) if (contents.folder / name).exists()]
     links = " and ".join(f"<a href='{name}'>{name}</a>" for name in files)
-    cards = "".join(_card(view) for view in contents.best)
+    cards = "".join(card(view) for view in contents.best)
     return (
         f"<section id='candidates'><h2>The best {_counted(len(contents.best), 'candidate')}</h2>"
-        f"<p>In order of falling score, of {_counted(len(contents.table), 'image')}; all rows are in {links}. Lines: fitted "
-        f"isophotes at 1 and 2 half-light radii; dashed, in the own frame, the ellipses that they deviate from.</p>"
+        f"<p>In order of falling score, of {_counted(len(contents.table), 'image')}; all rows are in {links}. "
+        f"Lines: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the ellipses that they "
+        f"deviate from.</p>"
         f"<div class='cards'>{cards}</div></section>"
     )
-
-
-def _card(view: View) -> str:
-    """One candidate: pictures, numbers, flags and links."""
-    row, score = view.row, number(view.row, "score")
-    rank = int(row["rank"])
-    values = {
-        "a4/a": _with_error(row, "a4"),
-        "p(rectangular)": _probability(number(row, "p_rectangular")),
-        "similarity": _decimal(number(row, "similarity"), 2),
-        "axis ratio": _decimal(number(row, "axis_ratio"), 2),
-        "S/N": _decimal(number(row, "snr"), 0),
-        "half light": _radius(row),
-    }
-    if text(row, "label"):
-        values["known as"] = escape(text(row, "label"))
-    wide = {"a4/a", "p(rectangular)", "known as"}
-    listed = "".join(
-        f"<div{' class=wide' if name in wide else ''}><dt>{name}</dt><dd>{value}</dd></div>" for name, value in values.items()
-    )
-    return (
-        f"<article class='card' id='rank-{rank}'><header><span class='rank'>{rank}</span>"
-        f"<h3 class='id'>{escape(text(row, 'id'))}</h3></header>"
-        f"<div class='looks'>{_cutout(view)}<div class='side'><div><span class='quiet'>score</span> "
-        f"<strong class='score'>{_decimal(score, 2)}</strong>"
-        f"<div class='meter' aria-hidden='true'><i style='width:{100 * min(max(score, 0), 1):.0f}%'></i></div></div>"
-        f"{_framed(view)}</div></div>"
-        f"<dl class='values'>{listed}</dl>{_chips(row)}{_links(row)}</article>"
-    )
-
-
-def _radius(row: Row) -> str:
-    """The half-light radius, in arcseconds where the pixel scale is known."""
-    radius, scale = number(row, "radius_pix"), number(row, "pixel_scale_arcsec")
-    if radius is None:
-        return NONE
-    return f"{_decimal(radius, 1)} pix" if scale is None else f"{_decimal(radius * scale, 2)}″"
-
-
-def _chips(row: Row) -> str:
-    """The flags of a row in a word each, with the sentence on pointing at it."""
-    bits = [bit for bit in SENTENCES if int(row["flag"]) & bit]
-    chips = "".join(
-        f"<a class='chip' href='#flag-{bit.value}' title='{escape(SENTENCES[bit])}'>{_flag_name(bit)}</a>" for bit in bits
-    )
-    return f"<div class='chips'>{chips}</div>" if chips else ""
-
-
-def sky_links(ra: float, dec: float) -> dict[str, str]:
-    """Addresses of pages about a place on the sky (degrees, ICRS), by the name of the service."""
-    place = quote(f"{ra:.6f} {dec:+.6f}")
-    near = quote(f"{ra:.6f}d {dec:+.6f}d")
-    return {
-        "Legacy Survey": f"https://www.legacysurvey.org/viewer?ra={ra:.6f}&dec={dec:.6f}&layer=ls-dr10&zoom=15&mark={ra:.6f},{dec:.6f}",
-        "Aladin": f"https://aladin.cds.unistra.fr/AladinLite/?target={place}&fov=0.05",
-        "ESASky": f"https://sky.esa.int/esasky/?target={place}&fov=0.05&cooframe=J2000",
-        "SIMBAD": f"https://simbad.cds.unistra.fr/simbad/sim-coo?Coord={place}&CooFrame=ICRS&Radius=1&Radius.unit=arcmin",
-        "NED": f"https://ned.ipac.caltech.edu/conesearch?search_type=Near%20Position%20Search&coordinates={near}"
-        "&radius=1&in_csys=Equatorial&in_equinox=J2000",
-    }
-
-
-def _links(row: Row) -> str:
-    """Links to what is known about the place of a candidate, where its position is known."""
-    ra, dec = number(row, "ra"), number(row, "dec")
-    if ra is None or dec is None:
-        return ""
-    links = "".join(f"<a href='{escape(url)}' rel='noopener'>{name}</a>" for name, url in sky_links(ra, dec).items())
-    return f"<nav class='links' aria-label='Look up {escape(text(row, 'id'))}'>{links}</nav>"
 
 
 def _figures(contents: Contents) -> str:
@@ -337,28 +256,30 @@ def _figures(contents: Contents) -> str:
     table, marked = contents.table, [int(view.row["rank"]) for view in contents.best]
     plots = (
         (figures.plot_axis_ratio(table, marked), "a4/a against axis ratio",
-         "Shape of the isophotes against axis ratio, with standard errors. Emerald: the best candidates, linked to their "
-         "cards. Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012)."),
+         "Shape of the isophotes against axis ratio, with standard errors. Emerald: the best candidates, linked "
+         "to their cards. Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012)."),
         (figures.plot_sixth(table, marked), "a4/a against a6/a",
-         "Rectangle or obround: lines are ideal shapes, superellipses of axis ratio 0.6 with exponents from 2 to 6, and "
-         "obrounds of axis ratios from 0.95 to 0.4."),
+         "Rectangle or obround: lines are ideal shapes, superellipses of axis ratio 0.6 with exponents from 2 to "
+         "6, and obrounds of axis ratios from 0.95 to 0.4."),
         (figures.plot_classes(table), "Share of each class",
-         "The most probable class of every image at equal priors, before the prevalence counts. Lines: 95 % binomial "
-         "intervals (Wilson); numbers: images."),
+         "The most probable class of every image at equal priors, before the prevalence counts. Lines: 95 % "
+         "binomial intervals (Wilson); numbers: images."),
         (figures.plot_scores(table), "Histogram of scores",
-         f"Scores of all images; the count axis is logarithmic, and images of score 0 stand at the left end. "
-         f"Emerald: above {CLEAR_SCORE}."),
+         "Scores of all images; the count axis is logarithmic, and images of score 0 stand at the left end. "
+         f"Emerald: above {figures.CLEAR_SCORE}."),
     )  # fmt: skip
-    shown = "".join(
-        f"<figure>{svg.replace('<svg', f'''<svg role='group' aria-label='{name}' ''', 1)}<figcaption>{words}</figcaption></figure>"
-        for svg, name, words in plots
-        if svg
+    shown = "".join(_plot(*plot) for plot in plots if plot[0])
+    return (
+        f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>"
+        if shown
+        else ""
     )
-    return f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>" if shown else ""
 
 
-def _flag_name(bit: Flag) -> str:
-    return bit.name.lower().replace("_", " ")
+def _plot(svg: str, name: str, caption: str) -> str:
+    """A plot with its caption."""
+    named = svg.replace("<svg", f"<svg role='group' aria-label='{name}'", 1)
+    return f"<figure>{named}<figcaption>{caption}</figcaption></figure>"
 
 
 def _flags(table: Table) -> str:
@@ -368,7 +289,7 @@ def _flags(table: Table) -> str:
     for bit, sentence in SENTENCES.items():
         count = int(((flags & bit) != 0).sum())
         if count:
-            rows.append((f"flag-{bit.value}", [f"{_flag_name(bit)} ({bit.value})", sentence, f"{count:,}"]))
+            rows.append((f"flag-{bit.value}", [f"{flag_name(bit)} ({bit.value})", sentence, f"{count:,}"]))
     body = _table(["flag", "meaning", "images"], [row for _, row in rows], "", [name for name, _ in rows])
     return f"<section id='flags'><h2>How the rows are flagged</h2>{body}</section>"
 
@@ -380,8 +301,11 @@ def _settings(contents: Contents) -> str:
     if path.exists():
         settings = escape(path.read_text(encoding="utf-8", errors="replace"))
         parts.append(f"<details><summary>Settings</summary><pre>{settings}</pre></details>")
-    facts = {name: value for name, value in contents.manifest.items() if not name.startswith("settings.")}
-    rows = [[f"<code>{escape(name)}</code>", f"<span class='id'>{escape(str(value))}</span>"] for name, value in facts.items()]
+    rows = [
+        [f"<code>{escape(name)}</code>", f"<span class='id'>{escape(str(value))}</span>"]
+        for name, value in contents.manifest.items()
+        if not name.startswith("settings.")
+    ]
     table = _table(["fact", "value"], rows, f"All of {MANIFEST} but the settings.")
     parts.append(f"<details><summary>Inputs with checksums, versions, timings</summary>{table}</details>")
     return "".join(parts)
@@ -390,7 +314,9 @@ def _settings(contents: Contents) -> str:
 # --- pieces of HTML
 
 
-def _table(columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str = "", ids: list[str] | None = None) -> str:
+def _table(
+    columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str = "", ids: list[str] | None = None
+) -> str:
     """A table of cells that are HTML already, in a box that scrolls where the page is narrow."""
     head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
     body = ""
@@ -398,38 +324,5 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str =
         name = f" id='{ids[k]}'" if ids and ids[k] else ""
         body += f"<tr{name}>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
     words = f"<caption>{caption}</caption>" if caption else ""
-    return f"<div class='scroll'><table>{words}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _data_url(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _cutout(view: View) -> str:
-    return _picture(view.cutout, f"{escape(text(view.row, 'id'))} on the sky")
-
-
-def _framed(view: View) -> str:
-    return "" if view.framed is None else _picture(view.framed, f"{escape(text(view.row, 'id'))} in its own frame")
-
-
-def _picture(picture: Picture, words: str) -> str:
-    """Pixels as an image, lines and scale bar as vectors over it; y points up in the picture and down in SVG."""
-    n = len(picture.values)
-
-    def path(line: np.ndarray, style: str) -> str:
-        points = "L".join(f"{x:.2f} {n - 1 - y:.2f}" for x, y in line)
-        return f"<path class='{style}' d='M{points}Z'/>"
-
-    lines = "".join(path(line, "ellipse") for line in picture.ellipses)
-    lines += "".join(path(line, "under") + path(line, "isophote") for line in picture.isophotes)
-    bar = ""
-    if picture.bar_pix:
-        x, y = 0.05 * n - 0.5, 0.94 * n - 0.5
-        bar = (f"<path class='bar' d='M{x:.2f} {y:.2f}h{picture.bar_pix:.2f}'/>"
-               f"<text x='{x:.2f}' y='{y - 0.025 * n:.2f}' font-size='{0.06 * n:.2f}'>{picture.bar_text}</text>")  # fmt: skip
-    box = f"viewBox='-0.5 -0.5 {n} {n}' aria-hidden='true'"
-    return (
-        f"<div class='picture'><img src='{_data_url(png(picture), 'image/png')}' alt='{words}' width='{n}' height='{n}'>"
-        f"<svg class='lines' {box}>{lines}</svg><svg {box} style='pointer-events:none'>{bar}</svg></div>"
-    )
+    table = f"<table>{words}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<div class='scroll' tabindex='0'>{table}</div>"

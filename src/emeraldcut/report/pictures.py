@@ -14,7 +14,7 @@ from emeraldcut.frame.resample import bin_down
 
 COLOUR_MAP = "magma"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii
-SHOWN_RADII = 5.0  # half-light radii from the centre to the edge of a cut-out, where the image reaches that far
+SHOWN_RADII = 5.0  # half-light radii from the centre to the edge of a cut-out, if the image has them
 SMALLEST_SIDE_PIX = 32
 LARGEST_SIDE_PIX = 192  # larger cut-outs are binned down
 LONGEST_BAR = 0.35  # of the cut-out's side
@@ -30,7 +30,7 @@ class Picture:
     values : (n, n) float
         Stretched light between 0 and 1, NaN where there is no data; y first, pixel (0, 0) at the lower left.
     isophotes, ellipses : lists of (k, 2) arrays
-        x, y of closed lines in the picture's pixels: fitted isophotes, and the ellipses that they deviate from.
+        x, y of closed lines in the picture's pixels: fitted isophotes, and the ellipses they deviate from.
     bar_pix, bar_text : float, str
         Length of the scale bar in the picture's pixels and what it says; 0 for none.
     """
@@ -44,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class View:
-    """One galaxy: its table row, its cut-out, and (None where no galaxy was found) its picture in its own frame."""
+    """One galaxy: its table row, its cut-out, and its picture in its own frame, None if it has none."""
 
     row: Row
     cutout: Picture
@@ -89,7 +89,7 @@ def png(picture: Picture) -> bytes:
 
 
 def stretch(values: np.ndarray, sky: float, sigma: float) -> np.ndarray:
-    """asinh((value - sky) / 2 sigma) scaled to 0 at 2 sigma below the sky and 1 at the brightest 1 in 500 pixels.
+    """asinh((value - sky) / 2 sigma), 0 at 2 sigma below the sky and 1 at the brightest 1 in 500 pixels.
 
     The asinh stretch of Lupton et al. 1999 (AJ 118, 1406): linear in the noise, logarithmic in the galaxy.
     """
@@ -109,7 +109,7 @@ def sky_level(image: np.ndarray, galaxy: FramedGalaxy | None = None) -> tuple[fl
 
 
 def _square(image: np.ndarray, x: float, y: float, side: int) -> tuple[np.ndarray, int, int]:
-    """The square of `side` pixels around (x, y), moved inside the image where it fits, and its corner x0, y0."""
+    """The square of `side` pixels around (x, y), inside the image where it fits, and its corner x0, y0."""
     corner = []
     for centre, length in ((y, image.shape[0]), (x, image.shape[1])):
         start = round(centre - (side - 1) / 2)
@@ -138,8 +138,9 @@ def _cutout(image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: 
     if galaxy is not None:
         corner = np.array([x0, y0]) + (factor - 1) / 2
         isophotes = [(points - corner) / factor for points in _isophotes(galaxy)]
-    length, unit = _bar(side * LONGEST_BAR * (pixel_scale_arcsec or 1.0)), "″" if pixel_scale_arcsec else " pix"
-    return Picture(values, isophotes, [], length / (pixel_scale_arcsec or 1.0) / factor, f"{length:g}{unit}")
+    scale, unit = (pixel_scale_arcsec, "″") if pixel_scale_arcsec else (1.0, " pix")
+    length = _bar(side * LONGEST_BAR * scale)
+    return Picture(values, isophotes, [], length / scale / factor, f"{length:g}{unit}")
 
 
 def _bar(longest: float) -> float:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from emeraldcut.frame import FrameSet
 
-NOISE_FLOOR = 3.0  # light below this many times the noise is damped
-INNER, OUTER = 0.5, 2.5  # half-light radii that are compared; the frame reaches OUTER
+SMOOTHING = 1.5  # standard deviation, in stamp pixels, of the Gaussian that averages noise before comparing
+NOISE_FLOOR = 3.0  # light below this many times the smoothed noise is damped
+INNER, OUTER = 0.8, 2.5  # half-light radii that are compared; the frame reaches OUTER
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # the frame is defined up to these
 
 
 def _rings(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Radius (half-light radii) of the stamp's pixels, and the ring (one pixel wide) each belongs to."""
-    grid = (np.arange(size) + 0.5 - size / 2) * 2 * OUTER / size
-    radius = np.hypot(*np.meshgrid(grid, grid))
-    return radius, np.round(radius / (2 * OUTER / size)).astype(int)
+    """For the pixels of a stamp: membership (n_rings, p) in rings one pixel apart, and which are in the annulus (p,).
+
+    A pixel belongs to its two nearest rings in proportion, so that a steep profile leaves no pattern of steps.
+    """
+    grid = np.arange(size) + 0.5 - size / 2
+    radius = np.hypot(*np.meshgrid(grid, grid)).ravel()
+    rings = np.arange(int(radius.max()) + 2)
+    unit = size / 2 / OUTER
+    return np.clip(1 - np.abs(radius - rings[:, None]), 0, None), (radius > INNER * unit) & (radius < OUTER * unit)
 
 
 def deviations(stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,15 +40,13 @@ def deviations(stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     deviations, trust : (n, p) for the p pixels of the compared annulus
     """
     n, size, _ = stamps.shape
-    radius, ring = _rings(size)
-    members = np.zeros((ring.max() + 1, size * size))
-    members[ring.ravel(), np.arange(size * size)] = 1
-    members /= np.maximum(members.sum(axis=1, keepdims=True), 1)
-    flat = stamps.reshape(n, -1).astype(np.float64)
-    mean = (flat @ members.T)[:, ring.ravel()]
-    scale = np.hypot(mean, NOISE_FLOOR)
-    annulus = ((radius > INNER) & (radius < OUTER)).ravel()
-    return ((flat - mean) / scale)[:, annulus], (np.clip(mean, 0, None) / scale)[:, annulus]
+    smooth = ndimage.gaussian_filter(stamps.astype(np.float64), (0, SMOOTHING, SMOOTHING)).reshape(n, -1)
+    noise = 1 / (2 * np.sqrt(np.pi) * SMOOTHING)
+    rings, annulus = _rings(size)
+    # the profile is linear between rings; least squares for its values makes the rest orthogonal to every profile
+    mean = smooth @ np.linalg.pinv(rings) @ rings
+    scale = np.hypot(mean, NOISE_FLOOR * noise)
+    return ((smooth - mean) / scale)[:, annulus], (np.clip(mean, 0, None) / scale)[:, annulus]
 
 
 def framed_cosine(frames: FrameSet, references: FrameSet) -> np.ndarray:
