@@ -38,6 +38,9 @@ class ImageSet:
         if "id" not in self.table.colnames:
             self.table.add_column(np.arange(len(self.table)), name="id", index=0)
         self.table["id"] = np.array([str(i) for i in self.table["id"]], dtype=object)
+        for name in self.table.colnames:  # text of fixed width cannot be stacked with other text, nor grow
+            if self.table[name].dtype.kind in "US":
+                self.table[name] = self.table[name].astype(object)
         if "flag" not in self.table.colnames:
             self.table["flag"] = np.zeros(len(self.table), dtype=np.int64)
         if "flag_text" not in self.table.colnames:

@@ -234,7 +234,7 @@ def _judge(
     flag = Flag.GOOD
     if snr < 10:
         flag |= Flag.LOW_SNR
-    if division.overlap:
+    if division.overlap and (~division.valid & (rho < GEOMETRY_RANGE[1] * radius)).any():
         flag |= Flag.NEIGHBOUR
     if near.sum() < 0.95 * expected or (near & division.galaxy)[[0, -1]].any() or (near & division.galaxy)[:, [0, -1]].any():
         flag |= Flag.CUT_BY_EDGE

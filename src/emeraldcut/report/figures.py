@@ -117,7 +117,7 @@ def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: s
         `id` and `rank`, as `screen` makes them.
     path : path of the picture to write
     """
-    figure = _figure(9.0, 9.0 * field.shape[0] / field.shape[1])
+    figure = _figure(8.0, 8.0 * field.shape[0] / field.shape[1])
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(stretch(field, *sky_level(field)), cmap="gray", origin="lower", interpolation="nearest")
     planted = catalogue[np.asarray(catalogue["planted"], dtype=bool)]
@@ -126,7 +126,7 @@ def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: s
     for row in candidates[np.asarray(candidates["rank"]) <= SHOWN]:
         x, y = place[str(row["id"])]
         axes.plot(x, y, "s", markersize=14, fillstyle="none", color=AMBER, markeredgewidth=1.1)
-        axes.annotate(str(row["rank"]), (x, y), (9, 8), textcoords="offset points", color=AMBER, fontsize=9)
+        axes.annotate(str(row["rank"]), (x, y), (12, 6), textcoords="offset points", color=AMBER, fontsize=9)
     axes.set_axis_off()
     return _save(figure, path)
 

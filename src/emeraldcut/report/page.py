@@ -244,10 +244,9 @@ def _candidates(contents: Contents) -> str:
     cards = "".join(card(view) for view in contents.best)
     return (
         f"<section id='candidates'><h2>The best {_counted(len(contents.best), 'candidate')}</h2>"
-        f"<p>In order of falling score, of {_counted(len(contents.table), 'image')}; all rows are in {links}. "
-        f"Lines: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the ellipses that they "
-        f"deviate from.</p>"
-        f"<div class='cards'>{cards}</div></section>"
+        f"<p>In order of falling score, of {_counted(len(contents.table), 'image')}; all rows are in "
+        f"{links}. Lines: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the "
+        f"ellipses they deviate from.</p><div class='cards'>{cards}</div></section>"
     )
 
 
@@ -255,19 +254,31 @@ def _figures(contents: Contents) -> str:
     """The plots of all rows."""
     table, marked = contents.table, [int(view.row["rank"]) for view in contents.best]
     plots = (
-        (figures.plot_axis_ratio(table, marked), "a4/a against axis ratio",
-         "Shape of the isophotes against axis ratio, with standard errors. Emerald: the best candidates, linked "
-         "to their cards. Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012)."),
-        (figures.plot_sixth(table, marked), "a4/a against a6/a",
-         "Rectangle or obround: lines are ideal shapes, superellipses of axis ratio 0.6 with exponents from 2 to "
-         "6, and obrounds of axis ratios from 0.95 to 0.4."),
-        (figures.plot_classes(table), "Share of each class",
-         "The most probable class of every image at equal priors, before the prevalence counts. Lines: 95 % "
-         "binomial intervals (Wilson); numbers: images."),
-        (figures.plot_scores(table), "Histogram of scores",
-         "Scores of all images; the count axis is logarithmic, and images of score 0 stand at the left end. "
-         f"Emerald: above {figures.CLEAR_SCORE}."),
-    )  # fmt: skip
+        (
+            figures.plot_axis_ratio(table, marked),
+            "a4/a against axis ratio",
+            "Shape of the isophotes against axis ratio, with standard errors. Emerald: the best candidates, "
+            "linked to their cards. Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012).",
+        ),
+        (
+            figures.plot_sixth(table, marked),
+            "a4/a against a6/a",
+            "Rectangle or obround: lines are ideal shapes, superellipses of axis ratio 0.6 with exponents "
+            "from 2 to 6, and obrounds of axis ratios from 0.95 to 0.4.",
+        ),
+        (
+            figures.plot_classes(table),
+            "Share of each class",
+            "The most probable class of every image at equal priors, before the prevalence counts. Lines: 95 "
+            "% binomial intervals (Wilson); numbers: images.",
+        ),
+        (
+            figures.plot_scores(table),
+            "Histogram of scores",
+            "Scores of all images; the count axis is logarithmic, and images of score 0 stand at the left "
+            f"end. Emerald: above {figures.CLEAR_SCORE}.",
+        ),
+    )
     shown = "".join(_plot(*plot) for plot in plots if plot[0])
     return (
         f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>"

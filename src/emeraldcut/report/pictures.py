@@ -89,14 +89,14 @@ def png(picture: Picture) -> bytes:
 
 
 def stretch(values: np.ndarray, sky: float, sigma: float) -> np.ndarray:
-    """asinh((value - sky) / 2 sigma), 0 at 2 sigma below the sky and 1 at the brightest 1 in 500 pixels.
+    """asinh((value - sky) / 2 sigma), 0 at 1 sigma below the sky and 1 at the brightest 1 in 500 pixels.
 
     The asinh stretch of Lupton et al. 1999 (AJ 118, 1406): linear in the noise, logarithmic in the galaxy.
     """
     signal = values - sky
     top = np.nanpercentile(signal, 99.8)
     sigma = max(sigma, 1e-3 * abs(top), np.finfo(float).tiny)  # noise-free images have a finite range too
-    low, high = np.arcsinh(-1.0), max(np.arcsinh(top / (2 * sigma)), 1.0)
+    low, high = np.arcsinh(-0.5), max(np.arcsinh(top / (2 * sigma)), 1.0)
     return np.clip((np.arcsinh(signal / (2 * sigma)) - low) / (high - low), 0, 1)
 
 

@@ -69,15 +69,16 @@ def shift_priors(table: Table, prevalence: float) -> None:
 
 
 def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
-    """The geometric mean of three numbers between 0 and 1, so that one clear no is a no.
+    """Between 0 and 1: what the network sees, if at least one of two measurements confirms it.
 
-    The network's probability of `rectangular` at equal priors, the probability that a4 < -0.03, and the similarity
-    (0 where it is negative). A look that failed counts as 0; a row without any of the three has no score.
+    The geometric mean of the network's probability of `rectangular` (at equal priors) and of the mean of two others: the
+    probability that a4 < -0.03, and the similarity (0 where it is negative). A look that failed counts as 0; a row
+    without any of the three has no score.
     """
     looks = [classified["p_rectangular"], measured["p_boxy"], compared["similarity"]]
     missing = np.all([np.ma.getmaskarray(look) for look in looks], axis=0)
-    values = [np.clip(np.ma.filled(look.astype(float), 0.0), 0.0, 1.0) for look in looks]
-    return MaskedColumn(np.prod(values, axis=0) ** (1 / 3), mask=missing)
+    network, boxy, alike = (np.clip(np.ma.filled(look.astype(float), 0.0), 0.0, 1.0) for look in looks)
+    return MaskedColumn(np.sqrt(network * (boxy + alike) / 2), mask=missing)
 
 
 def examine(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, seed: int = 0,

@@ -1,0 +1,138 @@
+"""The command line: what it prints, what it writes, how it ends."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from emeraldcut import cli
+from emeraldcut.data import read_images, read_manifest, read_table
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    """A small labelled set, made by the command itself."""
+    folder = tmp_path_factory.mktemp("cli") / "set"
+    assert cli.main(["synthesise", "--number", "12", "--snr-min", "60", "--output", str(folder), "--seed", "3"]) == 0
+    return folder
+
+
+def run(capsys, *words):
+    code = cli.main([str(w) for w in words])
+    out, err = capsys.readouterr()
+    return code, out.strip(), err.strip()
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_and_the_common_flags(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([name, "--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    assert all(flag in text for flag in ("--output", "--seed", "--jobs", "--overwrite", "--quiet", "--settings"))
+
+
+def test_measure_writes_one_row_per_image_and_prints_the_path(pool, tmp_path, capsys):
+    path = tmp_path / "shapes.ecsv"
+    assert run(capsys, "measure", pool, "--output", path) == (0, str(path), "")
+    table = read_table(path)
+    assert len(table) == 12 and "a4_err" in table.colnames
+    assert table.meta["provenance"]["command"] == "measure"
+
+
+def test_workers_do_not_change_the_result(pool, tmp_path, capsys):
+    for jobs in (1, 2):
+        assert run(capsys, "measure", pool, "-o", tmp_path / f"{jobs}.parquet", "-j", jobs)[0] == 0
+    one, two = (read_table(tmp_path / f"{jobs}.parquet") for jobs in (1, 2))
+    assert list(one["id"]) == list(two["id"])
+    np.testing.assert_array_equal(np.ma.filled(one["a4"], 9), np.ma.filled(two["a4"], 9))
+
+
+def test_same_seed_same_set(pool, tmp_path, capsys):
+    again, other = tmp_path / "again", tmp_path / "other"
+    for folder, seed, jobs in ((again, 3, 2), (other, 4, 1)):
+        words = ("synthesise", "--number", 12, "--snr-min", 60, "--output", folder, "--seed", seed, "-j", jobs)
+        assert run(capsys, *words)[0] == 0
+    first, second, third = (np.stack(read_images(f).pixels) for f in (pool, again, other))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, third)
+
+
+def test_an_existing_output_is_kept_unless_told(pool, tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    path.write_text("mine")
+    code, out, err = run(capsys, "measure", pool, "-o", path)
+    assert code == 2 and "--overwrite" in err and path.read_text() == "mine"
+    assert run(capsys, "measure", pool, "-o", path, "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["measure", "{empty}", "-o", "{tmp}/t.csv"], 1, "no image"),
+        (["measure", "{broken}", "-o", "{tmp}/t.csv"], 1, "none of the 1 images can be used"),
+        (["measure", "{tmp}/nowhere", "-o", "{tmp}/t.csv"], 2, "no file or folder"),
+        (["measure", "{pool}", "-o", "{tmp}/t.xyz"], 2, ".parquet"),
+        (["compare", "{pool}", "-o", "{tmp}/t.csv", "--method", "hashing"], 2, "frame, cosine, sift"),
+        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "wide"], 2, "expects float; received 'wide'"),
+        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--settings", "{toml}"], 2, "unknown setting 'inner'"),
+        (["measure", "{pool}", "-o", "{tmp}/t.csv", "-j", "0"], 2, "--jobs"),
+        (["classify", "{pool}", "-o", "{tmp}/t.csv", "--network", "{empty}"], 2, "model"),
+    ],
+)
+def test_wrong_input_gets_one_sentence(words, code, said, pool, tmp_path, capsys):
+    places = {"tmp": tmp_path, "pool": pool, "empty": tmp_path / "empty", "broken": tmp_path / "broken.fits",
+              "toml": tmp_path / "s.toml"}
+    places["empty"].mkdir()
+    places["broken"].write_bytes(b"not an image")
+    places["toml"].write_text("inner = 2\n")
+    result = run(capsys, *[w.format(**places) for w in words])
+    assert result[0] == code and said in result[2] and result[1] == ""
+    assert len(result[2].splitlines()) == 1
+
+
+def test_settings_from_a_file_and_flags_win(pool, tmp_path, capsys):
+    (tmp_path / "s.toml").write_text("method = 'cosine'\n")
+    words = ("compare", pool, "--settings", tmp_path / "s.toml")
+    assert run(capsys, *words, "-o", tmp_path / "a.ecsv")[0] == 0
+    assert run(capsys, *words, "--method", "sift", "-o", tmp_path / "b.ecsv")[0] == 0
+    found = [read_table(tmp_path / f"{n}.ecsv").meta["provenance"]["settings.method"] for n in "ab"]
+    assert found == ["cosine", "sift"]
+
+
+def test_classify_writes_the_thesis_format(pool, tmp_path, capsys):
+    path = tmp_path / "test21.out"
+    assert run(capsys, "classify", pool, "-o", path)[0] == 0
+    lines = path.read_text().split("\n")
+    assert int(lines[0]) == 12
+    for line in lines[1:13]:
+        kind, *p = line.split()
+        assert int(kind) == np.argmax([float(v) for v in p]) + 1
+        assert sum(map(float, p)) == pytest.approx(1, abs=1e-4)
+
+
+def test_screen_ranks_everything_and_writes_a_report(pool, tmp_path, capsys):
+    folder = tmp_path / "run"
+    code, out, err = run(capsys, "screen", pool, "--output", folder, "--prevalence", "0.05")
+    assert (code, out, err) == (0, str(folder / "report.html"), "")
+    table = read_table(folder / "candidates.parquet")
+    assert sorted(table["id"]) == sorted(read_table(pool / "table.parquet")["id"])
+    assert list(table["rank"]) == list(range(1, 13))
+    assert np.all(np.diff(np.ma.filled(table["score"], -1)) <= 0)
+    assert (folder / "candidates.ecsv").exists() and (folder / "figures" / "best.png").exists()
+    manifest = read_manifest(folder)
+    assert manifest["images"] == 12 and manifest["settings.prevalence"] == 0.05
+    assert run(capsys, "screen", pool, "--output", folder)[0] == 2  # a finished run is not replaced
+
+
+def test_the_program_starts_from_the_shell():
+    done = subprocess.run([sys.executable, "-m", "emeraldcut.cli", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("emeraldcut ")
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, json, emeraldcut; print(json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert not {"numpy", "astropy", "scipy", "keras", "openvino", "matplotlib"} & set(loaded)

@@ -1,0 +1,380 @@
+"""The report: what it shows is true, and it is one sound page whatever the run holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emeraldcut.data import Flag, ImageSet, Run, read_table, write_images, write_table
+from emeraldcut.report import figures, report
+from emeraldcut.report.cards import sky_links
+from emeraldcut.report.pictures import Picture, png, stretch, views
+
+HALF_LIGHT = 1.678  # half-light radius of an exponential profile in scale lengths
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+def elliptical_radius(x, y, centre, axis_ratio, angle_deg):
+    """Distance from the centre in units of pixels along the major axis."""
+    cos, sin = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    dx, dy = x - centre[0], y - centre[1]
+    return np.hypot(dx * cos + dy * sin, (dy * cos - dx * sin) / axis_ratio)
+
+
+def galaxy(
+    shape=(64, 64), centre=None, radius=8.0, axis_ratio=0.6, angle_deg=30.0, noise=1.0, peak=300.0, seed=1
+):
+    """An exponential galaxy on ellipses, with sky 10 and Gaussian noise: (ny, nx)."""
+    ny, nx = shape
+    centre = ((nx - 1) / 2, (ny - 1) / 2) if centre is None else centre
+    y, x = np.mgrid[0:ny, 0:nx]
+    rho = elliptical_radius(x, y, centre, axis_ratio, angle_deg)
+    light = peak * np.exp(-HALF_LIGHT * rho / radius)
+    return (10 + light + noise * np.random.default_rng(seed).normal(size=shape)).astype(np.float32)
+
+
+def rows(ids, **columns) -> Table:
+    """Candidates in order, with made-up numbers."""
+    n = len(ids)
+    table = Table({"id": np.array(ids, dtype=object)})
+    table["axis_ratio"], table["snr"], table["radius_pix"] = (
+        np.full(n, 0.61),
+        np.full(n, 123.4),
+        np.full(n, 8.0),
+    )
+    table["a4"], table["a4_err"] = np.linspace(-0.0712, -0.01, n), np.full(n, 0.0098)
+    table["a6"], table["a6_err"] = np.zeros(n), np.full(n, 0.0099)
+    table["p_rectangular"] = np.linspace(0.87654, 0.0000001, n)
+    table["similarity"], table["reference"] = np.full(n, 0.456), np.array(["emerald"] * n, dtype=object)
+    table["class"] = np.array(["rectangular"] + ["oval"] * (n - 1), dtype=object)
+    table["score"], table["rank"] = np.linspace(0.789, 0.2, n), np.arange(1, n + 1)
+    table["flag"], table["flag_text"] = np.zeros(n, dtype=int), np.array([""] * n, dtype=object)
+    for name, values in columns.items():
+        table[name] = values
+    return table
+
+
+def make_run(folder, table, pixels=None, references=True, **facts):
+    """A finished run folder as `screen` leaves it; `pixels` are the images of the first candidates."""
+    run = Run.start(folder, "screen", seed=7)
+    write_table(table, run.path("candidates.parquet"))
+    if pixels is not None:
+        write_images(ImageSet(pixels, table[: len(pixels)]), run.path("best"), command="screen")
+    if references:
+        emerald = ImageSet([galaxy((41, 41))], Table({"id": ["emerald"]}))
+        write_images(emerald, run.path("references"), command="screen")
+    run.finish(**({"images": len(table), "expected_rectangular": 2.34, "settings.prevalence": 0.01} | facts))
+    return run.folder
+
+
+class Checker(HTMLParser):
+    """Collects what a page holds and whether its tags close in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.stack, self.ids, self.links, self.loads = [], [], [], []
+        self.tags, self.words, self.images = [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        facts = dict(attributes)
+        self.tags.append(tag)
+        if "id" in facts:
+            self.ids.append(facts["id"])
+        if tag == "a":
+            self.links.append(facts.get("href") or facts.get("xlink:href"))
+        else:
+            self.loads += [facts[k] for k in ("src", "href", "xlink:href", "srcset", "data") if facts.get(k)]
+        if tag == "img":
+            self.images.append(facts)
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.stack.pop()
+
+    def handle_endtag(self, tag):
+        assert self.stack and self.stack[-1] == tag, f"</{tag}> closes {self.stack[-3:]}"
+        self.stack.pop()
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.stack):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def checked(folder) -> Checker:
+    """Writes the report of a run and checks all that holds of any report."""
+    path = report(folder)
+    assert path == folder / "report.html"
+    html = path.read_text(encoding="utf-8")
+    page = Checker(html)
+    assert page.stack == []
+    assert len(page.ids) == len(set(page.ids))
+    assert "script" not in page.tags
+    assert all(value.startswith(("data:image/", "#")) for value in page.loads)
+    assert not re.search(r"url\(\s*['\"]?(?!#)|@import", html)
+    anchors = {link[1:] for link in page.links if link.startswith("#")}
+    assert anchors <= set(page.ids) | {""}
+    assert {value[1:] for value in page.loads if value.startswith("#")} <= set(page.ids)
+    assert all(image["alt"] for image in page.images)
+    assert "nan" not in page.text.lower().split()
+    assert not list(folder.glob(".*"))  # no temporary file is left
+    return page
+
+
+# --- the whole page
+
+
+def test_report_says_what_the_run_found(tmp_path):
+    table = rows([f"g{i}" for i in range(30)])
+    table["flag"][0] = int(Flag.NEIGHBOUR)
+    table["pixel_scale_arcsec"] = 0.2
+    folder = make_run(tmp_path / "run", table, [galaxy(seed=i) for i in range(5)])
+    page = checked(folder)
+    above = int((table["score"] > 0.5).sum())
+    assert "The best of 30 images is g0 , score 0.79, a4/a = −0.071 ± 0.010" in page.text
+    assert f"; {above} images score above 0.5, and about 2.3 rectangular galaxies" in page.text
+    assert "prevalence of 1 %" in page.text
+    assert "0.877" in page.text and "0.46" in page.text and "1.60″" in page.text
+    assert page.text.count("neighbour") >= 2 and "A neighbour overlaps the galaxy" in page.text
+    assert [f"rank-{k}" in page.ids for k in (1, 5, 6)] == [True, True, False]
+    assert len(page.images) == 2 * (5 + 2)  # five cards, and the best match with its reference
+    assert page.tags.count("figure") == 4
+    from matplotlib.image import imread
+
+    for name in ("best.png", "best_match.png"):
+        picture = imread(folder / "figures" / name)
+        assert min(picture.shape[:2]) > 150 and picture[..., :3].std() > 0.05
+
+
+def test_report_of_a_run_is_the_same_twice(tmp_path):
+    folder = make_run(tmp_path, rows(["a", "b"]), [galaxy(), galaxy(seed=2)])
+    first = report(folder).read_bytes()
+    assert report(folder).read_bytes() == first
+
+
+def test_class_counts_and_links_of_points_are_in_the_plots():
+    table = rows([f"g{i}" for i in range(50)])
+    assert re.findall(r">(\d+)</text>", figures.plot_classes(table))[-4:] == ["49", "1", "0", "0"]
+    linked = set(re.findall(r'xlink:href="#rank-(\d+)"', figures.plot_axis_ratio(table, [1, 2, 7])))
+    assert linked == {"1", "2", "7"}
+    plots = figures.plot_axis_ratio(table, [1]) + figures.plot_scores(table) + figures.plot_sixth(table, [])
+    assert "#0102" not in plots and "currentColor" in plots and "var(--accent)" in plots
+
+
+def test_large_tables_make_small_plots():
+    rng = np.random.default_rng(0)
+    n = 30_000
+    table = rows([str(i) for i in range(n)], a6=rng.normal(size=n) / 50, a4=rng.normal(size=n) / 50)
+    assert len(figures.plot_axis_ratio(table, [1])) + len(figures.plot_sixth(table, [1])) < 1_000_000
+
+
+# --- runs that lack something
+
+
+@pytest.mark.parametrize("missing", ["manifest.json", "candidates.parquet"])
+def test_a_folder_without_a_finished_run_is_an_error(tmp_path, missing):
+    folder = make_run(tmp_path, rows(["a"]), [galaxy()])
+    (folder / missing).unlink()
+    with pytest.raises(ValueError, match=missing):
+        report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_one_image_without_references_and_with_little_known(tmp_path):
+    table = rows(["only"])["id", "score", "rank", "flag", "flag_text"]
+    folder = make_run(tmp_path, table, [galaxy()], references=False, expected_rectangular=None)
+    page = checked(folder)
+    assert "The best of 1 image is only , score 0.79; 1 image scores above 0.5." in page.text
+    assert "Its reference" not in page.text and "The best 1 candidate " in page.text
+    assert page.text.count("–") >= 5  # what is not known is a dash
+
+
+def test_nothing_could_be_scored(tmp_path):
+    masked = MaskedColumn(np.zeros(2), mask=True)
+    unreadable = np.full(2, int(Flag.UNREADABLE))
+    table = rows(["a", "b"], flag=unreadable)
+    for name in ("score", "a4", "a6", "p_rectangular"):
+        table[name] = masked.copy()
+    page = checked(make_run(tmp_path, table, [np.zeros((0, 0), np.float32)] * 2))
+    assert "None of 2 images could be scored" in page.text
+    assert "The file could not be read." in page.text
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_run_without_a_set_of_images(tmp_path):
+    page = checked(make_run(tmp_path, rows(["a", "b", "c"]), None, references=False))
+    assert "The best of 3 images is a" in page.text and "no candidate with a score and an image" in page.text
+
+
+def test_sizes_missing_pixels_blank_images_and_masked_values(tmp_path):
+    holed = galaxy((50, 90))
+    holed[:, :20] = np.nan
+    holed[24:27, 44:47] = np.nan
+    pixels = [
+        galaxy((300, 280), radius=30.0),
+        holed,
+        np.full((32, 32), 5, np.float32),
+        galaxy((9, 200), radius=3.0),
+    ]
+    table = rows(["large", "holed", "blank", "strip"])
+    table["a4"] = MaskedColumn(table["a4"], mask=[False, True, True, False])
+    table["snr"] = [10.0, np.nan, np.inf, 3.0]
+    page = checked(make_run(tmp_path, table, pixels))
+    assert {"rank-1", "rank-2", "rank-3", "rank-4"} <= set(page.ids)
+    assert page.text.count("–") >= 4
+
+
+HOSTILE = "<script>alert('x')</script>\"&amp;$id é星"
+
+
+def test_names_are_text_wherever_they_stand(tmp_path):
+    table = rows([HOSTILE], label=[HOSTILE], reference=[HOSTILE], ra=[12.5], dec=[-3.0])
+    facts = {"input_1": f"/data/{HOSTILE}", "settings.network": HOSTILE}
+    folder = make_run(tmp_path / "a<b>", table, [galaxy()], **facts)
+    (folder / "settings.toml").write_text(f'network = "{HOSTILE}"')
+    (folder / "notes.json").write_text(json.dumps({
+        "title": HOSTILE, "paragraphs": [HOSTILE],
+        "figures": [{"file": "../../etc/passwd", "caption": HOSTILE}],
+        "table": {"columns": [HOSTILE], "rows": [[HOSTILE]], "caption": HOSTILE},
+    }))  # fmt: skip
+    page = checked(folder)
+    assert "script" not in page.tags and page.text.count(HOSTILE) >= 9
+    assert len([link for link in page.links if link.startswith("https://")]) == 5
+
+
+def test_bytes_in_file_names_that_are_not_utf8(tmp_path):
+    assert "bad" in checked(make_run(tmp_path, rows(["a"]), [galaxy()], input_1="/data/bad\udcff.fits")).text
+
+
+def test_notes_come_first_with_table_and_pictures(tmp_path):
+    folder = make_run(tmp_path, rows(["a"]), [galaxy()])
+    figures.field_figure(
+        galaxy((80, 120)), Table({"id": ["a"], "x": [40.0], "y": [50.0], "planted": [True]}),
+        Table({"id": ["a"], "rank": [1]}), folder / "figures" / "field.png",
+    )  # fmt: skip
+    (folder / "notes.json").write_text(json.dumps({
+        "title": "A known answer", "paragraphs": ["Eight were planted."],
+        "table": {"columns": ["look", "rank"], "rows": [["cosine", 31]], "caption": "Ranks"},
+        "figures": [{"file": "figures/field.png", "caption": "The field."}],
+    }))  # fmt: skip
+    page = checked(folder)
+    words = ("A known answer", "Eight were planted", "cosine", "The field.", "best match")
+    order = [page.text.index(part) for part in words]
+    assert order == sorted(order)
+    assert page.images[0]["alt"] == "The field."
+    assert page.images[0]["src"].startswith("data:image/png;base64,")
+
+
+def test_twenty_large_and_noisy_candidates_make_a_page_below_4_mb(tmp_path):
+    pixels = [galaxy((400, 400), radius=40.0, noise=20.0, seed=i) for i in range(20)]
+    folder = make_run(tmp_path, rows([f"g{i}" for i in range(25)]), pixels)
+    checked(folder)
+    assert (folder / "report.html").stat().st_size < 4_000_000
+
+
+def test_the_page_links_to_the_whole_table(tmp_path):
+    folder = make_run(tmp_path, rows(["a", "b"]), [galaxy(), galaxy(seed=3)])
+    page = checked(folder)
+    files = [link for link in page.links if not link.startswith(("#", "https://"))]
+    assert files and all((folder / name).exists() for name in files)
+    assert list(read_table(folder / files[-1])["id"]) == ["a", "b"]
+
+
+# --- pictures
+
+
+@pytest.mark.parametrize(
+    "shape, centre, radius", [((64, 64), (30.0, 34.0), 8.0), ((430, 500), (260.0, 200.0), 45.0)]
+)
+def test_isophotes_lie_on_the_ellipses_that_were_drawn(shape, centre, radius):
+    image = galaxy(shape, centre, radius=radius, noise=0.3)
+    picture = views(ImageSet([image], Table({"id": ["a"]})))[0].cutout
+    factor = 1 if radius < 10 else 3
+    brightest = np.argwhere(picture.values == 1).mean(axis=0)[::-1]  # of the pixels shown, x and y
+    for line, times in zip(picture.isophotes, (1, 2), strict=True):
+        assert np.allclose(line[:-1].mean(axis=0), brightest, atol=0.6)
+        rho = elliptical_radius(*line.T, line[:-1].mean(axis=0), 0.6, 30.0) * factor
+        assert np.allclose(rho, times * radius, rtol=0.05)
+
+
+def test_own_frame_makes_ellipses_circles_and_shows_2_5_half_light_radii():
+    picture = views(ImageSet([galaxy(noise=0.3)], Table({"id": ["a"]})))[0].framed
+    n = len(picture.values)
+    for lines in (picture.isophotes, picture.ellipses):
+        for line, times in zip(lines, (1, 2), strict=True):
+            assert np.allclose(np.hypot(*(line - (n - 1) / 2).T), times * n / 5, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    "scale, bar, words", [(None, 20.0, "20 pix"), (0.2, 10.0, "2″"), (1.3, 20 / 1.3, "20″")]
+)
+def test_scale_bar(scale, bar, words):
+    table = Table({"id": ["a"]}) if scale is None else Table({"id": ["a"], "pixel_scale_arcsec": [scale]})
+    picture = views(ImageSet([galaxy()], table))[0].cutout
+    assert picture.values.shape == (64, 64)
+    assert (picture.bar_pix, picture.bar_text) == (pytest.approx(bar), words)
+
+
+def test_png_has_the_first_row_at_the_bottom_and_missing_pixels_transparent():
+    from matplotlib.image import imread
+
+    values = np.array([[0.0, 0.5, 1.0], [0.2, np.nan, 0.2], [0.0, 0.0, 0.0]])
+    pixels = imread(BytesIO(png(Picture(values, [], []))))
+    assert pixels.shape == (3, 3, 4)
+    assert pixels[1, 1, 3] == 0 and pixels[..., 3].sum() == 8
+    light = pixels[..., :3].sum(axis=2)
+    assert light[2, 0] < light[2, 1] < light[2, 2] and light[0, 2] == light[2, 0]
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(1e-6, 1e6), st.floats(-1e3, 1e3))
+@settings(max_examples=20, deadline=None)
+def test_stretch_keeps_the_order_the_range_and_missing_pixels(seed, sigma, sky):
+    values = sky + sigma * np.random.default_rng(seed).exponential(20, size=(12, 12))
+    values[3, 4] = np.nan
+    shown = stretch(values, sky, sigma)
+    assert np.isnan(shown[3, 4]) and np.nanmin(shown) >= 0 and np.nanmax(shown) == 1
+    order = np.argsort(values.ravel())[:-1]
+    assert (np.diff(shown.ravel()[order]) >= 0).all()
+
+
+def test_gallery_matches_images_and_rows_by_id(tmp_path):
+    from matplotlib.image import imread
+
+    table = rows(["a", "b", "c"])
+    images = ImageSet([galaxy(seed=2), galaxy(seed=3)], Table({"id": ["c", "unknown"]}))
+    alone = imread(figures.gallery(images, table, None, tmp_path / "new" / "alone.png"))
+    reference = ImageSet([galaxy()], Table({"id": ["emerald"]}))
+    beside = imread(figures.gallery(images, table, reference, tmp_path / "beside.png"))
+    assert beside.shape[1] == 2 * alone.shape[1]
+    with pytest.raises(ValueError, match="images of candidates"):
+        figures.gallery(images[[1]], table, None, tmp_path / "none.png")
+
+
+@given(st.floats(0, 359.999), st.floats(-90, 90))
+@settings(max_examples=20, deadline=None)
+def test_links_hold_the_place_on_the_sky(ra, dec):
+    found = {}
+    for name, url in sky_links(ra, dec).items():
+        query = parse_qs(urlsplit(url).query)
+        joint = (query.get("target") or query.get("Coord") or query.get("coordinates") or [""])[0].split()
+        place = joint or query["ra"] + query["dec"]
+        found[name] = [float(number.rstrip("d")) for number in place]
+    assert len(found) == 5
+    assert np.allclose(list(found.values()), [ra, dec], atol=1e-6)

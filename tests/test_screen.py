@@ -1,0 +1,87 @@
+"""Screening: scores, priors, ranks, and planted galaxies found again."""
+
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emeraldcut.data import ImageSet, concatenate
+from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.screening import ScreenSettings, screen
+from emeraldcut.screening.screen import rank, scores, shift_priors
+
+EASY = {"snr_min": 120.0, "neighbours": 0.3, "psf_fwhm_max_pix": 2.0, "blemishes": 0.0}
+
+
+def probabilities(**columns):
+    return Table({f"p_{name}": MaskedColumn([value]) for name, value in columns.items()})
+
+
+def test_prior_shift_is_bayes_rule():
+    table = probabilities(oval=0.05, rectangular=0.9, obround=0.03, other=0.02)
+    shift_priors(table, 0.01)
+    # odds against `oval`: 0.9 / 0.05 times the ratio of priors 0.01 / 0.49
+    assert table["p_rectangular"][0] / table["p_oval"][0] == pytest.approx(18 * 0.01 / 0.49)
+    assert sum(table[f"p_{n}"][0] for n in ("oval", "rectangular", "obround", "other")) == pytest.approx(1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(1e-4, 0.4), st.floats(1e-4, 0.4))
+def test_a_rarer_kind_gets_a_lower_probability(a, b):
+    shifted = []
+    for prevalence in sorted((a, b)):
+        table = probabilities(oval=0.2, rectangular=0.5, obround=0.2, other=0.1)
+        shift_priors(table, prevalence)
+        shifted.append(table["p_rectangular"][0])
+    assert shifted[0] <= shifted[1] + 1e-12
+
+
+def test_a_score_needs_the_network_and_one_confirmation():
+    def score(network, boxy, alike):
+        column = lambda name, v: Table({name: MaskedColumn([0.0 if v is None else v], mask=[v is None])})  # noqa: E731
+        return scores(column("p_rectangular", network), column("p_boxy", boxy), column("similarity", alike))[0]
+
+    assert score(1, 1, 1) == 1 and score(0, 1, 1) == 0 and score(1, 0, -0.5) == 0
+    assert 0.6 < score(0.9, 0.0, 0.9) < score(0.9, 0.9, 0.9)
+    assert score(None, None, None) is np.ma.masked
+
+
+def test_ranks_start_at_one_and_ties_go_by_id():
+    table = Table({"id": ["b", "c", "a", "d"], "score": MaskedColumn([0.5, 0.9, 0.5, 0.0], mask=[0, 0, 0, 1])})
+    ranked = rank(table)
+    assert list(ranked["id"]) == ["c", "a", "b", "d"] and list(ranked["rank"]) == [1, 2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    few = synthesise(SynthesiseSettings(number=8, classes=("rectangular",), **EASY), seed=901)
+    many = synthesise(SynthesiseSettings(number=80, classes=("oval", "other"), **EASY), seed=902)
+    return concatenate([few, many])
+
+
+def test_rectangles_come_first(pool):
+    table = screen(pool)
+    assert len(table) == len(pool)
+    first = np.asarray(table["label"])[:10] == "rectangular"
+    assert first.sum() >= 6
+
+
+def test_order_and_chunks_do_not_matter(pool):
+    shuffled = pool[np.random.default_rng(0).permutation(len(pool))]
+    a, b = screen(pool), screen(shuffled)
+    assert list(a["id"]) == list(b["id"])
+    np.testing.assert_allclose(np.ma.filled(a["score"], -1), np.ma.filled(b["score"], -1), atol=1e-5)
+
+
+def test_bad_images_keep_their_row(pool):
+    bad = ImageSet([np.full((64, 64), np.nan, np.float32)], Table({"id": ["empty"], "flag": [4], "flag_text": ["No data."]}))
+    table = screen(concatenate([pool[:3], bad]))
+    row = table[table["id"] == "empty"]
+    assert len(table) == 4 and row["rank"][0] == 4 and row["score"].mask[0] and row["flag"][0] == 4
+
+
+@pytest.mark.parametrize("wrong", [{"prevalence": 0.0}, {"prevalence": 2.0}, {"best": 0}])
+def test_settings_are_checked(wrong):
+    with pytest.raises(ValueError, match="expects"):
+        ScreenSettings(**wrong)
