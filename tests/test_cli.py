@@ -79,12 +79,17 @@ def test_an_existing_output_is_kept_unless_told(pool, tmp_path, capsys):
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "wide"], 2, "expects float; received 'wide'"),
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "--settings", "{toml}"], 2, "unknown setting 'inner'"),
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "-j", "0"], 2, "--jobs"),
-        (["classify", "{pool}", "-o", "{tmp}/t.csv", "--network", "{empty}"], 2, "model"),
+        (["classify", "{pool}", "-o", "{tmp}/t.csv", "--network", "{empty}"], 2, "weights"),
     ],
 )
 def test_wrong_input_gets_one_sentence(words, code, said, pool, tmp_path, capsys):
-    places = {"tmp": tmp_path, "pool": pool, "empty": tmp_path / "empty", "broken": tmp_path / "broken.fits",
-              "toml": tmp_path / "s.toml"}
+    places = {
+        "tmp": tmp_path,
+        "pool": pool,
+        "empty": tmp_path / "empty",
+        "broken": tmp_path / "broken.fits",
+        "toml": tmp_path / "s.toml",
+    }
     places["empty"].mkdir()
     places["broken"].write_bytes(b"not an image")
     places["toml"].write_text("inner = 2\n")
@@ -128,7 +133,9 @@ def test_screen_ranks_everything_and_writes_a_report(pool, tmp_path, capsys):
 
 
 def test_the_program_starts_from_the_shell():
-    done = subprocess.run([sys.executable, "-m", "emeraldcut.cli", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "emeraldcut.cli", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("emeraldcut ")
 
 

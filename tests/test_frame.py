@@ -30,8 +30,15 @@ def framed(*images):
 
 def draw(name, angle=30.0, scale=1.0, centre=None):
     size = int(96 * scale)
-    return draw_galaxy(SHAPES[name], Sersic(1.0), size=size, radius_pix=10 * scale, centre=centre,
-                       position_angle_deg=angle, psf_fwhm_pix=2.5 * scale)
+    return draw_galaxy(
+        SHAPES[name],
+        Sersic(1.0),
+        size=size,
+        radius_pix=10 * scale,
+        centre=centre,
+        position_angle_deg=angle,
+        psf_fwhm_pix=2.5 * scale,
+    )
 
 
 def change(image, reference):
@@ -70,8 +77,9 @@ def test_size_hardly_changes_the_framed_image(name, scale):
 
 @pytest.mark.parametrize("axis_ratio", [0.3, 0.5, 0.7, 0.9])
 def test_geometry_of_a_noise_free_ellipse(axis_ratio):
-    image = draw_galaxy(shapes.ellipse(axis_ratio), Sersic(1.0), size=96, radius_pix=9, centre=(46.2, 49.7),
-                        position_angle_deg=72)
+    image = draw_galaxy(
+        shapes.ellipse(axis_ratio), Sersic(1.0), size=96, radius_pix=9, centre=(46.2, 49.7), position_angle_deg=72
+    )
     table = framed(image).table
     assert table["x"][0] == pytest.approx(46.2, abs=0.03)
     assert table["y"][0] == pytest.approx(49.7, abs=0.03)
@@ -89,8 +97,9 @@ def test_a_square_is_framed_along_its_sides(angle):
 
 
 def test_the_psf_is_taken_out_of_the_axis_ratio():
-    image = draw_galaxy(shapes.ellipse(0.5), Sersic(1.0), radius_pix=7, psf_fwhm_pix=3.0, psf_beta=3.0,
-                        position_angle_deg=20)
+    image = draw_galaxy(
+        shapes.ellipse(0.5), Sersic(1.0), radius_pix=7, psf_fwhm_pix=3.0, psf_beta=3.0, position_angle_deg=20
+    )
     blurred, corrected = frame_galaxy(image.astype(float)), frame_galaxy(image.astype(float), 3.0)
     assert abs(corrected.axis_ratio - 0.5) < 0.5 * abs(blurred.axis_ratio - 0.5)
 

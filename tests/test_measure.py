@@ -19,7 +19,12 @@ def images(*pixels, **columns):
     "shape",
     [shapes.superellipse(0.6, c) for c in (1.5, 1.8, 2, 2.5, 3, 4, 6)]
     + [shapes.obround(q) for q in (0.4, 0.6, 0.8)]
-    + [shapes.rounded_rectangle(0.7, 0.3), shapes.disky(0.5, 0.04), shapes.skewed_box(0.7, 4, 8), shapes.egg(0.7, 0.05)],
+    + [
+        shapes.rounded_rectangle(0.7, 0.3),
+        shapes.disky(0.5, 0.04),
+        shapes.skewed_box(0.7, 4, 8),
+        shapes.egg(0.7, 0.05),
+    ],
     ids=lambda shape: f"{shape.name}-{shape.axis_ratio:.2f}",
 )
 def test_harmonics_of_noise_free_galaxies_are_the_outlines(shape):
@@ -37,8 +42,9 @@ def test_sign_and_size_agree_with_photutils():
     from photutils.isophote import Ellipse, EllipseGeometry
 
     for exponent in (2.0, 3.0, 4.0):
-        image = draw_galaxy(shapes.superellipse(0.7, exponent), Sersic(1.0), size=128, radius_pix=12,
-                            position_angle_deg=40)
+        image = draw_galaxy(
+            shapes.superellipse(0.7, exponent), Sersic(1.0), size=128, radius_pix=12, position_angle_deg=40
+        )
         centre = (128 - 1) / 2
         geometry = EllipseGeometry(centre, centre, 12.0, 0.3, np.radians(40))
         isophotes = Ellipse(image, geometry=geometry).fit_image(minsma=10, maxsma=28)

@@ -92,9 +92,7 @@ def test_graph_agrees_with_plain_numpy(rng, padding, stride, size):
         Layer("out", "Dense", ("flat",), {"units": 3, "activation": "softmax"}, tuple(f32[7:])),
     ]
     assert "BatchNormalization" not in {layer.kind for layer in fold_batch_normalisation(layers)}
-    np.testing.assert_allclose(
-        Predictor(layers, batch_size=2)(image), softmax(truth @ dense + bias, axis=1), atol=1e-5
-    )
+    np.testing.assert_allclose(Predictor(layers, batch_size=2)(image), softmax(truth @ dense + bias, axis=1), atol=1e-5)
 
 
 def test_batch_normalisation_that_cannot_be_folded(rng):
@@ -380,9 +378,7 @@ def test_framed_stamps_belong_to_their_images(rng):
 
 def test_calibrate_is_the_softmax_of_logits_over_temperature(rng):
     logits = rng.normal(size=(20, 4))
-    np.testing.assert_allclose(
-        calibrate(softmax(logits, axis=1), 1.7), softmax(logits / 1.7, axis=1), atol=1e-6
-    )
+    np.testing.assert_allclose(calibrate(softmax(logits, axis=1), 1.7), softmax(logits / 1.7, axis=1), atol=1e-6)
 
 
 def test_temperature_of_an_overconfident_network(rng):

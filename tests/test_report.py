@@ -30,9 +30,7 @@ def elliptical_radius(x, y, centre, axis_ratio, angle_deg):
     return np.hypot(dx * cos + dy * sin, (dy * cos - dx * sin) / axis_ratio)
 
 
-def galaxy(
-    shape=(64, 64), centre=None, radius=8.0, axis_ratio=0.6, angle_deg=30.0, noise=1.0, peak=300.0, seed=1
-):
+def galaxy(shape=(64, 64), centre=None, radius=8.0, axis_ratio=0.6, angle_deg=30.0, noise=1.0, peak=300.0, seed=1):
     """An exponential galaxy on ellipses, with sky 10 and Gaussian noise: (ny, nx)."""
     ny, nx = shape
     centre = ((nx - 1) / 2, (ny - 1) / 2) if centre is None else centre
@@ -300,9 +298,7 @@ def test_the_page_links_to_the_whole_table(tmp_path):
 # --- pictures
 
 
-@pytest.mark.parametrize(
-    "shape, centre, radius", [((64, 64), (30.0, 34.0), 8.0), ((430, 500), (260.0, 200.0), 45.0)]
-)
+@pytest.mark.parametrize("shape, centre, radius", [((64, 64), (30.0, 34.0), 8.0), ((430, 500), (260.0, 200.0), 45.0)])
 def test_isophotes_lie_on_the_ellipses_that_were_drawn(shape, centre, radius):
     image = galaxy(shape, centre, radius=radius, noise=0.3)
     picture = views(ImageSet([image], Table({"id": ["a"]})))[0].cutout
@@ -322,9 +318,7 @@ def test_own_frame_makes_ellipses_circles_and_shows_2_5_half_light_radii():
             assert np.allclose(np.hypot(*(line - (n - 1) / 2).T), times * n / 5, rtol=0.02)
 
 
-@pytest.mark.parametrize(
-    "scale, bar, words", [(None, 20.0, "20 pix"), (0.2, 10.0, "2″"), (1.3, 20 / 1.3, "20″")]
-)
+@pytest.mark.parametrize("scale, bar, words", [(None, 20.0, "20 pix"), (0.2, 10.0, "2″"), (1.3, 20 / 1.3, "20″")])
 def test_scale_bar(scale, bar, words):
     table = Table({"id": ["a"]}) if scale is None else Table({"id": ["a"], "pixel_scale_arcsec": [scale]})
     picture = views(ImageSet([galaxy()], table))[0].cutout

@@ -55,7 +55,7 @@ def test_provenance_of_folders_and_missing_inputs(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"1234")
     facts = provenance("screen", None, None, [tmp_path, tmp_path / "gone"])
-    listing = "a.fits 4\nsub/b.fits 4".encode()
+    listing = b"a.fits 4\nsub/b.fits 4"
     assert facts["input_1_files"] == 2
     assert facts["input_1_names_sizes_sha256"] == hashlib.sha256(listing).hexdigest()
     assert "No such file" in facts["input_2_error"]

@@ -75,7 +75,9 @@ def test_order_and_chunks_do_not_matter(pool):
 
 
 def test_bad_images_keep_their_row(pool):
-    bad = ImageSet([np.full((64, 64), np.nan, np.float32)], Table({"id": ["empty"], "flag": [4], "flag_text": ["No data."]}))
+    bad = ImageSet(
+        [np.full((64, 64), np.nan, np.float32)], Table({"id": ["empty"], "flag": [4], "flag_text": ["No data."]})
+    )
     table = screen(concatenate([pool[:3], bad]))
     row = table[table["id"] == "empty"]
     assert len(table) == 4 and row["rank"][0] == 4 and row["score"].mask[0] and row["flag"][0] == 4

@@ -187,9 +187,7 @@ def test_sersic_b_agrees_with_published_values():
         sersic_b(1, 1.0)
 
 
-@pytest.mark.parametrize(
-    "profile", [Sersic(0.5), exponential(), Sersic(4.0), exponential(3.0), Sersic(2.5, 2.0)]
-)
+@pytest.mark.parametrize("profile", [Sersic(0.5), exponential(), Sersic(4.0), exponential(3.0), Sersic(2.5, 2.0)])
 def test_profile_encloses_half_its_light_at_one(profile):
     edge = min(profile.truncation, 5000.0)
     inner = quad(lambda s: 2 * s * profile(s), 0, 1)[0]
@@ -205,9 +203,7 @@ def test_edge_on_disc_holds_light_one():
     assert disc(x[None, :], y[:, None]).sum() * (x[1] - x[0]) * (y[1] - y[0]) == pytest.approx(1, rel=2e-3)
 
 
-@pytest.mark.parametrize(
-    "shape", [shapes.rectangle(0.5), shapes.obround(0.7), shapes.skewed_box(0.6, 3.0, 6.0)]
-)
+@pytest.mark.parametrize("shape", [shapes.rectangle(0.5), shapes.obround(0.7), shapes.skewed_box(0.6, 3.0, 6.0)])
 def test_half_light_radius_and_isophote_of_a_body_are_those_it_was_made_of(shape):
     body = Body(shape, Sersic(1.5), 1.3)
     assert half_light_radius(body, shape.axis_ratio) == pytest.approx(1.3, rel=0.01)

@@ -35,7 +35,9 @@ def test_raw_cosine_is_the_formula():
 def test_raw_cosine_likes_a_circle_as_much_as_a_rectangle():
     """The thesis's measure on its own question (science: circle .922, ellipse .939, box .939)."""
     reference = draw(BOX, 0)
-    circle, box = similarity("cosine", draw(shapes.ellipse(1.0)), draw(shapes.superellipse(0.7, 4), 20), reference=[reference])
+    circle, box = similarity(
+        "cosine", draw(shapes.ellipse(1.0)), draw(shapes.superellipse(0.7, 4), 20), reference=[reference]
+    )
     assert circle > 0.9 and abs(circle - box) < 0.05
 
 
@@ -43,8 +45,10 @@ def test_raw_cosine_likes_a_circle_as_much_as_a_rectangle():
 @given(st.floats(0, 180), st.floats(5, 12), st.floats(0.7, 1.8), st.sampled_from([0.55, 0.7, 0.85]), st.booleans())
 def test_framed_cosine_sees_the_shape_only(angle, radius, index, axis_ratio, mirror):
     flip = slice(None, None, -1 if mirror else 1)
-    views = [draw(make, angle, radius, index, 96)[:, flip]
-             for make in (shapes.superellipse(axis_ratio, 4), shapes.ellipse(axis_ratio), shapes.diamond(axis_ratio))]
+    views = [
+        draw(make, angle, radius, index, 96)[:, flip]
+        for make in (shapes.superellipse(axis_ratio, 4), shapes.ellipse(axis_ratio), shapes.diamond(axis_ratio))
+    ]
     box, oval, diamond = similarity("frame", *views, reference=[draw(BOX)])
     assert box > 0.85
     assert oval < 0.5 and diamond < 0
@@ -63,8 +67,11 @@ def test_framed_cosine_survives_noise():
 
 
 def test_the_best_of_several_references_is_named():
-    table = compare(images(draw(BOX, 40), draw(DIAMOND, 70)), CompareSettings(method="frame"),
-                    references=images(draw(DIAMOND), draw(BOX)))
+    table = compare(
+        images(draw(BOX, 40), draw(DIAMOND, 70)),
+        CompareSettings(method="frame"),
+        references=images(draw(DIAMOND), draw(BOX)),
+    )
     assert list(table["reference"]) == ["1", "0"]
 
 
@@ -83,7 +90,9 @@ def test_sift_finds_the_image_itself():
 
 def test_what_cannot_be_compared_is_flagged():
     noise = np.random.default_rng(0).normal(size=(64, 64))
-    table = compare(images(draw(BOX), noise, np.zeros((0, 0))), CompareSettings(method="frame"), references=images(draw(BOX)))
+    table = compare(
+        images(draw(BOX), noise, np.zeros((0, 0))), CompareSettings(method="frame"), references=images(draw(BOX))
+    )
     assert list(np.ma.getmaskarray(table["similarity"])) == [False, True, True]
     assert table["flag"][1] & Flag.NO_GALAXY
 

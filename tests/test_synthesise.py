@@ -27,7 +27,6 @@ from emeraldcut.galaxies.synthesise import (
 )
 from emeraldcut.galaxies.thesis_grid import thesis_grid, thesis_maps
 
-
 LONELY = {"neighbours": 0, "blemishes": 0, "gradient": 0, "sky_residual": 0, "radius_max": 0.12}
 
 
@@ -46,9 +45,7 @@ def _oversampled(brightness, size, centre, angle_deg, radius_pix, times):
     return light.reshape(size, times, size, times).mean(axis=(1, 3))
 
 
-@pytest.mark.parametrize(
-    "index, axis_ratio, radius_pix", [(4.0, 0.5, 3.0), (1.0, 0.35, 6.0), (2.5, 0.8, 2.0)]
-)
+@pytest.mark.parametrize("index, axis_ratio, radius_pix", [(4.0, 0.5, 3.0), (1.0, 0.35, 6.0), (2.5, 0.8, 2.0)])
 @pytest.mark.parametrize("make", [shapes.ellipse, shapes.rectangle])
 def test_pixels_hold_the_integral_of_the_light(make, index, axis_ratio, radius_pix):
     body, centre = Body(make(axis_ratio), Sersic(index)), (15.8, 16.13)
@@ -298,7 +295,7 @@ def test_particle_maps_count_particles_with_poisson_scatter_around_the_expectati
     counted, expected = thesis_maps(grid, particles=20_000, seed=4), thesis_maps(grid, particles=None)
     assert np.all(counted.pixels.sum(axis=(1, 2)) == 20_000)
     mean = expected.pixels * 20_000
-    inside = (mean > 0.98 * mean.max(axis=(1, 2), keepdims=True))
+    inside = mean > 0.98 * mean.max(axis=(1, 2), keepdims=True)
     chi2 = ((counted.pixels - mean) ** 2 / np.maximum(mean, 1e-9))[inside].mean()
     assert chi2 == pytest.approx(1, abs=0.1)
     again = thesis_maps(grid[3:4], particles=20_000, seed=4)

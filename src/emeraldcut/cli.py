@@ -125,8 +125,15 @@ def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
             bar.total = total
             bar.update(n)
 
-        run = screen_run(arguments.source, arguments.output, *settings, seed=arguments.seed, jobs=arguments.jobs,
-                         overwrite=arguments.overwrite, progress=progress)
+        run = screen_run(
+            arguments.source,
+            arguments.output,
+            *settings,
+            seed=arguments.seed,
+            jobs=arguments.jobs,
+            overwrite=arguments.overwrite,
+            progress=progress,
+        )
     return str(report(run.folder))
 
 
@@ -134,29 +141,66 @@ def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.demo import demo
 
     say = (lambda text: None) if arguments.quiet else partial(print, file=sys.stderr, flush=True)
-    return str(demo(arguments.output, *settings, seed=arguments.seed, jobs=arguments.jobs,
-                    overwrite=arguments.overwrite, say=say))
+    return str(
+        demo(
+            arguments.output,
+            *settings,
+            seed=arguments.seed,
+            jobs=arguments.jobs,
+            overwrite=arguments.overwrite,
+            say=say,
+        )
+    )
 
 
 READ = "emeraldcut.data:ReadSettings"
 COMMANDS = {
-    "demo": Command("the whole chain, small and offline, on real and synthetic galaxies", ("emeraldcut.demo:DemoSettings",),
-                    _run_demo, None, "DIR", "folder to write; ends with DIR/report.html", "emeraldcut-demo"),
-    "synthesise": Command("make labelled images of galaxies of known shape",
-                          ("emeraldcut.galaxies:SynthesiseSettings",), _run_synthesise, None, "SET", "folder to write"),
-    "train": Command("train a network on labelled images (needs the extra [train])",
-                     ("emeraldcut.networks:TrainSettings", READ), _run_train, "a labelled set", "NETWORK",
-                     "network folder to write"),
-    "classify": Command("class probabilities of every image", ("emeraldcut.networks:ClassifySettings", READ),
-                        _run_classify),
-    "measure": Command("axis ratio, size, and isophote shape with errors of every image",
-                       ("emeraldcut.isophotes:MeasureSettings", READ), _run_measure),
-    "compare": Command("similarity of every image to a reference galaxy",
-                       ("emeraldcut.similarity:CompareSettings", READ), _run_compare),
-    "screen": Command("classify, measure and compare every image; rank the candidates; write a report",
-                      ("emeraldcut.screening:ScreenSettings", READ), _run_screen, IMAGES_HELP, "DIR",
-                      "folder to write; ends with DIR/report.html"),
-}  # fmt: skip
+    "demo": Command(
+        "the whole chain, small and offline, on a real field with a known answer",
+        ("emeraldcut.demo:DemoSettings",),
+        _run_demo,
+        source=None,
+        output="DIR",
+        output_help="folder to write; ends with DIR/report.html",
+        default_output="emeraldcut-demo",
+    ),
+    "synthesise": Command(
+        "make labelled images of galaxies of known shape",
+        ("emeraldcut.galaxies:SynthesiseSettings",),
+        _run_synthesise,
+        source=None,
+        output="SET",
+        output_help="folder to write",
+    ),
+    "train": Command(
+        "train a network on labelled images (needs the extra [train])",
+        ("emeraldcut.networks:TrainSettings", READ),
+        _run_train,
+        source="a labelled set, or any other images with labels",
+        output="NETWORK",
+        output_help="network folder to write",
+    ),
+    "classify": Command(
+        "class probabilities of every image", ("emeraldcut.networks:ClassifySettings", READ), _run_classify
+    ),
+    "measure": Command(
+        "axis ratio, size, and isophote shape with errors of every image",
+        ("emeraldcut.isophotes:MeasureSettings", READ),
+        _run_measure,
+    ),
+    "compare": Command(
+        "similarity of every image to a reference galaxy",
+        ("emeraldcut.similarity:CompareSettings", READ),
+        _run_compare,
+    ),
+    "screen": Command(
+        "classify, measure and compare every image; rank the candidates; write a report",
+        ("emeraldcut.screening:ScreenSettings", READ),
+        _run_screen,
+        output="DIR",
+        output_help="folder to write; ends with DIR/report.html",
+    ),
+}
 
 
 def load(name: str) -> type:
@@ -169,7 +213,9 @@ def _overview() -> argparse.ArgumentParser:
     """The parser for the bare command: names and one line each, without importing any stage."""
     lines = "\n".join(f"  {name:<12}{command.help}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
-        prog="emeraldcut", description=emeraldcut.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="emeraldcut",
+        description=emeraldcut.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"commands:\n{lines}\n\n`emeraldcut COMMAND --help` lists the flags of one.",
     )
     parser.add_argument("--version", action="version", version=f"emeraldcut {emeraldcut.__version__}")
@@ -181,12 +227,20 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
     """The parser of one command."""
     from emeraldcut.settings import add_flags
 
-    parser = argparse.ArgumentParser(prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + ".")
+    parser = argparse.ArgumentParser(
+        prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + "."
+    )
     if command.source:
         parser.add_argument("source", metavar="SET" if name == "train" else "IMAGES", help=command.source)
     default = command.default_output
-    parser.add_argument("-o", "--output", metavar=command.output, required=default is None, default=default,
-                        help=command.output_help + (f" (default: {default})" if default else ""))
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar=command.output,
+        required=default is None,
+        default=default,
+        help=command.output_help + (f" (default: {default})" if default else ""),
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")

@@ -126,8 +126,16 @@ def _plant(field: np.ndarray, place: np.ndarray, flux: float, rng: np.random.Gen
     """Adds one rectangular galaxy to the field, in place."""
     shape = shapes.superellipse(rng.uniform(0.55, 0.85), rng.uniform(3.5, 6))
     size, corner = 96, np.round(place).astype(int) - 48
-    light = draw_galaxy(shape, Sersic(rng.uniform(0.7, 1.3)), size=size, radius_pix=rng.uniform(5, 7.5), flux=flux,
-                        centre=tuple(place - corner), position_angle_deg=rng.uniform(0, 180), psf_fwhm_pix=PSF_FWHM_PIX)
+    light = draw_galaxy(
+        shape,
+        Sersic(rng.uniform(0.7, 1.3)),
+        size=size,
+        radius_pix=rng.uniform(5, 7.5),
+        flux=flux,
+        centre=tuple(place - corner),
+        position_angle_deg=rng.uniform(0, 180),
+        psf_fwhm_pix=PSF_FWHM_PIX,
+    )
     light = light + rng.normal(0, 0.15, light.shape) * np.sqrt(np.maximum(light, 0))
     y0, x0 = max(corner[1], 0), max(corner[0], 0)
     y1, x1 = min(corner[1] + size, field.shape[0]), min(corner[0] + size, field.shape[1])
@@ -139,7 +147,9 @@ def _write_field(field: np.ndarray, folder: Path) -> Path:
     from astropy.io import fits
 
     path = folder / "field.fits"
-    header = fits.Header({"OBJECT": "HUDF with planted galaxies", "ORIGIN": "scikit-image hubble_deep_field, emeraldcut demo"})
+    header = fits.Header(
+        {"OBJECT": "HUDF with planted galaxies", "ORIGIN": "scikit-image hubble_deep_field, emeraldcut demo"}
+    )
     fits.PrimaryHDU(field.astype(np.float32), header).writeto(path, overwrite=True)
     return path
 
@@ -165,7 +175,9 @@ def _baselines(images: ImageSet, candidates: Table) -> dict[str, list[int]]:
 
 def _thesis_network(images: ImageSet, folder: Path, settings: DemoSettings, seed: int) -> list[int]:
     """Ranks of the planted galaxies by the thesis's network, trained for a few epochs on synthetic galaxies."""
-    training = synthesise(SynthesiseSettings(number=1200, size=50, classes=("oval", "rectangular"), snr_min=60), seed=seed)
+    training = synthesise(
+        SynthesiseSettings(number=1200, size=50, classes=("oval", "rectangular"), snr_min=60), seed=seed
+    )
     train(training, TrainSettings(network="thesis", epochs=settings.thesis_epochs), seed=seed).save(folder)
     table = classify(images, ClassifySettings(network=str(folder)))
     table["planted"] = images.table["planted"]
@@ -180,18 +192,21 @@ def _write_notes(folder: Path, rankings: dict[str, list[int]], n: int, settings:
     """What the demonstration has to say, for the report."""
     k = settings.planted
     ours = rankings["emeraldcut screen"]
-    rows = [[name, f"{sum(r <= k for r in ranks)} of {k}", str(max(ranks)), _listed(ranks)] for name, ranks in rankings.items()]
+    rows = [
+        [name, f"{sum(r <= k for r in ranks)} of {k}", str(max(ranks)), _listed(ranks)]
+        for name, ranks in rankings.items()
+    ]
     notes = {
         "title": "A known answer, hidden in a real field",
         "paragraphs": [
-            f"{k} rectangular galaxies of known shape were planted among {n - k} real sources of a Hubble field, with the "
-            f"brightness of real ones. {sum(r <= k for r in ours)} of the {k} are among the first {k} candidates; the last "
-            f"one has rank {max(ours)} of {n}.",
-            "The table gives the ranks of the planted galaxies by the combined score and by each look alone, the thesis's "
-            "raw-pixel cosine included. The real sources are not known to be free of rectangular galaxies.",
+            f"{k} rectangular galaxies of known shape were planted among {n - k} real sources of a Hubble field, with "
+            f"the brightness of real ones. {sum(r <= k for r in ours)} of the {k} are among the first {k} candidates; "
+            f"the last one has rank {max(ours)} of {n}.",
+            "The table gives the ranks of the planted galaxies by the combined score and by each look alone, the "
+            "thesis's raw-pixel cosine included. The real sources are not known to be free of rectangular galaxies.",
         ],
         "table": {"columns": ["ranked by", f"found in the first {k}", "last rank", "ranks"], "rows": rows,
                   "caption": f"Ranks of the planted galaxies among {n}"},
-        "figures": [{"file": "figures/field.png", "caption": "The field: planted galaxies circled, best candidates boxed."}],
+        "figures": [{"file": "figures/field.png", "caption": "The field: planted circled, best candidates boxed."}],
     }  # fmt: skip
     write_text(folder / "notes.json", json.dumps(notes, indent=2))

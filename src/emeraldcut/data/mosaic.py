@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
-from emeraldcut.data.flags import Flag
 from emeraldcut.data.formats import (
     NO_PIXELS,
     BadImage,

@@ -133,9 +133,7 @@ def read_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
 Item = tuple[Picture, dict[str, Any]]  # a picture, and what its row holds besides what the file tells
 
 
-def _from_pictures(
-    n_images: int | None, items: Callable[[], Iterator[Item]], settings: ReadSettings
-) -> ImageSource:
+def _from_pictures(n_images: int | None, items: Callable[[], Iterator[Item]], settings: ReadSettings) -> ImageSource:
     if n_images is not None and settings.limit is not None:
         n_images = min(n_images, settings.limit)
 

@@ -49,9 +49,7 @@ def _input_facts(path: Path) -> dict[str, Any]:
         return {"error": error.strerror or str(error)}
 
 
-def provenance(
-    command: str, settings: Any = None, seed: int | None = None, inputs: Iterable = ()
-) -> dict[str, Any]:
+def provenance(command: str, settings: Any = None, seed: int | None = None, inputs: Iterable = ()) -> dict[str, Any]:
     """Where a result comes from, as one flat dict of JSON values.
 
     Parameters
@@ -123,9 +121,7 @@ class Run:
         manifest = folder / MANIFEST
         if manifest.exists():
             if not overwrite:
-                raise FileExistsError(
-                    f"'{folder}' holds a finished run; choose another folder or set --overwrite."
-                )
+                raise FileExistsError(f"'{folder}' holds a finished run; choose another folder or set --overwrite.")
             manifest.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         if settings is not None:
@@ -157,7 +153,5 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of a finished run; FileNotFoundError where there is none, as in an unfinished run."""
     path = Path(folder) / MANIFEST
     if not path.exists():
-        raise FileNotFoundError(
-            f"'{folder}' holds no finished run (no {MANIFEST}); run the command again to its end."
-        )
+        raise FileNotFoundError(f"'{folder}' holds no finished run (no {MANIFEST}); run the command again to its end.")
     return json.loads(path.read_text(encoding="utf-8"))

@@ -44,9 +44,7 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
     return Path(path)
 
 
-def write_table(
-    table: Table, path: str | Path, *, provenance: dict | None = None, overwrite: bool = False
-) -> Path:
+def write_table(table: Table, path: str | Path, *, provenance: dict | None = None, overwrite: bool = False) -> Path:
     """Writes `table` in the format of the ending of `path`, completely or not at all.
 
     Text, masked values, units, descriptions and `table.meta` survive in .parquet, .ecsv, .fits and .vot; .csv

@@ -27,16 +27,18 @@ def detect_sources(field: np.ndarray, *, n_sigma: float = 3.0, min_area_pix: int
 
     box = max(16, min(field.shape) // 8)
     missing = ~np.isfinite(field)
-    sky = Background2D(np.where(missing, 0.0, field), box, filter_size=3, bkg_estimator=MedianBackground(),
-                       coverage_mask=missing)
+    sky = Background2D(
+        np.where(missing, 0.0, field), box, filter_size=3, bkg_estimator=MedianBackground(), coverage_mask=missing
+    )
     light = np.where(missing, 0.0, field - sky.background)
     finder = SourceFinder(n_pixels=min_area_pix, n_levels=16, contrast=0.02, progress_bar=False)
     segments = finder(light, n_sigma * np.maximum(sky.background_rms, 1e-12), mask=missing)
     if segments is None:
         return Table(names=("id", "x", "y", "area_pix", "flux"), dtype=(object, float, float, float, float))
     sources = SourceCatalog(light, segments)
-    table = Table({"x": sources.x_centroid, "y": sources.y_centroid, "area_pix": sources.area.value,
-                   "flux": sources.segment_flux})
+    table = Table(
+        {"x": sources.x_centroid, "y": sources.y_centroid, "area_pix": sources.area.value, "flux": sources.segment_flux}
+    )
     table = table[np.isfinite(table["x"]) & np.isfinite(table["y"])]
     table.sort("flux", reverse=True)
     table.add_column(np.array([f"source-{i:04d}" for i in range(1, len(table) + 1)], dtype=object), name="id", index=0)

@@ -178,9 +178,14 @@ def _moved(ellipse: Ellipse, step: np.ndarray, orders, limit: float, fix_angle: 
         c, s = ellipse.cosine.get(m, 0.0) + c, ellipse.sine.get(m, 0.0) + s
         cosine[m] = float(c * np.cos(m * turn) + s * np.sin(m * turn))
         sine[m] = float(s * np.cos(m * turn) - c * np.sin(m * turn))
-    return Ellipse(ellipse.x + u * cos - v * sin, ellipse.y + u * sin + v * cos,
-                   float(max(lengths[1] / lengths[0], MIN_AXIS_RATIO)),
-                   float(np.arctan2(directions[1, 0], directions[0, 0])), cosine, sine)
+    return Ellipse(
+        ellipse.x + u * cos - v * sin,
+        ellipse.y + u * sin + v * cos,
+        float(max(lengths[1] / lengths[0], MIN_AXIS_RATIO)),
+        float(np.arctan2(directions[1, 0], directions[0, 0])),
+        cosine,
+        sine,
+    )
 
 
 def _canonical(ellipse: Ellipse) -> Ellipse:
@@ -288,8 +293,17 @@ def fit_ellipse(
     q = ellipse.axis_ratio
     errors["axis_ratio"] = 2 * q * errors.pop("cos2")
     errors["angle"] = min(2 * q * errors.pop("sin2") / max(1 - q**2, 1e-3), np.pi / 2)
-    return Fit(_canonical(ellipse), errors, profile, converged, scatter,
-               np.sqrt(edges[1:] * edges[:-1]), information, mean_snr, used)
+    return Fit(
+        _canonical(ellipse),
+        errors,
+        profile,
+        converged,
+        scatter,
+        np.sqrt(edges[1:] * edges[:-1]),
+        information,
+        mean_snr,
+        used,
+    )
 
 
 def _local_variance(residual: np.ndarray, s: np.ndarray, sigma: float, profile: Profile) -> np.ndarray:

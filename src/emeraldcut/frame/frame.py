@@ -38,10 +38,24 @@ class FrameSettings:
 class FramedGalaxy:
     """One galaxy in its own frame, in the pixels of `segmentation.image` (binned by `binning`).
 
-    `axis_ratio` is freed of the PSF where that is known, `square` says that the galaxy is round and its position angle
-    comes from its four sides, `light` is the profile over the whole galaxy, `fit` centre, axes and harmonics around the half-light radius,
-    `radius` is the semi-major axis of the half-light ellipse and `limit` the radius where its light ends in the noise,
-    both in binned pixels.
+    Attributes
+    ----------
+    segmentation : Segmentation
+    fit : Fit
+        Centre, axes and harmonics around the half-light radius.
+    light : Profile
+        Light profile over the whole galaxy.
+    radius, limit : float
+        Semi-major axis of the half-light ellipse, and where the galaxy ends, in binned pixels.
+    snr : float
+        Light inside the half-light ellipse over its noise.
+    binning : int
+        Side in image pixels of one pixel here.
+    flag : Flag
+    axis_ratio : float
+        Freed of the PSF where that is known.
+    square : bool
+        Whether the galaxy is round and its position angle comes from its four sides.
     """
 
     segmentation: Segmentation
@@ -63,8 +77,8 @@ class FrameSet:
     Attributes
     ----------
     table : Table, n rows
-        `id, x, y` (pixels), `axis_ratio` (freed of the PSF where `psf_fwhm_pix` is known), `position_angle_deg`, `radius_pix` (semi-major axis of the half-light
-        ellipse), `snr`, `background`, `sky_sigma`, `flag`, `flag_text`; masked where there is no galaxy.
+        `id, x, y` (pixels), `axis_ratio` (freed of the PSF where `psf_fwhm_pix` is known), `position_angle_deg`,
+        `radius_pix` (semi-major axis of the half-light ellipse), `snr`, `background`, `sky_sigma`, `flag`, `flag_text`; masked where there is no galaxy.
     stamps : (n, size, size) float32
         Sky-subtracted light in units of the noise per pixel, major axis along +x, minor axis stretched until the
         ellipse is a circle. 0 where there is no galaxy.
@@ -149,14 +163,29 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
         radius, petrosian = half_light(light, min(reach, 6 * radius))
         radius = max(radius, 0.8)
         s_range = measured_range(radius, psf / binning, reach)
-        fit = fit_ellipse(division.image, division.valid, ellipse, division.sky_sigma, s_range,
-                          orders=orders, iterations=8 if orders else 3)
+        fit = fit_ellipse(
+            division.image,
+            division.valid,
+            ellipse,
+            division.sky_sigma,
+            s_range,
+            orders=orders,
+            iterations=8 if orders else 3,
+        )
         ellipse = fit.ellipse
     angle = _square_angle(fit)
     if angle is not None:
         start = replace(ellipse, angle=angle, cosine={}, sine={})
-        fit = fit_ellipse(division.image, division.valid, start, division.sky_sigma, s_range,
-                          orders=ORDERS, iterations=8, fix_angle=True)
+        fit = fit_ellipse(
+            division.image,
+            division.valid,
+            start,
+            division.sky_sigma,
+            s_range,
+            orders=ORDERS,
+            iterations=8,
+            fix_angle=True,
+        )
     galaxy = _judge(division, fit, light, radius, min(reach, 1.5 * petrosian), binning)
     return replace(galaxy, axis_ratio=_intrinsic_axis_ratio(galaxy, psf_fwhm_pix), square=angle is not None)
 
@@ -214,14 +243,14 @@ def _reach(division: Segmentation, ellipse: Ellipse) -> float:
     u, v = np.cos(psi), ellipse.axis_ratio * np.sin(psi)
     dx, dy = u * cos - v * sin, u * sin + v * cos
     with np.errstate(divide="ignore"):
-        to_edge = np.minimum(np.where(dx > 0, (nx - 1 - ellipse.x) / dx, -ellipse.x / dx),
-                             np.where(dy > 0, (ny - 1 - ellipse.y) / dy, -ellipse.y / dy))
+        to_edge = np.minimum(
+            np.where(dx > 0, (nx - 1 - ellipse.x) / dx, -ellipse.x / dx),
+            np.where(dy > 0, (ny - 1 - ellipse.y) / dy, -ellipse.y / dy),
+        )
     return float(np.clip(np.median(to_edge), 3, 1.5 * max(nx, ny)))
 
 
-def _judge(
-    division: Segmentation, fit: Fit, light: Profile, radius: float, limit: float, binning: int
-) -> FramedGalaxy:
+def _judge(division: Segmentation, fit: Fit, light: Profile, radius: float, limit: float, binning: int) -> FramedGalaxy:
     """Signal-to-noise ratio inside the half-light ellipse, and the flags of one framed galaxy."""
     ny, nx = division.image.shape
     y, x = np.mgrid[0:ny, 0:nx]
@@ -236,7 +265,11 @@ def _judge(
         flag |= Flag.LOW_SNR
     if division.overlap and (~division.valid & (rho < GEOMETRY_RANGE[1] * radius)).any():
         flag |= Flag.NEIGHBOUR
-    if near.sum() < 0.95 * expected or (near & division.galaxy)[[0, -1]].any() or (near & division.galaxy)[:, [0, -1]].any():
+    if (
+        near.sum() < 0.95 * expected
+        or (near & division.galaxy)[[0, -1]].any()
+        or (near & division.galaxy)[:, [0, -1]].any()
+    ):
         flag |= Flag.CUT_BY_EDGE
     if (near & ~division.valid).sum() > 0.1 * max(near.sum(), 1):
         flag |= Flag.MISSING_PIXELS

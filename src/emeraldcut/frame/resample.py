@@ -6,7 +6,6 @@ import numpy as np
 from scipy import ndimage
 
 
-
 def bin_down(image: np.ndarray, factor: int) -> np.ndarray:
     """Mean of blocks of `factor` x `factor` pixels, NaN only where a whole block has no data; the rest is cut off."""
     ny, nx = image.shape[0] // factor, image.shape[1] // factor

@@ -90,8 +90,7 @@ def sky_plane(image: np.ndarray) -> tuple[np.ndarray, float]:
         if np.hypot(*coefficients[1:]) < 5 * slope_error.max():
             coefficients = np.array([np.mean(values[inside]) if inside.any() else level, 0.0, 0.0])
     v, u = np.mgrid[0:ny, 0:nx]
-    plane = (coefficients[0] + coefficients[1] * ((u - (nx - 1) / 2) / nx)
-             + coefficients[2] * ((v - (ny - 1) / 2) / ny))
+    plane = coefficients[0] + coefficients[1] * ((u - (nx - 1) / 2) / nx) + coefficients[2] * ((v - (ny - 1) / 2) / ny)
     return plane, float(sigma)
 
 
@@ -164,5 +163,13 @@ def segment(image: np.ndarray) -> Segmentation | None:
     peak = np.unravel_index(np.argmax(np.where(galaxy, smooth, -np.inf)), image.shape)
     others = (labels > 0) & ~galaxy
     others = ndimage.binary_dilation(others, iterations=2) & ~galaxy
-    return Segmentation(data, finite & ~others, galaxy & finite, float(peak[1]), float(peak[0]),
-                        float(plane[(ny - 1) // 2, (nx - 1) // 2]), float(sigma), n_pieces > 1)
+    return Segmentation(
+        data,
+        finite & ~others,
+        galaxy & finite,
+        float(peak[1]),
+        float(peak[0]),
+        float(plane[(ny - 1) // 2, (nx - 1) // 2]),
+        float(sigma),
+        n_pieces > 1,
+    )

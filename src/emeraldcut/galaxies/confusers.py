@@ -195,9 +195,7 @@ def peanut(rng: np.random.Generator) -> Confuser:
 SKY = (edge_on_disc, spiral, barred, ring, close_pair, irregular, tidal_tails, shells, peanut)
 
 
-def star(
-    size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Generator
-) -> tuple[np.ndarray, dict]:
+def star(size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
     """A star, in half of the cases saturated with spikes and a bleeding column; (size, size), parameters."""
     image = draw_star(psf, size, centre)
     saturated = rng.random() < 0.5

@@ -105,9 +105,7 @@ def _sersic_index(limits: tuple[float, float], rng: np.random.Generator) -> floa
     return rng.uniform(low, middle) if rng.random() < 6 / 7 else rng.uniform(middle, high)
 
 
-def _homothetic(
-    label: str, kind: str, axis_ratio: float, index: float, rng: np.random.Generator
-) -> Galaxy | None:
+def _homothetic(label: str, kind: str, axis_ratio: float, index: float, rng: np.random.Generator) -> Galaxy | None:
     """A galaxy of similar isophotes, or None if its harmonics belong to another label."""
     shape = _shape(label, kind, axis_ratio, rng)
     terms = shapes.harmonics(shape)
@@ -178,9 +176,7 @@ def _leda_like(axis_ratio: float, index: float, rng: np.random.Generator) -> tup
 _COMPOSITES = {"lenticular": _lenticular, "leda_like": _leda_like}
 
 
-def _composite(
-    label: str, kind: str, axis_ratio: float, index: float, rng: np.random.Generator
-) -> Galaxy | None:
+def _composite(label: str, kind: str, axis_ratio: float, index: float, rng: np.random.Generator) -> Galaxy | None:
     """A galaxy of several bodies, or None if its outer isophote belongs to another label."""
     brightness, axis_ratio = _COMPOSITES[kind](axis_ratio, index, rng)
     unit = half_light_radius(brightness, axis_ratio)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import gammainc, gammaincinv, k1
 from scipy.special import gamma as gamma_function
+from scipy.special import gammainc, gammaincinv, k1
 
 from emeraldcut.galaxies.shapes import GradualBox, Shape
 

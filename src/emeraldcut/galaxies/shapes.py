@@ -129,9 +129,7 @@ def skewed_box(axis_ratio: float, exponent: float, skew_deg: float) -> Shape:
     return Shape("skewed_box", axis_ratio, rho, {"exponent": exponent, "skew_deg": skew_deg})
 
 
-def harmonic_outline(
-    axis_ratio: float, cosine: Mapping[int, float], sine: Mapping[int, float] | None = None
-) -> Shape:
+def harmonic_outline(axis_ratio: float, cosine: Mapping[int, float], sine: Mapping[int, float] | None = None) -> Shape:
     """rho = 1 + sum of `cosine`[m] cos(m psi) + `sine`[m] sin(m psi), m >= 3, relative to the mean radius."""
     sine = sine or {}
     orders = [*cosine, *sine]

@@ -185,9 +185,7 @@ def neighbours(
     return image
 
 
-def _add_galaxy(
-    image: np.ndarray, flux: float, centre: np.ndarray, psf: Psf, rng: np.random.Generator
-) -> None:
+def _add_galaxy(image: np.ndarray, flux: float, centre: np.ndarray, psf: Psf, rng: np.random.Generator) -> None:
     """Adds an elliptical galaxy of random shape to `image` in place, in a window of 6 half-light radii."""
     body = Body(ellipse(rng.uniform(0.3, 1)), Sersic(rng.uniform(0.7, 2.5)))
     radius = psf.fwhm_pix * rng.uniform(0.5, 1.5)

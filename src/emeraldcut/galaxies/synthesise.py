@@ -155,9 +155,7 @@ def draw_galaxy(
     """
     psf = Psf(psf_fwhm_pix, psf_beta) if psf_fwhm_pix > 0 else None
     body = Body(shape, profile)
-    return flux * draw(
-        body, size, centre=centre, position_angle_deg=position_angle_deg, radius_pix=radius_pix, psf=psf
-    )
+    return flux * draw(body, size, centre=centre, position_angle_deg=position_angle_deg, radius_pix=radius_pix, psf=psf)
 
 
 def _observe(settings: SynthesiseSettings, seed: int, index: int) -> tuple[np.ndarray, dict]:
@@ -182,9 +180,7 @@ def _observe(settings: SynthesiseSettings, seed: int, index: int) -> tuple[np.nd
     if rng.random() < settings.blemishes:
         blemish = cosmic_rays if rng.random() < 0.7 else hot_columns
         scene += scene.max() * blemish(settings.size, 1, rng=rng)
-    image = expose(
-        scene, sky_electrons=sky_electrons, read_noise_electrons=_READ_NOISE_ELECTRONS, gain=gain, rng=rng
-    )
+    image = expose(scene, sky_electrons=sky_electrons, read_noise_electrons=_READ_NOISE_ELECTRONS, gain=gain, rng=rng)
     slope = settings.gradient * rng.uniform() * gradient(settings.size, rng=rng)
     image += settings.sky_sigma * (settings.sky_residual * rng.normal() + slope)
     if galaxy.kind == "cut_by_edge":

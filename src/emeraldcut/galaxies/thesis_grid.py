@@ -87,9 +87,7 @@ def _repaired_grid(rng: np.random.Generator) -> list[GridGalaxy]:
     return grid
 
 
-def thesis_maps(
-    grid: list[GridGalaxy], *, particles: int | None = 100_000, size: int = 50, seed: int = 0
-) -> ImageSet:
+def thesis_maps(grid: list[GridGalaxy], *, particles: int | None = 100_000, size: int = 50, seed: int = 0) -> ImageSet:
     """Density maps of a grid: particles spread evenly inside each outline, counted on pixels.
 
     The surface density is uniform, which is an assumption: the repository does not give the profile.

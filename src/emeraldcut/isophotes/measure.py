@@ -90,8 +90,15 @@ def _fit_harmonics(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     outer = max(min(settings.outer_radius * galaxy.radius, 1.3 * galaxy.limit), inner + 3)
     division = galaxy.segmentation
     square = galaxy.square
-    return fit_ellipse(division.image, division.valid, galaxy.fit.ellipse, division.sky_sigma, (inner, outer),
-                       orders=ORDERS, fix_angle=square)
+    return fit_ellipse(
+        division.image,
+        division.valid,
+        galaxy.fit.ellipse,
+        division.sky_sigma,
+        (inner, outer),
+        orders=ORDERS,
+        fix_angle=square,
+    )
 
 
 def _residual_fraction(fit: Fit) -> float:

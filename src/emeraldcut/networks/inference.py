@@ -25,9 +25,7 @@ class Predictor:
     neighbours.
     """
 
-    def __init__(
-        self, layers: list[Layer], *, threads: int = 1, precision: str = "f32", batch_size: int = 64
-    ):
+    def __init__(self, layers: list[Layer], *, threads: int = 1, precision: str = "f32", batch_size: int = 64):
         import openvino
 
         options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}

@@ -134,9 +134,7 @@ def _check_supported(layer: Layer) -> None:
     }
     for name, allowed in needed.items():
         if layer.parameters.get(name) not in allowed:
-            raise ValueError(
-                f"layer '{layer.name}' has {name} = {layer.parameters[name]!r}; expected {allowed[0]!r}."
-            )
+            raise ValueError(f"layer '{layer.name}' has {name} = {layer.parameters[name]!r}; expected {allowed[0]!r}.")
     if layer.kind == "BatchNormalization" and layer.parameters["axis"] not in (-1, 3, [-1], [3], [1], 1):
         axis = layer.parameters["axis"]
         raise ValueError(f"layer '{layer.name}' normalises axis {axis}; expected the last one.")

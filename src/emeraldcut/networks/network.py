@@ -88,9 +88,7 @@ def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def load_network(
-    name: str | Path, *, classes: Sequence[str] = (), threads: int = 1, precision: str = "f32"
-) -> Network:
+def load_network(name: str | Path, *, classes: Sequence[str] = (), threads: int = 1, precision: str = "f32") -> Network:
     """The network called `name`: one that comes with the program (`screener`), or a folder.
 
     A folder has `model.json`, `model.weights.h5` and `card.json`. Without a card it is read as one of the
@@ -115,9 +113,7 @@ def load_network(
 
 
 @lru_cache(maxsize=4)
-def _read_network(
-    folder: Path, changed: tuple, classes: tuple[str, ...], threads: int, precision: str
-) -> Network:
+def _read_network(folder: Path, changed: tuple, classes: tuple[str, ...], threads: int, precision: str) -> Network:
     """The network in `folder`, kept while its files stay as they are: chunks share one compilation."""
     architecture, card_file = folder / "model.json", folder / "card.json"
     layers = read_keras(architecture if architecture.is_file() else None, _weights_file(folder))
@@ -156,9 +152,7 @@ def _thesis_card(layers: list[Layer], classes: Sequence[str]) -> dict[str, Any]:
     )
     classes = tuple(classes) or THESIS_CLASSES.get(outputs, ())
     if len(classes) != outputs:
-        raise ValueError(
-            f"a network with {outputs} outputs and no card needs as many `classes`; received {classes}."
-        )
+        raise ValueError(f"a network with {outputs} outputs and no card needs as many `classes`; received {classes}.")
     size = input_shape(layers)[0]
     known = {"classes": list(classes), "input_size": size, "preprocessing": "raw"}
     return known | {"flips": False, "temperature": 1.0}

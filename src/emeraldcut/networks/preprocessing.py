@@ -63,13 +63,9 @@ def peak_maps(images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.
 def framed_stamps(images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The galaxies in their own frames, arcsinh of half the signal-to-noise: (n, size, size), and flags."""
     if len(frames.table) != len(images):
-        raise ValueError(
-            f"frames must belong to the images; received {len(frames.table)} for {len(images)} images."
-        )
+        raise ValueError(f"frames must belong to the images; received {len(frames.table)} for {len(images)} images.")
     if frames.stamps.shape[1:] != (size, size):
-        raise ValueError(
-            f"the network expects stamps of {size} x {size} pixels; received {frames.stamps.shape[1:]}."
-        )
+        raise ValueError(f"the network expects stamps of {size} x {size} pixels; received {frames.stamps.shape[1:]}.")
     flags = np.array(images.table["flag"], dtype=np.int64) | np.array(frames.table["flag"], dtype=np.int64)
     return np.arcsinh(frames.stamps / 2).astype(np.float32), flags
 

@@ -168,9 +168,7 @@ def galaxies_of(table: Table) -> np.ndarray:
     return np.array([str(value) for value in table[name]])
 
 
-def split_by_galaxy(
-    galaxies: np.ndarray, targets: np.ndarray, n_classes: int, holdout: float, seed: int
-) -> np.ndarray:
+def split_by_galaxy(galaxies: np.ndarray, targets: np.ndarray, n_classes: int, holdout: float, seed: int) -> np.ndarray:
     """(n,) of 0 (training), 1 (stopping and calibration) or 2 (figures), the same for all images of a galaxy.
 
     Each class is split on its own (by the class of a galaxy's first image), `holdout` / 2 of its galaxies to

@@ -83,9 +83,7 @@ def _links(row: Row) -> str:
     ra, dec = number(row, "ra"), number(row, "dec")
     if ra is None or dec is None:
         return ""
-    links = "".join(
-        f"<a href='{escape(url)}' rel='noopener'>{name}</a>" for name, url in sky_links(ra, dec).items()
-    )
+    links = "".join(f"<a href='{escape(url)}' rel='noopener'>{name}</a>" for name, url in sky_links(ra, dec).items())
     return f"<nav class='links' aria-label='Look up {escape(text(row, 'id'))}'>{links}</nav>"
 
 

@@ -214,9 +214,7 @@ def _match(contents: Contents) -> str:
     if reference is not None:
         parts.append(_pair_card(reference, "Its reference"))
     similarity = number(best.row, "similarity")
-    alike = (
-        "" if similarity is None or reference is None else f" Their similarity is {decimal(similarity, 2)}."
-    )
+    alike = "" if similarity is None or reference is None else f" Their similarity is {decimal(similarity, 2)}."
     return (
         f"<section id='match'><h2>The best match</h2><p>Left on the sky, right in the galaxy's own frame, "
         f"where every ellipse is a circle and a rectangle is a square.{alike} Point at a picture to hide the "
@@ -280,11 +278,7 @@ def _figures(contents: Contents) -> str:
         ),
     )
     shown = "".join(_plot(*plot) for plot in plots if plot[0])
-    return (
-        f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>"
-        if shown
-        else ""
-    )
+    return f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>" if shown else ""
 
 
 def _plot(svg: str, name: str, caption: str) -> str:

@@ -68,9 +68,7 @@ def views(images: ImageSet) -> list[View]:
     images = images[np.array([np.isfinite(image).any() for image in images.pixels], dtype=bool)]
     frames = frame_galaxies(images)
     shown = []
-    for row, image, stamp, galaxy in zip(
-        images.table, images.pixels, frames.stamps, frames.galaxies, strict=True
-    ):
+    for row, image, stamp, galaxy in zip(images.table, images.pixels, frames.stamps, frames.galaxies, strict=True):
         cutout = _cutout(np.asarray(image, dtype=float), galaxy, number(row, "pixel_scale_arcsec"))
         shown.append(View(row, cutout, None if galaxy is None else _framed(stamp, galaxy)))
     return shown

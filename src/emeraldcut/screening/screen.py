@@ -71,9 +71,9 @@ def shift_priors(table: Table, prevalence: float) -> None:
 def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
     """Between 0 and 1: what the network sees, if at least one of two measurements confirms it.
 
-    The geometric mean of the network's probability of `rectangular` (at equal priors) and of the mean of two others: the
-    probability that a4 < -0.03, and the similarity (0 where it is negative). A look that failed counts as 0; a row
-    without any of the three has no score.
+    The geometric mean of the network's probability of `rectangular` (at equal priors) and of the mean of two others:
+    the probability that a4 < -0.03, and the similarity (0 where it is negative). A look that failed counts as 0; a
+    row without any of the three has no score.
     """
     looks = [classified["p_rectangular"], measured["p_boxy"], compared["similarity"]]
     missing = np.all([np.ma.getmaskarray(look) for look in looks], axis=0)
@@ -81,14 +81,16 @@ def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
     return MaskedColumn(np.sqrt(network * (boxy + alike) / 2), mask=missing)
 
 
-def examine(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, seed: int = 0,
-            references: ImageSet | None = None) -> Table:
+def examine(
+    images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, seed: int = 0, references: ImageSet | None = None
+) -> Table:
     """Everything `screen` finds out about each image, in the order of the input and without ranks."""
     frames = frame_galaxies(images)
     measured = measure(images, MeasureSettings(), seed=seed, frames=frames)
     classified = classify(images, ClassifySettings(network=settings.network), seed=seed, frames=frames)
-    compared = compare(images, CompareSettings(reference=settings.reference), seed=seed, frames=frames,
-                       references=references)
+    compared = compare(
+        images, CompareSettings(reference=settings.reference), seed=seed, frames=frames, references=references
+    )
     table = measured
     for source, names in ((compared, ("similarity", "reference")), (classified, ("class", "network"))):
         for name in names:
@@ -177,7 +179,9 @@ def screen_run(
     for name, kept in ((BEST, best[np.argsort(best.table["rank"])]), (REFERENCES, references)):
         write_images(kept, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
     n_usable = int(usable(candidates["flag"]).sum())
-    run.finish(images=len(candidates), usable=n_usable, expected_rectangular=float(np.ma.sum(candidates["p_rectangular"])))
+    run.finish(
+        images=len(candidates), usable=n_usable, expected_rectangular=float(np.ma.sum(candidates["p_rectangular"]))
+    )
     if n_usable == 0:
         raise NoImagesError(f"none of the {len(candidates)} images in '{source}' can be used; see '{run.folder}'.")
     return run

@@ -30,7 +30,9 @@ class CompareSettings:
         (BUILT_IN_REFERENCE,), "built-in model leda074886, or image files, separated by commas"
     )
     method: str = setting(
-        "frame", "frame: in the galaxies' own frames; cosine: raw pixels, as the thesis; sift: keypoints", choices=METHODS
+        "frame",
+        "frame: in the galaxies' own frames; cosine: raw pixels, as the thesis; sift: keypoints",
+        choices=METHODS,
     )
 
 

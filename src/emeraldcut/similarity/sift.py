@@ -38,6 +38,8 @@ def sift_match(images: ImageSet, references: ImageSet) -> np.ndarray:
         own = descriptors(np.asarray(image))
         for j, reference in enumerate(known):
             if own is not None and reference is not None:
-                matches = match_descriptors(own, reference, max_ratio=RATIO, cross_check=True) if len(reference) > 1 else []
+                matches = (
+                    match_descriptors(own, reference, max_ratio=RATIO, cross_check=True) if len(reference) > 1 else []
+                )
                 result[i, j] = len(matches) / len(reference)
     return result

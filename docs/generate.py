@@ -1,0 +1,77 @@
+"""Writes docs/commands.md and docs/columns.md from the code: `python docs/generate.py`. A test checks both."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from emeraldcut.cli import COMMANDS, load
+from emeraldcut.data.columns import COLUMNS
+from emeraldcut.data.flags import SENTENCES
+
+HERE = Path(__file__).parent
+
+
+def commands_page() -> str:
+    """Every command with its settings, which are flags and TOML keys alike."""
+    lines = [
+        "# Commands",
+        "",
+        "Written by `docs/generate.py` from the settings of each stage. Every command also has",
+        "`--output`, `--seed`, `-j/--jobs`, `--overwrite`, `--quiet` and `--settings FILE.toml`; the keys of the file",
+        "are the names in the tables. Exit status: 0 done, 1 nothing usable, 2 wrong usage.",
+        "",
+    ]
+    for name, command in COMMANDS.items():
+        source = "" if command.source is None else " SET" if name == "train" else " IMAGES"
+        lines += [
+            f"## emeraldcut {name}",
+            "",
+            f"{command.help[0].upper()}{command.help[1:]}.",
+            "",
+            f"`emeraldcut {name}{source} --output {command.output}`",
+            "",
+            "| setting | default | meaning |",
+            "|---|---|---|",
+        ]
+        for cls in command.settings:
+            for field in dataclasses.fields(load(cls)):
+                default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+                choices = field.metadata.get("choices")
+                known = f" ({', '.join(map(str, choices))})" if choices else ""
+                shown = "" if default in (None, "") else f"`{default}`"
+                lines.append(f"| `{field.name}` | {shown} | {field.metadata['help']}{known} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def columns_page() -> str:
+    """Every column that the program writes, and the bits of `flag`."""
+    lines = [
+        "# Columns",
+        "",
+        "Written by `docs/generate.py`. A table has those that its command makes; columns of the input",
+        "that are not listed are kept at the end.",
+        "",
+        "| column | unit | meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{c.name}` | {c.unit or ''} | {c.description} |" for c in COLUMNS]
+    lines += [
+        "",
+        "## flag",
+        "",
+        "0 is good; else the sum of these bits.",
+        "",
+        "| bit | name | meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {int(bit)} | {bit.name} | {text} |" for bit, text in SENTENCES.items()]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"commands.md": commands_page, "columns.md": columns_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page())
