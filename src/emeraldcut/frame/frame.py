@@ -78,7 +78,8 @@ class FrameSet:
     ----------
     table : Table, n rows
         `id, x, y` (pixels), `axis_ratio` (freed of the PSF where `psf_fwhm_pix` is known), `position_angle_deg`,
-        `radius_pix` (semi-major axis of the half-light ellipse), `snr`, `background`, `sky_sigma`, `flag`, `flag_text`; masked where there is no galaxy.
+        `radius_pix` (semi-major axis of the half-light ellipse), `snr`, `background`, `sky_sigma`, `flag`, `flag_text`;
+        masked where there is no galaxy.
     stamps : (n, size, size) float32
         Sky-subtracted light in units of the noise per pixel, major axis along +x, minor axis stretched until the
         ellipse is a circle. 0 where there is no galaxy.
