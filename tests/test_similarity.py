@@ -26,10 +26,14 @@ def similarity(method, *pixels, reference):
     return compare(images(*pixels), CompareSettings(method=method), references=images(*reference))["similarity"]
 
 
-def test_raw_cosine_is_the_formula():
-    a, b = np.random.default_rng(0).uniform(size=(2, 20, 20))
-    expected = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
-    assert similarity("cosine", a, reference=[b])[0] == pytest.approx(expected, abs=1e-6)
+def test_raw_cosine_is_the_one_of_the_thesis():
+    from sklearn.metrics.pairwise import cosine_distances
+
+    several = np.random.default_rng(0).normal(1, 1, size=(1500, 12, 12)).astype(np.float32)  # more than one batch
+    several[7] = 0
+    reference = several[3] ** 2
+    expected = 1 - cosine_distances(several.reshape(1500, -1), reference.reshape(1, -1))[:, 0]
+    np.testing.assert_allclose(similarity("cosine", *several, reference=[reference]), expected, atol=1e-5)
 
 
 def test_raw_cosine_likes_a_circle_as_much_as_a_rectangle():
