@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import dblquad
 
+from emeraldcut.data import concatenate
 from emeraldcut.galaxies import confusers, population, shapes
 from emeraldcut.galaxies.profiles import Body, Sersic, exponential
 from emeraldcut.galaxies.sky import (
@@ -300,3 +301,11 @@ def test_particle_maps_count_particles_with_poisson_scatter_around_the_expectati
     assert chi2 == pytest.approx(1, abs=0.1)
     again = thesis_maps(grid[3:4], particles=20_000, seed=4)
     assert not np.array_equal(again.pixels[0], counted.pixels[3]) and again.pixels.sum() == 20_000
+
+
+@pytest.mark.parametrize(("grid", "distinct"), [("thesis", 6), ("repaired", 36)])
+def test_the_thesis_grid_is_a_setting(grid, distinct):
+    images = concatenate(list(iterate_synthesise(SynthesiseSettings(grid=grid), seed=1)))
+    assert images.pixels.shape == (108, 50, 50)
+    rectangles = images[np.asarray(images.table["label"] == "rectangular")]
+    assert len(rectangles) == 36 and len(set(rectangles.table["galaxy"])) == distinct

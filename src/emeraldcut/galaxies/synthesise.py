@@ -22,6 +22,7 @@ from emeraldcut.galaxies.sky import (
     hot_columns,
     neighbours,
 )
+from emeraldcut.galaxies.thesis_grid import thesis_grid, thesis_maps
 from emeraldcut.settings import setting
 
 _READ_NOISE_ELECTRONS = 5.0
@@ -64,6 +65,11 @@ class SynthesiseSettings:
     sky_residual: float = setting(0.2, "scatter of the sky level left in images, in units of the sky noise")
     gradient: float = setting(0.3, "largest sky gradient from middle to corner, in units of the sky noise")
     pixel_scale_arcsec: float = setting(0.2, "pixel scale recorded in the table")
+    grid: str = setting(
+        "none",
+        "instead of all this the thesis's training grid, 108 density maps of 50 x 50: 'thesis' as it was, 'repaired'",
+        choices=("none", "thesis", "repaired"),
+    )
 
     def __post_init__(self) -> None:
         if self.number < 0 or self.size < 16:
@@ -86,7 +92,8 @@ class SynthesiseSettings:
 def synthesise(settings: SynthesiseSettings, *, seed: int = 0, start: int = 0) -> ImageSet:
     """Labelled images `start` .. `start` + `settings.number` - 1 of the endless series that `seed` defines.
 
-    Image i depends on `seed`, i and the settings only, whatever the number and the start.
+    Image i depends on `seed`, i and the settings only, whatever the number and the start. With `grid` these are the
+    first of the 108 maps of `thesis_maps`.
 
     Returns
     -------
@@ -102,6 +109,9 @@ def synthesise(settings: SynthesiseSettings, *, seed: int = 0, start: int = 0) -
         (photons of galaxy and sky, read noise), over the brightest pixels that together hold half of its
         light, after the PSF.
     """
+    if settings.grid != "none":
+        grid = thesis_grid(repaired=settings.grid == "repaired", seed=seed)
+        return thesis_maps(grid, seed=seed)[start : start + settings.number]
     pixels = np.zeros((settings.number, settings.size, settings.size), np.float32)
     rows = []
     for k in range(settings.number):
@@ -119,6 +129,8 @@ def iterate_synthesise(
     settings: SynthesiseSettings, *, seed: int = 0, chunk: int = 256, jobs: int = 1
 ) -> Iterator[ImageSet]:
     """The images of `synthesise` in sets of at most `chunk`, made by `jobs` processes; the same for any of both."""
+    if settings.grid != "none":
+        return iter([synthesise(settings, seed=seed)])
     numbers = (range(i, min(i + chunk, settings.number)) for i in range(0, settings.number, chunk))
     return map_chunks(partial(_part, settings=settings, seed=seed), numbers, jobs=jobs)
 

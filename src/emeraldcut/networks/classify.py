@@ -49,9 +49,9 @@ def classify(
     Returns
     -------
     Table
-        One row per image: `id`, `file` and `label` as far as known, `p_oval`, `p_rectangular`, `p_obround`,
-        `p_other` (masked where the network has no such class or the image cannot be classified), `class` (the
-        most probable one; empty if there is none), `network`, `flag`, `flag_text`.
+        Everything that the input's table holds, with `p_oval`, `p_rectangular`, `p_obround`, `p_other` (masked where
+        the network has no such class or the image cannot be classified), `class` (the most probable one; empty if
+        there is none), `network`, `flag`, `flag_text`.
     """
     if network is None:
         network = load_network(
@@ -60,8 +60,7 @@ def classify(
     inputs, flags, frames = prepare(network.card["preprocessing"], images, frames, network.card["input_size"])
     good = usable(flags)
     probabilities = network.probabilities(inputs, good)
-    known = [name for name in ("id", "file", "label") if name in images.table.colnames]
-    table = Table(images.table[known])
+    table = images.table.copy()
     for name in CLASSES:
         table[f"p_{name}"] = _probability(network, name, probabilities, good)
     names = np.array([*network.classes, ""], dtype=object)
