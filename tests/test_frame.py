@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emeraldcut.data import Flag, ImageSet
 from emeraldcut.frame import frame_galaxies, frame_galaxy
-from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
+from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 
 SHAPES = {
@@ -94,30 +94,6 @@ def test_a_square_is_framed_along_its_sides(angle):
     ellipse = frame_galaxy(image.astype(float)).fit.ellipse
     assert ellipse.cosine[4] < -0.08
     assert abs((np.degrees(ellipse.angle) - angle + 45) % 90 - 45) < 1
-
-
-def test_the_psf_is_taken_out_of_the_axis_ratio():
-    image = draw_galaxy(
-        shapes.ellipse(0.5), Sersic(1.0), radius_pix=7, psf_fwhm_pix=3.0, psf_beta=3.0, position_angle_deg=20
-    )
-    blurred, corrected = frame_galaxy(image.astype(float)), frame_galaxy(image.astype(float), 3.0)
-    assert abs(corrected.axis_ratio - 0.5) < 0.5 * abs(blurred.axis_ratio - 0.5)
-
-
-def test_geometry_of_noisy_synthetic_galaxies():
-    """Resolved (FWHM at most half the half-light radius), S/N >= 100: 19 in 20 within 0.03 and 3 degrees."""
-    pool = synthesise(
-        SynthesiseSettings(number=250, classes=("oval", "rectangular", "obround"), snr_min=100, neighbours=0,
-                           blemishes=0, psf_fwhm_max_pix=2.5, sersic_max=2.5),
-        seed=5,
-    )  # fmt: skip
-    truth, table = pool.table, frame_galaxies(pool).table
-    simple = ~np.isin(truth["kind"], ["leda_like", "lenticular"])  # their axis ratio changes with radius
-    error = np.abs(np.ma.filled(table["axis_ratio"] - truth["truth_axis_ratio"], 9))[simple]
-    turn = (np.ma.filled(table["position_angle_deg"] - truth["truth_position_angle_deg"], 90) + 90) % 180 - 90
-    flat = simple & (truth["truth_axis_ratio"] < 0.8)
-    assert np.mean(error < 0.03) >= 0.95
-    assert np.mean(np.abs(turn[flat]) < 3) >= 0.95
 
 
 def test_a_brighter_neighbour_is_masked():

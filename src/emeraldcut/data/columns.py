@@ -65,6 +65,7 @@ COLUMNS = (
     Column("network", str, "", "Network that gave the probabilities", "meta.id"),
     Column("class", str, "", "Class of the largest probability", "meta.code.class"),
     Column("p_boxy", float, "", "Probability that the galaxy is boxy, a4 < -0.03", "stat.probability"),
+    Column("axis_ratio_err", float, "", "Standard error of axis_ratio", "stat.error"),
     Column("a3_err", float, "", "Standard error of a3", "stat.error"),
     Column("b3", float, "", "Sine term of order 3 of the isophote, over its radius"),
     Column("b4_sin", float, "", "Sine term of order 4 of the isophote, over its radius"),

@@ -27,10 +27,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import ndimage
 
+from emeraldcut.frame.pixels import FitPixels
+from emeraldcut.frame.segment import MAD_TO_SIGMA
+
 ORDERS = (3, 4, 6, 8)  # harmonics measured; 1 and 2 are centre and axes
 MIN_AXIS_RATIO = 0.05
 TOLERANCE_PIX = 0.02  # the fit has converged when no isophote moves by more than this,
 TOLERANCE_SIGMA = 0.1  # or than this share of its error
+CLIP_SIGMA = 5.0  # pixels farther from the model have no say
+FIT_MARGIN = 1.4  # the profile is fitted out to this many times the outer end of the range
 
 
 @dataclass(frozen=True)
@@ -129,13 +134,9 @@ class Fit:
         Light profile in counts.
     converged : bool
     residual_sigma : float
-        Robust scatter of the residuals over their expected noise; 1 for a galaxy that the model describes.
-    radii, information : (16,) arrays
-        Isophote radii (pixels) across the fitted range, and the weight that each has in the second harmonic.
+        Robust scatter of the residuals over the sky's noise; 1 for a galaxy that the model describes.
     mean_snr : float
         Mean light per pixel over the sky's noise.
-    used : int
-        Pixels with weight.
     """
 
     ellipse: Ellipse
@@ -143,10 +144,7 @@ class Fit:
     profile: Profile
     converged: bool
     residual_sigma: float
-    radii: np.ndarray
-    information: np.ndarray
     mean_snr: float
-    used: int
 
 
 def _patterns(ellipse: Ellipse, rho, psi, s, slope, orders) -> np.ndarray:
@@ -188,11 +186,6 @@ def _moved(ellipse: Ellipse, step: np.ndarray, orders, limit: float, fix_angle: 
     )
 
 
-def _canonical(ellipse: Ellipse) -> Ellipse:
-    """The same ellipse with its position angle in [0, pi)."""
-    return replace(ellipse, angle=float(ellipse.angle % np.pi))
-
-
 def fit_profile(image: np.ndarray, valid: np.ndarray, ellipse: Ellipse, s_max: float) -> Profile:
     """The light profile out to `s_max` (pixels) on a given ellipse, by unweighted least squares."""
     profile = Profile(s_max)
@@ -214,6 +207,7 @@ def fit_ellipse(
     orders: tuple[int, ...] = (),
     iterations: int = 6,
     fix_angle: bool = False,
+    psf: np.ndarray | None = None,
 ) -> Fit:
     """Fits profile, centre, axes and harmonics to the pixels with isophote radius in `s_range`.
 
@@ -235,75 +229,69 @@ def fit_ellipse(
         Gauss-Newton steps at most.
     fix_angle : bool
         Keep the position angle.
+    psf : (k, k), optional
+        Square odd array with sum 1. The fit then is of the galaxy before this PSF: the model and its patterns are
+        convolved before they are compared with the image.
 
     Returns
     -------
     Fit
     """
-    yy, xx = np.nonzero(valid)
-    values = image[valid]
-    margin = 1.4
-    near = ellipse.coordinates(xx, yy)[0] < margin * s_range[1] + 2
-    xx, yy, values = xx[near].astype(float), yy[near].astype(float), values[near]
-    profile = Profile(margin * s_range[1] * 1.5)
+    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
+    pixels = FitPixels(image, valid, ellipse.coordinates(x, y)[0] < FIT_MARGIN * s_range[1] + 2, psf)
+    profile = Profile(2.1 * s_range[1])
     n_geometry = 4 + 2 * len(orders)
     names = ["major", "minor"] + [f"{kind}{m}" for m in (2, *orders) for kind in ("cos", "sin")]
-    variance = np.full(len(values), sigma**2)
-    covariance, converged = np.full((n_geometry, n_geometry), np.nan), False
-    scatter, mean_snr, used = np.nan, np.nan, 0
-    edges = np.geomspace(max(s_range[0], 0.1), s_range[1], 17)
-    information = np.zeros(16)
+    to_pixels = np.where(np.arange(n_geometry) < 2, 1.0, s_range[1])
+    variance = np.full(len(pixels.values), sigma**2)
+    covariance, converged, scatter, mean_snr = np.full((n_geometry, n_geometry), np.nan), False, np.nan, np.nan
     for iteration in range(iterations):
-        rho, psi = ellipse.coordinates(xx, yy)
+        rho, psi = ellipse.coordinates(pixels.x, pixels.y)
         s = rho / ellipse.deformation(psi)
-        inside = (s > s_range[0]) & (s < s_range[1])
         basis, derivative = profile.design(s)
-        profile.fit(basis, values, 1 / variance)
-        residual = values - basis @ profile.coefficients
-        slope = np.minimum(derivative @ profile.coefficients, 0.0)
-        variance = _local_variance(residual, s, sigma, profile)
-        clipped = np.abs(residual) > 5 * np.sqrt(variance)
-        use = inside & ~clipped
-        used = int(use.sum())
-        if used < n_geometry + 8:
+        seen = pixels.seen(basis)
+        profile.fit(seen, pixels.values, 1 / variance)
+        residual = pixels.values - seen @ profile.coefficients
+        radius = s[pixels.at]
+        variance = _local_variance(residual, radius, sigma, profile)
+        use = (radius > s_range[0]) & (radius < s_range[1]) & (residual**2 < CLIP_SIGMA**2 * variance)
+        if use.sum() < n_geometry + 8:
             break
-        patterns = _patterns(ellipse, rho[use], psi[use], s[use], slope[use], orders)
+        slope = np.minimum(derivative @ profile.coefficients, 0.0)
+        patterns = pixels.seen(_patterns(ellipse, rho, psi, s, slope, orders))[use]
         if fix_angle:
             patterns[:, 3] = 0.0
-        design = np.concatenate([patterns, basis[use]], axis=1)
-        w = 1 / variance[use]
-        normal = (design * w[:, None]).T @ design
-        scale = np.sqrt(np.where(np.diag(normal) > 0, np.diag(normal), 1.0))
-        normal /= np.outer(scale, scale)
-        inverse = np.linalg.pinv(normal, rcond=1e-9, hermitian=True) / np.outer(scale, scale)
-        step = (inverse @ (design.T @ (w * residual[use])))[:n_geometry]
+        step, covariance = _solve(patterns, seen[use], residual[use], variance[use])
         if iteration > 2:  # pixels that enter and leave the range would else make the fit hop between two places
             step = step / 2
-        covariance = inverse[:n_geometry, :n_geometry]
-        information = np.histogram(s[use], edges, weights=w * patterns[:, 2] ** 2)[0]
-        scatter = float(np.median(np.abs(residual[use])) * 1.4826 / sigma)
-        mean_snr = float(np.mean(values[use]) / sigma)
+        scatter = float(np.median(np.abs(residual[use])) * MAD_TO_SIGMA / sigma)
+        mean_snr = float(np.mean(pixels.values[use]) / sigma)
         ellipse = _moved(ellipse, step, orders, 0.3 * s_range[1], fix_angle)
-        to_pixels = np.where(np.arange(n_geometry) < 2, 1.0, s_range[1])
-        tolerance = np.maximum(TOLERANCE_PIX, TOLERANCE_SIGMA * np.sqrt(np.diag(covariance)) * to_pixels)
+        tolerance = np.maximum(TOLERANCE_PIX, TOLERANCE_SIGMA * _deviations(covariance) * to_pixels)
         if iteration > 1 and np.all(np.abs(step) * to_pixels < tolerance):
             converged = True
             break
-    errors = dict(zip(names, np.sqrt(np.clip(np.diag(covariance), 0, None)), strict=True))
+    errors = dict(zip(names, _deviations(covariance), strict=True))
     q = ellipse.axis_ratio
     errors["axis_ratio"] = 2 * q * errors.pop("cos2")
     errors["angle"] = min(2 * q * errors.pop("sin2") / max(1 - q**2, 1e-3), np.pi / 2)
-    return Fit(
-        _canonical(ellipse),
-        errors,
-        profile,
-        converged,
-        scatter,
-        np.sqrt(edges[1:] * edges[:-1]),
-        information,
-        mean_snr,
-        used,
-    )
+    return Fit(replace(ellipse, angle=float(ellipse.angle % np.pi)), errors, profile, converged, scatter, mean_snr)
+
+
+def _deviations(covariance: np.ndarray) -> np.ndarray:
+    """Standard deviations from a covariance; rounding must not make a variance negative."""
+    return np.sqrt(np.maximum(np.diag(covariance), 0.0))
+
+
+def _solve(patterns, basis, residual, variance) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted least squares for the amplitudes of the patterns, the profile being free: step, covariance."""
+    design = np.concatenate([patterns, basis], axis=1)
+    weighted = design / variance[:, None]
+    normal = weighted.T @ design
+    scale = np.sqrt(np.where(np.diag(normal) > 0, np.diag(normal), 1.0))
+    inverse = np.linalg.pinv(normal / np.outer(scale, scale), rcond=1e-9, hermitian=True) / np.outer(scale, scale)
+    k = patterns.shape[1]
+    return (inverse @ (weighted.T @ residual))[:k], inverse[:k, :k]
 
 
 def _local_variance(residual: np.ndarray, s: np.ndarray, sigma: float, profile: Profile) -> np.ndarray:
@@ -318,5 +306,5 @@ def _local_variance(residual: np.ndarray, s: np.ndarray, sigma: float, profile: 
     for k in range(profile.intervals):
         member = np.abs(residual[order[bounds[k] : bounds[k + 1]]])
         if len(member) >= 12:
-            ring_sigma[k] = max(sigma, 1.4826 * np.median(member))
+            ring_sigma[k] = max(sigma, MAD_TO_SIGMA * np.median(member))
     return ndimage.uniform_filter1d(ring_sigma, 3, mode="nearest")[ring] ** 2

@@ -13,14 +13,13 @@ from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
-from emeraldcut.frame.ellipse_fit import MIN_AXIS_RATIO, ORDERS, Ellipse, Fit, Profile, fit_ellipse, fit_profile
+from emeraldcut.frame.ellipse_fit import ORDERS, Ellipse, Fit, Profile, fit_ellipse, fit_profile
 from emeraldcut.frame.resample import bin_down, stamp
 from emeraldcut.frame.segment import Segmentation, segment
 from emeraldcut.settings import setting
 
 PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
 GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined
-PSF_SIGMA_PER_FWHM = 0.54  # 0.425 for a Gaussian; the wings of Moffat profiles (beta 2.5 to 4.5) act like 0.54
 ROUND = 0.92  # above this axis ratio the second harmonic no longer fixes a position angle
 ASSUMED_PSF_FWHM_PIX = 2.5
 LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this half-light radius
@@ -52,8 +51,6 @@ class FramedGalaxy:
     binning : int
         Side in image pixels of one pixel here.
     flag : Flag
-    axis_ratio : float
-        Freed of the PSF where that is known.
     square : bool
         Whether the galaxy is round and its position angle comes from its four sides.
     """
@@ -66,7 +63,6 @@ class FramedGalaxy:
     snr: float
     binning: int
     flag: Flag
-    axis_ratio: float = 1.0
     square: bool = False
 
 
@@ -77,7 +73,7 @@ class FrameSet:
     Attributes
     ----------
     table : Table, n rows
-        `id, x, y` (pixels), `axis_ratio` (freed of the PSF where `psf_fwhm_pix` is known), `position_angle_deg`,
+        `id, x, y` (pixels), `axis_ratio` (as seen, after the PSF), `position_angle_deg`,
         `radius_pix` (semi-major axis of the half-light ellipse), `snr`, `background`, `sky_sigma`, `flag`, `flag_text`;
         masked where there is no galaxy.
     stamps : (n, size, size) float32
@@ -188,7 +184,21 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
             fix_angle=True,
         )
     galaxy = _judge(division, fit, light, radius, min(reach, 1.5 * petrosian), binning)
-    return replace(galaxy, axis_ratio=_intrinsic_axis_ratio(galaxy, psf_fwhm_pix), square=angle is not None)
+    return replace(galaxy, square=angle is not None)
+
+
+def _square_angle(fit: Fit) -> float | None:
+    """The position angle (radians) along the sides of a round galaxy with a significant four-fold shape, else None.
+
+    At an axis ratio near 1 the major axis is undefined, and a square is as well a diamond. Its sides then define the
+    frame: the angle that makes c_4 negative and s_4 zero. c_4 cos(4 psi) + s_4 sin(4 psi) = A cos(4 psi - delta), so
+    the frame turns by (delta + pi) / 4, up to quarter turns.
+    """
+    c, s = fit.ellipse.cosine.get(4, 0.0), fit.ellipse.sine.get(4, 0.0)
+    if fit.ellipse.axis_ratio < ROUND or np.hypot(c, s) < 4 * fit.errors.get("cos4", np.inf):
+        return None
+    turn = ((np.arctan2(s, c) + np.pi) / 4 + np.pi / 4) % (np.pi / 2) - np.pi / 4
+    return float(fit.ellipse.angle + turn)
 
 
 def _square_angle(fit: Fit) -> float | None:
@@ -224,16 +234,6 @@ def psf_rounding(galaxy: FramedGalaxy) -> float:
     gamma = np.clip(-(2 * curvature * np.log(s) + slope), 0.3, 8)
     k = (gamma + 2 + np.clip(2 * curvature / gamma, -2, 2)) / s**2
     return float(np.average(k, weights=weight))
-
-
-def _intrinsic_axis_ratio(galaxy: FramedGalaxy, psf_fwhm_pix: float) -> float:
-    """The axis ratio before the PSF (if it is known) made the galaxy rounder, by `psf_rounding`."""
-    observed = galaxy.fit.ellipse.axis_ratio
-    if not np.isfinite(psf_fwhm_pix):
-        return observed
-    sigma = PSF_SIGMA_PER_FWHM * psf_fwhm_pix / galaxy.binning
-    k = min(psf_rounding(galaxy) * sigma**2, 0.8)
-    return float(np.sqrt(np.clip((observed**2 - k) / (1 - k), MIN_AXIS_RATIO**2, 1.0)))
 
 
 def _reach(division: Segmentation, ellipse: Ellipse) -> float:
@@ -307,7 +307,8 @@ def known_psf(images: ImageSet) -> np.ndarray:
     """`psf_fwhm_pix` of every image (n,), NaN where it is not known."""
     if "psf_fwhm_pix" not in images.table.colnames:
         return np.full(len(images), np.nan)
-    return np.ma.filled(np.ma.asarray(images.table["psf_fwhm_pix"], dtype=float), np.nan)
+    known = np.ma.filled(np.ma.asarray(images.table["psf_fwhm_pix"], dtype=float), np.nan)
+    return np.where(known > 0, known, np.nan)
 
 
 def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table:
@@ -321,7 +322,7 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
     # a binned pixel k covers original pixels from k b to k b + b - 1
     table["x"] = column(lambda g: g.fit.ellipse.x * g.binning + (g.binning - 1) / 2)
     table["y"] = column(lambda g: g.fit.ellipse.y * g.binning + (g.binning - 1) / 2)
-    table["axis_ratio"] = column(lambda g: g.axis_ratio)
+    table["axis_ratio"] = column(lambda g: g.fit.ellipse.axis_ratio)
     table["position_angle_deg"] = column(lambda g: np.degrees(g.fit.ellipse.angle) % 180)
     table["radius_pix"] = column(lambda g: g.radius * g.binning)
     table["snr"] = column(lambda g: g.snr)

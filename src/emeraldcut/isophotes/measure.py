@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
@@ -12,6 +13,7 @@ from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.frame import ORDERS, Fit, FramedGalaxy, FrameSet, FrameSettings, fit_ellipse, frame_galaxies, known_psf
+from emeraldcut.galaxies.sky import Psf
 from emeraldcut.settings import setting
 
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty
@@ -22,8 +24,9 @@ HARMONICS = ("a3", "a4", "a6", "a8")
 class MeasureSettings:
     """Which part of a galaxy is measured."""
 
-    inner_radius: float = setting(0.8, "inner end of the measured range, in half-light radii (major axis)")
+    inner_radius: float = setting(0.7, "inner end of the measured range, in half-light radii (major axis)")
     outer_radius: float = setting(3.0, "outer end of the measured range, in half-light radii (major axis)")
+    psf_correction: bool = setting(True, "fit the galaxy as it was before the PSF, where `psf_fwhm_pix` is known")
     unresolved_ratio: float = setting(1.0, "flag galaxies whose half-light radius is below this many PSF FWHM")
 
 
@@ -48,18 +51,19 @@ def measure(
     Returns
     -------
     Table
-        Everything that the input's table holds, with `x, y, axis_ratio, position_angle_deg` (and `pa_sky_deg` where
-        there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and `b3, b4_sin` (sine) of isophotes between
-        `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy is a4 < 0, as photutils >= 2 `b4`;
-        their errors, from the noise, with centre and axes left free; `p_boxy`, the probability that a4 < -0.03;
-        `residual`, the scatter about the fitted model over the light, where a smooth galaxy is near 0.
+        Everything that the input's table holds, with `x, y, axis_ratio, axis_ratio_err, position_angle_deg` (and
+        `pa_sky_deg` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and `b3, b4_sin` (sine) of
+        isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy is a4 < 0, as
+        photutils >= 2 `b4`; their errors, from the noise, with centre and axes left free; `p_boxy`, the probability
+        that a4 < -0.03; `residual`, the scatter about the fitted model over the light, where a smooth galaxy is near
+        0. Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
     """
     frames = frame_galaxies(images, FrameSettings()) if frames is None else frames
     psf = known_psf(images)
     fits = [None if g is None else _fit_harmonics(g, settings, psf[i]) for i, g in enumerate(frames.galaxies)]
     table = images.table.copy()
     for name in ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma"):
-        table[name] = frames.table[name]
+        table[name] = frames.table[name].copy()
     table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
     missing = np.array([fit is None or not np.isfinite(fit.errors["cos4"]) for fit in fits], dtype=bool)
 
@@ -67,10 +71,13 @@ def measure(
         values = [0.0 if absent else value(fit) for fit, absent in zip(fits, missing, strict=True)]
         return MaskedColumn(values, mask=missing, dtype=float)
 
+    table["axis_ratio"][~missing] = column(lambda fit: fit.ellipse.axis_ratio)[~missing]
+    table["position_angle_deg"][~missing] = column(lambda fit: np.degrees(fit.ellipse.angle) % 180)[~missing]
     for name in HARMONICS:
         order = int(name[1])
         table[name] = column(lambda fit, order=order: fit.ellipse.cosine[order])
         table[f"{name}_err"] = column(lambda fit, order=order: fit.errors[f"cos{order}"])
+    table["axis_ratio_err"] = column(lambda fit: fit.errors["axis_ratio"])
     table["b3"] = column(lambda fit: fit.ellipse.sine[3])
     table["b4_sin"] = column(lambda fit: fit.ellipse.sine[4])
     table["p_boxy"] = column(lambda fit: float(ndtr((BOXY_A4 - fit.ellipse.cosine[4]) / max(fit.errors["cos4"], 1e-9))))
@@ -85,11 +92,10 @@ def measure(
 
 def _fit_harmonics(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix: float) -> Fit:
     """Profile, centre, axes and harmonics of one framed galaxy in the measured range."""
-    core = 1.2 * np.nan_to_num(psf_fwhm_pix) / galaxy.binning
-    inner = max(settings.inner_radius * galaxy.radius, min(core, galaxy.radius))
+    inner = settings.inner_radius * galaxy.radius
     outer = max(min(settings.outer_radius * galaxy.radius, 1.3 * galaxy.limit), inner + 3)
+    known = settings.psf_correction and np.isfinite(psf_fwhm_pix)
     division = galaxy.segmentation
-    square = galaxy.square
     return fit_ellipse(
         division.image,
         division.valid,
@@ -97,8 +103,19 @@ def _fit_harmonics(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
         division.sky_sigma,
         (inner, outer),
         orders=ORDERS,
-        fix_angle=square,
+        iterations=8,
+        fix_angle=galaxy.square,
+        psf=psf_kernel(psf_fwhm_pix / galaxy.binning) if known else None,
     )
+
+
+@lru_cache(maxsize=64)
+def psf_kernel(fwhm_pix: float) -> np.ndarray:
+    """A Moffat PSF (beta = 3.5, between good and bad seeing) of known width, out to 3 FWHM; sum 1."""
+    kernel = Psf(fwhm_pix, 3.5).kernel()
+    cut = max(len(kernel) // 2 - int(np.ceil(3 * fwhm_pix)), 0)
+    kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
+    return kernel / kernel.sum()
 
 
 def _residual_fraction(fit: Fit) -> float:
