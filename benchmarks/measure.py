@@ -64,7 +64,9 @@ def main() -> None:
     table = measure(images)
     ours = (time.process_time() - start) / number
     theirs, fitted = photutils_seconds(images[:peers])
-    print(f"emeraldcut {ours * 1e3:.1f} ms, photutils {theirs / peers * 1e3:.0f} ms a galaxy; it fitted {fitted} of {peers}")
+    print(
+        f"emeraldcut {ours * 1e3:.1f} ms, photutils {theirs / peers * 1e3:.0f} ms a galaxy; it fitted {fitted} of {peers}"
+    )
 
     truth = images.table
     same_everywhere = ~np.isin(truth["kind"], ["leda_like", "lenticular"])  # one axis ratio at all radii

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from astropy.table import Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emeraldcut.data import Flag, ImageSet
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, leda074886, leda074886_control, shapes, synthesise
@@ -126,6 +128,31 @@ def test_every_image_has_one_row_and_bad_ones_are_masked():
     assert len(table) == 4 and list(table["id"]) == [f"image {i}" for i in range(4)]
     assert list(np.ma.getmaskarray(table["a4"])) == [False, True, True, False]
     assert table["flag"][0] == 0 and table["flag"][1] & Flag.NO_GALAXY and table["flag_text"][1]
+
+
+GARBAGE = st.tuples(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32 - 1), st.integers(0, 7))
+
+
+@settings(max_examples=60, deadline=None)
+@given(GARBAGE, st.sampled_from([np.nan, 0.5, 3.0, 40.0]))
+def test_no_image_whatsoever_stops_a_run(garbage, psf_fwhm_pix):
+    """Noise, spikes, stripes, steps, holes, huge and tiny numbers: one row each, and no exception."""
+    ny, nx, seed, kind = garbage
+    rng = np.random.default_rng(seed)
+    image = rng.normal(size=(ny, nx))
+    image = [
+        image,
+        np.where(rng.random((ny, nx)) < 0.02, 1e6, image),
+        image + 50 * (np.arange(nx) == nx // 2),
+        image + 30 * (np.arange(ny)[:, None] > ny // 3),
+        np.where(rng.random((ny, nx)) < 0.6, np.nan, image),
+        image * 1e30,
+        np.abs(image) * 1e-30,
+        -(image**2) * 100,
+    ][kind]
+    table = measure(images(image, psf_fwhm_pix=[psf_fwhm_pix]))
+    assert len(table) == 1
+    assert table["flag"][0] or np.isfinite(table["a4"][0])
 
 
 def test_units_and_descriptions_reach_the_table():

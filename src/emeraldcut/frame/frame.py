@@ -170,6 +170,9 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
             iterations=8 if orders else 3,
         )
         ellipse = fit.ellipse
+    ny, nx = division.image.shape
+    if not (0 <= ellipse.x < nx and 0 <= ellipse.y < ny):  # what was found is no galaxy, the fit ran away from it
+        return None
     angle = _square_angle(fit)
     if angle is not None:
         start = replace(ellipse, angle=angle, cosine={}, sine={})

@@ -25,8 +25,8 @@ class FitPixels:
         """Takes the pixels of `image` (ny, nx) that are `valid` and `near`; `psf` is a square odd array of sum 1."""
         use = valid & near
         self.values = image[use]
-        self._psf = psf
-        if psf is None:
+        self._psf = psf if use.any() else None
+        if self._psf is None:
             y, x = np.nonzero(use)
             self.x, self.y, self.at = x.astype(float), y.astype(float), slice(None)
             return
