@@ -2,8 +2,8 @@
 
     python benchmarks/measure.py [--quick] [--seed N]
 
-Galaxies: oval, rectangular and obround, S/N 50 to 300, axis ratio 0.35 to 1, Sersic index 0.5 to 4, Moffat PSF of 1.5 to
-4 pixels, 64 x 64 pixels. The last line is one JSON object:
+Galaxies: oval, rectangular and obround, S/N 50 to 300, axis ratio 0.35 to 1, Sersic index 0.5 to 4, Moffat PSF of 1.5
+to 4 pixels, 64 x 64 pixels. The last line is one JSON object:
 
     speed_ratio            CPU time of photutils over ours, from pixels to numbers, same stamps, one core
     bias_a4                median of measured minus true a4/a, for galaxies with PSF FWHM <= half the half-light radius
@@ -64,9 +64,7 @@ def main() -> None:
     table = measure(images)
     ours = (time.process_time() - start) / number
     theirs, fitted = photutils_seconds(images[:peers])
-    print(
-        f"emeraldcut {ours * 1e3:.1f} ms, photutils {theirs / peers * 1e3:.0f} ms a galaxy; it fitted {fitted} of {peers}"
-    )
+    print(f"emeraldcut {ours * 1e3:.1f} ms, photutils {theirs / peers * 1e3:.0f} ms; it fitted {fitted} of {peers}")
 
     truth = images.table
     same_everywhere = ~np.isin(truth["kind"], ["leda_like", "lenticular"])  # one axis ratio at all radii

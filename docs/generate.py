@@ -23,7 +23,7 @@ def commands_page() -> str:
         "",
     ]
     for name, command in COMMANDS.items():
-        source = "" if command.source is None else " SET" if name == "train" else " IMAGES"
+        source = "" if command.source is None else f" {command.source_name}"
         lines += [
             f"## emeraldcut {name}",
             "",
@@ -51,7 +51,7 @@ def columns_page() -> str:
         "# Columns",
         "",
         "Written by `docs/generate.py`. A table has those that its command makes; columns of the input",
-        "that are not listed are kept at the end.",
+        "that are not listed are kept at the end; one with the name of a result is kept as `input_NAME`.",
         "",
         "| column | unit | meaning |",
         "|---|---|---|",

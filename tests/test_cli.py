@@ -79,6 +79,10 @@ def test_an_existing_output_is_kept_unless_told(pool, tmp_path, capsys):
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "wide"], 2, "expects float; received 'wide'"),
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "--settings", "{toml}"], 2, "unknown setting 'inner'"),
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "-j", "0"], 2, "--jobs"),
+        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "nan"], 2, "inner_radius < outer_radius"),
+        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--limit", "inf"], 2, "expects int"),
+        (["measure", "{pool}", "-o", "{tmp}/t.out"], 2, "only `classify` makes"),
+        (["synthesise", "--number", "0", "-o", "{tmp}/s"], 2, "number >= 1"),
         (["classify", "{pool}", "-o", "{tmp}/t.csv", "--network", "{empty}"], 2, "weights"),
     ],
 )
@@ -143,3 +147,45 @@ def test_importing_the_package_is_light():
     code = "import sys, json, emeraldcut; print(json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert not {"numpy", "astropy", "scipy", "keras", "openvino", "matplotlib"} & set(loaded)
+
+
+def test_only_broken_images_give_a_run_that_says_so(tmp_path, capsys):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "empty.fits").write_bytes(b"")
+    code, _, err = run(capsys, "screen", tmp_path / "bad", "-o", tmp_path / "run")
+    assert code == 1 and "none of the 1 images" in err
+    assert read_table(tmp_path / "run" / "candidates.ecsv")["flag"][0] == 1
+
+
+def test_results_beside_the_images_are_not_images(tmp_path, capsys):
+    from astropy.io import fits
+
+    from emeraldcut.galaxies import leda074886
+
+    for name in "ab":
+        fits.PrimaryHDU(leda074886(size=64)).writeto(tmp_path / f"{name}.fits")
+    for _ in range(2):
+        assert run(capsys, "screen", tmp_path, "-o", tmp_path / "run", "--overwrite")[0] == 0
+        assert len(read_table(tmp_path / "run" / "candidates.parquet")) == 2
+    assert run(capsys, "screen", tmp_path, "-o", tmp_path)[0] == 2  # nor are they written over the images
+
+
+def test_columns_of_the_user_survive(tmp_path, capsys):
+    from astropy.io import fits
+
+    from emeraldcut.galaxies import leda074886
+
+    fits.PrimaryHDU(leda074886(size=64)).writeto(tmp_path / "g.fits")
+    (tmp_path / "list.csv").write_text("file,id,ra,dec,snr,my note,psf_fwhm_pix\ng.fits,NGC 1,10.5,-3,7.5,nice,oops\n")
+    assert run(capsys, "measure", tmp_path / "list.csv", "-o", tmp_path / "t.ecsv")[0] == 0
+    row = read_table(tmp_path / "t.ecsv")[0]
+    assert (row["id"], row["ra"], row["dec"], row["input_snr"], row["my note"]) == ("NGC 1", 10.5, -3, 7.5, "nice")
+    assert row["snr"] > 100
+
+
+def test_the_report_can_be_written_again(pool, tmp_path, capsys):
+    assert run(capsys, "screen", pool, "--output", tmp_path / "run")[0] == 0
+    (tmp_path / "run" / "report.html").unlink()
+    assert run(capsys, "report", tmp_path / "run")[:2] == (0, str(tmp_path / "run" / "report.html"))
+    assert (tmp_path / "run" / "report.html").exists()
+    assert run(capsys, "report", tmp_path)[0] == 2

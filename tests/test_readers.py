@@ -540,3 +540,42 @@ def test_map_chunks_reports_dead_workers_and_errors():
         list(map_chunks(fail, one_by_one(3, []), jobs=2))
     with pytest.raises(ValueError, match="at least 1"):
         list(map_chunks(fail, [], jobs=0))
+
+
+@pytest.mark.parametrize("axes", ["RA first", "DEC first"])
+@pytest.mark.parametrize("system", ["ICRS", "FK4"])
+def test_sky_positions_follow_astropy_whatever_the_axes(tmp_path, axes, system):
+    from astropy.coordinates import SkyCoord
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    turn, scale = np.radians(25), 0.3 / 3600
+    matrix = scale * np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    first = 0 if axes == "RA first" else 1
+    wcs = WCS(naxis=2)
+    order = [first, 1 - first]
+    wcs.wcs.ctype = [["RA---TAN", "DEC--TAN"][i] for i in order]
+    wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cd = np.array([150.0, 2.0])[order], [30, 20], matrix[order]
+    wcs.wcs.radesys = system
+    if system == "FK4":
+        wcs.wcs.equinox = 1950.0
+    image = np.random.default_rng(0).normal(size=(41, 61)).astype(np.float32)
+    fits.PrimaryHDU(image, wcs.to_header()).writeto(tmp_path / "image.fits")
+    row = read_images(tmp_path / "image.fits").table[0]
+    centre, along_x = (wcs.pixel_to_world(x, 20.0).icrs for x in (30.0, 31.0))
+    assert SkyCoord(row["ra"], row["dec"], unit="deg").separation(centre).arcsec < 0.01
+    expected = centre.position_angle(along_x).deg
+    assert np.degrees(np.arctan2(row["cd11"], row["cd21"])) % 360 == pytest.approx(expected, abs=0.05)
+    assert row["pixel_scale_arcsec"] == pytest.approx(0.3, rel=1e-4)
+
+    catalogue = Table(
+        {
+            "id": ["a"],
+            "ra": [wcs.pixel_to_world(40.0, 12.0).icrs.ra.deg],
+            "dec": [wcs.pixel_to_world(40.0, 12.0).icrs.dec.deg],
+        }
+    )
+    catalogue.write(tmp_path / "places.ecsv")
+    settings = ReadSettings(catalogue=str(tmp_path / "places.ecsv"), cutout_size=11)
+    cutout = read_images(tmp_path / "image.fits", settings)
+    np.testing.assert_array_equal(cutout.pixels[0], image[7:18, 35:46])

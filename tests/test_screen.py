@@ -37,13 +37,14 @@ def test_a_rarer_kind_gets_a_lower_probability(a, b):
     assert shifted[0] <= shifted[1] + 1e-12
 
 
-def test_a_score_needs_the_network_and_one_confirmation():
+def test_a_score_needs_the_network_and_is_raised_by_measurements():
     def score(network, boxy, alike):
         column = lambda name, v: Table({name: MaskedColumn([0.0 if v is None else v], mask=[v is None])})  # noqa: E731
         return scores(column("p_rectangular", network), column("p_boxy", boxy), column("similarity", alike))[0]
 
-    assert score(1, 1, 1) == 1 and score(0, 1, 1) == 0 and score(1, 0, -0.5) == 0
-    assert 0.6 < score(0.9, 0.0, 0.9) < score(0.9, 0.9, 0.9)
+    assert score(1, 1, 1) == 1 and score(0, 1, 1) == 0
+    assert 0 < score(0.9, 0.0, -0.5) < score(0.9, 0.0, 0.9) < score(0.9, 0.9, 0.9)
+    assert score(0.9, None, None) == score(0.9, 0.0, 0.0)
     assert score(None, None, None) is np.ma.masked
 
 

@@ -200,10 +200,6 @@ def test_labels_are_what_the_truth_columns_say(sample):
     assert set(confused["label"]) == {"other"}
 
 
-def test_a_set_of_no_images_is_empty():
-    assert len(synthesise(SynthesiseSettings(number=0), seed=1)) == 0
-
-
 def test_weights_set_the_mix_of_classes():
     settings = SynthesiseSettings(
         number=300, size=32, classes=("rectangular", "oval"), weights=(0.1, 0.9), neighbours=0.0

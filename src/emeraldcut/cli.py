@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import emeraldcut
@@ -27,8 +28,9 @@ class Command:
     settings: tuple[str, ...]
     run: Callable[[argparse.Namespace, tuple[Any, ...]], str]
     source: str | None = IMAGES_HELP
+    source_name: str = "IMAGES"
     output: str = "TABLE"
-    output_help: str = "table to write: .parquet .ecsv .csv .fits .vot, or .out for the thesis's format"
+    output_help: str = "table to write: .parquet, .ecsv, .csv, .fits or .vot"
     default_output: str | None = None
 
 
@@ -48,13 +50,17 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
     from emeraldcut.data.tables import check_output
 
     check_output(arguments.output, arguments.overwrite)
+    if arguments.output.endswith(".out") and arguments.command != "classify":
+        raise ValueError("the thesis's format .out holds class probabilities, which only `classify` makes.")
     source = open_images(arguments.source, read_settings)
     with _bar(arguments, source.n_images) as bar:
         tables = list(map_chunks(stage, source.chunks(), jobs=arguments.jobs, progress=bar.update))
     if not tables:
         raise NoImagesError(f"'{arguments.source}' holds no images.")
     table = vstack(tables, metadata_conflicts="silent")
-    origin = provenance(arguments.command, stage.keywords["settings"], arguments.seed, [arguments.source])
+    inputs = [name for name in (arguments.source, read_settings.catalogue) if name]
+    settings = (stage.keywords["settings"], read_settings)
+    origin = provenance(arguments.command, settings, arguments.seed, inputs)
     path = write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite)
     if not usable(table["flag"]).any():
         raise NoImagesError(f"none of the {len(table)} images can be used; '{path}' says why.")
@@ -137,6 +143,15 @@ def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
     return str(report(run.folder))
 
 
+def _run_report(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.report import report
+
+    page = report(arguments.source)
+    if arguments.output == COMMANDS["report"].default_output:
+        return str(page)
+    return str(copyfile(page, arguments.output))
+
+
 def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.demo import demo
 
@@ -177,11 +192,15 @@ COMMANDS = {
         ("emeraldcut.networks:TrainSettings", READ),
         _run_train,
         source="a labelled set, or any other images with labels",
+        source_name="SET",
         output="NETWORK",
         output_help="network folder to write",
     ),
     "classify": Command(
-        "class probabilities of every image", ("emeraldcut.networks:ClassifySettings", READ), _run_classify
+        "class probabilities of every image",
+        ("emeraldcut.networks:ClassifySettings", READ),
+        _run_classify,
+        output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .out for the thesis's format",
     ),
     "measure": Command(
         "axis ratio, size, and isophote shape with errors of every image",
@@ -199,6 +218,16 @@ COMMANDS = {
         _run_screen,
         output="DIR",
         output_help="folder to write; ends with DIR/report.html",
+    ),
+    "report": Command(
+        "write the page and the pictures of a finished run again",
+        (),
+        _run_report,
+        source="folder of a run of `screen` or `demo`",
+        source_name="DIR",
+        output="PAGE",
+        output_help="where the page is copied to, besides DIR/report.html",
+        default_output="DIR/report.html",
     ),
 }
 
@@ -231,7 +260,7 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + "."
     )
     if command.source:
-        parser.add_argument("source", metavar="SET" if name == "train" else "IMAGES", help=command.source)
+        parser.add_argument("source", metavar=command.source_name, help=command.source)
     default = command.default_output
     parser.add_argument(
         "-o",
@@ -247,6 +276,11 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
     parser.add_argument("--quiet", action="store_true", help="no progress and no messages")
     add_flags(parser, *classes)
     return parser
+
+
+def _sentence(error: OSError) -> str:
+    """What the system says of a file, without its number."""
+    return f"'{error.filename}': {error.strerror}." if error.filename and error.strerror else str(error)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -268,7 +302,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NoImagesError as error:
         print(f"emeraldcut {name}: {error}", file=sys.stderr)
         return 1
-    except (ValueError, OSError, ImportError) as error:
+    except BrokenPipeError:  # whoever read our output has gone
+        return 0
+    except OSError as error:
+        print(f"emeraldcut {name}: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except (ValueError, ImportError, RuntimeError, MemoryError) as error:
         print(f"emeraldcut {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -38,6 +38,12 @@ class DemoSettings:
     cutout_size: int = setting(64, "side of the cutouts in pixels")
     thesis_epochs: int = setting(8, "epochs of the thesis's network, if Keras is installed; 0 leaves it out")
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.planted <= 60:
+            raise ValueError(f"planted expects 1 to 60 galaxies; received {self.planted}.")
+        if not 32 <= self.cutout_size <= 200:
+            raise ValueError(f"cutout_size expects 32 to 200 pixels; received {self.cutout_size}.")
+
 
 def demo(
     folder: str | Path = "emeraldcut-demo",
@@ -82,7 +88,10 @@ def demo(
     rankings |= _baselines(images, candidates)
     if settings.thesis_epochs and find_spec("keras"):
         say(f"training the thesis's network for {settings.thesis_epochs} epochs ...")
-        rankings["thesis network"] = _thesis_network(images, folder / "thesis_network", settings, seed)
+        try:
+            rankings["thesis network"] = _thesis_network(images, folder / "thesis_network", settings, seed)
+        except ImportError as error:  # Keras without a backend
+            say(f"the thesis's network is left out: {error}")
     field_figure(field, catalogue, candidates, folder / "figures" / "field.png")
     _write_notes(folder, rankings, len(catalogue), settings)
     return report(folder)

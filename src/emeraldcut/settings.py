@@ -52,7 +52,7 @@ def _convert(name: str, value: Any, annotation: Any, choices: tuple | None) -> A
             if isinstance(value, bool):
                 raise ValueError
             result = kind(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"setting '{name}' expects {kind.__name__}; received {value!r}.") from None
     if choices is not None and result not in choices:
         raise ValueError(f"setting '{name}' must be one of {', '.join(map(str, choices))}; received {value!r}.")
@@ -104,7 +104,7 @@ def from_flags(arguments: argparse.Namespace, *classes: type) -> tuple[Any, ...]
     if getattr(arguments, "settings", None):
         try:
             given = tomllib.loads(Path(arguments.settings).read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ValueError(f"settings file '{arguments.settings}' cannot be read: {error}.") from None
     known = [field.name for cls in classes for field in dataclasses.fields(cls)]
     unknown = [key for key in given if key not in known]

@@ -70,8 +70,6 @@ COLUMNS = (
     Column("b3", float, "", "Sine term of order 3 of the isophote, over its radius"),
     Column("b4_sin", float, "", "Sine term of order 4 of the isophote, over its radius"),
     Column("residual", float, "", "Scatter about the fitted model beyond the noise, over the light"),
-    Column("asymmetry", float, "", "Flux that changes under a half turn, over the flux"),
-    Column("concentration", float, "", "5 log10(r80 / r20), of the radii that hold 80 % and 20 % of the light"),
     # What is true of a synthetic galaxy.
     Column("kind", str, "", "Shape, or kind of object, that was drawn"),
     Column("shape", str, "", "Outline that was drawn"),
@@ -111,3 +109,22 @@ def describe_columns(table: Table) -> Table:
         if spec.unit:
             described[name].info.unit = spec.unit
     return described
+
+
+# What stages compute; a column of the user's with such a name is kept under another.
+RESULTS = frozenset(
+    "p_oval p_rectangular p_obround p_other axis_ratio axis_ratio_err position_angle_deg pa_sky_deg radius_pix snr a3 "
+    "a3_err a4 a4_err a6 a6_err a8 a8_err b3 b4_sin p_boxy residual similarity reference score rank class network x y "
+    "background".split()
+)
+
+
+def keep_apart(table: Table) -> Table:
+    """A user's table with `input_NAME` for each column that a stage would overwrite.
+
+    Columns of more than one value per row, which no table of ours can hold, are left out.
+    """
+    kept = table[[name for name in table.colnames if table[name].ndim == 1]]
+    for name in set(kept.colnames) & RESULTS:
+        kept.rename_column(name, f"input_{name}")
+    return kept

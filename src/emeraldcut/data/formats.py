@@ -182,7 +182,8 @@ def image_units(units) -> tuple[list, dict[int, Any], dict[str, Any]]:
             if owner:
                 masks[id(owner[-1])] = unit
         elif unit.name == "PSF":
-            facts["psf_fwhm_pix"] = unit.header.get("FWHM") or _fwhm_pix(unit.data)
+            fwhm = unit.header.get("FWHM")
+            facts["psf_fwhm_pix"] = float(fwhm) if isinstance(fwhm, int | float) and fwhm > 0 else _fwhm_pix(unit.data)
         elif unit.name not in NOT_IMAGE_NAMES and len(shape) >= 2:
             pictures.append(unit)
     return pictures, masks, facts
@@ -277,10 +278,16 @@ def header_facts(header, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def celestial_wcs(header):
-    """The two sky axes of the WCS in `header`."""
+    """The WCS of the first two FITS axes, which are x and y, in whichever order they hold longitude and latitude.
+
+    Raises ValueError if they are not on the sky.
+    """
     from astropy.wcs import WCS
 
-    return WCS(header).celestial
+    wcs = WCS(header, naxis=2)
+    if not wcs.has_celestial:
+        raise ValueError("the first two axes have no celestial coordinates.")
+    return wcs
 
 
 def sky_facts(wcs, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
@@ -307,11 +314,14 @@ def sky_facts(wcs, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _to_icrs(wcs, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if wcs.wcs.ctype[0].startswith("RA"):
-        return wcs.all_pix2world(x, y, 0)
-    from astropy.wcs.utils import pixel_to_skycoord
+    from astropy.wcs.utils import wcs_to_celestial_frame
 
-    sky = pixel_to_skycoord(x, y, wcs, origin=0).icrs
+    frame = wcs_to_celestial_frame(wcs)
+    j2000 = frame.name == "icrs" or (frame.name == "fk5" and frame.equinox.jyear == 2000)
+    if j2000 and wcs.wcs.lng == 0:  # the quick way, for nearly all images
+        return wcs.all_pix2world(x, y, 0)
+
+    sky = wcs.pixel_to_world(x, y).icrs  # pixel_to_skycoord would swap x and y where latitude comes first
     return sky.ra.deg, sky.dec.deg
 
 

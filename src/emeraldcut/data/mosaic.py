@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
+from emeraldcut.data.columns import keep_apart
 from emeraldcut.data.formats import (
     NO_PIXELS,
     BadImage,
@@ -112,9 +113,8 @@ def _numbers(column) -> np.ndarray:
 
 def _to_pixels(wcs, ra: np.ndarray, dec: np.ndarray):
     from astropy.coordinates import SkyCoord
-    from astropy.wcs.utils import skycoord_to_pixel
 
-    return skycoord_to_pixel(SkyCoord(ra, dec, unit="deg"), wcs, origin=0)
+    return wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg"))
 
 
 def cut_out(path: Path, catalogue: Table, size: int, chunk: int) -> Iterator[ImageSet]:
@@ -153,6 +153,7 @@ def _cutouts(mosaic: Mosaic, table: Table, x: np.ndarray, y: np.ndarray, size: i
                 table[name] = MaskedColumn(values, mask=~np.isfinite(values))
     table["mosaic_x"], table["mosaic_y"] = (MaskedColumn(v, mask=~np.isfinite(v)) for v in (x, y))
     table.remove_columns([name for name in ("x", "y", "flag", "flag_text") if name in table.colnames])
+    table = keep_apart(table)
     images = ImageSet(np.stack([picture.pixels for picture in pictures]), table)
     for row, picture in enumerate(pictures):
         if picture.flag:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from emeraldcut.data.columns import keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.formats import (
     NO_PIXELS,
@@ -26,6 +27,7 @@ from emeraldcut.data.formats import (
 )
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.data.mosaic import cut_out
+from emeraldcut.data.run import MANIFEST
 from emeraldcut.data.storage import is_stored_set, stored_chunks, stored_table
 from emeraldcut.data.tables import THESIS_CLASSES, read_catalogue
 from emeraldcut.settings import setting
@@ -206,7 +208,10 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
 
 
 def _image_files(folder: Path) -> Iterator[Path]:
-    """Files with an image's ending, not hidden; each folder once, so that circles of links come to an end."""
+    """Files with an image's ending, not hidden; each folder once, so that circles of links come to an end.
+
+    Folders of results of ours inside (they have a manifest) are passed over.
+    """
     visited, denied = set(), []
     for place, folders, files in os.walk(folder, followlinks=True, onerror=denied.append):
         status = os.stat(place)
@@ -214,6 +219,9 @@ def _image_files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
+        if Path(place) != folder and MANIFEST in files:  # results of ours, not images to look at
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             if not name.startswith(".") and name.lower().endswith(IMAGE_ENDINGS):
@@ -229,6 +237,7 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
         )
     if len(table) == 0:
         raise NoImagesError(f"the table '{path}' has no rows.")
+    table = keep_apart(table)
     carried = [name for name in table.colnames if name not in ("file", "flag", "flag_text")]
 
     def items() -> Iterator[Item]:

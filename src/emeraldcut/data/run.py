@@ -56,7 +56,7 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
     ----------
     command : str
         The verb, for instance "measure".
-    settings : settings dataclass or None
+    settings : settings dataclass, tuple of them, or None
         Resolved settings; each becomes a key `settings.NAME`.
     seed : int or None
     inputs : iterable of str or Path
@@ -69,9 +69,9 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
 
     facts = {"program": "emeraldcut", "version": __version__, "command": command, "seed": seed}
     facts["date_utc"] = datetime.now(UTC).isoformat(timespec="seconds")
-    if settings is not None:
-        for item in dataclasses.fields(settings):
-            value = getattr(settings, item.name)
+    for part in _parts(settings):
+        for item in dataclasses.fields(part):
+            value = getattr(part, item.name)
             facts[f"settings.{item.name}"] = list(value) if isinstance(value, tuple) else value
     for number, path in enumerate(inputs, start=1):
         facts[f"input_{number}"] = os.fspath(path)
@@ -84,6 +84,11 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
         except PackageNotFoundError:
             continue
     return facts
+
+
+def _parts(settings: Any) -> tuple:
+    """One settings object, several, or none, as a tuple."""
+    return () if settings is None else settings if isinstance(settings, tuple) else (settings,)
 
 
 def _cpu_seconds() -> float:
@@ -125,7 +130,7 @@ class Run:
             manifest.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         if settings is not None:
-            write_text(folder / SETTINGS, to_toml(settings))
+            write_text(folder / SETTINGS, "".join(to_toml(part) for part in _parts(settings)))
         return cls(folder, provenance(command, settings, seed, inputs))
 
     def path(self, name: str) -> Path:

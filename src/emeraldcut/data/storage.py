@@ -61,7 +61,7 @@ class ImageSetWriter:
             self._dataset = self._make_dataset(ny, nx)
         start, old_ny, old_nx = self._dataset.shape
         self._dataset.resize((start + len(images), max(ny, old_ny), max(nx, old_nx)))
-        if isinstance(images.pixels, np.ndarray):
+        if isinstance(images.pixels, np.ndarray) and images.pixels.size:
             self._dataset[start:, :ny, :nx] = images.pixels
         else:
             block = np.full((len(images), ny, nx), np.nan, dtype=np.float32)

@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -33,15 +34,27 @@ def table_ending(path: str | Path) -> str:
     raise ValueError(f"a table's name must end in one of {', '.join(ENDINGS)}; received '{Path(path).name}'.")
 
 
+def check_folder(folder: Path) -> None:
+    """Makes `folder` if need be; OSError with a sentence if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write to the folder '{folder}': {error.strerror or error}.") from None
+
+
 def check_output(path: str | Path, overwrite: bool = False) -> Path:
     """`path` as a Path if a table may be written there, to be asked before long work.
 
     Raises ValueError for an unknown ending, FileExistsError if `path` exists and `overwrite` is not set.
     """
     table_ending(path)
-    if Path(path).exists() and not overwrite:
+    path = Path(path)
+    if path.exists() and not overwrite:
         raise FileExistsError(f"'{path}' exists; choose another name or set --overwrite.")
-    return Path(path)
+    check_folder(path.parent)
+    return path
 
 
 def write_table(table: Table, path: str | Path, *, provenance: dict | None = None, overwrite: bool = False) -> Path:

@@ -2,14 +2,17 @@
 
 from emeraldcut.frame.detect import detect_sources
 from emeraldcut.frame.ellipse_fit import ORDERS, Ellipse, Fit, Profile, fit_ellipse, fit_profile
-from emeraldcut.frame.frame import FramedGalaxy, FrameSet, FrameSettings, frame_galaxies, frame_galaxy, known_psf
+from emeraldcut.frame.frame import FramedGalaxy, FrameSet, frame_galaxies, frame_galaxy, known_psf
+from emeraldcut.frame.pixels import psf_kernel
+from emeraldcut.frame.resample import EXTENT, STAMP_SIZE
 
 __all__ = [
+    "EXTENT",
     "ORDERS",
+    "STAMP_SIZE",
     "Ellipse",
     "Fit",
     "FrameSet",
-    "FrameSettings",
     "FramedGalaxy",
     "Profile",
     "detect_sources",
@@ -18,4 +21,5 @@ __all__ = [
     "frame_galaxies",
     "frame_galaxy",
     "known_psf",
+    "psf_kernel",
 ]

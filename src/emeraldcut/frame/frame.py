@@ -14,23 +14,15 @@ from astropy.table import Column, MaskedColumn, Table
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.frame.ellipse_fit import ORDERS, Ellipse, Fit, Profile, fit_ellipse, fit_profile
-from emeraldcut.frame.resample import bin_down, stamp
+from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp
 from emeraldcut.frame.segment import Segmentation, segment
-from emeraldcut.settings import setting
 
 PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
 GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined
 ROUND = 0.92  # above this axis ratio the second harmonic no longer fixes a position angle
 ASSUMED_PSF_FWHM_PIX = 2.5
+NEIGHBOUR_SHARE = 0.02  # of the area within two half-light radii; a smaller neighbour is not worth a flag
 LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this half-light radius
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameSettings:
-    """How a galaxy is put into its own frame."""
-
-    stamp_size: int = setting(32, "pixels on a side of the framed image")
-    extent: float = setting(2.5, "half the side of the framed image, in half-light radii")
 
 
 @dataclass(frozen=True)
@@ -204,41 +196,6 @@ def _square_angle(fit: Fit) -> float | None:
     return float(fit.ellipse.angle + turn)
 
 
-def _square_angle(fit: Fit) -> float | None:
-    """The position angle (radians) along the sides of a round galaxy with a significant four-fold shape, else None.
-
-    At an axis ratio near 1 the major axis is undefined, and a square is as well a diamond. Its sides then define the
-    frame: the angle that makes c_4 negative and s_4 zero. c_4 cos(4 psi) + s_4 sin(4 psi) = A cos(4 psi - delta), so
-    the frame turns by (delta + pi) / 4, up to quarter turns.
-    """
-    c, s = fit.ellipse.cosine.get(4, 0.0), fit.ellipse.sine.get(4, 0.0)
-    if fit.ellipse.axis_ratio < ROUND or np.hypot(c, s) < 4 * fit.errors.get("cos4", np.inf):
-        return None
-    turn = ((np.arctan2(s, c) + np.pi) / 4 + np.pi / 4) % (np.pi / 2) - np.pi / 4
-    return float(fit.ellipse.angle + turn)
-
-
-def psf_rounding(galaxy: FramedGalaxy) -> float:
-    """How much rounder a PSF of 1 pixel standard deviation makes the fitted ellipse: k in 1 / (binned pixel)^2.
-
-    To first order a PSF adds sigma^2/2 times the Laplacian of the light. Comparing how far that moves an isophote of
-    radius s along the major and along the minor axis gives q_observed^2 = q^2 + (1 - q^2) k sigma^2 with
-    k(s) = (gamma + 2 - dln(gamma)/dln(s)) / s^2, gamma = -dln f/dln s (derived here; exact for a Gaussian galaxy,
-    where k = 1 / A^2). It is averaged with the weight that the radii have in the fit, over a smooth (quadratic in
-    ln s) description of the profile.
-    """
-    fit = galaxy.fit
-    light = fit.profile(fit.radii)
-    above = (light > 0.02 * light.max()) & (fit.information > 0)
-    if above.sum() < 4:
-        return 1.386 / galaxy.radius**2  # the Gaussian galaxy's
-    s, weight = fit.radii[above], fit.information[above]
-    curvature, slope, _ = np.polyfit(np.log(s), np.log(light[above]), 2, w=np.sqrt(light[above]))
-    gamma = np.clip(-(2 * curvature * np.log(s) + slope), 0.3, 8)
-    k = (gamma + 2 + np.clip(2 * curvature / gamma, -2, 2)) / s**2
-    return float(np.average(k, weights=weight))
-
-
 def _reach(division: Segmentation, ellipse: Ellipse) -> float:
     """The isophote radius out to which at least half of an ellipse's circumference lies on the stamp."""
     ny, nx = division.image.shape
@@ -258,37 +215,36 @@ def _judge(division: Segmentation, fit: Fit, light: Profile, radius: float, limi
     """Signal-to-noise ratio inside the half-light ellipse, and the flags of one framed galaxy."""
     ny, nx = division.image.shape
     y, x = np.mgrid[0:ny, 0:nx]
-    rho, psi = fit.ellipse.coordinates(x, y)
-    inside = rho < max(radius, 1.0)
-    signal = inside & division.valid
+    rho = fit.ellipse.coordinates(x, y)[0]
+    signal = (rho < max(radius, 1.0)) & division.valid
     snr = division.image[signal].sum() / (division.sky_sigma * np.sqrt(max(signal.sum(), 1)))
     near = rho < 2 * radius
-    expected = np.pi * (2 * radius) ** 2 * fit.ellipse.axis_ratio
+    area = max(np.pi * (2 * radius) ** 2 * fit.ellipse.axis_ratio, near.sum(), 1.0)
+    seen = (near & ~division.missing).sum() / area
+    hidden = (near & division.neighbours).sum() / area
+    beside = (division.neighbours & (rho < GEOMETRY_RANGE[1] * radius)).sum() / area
     flag = Flag.GOOD
     if snr < 10:
         flag |= Flag.LOW_SNR
-    if division.overlap and (~division.valid & (rho < GEOMETRY_RANGE[1] * radius)).any():
+    if beside > NEIGHBOUR_SHARE:
         flag |= Flag.NEIGHBOUR
-    if (
-        near.sum() < 0.95 * expected
-        or (near & division.galaxy)[[0, -1]].any()
-        or (near & division.galaxy)[:, [0, -1]].any()
-    ):
+    rim = np.ones((ny, nx), bool)
+    rim[1:-1, 1:-1] = False
+    if seen < 0.95 or (near & division.galaxy & rim).any():
         flag |= Flag.CUT_BY_EDGE
-    if (near & ~division.valid).sum() > 0.1 * max(near.sum(), 1):
+    if seen - hidden < 0.9:
         flag |= Flag.MISSING_PIXELS
     if not fit.converged:
         flag |= Flag.NOT_CONVERGED
     return FramedGalaxy(division, fit, light, radius, limit, float(snr), binning, flag)
 
 
-def frame_galaxies(images: ImageSet, settings: FrameSettings = FrameSettings()) -> FrameSet:
+def frame_galaxies(images: ImageSet) -> FrameSet:
     """Puts the central galaxy of every image into its own frame.
 
     Parameters
     ----------
     images : ImageSet
-    settings : FrameSettings
 
     Returns
     -------
@@ -296,13 +252,13 @@ def frame_galaxies(images: ImageSet, settings: FrameSettings = FrameSettings()) 
         One row and one stamp per image; images without a galaxy are flagged `NO_GALAXY`.
     """
     galaxies: list[FramedGalaxy | None] = []
-    stamps = np.zeros((len(images), settings.stamp_size, settings.stamp_size), np.float32)
+    stamps = np.zeros((len(images), STAMP_SIZE, STAMP_SIZE), np.float32)
     good, psf = usable(images.table["flag"]), known_psf(images)
     for i, pixels in enumerate(images.pixels):
         galaxy = frame_galaxy(np.asarray(pixels, dtype=np.float64), psf[i]) if good[i] else None
         galaxies.append(galaxy)
         if galaxy is not None:
-            stamps[i] = stamp(galaxy, settings)
+            stamps[i] = stamp(galaxy)
     return FrameSet(_frame_table(images, galaxies), stamps, galaxies)
 
 
@@ -310,8 +266,16 @@ def known_psf(images: ImageSet) -> np.ndarray:
     """`psf_fwhm_pix` of every image (n,), NaN where it is not known."""
     if "psf_fwhm_pix" not in images.table.colnames:
         return np.full(len(images), np.nan)
-    known = np.ma.filled(np.ma.asarray(images.table["psf_fwhm_pix"], dtype=float), np.nan)
-    return np.where(known > 0, known, np.nan)
+    return np.array([_positive(value) for value in images.table["psf_fwhm_pix"]])
+
+
+def _positive(value) -> float:
+    """A positive finite number, NaN for everything else: one bad cell must not stop a run."""
+    try:
+        number = np.nan if value is np.ma.masked else float(value)
+    except (TypeError, ValueError):
+        return np.nan
+    return number if 0 < number < np.inf else np.nan
 
 
 def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+
+from emeraldcut.galaxies.sky import Psf
 
 
 class FitPixels:
@@ -54,3 +58,12 @@ class FitPixels:
         stack = columns.T.astype(np.float32).reshape(-1, ny, nx)
         blurred = fft.irfft2(fft.rfft2(stack, self._padded) * self._transform, self._padded)[:, :ny, :nx]
         return blurred.reshape(len(stack), -1)[:, self.at].T.astype(np.float64)
+
+
+@lru_cache(maxsize=64)
+def psf_kernel(fwhm_pix: float) -> np.ndarray:
+    """A Moffat PSF (beta = 3.5, between good and bad seeing) of known width, out to 3 FWHM; sum 1."""
+    kernel = Psf(fwhm_pix, 3.5).kernel()
+    cut = max(len(kernel) // 2 - int(np.ceil(3 * fwhm_pix)), 0)
+    kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
+    return kernel / kernel.sum()

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from emeraldcut.frame.frame import FramedGalaxy
+
+STAMP_SIZE = 32  # pixels on a side of the framed image
+EXTENT = 2.5  # half the side of the framed image, in half-light radii
 
 
 def bin_down(image: np.ndarray, factor: int) -> np.ndarray:
@@ -15,7 +23,7 @@ def bin_down(image: np.ndarray, factor: int) -> np.ndarray:
         return np.where(count > 0, np.nansum(blocks, axis=(1, 3)) / count, np.nan)
 
 
-def stamp(galaxy, settings) -> np.ndarray:
+def stamp(galaxy: FramedGalaxy) -> np.ndarray:
     """The galaxy in its own frame: (size, size) float32, in units of the sky's noise per pixel.
 
     Each stamp pixel is the mean of enough linear interpolations that every image pixel under it counts. Pixels
@@ -23,8 +31,8 @@ def stamp(galaxy, settings) -> np.ndarray:
     that is missing too, the fitted profile.
     """
     division, ellipse = galaxy.segmentation, galaxy.fit.ellipse
-    size, q = settings.stamp_size, ellipse.axis_ratio
-    step = 2 * settings.extent * galaxy.radius / size  # image pixels per stamp pixel, along the major axis
+    size, q = STAMP_SIZE, ellipse.axis_ratio
+    step = 2 * EXTENT * galaxy.radius / size  # image pixels per stamp pixel, along the major axis
     sub = int(np.clip(np.ceil(step), 1, 6))
     grid = ((np.arange(size * sub) + 0.5) / sub - size / 2) * step
     u, v = np.meshgrid(grid, grid * q)

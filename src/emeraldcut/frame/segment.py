@@ -10,7 +10,7 @@ from scipy import ndimage
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 SMOOTHING_PIX = 1.2  # standard deviation of the Gaussian before detection
 DETECTION_SIGMA = 3.0  # threshold in units of the noise of the smoothed image
-MIN_PIXELS = 50  # with fewer there is no sky to speak of
+MIN_SIDE, MIN_PIXELS = 8, 50  # with less there is no sky to speak of
 N_LEVELS = 12  # thresholds at which a neighbour may separate from the galaxy
 
 
@@ -24,24 +24,21 @@ class Segmentation:
         Sky-subtracted counts, 0 where there is no data.
     valid : (ny, nx) bool
         Pixels with data that no neighbour covers.
+    neighbours, missing : (ny, nx) bool
+        Why the others are not valid.
     galaxy : (ny, nx) bool
         Pixels of the galaxy above the detection threshold.
-    x, y : float
-        Brightest point of the smoothed galaxy.
     background, sky_sigma : float
         Sky level at the centre, and its noise per pixel, in counts.
-    overlap : bool
-        Whether a neighbour's light runs into the galaxy's.
     """
 
     image: np.ndarray
     valid: np.ndarray
+    neighbours: np.ndarray
+    missing: np.ndarray
     galaxy: np.ndarray
-    x: float
-    y: float
     background: float
     sky_sigma: float
-    overlap: bool
 
 
 def sky_plane(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -108,13 +105,15 @@ def _pieces(smooth: np.ndarray, component: np.ndarray, threshold: float, noise: 
     The component is cut at rising thresholds. Pieces are objects of their own if the peaks of at least two rise well
     above the saddle between them (5 sigma and 30 per cent); weaker ones are texture.
     """
-    pieces = [component]
-    for level in np.geomspace(threshold, max(smooth[component].max(), 1.01 * threshold), N_LEVELS + 1)[1:-1]:
+    box = ndimage.find_objects(component.astype(np.int8))[0]
+    inside = smooth[box]
+    pieces = [component[box]]
+    for level in np.geomspace(threshold, max(inside[pieces[0]].max(), 1.01 * threshold), N_LEVELS + 1)[1:-1]:
         parted = []
         for piece in pieces:
-            labels, n = ndimage.label(piece & (smooth > level))
+            labels, n = ndimage.label(piece & (inside > level))
             if n > 1:
-                peaks = ndimage.maximum(smooth, labels, np.arange(1, n + 1))
+                peaks = ndimage.maximum(inside, labels, np.arange(1, n + 1))
                 own = np.nonzero((peaks > 1.3 * level) & (peaks - level > 5 * noise))[0] + 1
                 if len(own) > 1:
                     parted += [labels == k for k in own]
@@ -123,7 +122,7 @@ def _pieces(smooth: np.ndarray, component: np.ndarray, threshold: float, noise: 
         pieces = parted
     markers = np.zeros(smooth.shape, int)
     for k, piece in enumerate(pieces, 1):
-        markers[np.unravel_index(np.argmax(np.where(piece, smooth, -np.inf)), smooth.shape)] = k
+        markers[box][np.unravel_index(np.argmax(np.where(piece, inside, -np.inf)), inside.shape)] = k
     return markers, len(pieces)
 
 
@@ -136,7 +135,7 @@ def segment(image: np.ndarray) -> Segmentation | None:
     """
     ny, nx = image.shape
     finite = np.isfinite(image)
-    if finite.sum() < MIN_PIXELS:
+    if min(ny, nx) < MIN_SIDE or finite.sum() < MIN_PIXELS:
         return None
     plane, sigma = sky_plane(image)
     data = np.where(finite, image - plane, 0.0)
@@ -160,16 +159,7 @@ def segment(image: np.ndarray) -> Segmentation | None:
 
         basins = watershed(-smooth, markers, mask=component)
         galaxy = basins == _most_central(basins, n_pieces, light)
-    peak = np.unravel_index(np.argmax(np.where(galaxy, smooth, -np.inf)), image.shape)
     others = (labels > 0) & ~galaxy
     others = ndimage.binary_dilation(others, iterations=2) & ~galaxy
-    return Segmentation(
-        data,
-        finite & ~others,
-        galaxy & finite,
-        float(peak[1]),
-        float(peak[0]),
-        float(plane[(ny - 1) // 2, (nx - 1) // 2]),
-        float(sigma),
-        n_pieces > 1,
-    )
+    level = float(plane[(ny - 1) // 2, (nx - 1) // 2])
+    return Segmentation(data, finite & ~others, finite & others, ~finite, galaxy & finite, level, float(sigma))

@@ -72,8 +72,8 @@ class SynthesiseSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.number < 0 or self.size < 16:
-            raise ValueError(f"need number >= 0 and size >= 16; received {self.number} and {self.size}.")
+        if self.number < 1 or self.size < 16:
+            raise ValueError(f"need number >= 1 and size >= 16; received {self.number} and {self.size}.")
         if not self.classes:
             raise ValueError(f"need at least one class of {', '.join(shapes.LABELS)}; received none.")
         weights = self.weights or (1.0,) * len(self.classes)

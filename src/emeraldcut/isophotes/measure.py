@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
@@ -12,8 +11,7 @@ from scipy.special import ndtr
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
-from emeraldcut.frame import ORDERS, Fit, FramedGalaxy, FrameSet, FrameSettings, fit_ellipse, frame_galaxies, known_psf
-from emeraldcut.galaxies.sky import Psf
+from emeraldcut.frame import ORDERS, Fit, FramedGalaxy, FrameSet, fit_ellipse, frame_galaxies, known_psf, psf_kernel
 from emeraldcut.settings import setting
 
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty
@@ -28,6 +26,15 @@ class MeasureSettings:
     outer_radius: float = setting(3.0, "outer end of the measured range, in half-light radii (major axis)")
     psf_correction: bool = setting(True, "fit the galaxy as it was before the PSF, where `psf_fwhm_pix` is known")
     unresolved_ratio: float = setting(1.0, "flag galaxies whose half-light radius is below this many PSF FWHM")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.inner_radius < self.outer_radius <= 10:
+            raise ValueError(
+                f"measuring needs 0 <= inner_radius < outer_radius <= 10; received {self.inner_radius} and "
+                f"{self.outer_radius}."
+            )
+        if not self.unresolved_ratio >= 0:
+            raise ValueError(f"unresolved_ratio expects a number of at least 0; received {self.unresolved_ratio}.")
 
 
 def measure(
@@ -55,10 +62,10 @@ def measure(
         `pa_sky_deg` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and `b3, b4_sin` (sine) of
         isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy is a4 < 0, as
         photutils >= 2 `b4`; their errors, from the noise, with centre and axes left free; `p_boxy`, the probability
-        that a4 < -0.03; `residual`, the scatter about the fitted model over the light, where a smooth galaxy is near
-        0. Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
+        that a4 < -0.03; `residual`, the scatter about the fitted model beyond the sky's noise over the light, small for
+        a smooth galaxy. Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
     """
-    frames = frame_galaxies(images, FrameSettings()) if frames is None else frames
+    frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
     fits = [None if g is None else _fit_harmonics(g, settings, psf[i]) for i, g in enumerate(frames.galaxies)]
     table = images.table.copy()
@@ -94,8 +101,9 @@ def _fit_harmonics(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     """Profile, centre, axes and harmonics of one framed galaxy in the measured range."""
     inner = settings.inner_radius * galaxy.radius
     outer = max(min(settings.outer_radius * galaxy.radius, 1.3 * galaxy.limit), inner + 3)
-    known = settings.psf_correction and np.isfinite(psf_fwhm_pix)
     division = galaxy.segmentation
+    # a PSF as wide as a quarter of the image is a mistake or leaves nothing to measure
+    known = settings.psf_correction and psf_fwhm_pix < min(division.image.shape) * galaxy.binning / 4
     return fit_ellipse(
         division.image,
         division.valid,
@@ -109,17 +117,8 @@ def _fit_harmonics(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     )
 
 
-@lru_cache(maxsize=64)
-def psf_kernel(fwhm_pix: float) -> np.ndarray:
-    """A Moffat PSF (beta = 3.5, between good and bad seeing) of known width, out to 3 FWHM; sum 1."""
-    kernel = Psf(fwhm_pix, 3.5).kernel()
-    cut = max(len(kernel) // 2 - int(np.ceil(3 * fwhm_pix)), 0)
-    kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
-    return kernel / kernel.sum()
-
-
 def _residual_fraction(fit: Fit) -> float:
-    """Scatter of the residuals beyond the sky's noise, as a fraction of the light in the measured range."""
+    """Scatter of the residuals beyond the sky's noise (photon noise is in it), over the light in the measured range."""
     return float(np.sqrt(max(fit.residual_sigma**2 - 1, 0.0)) / max(fit.mean_snr, 1e-9))
 
 

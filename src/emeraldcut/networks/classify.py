@@ -29,6 +29,10 @@ class ClassifySettings:
     threads: int = setting(1, "threads of the network; many images are faster with more processes instead")
     precision: str = setting("f32", "arithmetic; bf16 is faster on some processors", choices=("f32", "bf16"))
 
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"threads expects at least 1; received {self.threads}.")
+
 
 def classify(
     images: ImageSet,

@@ -146,9 +146,9 @@ def _result(contents: Contents) -> str:
     expected, prevalence = manifest.get("expected_rectangular"), manifest.get("settings.prevalence")
     if expected is None:
         return sentence + "."
-    among = f" of {_percent(prevalence)}" if prevalence is not None else ""
+    among = f" at the stated prevalence of {_percent(prevalence)}" if prevalence is not None else ""
     about = f"{expected:.0f}" if expected >= 9.95 else f"{expected:.1f}"
-    return f"{sentence}, and about {about} rectangular galaxies are expected at the stated prevalence{among}."
+    return f"{sentence}. The network's probabilities{among} add up to {about} rectangular galaxies."
 
 
 def _facts(contents: Contents) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 from astropy.table import Row
 
 from emeraldcut.data import ImageSet
-from emeraldcut.frame import FramedGalaxy, FrameSettings, frame_galaxies
+from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
 from emeraldcut.frame.resample import bin_down
+from emeraldcut.frame.segment import MAD_TO_SIGMA
 
 COLOUR_MAP = "magma"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii
@@ -18,7 +19,6 @@ SHOWN_RADII = 5.0  # half-light radii from the centre to the edge of a cut-out, 
 SMALLEST_SIDE_PIX = 32
 LARGEST_SIDE_PIX = 192  # larger cut-outs are binned down
 LONGEST_BAR = 0.35  # of the cut-out's side
-MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _isophotes(galaxy: FramedGalaxy) -> list[np.ndarray]:
 def _framed(stamp: np.ndarray, galaxy: FramedGalaxy) -> Picture:
     """The galaxy in its own frame, where the fitted ellipses are circles."""
     size, psi = len(stamp), np.linspace(0, 2 * np.pi, 97)
-    circle = np.stack([np.cos(psi), np.sin(psi)], axis=1) * size / (2 * FrameSettings().extent)
+    circle = np.stack([np.cos(psi), np.sin(psi)], axis=1) * size / (2 * EXTENT)
     middle, deformation = (size - 1) / 2, galaxy.fit.ellipse.deformation(psi)[:, None]
     return Picture(
         stretch(np.asarray(stamp, dtype=float), 0.0, 1.0),

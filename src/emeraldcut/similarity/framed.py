@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from emeraldcut.frame import FrameSet
+from emeraldcut.frame import EXTENT, FrameSet
 
 SMOOTHING = 1.5  # standard deviation, in stamp pixels, of the Gaussian that averages noise before comparing
 NOISE_FLOOR = 3.0  # light below this many times the smoothed noise is damped
-INNER, OUTER = 0.8, 2.5  # half-light radii that are compared; the frame reaches OUTER
+INNER, OUTER = 0.8, EXTENT  # half-light radii that are compared
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # the frame is defined up to these
 
 
@@ -40,7 +40,7 @@ def deviations(stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     deviations, trust : (n, p) for the p pixels of the compared annulus
     """
     n, size, _ = stamps.shape
-    smooth = ndimage.gaussian_filter(stamps.astype(np.float64), (0, SMOOTHING, SMOOTHING)).reshape(n, -1)
+    smooth = ndimage.gaussian_filter(stamps.astype(np.float64), (0, SMOOTHING, SMOOTHING)).reshape(n, size * size)
     noise = 1 / (2 * np.sqrt(np.pi) * SMOOTHING)
     rings, annulus = _rings(size)
     # the profile is linear between rings; least squares for its values makes the rest orthogonal to every profile

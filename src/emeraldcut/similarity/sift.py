@@ -22,7 +22,8 @@ def descriptors(image: np.ndarray) -> np.ndarray | None:
         return None
     sift = SIFT()
     try:
-        sift.detect_and_extract(resampled(np.clip((image - low) / (high - low), 0, 1), (SIDE, SIDE)))
+        shown = np.nan_to_num(np.clip((image - low) / (high - low), 0, 1))  # as dark as the sky where there is no data
+        sift.detect_and_extract(resampled(shown, (SIDE, SIDE)))
     except RuntimeError:  # scikit-image's way to say: no keypoint
         return None
     return sift.descriptors
