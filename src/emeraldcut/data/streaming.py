@@ -8,11 +8,29 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import wraps
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def single_threaded(function: Callable[..., Result]) -> Callable[..., Result]:
+    """`function` with one thread for linear algebra.
+
+    Sums in another order round differently, so with several threads a result would depend on the machine; for the
+    small matrices of one galaxy they are slower besides.
+    """
+
+    @wraps(function)
+    def limited(*arguments, **keywords):
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, user_api="blas"):
+            return function(*arguments, **keywords)
+
+    return limited
 
 
 def map_chunks(

@@ -13,6 +13,7 @@ from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
+from emeraldcut.data.streaming import single_threaded
 from emeraldcut.frame.ellipse_fit import ORDERS, Ellipse, Fit, Profile, fit_ellipse, fit_profile
 from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp
 from emeraldcut.frame.segment import Segmentation, segment
@@ -239,6 +240,7 @@ def _judge(division: Segmentation, fit: Fit, light: Profile, radius: float, limi
     return FramedGalaxy(division, fit, light, radius, limit, float(snr), binning, flag)
 
 
+@single_threaded
 def frame_galaxies(images: ImageSet) -> FrameSet:
     """Puts the central galaxy of every image into its own frame.
 

@@ -11,6 +11,7 @@ from scipy.special import ndtr
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
+from emeraldcut.data.streaming import single_threaded
 from emeraldcut.frame import ORDERS, Fit, FramedGalaxy, FrameSet, fit_ellipse, frame_galaxies, known_psf, psf_kernel
 from emeraldcut.settings import setting
 
@@ -37,6 +38,7 @@ class MeasureSettings:
             raise ValueError(f"unresolved_ratio expects a number of at least 0; received {self.unresolved_ratio}.")
 
 
+@single_threaded
 def measure(
     images: ImageSet,
     settings: MeasureSettings = MeasureSettings(),

@@ -184,7 +184,9 @@ def screen_run(
         write_images(kept, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
     n_usable = int(usable(candidates["flag"]).sum())
     run.finish(
-        images=len(candidates), usable=n_usable, expected_rectangular=float(np.ma.sum(candidates["p_rectangular"]))
+        images=len(candidates),
+        usable=n_usable,
+        expected_rectangular=float(np.sum(np.ma.filled(candidates["p_rectangular"].astype(float), 0.0))),
     )
     if n_usable == 0:
         raise NoImagesError(f"none of the {len(candidates)} images in '{source}' can be used; see '{run.folder}'.")
