@@ -66,6 +66,7 @@ COLUMNS = (
     Column("class", str, "", "Class of the largest probability", "meta.code.class"),
     Column("p_boxy", float, "", "Probability that the galaxy is boxy, a4 < -0.03", "stat.probability"),
     Column("axis_ratio_err", float, "", "Standard error of axis_ratio", "stat.error"),
+    Column("position_angle_err_deg", float, "deg", "Standard error of position_angle_deg", "stat.error"),
     Column("a3_err", float, "", "Standard error of a3", "stat.error"),
     Column("b3", float, "", "Sine term of order 3 of the isophote, over its radius"),
     Column("b4_sin", float, "", "Sine term of order 4 of the isophote, over its radius"),
@@ -113,7 +114,7 @@ def describe_columns(table: Table) -> Table:
 
 # What stages compute; a column of the user's with such a name is kept under another.
 RESULTS = frozenset(
-    "p_oval p_rectangular p_obround p_other axis_ratio axis_ratio_err position_angle_deg pa_sky_deg radius_pix snr a3 "
+    "p_oval p_rectangular p_obround p_other axis_ratio axis_ratio_err position_angle_deg position_angle_err_deg pa_sky_deg radius_pix snr a3 "
     "a3_err a4 a4_err a6 a6_err a8 a8_err b3 b4_sin p_boxy residual similarity reference score rank class network x y "
     "background".split()
 )

@@ -7,6 +7,7 @@ and axis ratio. Measuring, comparing and classifying are three ways of looking a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
@@ -137,31 +138,18 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
         Full width at half maximum of the PSF; 2.5 pixels are assumed where it is not known.
     """
     psf = psf_fwhm_pix if np.isfinite(psf_fwhm_pix) else ASSUMED_PSF_FWHM_PIX
-    division, binning = segment(image), 1
+    division, binning = _divide(image)
     if division is None:
         return None
+    fitted = partial(fit_ellipse, division.image, division.valid, sigma=division.sky_sigma)
     ellipse, radius = moments_ellipse(division)
-    if radius > 1.5 * LARGEST_RADIUS_PIX:
-        binning = int(np.ceil(radius / LARGEST_RADIUS_PIX))
-        division = segment(bin_down(image, binning))
-        if division is None:
-            return None
-        ellipse, radius = moments_ellipse(division)
     for orders in ((), (), ORDERS):
         reach = _reach(division, ellipse)
         light = fit_profile(division.image, division.valid, ellipse, min(reach, 6 * radius))
         radius, petrosian = half_light(light, min(reach, 6 * radius))
         radius = max(radius, 0.8)
         s_range = measured_range(radius, psf / binning, reach)
-        fit = fit_ellipse(
-            division.image,
-            division.valid,
-            ellipse,
-            division.sky_sigma,
-            s_range,
-            orders=orders,
-            iterations=8 if orders else 3,
-        )
+        fit = fitted(ellipse, s_range=s_range, orders=orders, iterations=8 if orders else 3)
         ellipse = fit.ellipse
     ny, nx = division.image.shape
     if not (0 <= ellipse.x < nx and 0 <= ellipse.y < ny):  # what was found is no galaxy, the fit ran away from it
@@ -169,18 +157,21 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
     angle = _square_angle(fit)
     if angle is not None:
         start = replace(ellipse, angle=angle, cosine={}, sine={})
-        fit = fit_ellipse(
-            division.image,
-            division.valid,
-            start,
-            division.sky_sigma,
-            s_range,
-            orders=ORDERS,
-            iterations=8,
-            fix_angle=True,
-        )
+        fit = fitted(start, s_range=s_range, orders=ORDERS, iterations=8, fix_angle=True)
     galaxy = _judge(division, fit, light, radius, min(reach, 1.5 * petrosian), binning)
     return replace(galaxy, square=angle is not None)
+
+
+def _divide(image: np.ndarray) -> tuple[Segmentation | None, int]:
+    """The segmented image, binned down if its galaxy is large, and the binning."""
+    division = segment(image)
+    if division is None:
+        return None, 1
+    radius = moments_ellipse(division)[1]
+    if radius <= 1.5 * LARGEST_RADIUS_PIX:
+        return division, 1
+    binning = int(np.ceil(radius / LARGEST_RADIUS_PIX))
+    return segment(bin_down(image, binning)), binning
 
 
 def _square_angle(fit: Fit) -> float | None:

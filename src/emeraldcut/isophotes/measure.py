@@ -60,7 +60,7 @@ def measure(
     Returns
     -------
     Table
-        Everything that the input's table holds, with `x, y, axis_ratio, axis_ratio_err, position_angle_deg` (and
+        Everything that the input's table holds, with `x, y, axis_ratio, position_angle_deg` with errors (and
         `pa_sky_deg` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and `b3, b4_sin` (sine) of
         isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy is a4 < 0, as
         photutils >= 2 `b4`; their errors, from the noise, with centre and axes left free; `p_boxy`, the probability
@@ -87,6 +87,7 @@ def measure(
         table[name] = column(lambda fit, order=order: fit.ellipse.cosine[order])
         table[f"{name}_err"] = column(lambda fit, order=order: fit.errors[f"cos{order}"])
     table["axis_ratio_err"] = column(lambda fit: fit.errors["axis_ratio"])
+    table["position_angle_err_deg"] = column(lambda fit: np.degrees(fit.errors["angle"]))
     table["b3"] = column(lambda fit: fit.ellipse.sine[3])
     table["b4_sin"] = column(lambda fit: fit.ellipse.sine[4])
     table["p_boxy"] = column(lambda fit: float(ndtr((BOXY_A4 - fit.ellipse.cosine[4]) / max(fit.errors["cos4"], 1e-9))))
