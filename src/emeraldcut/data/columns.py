@@ -118,7 +118,6 @@ RESULTS = frozenset(
     "pa_sky_deg radius_pix snr a3 a3_err a4 a4_err a6 a6_err a8 a8_err b3 b4_sin p_boxy residual similarity reference "
     "score rank class network x y background".split()
 )
-)
 
 
 def keep_apart(table: Table) -> Table:
