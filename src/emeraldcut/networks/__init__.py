@@ -1,10 +1,11 @@
 """Networks: the thesis's and ours; training them with Keras, using them without."""
 
 from emeraldcut.networks.classify import ClassifySettings, classify
-from emeraldcut.networks.network import Network, load_network, save_network
+from emeraldcut.networks.network import CLASSES, Network, load_network, save_network
 from emeraldcut.networks.train import TrainedNetwork, TrainSettings, train
 
 __all__ = [
+    "CLASSES",
     "ClassifySettings",
     "Network",
     "TrainSettings",

@@ -25,11 +25,10 @@ from emeraldcut.data import (
 )
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.isophotes import MeasureSettings, measure
-from emeraldcut.networks import ClassifySettings, classify
+from emeraldcut.networks import CLASSES, ClassifySettings, classify
 from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, compare, read_references
 
-CLASSES = ("oval", "rectangular", "obround", "other")
 BEST = "best"  # sub-folder of a run: the set of the best candidates' images
 REFERENCES = "references"  # sub-folder of a run: the set of the reference images
 
