@@ -23,6 +23,7 @@ PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
 GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined
 ROUND = 0.92  # above this axis ratio the second harmonic no longer fixes a position angle
 ASSUMED_PSF_FWHM_PIX = 2.5
+COARSE_SIDE_PIX = 200  # images of more than twice this side are looked at coarsely first
 NEIGHBOUR_SHARE = 0.02  # of the area within two half-light radii; a smaller neighbour is not worth a flag
 LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this half-light radius
 
@@ -163,15 +164,22 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
 
 
 def _divide(image: np.ndarray) -> tuple[Segmentation | None, int]:
-    """The segmented image, binned down if its galaxy is large, and the binning."""
-    division = segment(image)
-    if division is None:
-        return None, 1
-    radius = moments_ellipse(division)[1]
-    if radius <= 1.5 * LARGEST_RADIUS_PIX:
-        return division, 1
-    binning = int(np.ceil(radius / LARGEST_RADIUS_PIX))
-    return segment(bin_down(image, binning)), binning
+    """The segmented image, binned down if its galaxy is large, and the binning.
+
+    In a large image the galaxy is looked for on a coarse one first; if it is large too, that is all that is needed.
+    """
+    coarse = min(image.shape) // COARSE_SIDE_PIX
+    for binning in (coarse, 1) if coarse > 1 else (1,):
+        division = segment(bin_down(image, binning))
+        if division is None:
+            continue
+        radius = moments_ellipse(division)[1] * binning
+        if radius > 1.5 * LARGEST_RADIUS_PIX:
+            binning = int(np.ceil(radius / LARGEST_RADIUS_PIX))
+            return segment(bin_down(image, binning)), binning
+        if binning == 1:
+            return division, 1
+    return None, 1
 
 
 def _square_angle(fit: Fit) -> float | None:

@@ -16,6 +16,8 @@ EXTENT = 2.5  # half the side of the framed image, in half-light radii
 
 def bin_down(image: np.ndarray, factor: int) -> np.ndarray:
     """Mean of blocks of `factor` x `factor` pixels, NaN only where a whole block has no data; the rest is cut off."""
+    if factor == 1:
+        return image
     ny, nx = image.shape[0] // factor, image.shape[1] // factor
     blocks = image[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor)
     count = np.isfinite(blocks).sum(axis=(1, 3))
