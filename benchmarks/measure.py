@@ -1,6 +1,6 @@
 """Shapes measured on synthetic galaxies of known shape, and the time against photutils' `Ellipse` on the same stamps.
 
-    python benchmarks/measure.py [--quick] [--seed N]
+    python benchmarks/measure.py [--quick] [--neighbours MEAN] [--seed N]
 
 Galaxies: oval, rectangular and obround, S/N 50 to 300, axis ratio 0.35 to 1, Sersic index 0.5 to 4, Moffat PSF of 1.5
 to 4 pixels, 64 x 64 pixels. The last line is one JSON object:
@@ -52,11 +52,16 @@ def photutils_seconds(images: ImageSet) -> tuple[float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few galaxies, within 50 seconds")
+    parser.add_argument("--neighbours", type=float, default=0.0, help="mean number of neighbours an image")
     parser.add_argument("--seed", type=int, default=40_000)
     arguments = parser.parse_args()
     number, peers = (120, 20) if arguments.quick else (1500, 100)
     settings = SynthesiseSettings(
-        number=number, classes=("oval", "rectangular", "obround"), snr_min=50, neighbours=0, blemishes=0
+        number=number,
+        classes=("oval", "rectangular", "obround"),
+        snr_min=50,
+        neighbours=arguments.neighbours,
+        blemishes=0,
     )
     images = synthesise(settings, seed=arguments.seed)
     measure(images[:2])  # imports and caches are not what is timed
