@@ -16,7 +16,8 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet, ReadSettings, read_images, read_table, write_table
-from emeraldcut.data.run import MANIFEST, write_text
+from emeraldcut.data.columns import numbers
+from emeraldcut.data.run import CANDIDATES, MANIFEST, write_text
 from emeraldcut.frame import detect_sources
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
 from emeraldcut.galaxies.profiles import Sersic
@@ -81,7 +82,7 @@ def demo(
         mosaic, folder, ScreenSettings(prevalence=settings.planted / len(catalogue)),
         ReadSettings(catalogue=str(positions), cutout_size=settings.cutout_size), seed=seed, jobs=jobs, overwrite=True,
     )  # fmt: skip
-    candidates = read_table(run.folder / "candidates.parquet")
+    candidates = read_table(run.folder / CANDIDATES)
     rankings = {"emeraldcut screen": _planted_ranks(candidates, "score")}
     say(f"screened; the planted galaxies came back at ranks {_listed(rankings['emeraldcut screen'])}.")
     images = read_images(mosaic, ReadSettings(catalogue=str(positions), cutout_size=settings.cutout_size))
@@ -165,7 +166,7 @@ def _write_field(field: np.ndarray, folder: Path) -> Path:
 
 def _planted_ranks(table: Table, column: str) -> list[int]:
     """Ranks (from 1) of the planted galaxies in order of a falling column; rows without a value come last."""
-    values = np.ma.filled(np.ma.asarray(table[column], dtype=float), -np.inf)
+    values = numbers(table[column], -np.inf)
     order = np.argsort(-values, kind="stable")
     return [int(rank) for rank in np.nonzero(np.asarray(table["planted"], bool)[order])[0] + 1]
 

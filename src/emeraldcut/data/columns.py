@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 from astropy.table import Table
 
 
@@ -118,6 +119,11 @@ RESULTS = frozenset(
     "pa_sky_deg radius_pix snr a3 a3_err a4 a4_err a6 a6_err a8 a8_err b3 b4_sin p_boxy residual similarity reference "
     "score rank class network x y background".split()
 )
+
+
+def numbers(column, missing: float = np.nan) -> np.ndarray:
+    """A column as plain floats (n,), `missing` where it is masked."""
+    return np.ma.filled(np.ma.asarray(column, dtype=float), missing)
 
 
 def keep_apart(table: Table) -> Table:

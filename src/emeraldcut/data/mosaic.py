@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
-from emeraldcut.data.columns import keep_apart
+from emeraldcut.data.columns import keep_apart, numbers
 from emeraldcut.data.formats import (
     NO_PIXELS,
     BadImage,
@@ -93,22 +93,18 @@ def positions(mosaic: Mosaic, catalogue: Table) -> tuple[np.ndarray, np.ndarray]
     Sky positions come first because in tables of ours `x`, `y` are places in a cutout, not in the mosaic.
     """
     if mosaic.wcs is not None and {"ra", "dec"} <= set(catalogue.colnames):
-        ra, dec = _numbers(catalogue["ra"]), _numbers(catalogue["dec"])
+        ra, dec = numbers(catalogue["ra"]), numbers(catalogue["dec"])
         x, y = np.full((2, len(catalogue)), np.nan)
         good = np.isfinite(ra) & np.isfinite(dec)
         if good.any():
             x[good], y[good] = _to_pixels(mosaic.wcs, ra[good], dec[good])
         return x, y
     if {"x", "y"} <= set(catalogue.colnames):
-        return _numbers(catalogue["x"]), _numbers(catalogue["y"])
+        return numbers(catalogue["x"]), numbers(catalogue["y"])
     raise ValueError(
         f"the catalogue needs ra and dec (for a mosaic with a WCS) or x and y; its columns are "
         f"{', '.join(catalogue.colnames)}{'' if mosaic.wcs is not None else '; the mosaic has no WCS'}."
     )
-
-
-def _numbers(column) -> np.ndarray:
-    return np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
 
 
 def _to_pixels(wcs, ra: np.ndarray, dec: np.ndarray):

@@ -140,7 +140,7 @@ def _from_pictures(n_images: int | None, items: Callable[[], Iterator[Item]], se
         n_images = min(n_images, settings.limit)
 
     def chunks(size: int) -> Iterator[ImageSet]:
-        rest, taken = islice(items(), settings.limit), _unique_ids()
+        rest, taken = islice(items(), settings.limit), unique_ids()
         while part := list(islice(rest, size)):
             yield _image_set(part, taken)
 
@@ -160,7 +160,7 @@ def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
     return ImageSet.from_rows(pixels, rows)
 
 
-def _unique_ids() -> Callable[[str], str]:
+def unique_ids() -> Callable[[str], str]:
     """A function that gives each id it has seen before the first free ending #2, #3, ..."""
     seen: set[str] = set()
 
@@ -375,7 +375,7 @@ def _open_mosaic(path: Path, settings: ReadSettings) -> ImageSource:
     catalogue = read_catalogue(settings.catalogue)[: settings.limit]
     if len(catalogue) == 0:
         raise NoImagesError(f"the catalogue '{settings.catalogue}' has no rows.")
-    unique = _unique_ids()
+    unique = unique_ids()
     numbered = [f"{_stem(path.name)}#{i}" for i in range(len(catalogue))]
     names = catalogue["id"] if "id" in catalogue.colnames else numbered
     catalogue["id"] = np.array([unique(str(name)) for name in names], dtype=object)

@@ -19,6 +19,8 @@ from emeraldcut.settings import to_toml
 
 MANIFEST = "manifest.json"
 SETTINGS = "settings.toml"
+CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
+BEST, REFERENCES = "best", "references"  # its sets: images of the best candidates, and what they are compared with
 LARGEST_HASHED_BYTES = 64 * 1024**2
 PACKAGES = ("numpy", "scipy", "astropy", "photutils", "openvino")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -22,10 +23,8 @@ class Segmentation:
     ----------
     image : (ny, nx) float64
         Sky-subtracted counts, 0 where there is no data.
-    valid : (ny, nx) bool
-        Pixels with data that no neighbour covers.
     neighbours, missing : (ny, nx) bool
-        Why the others are not valid.
+        Pixels that belong to neighbours, and those without data; all others are `valid`.
     galaxy : (ny, nx) bool
         Pixels of the galaxy above the detection threshold.
     background, sky_sigma : float
@@ -33,12 +32,16 @@ class Segmentation:
     """
 
     image: np.ndarray
-    valid: np.ndarray
     neighbours: np.ndarray
     missing: np.ndarray
     galaxy: np.ndarray
     background: float
     sky_sigma: float
+
+    @cached_property
+    def valid(self) -> np.ndarray:
+        """Pixels (ny, nx) bool with data that no neighbour covers."""
+        return ~(self.neighbours | self.missing)
 
 
 def sky_plane(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -162,4 +165,4 @@ def segment(image: np.ndarray) -> Segmentation | None:
     others = (labels > 0) & ~galaxy
     others = ndimage.binary_dilation(others, iterations=2) & ~galaxy
     level = float(plane[(ny - 1) // 2, (nx - 1) // 2])
-    return Segmentation(data, finite & ~others, finite & others, ~finite, galaxy & finite, level, float(sigma))
+    return Segmentation(data, finite & others, ~finite, galaxy & finite, level, float(sigma))

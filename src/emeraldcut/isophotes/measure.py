@@ -8,7 +8,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 from scipy.special import ndtr
 
-from emeraldcut.data.columns import describe_columns
+from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.data.streaming import single_threaded
@@ -94,7 +94,7 @@ def measure(
     table["residual"] = column(_residual_fraction)
     if "cd11" in table.colnames:
         table["pa_sky_deg"] = sky_position_angle(table)
-    resolved = np.ma.filled(table["radius_pix"], np.inf) >= settings.unresolved_ratio * np.nan_to_num(psf)
+    resolved = numbers(table["radius_pix"], np.inf) >= settings.unresolved_ratio * np.nan_to_num(psf)
     add_flag(table, ~resolved & usable(table["flag"]), Flag.UNRESOLVED)
     add_flag(table, missing & usable(table["flag"]), Flag.NOT_CONVERGED)
     return describe_columns(table)
@@ -131,8 +131,8 @@ def sky_position_angle(table: Table) -> np.ndarray:
     The direction (cos t, sin t) in pixels is (east, north) = CD (cos t, sin t); with RA growing to the east this
     holds for any rotation and handedness of the image.
     """
-    angle = np.radians(np.ma.filled(np.ma.asarray(table["position_angle_deg"], dtype=float), np.nan))
-    cd = {k: np.ma.filled(np.ma.asarray(table[k], dtype=float), np.nan) for k in ("cd11", "cd12", "cd21", "cd22")}
+    angle = np.radians(numbers(table["position_angle_deg"]))
+    cd = {k: numbers(table[k]) for k in ("cd11", "cd12", "cd21", "cd22")}
     east = cd["cd11"] * np.cos(angle) + cd["cd12"] * np.sin(angle)
     north = cd["cd21"] * np.cos(angle) + cd["cd22"] * np.sin(angle)
     degrees = np.degrees(np.arctan2(east, north)) % 180

@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet
+from emeraldcut.data.columns import numbers
 from emeraldcut.galaxies import shapes
 from emeraldcut.report.pictures import COLOUR_MAP, Picture, View, sky_level, stretch, text, views
 
@@ -250,7 +251,7 @@ def column(table: Table, name: str) -> np.ndarray:
     """A column as floats (n,), NaN where it is missing or masked."""
     if name not in table.colnames:
         return np.full(len(table), np.nan)
-    return np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan)
+    return numbers(table[name])
 
 
 def _scatter(table: Table, marked: Sequence[int], name: str, label: str, annotate) -> str:

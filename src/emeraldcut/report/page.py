@@ -16,13 +16,12 @@ from astropy.table import Table
 
 from emeraldcut.data import read_images, read_manifest, read_table, usable
 from emeraldcut.data.flags import SENTENCES
-from emeraldcut.data.run import MANIFEST, SETTINGS, write_text
+from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST, REFERENCES, SETTINGS, write_text
 from emeraldcut.report import figures
 from emeraldcut.report.cards import card, cutout, data_url, decimal, flag_name, framed, with_error
 from emeraldcut.report.pictures import View, number, text, views
 
-PAGE, NOTES, TABLE = "report.html", "notes.json", "candidates.parquet"
-BEST, REFERENCES = "best", "references"  # sets of images in the folder of a run
+PAGE, NOTES = "report.html", "notes.json"
 
 
 @dataclass(frozen=True)
@@ -78,13 +77,13 @@ def _read(folder: Path) -> Contents:
     """The contents of a run folder; ValueError if it holds no finished run or no candidates."""
     if not (folder / MANIFEST).exists():
         raise ValueError(f"report expects a finished run; '{folder}' has no {MANIFEST}: run it to its end.")
-    if not (folder / TABLE).exists():
-        raise ValueError(f"report expects a run of `screen` or `demo`; '{folder}' has no {TABLE}.")
+    if not (folder / CANDIDATES).exists():
+        raise ValueError(f"report expects a run of `screen` or `demo`; '{folder}' has no {CANDIDATES}.")
     sets = {name: views(read_images(folder / name)) if (folder / name / MANIFEST).exists() else []
             for name in (BEST, REFERENCES)}  # fmt: skip
     best = [view for view in sets[BEST] if number(view.row, "score") is not None]
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
-    table = read_table(folder / TABLE)
+    table = read_table(folder / CANDIDATES)
     return Contents(folder, read_manifest(folder), table, best[: figures.SHOWN], sets[REFERENCES], notes)
 
 
@@ -237,7 +236,7 @@ def _candidates(contents: Contents) -> str:
     if not contents.best:
         words = "There is no candidate with a score and an image."
         return f"<section id='candidates'><h2>Candidates</h2><p>{words}</p></section>"
-    files = [name for name in ("candidates.ecsv", TABLE) if (contents.folder / name).exists()]
+    files = [name for name in ("candidates.ecsv", CANDIDATES) if (contents.folder / name).exists()]
     links = " and ".join(f"<a href='{name}'>{name}</a>" for name in files)
     cards = "".join(card(view) for view in contents.best)
     return (

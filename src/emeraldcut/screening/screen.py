@@ -23,14 +23,13 @@ from emeraldcut.data import (
     write_images,
     write_table,
 )
+from emeraldcut.data.columns import numbers
+from emeraldcut.data.run import BEST, CANDIDATES, REFERENCES
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.networks import CLASSES, ClassifySettings, classify
 from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, compare, read_references
-
-BEST = "best"  # sub-folder of a run: the set of the best candidates' images
-REFERENCES = "references"  # sub-folder of a run: the set of the reference images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ def shift_priors(table: Table, prevalence: float) -> None:
     """
     prior = {"rectangular": prevalence, "obround": prevalence}
     prior |= dict.fromkeys(("oval", "other"), max((1 - 2 * prevalence) / 2, 1e-6))
-    columns = {name: np.ma.filled(table[f"p_{name}"].astype(float), 0.0) * prior[name] for name in CLASSES}
+    columns = {name: numbers(table[f"p_{name}"], 0.0) * prior[name] for name in CLASSES}
     total = np.maximum(sum(columns.values()), 1e-300)
     for name, values in columns.items():
         column = table[f"p_{name}"]
@@ -77,7 +76,7 @@ def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
     """
     looks = [classified["p_rectangular"], measured["p_boxy"], compared["similarity"]]
     missing = np.all([np.ma.getmaskarray(look) for look in looks], axis=0)
-    network, boxy, alike = (np.clip(np.ma.filled(look.astype(float), 0.0), 0.0, 1.0) for look in looks)
+    network, boxy, alike = (np.clip(numbers(look, 0.0), 0.0, 1.0) for look in looks)
     return MaskedColumn(np.sqrt(network * (1 + boxy + alike) / 3), mask=missing)
 
 
@@ -104,8 +103,7 @@ def examine(
 
 def rank(table: Table) -> Table:
     """The table in order of falling score (ties and rows without a score by id), with `rank` from 1."""
-    score = np.ma.filled(table["score"].astype(float), -1.0)
-    order = np.lexsort((np.array(table["id"], dtype=str), -score))
+    order = np.lexsort((np.array(table["id"], dtype=str), -numbers(table["score"], -1.0)))
     ranked = table[order]
     ranked["rank"] = np.arange(1, len(ranked) + 1)
     return describe_columns(ranked)
@@ -133,10 +131,12 @@ def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, see
 def _examine_and_keep(images: ImageSet, settings: ScreenSettings, seed: int, references: ImageSet):
     """The table of a chunk, and the images of its best candidates."""
     table = examine(images, settings, seed=seed, references=references)
-    score = np.ma.filled(table["score"].astype(float), -1.0)
-    best = np.sort(np.argsort(-score, kind="stable")[: settings.best])
-    kept = images[best]
-    return table, ImageSet(kept.pixels, table[best])
+    return table, _best(ImageSet(images.pixels, table), settings.best)
+
+
+def _best(images: ImageSet, number: int) -> ImageSet:
+    """The `number` images of highest score, best first, ties in their order."""
+    return images[np.argsort(-numbers(images.table["score"], -1.0), kind="stable")[:number]]
 
 
 def screen_run(
@@ -170,12 +170,11 @@ def screen_run(
     done = partial(progress, images.n_images) if progress else None
     for table, kept in map_chunks(look, images.chunks(), jobs=jobs, progress=done):
         tables.append(table)
-        best = kept if best is None else concatenate([best, kept])
-        best = best[np.argsort(-np.ma.filled(best.table["score"].astype(float), -1.0), kind="stable")[: settings.best]]
+        best = kept if best is None else _best(concatenate([best, kept]), settings.best)
     if best is None:
         raise NoImagesError(f"'{source}' holds no images.")
     candidates = rank(vstack(tables, metadata_conflicts="silent"))
-    for name in ("candidates.parquet", "candidates.ecsv"):
+    for name in (CANDIDATES, "candidates.ecsv"):
         write_table(candidates, run.path(name), provenance=run.origin, overwrite=True)
     ranks = dict(zip(candidates["id"], candidates["rank"], strict=True))
     best.table["rank"] = [ranks[i] for i in best.table["id"]]
@@ -185,7 +184,7 @@ def screen_run(
     run.finish(
         images=len(candidates),
         usable=n_usable,
-        expected_rectangular=float(np.sum(np.ma.filled(candidates["p_rectangular"].astype(float), 0.0))),
+        expected_rectangular=float(np.sum(numbers(candidates["p_rectangular"], 0.0))),
     )
     if n_usable == 0:
         raise NoImagesError(f"none of the {len(candidates)} images in '{source}' can be used; see '{run.folder}'.")

@@ -10,7 +10,7 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag, concatenate
-from emeraldcut.data.readers import read_images
+from emeraldcut.data.readers import read_images, unique_ids
 from emeraldcut.frame import FrameSet, frame_galaxies
 from emeraldcut.galaxies import leda074886
 from emeraldcut.settings import setting
@@ -56,8 +56,8 @@ def read_references(names: tuple[str, ...]) -> ImageSet:
         if bad.any():
             raise ValueError(f"reference '{name}' is not a usable image: {sets[-1].table['flag_text'][bad][0]}")
     images = concatenate([ImageSet(list(s.pixels), s.table["id", "flag", "flag_text"]) for s in sets])
-    names = list(images.table["id"])
-    images.table["id"] = [n if names.index(n) == k else f"{n}#{names[:k].count(n) + 1}" for k, n in enumerate(names)]
+    unique = unique_ids()
+    images.table["id"] = np.array([unique(name) for name in images.table["id"]], dtype=object)
     return images
 
 

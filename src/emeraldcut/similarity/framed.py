@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import ndimage
 
@@ -13,16 +15,19 @@ INNER, OUTER = 0.8, EXTENT  # half-light radii that are compared
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # the frame is defined up to these
 
 
-def _rings(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """For the pixels of a stamp: membership (n_rings, p) in rings one pixel apart, and which are in the annulus (p,).
+@lru_cache(maxsize=4)
+def _rings(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For the p pixels of a stamp: rings (n_rings, p), their pseudo-inverse, and which are in the annulus (p,).
 
-    A pixel belongs to its two nearest rings in proportion, so that a steep profile leaves no pattern of steps.
+    Rings are one pixel apart. A pixel belongs to its two nearest in proportion, so that a steep profile leaves no
+    pattern of steps.
     """
     grid = np.arange(size) + 0.5 - size / 2
     radius = np.hypot(*np.meshgrid(grid, grid)).ravel()
     rings = np.arange(int(radius.max()) + 2)
     unit = size / 2 / OUTER
-    return np.clip(1 - np.abs(radius - rings[:, None]), 0, None), (radius > INNER * unit) & (radius < OUTER * unit)
+    membership = np.clip(1 - np.abs(radius - rings[:, None]), 0, None)
+    return membership, np.linalg.pinv(membership), (radius > INNER * unit) & (radius < OUTER * unit)
 
 
 def deviations(stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,9 +47,9 @@ def deviations(stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n, size, _ = stamps.shape
     smooth = ndimage.gaussian_filter(stamps.astype(np.float64), (0, SMOOTHING, SMOOTHING)).reshape(n, size * size)
     noise = 1 / (2 * np.sqrt(np.pi) * SMOOTHING)
-    rings, annulus = _rings(size)
+    rings, inverse, annulus = _rings(size)
     # the profile is linear between rings; least squares for its values makes the rest orthogonal to every profile
-    mean = smooth @ np.linalg.pinv(rings) @ rings
+    mean = smooth @ inverse @ rings
     scale = np.hypot(mean, NOISE_FLOOR * noise)
     return ((smooth - mean) / scale)[:, annulus], (np.clip(mean, 0, None) / scale)[:, annulus]
 
