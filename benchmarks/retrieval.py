@@ -60,7 +60,7 @@ def warped(image: np.ndarray, exponent: float) -> np.ndarray | None:
     galaxy = frame_galaxy(image.astype(float))
     if galaxy is None or galaxy.flag or galaxy.binning * galaxy.radius < 6:
         return None
-    ellipse, binning = galaxy.fit.ellipse, galaxy.binning
+    ellipse, binning = galaxy.ellipse, galaxy.binning
     centre = np.array([ellipse.x, ellipse.y]) * binning + (binning - 1) / 2
     y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(float)
     cos, sin = np.cos(ellipse.angle), np.sin(ellipse.angle)

@@ -23,6 +23,10 @@ class Flag(IntFlag):
     NOT_CONVERGED = 512
     MISSING_PIXELS = 1024
     NOT_COMPARED = 2048
+    SKY_GRADIENT = 4096
+    EDGE_ON = 8192
+    OFF_CENTRE = 16384
+    STRUCTURE = 32768
 
 
 UNUSABLE = Flag.UNREADABLE | Flag.NOT_AN_IMAGE | Flag.NO_DATA | Flag.TOO_SMALL | Flag.NO_GALAXY
@@ -40,6 +44,10 @@ SENTENCES = {
     Flag.NOT_CONVERGED: "The fit of centre, axes and isophotes did not settle.",
     Flag.MISSING_PIXELS: "More than a tenth of the galaxy's pixels are missing or masked.",
     Flag.NOT_COMPARED: "The image has nothing that this method of comparison can use.",
+    Flag.SKY_GRADIENT: "The sky changes across the image by more than its noise; a plane was taken off.",
+    Flag.EDGE_ON: "The axis ratio is below 0.3, as in a disc seen edge-on.",
+    Flag.OFF_CENTRE: "The galaxy lies far from the middle of the image; it may not be the one that was meant.",
+    Flag.STRUCTURE: "A bar, arms, dust, clumps or a twist: no smooth profile on one ellipse describes the galaxy.",
 }
 
 

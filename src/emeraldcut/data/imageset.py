@@ -85,10 +85,17 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
     return ImageSet(pixels, vstack([s.table for s in sets], metadata_conflicts="silent"))
 
 
+def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:
+    """Sets the bits of `flags` (n,) in `table` in place, and appends the sentences of those that are new, and `detail`."""
+    old = np.asarray(table["flag"], dtype=np.int64)
+    new = np.asarray(flags, dtype=np.int64) & ~old
+    table["flag"] = old | new
+    for row in np.nonzero(new)[0]:
+        table["flag_text"][row] = f"{table['flag_text'][row]} {describe(new[row])} {detail}".strip()
+
+
 def add_flag(table: Table, rows, flag: Flag, detail: str = "") -> None:
     """Sets `flag` on `rows` of `table` in place, and appends its sentence (and `detail`) to `flag_text`."""
-    for row in np.atleast_1d(np.arange(len(table))[rows]):
-        if not int(table["flag"][row]) & flag:
-            table["flag"][row] = int(table["flag"][row]) | int(flag)
-            text = " ".join(part for part in (describe(flag), detail) if part)
-            table["flag_text"][row] = f"{table['flag_text'][row]} {text}".strip()
+    flags = np.zeros(len(table), dtype=np.int64)
+    flags[rows] = int(flag)
+    add_flags(table, flags, detail)

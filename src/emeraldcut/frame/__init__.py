@@ -1,25 +1,26 @@
 """A galaxy's own frame."""
 
 from emeraldcut.frame.detect import detect_sources
-from emeraldcut.frame.ellipse_fit import ORDERS, Ellipse, Fit, Profile, fit_ellipse, fit_profile
+from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
 from emeraldcut.frame.frame import FramedGalaxy, FrameSet, frame_galaxies, frame_galaxy, known_psf
-from emeraldcut.frame.pixels import psf_kernel
+from emeraldcut.frame.psf import fit_before_psf, moffat_kernel
 from emeraldcut.frame.resample import EXTENT, STAMP_SIZE
 
 __all__ = [
+    "ALL",
     "EXTENT",
+    "GEOMETRY",
     "ORDERS",
     "STAMP_SIZE",
     "Ellipse",
-    "Fit",
     "FrameSet",
     "FramedGalaxy",
-    "Profile",
     "detect_sources",
-    "fit_ellipse",
-    "fit_profile",
+    "fit_before_psf",
+    "fit_shape",
     "frame_galaxies",
     "frame_galaxy",
     "known_psf",
-    "psf_kernel",
+    "moffat_kernel",
+    "turn_error",
 ]

@@ -6,26 +6,42 @@ and axis ratio. Measuring, comparing and classifying are three ways of looking a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.flags import Flag, usable
-from emeraldcut.data.imageset import ImageSet, add_flag
-from emeraldcut.data.streaming import single_threaded
-from emeraldcut.frame.ellipse_fit import ORDERS, Ellipse, Fit, Profile, fit_ellipse, fit_profile
+from emeraldcut.data.imageset import ImageSet, add_flags
+from emeraldcut.frame.compiled import compiled
+from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, Ellipse, fit_shape, turn_error
 from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp
-from emeraldcut.frame.segment import Segmentation, segment
+from emeraldcut.frame.segment import (
+    GALAXY,
+    MISSING,
+    NEIGHBOUR,
+    SMOOTHING_PIX,
+    Segmentation,
+    segment,
+)
 
 PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
 GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined
-ROUND = 0.92  # above this axis ratio the second harmonic no longer fixes a position angle
+NEARLY_ROUND = 0.75  # above this axis ratio the sides of a box may say better than its axes how it lies
 ASSUMED_PSF_FWHM_PIX = 2.5
 COARSE_SIDE_PIX = 200  # images of more than twice this side are looked at coarsely first
-NEIGHBOUR_SHARE = 0.02  # of the area within two half-light radii; a smaller neighbour is not worth a flag
 LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this half-light radius
+LOPSIDED_SIGMA, LOPSIDED_SHARE = 5.0, 1.0  # light beyond its mirror image that is a neighbour's, in noise and in light
+# When a flag is set.
+LOW_SNR = 10.0
+NEIGHBOUR_SHARE = 0.02  # of the area within 2.5 half-light radii; a smaller neighbour is not worth a flag
+EDGE_ON = 0.3  # axis ratio
+OFF_CENTRE = 0.12  # distance from the middle of the image, in its sides
+GRADIENT_SIGMA = 1.0  # change of the sky across the image, in units of its noise
+# Compiled code sees flags as integers.
+LOW_SNR_BIT, NEIGHBOUR_BIT, CUT_BY_EDGE_BIT = int(Flag.LOW_SNR), int(Flag.NEIGHBOUR), int(Flag.CUT_BY_EDGE)
+NOT_CONVERGED_BIT, MISSING_PIXELS_BIT = int(Flag.NOT_CONVERGED), int(Flag.MISSING_PIXELS)
+SKY_GRADIENT_BIT, EDGE_ON_BIT, OFF_CENTRE_BIT = int(Flag.SKY_GRADIENT), int(Flag.EDGE_ON), int(Flag.OFF_CENTRE)
 
 
 @dataclass(frozen=True)
@@ -35,10 +51,10 @@ class FramedGalaxy:
     Attributes
     ----------
     segmentation : Segmentation
-    fit : Fit
-        Centre, axes and harmonics around the half-light radius.
-    light : Profile
-        Light profile over the whole galaxy.
+    shape : (12,)
+        Centre, axes and, for a square, harmonics around the half-light radius: see `ellipse_fit`.
+    light : (k,)
+        Mean light (counts) on the ellipses with circularised radius 0, 1, 2, ... pixels.
     radius, limit : float
         Semi-major axis of the half-light ellipse, and where the galaxy ends, in binned pixels.
     snr : float
@@ -47,18 +63,22 @@ class FramedGalaxy:
         Side in image pixels of one pixel here.
     flag : Flag
     square : bool
-        Whether the galaxy is round and its position angle comes from its four sides.
+        Whether the position angle comes from the four sides of a nearly round galaxy.
     """
 
     segmentation: Segmentation
-    fit: Fit
-    light: Profile
+    shape: np.ndarray
+    light: np.ndarray
     radius: float
     limit: float
     snr: float
     binning: int
     flag: Flag
-    square: bool = False
+    square: bool
+
+    @property
+    def ellipse(self) -> Ellipse:
+        return Ellipse.from_shape(self.shape)
 
 
 @dataclass
@@ -78,48 +98,130 @@ class FrameSet:
     """
 
     table: Table
-    stamps: np.ndarray
-    galaxies: list[FramedGalaxy | None]
+    stamps: np.ndarray = field(repr=False)
+    galaxies: list[FramedGalaxy | None] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.table)
 
 
-def moments_ellipse(division: Segmentation) -> tuple[Ellipse, float]:
-    """A first ellipse from second moments of the galaxy's pixels, and a first half-light radius in pixels.
+@compiled
+def _moments(image, parts):
+    """A first shape from second moments of the galaxy's pixels, and its size.
 
     All pixels above the detection threshold count alike, so the shape is that of the outer isophote: a uniform
     ellipse with semi-axes a, b has the principal second moments a^2/4 and b^2/4.
     """
-    y, x = np.nonzero(division.galaxy)
-    dx, dy = x - x.mean(), y - y.mean()
-    xx, yy, xy = (dx * dx).mean() + 1 / 12, (dy * dy).mean() + 1 / 12, (dx * dy).mean()
+    ny, nx = parts.shape
+    n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for y in range(ny):
+        for x in range(nx):
+            if parts[y, x] == GALAXY:
+                n += 1
+                sx += x
+                sy += y
+                sxx += x * x
+                syy += y * y
+                sxy += x * y
+    shape = np.zeros(ALL)
+    if n == 0:
+        return shape, 0.0
+    mx, my = sx / n, sy / n
+    xx, yy, xy = sxx / n - mx * mx + 1 / 12, syy / n - my * my + 1 / 12, sxy / n - mx * my
     half, root = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    q = float(np.clip(np.sqrt(max(half - root, 1e-3) / (half + root)), 0.15, 1))
-    ellipse = Ellipse(x.mean(), y.mean(), q, float(0.5 * np.arctan2(2 * xy, xx - yy)))
-    rho = ellipse.coordinates(x, y)[0]
-    order = np.argsort(rho)
-    growth = np.cumsum(np.clip(division.image[division.galaxy][order], 0, None))
-    return ellipse, float(max(rho[order][np.searchsorted(growth, 0.5 * growth[-1])], 1.0))
+    shape[0], shape[1] = mx, my
+    shape[2] = min(max(np.sqrt(max(half - root, 1e-3) / (half + root)), 0.15), 1.0)
+    shape[3] = 0.5 * np.arctan2(2 * xy, xx - yy)
+    return shape, 2 * np.sqrt(half + root)
 
 
-def half_light(profile: Profile, s_max: float) -> tuple[float, float]:
-    """Half-light and Petrosian radius (pixels along the major axis) of a fitted profile.
+@compiled
+def _reach(shape, ny, nx):
+    """The isophote radius out to which at least half of an ellipse's circumference lies on the stamp."""
+    edges = np.empty(48)
+    cos, sin = np.cos(shape[3]), np.sin(shape[3])
+    for i in range(48):
+        psi = 2 * np.pi * i / 48
+        u, v = np.cos(psi), shape[2] * np.sin(psi)
+        dx, dy = u * cos - v * sin, u * sin + v * cos
+        edge = np.inf
+        if dx != 0:
+            edge = min(edge, (nx - 1 - shape[0]) / dx if dx > 0 else -shape[0] / dx)
+        if dy != 0:
+            edge = min(edge, (ny - 1 - shape[1]) / dy if dy > 0 else -shape[1] / dy)
+        edges[i] = edge
+    return min(max(np.sort(edges)[24], 3.0), 1.5 * max(nx, ny))
+
+
+@compiled
+def _mean_light(image, parts, shape, reach):
+    """Mean light (k,) on the ellipses with circularised radius 0, 1, 2, ... pixels, out to `reach` (major axis).
+
+    A pixel belongs to its two nearest ellipses in proportion; an ellipse without pixels takes its neighbour's light.
+    """
+    ny, nx = image.shape
+    root_q = np.sqrt(shape[2])
+    n = int(reach * root_q) + 2
+    total, members = np.zeros(n + 1), np.zeros(n + 1)
+    cos, sin = np.cos(shape[3]) * root_q, np.sin(shape[3]) * root_q
+    for y in range(ny):
+        dy = y - shape[1]
+        for x in range(nx):
+            if parts[y, x] >= NEIGHBOUR:
+                continue
+            dx = x - shape[0]
+            u, v = dx * cos + dy * sin, (dy * cos - dx * sin) / shape[2]
+            r = np.sqrt(u * u + v * v)
+            k = int(r)
+            if k < n:
+                outer = r - k
+                total[k] += (1 - outer) * image[y, x]
+                members[k] += 1 - outer
+                total[k + 1] += outer * image[y, x]
+                members[k + 1] += outer
+    light = np.zeros(n)
+    for k in range(n):
+        if members[k] > 0.2:
+            light[k] = total[k] / members[k]
+        elif k > 0:
+            light[k] = light[k - 1]
+    return light
+
+
+@compiled
+def _half_light(light, shape, reach):
+    """Half-light and Petrosian radius (pixels along the major axis).
 
     The Petrosian radius is where the surface brightness has fallen to a fifth of its mean inside; total light is that
-    inside 1.5 Petrosian radii (or inside `s_max`, where the data end).
+    inside 1.5 Petrosian radii (or inside `reach`, where the data end).
     """
-    s = np.linspace(0, s_max, 400)
-    light = profile(s)
-    growth = np.concatenate([[0], np.cumsum((light[1:] * s[1:] + light[:-1] * s[:-1]) / 2 * np.diff(s))])
-    mean_inside = 2 * growth[1:] / s[1:] ** 2
-    below = np.nonzero((light[1:] < PETROSIAN_ETA * mean_inside) & (s[1:] > 1))[0]
-    petrosian = s[1 + below[0]] if len(below) else s_max
-    end = np.searchsorted(s, min(1.5 * petrosian, s_max), side="right") - 1
-    growth = np.maximum.accumulate(growth[: end + 1])
-    return float(np.interp(0.5 * growth[-1], growth, s[: end + 1])), float(petrosian)
+    fine = 8  # steps per pixel
+    root_q = np.sqrt(shape[2])
+    n = min(int(reach * root_q * fine), (len(light) - 1) * fine)
+    growth = np.zeros(n + 1)
+    petrosian = -1
+    for i in range(1, n + 1):
+        r = (i - 0.5) / fine
+        k = int(r)
+        here = light[k] + (r - k) * (light[k + 1] - light[k])
+        growth[i] = growth[i - 1] + here * r
+        if petrosian < 0 and i > fine and here * i * i < 2 * PETROSIAN_ETA * growth[i] * fine:
+            petrosian = i
+    if petrosian < 0:
+        petrosian = n
+    end = min(int(1.5 * petrosian), n)
+    best = 0.0
+    for i in range(end + 1):
+        best = max(best, growth[i])
+    half, i = 0.5 * best, 1
+    while i < end and growth[i] < half:
+        i += 1
+    step = growth[i] - growth[i - 1]
+    place = i - 1 + (half - growth[i - 1]) / step if step > 0 else i
+    return place / fine / root_q, petrosian / fine / root_q
 
 
+@compiled
 def measured_range(radius: float, psf_fwhm: float, reach: float) -> tuple[float, float]:
     """Isophote radii (pixels) between which centre, axes and harmonics are determined.
 
@@ -127,6 +229,146 @@ def measured_range(radius: float, psf_fwhm: float, reach: float) -> tuple[float,
     """
     inner = max(GEOMETRY_RANGE[0] * radius, min(1.2 * psf_fwhm, 0.9 * radius))
     return inner, min(max(GEOMETRY_RANGE[1] * radius, radius + 3), max(reach, inner + 3))
+
+
+@compiled
+def _mask_lopsided(smooth, parts, shape, radius, sigma):
+    """Marks as NEIGHBOUR what shines well beyond its mirror image through the centre; returns whether there is any.
+
+    A galaxy, boxy or not, is the same on both sides; a neighbour too faint to separate from it is not.
+    """
+    ny, nx = parts.shape
+    noise = np.sqrt(2.0) * sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX)
+    found = np.zeros((ny, nx), np.bool_)
+    any_found = False
+    core = (0.6 * radius) ** 2 * shape[2]
+    for y in range(ny):
+        for x in range(nx):
+            value = smooth[y, x]
+            if parts[y, x] >= NEIGHBOUR or value < LOPSIDED_SIGMA * noise:
+                continue
+            dx, dy = x - shape[0], y - shape[1]
+            if dx * dx + dy * dy < core:
+                continue
+            mx, my = shape[0] - dx, shape[1] - dy
+            i, j = int(np.floor(mx)), int(np.floor(my))
+            if i < 0 or j < 0 or i >= nx - 1 or j >= ny - 1:
+                continue
+            if (
+                parts[j, i] == MISSING or parts[j + 1, i] == MISSING
+                or parts[j, i + 1] == MISSING or parts[j + 1, i + 1] == MISSING
+            ):  # fmt: skip
+                continue
+            fx, fy = mx - i, my - j
+            mirror = (1 - fy) * ((1 - fx) * smooth[j, i] + fx * smooth[j, i + 1]) + fy * (
+                (1 - fx) * smooth[j + 1, i] + fx * smooth[j + 1, i + 1]
+            )
+            if value - mirror > LOPSIDED_SIGMA * noise and value > (1 + LOPSIDED_SHARE) * mirror:
+                found[y, x] = True
+                any_found = True
+    if any_found:
+        for y in range(ny):
+            for x in range(nx):
+                if found[y, x]:
+                    for j in range(max(y - 1, 0), min(y + 2, ny)):
+                        for i in range(max(x - 1, 0), min(x + 2, nx)):
+                            if parts[j, i] != MISSING:
+                                parts[j, i] = NEIGHBOUR
+    return any_found
+
+
+@compiled
+def _turn_to_sides(shape, covariance):
+    """How far (radians) a frame must turn to lie along the sides of a box, NaN if it should stay as it is.
+
+    Near an axis ratio of 1 the major axis is hardly defined, and a square is as well a diamond. Where its four-fold
+    shape says more precisely than its axes how a galaxy lies, its sides define the frame: the angle that makes c_4
+    negative and s_4 zero. c_4 cos(4 psi) + s_4 sin(4 psi) = A cos(4 psi - delta), so the frame turns by (delta + pi) / 4,
+    up to quarter turns, to an angle known to sigma_4 / 4 A.
+    """
+    c, s, error = shape[6], shape[7], np.sqrt(covariance[6, 6])
+    amplitude = np.hypot(c, s)
+    of_axes = turn_error(shape[2], covariance[3, 3])
+    if not amplitude > 4 * error or error / (4 * amplitude) > 0.7 * of_axes:
+        return np.nan
+    turn = (np.arctan2(s, c) + np.pi) / 4 % (np.pi / 2)
+    if turn > np.pi / 4:
+        turn -= np.pi / 2
+    return turn if abs(turn) < 2.5 * of_axes else np.nan
+
+
+@compiled
+def _fit_frame(image, smooth, parts, sigma, psf_fwhm):
+    """Centre, axes and size of the galaxy, see `frame_galaxy`; may add to the neighbours in `parts`."""
+    ny, nx = image.shape
+    shape, size = _moments(image, parts)
+    reach = _reach(shape, ny, nx)
+    light = _mean_light(image, parts, shape, min(reach, 1.5 * size + 3))
+    radius, petrosian = _half_light(light, shape, reach)
+    converged, square = False, False
+    for step in range(2):
+        radius = max(radius, 0.8)
+        inner, outer = measured_range(radius, psf_fwhm, reach)
+        if step == 1:
+            _mask_lopsided(smooth, parts, shape, radius, sigma)
+        shape, _, _, _, converged, _ = fit_shape(
+            image, parts, shape, sigma, inner, outer, GEOMETRY, 3 + 7 * step, False, 2 - step
+        )
+        reach = _reach(shape, ny, nx)
+        light = _mean_light(image, parts, shape, min(reach, 6 * radius))
+        radius, petrosian = _half_light(light, shape, min(reach, 6 * radius))
+    radius = max(radius, 0.8)
+    if shape[2] > NEARLY_ROUND:
+        inner, outer = measured_range(radius, psf_fwhm, reach)
+        fitted, covariance, _, _, _, _ = fit_shape(image, parts, shape, sigma, inner, outer, ALL, 4, False, 1)
+        shape[4:] = fitted[4:]
+        turn = _turn_to_sides(fitted, covariance)
+        if np.isfinite(turn):
+            # what was an angle in the plane where the galaxy is round is one on the sky
+            fitted[3] += np.arctan2(shape[2] * np.sin(turn), np.cos(turn))
+            fitted[4:] = 0.0
+            shape, _, _, _, converged, _ = fit_shape(image, parts, fitted, sigma, inner, outer, ALL, 6, True, 1)
+            square = True
+    shape[3] %= np.pi
+    return shape, light, radius, min(reach, 1.5 * petrosian), converged, square
+
+
+@compiled
+def _judge(image, parts, shape, radius, sigma):
+    """Signal-to-noise ratio inside the half-light ellipse, and the flags that follow from what is where."""
+    ny, nx = image.shape
+    cos, sin, q = np.cos(shape[3]), np.sin(shape[3]), shape[2]
+    light, n_inside, near, seen, hidden, beside, rim = 0.0, 0, 0, 0, 0, 0, False
+    inner, middle = max(radius, 1.0) ** 2, 4 * radius * radius
+    outer = (GEOMETRY_RANGE[1] * radius) ** 2
+    for y in range(ny):
+        for x in range(nx):
+            dx, dy = x - shape[0], y - shape[1]
+            u, v = dx * cos + dy * sin, (dy * cos - dx * sin) / q
+            square, part = u * u + v * v, parts[y, x]
+            if square < inner and part < NEIGHBOUR:
+                light += image[y, x]
+                n_inside += 1
+            if square < middle:
+                near += 1
+                seen += part != MISSING
+                hidden += part == NEIGHBOUR
+                if part == GALAXY and (x == 0 or y == 0 or x == nx - 1 or y == ny - 1):
+                    rim = True
+            beside += square < outer and part == NEIGHBOUR
+    area = max(np.pi * middle * q, near, 1.0)  # within two half-light radii
+    flag = 0
+    if beside > NEIGHBOUR_SHARE * area:
+        flag |= NEIGHBOUR_BIT
+    if rim or seen < 0.95 * area:
+        flag |= CUT_BY_EDGE_BIT
+    if seen - hidden < 0.9 * area:
+        flag |= MISSING_PIXELS_BIT
+    if q < EDGE_ON:
+        flag |= EDGE_ON_BIT
+    if np.hypot((shape[0] - (nx - 1) / 2) / nx, (shape[1] - (ny - 1) / 2) / ny) > OFF_CENTRE:
+        flag |= OFF_CENTRE_BIT
+    return light / (sigma * np.sqrt(max(n_inside, 1))), flag
 
 
 def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalaxy | None:
@@ -139,28 +381,25 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
         Full width at half maximum of the PSF; 2.5 pixels are assumed where it is not known.
     """
     psf = psf_fwhm_pix if np.isfinite(psf_fwhm_pix) else ASSUMED_PSF_FWHM_PIX
-    division, binning = _divide(image)
+    division, binning = _divide(_as_float32(image))
     if division is None:
         return None
-    fitted = partial(fit_ellipse, division.image, division.valid, sigma=division.sky_sigma)
-    ellipse, radius = moments_ellipse(division)
-    for orders in ((), (), ORDERS):
-        reach = _reach(division, ellipse)
-        light = fit_profile(division.image, division.valid, ellipse, min(reach, 6 * radius))
-        radius, petrosian = half_light(light, min(reach, 6 * radius))
-        radius = max(radius, 0.8)
-        s_range = measured_range(radius, psf / binning, reach)
-        fit = fitted(ellipse, s_range=s_range, orders=orders, iterations=8 if orders else 3)
-        ellipse = fit.ellipse
+    sigma = division.sky_sigma
+    shape, light, radius, limit, converged, square = _fit_frame(
+        division.image, division.smooth, division.parts, sigma, psf / binning
+    )
     ny, nx = division.image.shape
-    if not (0 <= ellipse.x < nx and 0 <= ellipse.y < ny):  # what was found is no galaxy, the fit ran away from it
+    if not (0 <= shape[0] < nx and 0 <= shape[1] < ny):  # what was found is no galaxy, the fit ran away from it
         return None
-    angle = _square_angle(fit)
-    if angle is not None:
-        start = replace(ellipse, angle=angle, cosine={}, sine={})
-        fit = fitted(start, s_range=s_range, orders=ORDERS, iterations=8, fix_angle=True)
-    galaxy = _judge(division, fit, light, radius, min(reach, 1.5 * petrosian), binning)
-    return replace(galaxy, square=angle is not None)
+    snr, flag = _judge(division.image, division.parts, shape, radius, sigma)
+    snr /= np.sqrt(division.correlation)
+    if snr < LOW_SNR:
+        flag |= LOW_SNR_BIT
+    if not converged:
+        flag |= NOT_CONVERGED_BIT
+    if division.gradient > GRADIENT_SIGMA:
+        flag |= SKY_GRADIENT_BIT
+    return FramedGalaxy(division, shape, light, radius, limit, float(snr), binning, Flag(flag), square)
 
 
 def _divide(image: np.ndarray) -> tuple[Segmentation | None, int]:
@@ -173,7 +412,11 @@ def _divide(image: np.ndarray) -> tuple[Segmentation | None, int]:
         division = segment(bin_down(image, binning))
         if division is None:
             continue
-        radius = moments_ellipse(division)[1] * binning
+        shape, size = _moments(division.image, division.parts)
+        if binning == 1 and size <= 1.5 * LARGEST_RADIUS_PIX:  # half of the light is well inside
+            return division, 1
+        light = _mean_light(division.image, division.parts, shape, size)
+        radius = _half_light(light, shape, size)[0] * binning
         if radius > 1.5 * LARGEST_RADIUS_PIX:
             binning = int(np.ceil(radius / LARGEST_RADIUS_PIX))
             return segment(bin_down(image, binning)), binning
@@ -182,64 +425,6 @@ def _divide(image: np.ndarray) -> tuple[Segmentation | None, int]:
     return None, 1
 
 
-def _square_angle(fit: Fit) -> float | None:
-    """The position angle (radians) along the sides of a round galaxy with a significant four-fold shape, else None.
-
-    At an axis ratio near 1 the major axis is undefined, and a square is as well a diamond. Its sides then define the
-    frame: the angle that makes c_4 negative and s_4 zero. c_4 cos(4 psi) + s_4 sin(4 psi) = A cos(4 psi - delta), so
-    the frame turns by (delta + pi) / 4, up to quarter turns.
-    """
-    c, s = fit.ellipse.cosine.get(4, 0.0), fit.ellipse.sine.get(4, 0.0)
-    if fit.ellipse.axis_ratio < ROUND or np.hypot(c, s) < 4 * fit.errors.get("cos4", np.inf):
-        return None
-    turn = ((np.arctan2(s, c) + np.pi) / 4 + np.pi / 4) % (np.pi / 2) - np.pi / 4
-    return float(fit.ellipse.angle + turn)
-
-
-def _reach(division: Segmentation, ellipse: Ellipse) -> float:
-    """The isophote radius out to which at least half of an ellipse's circumference lies on the stamp."""
-    ny, nx = division.image.shape
-    psi = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    cos, sin = np.cos(ellipse.angle), np.sin(ellipse.angle)
-    u, v = np.cos(psi), ellipse.axis_ratio * np.sin(psi)
-    dx, dy = u * cos - v * sin, u * sin + v * cos
-    with np.errstate(divide="ignore"):
-        to_edge = np.minimum(
-            np.where(dx > 0, (nx - 1 - ellipse.x) / dx, -ellipse.x / dx),
-            np.where(dy > 0, (ny - 1 - ellipse.y) / dy, -ellipse.y / dy),
-        )
-    return float(np.clip(np.median(to_edge), 3, 1.5 * max(nx, ny)))
-
-
-def _judge(division: Segmentation, fit: Fit, light: Profile, radius: float, limit: float, binning: int) -> FramedGalaxy:
-    """Signal-to-noise ratio inside the half-light ellipse, and the flags of one framed galaxy."""
-    ny, nx = division.image.shape
-    y, x = np.mgrid[0:ny, 0:nx]
-    rho = fit.ellipse.coordinates(x, y)[0]
-    signal = (rho < max(radius, 1.0)) & division.valid
-    snr = division.image[signal].sum() / (division.sky_sigma * np.sqrt(max(signal.sum(), 1)))
-    near = rho < 2 * radius
-    area = max(np.pi * (2 * radius) ** 2 * fit.ellipse.axis_ratio, near.sum(), 1.0)
-    seen = (near & ~division.missing).sum() / area
-    hidden = (near & division.neighbours).sum() / area
-    beside = (division.neighbours & (rho < GEOMETRY_RANGE[1] * radius)).sum() / area
-    flag = Flag.GOOD
-    if snr < 10:
-        flag |= Flag.LOW_SNR
-    if beside > NEIGHBOUR_SHARE:
-        flag |= Flag.NEIGHBOUR
-    rim = np.ones((ny, nx), bool)
-    rim[1:-1, 1:-1] = False
-    if seen < 0.95 or (near & division.galaxy & rim).any():
-        flag |= Flag.CUT_BY_EDGE
-    if seen - hidden < 0.9:
-        flag |= Flag.MISSING_PIXELS
-    if not fit.converged:
-        flag |= Flag.NOT_CONVERGED
-    return FramedGalaxy(division, fit, light, radius, limit, float(snr), binning, flag)
-
-
-@single_threaded
 def frame_galaxies(images: ImageSet) -> FrameSet:
     """Puts the central galaxy of every image into its own frame.
 
@@ -256,11 +441,17 @@ def frame_galaxies(images: ImageSet) -> FrameSet:
     stamps = np.zeros((len(images), STAMP_SIZE, STAMP_SIZE), np.float32)
     good, psf = usable(images.table["flag"]), known_psf(images)
     for i, pixels in enumerate(images.pixels):
-        galaxy = frame_galaxy(np.asarray(pixels, dtype=np.float64), psf[i]) if good[i] else None
+        galaxy = frame_galaxy(pixels, psf[i]) if good[i] else None
         galaxies.append(galaxy)
         if galaxy is not None:
             stamps[i] = stamp(galaxy)
     return FrameSet(_frame_table(images, galaxies), stamps, galaxies)
+
+
+def _as_float32(image: np.ndarray) -> np.ndarray:
+    """`image` as compiled functions take it: float32 and contiguous; numbers beyond its range become infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(image, dtype=np.float32)
 
 
 def known_psf(images: ImageSet) -> np.ndarray:
@@ -282,24 +473,31 @@ def _positive(value) -> float:
 def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table:
     """The table of a FrameSet."""
     missing = np.array([g is None for g in galaxies], dtype=bool)
-
-    def column(value) -> MaskedColumn:
-        return MaskedColumn([0.0 if g is None else float(value(g)) for g in galaxies], mask=missing, dtype=float)
-
-    table = Table({"id": Column(images.table["id"], dtype=object)})
     # a binned pixel k covers original pixels from k b to k b + b - 1
-    table["x"] = column(lambda g: g.fit.ellipse.x * g.binning + (g.binning - 1) / 2)
-    table["y"] = column(lambda g: g.fit.ellipse.y * g.binning + (g.binning - 1) / 2)
-    table["axis_ratio"] = column(lambda g: g.fit.ellipse.axis_ratio)
-    table["position_angle_deg"] = column(lambda g: np.degrees(g.fit.ellipse.angle) % 180)
-    table["radius_pix"] = column(lambda g: g.radius * g.binning)
-    table["snr"] = column(lambda g: g.snr)
-    table["background"] = column(lambda g: g.segmentation.background)
-    table["sky_sigma"] = column(lambda g: g.segmentation.sky_sigma * g.binning)
+    rows = np.array(
+        [
+            (0.0,) * 8
+            if g is None
+            else (
+                g.shape[0] * g.binning + (g.binning - 1) / 2,
+                g.shape[1] * g.binning + (g.binning - 1) / 2,
+                g.shape[2],
+                np.degrees(g.shape[3]),
+                g.radius * g.binning,
+                g.snr,
+                g.segmentation.background,
+                g.segmentation.sky_sigma * g.binning,
+            )
+            for g in galaxies
+        ]
+    ).reshape(-1, 8)
+    table = Table({"id": Column(images.table["id"], dtype=object)})
+    names = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
+    for name, values in zip(names, rows.T, strict=True):
+        table[name] = MaskedColumn(values, mask=missing, dtype=float)
     table["flag"] = np.array(images.table["flag"], dtype=np.int64)
     table["flag_text"] = np.array([str(t) for t in images.table["flag_text"]], dtype=object)
-    add_flag(table, missing & usable(images.table["flag"]), Flag.NO_GALAXY)
-    for bit in Flag:
-        if bit:
-            add_flag(table, np.array([g is not None and bool(g.flag & bit) for g in galaxies], dtype=bool), bit)
+    found = np.array([0 if g is None else int(g.flag) for g in galaxies], dtype=np.int64)
+    found[missing & usable(images.table["flag"])] = int(Flag.NO_GALAXY)
+    add_flags(table, found)
     return table

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
 
-MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
+from emeraldcut.frame.compiled import MAD_TO_SIGMA, compiled, median_of, select
+
 SMOOTHING_PIX = 1.2  # standard deviation of the Gaussian before detection
 DETECTION_SIGMA = 3.0  # threshold in units of the noise of the smoothed image
 MIN_SIDE, MIN_PIXELS = 8, 50  # with less there is no sky to speak of
-N_LEVELS = 12  # thresholds at which a neighbour may separate from the galaxy
+OWN_PEAK = 1.3  # a blended object is one of its own if its peak rises to this many times its saddle to the next,
+OWN_PEAK_SIGMA = 5.0  # and by this many times the noise of the smoothed image
+CORRELATION_PIX = 2  # the noise may be correlated over this distance
+# What a pixel is.
+SKY, GALAXY, NEIGHBOUR, MISSING = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -21,112 +24,433 @@ class Segmentation:
 
     Attributes
     ----------
-    image : (ny, nx) float64
+    image : (ny, nx) float32
         Sky-subtracted counts, 0 where there is no data.
-    neighbours, missing : (ny, nx) bool
-        Pixels that belong to neighbours, and those without data; all others are `valid`.
-    galaxy : (ny, nx) bool
-        Pixels of the galaxy above the detection threshold.
+    smooth : (ny, nx) float32
+        The same after a Gaussian of 1.2 pixels.
+    parts : (ny, nx) uint8
+        SKY, GALAXY (above the detection threshold), NEIGHBOUR or MISSING (no data).
     background, sky_sigma : float
         Sky level at the centre, and its noise per pixel, in counts.
+    gradient : float
+        Change of the sky across the stamp in units of that noise; 0 where it is not significant.
+    correlation : float
+        Sum of the noise's correlation between a pixel and all around it; 1 where pixels are independent. The
+        variance of anything averaged over many pixels is larger by this factor.
     """
 
     image: np.ndarray
-    neighbours: np.ndarray
-    missing: np.ndarray
-    galaxy: np.ndarray
+    smooth: np.ndarray
+    parts: np.ndarray
     background: float
     sky_sigma: float
-
-    @cached_property
-    def valid(self) -> np.ndarray:
-        """Pixels (ny, nx) bool with data that no neighbour covers."""
-        return ~(self.neighbours | self.missing)
+    gradient: float
+    correlation: float
 
 
-def sky_plane(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """The sky as a plane through the border of a stamp, and its noise per pixel.
+@compiled
+def _mark_empty(image, good):
+    """Takes from `good` the parts of a mosaic that were filled with one value: 3 x 3 equal pixels in a noisy image.
+
+    Pictures of few grey levels and drawings without noise have such places too, and keep them.
+    """
+    ny, nx = image.shape
+    flat = np.zeros((ny, nx), np.bool_)
+    n_flat, n_equal, n_pairs = 0, 0, 0
+    for y in range(1, ny - 1):
+        for x in range(1, nx - 1):
+            value = image[y, x]
+            if not good[y, x]:
+                continue
+            same = True
+            for j in range(-1, 2):
+                for i in range(-1, 2):
+                    if image[y + j, x + i] != value:
+                        same = False
+            if same:
+                flat[y, x] = True
+                n_flat += 1
+            else:
+                n_pairs += 1
+                if image[y, x + 1] == value:
+                    n_equal += 1
+    if n_flat < 9 or n_pairs < 100 or n_equal > 0.02 * n_pairs + n_flat // 2:
+        return
+    for y in range(1, ny - 1):
+        for x in range(1, nx - 1):
+            if flat[y, x]:
+                for j in range(-1, 2):
+                    for i in range(-1, 2):
+                        good[y + j, x + i] = False
+
+
+@compiled
+def _sky_plane(image, good):
+    """The sky as a plane through the border: level, slopes per side, noise per pixel, and the slope's significance.
 
     Tukey's biweight keeps light of the galaxy and of neighbours out. The slope counts only where it is significant
     (5 sigma), so that a clean stamp is not tilted by its noise.
-
-    Parameters
-    ----------
-    image : (ny, nx), NaN where there is no data
-
-    Returns
-    -------
-    plane : (ny, nx) counts
-    sigma : float, counts
     """
     ny, nx = image.shape
-    width = max(2, round(0.08 * min(ny, nx)))
-    ring = np.zeros(image.shape, bool)
-    ring[:width] = ring[-width:] = True
-    ring[:, :width] = ring[:, -width:] = True
-    ring &= np.isfinite(image)
-    if ring.sum() < 20:
-        ring = np.isfinite(image)
-    yy, xx = np.nonzero(ring)
-    values = image[ring]
-    u, v = (xx - (nx - 1) / 2) / nx, (yy - (ny - 1) / 2) / ny
-    design = np.stack([np.ones_like(u), u, v], axis=1)  # (n, 3)
-    level, sigma = np.median(values), MAD_TO_SIGMA * np.median(np.abs(values - np.median(values)))
-    coefficients = np.array([level, 0.0, 0.0])
-    for _ in range(6):
-        residual = values - design @ coefficients
-        centre = np.median(residual)
-        sigma = MAD_TO_SIGMA * np.median(np.abs(residual - centre)) or sigma
-        if sigma == 0:
+    width = max(2, int(round(0.08 * min(ny, nx))))
+    values, u, v = np.empty(ny * nx), np.empty(ny * nx), np.empty(ny * nx)
+    n = 0
+    for attempt in range(2):
+        for y in range(ny):
+            inner_row = width <= y < ny - width
+            for x in range(nx):
+                if good[y, x] and (attempt == 1 or not (inner_row and width <= x < nx - width)):
+                    values[n], u[n], v[n] = image[y, x], (x - (nx - 1) / 2) / nx, (y - (ny - 1) / 2) / ny
+                    n += 1
+        if n >= 20:
             break
-        weight = np.clip(1 - ((residual - centre) / (4 * sigma)) ** 2, 0, None) ** 2
-        normal = design.T @ (design * weight[:, None])
-        coefficients = np.linalg.lstsq(normal, design.T @ (values * weight), rcond=None)[0]
-    if sigma > 0:
-        residual = values - design @ coefficients
-        inside = np.abs(residual) < 3 * sigma
-        sigma = np.std(residual[inside]) / 0.9866  # a normal distribution cut at 3 sigma
-        slope_error = sigma * np.sqrt(np.diag(np.linalg.pinv(normal))[1:])
-        if np.hypot(*coefficients[1:]) < 5 * slope_error.max():
-            coefficients = np.array([np.mean(values[inside]) if inside.any() else level, 0.0, 0.0])
-    v, u = np.mgrid[0:ny, 0:nx]
-    plane = coefficients[0] + coefficients[1] * ((u - (nx - 1) / 2) / nx) + coefficients[2] * ((v - (ny - 1) / 2) / ny)
-    return plane, float(sigma)
+        n = 0
+    work = values[:n].copy()
+    level = median_of(work, n)
+    for i in range(n):
+        work[i] = abs(values[i] - level)
+    sigma = MAD_TO_SIGMA * median_of(work, n)
+    plane = np.array([level, 0.0, 0.0])
+    normal, right = np.empty((3, 3)), np.empty(3)
+    error = 0.0
+    for _ in range(4):
+        if sigma <= 0:
+            break
+        normal[:], right[:] = 0.0, 0.0
+        spread, spread_weight = 0.0, 0.0
+        reach = 4 * sigma
+        for i in range(n):
+            residual = values[i] - plane[0] - plane[1] * u[i] - plane[2] * v[i]
+            share = residual / reach
+            if abs(share) >= 1:
+                continue
+            weight = (1 - share * share) ** 2
+            normal[0, 0] += weight
+            normal[0, 1] += weight * u[i]
+            normal[0, 2] += weight * v[i]
+            normal[1, 1] += weight * u[i] * u[i]
+            normal[1, 2] += weight * u[i] * v[i]
+            normal[2, 2] += weight * v[i] * v[i]
+            right[0] += weight * values[i]
+            right[1] += weight * values[i] * u[i]
+            right[2] += weight * values[i] * v[i]
+            if abs(residual) < 3 * sigma:
+                spread += residual * residual
+                spread_weight += 1
+        normal[1, 0], normal[2, 0], normal[2, 1] = normal[0, 1], normal[0, 2], normal[1, 2]
+        for k in range(3):
+            normal[k, k] += 1e-9 * normal[0, 0] + 1e-300
+        inverse = np.linalg.inv(normal)
+        plane = inverse @ right
+        if spread_weight > 0:
+            sigma = np.sqrt(spread / spread_weight) / 0.9866  # a normal distribution cut at 3 sigma
+        error = sigma * np.sqrt(max(inverse[1, 1], inverse[2, 2]))
+    slope = np.hypot(plane[1], plane[2])
+    if sigma > 0 and slope < 5 * error:
+        total, count = 0.0, 0
+        for i in range(n):
+            residual = values[i] - plane[0] - plane[1] * u[i] - plane[2] * v[i]
+            if abs(residual) < 3 * sigma:
+                total += values[i]
+                count += 1
+        plane[0], plane[1], plane[2] = total / count if count else level, 0.0, 0.0
+    return plane, sigma
 
 
-def _most_central(labels: np.ndarray, n: int, light: np.ndarray) -> int:
+@compiled
+def smoothed(image: np.ndarray, sigma_pix: float) -> np.ndarray:
+    """`image` (ny, nx) after a Gaussian of this standard deviation, mirrored at its edges; float32."""
+    ny, nx = image.shape
+    reach = int(4 * sigma_pix + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_pix) ** 2)
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+    padded = np.empty(max(ny, nx) + 2 * reach, np.float32)
+    across = np.empty((ny, nx), np.float32)
+    for y in range(ny):
+        for x in range(nx):
+            padded[reach + x] = image[y, x]
+        for i in range(reach):
+            padded[reach - 1 - i] = image[y, min(i, nx - 1)]
+            padded[reach + nx + i] = image[y, max(nx - 1 - i, 0)]
+        row = across[y]
+        row[:] = 0
+        for k in range(2 * reach + 1):
+            weight, shifted = kernel[k], padded[k : k + nx]
+            for x in range(nx):
+                row[x] += weight * shifted[x]
+    result = np.zeros((ny, nx), np.float32)
+    for y in range(ny):
+        row = result[y]
+        for k in range(-reach, reach + 1):
+            source = y + k
+            if source < 0:
+                source = min(-1 - source, ny - 1)
+            elif source >= ny:
+                source = max(2 * ny - 1 - source, 0)
+            weight, other = kernel[k + reach], across[source]
+            for x in range(nx):
+                row[x] += weight * other[x]
+    return result
+
+
+@compiled
+def _root(parent, i):
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@compiled
+def _components(smooth, threshold, labels):
+    """Fills `labels` (ny, nx) with 1..n for the connected parts above the threshold, 0 elsewhere; returns n."""
+    ny, nx = smooth.shape
+    parent = np.arange(ny * nx // 2 + 2)
+    n = 0
+    for y in range(ny):
+        for x in range(nx):
+            labels[y, x] = 0
+            if smooth[y, x] <= threshold:
+                continue
+            up = labels[y - 1, x] if y > 0 else 0
+            left = labels[y, x - 1] if x > 0 else 0
+            if up == 0 and left == 0:
+                n += 1
+                labels[y, x] = n
+            elif up == 0 or left == 0:
+                labels[y, x] = up + left
+            else:
+                a, b = _root(parent, up), _root(parent, left)
+                parent[max(a, b)] = min(a, b)
+                labels[y, x] = min(a, b)
+    number = np.zeros(n + 1, np.int64)
+    count = 0
+    for k in range(1, n + 1):
+        if parent[k] == k:
+            count += 1
+            number[k] = count
+    for y in range(ny):
+        for x in range(nx):
+            if labels[y, x]:
+                labels[y, x] = number[_root(parent, labels[y, x])]
+    return count
+
+
+@compiled
+def _most_central(labels, n, light):
     """The label (1..n) with most light, where light counts less the farther it is from the stamp's centre."""
     ny, nx = light.shape
-    y, x = np.mgrid[0:ny, 0:nx]
-    r2 = ((y - (ny - 1) / 2) ** 2 + (x - (nx - 1) / 2) ** 2) / (0.12 * max(ny, nx)) ** 2
-    return int(np.argmax(ndimage.sum_labels(light / (1 + r2) ** 2, labels, np.arange(1, n + 1)))) + 1
+    scale = 1 / (0.12 * max(ny, nx)) ** 2
+    total = np.zeros(n + 1)
+    for y in range(ny):
+        for x in range(nx):
+            if labels[y, x]:
+                r2 = ((y - (ny - 1) / 2) ** 2 + (x - (nx - 1) / 2) ** 2) * scale
+                total[labels[y, x]] += max(light[y, x], 0.0) / (1 + r2) ** 2
+    return 1 + np.argmax(total[1:])
 
 
-def _pieces(smooth: np.ndarray, component: np.ndarray, threshold: float, noise: float) -> tuple[np.ndarray, int]:
-    """Markers (ny, nx) int of the objects blended in one component, and their number.
+@compiled
+def _basins(smooth, labels, wanted, noise, basins):
+    """Parts the component `wanted` into the basins of its own peaks, numbered from 1 in `basins`; returns their number.
 
-    The component is cut at rising thresholds. Pieces are objects of their own if the peaks of at least two rise well
-    above the saddle between them (5 sigma and 30 per cent); weaker ones are texture.
+    Pixels are taken from bright to faint; each joins its brightest neighbour that is there already. Where two basins
+    meet, the lower one is an object of its own if its peak rises well above that saddle; otherwise it was texture, and
+    they become one. This is a watershed whose basins are merged by the height of their peaks in one pass.
     """
-    box = ndimage.find_objects(component.astype(np.int8))[0]
-    inside = smooth[box]
-    pieces = [component[box]]
-    for level in np.geomspace(threshold, max(inside[pieces[0]].max(), 1.01 * threshold), N_LEVELS + 1)[1:-1]:
-        parted = []
-        for piece in pieces:
-            labels, n = ndimage.label(piece & (inside > level))
-            if n > 1:
-                peaks = ndimage.maximum(inside, labels, np.arange(1, n + 1))
-                own = np.nonzero((peaks > 1.3 * level) & (peaks - level > 5 * noise))[0] + 1
-                if len(own) > 1:
-                    parted += [labels == k for k in own]
+    ny, nx = smooth.shape
+    n, lowest = 0, np.float32(np.inf)
+    for y in range(ny):
+        for x in range(nx):
+            basins[y, x] = 0
+            if labels[y, x] == wanted:
+                n += 1
+                lowest = min(lowest, smooth[y, x])
+    # sorted by counting, on steps of 0.1 per cent: the bits of a positive float, as an integer, grow with it like a
+    # logarithm, and one in 2^13 changes it by so much
+    bits, top = smooth.view(np.int32), 0
+    for y in range(ny):
+        for x in range(nx):
+            if labels[y, x] == wanted:
+                top = max(top, bits[y, x] >> 13)
+    n_steps = min(top - (np.array([lowest]).view(np.int32)[0] >> 13), 16384)
+    step, start = np.empty(n, np.int64), np.zeros(n_steps + 2, np.int64)
+    places, order = np.empty(n, np.int64), np.empty(n, np.int64)
+    n = 0
+    for y in range(ny):
+        for x in range(nx):
+            if labels[y, x] == wanted:
+                step[n] = min(top - (bits[y, x] >> 13), n_steps)
+                places[n] = y * nx + x
+                start[step[n] + 1] += 1
+                n += 1
+    start = np.cumsum(start)
+    for i in range(n):
+        order[start[step[i]]] = places[i]
+        start[step[i]] += 1
+    parent, peaks = np.arange(n + 1), np.zeros(n + 1, np.float32)
+    count = 0
+    for place in order:
+        y, x = place // nx, place % nx
+        value = smooth[y, x]
+        home, brightest = 0, np.float32(0)
+        for j, k in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            if 0 <= y + j < ny and 0 <= x + k < nx and basins[y + j, x + k]:
+                if home == 0 or smooth[y + j, x + k] > brightest:
+                    home, brightest = _root(parent, basins[y + j, x + k]), smooth[y + j, x + k]
+        if home == 0:
+            count += 1
+            peaks[count] = value
+            basins[y, x] = count
+            continue
+        for j, k in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            if 0 <= y + j < ny and 0 <= x + k < nx and basins[y + j, x + k]:
+                other = _root(parent, basins[y + j, x + k])
+                low = min(peaks[other], peaks[home])
+                if other != home and not (low > OWN_PEAK * value and low - value > OWN_PEAK_SIGMA * noise):
+                    if peaks[other] > peaks[home]:
+                        parent[home] = other
+                        home = other
+                    else:
+                        parent[other] = home
+        basins[y, x] = home
+    number = np.zeros(count + 1, np.int64)
+    own = 0
+    for k in range(1, count + 1):
+        if parent[k] == k:
+            own += 1
+            number[k] = own
+    for place in places:
+        y, x = place // nx, place % nx
+        basins[y, x] = number[_root(parent, basins[y, x])]
+    return own
+
+
+@compiled
+def grow(parts: np.ndarray, times: int) -> None:
+    """Lets NEIGHBOUR spread over its four neighbouring pixels, `times` times, onto SKY only, in place."""
+    ny, nx = parts.shape
+    for _ in range(times):
+        before = parts.copy()
+        for y in range(ny):
+            for x in range(nx):
+                if before[y, x] == SKY and (
+                    (y > 0 and before[y - 1, x] == NEIGHBOUR)
+                    or (y < ny - 1 and before[y + 1, x] == NEIGHBOUR)
+                    or (x > 0 and before[y, x - 1] == NEIGHBOUR)
+                    or (x < nx - 1 and before[y, x + 1] == NEIGHBOUR)
+                ):
+                    parts[y, x] = NEIGHBOUR
+
+
+@compiled
+def _correlation(image, parts, sigma):
+    """Sum of the correlation coefficients of the sky's noise over all lags within CORRELATION_PIX.
+
+    Coefficients count only if that with the next pixel is significant (4 sigma), so that independent noise gives 1.
+    """
+    ny, nx = image.shape
+    c, limit = CORRELATION_PIX, 4 * sigma
+    sums, counts = np.zeros((c + 1, 2 * c + 1)), np.zeros((c + 1, 2 * c + 1))
+    for stage in range(2):  # the next pixels first; what lies farther only if there is something
+        for y in range(ny - c):
+            for x in range(c, nx - c):
+                value = image[y, x]
+                if parts[y, x] != SKY or abs(value) > limit:
                     continue
-            parted.append(piece)
-        pieces = parted
-    markers = np.zeros(smooth.shape, int)
-    for k, piece in enumerate(pieces, 1):
-        markers[box][np.unravel_index(np.argmax(np.where(piece, inside, -np.inf)), inside.shape)] = k
-    return markers, len(pieces)
+                for j in range(c + 1 if stage else 2):
+                    for i in range(-c if j else 0, c + 1):
+                        if (abs(i) + j < 2) != (stage == 0):
+                            continue
+                        other = image[y + j, x + i]
+                        if parts[y + j, x + i] == SKY and abs(other) < limit:
+                            sums[j, i + c] += value * other
+                            counts[j, i + c] += 1
+        if stage == 0:
+            if counts[0, c] < 100 or sums[0, c] <= 0:
+                return 1.0
+            variance = sums[0, c] / counts[0, c]
+            beside = 0.5 * (sums[0, c + 1] / max(counts[0, c + 1], 1.0) + sums[1, c] / max(counts[1, c], 1.0))
+            if beside < 4 / np.sqrt(2 * counts[0, c]) * variance:
+                return 1.0
+    total = 1.0
+    for j in range(c + 1):
+        for i in range(-c if j else 1, c + 1):
+            if counts[j, i + c] > 0:
+                total += 2 * sums[j, i + c] / counts[j, i + c] / variance
+    return max(total, 1.0)
+
+
+@compiled
+def _segment(image):
+    """See `segment`; `found` is False where there is nothing near the centre."""
+    ny, nx = image.shape
+    data, good = np.zeros((ny, nx), np.float32), np.empty((ny, nx), np.bool_)
+    parts = np.full((ny, nx), np.uint8(MISSING))
+    nothing = (False, data, data, parts, 0.0, 0.0, 0.0, 1.0)
+    if min(ny, nx) < MIN_SIDE:
+        return nothing
+    scale = 0.0
+    for y in range(ny):
+        for x in range(nx):
+            good[y, x] = np.isfinite(image[y, x])
+            if good[y, x]:
+                scale = max(scale, abs(image[y, x]))
+    if scale == 0 or not np.isfinite(scale):
+        return nothing
+    _mark_empty(image, good)
+    n_good = good.sum()
+    if n_good < MIN_PIXELS:
+        return nothing
+    plane, sigma = _sky_plane(image, good)
+    ordered = np.empty(n_good, np.float32)
+    n = 0
+    for y in range(ny):
+        for x in range(nx):
+            if good[y, x]:
+                sky = plane[0] + plane[1] * ((x - (nx - 1) / 2) / nx) + plane[2] * ((y - (ny - 1) / 2) / ny)
+                data[y, x] = image[y, x] - sky
+                if (x + y) % 4 == 0:
+                    ordered[n] = data[y, x]
+                    n += 1
+    bright = select(ordered, n, n - 1 - n // 200)
+    sigma = max(sigma, 1e-4 * bright)  # a noise-free drawing still has a scale
+    if sigma <= 0 or bright <= 0:
+        return nothing
+    smooth = smoothed(data, SMOOTHING_PIX)
+    noise = sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX)
+    labels, basins = np.empty((ny, nx), np.int32), np.empty((ny, nx), np.int32)
+    n = _components(smooth, DETECTION_SIGMA * noise, labels)
+    if n == 0:
+        return nothing
+    component = _most_central(labels, n, smooth)
+    n_basins = _basins(smooth, labels, component, noise, basins)
+    wanted = _most_central(basins, n_basins, smooth)
+    area, peaks = 0, np.zeros(n + 1, np.float32)
+    for y in range(ny):
+        for x in range(nx):
+            label = labels[y, x]
+            area += label == component
+            peaks[label] = max(peaks[label], smooth[y, x])
+    if area < 9 or peaks[component] < 2 * DETECTION_SIGMA * noise:
+        return nothing
+    for y in range(ny):
+        for x in range(nx):
+            if basins[y, x] == wanted:
+                parts[y, x] = GALAXY
+            else:
+                seen = labels[y, x] > 0 and peaks[labels[y, x]] > OWN_PEAK_SIGMA * noise
+                parts[y, x] = NEIGHBOUR if seen else SKY
+    grow(parts, 2)
+    for y in range(ny):
+        for x in range(nx):
+            if not good[y, x]:
+                parts[y, x] = MISSING
+    level = plane[0] + plane[1] * (((nx - 1) // 2 - (nx - 1) / 2) / nx) + plane[2] * (
+        ((ny - 1) // 2 - (ny - 1) / 2) / ny
+    )
+    correlation = _correlation(data, parts, sigma)
+    return True, data, smooth, parts, level, sigma, np.hypot(plane[1], plane[2]) / sigma, correlation
 
 
 def segment(image: np.ndarray) -> Segmentation | None:
@@ -134,35 +458,7 @@ def segment(image: np.ndarray) -> Segmentation | None:
 
     Parameters
     ----------
-    image : (ny, nx), NaN where there is no data
+    image : (ny, nx) float32 or float64, NaN where there is no data
     """
-    ny, nx = image.shape
-    finite = np.isfinite(image)
-    if min(ny, nx) < MIN_SIDE or finite.sum() < MIN_PIXELS:
-        return None
-    plane, sigma = sky_plane(image)
-    data = np.where(finite, image - plane, 0.0)
-    bright = np.percentile(data[finite], 99.5)
-    sigma = max(sigma, 1e-4 * bright)  # a noise-free drawing still has a scale
-    if sigma <= 0 or bright <= 0:
-        return None
-    smooth = ndimage.gaussian_filter(data, SMOOTHING_PIX)
-    noise = sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX)
-    labels, n = ndimage.label(smooth > DETECTION_SIGMA * noise)
-    if n == 0:
-        return None
-    light = np.clip(smooth, 0, None)
-    component = labels == _most_central(labels, n, light)
-    if component.sum() < 9 or smooth[component].max() < 6 * noise:
-        return None
-    galaxy = component
-    markers, n_pieces = _pieces(smooth, component, DETECTION_SIGMA * noise, noise)
-    if n_pieces > 1:
-        from skimage.segmentation import watershed
-
-        basins = watershed(-smooth, markers, mask=component)
-        galaxy = basins == _most_central(basins, n_pieces, light)
-    others = (labels > 0) & ~galaxy
-    others = ndimage.binary_dilation(others, iterations=2) & ~galaxy
-    level = float(plane[(ny - 1) // 2, (nx - 1) // 2])
-    return Segmentation(data, finite & others, ~finite, galaxy & finite, level, float(sigma))
+    found, *divided = _segment(image)
+    return Segmentation(*divided) if found else None

@@ -11,12 +11,30 @@ from scipy.special import ndtr
 from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
-from emeraldcut.data.streaming import single_threaded
-from emeraldcut.frame import ORDERS, Fit, FramedGalaxy, FrameSet, fit_ellipse, frame_galaxies, known_psf, psf_kernel
+from emeraldcut.frame import (
+    ALL,
+    GEOMETRY,
+    ORDERS,
+    FramedGalaxy,
+    FrameSet,
+    fit_before_psf,
+    fit_shape,
+    frame_galaxies,
+    known_psf,
+    moffat_kernel,
+    turn_error,
+)
+from emeraldcut.frame.compiled import compiled
+from emeraldcut.isophotes.kind import boxy_kind
 from emeraldcut.settings import setting
 
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty
-HARMONICS = ("a3", "a4", "a6", "a8")
+COLUMN_OF = ("a3", "b3", "a4", "b4_sin", "a6", "b6_sin", "a8", "b8_sin")  # of c_3, s_3, c_4, ...
+PSF_TRUST = 0.2  # relative error of the correction for the PSF where only a width is known, see `_settled`
+SECOND_ORDER = 0.065  # size of an error at which its square counts as much as itself
+LEAST_ERROR = 0.003  # of a harmonic: what drawings without noise differ from their outlines
+MOST_TURNED = 1.3  # harmonics are raised by this factor at most
+STRUCTURE = 0.12  # residual from which on a galaxy is more than a smooth profile on one ellipse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +42,7 @@ class MeasureSettings:
     """Which part of a galaxy is measured."""
 
     inner_radius: float = setting(0.7, "inner end of the measured range, in half-light radii (major axis)")
-    outer_radius: float = setting(3.0, "outer end of the measured range, in half-light radii (major axis)")
+    outer_radius: float = setting(2.5, "outer end of the measured range, in half-light radii (major axis)")
     psf_correction: bool = setting(True, "fit the galaxy as it was before the PSF, where `psf_fwhm_pix` is known")
     unresolved_ratio: float = setting(1.0, "flag galaxies whose half-light radius is below this many PSF FWHM")
 
@@ -38,7 +56,26 @@ class MeasureSettings:
             raise ValueError(f"unresolved_ratio expects a number of at least 0; received {self.unresolved_ratio}.")
 
 
-@single_threaded
+@dataclass(frozen=True)
+class Measurement:
+    """Shape of one galaxy, in the pixels of its frame.
+
+    Attributes
+    ----------
+    shape, errors : (12,)
+        x, y, axis ratio, angle and harmonics (see `frame.ellipse_fit`), and their standard errors.
+    seen : (12,)
+        The same without a correction for the PSF.
+    residual : float
+        Scatter about the model that is not noise, over the light.
+    """
+
+    shape: np.ndarray
+    errors: np.ndarray
+    seen: np.ndarray
+    residual: float
+
+
 def measure(
     images: ImageSet,
     settings: MeasureSettings = MeasureSettings(),
@@ -61,68 +98,108 @@ def measure(
     -------
     Table
         Everything that the input's table holds, with `x, y, axis_ratio, position_angle_deg` with errors (and
-        `pa_sky_deg` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and `b3, b4_sin` (sine) of
-        isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy is a4 < 0, as
-        photutils >= 2 `b4`; their errors, from the noise, with centre and axes left free; `p_boxy`, the probability
-        that a4 < -0.03; `residual`, the scatter about the fitted model beyond the sky's noise over the light, small for
-        a smooth galaxy. Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
+        `pa_sky_deg` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and `b3, b4_sin, b6_sin,
+        b8_sin` (sine) of isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy is
+        a4 < 0, as photutils >= 2 `b4`. Each is the mean over that range that noise disturbs least. Errors are from the
+        noise, its correlation, masked sectors and the PSF, with centre and axes left free. `p_boxy` is the probability
+        that a4 < -0.03; `boxy_kind` says what kind of shape it is (see `isophotes.kind`); `residual` is the scatter
+        about the fitted model that neighbouring pixels share, over the light, small for a smooth galaxy. Where `psf_fwhm_pix` is
+        known, axes and harmonics are those before the PSF.
     """
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
-    fits = [None if g is None else _fit_harmonics(g, settings, psf[i]) for i, g in enumerate(frames.galaxies)]
+    fits = [None if g is None else measure_galaxy(g, settings, psf[i]) for i, g in enumerate(frames.galaxies)]
     table = images.table.copy()
     for name in ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma"):
         table[name] = frames.table[name].copy()
     table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
-    missing = np.array([fit is None or not np.isfinite(fit.errors["cos4"]) for fit in fits], dtype=bool)
+    missing = np.array([fit is None for fit in fits], dtype=bool)
+    nothing = np.zeros(ALL)
+    shapes = np.array([nothing if fit is None else fit.shape for fit in fits]).reshape(-1, ALL)
+    errors = np.array([nothing if fit is None else fit.errors for fit in fits]).reshape(-1, ALL)
 
-    def column(value) -> MaskedColumn:
-        values = [0.0 if absent else value(fit) for fit, absent in zip(fits, missing, strict=True)]
+    def column(values) -> MaskedColumn:
         return MaskedColumn(values, mask=missing, dtype=float)
 
-    table["axis_ratio"][~missing] = column(lambda fit: fit.ellipse.axis_ratio)[~missing]
-    table["position_angle_deg"][~missing] = column(lambda fit: np.degrees(fit.ellipse.angle) % 180)[~missing]
-    for name in HARMONICS:
-        order = int(name[1])
-        table[name] = column(lambda fit, order=order: fit.ellipse.cosine[order])
-        table[f"{name}_err"] = column(lambda fit, order=order: fit.errors[f"cos{order}"])
-    table["axis_ratio_err"] = column(lambda fit: fit.errors["axis_ratio"])
-    table["position_angle_err_deg"] = column(lambda fit: np.degrees(fit.errors["angle"]))
-    table["b3"] = column(lambda fit: fit.ellipse.sine[3])
-    table["b4_sin"] = column(lambda fit: fit.ellipse.sine[4])
-    table["p_boxy"] = column(lambda fit: float(ndtr((BOXY_A4 - fit.ellipse.cosine[4]) / max(fit.errors["cos4"], 1e-9))))
-    table["residual"] = column(_residual_fraction)
+    table["axis_ratio"][~missing] = shapes[~missing, 2]
+    table["position_angle_deg"][~missing] = np.degrees(shapes[~missing, 3]) % 180
+    for k, name in enumerate(COLUMN_OF, GEOMETRY):
+        table[name], table[f"{name}_err"] = column(shapes[:, k]), column(errors[:, k])
+    table["axis_ratio_err"] = column(errors[:, 2])
+    table["position_angle_err_deg"] = column(np.degrees(errors[:, 3]))
+    table["p_boxy"] = column(ndtr((BOXY_A4 - shapes[:, 6]) / np.maximum(errors[:, 6], 1e-9)))
+    table["residual"] = column([0.0 if fit is None else fit.residual for fit in fits])
+    table["boxy_kind"] = MaskedColumn(boxy_kind(table), mask=missing, dtype=object)
     if "cd11" in table.colnames:
         table["pa_sky_deg"] = sky_position_angle(table)
+    good = usable(table["flag"])
     resolved = numbers(table["radius_pix"], np.inf) >= settings.unresolved_ratio * np.nan_to_num(psf)
-    add_flag(table, ~resolved & usable(table["flag"]), Flag.UNRESOLVED)
-    add_flag(table, missing & usable(table["flag"]), Flag.NOT_CONVERGED)
+    add_flag(table, ~resolved & good, Flag.UNRESOLVED)
+    add_flag(table, missing & good, Flag.NOT_CONVERGED)
+    add_flag(table, (numbers(table["residual"], 0.0) > STRUCTURE) & good, Flag.STRUCTURE)
     return describe_columns(table)
 
 
-def _fit_harmonics(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix: float) -> Fit:
-    """Profile, centre, axes and harmonics of one framed galaxy in the measured range."""
+def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix: float) -> Measurement | None:
+    """Centre, axes and harmonics of one framed galaxy in the measured range; None if the fit found nothing."""
     inner = settings.inner_radius * galaxy.radius
     outer = max(min(settings.outer_radius * galaxy.radius, 1.3 * galaxy.limit), inner + 3)
     division = galaxy.segmentation
     # a PSF as wide as a quarter of the image is a mistake or leaves nothing to measure
-    known = settings.psf_correction and psf_fwhm_pix < min(division.image.shape) * galaxy.binning / 4
-    return fit_ellipse(
-        division.image,
-        division.valid,
-        galaxy.fit.ellipse,
-        division.sky_sigma,
-        (inner, outer),
-        orders=ORDERS,
-        iterations=8,
-        fix_angle=galaxy.square,
-        psf=psf_kernel(psf_fwhm_pix / galaxy.binning) if known else None,
-    )
+    correct = settings.psf_correction and psf_fwhm_pix < min(division.image.shape) * galaxy.binning / 4
+    seen, covariance, coefficients, sigmas, _, structure = fit_shape(
+        division.image, division.parts, galaxy.shape, division.sky_sigma, inner, outer, ALL, 3 if correct else 8,
+        galaxy.square, 1,
+    )  # fmt: skip
+    if not np.isfinite(covariance[6, 6]):
+        return None
+    shape, of_seen = seen, covariance
+    if correct:
+        kernel = moffat_kernel(psf_fwhm_pix / galaxy.binning)
+        corrected, of_corrected, *_ = fit_before_psf(
+            division.image, division.parts, seen, coefficients, sigmas, inner, outer, galaxy.square, 5,
+            *kernel.parts(),
+        )  # fmt: skip
+        if np.isfinite(of_corrected[6, 6]) and np.isfinite(corrected).all():
+            shape, covariance = corrected, of_corrected
+    shape, errors = _settled(shape, seen, covariance, of_seen, division.correlation, galaxy.square)
+    return Measurement(shape, errors, seen, structure)
 
 
-def _residual_fraction(fit: Fit) -> float:
-    """Scatter of the residuals beyond the sky's noise (photon noise is in it), over the light in the measured range."""
-    return float(np.sqrt(max(fit.residual_sigma**2 - 1, 0.0)) / max(fit.mean_snr, 1e-9))
+@compiled
+def _settled(shape, seen, covariance, of_seen, correlation, square):
+    """The shape (12,) freed of what an uncertain angle did to it, and its standard errors (12,).
+
+    A frame whose angle is off by delta sees c_m cos(m delta): on average c_m exp(-m^2 var(delta) / 2), so harmonics are
+    divided by that. Variances are those of the fit's covariance, larger by the correlation of the noise (a sum over many
+    pixels of noise with correlation coefficients r_k has a variance larger by sum r_k) and by a term of second order
+    (SECOND_ORDER, measured on simulated noise); then a fifth of what the PSF's correction changed, for a PSF of which
+    only the width is known, and for s_m what turning c_m does.
+    """
+    q, shape, variance = shape[2], shape.copy(), np.empty(ALL)
+    turn = 0.0 if square else turn_error(q, covariance[3, 3] * correlation)
+    for k in range(ALL):
+        variance[k] = max(covariance[k, k], 0.0) * correlation
+        if k >= GEOMETRY:
+            variance[k] *= 1 + correlation * of_seen[k, k] / SECOND_ORDER**2
+    # from c_2 and s_2 to axis ratio and angle; the sides of a square say how it lies
+    variance[2] *= (2 * q) ** 2
+    variance[3] *= (2 * q / max(1 - q * q, 1e-3)) ** 2
+    if square:
+        variance[3] = variance[6] / (4 * shape[6]) ** 2
+    for k in range(2, ALL):
+        variance[k] += (PSF_TRUST * (shape[k] - seen[k])) ** 2
+    for i in range(len(ORDERS)):
+        k, m = GEOMETRY + 2 * i, ORDERS[i]
+        turned = (m * turn) ** 2
+        back = min(np.exp(0.5 * turned), MOST_TURNED)
+        c, s = shape[k], shape[k + 1]
+        variance[k] = back * back * (variance[k] + (0.5 * turned * c) ** 2) + LEAST_ERROR**2
+        variance[k + 1] = back * back * (variance[k + 1] + turned * c * c) + LEAST_ERROR**2
+        shape[k], shape[k + 1] = back * c, back * s
+    errors = np.sqrt(variance)
+    errors[3] = min(errors[3], np.pi / 2)
+    return shape, errors
 
 
 def sky_position_angle(table: Table) -> np.ndarray:

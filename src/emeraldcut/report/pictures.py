@@ -11,7 +11,7 @@ from astropy.table import Row
 from emeraldcut.data import ImageSet
 from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
 from emeraldcut.frame.resample import bin_down
-from emeraldcut.frame.segment import MAD_TO_SIGMA
+from emeraldcut.frame.compiled import MAD_TO_SIGMA
 
 COLOUR_MAP = "magma"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii
@@ -125,7 +125,7 @@ def _cutout(image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: 
     ny, nx = image.shape
     x, y, side = (nx - 1) / 2, (ny - 1) / 2, max(nx, ny)
     if galaxy is not None:
-        bins, ellipse = galaxy.binning, galaxy.fit.ellipse
+        bins, ellipse = galaxy.binning, galaxy.ellipse
         x, y = (centre * bins + (bins - 1) / 2 for centre in (ellipse.x, ellipse.y))
         side = min(side, max(int(2 * SHOWN_RADII * galaxy.radius * bins), SMALLEST_SIDE_PIX))
     factor = int(np.ceil(side / LARGEST_SIDE_PIX))
@@ -152,7 +152,7 @@ def _isophotes(galaxy: FramedGalaxy) -> list[np.ndarray]:
 
     x' = rho cos(psi), y' = q rho sin(psi) with rho = radius times the deformation (see `frame.ellipse_fit`).
     """
-    ellipse, bins = galaxy.fit.ellipse, galaxy.binning
+    ellipse, bins = galaxy.ellipse, galaxy.binning
     psi = np.linspace(0, 2 * np.pi, 97)
     cos, sin = np.cos(ellipse.angle), np.sin(ellipse.angle)
     lines = []
@@ -168,7 +168,7 @@ def _framed(stamp: np.ndarray, galaxy: FramedGalaxy) -> Picture:
     """The galaxy in its own frame, where the fitted ellipses are circles."""
     size, psi = len(stamp), np.linspace(0, 2 * np.pi, 97)
     circle = np.stack([np.cos(psi), np.sin(psi)], axis=1) * size / (2 * EXTENT)
-    middle, deformation = (size - 1) / 2, galaxy.fit.ellipse.deformation(psi)[:, None]
+    middle, deformation = (size - 1) / 2, galaxy.ellipse.deformation(psi)[:, None]
     return Picture(
         stretch(np.asarray(stamp, dtype=float), 0.0, 1.0),
         [middle + radius * circle * deformation for radius in ISOPHOTE_RADII],

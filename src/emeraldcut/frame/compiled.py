@@ -1,0 +1,133 @@
+"""Compiled code: how functions are compiled, and the few numerical pieces that all of them share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
+
+
+
+def _forget_outdated() -> None:
+    """Removes compiled code that is older than any source file of the package.
+
+    Numba looks only at the file of a function, not at the files of those that it calls.
+    """
+    folder = Path(__file__).parents[1]
+    newest = max(path.stat().st_mtime for path in folder.rglob("*.py"))
+    for path in folder.rglob("*.nb[ci]"):
+        try:
+            if path.stat().st_mtime < newest:
+                path.unlink()
+        except OSError:  # another process was quicker, or the folder is read-only, where nothing is kept anyway
+            pass
+
+
+_forget_outdated()
+
+# Sums may be reordered, so that they run on vector units; NaN keeps its meaning. Compiled once and kept on disk.
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+
+
+@compiled
+def select(values: np.ndarray, n: int, k: int) -> float:
+    """The k-th smallest (from 0) of the first `n` values, which it reorders (Hoare's selection)."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    return values[k]
+
+
+@compiled
+def median_of(values: np.ndarray, n: int) -> float:
+    """Median of the first `n` values, which it reorders; the upper one of the two in the middle; 0 of none."""
+    return select(values, n, n // 2) if n else 0.0
+
+
+@compiled
+def invert(matrix: np.ndarray, ridge: float) -> np.ndarray:
+    """Inverse (n, n) of a symmetric matrix with no negative eigenvalue, by Cholesky's factors of the matrix scaled to a
+    unit diagonal. `ridge` is added to that diagonal; rows of zeros get a zero inverse: nothing is known, nothing moves.
+    """
+    n = matrix.shape[0]
+    scale = np.empty(n)
+    for i in range(n):
+        scale[i] = 1 / np.sqrt(matrix[i, i]) if matrix[i, i] > 0 else 0.0
+    factor = np.zeros((n, n))
+    for j in range(n):
+        total = 1.0 + ridge if scale[j] > 0 else 1.0
+        for k in range(j):
+            total -= factor[j, k] * factor[j, k]
+        factor[j, j] = np.sqrt(max(total, 1e-12))
+        for i in range(j + 1, n):
+            total = matrix[i, j] * scale[i] * scale[j]
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            factor[i, j] = total / factor[j, j]
+    lower = np.zeros((n, n))  # inverse of the factor
+    for j in range(n):
+        lower[j, j] = 1 / factor[j, j]
+        for i in range(j + 1, n):
+            total = 0.0
+            for k in range(j, i):
+                total -= factor[i, k] * lower[k, j]
+            lower[i, j] = total / factor[i, i]
+    inverse = np.empty((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(i, n):
+                total += lower[k, i] * lower[k, j]
+            inverse[i, j] = total * scale[i] * scale[j]
+            inverse[j, i] = inverse[i, j]
+    return inverse
+
+
+@compiled
+def solve(matrix: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
+    """The solution (n,) of matrix x = right, in the manner of `invert`."""
+    n = matrix.shape[0]
+    scale = np.empty(n)
+    for i in range(n):
+        scale[i] = 1 / np.sqrt(matrix[i, i]) if matrix[i, i] > 0 else 0.0
+    factor, x = np.zeros((n, n)), np.empty(n)
+    for i in range(n):
+        for j in range(i):
+            total = matrix[i, j] * scale[i] * scale[j]
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            factor[i, j] = total / factor[j, j]
+        total = 1.0 + ridge
+        for k in range(i):
+            total -= factor[i, k] * factor[i, k]
+        factor[i, i] = np.sqrt(max(total, 1e-12))
+    for i in range(n):
+        total = right[i] * scale[i]
+        for k in range(i):
+            total -= factor[i, k] * x[k]
+        x[i] = total / factor[i, i]
+    for i in range(n - 1, -1, -1):
+        total = x[i]
+        for k in range(i + 1, n):
+            total -= factor[k, i] * x[k]
+        x[i] = total / factor[i, i]
+    return x * scale
