@@ -62,15 +62,22 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
     settings = (stage.keywords["settings"], read_settings)
     origin = provenance(arguments.command, settings, arguments.seed, inputs)
     path = write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite)
-    if not usable(table["flag"]).any():
+    if "flag" in table.colnames and not usable(table["flag"]).any():
         raise NoImagesError(f"none of the {len(table)} images can be used; '{path}' says why.")
     return str(path)
 
 
 def _run_measure(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.isophotes import measure
+    from emeraldcut.isophotes import measure, radial_profiles
 
-    return _over_images(partial(measure, settings=settings[0], seed=arguments.seed), arguments, settings[1])
+    options, profiles, read_settings = settings
+    stages = [(partial(measure, settings=options, seed=arguments.seed), arguments.output)]
+    if profiles.profiles:
+        stages.append((partial(radial_profiles, settings=options, profile_settings=profiles), profiles.profiles))
+    written = []
+    for stage, arguments.output in stages:
+        written.append(_over_images(stage, arguments, read_settings))
+    return "\n".join(written)
 
 
 def _run_classify(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -204,7 +211,7 @@ COMMANDS = {
     ),
     "measure": Command(
         "axis ratio, size, and isophote shape with errors of every image",
-        ("emeraldcut.isophotes:MeasureSettings", READ),
+        ("emeraldcut.isophotes:MeasureSettings", "emeraldcut.isophotes:ProfileSettings", READ),
         _run_measure,
     ),
     "compare": Command(

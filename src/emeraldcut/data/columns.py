@@ -70,6 +70,8 @@ COLUMNS = (
     Column("position_angle_err_deg", float, "deg", "Standard error of position_angle_deg", "stat.error"),
     Column("a3_err", float, "", "Standard error of a3", "stat.error"),
     Column("b3", float, "", "Sine term of order 3 of the isophote, over its radius"),
+    Column("isophote_radius_pix", float, "pix", "Semi-major axis of the isophote", "phys.angSize.smajAxis"),
+    Column("brightness", float, "", "Mean light on the isophote, counts per pixel", "phot.count"),
     Column("b3_err", float, "", "Standard error of b3", "stat.error"),
     Column("b4_sin", float, "", "Sine term of order 4 of the isophote, over its radius"),
     Column("b4_sin_err", float, "", "Standard error of b4_sin", "stat.error"),
@@ -123,8 +125,8 @@ def describe_columns(table: Table) -> Table:
 # What stages compute; a column of the user's with such a name is kept under another.
 RESULTS = frozenset(
     "p_oval p_rectangular p_obround p_other axis_ratio axis_ratio_err position_angle_deg position_angle_err_deg "
-    "pa_sky_deg radius_pix snr a3 a3_err a4 a4_err a6 a6_err a8 a8_err b3 b3_err b4_sin b4_sin_err b6_sin b6_sin_err b8_sin b8_sin_err p_boxy "
-    "boxy_kind residual similarity reference "
+    "pa_sky_deg radius_pix snr a3 a3_err a4 a4_err a6 a6_err a8 a8_err b3 b3_err b4_sin b4_sin_err b6_sin b6_sin_err "
+    "b8_sin b8_sin_err p_boxy boxy_kind residual similarity similarity_p reference "
     "score rank class network x y background".split()
 )
 

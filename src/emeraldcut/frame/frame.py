@@ -32,6 +32,7 @@ ASSUMED_PSF_FWHM_PIX = 2.5
 COARSE_SIDE_PIX = 200  # images of more than twice this side are looked at coarsely first
 LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this half-light radius
 LOPSIDED_SIGMA, LOPSIDED_SHARE = 5.0, 1.0  # light beyond its mirror image that is a neighbour's, in noise and in light
+FEWEST_PIXELS = 20  # from whose moments a shape is started
 # When a flag is set.
 LOW_SNR = 10.0
 NEIGHBOUR_SHARE = 0.02  # of the area within 2.5 half-light radii; a smaller neighbour is not worth a flag
@@ -106,33 +107,49 @@ class FrameSet:
 
 
 @compiled
-def _moments(image, parts):
-    """A first shape from second moments of the galaxy's pixels, and its size.
+def _moments(smooth, parts):
+    """A first shape from second moments of the galaxy's pixels, and its size (semi-major axis, pixels).
 
-    All pixels above the detection threshold count alike, so the shape is that of the outer isophote: a uniform
-    ellipse with semi-axes a, b has the principal second moments a^2/4 and b^2/4.
+    All pixels above a threshold count alike, so the shape is that of an isophote: a uniform ellipse with semi-axes a, b
+    has the principal second moments a^2/4 and b^2/4. The threshold is that of detection, or, where the galaxy is cut by
+    the edge or by missing pixels, the level that keeps clear of them.
     """
     ny, nx = parts.shape
-    n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    level, area = np.float32(-np.inf), 0
     for y in range(ny):
         for x in range(nx):
             if parts[y, x] == GALAXY:
-                n += 1
-                sx += x
-                sy += y
-                sxx += x * x
-                syy += y * y
-                sxy += x * y
+                area += 1
+                if (
+                    x == 0 or y == 0 or x == nx - 1 or y == ny - 1
+                    or parts[y - 1, x] == MISSING or parts[y + 1, x] == MISSING
+                    or parts[y, x - 1] == MISSING or parts[y, x + 1] == MISSING
+                ):  # fmt: skip
+                    level = max(level, smooth[y, x])
     shape = np.zeros(ALL)
-    if n == 0:
+    if area == 0:
         return shape, 0.0
-    mx, my = sx / n, sy / n
-    xx, yy, xy = sxx / n - mx * mx + 1 / 12, syy / n - my * my + 1 / 12, sxy / n - mx * my
-    half, root = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    shape[0], shape[1] = mx, my
-    shape[2] = min(max(np.sqrt(max(half - root, 1e-3) / (half + root)), 0.15), 1.0)
-    shape[3] = 0.5 * np.arctan2(2 * xy, xx - yy)
-    return shape, 2 * np.sqrt(half + root)
+    half, root = 0.0, 0.0
+    for attempt in range(2):  # if too little is left above the level, all pixels
+        n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for y in range(ny):
+            for x in range(nx):
+                if parts[y, x] == GALAXY and (smooth[y, x] > level or attempt == 1):
+                    n += 1
+                    sx += x
+                    sy += y
+                    sxx += x * x
+                    syy += y * y
+                    sxy += x * y
+        if n >= FEWEST_PIXELS or attempt == 1:
+            mx, my = sx / n, sy / n
+            xx, yy, xy = sxx / n - mx * mx + 1 / 12, syy / n - my * my + 1 / 12, sxy / n - mx * my
+            half, root = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+            shape[0], shape[1] = mx, my
+            shape[2] = min(max(np.sqrt(max(half - root, 1e-3) / (half + root)), 0.15), 1.0)
+            shape[3] = 0.5 * np.arctan2(2 * xy, xx - yy)
+            break
+    return shape, max(2 * np.sqrt(half + root), np.sqrt(area / (np.pi * shape[2])))
 
 
 @compiled
@@ -301,7 +318,7 @@ def _turn_to_sides(shape, covariance):
 def _fit_frame(image, smooth, parts, sigma, psf_fwhm):
     """Centre, axes and size of the galaxy, see `frame_galaxy`; may add to the neighbours in `parts`."""
     ny, nx = image.shape
-    shape, size = _moments(image, parts)
+    shape, size = _moments(smooth, parts)
     reach = _reach(shape, ny, nx)
     light = _mean_light(image, parts, shape, min(reach, 1.5 * size + 3))
     radius, petrosian = _half_light(light, shape, reach)
@@ -412,7 +429,7 @@ def _divide(image: np.ndarray) -> tuple[Segmentation | None, int]:
         division = segment(bin_down(image, binning))
         if division is None:
             continue
-        shape, size = _moments(division.image, division.parts)
+        shape, size = _moments(division.smooth, division.parts)
         if binning == 1 and size <= 1.5 * LARGEST_RADIUS_PIX:  # half of the light is well inside
             return division, 1
         light = _mean_light(division.image, division.parts, shape, size)

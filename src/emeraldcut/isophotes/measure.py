@@ -30,7 +30,7 @@ from emeraldcut.settings import setting
 
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty
 COLUMN_OF = ("a3", "b3", "a4", "b4_sin", "a6", "b6_sin", "a8", "b8_sin")  # of c_3, s_3, c_4, ...
-PSF_TRUST = 0.2  # relative error of the correction for the PSF where only a width is known, see `_settled`
+PSF_TRUST = 0.2  # relative error of the correction for the PSF where only a width is known, see `settled`
 SECOND_ORDER = 0.065  # size of an error at which its square counts as much as itself
 LEAST_ERROR = 0.003  # of a harmonic: what drawings without noise differ from their outlines
 MOST_TURNED = 1.3  # harmonics are raised by this factor at most
@@ -68,12 +68,15 @@ class Measurement:
         The same without a correction for the PSF.
     residual : float
         Scatter about the model that is not noise, over the light.
+    model : (ny, nx) or None
+        Where the PSF is known, what the telescope sees of the fitted galaxy, in the pixels of the fit.
     """
 
     shape: np.ndarray
     errors: np.ndarray
     seen: np.ndarray
     residual: float
+    model: np.ndarray | None
 
 
 def measure(
@@ -153,21 +156,21 @@ def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     )  # fmt: skip
     if not np.isfinite(covariance[6, 6]):
         return None
-    shape, of_seen = seen, covariance
+    shape, of_seen, model = seen, covariance, None
     if correct:
         kernel = moffat_kernel(psf_fwhm_pix / galaxy.binning)
-        corrected, of_corrected, *_ = fit_before_psf(
+        corrected, of_corrected, _, drawn, _ = fit_before_psf(
             division.image, division.parts, seen, coefficients, sigmas, inner, outer, galaxy.square, 5,
             *kernel.parts(),
         )  # fmt: skip
         if np.isfinite(of_corrected[6, 6]) and np.isfinite(corrected).all():
-            shape, covariance = corrected, of_corrected
-    shape, errors = _settled(shape, seen, covariance, of_seen, division.correlation, galaxy.square)
-    return Measurement(shape, errors, seen, structure)
+            shape, covariance, model = corrected, of_corrected, drawn
+    shape, errors = settled(shape, seen, covariance, of_seen, division.correlation, galaxy.square)
+    return Measurement(shape, errors, seen, structure, model)
 
 
 @compiled
-def _settled(shape, seen, covariance, of_seen, correlation, square):
+def settled(shape, seen, covariance, of_seen, correlation, square):
     """The shape (12,) freed of what an uncertain angle did to it, and its standard errors (12,).
 
     A frame whose angle is off by delta sees c_m cos(m delta): on average c_m exp(-m^2 var(delta) / 2), so harmonics are

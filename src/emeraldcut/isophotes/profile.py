@@ -1,0 +1,106 @@
+"""Harmonics against radius: one row per galaxy and isophote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data.columns import describe_columns
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf
+from emeraldcut.isophotes.measure import COLUMN_OF, MeasureSettings, Measurement, measure_galaxy, settled
+from emeraldcut.settings import setting
+
+HALF_WIDTH = 0.1  # of the ring around an isophote, in its radius,
+LEAST_HALF_WIDTH_PIX = 1.0  # and at least
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileSettings:
+    """Whether and where isophotes are measured one by one."""
+
+    profiles: str | None = setting(None, "also write this table: axis ratio, angle and harmonics against radius")
+    radius_step: float = setting(0.1, "radii of the profiles grow by this share from one to the next")
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.radius_step <= 1:
+            raise ValueError(f"radius_step expects a number from 0.01 to 1; received {self.radius_step}.")
+
+
+def radial_profiles(
+    images: ImageSet,
+    settings: MeasureSettings = MeasureSettings(),
+    profile_settings: ProfileSettings = ProfileSettings(),
+    *,
+    seed: int = 0,
+    frames: FrameSet | None = None,
+) -> Table:
+    """Axis ratio, position angle and harmonics of every isophote from 2 pixels to where the galaxy ends.
+
+    Parameters
+    ----------
+    images : ImageSet
+    settings : MeasureSettings
+        Only `psf_correction` matters here.
+    profile_settings : ProfileSettings
+    seed : int
+        Not used.
+    frames : FrameSet, optional
+        The framed galaxies of `images`, if they are at hand.
+
+    Returns
+    -------
+    Table
+        `id`, `isophote_radius_pix` (semi-major axis), `brightness` (counts per pixel), and `x, y, axis_ratio,
+        position_angle_deg`, harmonics and errors as from `measure`. Images without a galaxy have no row. Where the PSF is
+        known, each harmonic is corrected by the difference that the PSF makes to the fitted model at that radius.
+    """
+    frames = frame_galaxies(images) if frames is None else frames
+    psf, rows, ids = known_psf(images), [], []
+    for i, galaxy in enumerate(frames.galaxies):
+        fit = None if galaxy is None else measure_galaxy(galaxy, settings, psf[i])
+        if fit is None:
+            continue
+        end = max(galaxy.limit, 2.5 * galaxy.radius)
+        n = int(np.log(end / 2) / np.log1p(profile_settings.radius_step)) + 1
+        for radius in 2.0 * (1 + profile_settings.radius_step) ** np.arange(max(n, 0)):
+            row = isophote(galaxy, fit, radius)
+            if row is not None:
+                rows.append(row)
+                ids.append(images.table["id"][i])
+    names = ["isophote_radius_pix", "brightness", "x", "y", "axis_ratio", "position_angle_deg", *COLUMN_OF]
+    names += ["axis_ratio_err", "position_angle_err_deg", *(f"{name}_err" for name in COLUMN_OF)]
+    columns = np.array(rows).reshape(-1, len(names)).T
+    table = Table({"id": np.array(ids, dtype=object)} | dict(zip(names, columns, strict=True)))
+    return describe_columns(table)
+
+
+def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> list[float] | None:
+    """One row of `radial_profiles` at a radius in binned pixels; None if too few pixels are left there."""
+    division, bins = galaxy.segmentation, galaxy.binning
+    half = max(HALF_WIDTH * radius, LEAST_HALF_WIDTH_PIX)
+
+    def ring(image: np.ndarray):
+        return fit_shape(
+            image, division.parts, fit.seen, division.sky_sigma, radius - half, radius + half, ALL, 4, galaxy.square, 1
+        )
+
+    shape, covariance, *_ = ring(division.image)
+    if not np.isfinite(covariance[GEOMETRY:, GEOMETRY:]).all() or not np.isfinite(shape).all():
+        return None
+    seen = shape.copy()
+    if fit.model is not None:
+        of_model, known, *_ = ring(fit.model)
+        if np.isfinite(known).all():
+            shape[2] += fit.shape[2] - of_model[2]
+            shape[GEOMETRY:] += fit.shape[GEOMETRY:] - of_model[GEOMETRY:]
+    shape, errors = settled(shape, seen, covariance, covariance, division.correlation, galaxy.square)
+    place = radius * np.sqrt(seen[2])
+    brightness = np.interp(place, np.arange(len(galaxy.light)), galaxy.light)
+    centre = [c * bins + (bins - 1) / 2 for c in shape[:2]]
+    return [
+        radius * bins, brightness, *centre, min(shape[2], 1.0), np.degrees(shape[3]) % 180, *shape[GEOMETRY:],
+        errors[2], np.degrees(errors[3]), *errors[GEOMETRY:],
+    ]  # fmt: skip
