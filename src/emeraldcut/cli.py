@@ -87,11 +87,33 @@ def _run_classify(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.similarity import compare, read_references
+    import numpy as np
 
-    references = read_references(settings[0].reference)
-    stage = partial(compare, settings=settings[0], seed=arguments.seed, references=references)
-    return _over_images(stage, arguments, settings[1])
+    from emeraldcut.data import concatenate, open_images, read_table
+    from emeraldcut.data.columns import numbers
+    from emeraldcut.report import explain
+    from emeraldcut.similarity import compare, prepare_references, read_references
+
+    options, explanation, read_settings = settings
+    references = read_references(options.reference)
+    prepared = references
+    if options.method == "frame":
+        prepared = prepare_references(references, read_references(options.negative) if options.negative else None)
+    stage = partial(compare, settings=options, seed=arguments.seed, references=prepared)
+    written = [_over_images(stage, arguments, read_settings)]
+    if explanation.explain:
+        table = read_table(written[0])
+        best = table[np.argsort(-numbers(table["similarity"], -np.inf), kind="stable")[: explanation.explain_best]]
+        names = {str(name): place for place, name in enumerate(best["id"])}
+        wanted = []
+        for images in open_images(arguments.source, read_settings).chunks():
+            chosen = np.array([str(name) in names for name in images.table["id"]], dtype=bool)
+            if chosen.any():
+                wanted.append(images[chosen])
+        images = concatenate(wanted)
+        order = np.argsort([names[str(name)] for name in images.table["id"]])
+        written.append(str(explain(images[order], best, references, explanation.explain)))
+    return "\n".join(written)
 
 
 def _run_synthesise(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -216,7 +238,7 @@ COMMANDS = {
     ),
     "compare": Command(
         "similarity of every image to a reference galaxy",
-        ("emeraldcut.similarity:CompareSettings", READ),
+        ("emeraldcut.similarity:CompareSettings", "emeraldcut.report:ExplainSettings", READ),
         _run_compare,
     ),
     "screen": Command(

@@ -41,7 +41,7 @@ COLUMNS = (
     Column("a8", float, "", "Cosine term of order 8 of the isophote, over its radius"),
     Column("a8_err", float, "", "Standard error of a8", "stat.error"),
     Column("similarity", float, "", "Similarity to the reference, 1 for identical"),
-    Column("similarity_p", float, "", "Chance that an oval galaxy is as similar", "stat.probability"),
+    Column("similarity_p", float, "", "Chance that an ordinary galaxy is as similar", "stat.probability"),
     Column("reference", str, "", "Reference image that the galaxy is most like", "meta.ref"),
     Column("score", float, "", "Orders candidates: higher is more likely rectangular"),
     Column("rank", int, "", "Place in the order of candidates, from 1", "meta.number"),
@@ -72,6 +72,9 @@ COLUMNS = (
     Column("b3", float, "", "Sine term of order 3 of the isophote, over its radius"),
     Column("isophote_radius_pix", float, "pix", "Semi-major axis of the isophote", "phys.angSize.smajAxis"),
     Column("brightness", float, "", "Mean light on the isophote, counts per pixel", "phot.count"),
+    Column("similarity_oriented", float, "", "Raw cosine at the best rotation and mirror image of the reference"),
+    Column("turn_deg", float, "deg", "Rotation of the reference at which that is reached, from +x to +y"),
+    Column("mirrored", bool, "", "Whether the reference was mirrored there"),
     Column("b3_err", float, "", "Standard error of b3", "stat.error"),
     Column("b4_sin", float, "", "Sine term of order 4 of the isophote, over its radius"),
     Column("b4_sin_err", float, "", "Standard error of b4_sin", "stat.error"),
@@ -126,8 +129,8 @@ def describe_columns(table: Table) -> Table:
 RESULTS = frozenset(
     "p_oval p_rectangular p_obround p_other axis_ratio axis_ratio_err position_angle_deg position_angle_err_deg "
     "pa_sky_deg radius_pix snr a3 a3_err a4 a4_err a6 a6_err a8 a8_err b3 b3_err b4_sin b4_sin_err b6_sin b6_sin_err "
-    "b8_sin b8_sin_err p_boxy boxy_kind residual similarity similarity_p reference "
-    "score rank class network x y background".split()
+    "b8_sin b8_sin_err p_boxy boxy_kind residual similarity similarity_p similarity_oriented turn_deg mirrored "
+    "reference score rank class network x y background".split()
 )
 
 

@@ -2,15 +2,28 @@
 
 from emeraldcut.frame.detect import detect_sources
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
-from emeraldcut.frame.frame import FramedGalaxy, FrameSet, frame_galaxies, frame_galaxy, known_psf
+from emeraldcut.frame.frame import (
+    ASSUMED_PSF_FWHM_PIX,
+    FramedGalaxy,
+    FrameSet,
+    frame_galaxies,
+    frame_galaxy,
+    known_psf,
+)
 from emeraldcut.frame.psf import fit_before_psf, moffat_kernel
 from emeraldcut.frame.resample import EXTENT, STAMP_SIZE
+from emeraldcut.frame.rings import HIGHEST, N_RINGS, N_TERMS, RINGS, ring_harmonics
 
 __all__ = [
     "ALL",
+    "ASSUMED_PSF_FWHM_PIX",
     "EXTENT",
     "GEOMETRY",
+    "HIGHEST",
+    "N_RINGS",
+    "N_TERMS",
     "ORDERS",
+    "RINGS",
     "STAMP_SIZE",
     "Ellipse",
     "FrameSet",
@@ -22,5 +35,6 @@ __all__ = [
     "frame_galaxy",
     "known_psf",
     "moffat_kernel",
+    "ring_harmonics",
     "turn_error",
 ]

@@ -10,7 +10,6 @@ from numba import njit
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
 
-
 def _forget_outdated() -> None:
     """Removes compiled code that is older than any source file of the package.
 

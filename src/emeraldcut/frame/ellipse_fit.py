@@ -314,10 +314,10 @@ def tabulate(shape, values, radius, place, cosine, sine, start, coefficients, in
 def _ring_sigmas(residuals, start, sigma, share, robust, coefficients, sigmas, work):
     """Noise per pixel in every ring, from the scatter of its residuals, never below that of the sky.
 
-    Photon noise is found as a variance that grows in proportion to the light; spiral arms, dust and clumps raise that of
-    single rings beyond it, so that errors are those of the galaxy as it is. `share` is that of the degrees of freedom
-    which the fit has left. The first pass is by median deviation; later ones are the standard deviation inside 3 sigma
-    of the one before, which is steadier.
+    Photon noise is found as a variance that grows in proportion to the light; spiral arms, dust and clumps raise that
+    of single rings beyond it, so that errors are those of the galaxy as it is. `share` is that of the degrees of
+    freedom which the fit has left. The first pass is by median deviation; later ones are the standard deviation inside
+    3 sigma of the one before, which is steadier.
     """
     n, sky = len(sigmas), sigma * sigma
     square, count, light = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -401,8 +401,8 @@ def _normal_equations(table, start, weight, n_free, matrix, right):
 
 
 @compiled
-def _structure(table, radius, places, x, y, low, high, light, capacity, x0, y0, width):
-    """Root of the mean product of residuals of neighbouring pixels between two isophotes, over the mean light.
+def _shared(table, radius, places, x, y, low, high, capacity, x0, y0, width):
+    """Mean product of the residuals of neighbouring pixels between two isophotes.
 
     Noise that is independent from pixel to pixel adds nothing on average.
     """
@@ -415,7 +415,7 @@ def _structure(table, radius, places, x, y, low, high, light, capacity, x0, y0, 
         if grid[i] != 0:
             total += grid[i] * (grid[i + 1] + grid[i + width])
             count += 2
-    return np.sqrt(max(total / max(count, 1), 0.0)) / max(light, 1e-30)
+    return total / max(count, 1)
 
 
 @compiled
@@ -457,15 +457,15 @@ def fit_shape(
     -------
     shape : (12,)
     covariance : (n_free, n_free)
-        Of the patterns' amplitudes: centre along both axes (pixels), c_2, s_2, c_3, s_3, ...; NaN if nothing was fitted.
+        Of the patterns' amplitudes: centre along both axes (pixels), c_2, s_2, c_3, s_3, ...; NaN if nothing was
+        fitted.
     coefficients : (k,)
         Of the profile, a cubic B-spline in `knot_place` of the circularised radius.
     sigmas : (k - 3,)
         Noise per pixel between the knots.
     converged : bool
-    structure : float
-        Scatter of the residuals in the range that neighbouring pixels share, over the mean light: arms, bars, dust and
-        twists, but not noise.
+    shared, noise, light : float
+        In the range: mean product of the residuals of neighbouring pixels, mean variance of the noise, and mean light.
     """
     ny, nx = image.shape
     reach = FIT_MARGIN * outer + 1
@@ -494,7 +494,7 @@ def fit_shape(
     weight = np.empty(n_rings)
     matrix, right = np.empty((size, size)), np.empty(size)
     covariance = np.full((n_free, n_free), np.nan)
-    converged, structure = False, np.nan
+    converged, shared, noise, light = False, np.nan, np.nan, np.nan
     to_pixels = np.full(ALL, outer)
     to_pixels[:2] = 1.0
     share = 1 - min((size + 0.0) / max(n, 1), 0.5)
@@ -515,7 +515,7 @@ def fit_shape(
             coefficients += solve(part, known, 1e-10)
             continue
         _ring_sigmas(table[RESIDUAL], bounds, sigma, share, iteration == 0, coefficients, sigmas, work)
-        n_used, total_light = 0, 0.0
+        n_used, total_light, total_variance = 0, 0.0, 0.0
         for k in range(n_rings):
             weight[k] = 1 / (sigmas[k] * sigmas[k])
             limit = CLIP_SIGMA * sigmas[k]
@@ -529,6 +529,7 @@ def fit_shape(
                 elif low < ordered[0, j] < high:
                     n_used += 1
                     total_light += ordered[4, j]
+                    total_variance += sigmas[k] * sigmas[k]
         if n_used < n_free + 8:
             break
         _normal_equations(table, bounds, weight, n_free, matrix, right)
@@ -550,9 +551,10 @@ def fit_shape(
                 error = np.sqrt(max(covariance[a, a], 0.0)) * to_pixels[a]
                 if abs(step[a]) * to_pixels[a] > max(TOLERANCE_PIX, TOLERANCE_SIGMA * error):
                     converged = False
-        structure = _structure(table, ordered[0], places, x, y, low, high, total_light / n_used, capacity, x0, y0, x1 - x0)
+        light, noise = total_light / n_used, total_variance / n_used
+        shared = _shared(table, ordered[0], places, x, y, low, high, capacity, x0, y0, x1 - x0)
         coefficients += solution[n_free:]
         shape = moved(shape, step, 0.3 * outer, fix_angle)
         if converged:
             break
-    return shape, covariance, coefficients, sigmas, converged, structure
+    return shape, covariance, coefficients, sigmas, converged, (shared, noise, light)

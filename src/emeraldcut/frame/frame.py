@@ -7,6 +7,7 @@ and axis ratio. Measuring, comparing and classifying are three ways of looking a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
@@ -16,6 +17,7 @@ from emeraldcut.data.imageset import ImageSet, add_flags
 from emeraldcut.frame.compiled import compiled
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, Ellipse, fit_shape, turn_error
 from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp
+from emeraldcut.frame.rings import ring_harmonics
 from emeraldcut.frame.segment import (
     GALAXY,
     MISSING,
@@ -56,6 +58,8 @@ class FramedGalaxy:
         Centre, axes and, for a square, harmonics around the half-light radius: see `ellipse_fit`.
     light : (k,)
         Mean light (counts) on the ellipses with circularised radius 0, 1, 2, ... pixels.
+    coefficients, sigmas : (k,), (k - 3,)
+        Profile and noise where the shape was determined, see `fit_shape`.
     radius, limit : float
         Semi-major axis of the half-light ellipse, and where the galaxy ends, in binned pixels.
     snr : float
@@ -70,12 +74,21 @@ class FramedGalaxy:
     segmentation: Segmentation
     shape: np.ndarray
     light: np.ndarray
+    coefficients: np.ndarray
+    sigmas: np.ndarray
     radius: float
     limit: float
     snr: float
     binning: int
     flag: Flag
     square: bool
+
+    @cached_property
+    def rings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Deviations of the isophotes from ellipses, (5, 16), and their variances (5,): see `ring_harmonics`."""
+        division = self.segmentation
+        sigmas = self.sigmas * np.sqrt(division.correlation)
+        return ring_harmonics(division.image, division.parts, self.shape, self.radius, self.coefficients, sigmas)
 
     @property
     def ellipse(self) -> Ellipse:
@@ -300,8 +313,8 @@ def _turn_to_sides(shape, covariance):
 
     Near an axis ratio of 1 the major axis is hardly defined, and a square is as well a diamond. Where its four-fold
     shape says more precisely than its axes how a galaxy lies, its sides define the frame: the angle that makes c_4
-    negative and s_4 zero. c_4 cos(4 psi) + s_4 sin(4 psi) = A cos(4 psi - delta), so the frame turns by (delta + pi) / 4,
-    up to quarter turns, to an angle known to sigma_4 / 4 A.
+    negative and s_4 zero. c_4 cos(4 psi) + s_4 sin(4 psi) = A cos(4 psi - delta), so the frame turns by
+    (delta + pi) / 4, up to quarter turns, to an angle known to sigma_4 / 4 A.
     """
     c, s, error = shape[6], shape[7], np.sqrt(covariance[6, 6])
     amplitude = np.hypot(c, s)
@@ -328,7 +341,7 @@ def _fit_frame(image, smooth, parts, sigma, psf_fwhm):
         inner, outer = measured_range(radius, psf_fwhm, reach)
         if step == 1:
             _mask_lopsided(smooth, parts, shape, radius, sigma)
-        shape, _, _, _, converged, _ = fit_shape(
+        shape, _, coefficients, sigmas, converged, _ = fit_shape(
             image, parts, shape, sigma, inner, outer, GEOMETRY, 3 + 7 * step, False, 2 - step
         )
         reach = _reach(shape, ny, nx)
@@ -344,10 +357,12 @@ def _fit_frame(image, smooth, parts, sigma, psf_fwhm):
             # what was an angle in the plane where the galaxy is round is one on the sky
             fitted[3] += np.arctan2(shape[2] * np.sin(turn), np.cos(turn))
             fitted[4:] = 0.0
-            shape, _, _, _, converged, _ = fit_shape(image, parts, fitted, sigma, inner, outer, ALL, 6, True, 1)
+            shape, _, coefficients, sigmas, converged, _ = fit_shape(
+                image, parts, fitted, sigma, inner, outer, ALL, 6, True, 1
+            )
             square = True
     shape[3] %= np.pi
-    return shape, light, radius, min(reach, 1.5 * petrosian), converged, square
+    return shape, light, coefficients, sigmas, radius, min(reach, 1.5 * petrosian), converged, square
 
 
 @compiled
@@ -402,7 +417,7 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
     if division is None:
         return None
     sigma = division.sky_sigma
-    shape, light, radius, limit, converged, square = _fit_frame(
+    shape, light, coefficients, sigmas, radius, limit, converged, square = _fit_frame(
         division.image, division.smooth, division.parts, sigma, psf / binning
     )
     ny, nx = division.image.shape
@@ -416,7 +431,9 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
         flag |= NOT_CONVERGED_BIT
     if division.gradient > GRADIENT_SIGMA:
         flag |= SKY_GRADIENT_BIT
-    return FramedGalaxy(division, shape, light, radius, limit, float(snr), binning, Flag(flag), square)
+    return FramedGalaxy(
+        division, shape, light, coefficients, sigmas, radius, limit, float(snr), binning, Flag(flag), square
+    )
 
 
 def _divide(image: np.ndarray) -> tuple[Segmentation | None, int]:

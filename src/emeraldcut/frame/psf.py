@@ -46,8 +46,9 @@ LOST, LOST_IN_MATRIX = 2e-3, 2e-2
 
 @dataclass(frozen=True)
 class Kernel:
-    """A PSF as a sum of products of a column and a row, (rank, taps) each: for the model, and more roughly for the matrix
-    on all pixels and on every second one.
+    """A PSF as a sum of products of a column and a row, (rank, taps) each.
+
+    For the model, and more roughly for the matrix on all pixels and on every second one.
     """
 
     columns: np.ndarray
@@ -161,8 +162,8 @@ def _draw_table(shape, x, y, coefficients, n_rings, places, pixels, ordered, tab
     """Table of patterns and basis functions of all points, sorted by ring; places[j] is the point in column j."""
     sort_by_ring(shape, x, y, x, n_rings, pixels, ordered, start, places)
     tabulate(
-        shape, ordered[4], ordered[0], ordered[1], ordered[2], ordered[3], start[: n_rings + 1], coefficients, -1e6, 1e6,
-        ALL, table, angles,
+        shape, ordered[4], ordered[0], ordered[1], ordered[2], ordered[3], start[: n_rings + 1], coefficients, -1e6,
+        1e6, ALL, table, angles,
     )  # fmt: skip
 
 
@@ -344,7 +345,16 @@ def fit_before_psf(
         )  # fmt: skip
     else:
         matrix = _matrix(
-            shape, coefficients, n_rings, x0 - margin, y0 - margin, width, height, 1, weights, rough_columns,
+            shape,
+            coefficients,
+            n_rings,
+            x0 - margin,
+            y0 - margin,
+            width,
+            height,
+            1,
+            weights,
+            rough_columns,
             rough_rows,
         )
     likely = _likely_profile(coefficients, sigmas, reach * root_q)

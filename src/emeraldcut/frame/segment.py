@@ -37,6 +37,8 @@ class Segmentation:
     correlation : float
         Sum of the noise's correlation between a pixel and all around it; 1 where pixels are independent. The
         variance of anything averaged over many pixels is larger by this factor.
+    beside : float
+        The noise's correlation between neighbouring pixels.
     """
 
     image: np.ndarray
@@ -46,6 +48,7 @@ class Segmentation:
     sky_sigma: float
     gradient: float
     correlation: float
+    beside: float
 
 
 @compiled
@@ -345,7 +348,7 @@ def grow(parts: np.ndarray, times: int) -> None:
 
 @compiled
 def _correlation(image, parts, sigma):
-    """Sum of the correlation coefficients of the sky's noise over all lags within CORRELATION_PIX.
+    """Sum of the correlation coefficients of the sky's noise within CORRELATION_PIX, and that of neighbours.
 
     Coefficients count only if that with the next pixel is significant (4 sigma), so that independent noise gives 1.
     """
@@ -368,17 +371,17 @@ def _correlation(image, parts, sigma):
                             counts[j, i + c] += 1
         if stage == 0:
             if counts[0, c] < 100 or sums[0, c] <= 0:
-                return 1.0
+                return 1.0, 0.0
             variance = sums[0, c] / counts[0, c]
             beside = 0.5 * (sums[0, c + 1] / max(counts[0, c + 1], 1.0) + sums[1, c] / max(counts[1, c], 1.0))
             if beside < 4 / np.sqrt(2 * counts[0, c]) * variance:
-                return 1.0
-    total = 1.0
+                return 1.0, 0.0
+    total, variance = 1.0, sums[0, c] / counts[0, c]
     for j in range(c + 1):
         for i in range(-c if j else 1, c + 1):
             if counts[j, i + c] > 0:
                 total += 2 * sums[j, i + c] / counts[j, i + c] / variance
-    return max(total, 1.0)
+    return max(total, 1.0), beside / variance
 
 
 @compiled
@@ -387,7 +390,7 @@ def _segment(image):
     ny, nx = image.shape
     data, good = np.zeros((ny, nx), np.float32), np.empty((ny, nx), np.bool_)
     parts = np.full((ny, nx), np.uint8(MISSING))
-    nothing = (False, data, data, parts, 0.0, 0.0, 0.0, 1.0)
+    nothing = (False, data, data, parts, 0.0, 0.0, 0.0, 1.0, 0.0)
     if min(ny, nx) < MIN_SIDE:
         return nothing
     scale = 0.0
@@ -446,11 +449,11 @@ def _segment(image):
         for x in range(nx):
             if not good[y, x]:
                 parts[y, x] = MISSING
-    level = plane[0] + plane[1] * (((nx - 1) // 2 - (nx - 1) / 2) / nx) + plane[2] * (
-        ((ny - 1) // 2 - (ny - 1) / 2) / ny
+    level = (
+        plane[0] + plane[1] * (((nx - 1) // 2 - (nx - 1) / 2) / nx) + plane[2] * (((ny - 1) // 2 - (ny - 1) / 2) / ny)
     )
-    correlation = _correlation(data, parts, sigma)
-    return True, data, smooth, parts, level, sigma, np.hypot(plane[1], plane[2]) / sigma, correlation
+    correlation, beside = _correlation(data, parts, sigma)
+    return True, data, smooth, parts, level, sigma, np.hypot(plane[1], plane[2]) / sigma, correlation, beside
 
 
 def segment(image: np.ndarray) -> Segmentation | None:

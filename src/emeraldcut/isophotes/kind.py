@@ -10,8 +10,8 @@ from emeraldcut.data.columns import numbers
 KINDS = ("elliptical", "disky", "boxy", "rectangular", "obround")
 SIGNIFICANT = 2.0  # standard errors of a4 from which on a galaxy is boxy or disky
 LEAST_A4 = 0.015  # and its least size, below which real ellipticals are
-# Fourth and sixth harmonic of obrounds (stadiums) with axis ratios of 1 to .3, computed from the outline; rectangles and
-# superellipses have none of the sixth.
+# Fourth and sixth harmonic of obrounds (stadiums) with axis ratios of 1 to .3, computed from the outline; rectangles
+# and superellipses have none of the sixth.
 OBROUND_A4 = (0.0, 0.010, 0.022, 0.036, 0.051, 0.066, 0.082, 0.097)
 OBROUND_A6 = (0.0, 0.004, 0.009, 0.014, 0.018, 0.020, 0.020, 0.017)
 

@@ -102,12 +102,12 @@ def measure(
     Table
         Everything that the input's table holds, with `x, y, axis_ratio, position_angle_deg` with errors (and
         `pa_sky_deg` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and `b3, b4_sin, b6_sin,
-        b8_sin` (sine) of isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy is
-        a4 < 0, as photutils >= 2 `b4`. Each is the mean over that range that noise disturbs least. Errors are from the
-        noise, its correlation, masked sectors and the PSF, with centre and axes left free. `p_boxy` is the probability
-        that a4 < -0.03; `boxy_kind` says what kind of shape it is (see `isophotes.kind`); `residual` is the scatter
-        about the fitted model that neighbouring pixels share, over the light, small for a smooth galaxy. Where `psf_fwhm_pix` is
-        known, axes and harmonics are those before the PSF.
+        b8_sin` (sine) of isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy
+        is a4 < 0, as photutils >= 2 `b4`. Each is the mean over that range that noise disturbs least. Errors are from
+        the noise, its correlation, masked sectors and the PSF, with centre and axes left free. `p_boxy` is the
+        probability that a4 < -0.03; `boxy_kind` says what kind of shape it is (see `isophotes.kind`); `residual` is
+        the scatter about the fitted model that neighbouring pixels share, over the light, small for a smooth galaxy.
+        Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
     """
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
@@ -150,7 +150,7 @@ def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     division = galaxy.segmentation
     # a PSF as wide as a quarter of the image is a mistake or leaves nothing to measure
     correct = settings.psf_correction and psf_fwhm_pix < min(division.image.shape) * galaxy.binning / 4
-    seen, covariance, coefficients, sigmas, _, structure = fit_shape(
+    seen, covariance, coefficients, sigmas, _, (shared, noise, light) = fit_shape(
         division.image, division.parts, galaxy.shape, division.sky_sigma, inner, outer, ALL, 3 if correct else 8,
         galaxy.square, 1,
     )  # fmt: skip
@@ -165,8 +165,13 @@ def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
         )  # fmt: skip
         if np.isfinite(of_corrected[6, 6]) and np.isfinite(corrected).all():
             shape, covariance, model = corrected, of_corrected, drawn
-    shape, errors = settled(shape, seen, covariance, of_seen, division.correlation, galaxy.square)
-    return Measurement(shape, errors, seen, structure, model)
+    # the correlation of the sky's noise counts as far as the galaxy's pixels show it too
+    beside = division.beside
+    share = min(max(shared, 0.0) / (beside * noise), 1.0) if beside > 0 else 0.0
+    correlation = 1 + (division.correlation - 1) * share
+    residual = np.sqrt(max(shared - division.beside * noise, 0.0)) / max(light, 1e-30)
+    shape, errors = settled(shape, seen, covariance, of_seen, correlation, galaxy.square)
+    return Measurement(shape, errors, seen, float(residual), model)
 
 
 @compiled
@@ -174,10 +179,10 @@ def settled(shape, seen, covariance, of_seen, correlation, square):
     """The shape (12,) freed of what an uncertain angle did to it, and its standard errors (12,).
 
     A frame whose angle is off by delta sees c_m cos(m delta): on average c_m exp(-m^2 var(delta) / 2), so harmonics are
-    divided by that. Variances are those of the fit's covariance, larger by the correlation of the noise (a sum over many
-    pixels of noise with correlation coefficients r_k has a variance larger by sum r_k) and by a term of second order
-    (SECOND_ORDER, measured on simulated noise); then a fifth of what the PSF's correction changed, for a PSF of which
-    only the width is known, and for s_m what turning c_m does.
+    divided by that. Variances are those of the fit's covariance, larger by the correlation of the noise (a sum over
+    many pixels of noise with correlation coefficients r_k has a variance larger by sum r_k) and by a term of second
+    order (SECOND_ORDER, measured on simulated noise); then a fifth of what the PSF's correction changed, for a PSF of
+    which only the width is known, and for s_m what turning c_m does.
     """
     q, shape, variance = shape[2], shape.copy(), np.empty(ALL)
     turn = 0.0 if square else turn_error(q, covariance[3, 3] * correlation)

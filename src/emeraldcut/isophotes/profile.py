@@ -10,7 +10,7 @@ from astropy.table import Table
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf
-from emeraldcut.isophotes.measure import COLUMN_OF, MeasureSettings, Measurement, measure_galaxy, settled
+from emeraldcut.isophotes.measure import COLUMN_OF, Measurement, MeasureSettings, measure_galaxy, settled
 from emeraldcut.settings import setting
 
 HALF_WIDTH = 0.1  # of the ring around an isophote, in its radius,
@@ -54,8 +54,8 @@ def radial_profiles(
     -------
     Table
         `id`, `isophote_radius_pix` (semi-major axis), `brightness` (counts per pixel), and `x, y, axis_ratio,
-        position_angle_deg`, harmonics and errors as from `measure`. Images without a galaxy have no row. Where the PSF is
-        known, each harmonic is corrected by the difference that the PSF makes to the fitted model at that radius.
+        position_angle_deg`, harmonics and errors as from `measure`. Images without a galaxy have no row. Where the PSF
+        is known, each harmonic is corrected by the difference that the PSF makes to the fitted model at that radius.
     """
     frames = frame_galaxies(images) if frames is None else frames
     psf, rows, ids = known_psf(images), [], []

@@ -75,7 +75,7 @@ def draw_gallery(candidates: list[View], references: list[View], path: str | Pat
     references = [view for view in references if text(view.row, "id") in named][:n_rows]
     left = 1 if references else 0
     n_columns = left + min(len(candidates), GALLERY_COLUMNS)
-    figure = _figure(2.5 * n_columns, 1.5 * n_rows)
+    figure = new_figure(2.5 * n_columns, 1.5 * n_rows)
     grid = figure.add_gridspec(
         n_rows,
         2 * n_columns,
@@ -91,19 +91,19 @@ def draw_gallery(candidates: list[View], references: list[View], path: str | Pat
     for k, view in enumerate(candidates):
         title = f"{view.row['rank']}. {text(view.row, 'id')}"
         _draw_pair(figure, grid, k // GALLERY_COLUMNS, left + k % GALLERY_COLUMNS, view, title, BLACK)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_best_match(candidate: View, reference: View | None, path: str | Path) -> Path:
     """Draws the best candidate beside its reference: on the sky (above) and in their own frames (below)."""
     pair = [view for view in (candidate, reference) if view is not None]
-    figure = _figure(3.2 * len(pair), 6.8)
+    figure = new_figure(3.2 * len(pair), 6.8)
     grid = {"left": 0.02, "right": 0.98, "top": 0.95, "bottom": 0.01, "hspace": 0.08, "wspace": 0.04}
     axes = figure.subplots(2, len(pair), squeeze=False, gridspec_kw=grid)
     for column, view in enumerate(pair):
         _draw(axes[0, column], view.cutout, _short(text(view.row, "id"), 36), (BLACK, EMERALD)[column])
         _draw(axes[1, column], view.framed, "in its own frame", GREY)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: str | Path) -> Path:
@@ -118,7 +118,7 @@ def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: s
         `id` and `rank`, as `screen` makes them.
     path : path of the picture to write
     """
-    figure = _figure(8.0, 8.0 * field.shape[0] / field.shape[1])
+    figure = new_figure(8.0, 8.0 * field.shape[0] / field.shape[1])
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(stretch(field, *sky_level(field)), cmap="gray", origin="lower", interpolation="nearest")
     planted = catalogue[np.asarray(catalogue["planted"], dtype=bool)]
@@ -129,17 +129,17 @@ def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: s
         axes.plot(x, y, "s", markersize=14, fillstyle="none", color=AMBER, markeredgewidth=1.1)
         axes.annotate(str(row["rank"]), (x, y), (12, 6), textcoords="offset points", color=AMBER, fontsize=9)
     axes.set_axis_off()
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-def _figure(width_inch: float, height_inch: float):
+def new_figure(width_inch: float, height_inch: float):
     """An empty figure that no window system knows of."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_inch, height_inch))
 
 
-def _save(figure, path: str | Path) -> Path:
+def save_figure(figure, path: str | Path) -> Path:
     """Writes a figure, with the folder that it goes to."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -325,7 +325,7 @@ def _svg(name: str, draw) -> str:
 
     buffer = StringIO()
     with rc_context(PLOT_STYLE):
-        figure = _figure(5.4, 3.7)
+        figure = new_figure(5.4, 3.7)
         figure.set_layout_engine("tight")
         draw(figure.add_subplot())
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

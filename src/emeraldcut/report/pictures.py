@@ -10,8 +10,8 @@ from astropy.table import Row
 
 from emeraldcut.data import ImageSet
 from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
-from emeraldcut.frame.resample import bin_down
 from emeraldcut.frame.compiled import MAD_TO_SIGMA
+from emeraldcut.frame.resample import bin_down
 
 COLOUR_MAP = "magma"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii

@@ -29,7 +29,7 @@ from emeraldcut.frame import frame_galaxies
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.networks import CLASSES, ClassifySettings, classify
 from emeraldcut.settings import setting
-from emeraldcut.similarity import CompareSettings, compare, read_references
+from emeraldcut.similarity import CompareSettings, References, compare, prepare_references, read_references
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,11 @@ def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
 
 
 def examine(
-    images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, seed: int = 0, references: ImageSet | None = None
+    images: ImageSet,
+    settings: ScreenSettings = ScreenSettings(),
+    *,
+    seed: int = 0,
+    references: References | None = None,
 ) -> Table:
     """Everything `screen` finds out about each image, in the order of the input and without ranks."""
     frames = frame_galaxies(images)
@@ -91,7 +95,7 @@ def examine(
         images, CompareSettings(reference=settings.reference), seed=seed, frames=frames, references=references
     )
     table = measured
-    for source, names in ((compared, ("similarity", "reference")), (classified, ("class", "network"))):
+    for source, names in ((compared, ("similarity", "similarity_p", "reference")), (classified, ("class", "network"))):
         for name in names:
             table[name] = source[name]
     table["score"] = scores(classified, measured, compared)
@@ -128,7 +132,7 @@ def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, see
     return rank(examine(images, settings, seed=seed))
 
 
-def _examine_and_keep(images: ImageSet, settings: ScreenSettings, seed: int, references: ImageSet):
+def _examine_and_keep(images: ImageSet, settings: ScreenSettings, seed: int, references: References):
     """The table of a chunk, and the images of its best candidates."""
     table = examine(images, settings, seed=seed, references=references)
     return table, _best(ImageSet(images.pixels, table), settings.best)
@@ -165,7 +169,8 @@ def screen_run(
     images, references = open_images(source, read_settings), read_references(settings.reference)
     inputs = [name for name in (source, read_settings.catalogue) if name]
     run = Run.start(folder, "screen", (settings, read_settings), seed, inputs, overwrite)
-    look = partial(_examine_and_keep, settings=settings, seed=seed, references=references)
+    prepared = prepare_references(references)
+    look = partial(_examine_and_keep, settings=settings, seed=seed, references=prepared)
     tables, best = [], None
     done = partial(progress, images.n_images) if progress else None
     for table, kept in map_chunks(look, images.chunks(), jobs=jobs, progress=done):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
-from emeraldcut.data.imageset import ImageSet, add_flag, concatenate
+from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.data.readers import read_images, unique_ids
-from emeraldcut.frame import FrameSet, frame_galaxies
+from emeraldcut.frame import FrameSet, frame_galaxies, known_psf
 from emeraldcut.galaxies import leda074886
 from emeraldcut.settings import setting
-from emeraldcut.similarity.framed import framed_cosine
-from emeraldcut.similarity.raw import raw_cosine
+from emeraldcut.similarity.framed import Deviations, similarities
+from emeraldcut.similarity.null import Null, conditions, ordinary
+from emeraldcut.similarity.raw import oriented_cosine, raw_cosine
 from emeraldcut.similarity.sift import sift_match
 
 METHODS = ("frame", "cosine", "sift")
@@ -29,11 +31,51 @@ class CompareSettings:
     reference: tuple[str, ...] = setting(
         (BUILT_IN_REFERENCE,), "built-in model leda074886, or image files, separated by commas"
     )
+    negative: tuple[str, ...] = setting((), "image files of galaxies to stay away from (method frame)")
     method: str = setting(
         "frame",
         "frame: in the galaxies' own frames; cosine: raw pixels, as the thesis; sift: keypoints",
         choices=METHODS,
     )
+
+    def __post_init__(self) -> None:
+        if self.negative and self.method != "frame":
+            raise ValueError(f"negative references need --method frame; received --method {self.method}.")
+
+
+@dataclass(frozen=True)
+class References:
+    """What images are compared with.
+
+    Attributes
+    ----------
+    images : ImageSet
+        The references themselves.
+    positive, negative : Deviations
+        Of these, and of galaxies to stay away from.
+    """
+
+    images: ImageSet
+    positive: Deviations
+    negative: Deviations
+
+    @cached_property
+    def null(self) -> Null:
+        """What ordinary galaxies score with these references."""
+        known = ordinary()
+        return Null(self.score(known.deviations)[0], known.conditions)
+
+    def score(self, deviations: Deviations) -> tuple[np.ndarray, np.ndarray]:
+        """Similarity (n,) to the most similar reference, and which that is (n,).
+
+        Where the most similar galaxy to stay away from is similar at all, as much is taken off.
+        """
+        values = similarities(deviations, self.positive)
+        best = np.argmax(np.nan_to_num(values, nan=-2.0), axis=1)
+        score = values[np.arange(len(values)), best]
+        if len(self.negative.terms):
+            score = score - np.maximum(np.nanmax(similarities(deviations, self.negative), axis=1), 0.0)
+        return score, best
 
 
 def read_references(names: tuple[str, ...]) -> ImageSet:
@@ -55,10 +97,36 @@ def read_references(names: tuple[str, ...]) -> ImageSet:
         bad = ~usable(sets[-1].table["flag"])
         if bad.any():
             raise ValueError(f"reference '{name}' is not a usable image: {sets[-1].table['flag_text'][bad][0]}")
-    images = concatenate([ImageSet(list(s.pixels), s.table["id", "flag", "flag_text"]) for s in sets])
+    rows = [
+        {"id": row["id"], "flag": row["flag"], "flag_text": row["flag_text"], "psf_fwhm_pix": fwhm}
+        for s in sets
+        for row, fwhm in zip(s.table, known_psf(s), strict=True)
+    ]
+    images = ImageSet.from_rows([pixels for s in sets for pixels in s.pixels], rows)
     unique = unique_ids()
     images.table["id"] = np.array([unique(name) for name in images.table["id"]], dtype=object)
     return images
+
+
+def prepare_references(images: ImageSet, negative: ImageSet | None = None) -> References:
+    """References in their own frames; once for any number of images.
+
+    Raises
+    ------
+    ValueError
+        If there is no galaxy in one of them.
+    """
+    parts = []
+    for chosen in (images, negative):
+        if chosen is None:
+            parts.append(parts[0][:0])
+            continue
+        frames = frame_galaxies(chosen)
+        if None in frames.galaxies:
+            name = chosen.table["id"][frames.galaxies.index(None)]
+            raise ValueError(f"a reference needs a galaxy that stands out of the noise; '{name}' has none.")
+        parts.append(Deviations.of(frames, known_psf(chosen)))
+    return References(images, *parts)
 
 
 def compare(
@@ -67,7 +135,7 @@ def compare(
     *,
     seed: int = 0,
     frames: FrameSet | None = None,
-    references: ImageSet | None = None,
+    references: ImageSet | References | None = None,
 ) -> Table:
     """Similarity of every image to its best reference.
 
@@ -79,29 +147,49 @@ def compare(
         Not used: comparing draws no random numbers.
     frames : FrameSet, optional
         The framed galaxies of `images`, if they are at hand.
-    references : ImageSet, optional
-        Reference images to use instead of those named in the settings.
+    references : ImageSet or References, optional
+        To use instead of those named in the settings; `prepare_references` spares repeating their part.
 
     Returns
     -------
     Table
         The input's table with `similarity` (1 is identical; masked where an image cannot be compared) and
-        `reference`, the id of the most similar reference.
+        `reference`, the id of the most similar reference. For the method `frame` also `similarity_p`, the chance that
+        an ordinary galaxy of the same signal-to-noise ratio, size and axis ratio is as similar (`similarity.null`).
+        For the method `cosine` also `similarity_oriented`, `turn_deg` and `mirrored`: the same at the best of all
+        rotations and mirror images of the reference.
     """
     references = read_references(settings.reference) if references is None else references
     table = images.table.copy()
+    extra: dict[str, np.ndarray] = {}
     if settings.method == "frame":
+        if isinstance(references, ImageSet):
+            negative = read_references(settings.negative) if settings.negative else None
+            references = prepare_references(references, negative)
         frames = frame_galaxies(images) if frames is None else frames
         table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
-        values = framed_cosine(frames, frame_galaxies(references))
+        values, best = references.score(Deviations.of(frames, known_psf(images)))
+        extra["similarity_p"] = references.null.p_values(values, conditions(images, frames))
+        reference_images = references.images
     else:
+        reference_images = references.images if isinstance(references, References) else references
         method = {"cosine": raw_cosine, "sift": sift_match}[settings.method]
-        values = method(images, references)
-    values[~usable(table["flag"])] = np.nan
-    missing = np.isnan(values).all(axis=1)
-    filled = np.where(np.isnan(values), -np.inf, values)
-    best = np.argmax(filled, axis=1)
-    table["similarity"] = MaskedColumn(np.where(missing, 0.0, filled[np.arange(len(filled)), best]), mask=missing)
-    table["reference"] = MaskedColumn(np.array(references.table["id"], dtype=object)[best], mask=missing)
+        values, best = _best(method(images, reference_images))
+        if settings.method == "cosine":
+            oriented, turn, mirrored = oriented_cosine(images, reference_images)
+            extra["similarity_oriented"], best_oriented = _best(oriented)
+            rows = np.arange(len(images))
+            extra["turn_deg"], extra["mirrored"] = turn[rows, best_oriented], mirrored[rows, best_oriented]
+    missing = ~np.isfinite(values) | ~usable(table["flag"])
+    table["similarity"] = MaskedColumn(np.where(missing, 0.0, values), mask=missing)
+    for name, column in extra.items():
+        table[name] = MaskedColumn(np.where(missing, 0, column), mask=missing)
+    table["reference"] = MaskedColumn(np.array(reference_images.table["id"], dtype=object)[best], mask=missing)
     add_flag(table, missing & usable(table["flag"]), Flag.NOT_COMPARED)
     return describe_columns(table)
+
+
+def _best(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest of each row (n,) of values (n, n_references), NaN without any, and its place (n,)."""
+    best = np.argmax(np.where(np.isnan(values), -np.inf, values), axis=1)
+    return values[np.arange(len(values)), best], best

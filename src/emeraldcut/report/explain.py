@@ -1,0 +1,132 @@
+"""Why two galaxies are called alike: both in the common frame, what is left, and the harmonics of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data import ImageSet
+from emeraldcut.frame import EXTENT, RINGS, FramedGalaxy, frame_galaxies
+from emeraldcut.report.figures import BLACK, EMERALD, GREY, new_figure, save_figure
+from emeraldcut.report.pictures import COLOUR_MAP, stretch
+from emeraldcut.settings import setting
+from emeraldcut.similarity.framed import MIRRORS
+
+SHOWN_TERMS = ((4, "a4"), (6, "a6"), (8, "a8"))  # orders whose cosine terms are drawn against radius
+COLOURS = (EMERALD, "#c2571a", "#3465a4")
+STAMP_FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # rows and columns, in the order of MIRRORS
+RESIDUAL_SIGMA = 5.0  # where the colours of a residual end
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainSettings:
+    """Whether the best matches are drawn."""
+
+    explain: str | None = setting(None, "also draw the best matches with their references here (.png, .pdf, .svg)")
+    explain_best: int = setting(5, "number of best matches that are drawn")
+
+    def __post_init__(self) -> None:
+        if self.explain_best < 1:
+            raise ValueError(f"explain_best expects at least 1; received {self.explain_best}.")
+
+
+def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Path) -> Path:
+    """Draws each image beside the reference that it is most like, the residual, and the harmonics of both.
+
+    Parameters
+    ----------
+    images : ImageSet
+        What is drawn, one below the other.
+    table : Table
+        Rows of `compare` for these images, found by `id`.
+    references : ImageSet
+        Holds the references named in the column `reference`.
+    path : path of the picture to write
+
+    Raises
+    ------
+    ValueError
+        In no image there is a galaxy.
+    """
+    frames, framed_references = frame_galaxies(images), frame_galaxies(references)
+    rows = {str(row["id"]): row for row in table}
+    places = {str(name): k for k, name in enumerate(references.table["id"])}
+    shown = [i for i, galaxy in enumerate(frames.galaxies) if galaxy is not None and str(images.table["id"][i]) in rows]
+    if not shown:
+        raise ValueError("explain expects images of galaxies that are in the table; received none.")
+    figure = new_figure(11.0, 2.9 * len(shown))
+    grid = {"left": 0.01, "right": 0.985, "top": 1 - 0.32 / len(shown), "bottom": 0.18 / len(shown)}
+    axes = figure.subplots(
+        len(shown),
+        4,
+        squeeze=False,
+        gridspec_kw=grid | {"wspace": 0.08, "hspace": 0.42, "width_ratios": (1, 1, 1, 1.5)},
+    )
+    for line, i in zip(axes, shown, strict=True):
+        row = rows[str(images.table["id"][i])]
+        k = places[str(row["reference"])]
+        galaxy, reference = frames.galaxies[i], framed_references.galaxies[k]
+        mirror = int(np.argmax(MIRRORS @ np.einsum("kt,kt->t", galaxy.rings[0], reference.rings[0])))
+        own, other = frames.stamps[i], framed_references.stamps[k][:: STAMP_FLIPS[mirror][0], :: STAMP_FLIPS[mirror][1]]
+        _picture(line[0], stretch(own, 0.0, 1.0), str(row["id"]), f"similarity {row['similarity']:.2f}")
+        _picture(line[1], stretch(other, 0.0, 1.0), str(row["reference"]), "the reference", EMERALD)
+        line[2].imshow(
+            own - _dressed(other, own), cmap="RdBu_r", vmin=-RESIDUAL_SIGMA, vmax=RESIDUAL_SIGMA, origin="lower"
+        )
+        _label(line[2], "residual", f"in noise units, ±{RESIDUAL_SIGMA:g}")
+        _harmonics(line[3], galaxy, reference, MIRRORS[mirror])
+    return save_figure(figure, path)
+
+
+def _dressed(reference: np.ndarray, galaxy: np.ndarray) -> np.ndarray:
+    """The reference's stamp with the azimuthal mean of the galaxy's instead of its own."""
+    size = len(galaxy)
+    grid = np.arange(size) + 0.5 - size / 2
+    radius = np.hypot(*np.meshgrid(grid, grid))
+    place = np.minimum(radius, size / 2).ravel()
+    ring = np.arange(int(place.max()) + 2)
+    share = np.clip(1 - np.abs(place - ring[:, None]), 0, None)  # (n_rings, p)
+
+    def mean(stamp: np.ndarray) -> np.ndarray:
+        profile = (share @ stamp.ravel()) / np.maximum(share.sum(axis=1), 1e-9)
+        return (profile @ share).reshape(size, size)
+
+    own = mean(reference)
+    return mean(galaxy) * np.clip(reference / np.where(np.abs(own) > 1e-6 * own.max(), own, np.inf), 0, 3)
+
+
+def _picture(axes, values: np.ndarray, title: str, below: str, colour: str = BLACK) -> None:
+    axes.imshow(values, cmap=COLOUR_MAP, vmin=0, vmax=1, origin="lower")
+    middle, unit = (len(values) - 1) / 2, len(values) / (2 * EXTENT)
+    psi = np.linspace(0, 2 * np.pi, 97)
+    for radius in (1, 2):
+        axes.plot(middle + radius * unit * np.cos(psi), middle + radius * unit * np.sin(psi), "--", color="w", lw=0.6)
+    _label(axes, title if len(title) < 30 else title[:28] + "…", below, colour)
+
+
+def _label(axes, title: str, below: str, colour: str = BLACK) -> None:
+    axes.set_title(title, fontsize=9, color=colour)
+    axes.set_xlabel(below, fontsize=8, color=GREY, labelpad=3)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _harmonics(axes, galaxy: FramedGalaxy, reference: FramedGalaxy, mirror: np.ndarray) -> None:
+    """Cosine terms of the isophotes against radius: the galaxy as points with errors, the reference as lines."""
+    radii = (np.array(RINGS[1:]) + np.array(RINGS[:-1])) / 2
+    (terms, variances), (others, _) = galaxy.rings, reference.rings
+    for (order, name), colour, shift in zip(SHOWN_TERMS, COLOURS, (-0.04, 0, 0.04), strict=True):
+        t = 2 * (order - 1)
+        axes.plot(radii, mirror[t] * others[:, t], color=colour, lw=1.2, label=name)
+        axes.errorbar(radii + shift, terms[:, t], np.sqrt(variances), fmt="o", ms=3.5, lw=1, color=colour)
+    axes.axhline(0, color=GREY, lw=0.6)
+    span = 1.3 * max(np.abs(others[:, [2 * (m - 1) for m, _ in SHOWN_TERMS]]).max(), np.abs(terms[:, 6]).max(), 0.05)
+    axes.set_ylim(-span, span)
+    axes.set_title("harmonics: points galaxy, lines reference", fontsize=9, color=BLACK)
+    axes.set_xlabel("radius / half-light radius", fontsize=8, color=GREY, labelpad=2)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper right")
