@@ -86,7 +86,7 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:
-    """Sets the bits of `flags` (n,) in `table` in place, and appends the sentences of those that are new, and `detail`."""
+    """Sets the bits of `flags` (n,) in `table` in place; appends the sentences of new ones, and `detail`."""
     old = np.asarray(table["flag"], dtype=np.int64)
     new = np.asarray(flags, dtype=np.int64) & ~old
     table["flag"] = old | new

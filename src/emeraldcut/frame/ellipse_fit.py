@@ -215,7 +215,7 @@ def sort_by_ring(shape, x, y, values, n_rings, pixels, ordered, start, places):
 
 @compiled
 def _rotated(out, a, b, c, d, sign):
-    """out = a b + sign c d: cosine (-1) or sine (+1) of a sum of angles. One output a loop, so that it is vectorised."""
+    """out = a b + sign c d: cosine (-1) or sine (+1) of a sum of angles. Loops of one output run on vector units."""
     for j in range(len(out)):
         out[j] = a[j] * b[j] + sign * c[j] * d[j]
 

@@ -109,7 +109,7 @@ def moffat_kernel(fwhm_pix: float) -> Kernel:
 
 @compiled
 def _add_taps(target, source, weights, step):
-    """target[i] += sum of weights[k] source[i + k step], four taps at a time, so that sums are loaded and stored less."""
+    """target[i] += sum of weights[k] source[i + k step], four taps at a time: sums are loaded and stored less often."""
     n = len(target)
     for g in range(0, len(weights), 4):
         a, b, c, d = weights[g], weights[g + 1], weights[g + 2], weights[g + 3]

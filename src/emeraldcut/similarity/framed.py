@@ -3,7 +3,8 @@
 A galaxy is described by the harmonics of its isophotes' displacement in rings (`frame.rings`), a. The frame has taken
 away position, angle, size and axis ratio, and the displacement the profile. With b the reference's, weights w and the
 product <a, b> = sum(w a b), the galaxy has x = <a, b> / <b, b> times the reference's deviations and others of the
-square r = <a, a> - x <a, b> - sum(w v), from which that of the noise, of variance v, is taken off. The similarity is
+square r = <a, a> - x <a, b> - n, from which n, what noise of variance v adds, mean and one standard deviation, is taken off. The
+similarity is
 
     S = 2 x / (1 + x^2) - 0.025 max(r, 0) / <b, b>.
 
@@ -103,21 +104,21 @@ def psf_damping(fwhm_in_radii: float, axis_ratio: float) -> np.ndarray:
 
 def similarities(images: Deviations, references: Deviations) -> np.ndarray:
     """Similarity (n, n_references) at the best of the four mirror images; NaN where either has no galaxy."""
-    a, v = images.terms, images.variances[:, :, None]
-    weight = 1 / (v + SCATTER**2)  # (n, 5, 1)
-    own = np.einsum("nkt,nkt,nk->n", a, a, weight[:, :, 0]) - N_TERMS * np.sum(
-        images.variances * weight[:, :, 0], axis=1
-    )
+    a, v = images.terms, images.variances
+    weight = 1 / (v + SCATTER**2)  # (n, 5)
+    # of the square of all deviations: what the noise adds on average, and its scatter
+    from_noise, scatter = N_TERMS * np.sum(v * weight, axis=1), np.sqrt(2 * N_TERMS * np.sum((v * weight) ** 2, axis=1))
+    own = np.einsum("nkt,nkt,nk->n", a, a, weight) - from_noise - scatter
     result = np.empty((len(a), len(references.terms)))
     for j in range(len(references.terms)):
         # at most what the image's PSF leaves of it; a blurred reference cannot be sharpened
         b = references.terms[j] * np.minimum(images.damping / references.damping[j], 1.0)  # (n, 5, 16)
-        theirs = np.einsum("nkt,nkt,nk->n", b, b, weight[:, :, 0])
-        product = (np.einsum("nkt,nkt,nk->nt", a, b, weight[:, :, 0]) @ MIRRORS.T).max(axis=1)
+        theirs = np.einsum("nkt,nkt,nk->n", b, b, weight)
+        product = (np.einsum("nkt,nkt,nk->nt", a, b, weight) @ MIRRORS.T).max(axis=1)
         amount = product / theirs
         other = np.maximum(own - amount * product, 0.0) / theirs
         curvature = 4 * amount * (amount**2 - 3) / (1 + amount**2) ** 3
-        spread = np.einsum("nkt,nkt,nk->n", b, b, weight[:, :, 0] ** 2 * images.variances) / theirs**2
+        spread = np.einsum("nkt,nkt,nk->n", b, b, weight**2 * v) / theirs**2
         even = 2 * amount / (1 + amount**2) - 0.5 * curvature * np.minimum(spread, MOST_SPREAD)
         result[:, j] = even - OTHER * other
     return result

@@ -4,8 +4,7 @@
 edge-on discs, barred and spiral galaxies, none of them boxy, with signal-to-noise ratios of 10 to 400, half-light
 radii of 1.2 to 8 PSF widths and axis ratios of 0.3 to 1. For given references every one of them gets its similarity
 once. The p-value of an image is the share of the ordinary galaxies like it (in signal-to-noise ratio, size over PSF
-width and axis ratio) that score as high, with an exponential tail fitted to the highest tenth. `python
-benchmarks/ordinary.py --write` makes the file again.
+width and axis ratio) that score as high, beyond the highest of them it falls exponentially. `python benchmarks/ordinary.py --write` makes the file.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.imageset import ImageSet
@@ -22,11 +22,9 @@ from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX, FrameSet, known_psf
 from emeraldcut.similarity.framed import Deviations, psf_damping
 
 FILE = Path(__file__).parent / "ordinary.npz"
-NEAREST = 500  # ordinary galaxies that an anchor compares with
-TAIL = 0.1  # share of these to which an exponential is fitted
-# Lattice of anchors: ln(S/N), ln(half-light radius / PSF width), axis ratio; and what counts as a difference of one.
-ANCHORS = (np.log([12, 20, 35, 60, 100, 180, 320]), np.log([1.4, 2.2, 3.5, 6.0]), np.array([0.4, 0.6, 0.8, 0.95]))
-SCALES = np.array([0.5, 0.5, 0.2])
+NEAREST = 200  # ordinary galaxies with which one is compared
+SCALES = np.array([0.7, 0.25, 0.04])  # what counts as a difference of one in each condition
+BATCH = 512
 
 
 def conditions(images: ImageSet, frames: FrameSet) -> np.ndarray:
@@ -69,45 +67,26 @@ class Null:
 
     def __init__(self, scores: np.ndarray, where: np.ndarray) -> None:
         """From scores (n,) of galaxies with conditions (n, 3)."""
-        self._anchors = {}
-        known = np.isfinite(scores)
-        scores, scaled = scores[known], where[known] / SCALES
-        for i, a in enumerate(ANCHORS[0]):
-            for j, b in enumerate(ANCHORS[1]):
-                for k, c in enumerate(ANCHORS[2]):
-                    distance = ((scaled - np.array([a, b, c]) / SCALES) ** 2).sum(axis=1)
-                    near = np.argpartition(distance, min(NEAREST, len(scores)) - 1)[:NEAREST]
-                    ordered = np.sort(scores[near])
-                    start = ordered[int(len(ordered) * (1 - TAIL))]
-                    self._anchors[i, j, k] = ordered, start, max(np.mean(ordered[ordered >= start] - start), 1e-3)
+        known = np.isfinite(scores) & np.isfinite(where).all(axis=1)
+        self._scores, self._where = scores[known], where[known] / SCALES
+        self._tree = cKDTree(self._where)
 
     def p_values(self, scores: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """The chance (n,) that an ordinary galaxy under the same conditions scores as high, for scores (n,).
+        """The chance (n,) that an ordinary galaxy under the same conditions (n, 3) scores as high as scores (n,).
 
-        Between anchors it is interpolated linearly, outside the lattice its edge counts.
+        NaN where a score or a condition is not known.
         """
-        result = np.zeros(len(scores))
-        corners = [_between(grid, where[:, axis]) for axis, grid in enumerate(ANCHORS)]
-        for steps in np.ndindex(2, 2, 2):
-            index = [low + step for (low, _), step in zip(corners, steps, strict=True)]
-            weight = np.prod([t if step else 1 - t for (_, t), step in zip(corners, steps, strict=True)], axis=0)
-            for anchor in set(zip(*(i.tolist() for i in index), strict=True)):
-                rows = np.all([i == a for i, a in zip(index, anchor, strict=True)], axis=0) & (weight > 0)
-                if rows.any():
-                    result[rows] += weight[rows] * self._at(anchor, scores[rows])
-        return np.where(np.isfinite(scores), np.clip(result, 0, 1), np.nan)
-
-    def _at(self, anchor: tuple[int, int, int], scores: np.ndarray) -> np.ndarray:
-        ordered, start, mean_excess = self._anchors[anchor]
-        n = len(ordered)
-        body = (n - np.searchsorted(ordered, scores) + 0.5) / (n + 1)
-        beyond = np.maximum(scores - start, 0.0) / mean_excess
-        tail = (np.count_nonzero(ordered >= start) + 0.5) / (n + 1) * np.exp(-beyond)
-        return np.where(scores > start, tail, body)
-
-
-def _between(grid: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the lattice point below each value, and the fraction of the way to the next; clipped to the lattice."""
-    clipped = np.clip(np.nan_to_num(values, nan=grid[0], posinf=grid[-1], neginf=grid[0]), grid[0], grid[-1])
-    low = np.clip(np.searchsorted(grid, clipped, side="right") - 1, 0, len(grid) - 2)
-    return low, (clipped - grid[low]) / (grid[low + 1] - grid[low])
+        result = np.full(len(scores), np.nan)
+        known = np.nonzero(np.isfinite(scores) & np.isfinite(where).all(axis=1))[0]
+        number = min(NEAREST, len(self._scores))
+        for start in range(0, len(known), BATCH):
+            rows = known[start : start + BATCH]
+            _, near = self._tree.query(where[rows] / SCALES, number)
+            near = near.reshape(len(rows), number)
+            theirs = np.sort(self._scores[near], axis=1)  # (n, number)
+            own = scores[rows]
+            higher = np.count_nonzero(theirs >= own[:, None], axis=1)
+            top = theirs[:, -max(number // 20, 1) :]
+            beyond = np.maximum(own - theirs[:, -1], 0.0) / np.maximum(top.mean(axis=1) - top[:, 0], 1e-3)
+            result[rows] = (higher + 0.5) / (number + 1) * np.exp(-beyond)
+        return result
