@@ -21,6 +21,7 @@ lint: .venv/test
 
 .venv/test: .venv/core
 	$(BIN)/python -m pip install --quiet --editable '.[train,test]'
+	$(BIN)/python -m pip install --quiet --no-deps astrovista  # for one image of its, not for its windows
 	touch $@
 
 clean:

@@ -1,17 +1,26 @@
-"""Shapes measured on synthetic galaxies of known shape, and the time against photutils' `Ellipse` on the same stamps.
+"""Shapes measured on galaxies of known shape, and photutils' `Ellipse` on the same stamps in the same run.
 
-    python benchmarks/measure.py [--quick] [--neighbours MEAN] [--seed N]
+    python benchmarks/measure.py [--quick] [--figure FILE] [--neighbours MEAN] [--seed N]
 
-Galaxies: oval, rectangular and obround, S/N 50 to 300, axis ratio 0.35 to 1, Sersic index 0.5 to 4, Moffat PSF of 1.5
-to 4 pixels, 64 x 64 pixels. The last line is one JSON object:
+Galaxies: superellipses of exponent 1.5 to 6 (four in five) and obrounds, axis ratio .4 to 1, Sersic index .5 to 4,
+half-light radius 4 to 13 pixels, S/N 20 to 300, Moffat PSF of 1.2 to 4 pixels, at most half the half-light radius,
+whose beta (2.5 to 5) `measure` is not told; noise of photons, sky and read-out; 64 x 64 pixels. A nearly round galaxy
+(axis ratio above .9) may be framed along its corners as well as along its sides: there a4 and -|a4| both count as
+true. The last line is one JSON object:
 
-    speed_ratio            CPU time of photutils over ours, from pixels to numbers, same stamps, one core
-    bias_a4                median of measured minus true a4/a, for galaxies with PSF FWHM <= half the half-light radius
-    coverage_68            share of these whose a4 interval of one standard error holds the truth
-    lost_fraction          share of galaxies without a number
-    axis_ratio_within_003, angle_within_3deg (q < 0.8)             shares, all galaxies
-    axis_ratio_noise_limit                                         share that the stated errors alone would allow
-    axis_ratio_within_003_resolved_snr100, angle_within_3deg_resolved_snr100
+    speed_ratio                CPU time of photutils over ours, from pixels to rows, same stamps, one core
+    ms_per_stamp               ours
+    bias_a4                    median of measured minus true a4/a at S/N >= 50; bias_a4_* by exponent
+    coverage_68, coverage_68_snr_*   share of a4 intervals of one standard error that hold the truth
+    lost_fraction              share of galaxies without a number
+    photutils_b4_difference    median of our a4, without correction for the PSF, minus photutils' b4, at the radii of
+    photutils bias_fwhm_*, uncorrected_fwhm_*  bias of a4/a at other ratios of half-light radius over PSF width, S/N >=
+    50, and
+                               what it is without the correction (exponent 3.5)
+    axis_ratio_within_003, angle_within_3deg   shares at S/N >= 100 (angle: axis ratio < .8)
+    kind_*                     of galaxies with a4 < -.04: shares called rectangular, obround, boxy (undecided), or
+    neither,
+                               by true kind and S/N
 """
 
 from __future__ import annotations
@@ -20,80 +29,210 @@ import argparse
 import json
 import time
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import erf
+from astropy.table import Table
 
 from emeraldcut.data import ImageSet
-from emeraldcut.galaxies import SynthesiseSettings, synthesise
-from emeraldcut.isophotes import measure
+from emeraldcut.frame import frame_galaxies
+from emeraldcut.galaxies import draw_galaxy, shapes
+from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.galaxies.sky import Psf, expose, neighbours
+from emeraldcut.isophotes import MeasureSettings, measure
+from emeraldcut.isophotes.measure import measure_galaxy
+from emeraldcut.isophotes.profile import isophote
+
+SIZE = 64
+READ_NOISE = 5.0
+SNR_BINS = ((20, 50), (50, 100), (100, 300))
 
 
-def photutils_seconds(images: ImageSet) -> tuple[float, int]:
-    """CPU seconds of photutils' isophote fit with good start values, and how many galaxies it fitted."""
+@dataclass(frozen=True)
+class Ranges:
+    """What is drawn."""
+
+    exponent: tuple[float, float] = (1.5, 6.0)
+    obrounds: float = 0.2
+    snr: tuple[float, float] = (20.0, 300.0)
+    radius: tuple[float, float] = (4.0, 13.0)
+    radius_over_fwhm: tuple[float, float] = (2.0, 8.0)
+    neighbours: float = 0.0
+
+
+def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
+    return float(np.exp(rng.uniform(*np.log(limits))))
+
+
+def galaxy(ranges: Ranges, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
+    """One image and its truth."""
+    axis_ratio, radius = rng.uniform(0.4, 1), _log_uniform(rng, ranges.radius)
+    obround = rng.random() < ranges.obrounds
+    exponent = np.nan if obround else _log_uniform(rng, ranges.exponent)
+    shape = shapes.obround(axis_ratio) if obround else shapes.superellipse(axis_ratio, exponent)
+    low, high = ranges.radius_over_fwhm
+    ratio = rng.uniform(low, max(min(high, radius / 1.2), low))
+    fwhm = min(radius / ratio, 4.0) if low >= 2 else radius / ratio
+    placed = {
+        "centre": tuple((SIZE - 1) / 2 + rng.normal(0, 1, 2)),
+        "position_angle_deg": rng.uniform(0, 180),
+        "radius_pix": radius,
+        "psf_fwhm_pix": fwhm,
+        "psf_beta": rng.uniform(2.5, 5),
+    }
+    light = draw_galaxy(shape, Sersic(rng.uniform(0.5, 4)), size=SIZE, **placed)
+    sky_electrons, snr = _log_uniform(rng, (100, 5000)), _log_uniform(rng, ranges.snr)
+    gain = np.sqrt(sky_electrons + READ_NOISE**2)  # the sky's noise is one count
+    ordered = np.sort(light, axis=None)[::-1]
+    number = int(np.searchsorted(np.cumsum(ordered), 0.5 * ordered.sum())) + 1
+    photons = snr**2 / gain
+    light *= (photons + np.sqrt(photons**2 + 4 * snr**2 * number)) / 2 / ordered[:number].sum()
+    if ranges.neighbours:
+        psf, clear = Psf(fwhm, placed["psf_beta"]), 1.2 * radius
+        amount = rng.poisson(ranges.neighbours)
+        light = light + neighbours(amount, SIZE, psf, flux=light.sum(), keep_clear_pix=clear, rng=rng)
+    image = expose(light, sky_electrons=sky_electrons, read_noise_electrons=READ_NOISE, gain=gain, rng=rng)
+    image += 0.2 * rng.normal()
+    terms = shapes.harmonics(shape)
+    truth = {"exponent": exponent, "obround": obround, "snr": snr, "radius": radius, "fwhm": fwhm}
+    truth |= {"angle": placed["position_angle_deg"], "x": placed["centre"][0], "y": placed["centre"][1]}
+    return image.astype(np.float32), truth | {"q": terms["axis_ratio"], "a4": terms["a4"], "a6": terms["a6"]}
+
+
+def galaxies(number: int, seed: int, ranges: Ranges = Ranges()) -> tuple[ImageSet, Table]:
+    """Images, with the PSF's width, and the truth."""
+    made = [galaxy(ranges, np.random.default_rng([seed, i])) for i in range(number)]
+    truth = Table([row for _, row in made])
+    rows = Table({"id": [str(i) for i in range(number)], "psf_fwhm_pix": truth["fwhm"]})
+    return ImageSet(np.stack([image for image, _ in made]), rows), truth
+
+
+def a4_errors(table: Table, truth: Table) -> np.ndarray:
+    """Measured minus true a4 (n,), 9 where there is none; of a nearly round galaxy also as seen along its corners."""
+    error = np.ma.filled(table["a4"] - truth["a4"], 9.0)
+    turned = np.ma.filled(table["a4"] + np.abs(truth["a4"]), 9.0)
+    return np.where((truth["q"] > 0.9) & (np.abs(turned) < np.abs(error)), turned, error)
+
+
+def photutils_isophotes(images: ImageSet, truth: Table) -> tuple[float, list]:
+    """CPU seconds of photutils' isophote fit with good start values, and the isophotes of each galaxy."""
     from photutils.isophote import Ellipse, EllipseGeometry
 
-    truth, fitted, start = images.table, 0, time.process_time()
-    for i, image in enumerate(images.pixels):
-        geometry = EllipseGeometry(
-            truth["truth_x_pix"][i],
-            truth["truth_y_pix"][i],
-            truth["truth_radius_pix"][i],
-            min(1 - truth["truth_axis_ratio"][i], 0.9),
-            np.radians(truth["truth_position_angle_deg"][i]),
-        )
+    lists, start = [], time.process_time()
+    for image, row in zip(images.pixels, truth, strict=True):
+        geometry = EllipseGeometry(row["x"], row["y"], row["radius"], min(1 - row["q"], 0.9), np.radians(row["angle"]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            isophotes = Ellipse(np.asarray(image, float), geometry=geometry).fit_image()
-        fitted += len(isophotes) > 0
-    return time.process_time() - start, fitted
+            lists.append(Ellipse(np.asarray(image, float), geometry=geometry).fit_image())
+    return time.process_time() - start, lists
+
+
+def b4_differences(images: ImageSet, isophotes: list) -> np.ndarray:
+    """Our a4 minus photutils' b4 on isophotes between .7 and 2.5 half-light radii that both fitted, as seen."""
+    frames, settings, found = frame_galaxies(images), MeasureSettings(psf_correction=False), []
+    for framed, fitted in zip(frames.galaxies, isophotes, strict=True):
+        fit = None if framed is None else measure_galaxy(framed, settings, np.nan)
+        for theirs in fitted if fit is not None else ():
+            if theirs.stop_code == 0 and 0.7 < theirs.sma / framed.radius < 2.5 and np.isfinite(theirs.b4):
+                ours = isophote(framed, fit, theirs.sma)
+                if ours is not None:
+                    found.append(ours["a4"] - theirs.b4)
+    return np.array(found)
+
+
+def figure(table: Table, truth: Table, path: str) -> None:
+    """Errors of a4 against S/N, and how well a4 tells boxes from ellipses."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(9.5, 4), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    error, snr = a4_errors(table, truth), np.asarray(truth["snr"])
+    edges = np.geomspace(20, 300, 9)
+    bins = [(snr >= a) & (snr < b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    middle = np.sqrt(edges[1:] * edges[:-1])
+    left.plot(middle, [np.quantile(np.abs(error[b]), 0.683) for b in bins], "o-", color="#0f8a5f", label="true (68 %)")
+    stated = np.ma.filled(table["a4_err"], np.nan)
+    left.plot(middle, [np.nanmedian(stated[b]) for b in bins], "--", color="#555555", label="stated (median)")
+    left.set(xscale="log", yscale="log", xlabel="signal-to-noise ratio", ylabel="error of a4/a")
+    left.axhspan(0.05, 0.08, color="#0f8a5f", alpha=0.12, lw=0)
+    left.text(21, 0.053, "size of a4/a in LEDA 074886", fontsize=8)
+    left.set_xticks([20, 50, 100, 200, 300], ["20", "50", "100", "200", "300"])
+    left.minorticks_off()
+    left.legend(frameon=False, loc="lower left")
+    significance = np.ma.filled(-table["a4"] / table["a4_err"], -99)
+    boxy, oval = np.asarray(truth["a4"] < -0.04), np.abs(np.asarray(truth["a4"])) < 0.01
+    for (low, high), colour in zip(SNR_BINS, ("#c2571a", "#3465a4", "#0f8a5f"), strict=True):
+        within = (snr >= low) & (snr < high)
+        limits = np.sort(significance[within & oval])[::-1]
+        found = [np.mean(significance[within & boxy] > limit) for limit in limits]
+        right.plot(np.arange(1, len(limits) + 1) / len(limits), found, color=colour, label=f"S/N {low} to {high}")
+    right.set(
+        xscale="log", xlabel="share of ellipses (|a4/a| < .01) called boxy", ylabel="share of boxes (a4/a < -.04) found"
+    )
+    right.set_title("ordered by a4 over its error", fontsize=10)
+    right.legend(frameon=False, loc="lower right")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    drawing.savefig(path, dpi=130)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few galaxies, within 50 seconds")
+    parser.add_argument("--figure", help="draw errors against S/N, and how well a4 tells boxes from ellipses, here")
     parser.add_argument("--neighbours", type=float, default=0.0, help="mean number of neighbours an image")
     parser.add_argument("--seed", type=int, default=40_000)
     arguments = parser.parse_args()
-    number, peers = (120, 20) if arguments.quick else (1500, 100)
-    settings = SynthesiseSettings(
-        number=number,
-        classes=("oval", "rectangular", "obround"),
-        snr_min=50,
-        neighbours=arguments.neighbours,
-        blemishes=0,
-    )
-    images = synthesise(settings, seed=arguments.seed)
-    measure(images[:2])  # imports and caches are not what is timed
+    number, peers = (500, 15) if arguments.quick else (6000, 100)
+    images, truth = galaxies(number, arguments.seed, Ranges(neighbours=arguments.neighbours))
+    measure(images[:20])  # compilation and caches are not what is timed
     start = time.process_time()
     table = measure(images)
     ours = (time.process_time() - start) / number
-    theirs, fitted = photutils_seconds(images[:peers])
-    print(f"emeraldcut {ours * 1e3:.1f} ms, photutils {theirs / peers * 1e3:.0f} ms; it fitted {fitted} of {peers}")
+    theirs, isophotes = photutils_isophotes(images[:peers], truth[:peers])
+    print(f"emeraldcut {ours * 1e3:.2f} ms, photutils {theirs / peers * 1e3:.0f} ms a galaxy")
+    difference = b4_differences(images[:peers], isophotes)
 
-    truth = images.table
-    same_everywhere = ~np.isin(truth["kind"], ["leda_like", "lenticular"])  # one axis ratio at all radii
     lost = np.ma.getmaskarray(table["a4"])
-    q_error = np.ma.filled(table["axis_ratio"] - truth["truth_axis_ratio"], 9.0)
-    turn = (np.ma.filled(table["position_angle_deg"] - truth["truth_position_angle_deg"], 90) + 90) % 180 - 90
-    good_q, good_angle = np.abs(q_error) < 0.03, np.abs(turn) < 3
-    flat = np.asarray(truth["truth_axis_ratio"] < 0.8)
-    resolved = same_everywhere & np.asarray(truth["psf_fwhm_pix"] <= truth["truth_radius_pix"] / 2) & ~lost
-    bright = resolved & np.asarray(truth["truth_snr"] > 100)
-    a4_error = np.ma.filled(table["a4"] - truth["truth_a4"], 9.0)
-    q_sigma = np.ma.filled(table["axis_ratio_err"], 1.0)
+    error, stated = a4_errors(table, truth), np.ma.filled(table["a4_err"], 1.0)
+    snr, exponent = np.asarray(truth["snr"]), np.asarray(truth["exponent"])
+    bright = (snr >= 50) & ~lost
     figures = {
         "speed_ratio": theirs / peers / ours,
-        "bias_a4": float(np.median(a4_error[resolved])),
-        "coverage_68": float(np.mean(np.abs(a4_error[resolved]) < table["a4_err"][resolved])),
-        "lost_fraction": float(lost.mean()),
-        "axis_ratio_within_003": float(good_q[same_everywhere].mean()),
-        "axis_ratio_noise_limit": float(np.mean(erf(0.03 / np.maximum(q_sigma, 1e-9) / np.sqrt(2))[same_everywhere])),
-        "angle_within_3deg": float(good_angle[same_everywhere & flat].mean()),
-        "axis_ratio_within_003_resolved_snr100": float(good_q[bright].mean()),
-        "angle_within_3deg_resolved_snr100": float(good_angle[bright & flat].mean()),
+        "ms_per_stamp": ours * 1e3,
+        "bias_a4": np.median(error[bright]),
+        "coverage_68": np.mean(np.abs(error[~lost]) < stated[~lost]),
+        "lost_fraction": lost.mean(),
+        "photutils_b4_difference": np.median(difference),
+        "photutils_isophotes": len(difference),
     }
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+    for low, high in ((1.5, 1.9), (1.9, 2.1), (2.1, 3), (3, 4), (4, 6)):
+        figures[f"bias_a4_exponent_{low}_{high}"] = np.median(error[bright & (exponent >= low) & (exponent < high)])
+    figures["bias_a4_obround"] = np.median(error[bright & np.asarray(truth["obround"])])
+    for low, high in SNR_BINS:
+        within = (snr >= low) & (snr < high) & ~lost
+        figures[f"coverage_68_snr_{low}_{high}"] = np.mean(np.abs(error[within]) < stated[within])
+    for low, high in ((1.0, 1.4), (1.4, 2.0), (2.0, 3.0), (3.0, 6.0)):
+        ranges = Ranges(exponent=(3.49, 3.51), obrounds=0, snr=(50, 300), radius_over_fwhm=(low, high))
+        others, of_others = galaxies(number // 10, arguments.seed + 1, ranges)
+        for name, settings in (("bias", MeasureSettings()), ("uncorrected", MeasureSettings(psf_correction=False))):
+            figures[f"{name}_fwhm_{low:g}_{high:g}"] = np.median(a4_errors(measure(others, settings), of_others))
+    best = snr >= 100
+    flat = best & np.asarray(truth["q"] < 0.8)
+    turn = np.ma.filled((table["position_angle_deg"] - truth["angle"] + 90) % 180 - 90, 90)
+    q_error = np.ma.filled(table["axis_ratio"] - truth["q"], 9.0)
+    figures["axis_ratio_within_003"] = np.mean(np.abs(q_error[best]) < 0.03)
+    figures["angle_within_3deg"] = np.mean(np.abs(turn[flat]) < 3)
+    kinds, boxy = np.ma.filled(table["boxy_kind"], ""), np.asarray(truth["a4"] < -0.04)
+    for low, high in ((20, 50), (50, 100), (100, 200), (200, 300)):
+        for true, name in ((~np.asarray(truth["obround"]), "rectangular"), (np.asarray(truth["obround"]), "obround")):
+            chosen = kinds[boxy & true & (snr >= low) & (snr < high)]
+            shares = [np.mean(chosen == kind) for kind in ("rectangular", "obround", "boxy")]
+            shares.append(1 - sum(shares))
+            figures[f"kind_{name}_snr_{low}_{high}"] = [round(float(share), 3) for share in shares]
+    if arguments.figure:
+        figure(table, truth, arguments.figure)
+    print(json.dumps({k: v if isinstance(v, list) else round(float(v), 4) for k, v in figures.items()}))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="write the file that ships with the package")
     arguments = parser.parse_args()
-    number = arguments.number or (40_000 if arguments.write else 4_000 if arguments.quick else 15_000)
+    number = arguments.number or (60_000 if arguments.write else 4_000 if arguments.quick else 15_000)
     seed = arguments.seed if arguments.seed is not None else (7_000 if arguments.write else 8_000)
     chunks = [range(i, min(i + CHUNK, number)) for i in range(0, number, CHUNK)]
     parts = list(map_chunks(partial(observe, seed=seed), chunks, jobs=arguments.jobs))

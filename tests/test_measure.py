@@ -158,3 +158,120 @@ def test_no_image_whatsoever_stops_a_run(garbage, psf_fwhm_pix):
 def test_units_and_descriptions_reach_the_table():
     table = measure(images(draw_galaxy(shapes.ellipse(0.7), Sersic(1.0), radius_pix=7)))
     assert str(table["position_angle_deg"].unit) == "deg" and "boxy" in table["a4"].description.lower()
+
+
+def sky_noise_for(clean, snr):
+    """Noise per pixel at which the light inside the brightest half has this signal-to-noise ratio."""
+    bright = np.sort(clean.ravel())[::-1]
+    half = bright[: np.searchsorted(np.cumsum(bright), 0.5 * bright.sum())]
+    return half.sum() / np.sqrt(len(half)) / snr
+
+
+def test_errors_grow_with_correlated_noise():
+    """The sky resampled: each pixel the mean of 3 x 3 independent ones. The errors must still hold the truth."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(8)
+    clean = draw_galaxy(shapes.superellipse(0.6, 3), Sersic(1.0), size=80, radius_pix=9, position_angle_deg=20)
+    expected = measure(images(clean))[0]["a4"]
+    sigma = sky_noise_for(clean, 250)
+    noisy = [clean + ndimage.uniform_filter(rng.normal(0, 3 * sigma, clean.shape), 3, mode="wrap") for _ in range(80)]
+    table = measure(images(*noisy))
+    assert 0.5 < np.mean(np.abs(table["a4"] - expected) < table["a4_err"]) < 0.85
+    white = measure(images(*[clean + rng.normal(0, sigma, clean.shape) for _ in range(10)]))
+    assert np.median(table["a4_err"].filled()) > 1.8 * np.median(white["a4_err"].filled())
+
+
+def test_masked_sectors_do_not_bias_and_raise_the_error():
+    rng = np.random.default_rng(5)
+    clean = draw_galaxy(shapes.superellipse(0.7, 4), Sersic(1.0), size=80, radius_pix=9, position_angle_deg=20)
+    sigma = sky_noise_for(clean, 150)
+    whole = [clean + rng.normal(0, sigma, clean.shape) for _ in range(30)]
+    holed = [image.copy() for image in whole]
+    for image in holed:
+        image[:36, :38] = np.nan  # nearly a quarter
+    a, b = measure(images(*whole)), measure(images(*holed))
+    assert abs(np.mean(b["a4"] - a["a4"])) < 0.01
+    assert np.median(b["a4_err"].filled()) > 1.1 * np.median(a["a4_err"].filled())
+    assert np.all(b["flag"] & Flag.MISSING_PIXELS) or np.all(b["flag"] & Flag.CUT_BY_EDGE)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0, 180), st.booleans(), st.floats(0.01, 1000), st.floats(-50, 50))
+def test_shapes_do_not_change_with_angle_mirror_scale_and_sky(angle, mirror, factor, level):
+    shape = shapes.superellipse(0.65, 3.5)
+    base, other = (
+        draw_galaxy(shape, Sersic(1.0), size=80, radius_pix=9, position_angle_deg=a, psf_fwhm_pix=2.5, psf_beta=3.5)
+        for a in (10.0, angle)
+    )
+    other = other[:, :: -1 if mirror else 1] / base.max() * factor + level * factor
+    a, b = measure(images(base, other, psf_fwhm_pix=[2.5, 2.5]))
+    for name in ("a4", "a6", "a8", "axis_ratio"):
+        assert b[name] == pytest.approx(a[name], abs=0.004), name
+
+
+def test_a_galaxys_row_does_not_depend_on_its_company():
+    pool = synthesise(SynthesiseSettings(number=12), seed=3)
+    together, alone = measure(pool), [measure(pool[i])[0] for i in range(12)]
+    for name in ("a4", "a4_err", "axis_ratio", "residual"):
+        assert list(np.ma.filled(together[name], -1)) == [
+            -1 if row[name] is np.ma.masked else row[name] for row in alone
+        ]
+
+
+def test_rectangles_and_obrounds_are_told_apart():
+    pool = images(
+        *[draw_galaxy(shapes.superellipse(q, 5), Sersic(1), size=128, radius_pix=14) for q in (0.5, 0.7)],
+        *[draw_galaxy(shapes.obround(q), Sersic(1), size=128, radius_pix=14) for q in (0.5, 0.6)],
+        draw_galaxy(shapes.ellipse(0.6), Sersic(1), size=128, radius_pix=14),
+        draw_galaxy(shapes.disky(0.6, 0.05), Sersic(1), size=128, radius_pix=14),
+    )
+    expected = ["rectangular"] * 2 + ["obround"] * 2 + ["elliptical", "disky"]
+    assert list(measure(pool)["boxy_kind"]) == expected
+
+
+def test_flags_say_what_is_wrong():
+    def drawn(shape=shapes.ellipse(0.7), radius=7, **where):
+        light = draw_galaxy(shape, Sersic(1.0), radius_pix=radius, **where)
+        return light / light.max() * 100
+
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:64, 0:64]
+    r, angle = np.hypot(x - 31.5, y - 31.5), np.arctan2(y - 31.5, x - 31.5)
+    arms = drawn(shapes.ellipse(0.95), 9) * (1 + 0.8 * np.cos(2 * angle - 0.45 * r))
+    scenes = {
+        Flag.SKY_GRADIENT: drawn() + 0.15 * x,
+        Flag.OFF_CENTRE: drawn(centre=(43, 31)),
+        Flag.EDGE_ON: drawn(shapes.ellipse(0.2), 9),
+        Flag.STRUCTURE: arms,
+        Flag.CUT_BY_EDGE: drawn(centre=(57, 31)),
+        Flag.GOOD: drawn(),
+    }
+    table = measure(images(*[scene + rng.normal(0, 1, scene.shape) for scene in scenes.values()]))
+    for row, flag in zip(table, scenes, strict=True):
+        assert (row["flag"] & flag) if flag else row["flag"] == 0, (flag, row["flag_text"])
+
+
+def test_profiles_follow_a_shape_that_changes_with_radius():
+    """LEDA 074886's exponent rises from 2 inside 1 kpc (10 arcsec) to 3.5 at 5 kpc; photutils measures the same."""
+    from photutils.isophote import Ellipse, EllipseGeometry
+
+    from emeraldcut.isophotes import radial_profiles
+
+    image = leda074886(size=160, pixel_scale_arcsec=1.0, position_angle_deg=30)
+    table = radial_profiles(images(image))
+    assert np.all(np.diff(table["isophote_radius_pix"]) > 0) and set(table["id"]) == {"image 0"}
+    geometry = EllipseGeometry(79.5, 79.5, 30.0, 0.3, np.radians(30))
+    isophotes = Ellipse(image.astype(float), geometry=geometry).fit_image(minsma=20, maxsma=50)
+    radii = [i.sma for i in isophotes if i.sma >= 20]
+    theirs = np.interp(table["isophote_radius_pix"], radii, [i.b4 for i in isophotes if i.sma >= 20])
+    within = (table["isophote_radius_pix"] > 22) & (table["isophote_radius_pix"] < 48)
+    assert within.sum() >= 6
+    np.testing.assert_allclose(table["a4"][within], theirs[within], atol=0.012)
+    assert table["a4"][within][-1] < table["a4"][within][0] - 0.01  # boxier outside
+
+
+def test_profiles_without_a_galaxy_are_empty():
+    from emeraldcut.isophotes import radial_profiles
+
+    assert len(radial_profiles(images(np.full((20, 20), np.nan)))) == 0

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emeraldcut.data import ReadSettings, read_images, usable
+from emeraldcut.data import Flag, ReadSettings, read_images, usable
 from emeraldcut.isophotes import MeasureSettings, measure
 
-MGEFIT = find_spec("mgefit")  # found, not imported: only its images are of interest
+MGEFIT, ASTROVISTA = find_spec("mgefit"), find_spec("astro_vista")  # found, not imported: their images are of interest
 REAL = Path(__file__).parents[2] / "shared" / "real"
 needs_mgefit = pytest.mark.skipif(
     MGEFIT is None, reason="needs the images of the package mgefit: pip install '.[test]'"
@@ -34,6 +34,21 @@ def test_ngc_4342_is_disky():
     """A lenticular galaxy with embedded discs, seen nearly edge-on."""
     row = measure(hubble("ngc4342_f814w_pc.fits"), MeasureSettings(inner_radius=0.3, outer_radius=1.5))[0]
     assert row["a4"] > 0.02 and row["axis_ratio"] < 0.5
+
+
+@needs_mgefit
+def test_ngc_5831_is_slightly_disky():
+    """A mosaic with empty quadrants; the galaxy fills it and is cut by them."""
+    row = measure(hubble("ngc5831_f702w_mosaic.fits"), MeasureSettings(inner_radius=0.3, outer_radius=1.5))[0]
+    assert 0 < row["a4"] < 0.03
+    assert row["x"] == pytest.approx(971, abs=4) and row["y"] == pytest.approx(975, abs=4)
+    assert row["flag"] & Flag.CUT_BY_EDGE
+
+
+@pytest.mark.skipif(ASTROVISTA is None, reason="needs the image of astrovista: pip install --no-deps astrovista")
+def test_ugc_12517_is_an_ellipse():
+    row = measure(read_images(Path(ASTROVISTA.origin).parent / "data" / "u12517j.fits.gz"))[0]
+    assert abs(row["a4"]) < 0.005
 
 
 @pytest.mark.skipif(not (REAL / "efigi").exists(), reason="needs the EFIGI images beside the project")

@@ -5,11 +5,14 @@ import pytest
 from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.stats import kstest
 
 from emeraldcut.data import Flag, ImageSet, write_images
 from emeraldcut.galaxies import draw_galaxy, leda074886, shapes
 from emeraldcut.galaxies.profiles import Sersic
-from emeraldcut.similarity import CompareSettings, compare
+from emeraldcut.similarity import CompareSettings, compare, prepare_references
+from emeraldcut.similarity.null import Null, ordinary
 
 BOX, OVAL, DIAMOND = shapes.superellipse(0.7, 4), shapes.ellipse(0.7), shapes.diamond(0.7)
 
@@ -111,3 +114,112 @@ def test_a_reference_that_is_no_image_is_one_sentence(tmp_path):
     (tmp_path / "broken.fits").write_bytes(b"")
     with pytest.raises(ValueError, match="reference .* is not a usable image"):
         compare(images(draw(BOX)), CompareSettings(reference=(str(tmp_path / "broken.fits"),)))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(0, 180), st.floats(0.5, 2), st.floats(0.5, 0.9), st.booleans())
+def test_the_score_of_a_box_does_not_depend_on_what_it_should_not(angle, scale, axis_ratio, mirror):
+    """Rotation, mirror image, size, axis ratio: less than 0.02."""
+    shape = shapes.superellipse(axis_ratio, 4)
+    box = draw_galaxy(
+        shape, Sersic(1.0), size=128, radius_pix=10 * scale, position_angle_deg=angle, psf_fwhm_pix=2.5, psf_beta=3.5
+    )
+    plain = draw_galaxy(
+        shapes.superellipse(0.7, 4), Sersic(1.0), size=128, radius_pix=10, psf_fwhm_pix=2.5, psf_beta=3.5
+    )
+    rows = Table({"id": ["a", "b"], "psf_fwhm_pix": [2.5, 2.5]})
+    pair = ImageSet([box[:, :: -1 if mirror else 1].astype(np.float32), plain.astype(np.float32)], rows)
+    reference = images(draw_galaxy(shapes.superellipse(0.6, 3.6), Sersic(1.0), size=128, radius_pix=14))
+    a, b = compare(pair, references=reference)["similarity"]
+    assert abs(a - b) < 0.02
+
+
+def test_noise_does_not_change_the_score_on_average():
+    rng = np.random.default_rng(0)
+    box = draw(BOX, 20)
+    bright = np.sort(box.ravel())[::-1]
+    half = bright[: np.searchsorted(np.cumsum(bright), 0.5 * bright.sum())]
+
+    def mean_at(snr):
+        sigma = half.sum() / np.sqrt(len(half)) / snr
+        noisy = [box + rng.normal(0, sigma, box.shape) for _ in range(80)]
+        return np.mean(similarity("frame", *noisy, reference=[draw(BOX, size=128, radius=16)]))
+
+    assert abs(mean_at(200) - mean_at(100)) < 0.02
+
+
+def test_negatives_push_away():
+    both = images(draw(BOX, 30), draw(shapes.obround(0.6), 30))
+    plain = compare(both, references=prepare_references(images(draw(BOX))))["similarity"]
+    away = prepare_references(images(draw(BOX)), images(draw(shapes.obround(0.6))))
+    pushed = compare(both, references=away)["similarity"]
+    assert plain[1] - pushed[1] > plain[0] - pushed[0] > 0
+    with pytest.raises(ValueError, match="negative"):
+        CompareSettings(method="sift", negative=("a.fits",))
+
+
+def test_a_reference_without_a_galaxy_is_one_sentence():
+    with pytest.raises(ValueError, match="stands out of the noise"):
+        prepare_references(images(np.random.default_rng(0).normal(size=(64, 64))))
+
+
+def test_p_values_are_shares_of_those_that_are_like_it():
+    """Scores that are uniform whatever the conditions, and scores that depend on one of them."""
+    rng = np.random.default_rng(1)
+    where = np.stack([rng.uniform(2.5, 6, 8000), rng.uniform(0.3, 2, 8000), rng.uniform(0.3, 1, 8000)], axis=1)
+    scores = rng.normal(size=8000) * where[:, 0]
+    null = Null(scores[:6000], where[:6000])
+    p = null.p_values(scores[6000:], where[6000:])
+    assert kstest(p, "uniform").pvalue > 0.01
+    high = null.p_values(np.array([100.0, 1000.0, np.nan]), where[:3])
+    assert 0 <= high[1] < high[0] < 0.01 and np.isnan(high[2])
+
+
+def test_p_values_of_ordinary_galaxies_that_ship_are_uniform_among_themselves():
+    known = ordinary()
+    assert len(known.conditions) > 10_000
+    half = np.arange(len(known.conditions)) % 2 == 0
+    references = prepare_references(images(leda074886()))
+    scores = references.score(known.deviations)[0]
+    p = Null(scores[half], known.conditions[half]).p_values(scores[~half], known.conditions[~half])
+    rng = np.random.default_rng(0)
+    assert kstest(rng.choice(p, 2000, replace=False), "uniform").pvalue > 0.01
+
+
+def test_a_clear_box_has_a_small_p_value_and_an_ellipse_has_none():
+    rng = np.random.default_rng(4)
+    pair = [light / light.max() * 100 + rng.normal(size=light.shape) for light in (draw(BOX, 20), draw(OVAL, 20))]
+    table = compare(images(*pair), references=images(draw(BOX)))
+    assert table["similarity_p"][0] < 0.01 and table["similarity_p"][1] > 0.05
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_oriented_cosine_is_the_best_of_explicit_rotations(mirror):
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[0:65, 0:65]
+    lumps = sum(np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 4**2) for a, b in rng.uniform(18, 46, (4, 2)))
+    turned = ndimage.rotate(lumps[::-1] if mirror else lumps, -37, reshape=False, order=3)  # from +x to +y by 37
+    table = compare(images(turned), CompareSettings(method="cosine"), references=images(lumps))
+    row = table[0]
+    assert row["similarity_oriented"] > 0.99 > row["similarity"]
+    assert bool(row["mirrored"]) == mirror
+    assert row["turn_deg"] == pytest.approx(37, abs=1.5)
+
+
+def test_the_oriented_cosine_leaves_a_circle_as_alike_as_a_box():
+    """Turning does not save the thesis's measure."""
+    table = compare(
+        images(draw(shapes.ellipse(1.0)), draw(BOX, 50)), CompareSettings(method="cosine"), references=images(draw(BOX))
+    )
+    assert table["similarity_oriented"][0] > 0.9 and table["similarity_oriented"][1] > 0.98
+
+
+def test_explanations_are_drawn(tmp_path):
+    from emeraldcut.report import explain
+
+    pool = images(draw(BOX, 30), draw(OVAL, 70), np.full((20, 20), np.nan))
+    references = images(draw(BOX))
+    path = explain(pool, compare(pool, references=references), references, tmp_path / "why.png")
+    assert path.stat().st_size > 20_000
+    with pytest.raises(ValueError, match="explain expects"):
+        explain(pool[2], compare(pool, references=references), references, tmp_path / "none.png")

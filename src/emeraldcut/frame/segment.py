@@ -59,8 +59,9 @@ def _mark_empty(image, good):
     """
     ny, nx = image.shape
     flat = np.zeros((ny, nx), np.bool_)
-    n_flat, n_equal, n_pairs = 0, 0, 0
+    n_flat, n_equal, n_pairs, n_bends, n_flips = 0, 0, 0, 0, 0
     for y in range(1, ny - 1):
+        last = np.float32(0)
         for x in range(1, nx - 1):
             value = image[y, x]
             if not good[y, x]:
@@ -73,11 +74,16 @@ def _mark_empty(image, good):
             if same:
                 flat[y, x] = True
                 n_flat += 1
-            else:
-                n_pairs += 1
-                if image[y, x + 1] == value:
-                    n_equal += 1
-    if n_flat < 9 or n_pairs < 100 or n_equal > 0.02 * n_pairs + n_flat // 2:
+                continue
+            n_pairs += 1
+            n_equal += image[y, x + 1] == value
+            bend = image[y, x - 1] - 2 * value + image[y, x + 1]
+            if bend * last != 0:  # of noise three in four change their sign, of a drawing few
+                n_bends += 1
+                n_flips += bend * last < 0
+            last = bend
+    noisy = n_flips > 0.5 * n_bends and n_equal < 0.1 * n_pairs
+    if n_flat < 9 or n_pairs < 100 or not noisy:
         return
     for y in range(1, ny - 1):
         for x in range(1, nx - 1):

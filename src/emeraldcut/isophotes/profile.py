@@ -58,7 +58,7 @@ def radial_profiles(
         is known, each harmonic is corrected by the difference that the PSF makes to the fitted model at that radius.
     """
     frames = frame_galaxies(images) if frames is None else frames
-    psf, rows, ids = known_psf(images), [], []
+    psf, rows = known_psf(images), []
     for i, galaxy in enumerate(frames.galaxies):
         fit = None if galaxy is None else measure_galaxy(galaxy, settings, psf[i])
         if fit is None:
@@ -68,16 +68,11 @@ def radial_profiles(
         for radius in 2.0 * (1 + profile_settings.radius_step) ** np.arange(max(n, 0)):
             row = isophote(galaxy, fit, radius)
             if row is not None:
-                rows.append(row)
-                ids.append(images.table["id"][i])
-    names = ["isophote_radius_pix", "brightness", "x", "y", "axis_ratio", "position_angle_deg", *COLUMN_OF]
-    names += ["axis_ratio_err", "position_angle_err_deg", *(f"{name}_err" for name in COLUMN_OF)]
-    columns = np.array(rows).reshape(-1, len(names)).T
-    table = Table({"id": np.array(ids, dtype=object)} | dict(zip(names, columns, strict=True)))
-    return describe_columns(table)
+                rows.append({"id": images.table["id"][i]} | row)
+    return describe_columns(Table(rows) if rows else Table({"id": np.zeros(0, dtype=object)}))
 
 
-def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> list[float] | None:
+def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> dict[str, float] | None:
     """One row of `radial_profiles` at a radius in binned pixels; None if too few pixels are left there."""
     division, bins = galaxy.segmentation, galaxy.binning
     half = max(HALF_WIDTH * radius, LEAST_HALF_WIDTH_PIX)
@@ -87,20 +82,26 @@ def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> list[floa
             image, division.parts, fit.seen, division.sky_sigma, radius - half, radius + half, ALL, 4, galaxy.square, 1
         )
 
-    shape, covariance, *_ = ring(division.image)
-    if not np.isfinite(covariance[GEOMETRY:, GEOMETRY:]).all() or not np.isfinite(shape).all():
+    seen, covariance, *_ = ring(division.image)
+    if not np.isfinite(covariance).all() or not np.isfinite(seen).all():
         return None
-    seen = shape.copy()
+    shape = seen.copy()
     if fit.model is not None:
         of_model, known, *_ = ring(fit.model)
         if np.isfinite(known).all():
             shape[2] += fit.shape[2] - of_model[2]
             shape[GEOMETRY:] += fit.shape[GEOMETRY:] - of_model[GEOMETRY:]
     shape, errors = settled(shape, seen, covariance, covariance, division.correlation, galaxy.square)
-    place = radius * np.sqrt(seen[2])
-    brightness = np.interp(place, np.arange(len(galaxy.light)), galaxy.light)
-    centre = [c * bins + (bins - 1) / 2 for c in shape[:2]]
-    return [
-        radius * bins, brightness, *centre, min(shape[2], 1.0), np.degrees(shape[3]) % 180, *shape[GEOMETRY:],
-        errors[2], np.degrees(errors[3]), *errors[GEOMETRY:],
-    ]  # fmt: skip
+    row = {
+        "isophote_radius_pix": radius * bins,
+        "brightness": float(np.interp(radius * np.sqrt(seen[2]), np.arange(len(galaxy.light)), galaxy.light)),
+        "x": shape[0] * bins + (bins - 1) / 2,
+        "y": shape[1] * bins + (bins - 1) / 2,
+        "axis_ratio": min(shape[2], 1.0),
+        "axis_ratio_err": errors[2],
+        "position_angle_deg": np.degrees(shape[3]) % 180,
+        "position_angle_err_deg": np.degrees(errors[3]),
+    }
+    for k, name in enumerate(COLUMN_OF, GEOMETRY):
+        row[name], row[f"{name}_err"] = shape[k], errors[k]
+    return row

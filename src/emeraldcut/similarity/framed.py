@@ -3,8 +3,8 @@
 A galaxy is described by the harmonics of its isophotes' displacement in rings (`frame.rings`), a. The frame has taken
 away position, angle, size and axis ratio, and the displacement the profile. With b the reference's, weights w and the
 product <a, b> = sum(w a b), the galaxy has x = <a, b> / <b, b> times the reference's deviations and others of the
-square r = <a, a> - x <a, b> - n, from which n, what noise of variance v adds, mean and one standard deviation, is taken off. The
-similarity is
+square r = <a, a> - x <a, b> - n; n is what noise of variance v adds, mean and one standard deviation. The similarity
+is
 
     S = 2 x / (1 + x^2) - 0.025 max(r, 0) / <b, b>.
 

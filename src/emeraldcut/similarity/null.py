@@ -4,7 +4,8 @@
 edge-on discs, barred and spiral galaxies, none of them boxy, with signal-to-noise ratios of 10 to 400, half-light
 radii of 1.2 to 8 PSF widths and axis ratios of 0.3 to 1. For given references every one of them gets its similarity
 once. The p-value of an image is the share of the ordinary galaxies like it (in signal-to-noise ratio, size over PSF
-width and axis ratio) that score as high, beyond the highest of them it falls exponentially. `python benchmarks/ordinary.py --write` makes the file.
+width and axis ratio) that score as high, beyond the highest of them it falls exponentially. `python
+benchmarks/ordinary.py --write` makes the file.
 """
 
 from __future__ import annotations
