@@ -423,6 +423,7 @@ def fit_shape(
     image: np.ndarray,
     parts: np.ndarray,
     shape: np.ndarray,
+    light: np.ndarray,
     sigma: float,
     inner: float,
     outer: float,
@@ -441,6 +442,8 @@ def fit_shape(
         What each pixel is; neighbours and missing pixels are not used.
     shape : (12,)
         Where to start.
+    light : (k,)
+        Light at circularised radius 0, 1, 2, ... pixels, to start the profile.
     sigma : float
         Noise per pixel of the sky; larger noise of bright parts is found from the residuals.
     inner, outer : float
@@ -464,7 +467,7 @@ def fit_shape(
     sigmas : (k - 3,)
         Noise per pixel between the knots.
     converged : bool
-    shared, noise, light : float
+    shared, noise, mean_light : float
         In the range: mean product of the residuals of neighbouring pixels, mean variance of the noise, and mean light.
     """
     ny, nx = image.shape
@@ -494,11 +497,15 @@ def fit_shape(
     weight = np.empty(n_rings)
     matrix, right = np.empty((size, size)), np.empty(size)
     covariance = np.full((n_free, n_free), np.nan)
-    converged, shared, noise, light = False, np.nan, np.nan, np.nan
+    converged, shared, noise, mean_light = False, np.nan, np.nan, np.nan
     to_pixels = np.full(ALL, outer)
     to_pixels[:2] = 1.0
     share = 1 - min((size + 0.0) / max(n, 1), 0.5)
-    for iteration in range(-1, iterations):
+    for k in range(n_rings + 3):
+        r = min(knot_radius(max(k - 1.0, 0.0)), len(light) - 1.0)
+        below = min(int(r), len(light) - 2)
+        coefficients[k] = light[below] + (r - below) * (light[below + 1] - light[below])
+    for iteration in range(iterations):
         sort_by_ring(shape, x[:n], y[:n], values, n_rings, pixels, ordered, start, places)
         bounds = start[: n_rings + 1]
         root_q = np.sqrt(shape[2])
@@ -507,13 +514,6 @@ def fit_shape(
             shape, ordered[4], ordered[0], ordered[1], ordered[2], ordered[3], bounds, coefficients, low, high,
             n_free, table, angles,
         )  # fmt: skip
-        if iteration == -1:  # the profile alone
-            part, known = np.empty((n_rings + 3, n_rings + 3)), np.empty(n_rings + 3)
-            weight[:] = 1 / (sigma * sigma)
-            _normal_equations(table, bounds, weight, 0, part, known)
-            add_smoothness(part, 0)
-            coefficients += solve(part, known, 1e-10)
-            continue
         _ring_sigmas(table[RESIDUAL], bounds, sigma, share, iteration == 0, coefficients, sigmas, work)
         n_used, total_light, total_variance = 0, 0.0, 0.0
         for k in range(n_rings):
@@ -551,10 +551,10 @@ def fit_shape(
                 error = np.sqrt(max(covariance[a, a], 0.0)) * to_pixels[a]
                 if abs(step[a]) * to_pixels[a] > max(TOLERANCE_PIX, TOLERANCE_SIGMA * error):
                     converged = False
-        light, noise = total_light / n_used, total_variance / n_used
+        mean_light, noise = total_light / n_used, total_variance / n_used
         shared = _shared(table, ordered[0], places, x, y, low, high, capacity, x0, y0, x1 - x0)
         coefficients += solution[n_free:]
         shape = moved(shape, step, 0.3 * outer, fix_angle)
         if converged:
             break
-    return shape, covariance, coefficients, sigmas, converged, (shared, noise, light)
+    return shape, covariance, coefficients, sigmas, converged, (shared, noise, mean_light)

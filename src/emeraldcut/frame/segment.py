@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emeraldcut.frame.compiled import MAD_TO_SIGMA, compiled, median_of, select
+from emeraldcut.frame.compiled import MAD_TO_SIGMA, compiled, invert, median_of, select
 
 SMOOTHING_PIX = 1.2  # standard deviation of the Gaussian before detection
 DETECTION_SIGMA = 3.0  # threshold in units of the noise of the smoothed image
@@ -120,37 +120,33 @@ def _sky_plane(image, good):
         work[i] = abs(values[i] - level)
     sigma = MAD_TO_SIGMA * median_of(work, n)
     plane = np.array([level, 0.0, 0.0])
-    normal, right = np.empty((3, 3)), np.empty(3)
     error = 0.0
     for _ in range(4):
         if sigma <= 0:
             break
-        normal[:], right[:] = 0.0, 0.0
+        s0, s1, s2, s11, s12, s22, r0, r1, r2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         spread, spread_weight = 0.0, 0.0
-        reach = 4 * sigma
-        for i in range(n):
+        for i in range(n):  # without branches, so that it runs on vector units
             residual = values[i] - plane[0] - plane[1] * u[i] - plane[2] * v[i]
-            share = residual / reach
-            if abs(share) >= 1:
-                continue
-            weight = (1 - share * share) ** 2
-            normal[0, 0] += weight
-            normal[0, 1] += weight * u[i]
-            normal[0, 2] += weight * v[i]
-            normal[1, 1] += weight * u[i] * u[i]
-            normal[1, 2] += weight * u[i] * v[i]
-            normal[2, 2] += weight * v[i] * v[i]
-            right[0] += weight * values[i]
-            right[1] += weight * values[i] * u[i]
-            right[2] += weight * values[i] * v[i]
-            if abs(residual) < 3 * sigma:
-                spread += residual * residual
-                spread_weight += 1
-        normal[1, 0], normal[2, 0], normal[2, 1] = normal[0, 1], normal[0, 2], normal[1, 2]
+            share = residual / (4 * sigma)
+            weight = max(1 - share * share, 0.0)
+            weight *= weight
+            s0 += weight
+            s1 += weight * u[i]
+            s2 += weight * v[i]
+            s11 += weight * u[i] * u[i]
+            s12 += weight * u[i] * v[i]
+            s22 += weight * v[i] * v[i]
+            r0 += weight * values[i]
+            r1 += weight * values[i] * u[i]
+            r2 += weight * values[i] * v[i]
+            inside = 1.0 if abs(residual) < 3 * sigma else 0.0
+            spread += inside * residual * residual
+            spread_weight += inside
+        normal = np.array([[s0, s1, s2], [s1, s11, s12], [s2, s12, s22]])
+        inverse = invert(normal, 1e-9)
         for k in range(3):
-            normal[k, k] += 1e-9 * normal[0, 0] + 1e-300
-        inverse = np.linalg.inv(normal)
-        plane = inverse @ right
+            plane[k] = inverse[k, 0] * r0 + inverse[k, 1] * r1 + inverse[k, 2] * r2
         if spread_weight > 0:
             sigma = np.sqrt(spread / spread_weight) / 0.9866  # a normal distribution cut at 3 sigma
         error = sigma * np.sqrt(max(inverse[1, 1], inverse[2, 2]))
@@ -414,14 +410,16 @@ def _segment(image):
     plane, sigma = _sky_plane(image, good)
     ordered = np.empty(n_good, np.float32)
     n = 0
+    along, across = plane[1] / nx, plane[2] / ny
+    corner = plane[0] - along * (nx - 1) / 2 - across * (ny - 1) / 2
     for y in range(ny):
+        start = corner + across * y
         for x in range(nx):
+            data[y, x] = image[y, x] - (start + along * x) if good[y, x] else 0.0
+        for x in range(y % 4, nx, 4):  # a quarter of the pixels is enough to see what is bright
             if good[y, x]:
-                sky = plane[0] + plane[1] * ((x - (nx - 1) / 2) / nx) + plane[2] * ((y - (ny - 1) / 2) / ny)
-                data[y, x] = image[y, x] - sky
-                if (x + y) % 4 == 0:
-                    ordered[n] = data[y, x]
-                    n += 1
+                ordered[n] = data[y, x]
+                n += 1
     bright = select(ordered, n, n - 1 - n // 200)
     sigma = max(sigma, 1e-4 * bright)  # a noise-free drawing still has a scale
     if sigma <= 0 or bright <= 0:
@@ -439,8 +437,9 @@ def _segment(image):
     for y in range(ny):
         for x in range(nx):
             label = labels[y, x]
-            area += label == component
-            peaks[label] = max(peaks[label], smooth[y, x])
+            if label:
+                area += label == component
+                peaks[label] = max(peaks[label], smooth[y, x])
     if area < 9 or peaks[component] < 2 * DETECTION_SIGMA * noise:
         return nothing
     for y in range(ny):
@@ -455,9 +454,7 @@ def _segment(image):
         for x in range(nx):
             if not good[y, x]:
                 parts[y, x] = MISSING
-    level = (
-        plane[0] + plane[1] * (((nx - 1) // 2 - (nx - 1) / 2) / nx) + plane[2] * (((ny - 1) // 2 - (ny - 1) / 2) / ny)
-    )
+    level = corner + along * ((nx - 1) // 2) + across * ((ny - 1) // 2)
     correlation, beside = _correlation(data, parts, sigma)
     return True, data, smooth, parts, level, sigma, np.hypot(plane[1], plane[2]) / sigma, correlation, beside
 

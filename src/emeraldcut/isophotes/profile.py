@@ -79,7 +79,17 @@ def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> dict[str,
 
     def ring(image: np.ndarray):
         return fit_shape(
-            image, division.parts, fit.seen, division.sky_sigma, radius - half, radius + half, ALL, 4, galaxy.square, 1
+            image,
+            division.parts,
+            fit.seen,
+            galaxy.light,
+            division.sky_sigma,
+            radius - half,
+            radius + half,
+            ALL,
+            4,
+            galaxy.square,
+            1,
         )
 
     seen, covariance, *_ = ring(division.image)
