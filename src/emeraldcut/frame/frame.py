@@ -342,7 +342,7 @@ def _fit_frame(image, smooth, parts, sigma, psf_fwhm):
         if step == 1:
             _mask_lopsided(smooth, parts, shape, radius, sigma)
         shape, _, coefficients, sigmas, converged, _ = fit_shape(
-            image, parts, shape, light, sigma, inner, outer, GEOMETRY, 3 + 7 * step, False, 2 - step
+            image, parts, shape, light, sigma, inner, outer, GEOMETRY, 2 + 8 * step, False, 2 - step
         )
         reach = _reach(shape, ny, nx)
         light = _mean_light(image, parts, shape, min(reach, 6 * radius))
@@ -350,7 +350,7 @@ def _fit_frame(image, smooth, parts, sigma, psf_fwhm):
     radius = max(radius, 0.8)
     if shape[2] > NEARLY_ROUND:
         inner, outer = measured_range(radius, psf_fwhm, reach)
-        fitted, covariance, _, _, _, _ = fit_shape(image, parts, shape, light, sigma, inner, outer, ALL, 4, False, 1)
+        fitted, covariance, _, _, _, _ = fit_shape(image, parts, shape, light, sigma, inner, outer, ALL, 3, False, 1)
         shape[4:] = fitted[4:]
         turn = _turn_to_sides(fitted, covariance)
         if np.isfinite(turn):

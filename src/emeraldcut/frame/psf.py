@@ -41,7 +41,7 @@ OUTSIDE_WEIGHT = 0.003  # of pixels outside the measured range; they fix the pro
 BEND, FACTOR = 0.5, 3.0  # how far a profile is from the likely one, see `_prior`
 # What may be lost of a kernel in its separable form, in the sum of absolute values: where the model is drawn, and where
 # the matrix is summed.
-LOST, LOST_IN_MATRIX = 2e-3, 2e-2
+LOST, LOST_IN_MATRIX = 2e-3, 1.5e-1
 
 
 @dataclass(frozen=True)

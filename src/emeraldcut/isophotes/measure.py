@@ -152,7 +152,7 @@ def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     correct = settings.psf_correction and psf_fwhm_pix < min(division.image.shape) * galaxy.binning / 4
     seen, covariance, coefficients, sigmas, _, (shared, noise, light) = fit_shape(
         division.image, division.parts, galaxy.shape, galaxy.light, division.sky_sigma, inner, outer, ALL,
-        3 if correct else 8, galaxy.square, 1,
+        2 if correct else 8, galaxy.square, 1,
     )  # fmt: skip
     if not np.isfinite(covariance[6, 6]):
         return None
