@@ -155,7 +155,7 @@ def figure(table: Table, truth: Table, path: str) -> None:
     left.plot(middle, [np.nanmedian(stated[b]) for b in bins], "--", color="#555555", label="stated (median)")
     left.set(xscale="log", yscale="log", xlabel="signal-to-noise ratio", ylabel="error of a4/a")
     left.axhspan(0.05, 0.08, color="#0f8a5f", alpha=0.12, lw=0)
-    left.text(21, 0.053, "size of a4/a in LEDA 074886", fontsize=8)
+    left.text(95, 0.053, "size of a4/a in LEDA 074886", fontsize=8)
     left.set_xticks([20, 50, 100, 200, 300], ["20", "50", "100", "200", "300"])
     left.minorticks_off()
     left.legend(frameon=False, loc="lower left")

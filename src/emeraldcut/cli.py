@@ -103,7 +103,8 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
     written = [_over_images(stage, arguments, read_settings)]
     if explanation.explain:
         table = read_table(written[0])
-        best = table[np.argsort(-numbers(table["similarity"], -np.inf), kind="stable")[: explanation.explain_best]]
+        chance = numbers(table["similarity_p"], 2.0) if "similarity_p" in table.colnames else np.zeros(len(table))
+        best = table[np.lexsort((-numbers(table["similarity"], -np.inf), chance))[: explanation.explain_best]]
         names = {str(name): place for place, name in enumerate(best["id"])}
         wanted = []
         for images in open_images(arguments.source, read_settings).chunks():

@@ -157,6 +157,16 @@ def moved(shape: np.ndarray, step: np.ndarray, limit: float, fix_angle: bool) ->
 
 
 @compiled
+def box_around(shape: np.ndarray, reach: float, ny: int, nx: int) -> tuple[int, int, int, int]:
+    """First and last + 1 of the columns and rows of an image that an ellipse with semi-major axis `reach` touches."""
+    cos, sin, q = np.cos(shape[3]), np.sin(shape[3]), shape[2]
+    half_x, half_y = reach * np.hypot(cos, q * sin), reach * np.hypot(sin, q * cos)
+    x0, x1 = int(max(shape[0] - half_x, 0)), int(min(max(shape[0] + half_x + 2, 0), nx))
+    y0, y1 = int(max(shape[1] - half_y, 0)), int(min(max(shape[1] + half_y + 2, 0), ny))
+    return x0, x1, y0, y1
+
+
+@compiled
 def turn_error(axis_ratio: float, variance: float) -> float:
     """Standard error (radians, at most pi / 4) of the frame's angle in the plane where the galaxy is round.
 
@@ -472,11 +482,8 @@ def fit_shape(
     """
     ny, nx = image.shape
     reach = FIT_MARGIN * outer + 1
-    # a box around the ellipse, then its pixels
+    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
     cos, sin = np.cos(shape[3]), np.sin(shape[3])
-    half_x, half_y = reach * np.hypot(cos, shape[2] * sin), reach * np.hypot(sin, shape[2] * cos)
-    x0, x1 = int(max(shape[0] - half_x, 0)), int(min(max(shape[0] + half_x + 2, 0), nx))
-    y0, y1 = int(max(shape[1] - half_y, 0)), int(min(max(shape[1] + half_y + 2, 0), ny))
     capacity = max(x1 - x0, 0) * max(y1 - y0, 0)
     x, y, values = np.empty(capacity, np.float32), np.empty(capacity, np.float32), np.empty(capacity, np.float32)
     n = 0

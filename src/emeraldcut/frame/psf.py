@@ -24,6 +24,7 @@ from emeraldcut.frame.ellipse_fit import (
     RESIDUAL,
     TOLERANCE_PIX,
     TOLERANCE_SIGMA,
+    box_around,
     knot_place,
     knot_radius,
     moved,
@@ -296,9 +297,7 @@ def fit_before_psf(
     model_image = np.zeros((ny, nx), np.float32)
     reach = FIT_MARGIN * outer + 1
     cos, sin, q = np.cos(shape[3]), np.sin(shape[3]), shape[2]
-    half_x, half_y = reach * np.hypot(cos, q * sin), reach * np.hypot(sin, q * cos)
-    x0, x1 = int(max(shape[0] - half_x, 0)), int(min(max(shape[0] + half_x + 2, 0), nx))
-    y0, y1 = int(max(shape[1] - half_y, 0)), int(min(max(shape[1] + half_y + 2, 0), ny))
+    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
     n_rings = len(sigmas)
     size = ALL + n_rings + 3
     covariance = np.full((ALL, ALL), np.nan)

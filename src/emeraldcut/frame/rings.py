@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emeraldcut.frame.compiled import compiled
-from emeraldcut.frame.ellipse_fit import CORE_PIX, SPACING, spline
+from emeraldcut.frame.ellipse_fit import CORE_PIX, SPACING, box_around, spline
 from emeraldcut.frame.segment import NEIGHBOUR
 
 RING_WIDTH = 0.4
@@ -47,9 +47,7 @@ def ring_harmonics(image, parts, shape, radius, coefficients, sigmas):
     sums = np.zeros((N_RINGS, N_TERMS))
     cos, sin, q, root_q = np.cos(shape[3]), np.sin(shape[3]), shape[2], np.sqrt(shape[2])
     reach = RINGS[N_RINGS] * radius
-    half_x, half_y = reach * np.hypot(cos, q * sin), reach * np.hypot(sin, q * cos)
-    x0, x1 = int(max(shape[0] - half_x, 0)), int(min(max(shape[0] + half_x + 2, 0), nx))
-    y0, y1 = int(max(shape[1] - half_y, 0)), int(min(max(shape[1] + half_y + 2, 0), ny))
+    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
     for y in range(y0, y1):
         for x in range(x0, x1):
             if parts[y, x] >= NEIGHBOUR:

@@ -63,7 +63,7 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
         len(shown),
         4,
         squeeze=False,
-        gridspec_kw=grid | {"wspace": 0.08, "hspace": 0.42, "width_ratios": (1, 1, 1, 1.5)},
+        gridspec_kw=grid | {"wspace": 0.2, "hspace": 0.42, "width_ratios": (1, 1, 1, 1.4)},
     )
     for line, i in zip(axes, shown, strict=True):
         row = rows[str(images.table["id"][i])]
@@ -71,7 +71,8 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
         galaxy, reference = frames.galaxies[i], framed_references.galaxies[k]
         mirror = int(np.argmax(MIRRORS @ np.einsum("kt,kt->t", galaxy.rings[0], reference.rings[0])))
         own, other = frames.stamps[i], framed_references.stamps[k][:: STAMP_FLIPS[mirror][0], :: STAMP_FLIPS[mirror][1]]
-        _picture(line[0], stretch(own, 0.0, 1.0), str(row["id"]), f"similarity {row['similarity']:.2f}")
+        chance = f", p = {row['similarity_p']:.2g}" if "similarity_p" in row.colnames else ""
+        _picture(line[0], stretch(own, 0.0, 1.0), str(row["id"]), f"similarity {row['similarity']:.2f}{chance}")
         _picture(line[1], stretch(other, 0.0, 1.0), str(row["reference"]), "the reference", EMERALD)
         line[2].imshow(
             own - _dressed(other, own), cmap="RdBu_r", vmin=-RESIDUAL_SIGMA, vmax=RESIDUAL_SIGMA, origin="lower"

@@ -26,7 +26,7 @@ from emeraldcut.frame import HIGHEST, N_RINGS, N_TERMS, RINGS, FrameSet
 
 SCATTER = 0.02  # of harmonics from ring to ring in real galaxies: no ring weighs more than this allows
 OTHER = 0.025  # what deviations of another kind take off, see above
-MOST_SPREAD = 0.15  # largest var(x) for which that holds
+MOST_SPREAD = (0.1, 0.2)  # up to the first var(x) that is taken off whole, from the second on not at all
 PRIOR_TERMS = 2.0  # weight of the noise that is assumed against that which is seen, in numbers
 FWHM_TO_SIGMA = 1 / 2.3548
 ORDER = np.repeat(np.arange(1, HIGHEST + 1), 2)  # of each term
@@ -119,6 +119,7 @@ def similarities(images: Deviations, references: Deviations) -> np.ndarray:
         other = np.maximum(own - amount * product, 0.0) / theirs
         curvature = 4 * amount * (amount**2 - 3) / (1 + amount**2) ** 3
         spread = np.einsum("nkt,nkt,nk->n", b, b, weight**2 * v) / theirs**2
-        even = 2 * amount / (1 + amount**2) - 0.5 * curvature * np.minimum(spread, MOST_SPREAD)
+        known = np.clip((MOST_SPREAD[1] - spread) / (MOST_SPREAD[1] - MOST_SPREAD[0]), 0, 1)
+        even = 2 * amount / (1 + amount**2) - 0.5 * curvature * spread * known
         result[:, j] = even - OTHER * other
     return result
