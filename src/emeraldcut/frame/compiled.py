@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numba import njit
 
+PACKAGE = Path(__file__).parents[1]
+APART = "EMERALDCUT_COMPILES_APART"  # set in the environment of the process that compiles
+EXAMPLE = """
+import emeraldcut, numpy
+from astropy.table import Table
+from emeraldcut.galaxies import draw_galaxy, shapes
+from emeraldcut.galaxies.profiles import Sersic
+rng = numpy.random.default_rng(0)
+light = [draw_galaxy(shapes.superellipse(q, 4), Sersic(1), radius_pix=8, psf_fwhm_pix=2) for q in (0.6, 0.98)]
+pixels = [(i / i.max() * 200 + rng.normal(size=i.shape)).astype(numpy.float32) for i in light]
+images = emeraldcut.ImageSet(pixels, Table({"id": ["a", "b"], "psf_fwhm_pix": [2.0, 2.0]}))
+emeraldcut.measure(images)
+emeraldcut.compare(images)
+"""
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
 
@@ -15,9 +33,8 @@ def _forget_outdated() -> None:
 
     Numba looks only at the file of a function, not at the files of those that it calls.
     """
-    folder = Path(__file__).parents[1]
-    newest = max(path.stat().st_mtime for path in folder.rglob("*.py"))
-    for path in folder.rglob("*.nb[ci]"):
+    newest = max(path.stat().st_mtime for path in PACKAGE.rglob("*.py"))
+    for path in PACKAGE.rglob("*.nb[ci]"):
         try:
             if path.stat().st_mtime < newest:
                 path.unlink()
@@ -26,6 +43,22 @@ def _forget_outdated() -> None:
 
 
 _forget_outdated()
+
+
+@cache
+def compile_apart() -> None:
+    """Compiles everything in a process of its own, if nothing is compiled yet.
+
+    A process that compiles a function and one that loads it link it differently, and sums that may be reordered then
+    round differently. With this every process loads, so that results do not depend on who came first. Where nothing can
+    be kept beside the sources, each process compiles for itself, or takes what numba keeps elsewhere.
+    """
+    if APART in os.environ or not os.access(PACKAGE, os.W_OK) or any(PACKAGE.rglob("*.nbi")):
+        return
+    if sys.stderr.isatty():
+        print("emeraldcut: compiling, once, for about a minute ...", file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-c", EXAMPLE], env=os.environ | {APART: "1"}, check=False, capture_output=True)
+
 
 # Sums may be reordered, so that they run on vector units; NaN keeps its meaning. Compiled once and kept on disk.
 compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})

@@ -14,7 +14,7 @@ from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flags
-from emeraldcut.frame.compiled import compiled
+from emeraldcut.frame.compiled import compile_apart, compiled
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, Ellipse, fit_shape, turn_error
 from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp
 from emeraldcut.frame.rings import ring_harmonics
@@ -412,6 +412,7 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
     psf_fwhm_pix : float
         Full width at half maximum of the PSF; 2.5 pixels are assumed where it is not known.
     """
+    compile_apart()
     psf = psf_fwhm_pix if np.isfinite(psf_fwhm_pix) else ASSUMED_PSF_FWHM_PIX
     division, binning = _divide(_as_float32(image))
     if division is None:

@@ -9,11 +9,11 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet
-from emeraldcut.frame import EXTENT, RINGS, FramedGalaxy, frame_galaxies
+from emeraldcut.frame import EXTENT, RINGS, frame_galaxies, known_psf
 from emeraldcut.report.figures import BLACK, EMERALD, GREY, new_figure, save_figure
 from emeraldcut.report.pictures import COLOUR_MAP, stretch
 from emeraldcut.settings import setting
-from emeraldcut.similarity.framed import MIRRORS
+from emeraldcut.similarity.framed import MIRRORS, Deviations
 
 SHOWN_TERMS = ((4, "a4"), (6, "a6"), (8, "a8"))  # orders whose cosine terms are drawn against radius
 COLOURS = (EMERALD, "#c2571a", "#3465a4")
@@ -52,6 +52,7 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
         In no image there is a galaxy.
     """
     frames, framed_references = frame_galaxies(images), frame_galaxies(references)
+    variances = Deviations.of(frames, known_psf(images)).variances
     rows = {str(row["id"]): row for row in table}
     places = {str(name): k for k, name in enumerate(references.table["id"])}
     shown = [i for i, galaxy in enumerate(frames.galaxies) if galaxy is not None and str(images.table["id"][i]) in rows]
@@ -78,7 +79,7 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
             own - _dressed(other, own), cmap="RdBu_r", vmin=-RESIDUAL_SIGMA, vmax=RESIDUAL_SIGMA, origin="lower"
         )
         _label(line[2], "residual", f"in noise units, ±{RESIDUAL_SIGMA:g}")
-        _harmonics(line[3], galaxy, reference, MIRRORS[mirror])
+        _harmonics(line[3], galaxy.rings[0], variances[i], MIRRORS[mirror] * reference.rings[0])
     return save_figure(figure, path)
 
 
@@ -115,19 +116,19 @@ def _label(axes, title: str, below: str, colour: str = BLACK) -> None:
     axes.set_yticks([])
 
 
-def _harmonics(axes, galaxy: FramedGalaxy, reference: FramedGalaxy, mirror: np.ndarray) -> None:
+def _harmonics(axes, terms: np.ndarray, variances: np.ndarray, others: np.ndarray) -> None:
     """Cosine terms of the isophotes against radius: the galaxy as points with errors, the reference as lines."""
     radii = (np.array(RINGS[1:]) + np.array(RINGS[:-1])) / 2
-    (terms, variances), (others, _) = galaxy.rings, reference.rings
     for (order, name), colour, shift in zip(SHOWN_TERMS, COLOURS, (-0.04, 0, 0.04), strict=True):
         t = 2 * (order - 1)
-        axes.plot(radii, mirror[t] * others[:, t], color=colour, lw=1.2, label=name)
+        axes.plot(radii, others[:, t], color=colour, lw=1.2, label=name)
         axes.errorbar(radii + shift, terms[:, t], np.sqrt(variances), fmt="o", ms=3.5, lw=1, color=colour)
     axes.axhline(0, color=GREY, lw=0.6)
-    span = 1.3 * max(np.abs(others[:, [2 * (m - 1) for m, _ in SHOWN_TERMS]]).max(), np.abs(terms[:, 6]).max(), 0.05)
+    certain = np.sqrt(variances) < 0.05  # rings whose points should be in the picture
+    span = 1.4 * max(np.abs(others[:, [6, 10, 14]]).max(), np.abs(terms[certain, 6]).max(initial=0), 0.05)
     axes.set_ylim(-span, span)
     axes.set_title("harmonics: points galaxy, lines reference", fontsize=9, color=BLACK)
     axes.set_xlabel("radius / half-light radius", fontsize=8, color=GREY, labelpad=2)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper right")
+    axes.legend(fontsize=7, frameon=False, ncols=3, loc="lower left")
