@@ -141,10 +141,12 @@ def main() -> None:
     frames = frame_galaxies(pool)
     print(f"framed at {(time.process_time() - start) / len(pool) * 1e3:.1f} ms of CPU time a galaxy")
     table = examine(pool)
+    framed = compare(pool, CompareSettings(method="frame"), frames=frames)
     looks = {
         "raw cosine (thesis)": compare(pool, CompareSettings(method="cosine"))["similarity"],
         "SIFT": compare(pool, CompareSettings(method="sift"))["similarity"],
-        "framed cosine": compare(pool, CompareSettings(method="frame"), frames=frames)["similarity"],
+        "framed similarity": framed["similarity"],
+        "its p-value": -framed["similarity_p"],
         "measured a4": -table["a4"],
         "measured p_boxy": table["p_boxy"],
         "screening network": table["p_rectangular"],

@@ -12,6 +12,7 @@ from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.data.readers import read_images, unique_ids
+from emeraldcut.data.streaming import single_threaded
 from emeraldcut.frame import FrameSet, frame_galaxies, known_psf
 from emeraldcut.galaxies import leda074886
 from emeraldcut.settings import setting
@@ -129,6 +130,7 @@ def prepare_references(images: ImageSet, negative: ImageSet | None = None) -> Re
     return References(images, *parts)
 
 
+@single_threaded
 def compare(
     images: ImageSet,
     settings: CompareSettings = CompareSettings(),
