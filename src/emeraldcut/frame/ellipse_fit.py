@@ -201,6 +201,12 @@ def _place_pixels(shape, x, y, n, radius, place, cosine, sine):
 
 
 @compiled
+def ring_of(place: float, n_rings: int) -> int:
+    """The interval between knots in which a place lies; the last one beyond them, the first one for NaN."""
+    return int(place) if 0 <= place < n_rings else (n_rings - 1 if place >= n_rings else 0)
+
+
+@compiled
 def sort_by_ring(shape, x, y, values, n_rings, pixels, ordered, start, places):
     """Sorts the n points at x, y by the interval between knots in which they lie, and fills
 
@@ -211,11 +217,11 @@ def sort_by_ring(shape, x, y, values, n_rings, pixels, ordered, start, places):
     _place_pixels(shape, x, y, n, pixels[0], pixels[1], pixels[2], pixels[3])
     start[:] = 0
     for i in range(n):
-        start[min(int(pixels[1, i]), n_rings - 1) + 2] += 1
+        start[ring_of(pixels[1, i], n_rings) + 2] += 1
     for k in range(n_rings):
         start[k + 2] += start[k + 1]
     for i in range(n):
-        k = min(int(pixels[1, i]), n_rings - 1)
+        k = ring_of(pixels[1, i], n_rings)
         j = start[k + 1]
         start[k + 1] += 1
         places[j] = i
@@ -546,6 +552,9 @@ def fit_shape(
         last = iteration == iterations - 1
         step = np.zeros(ALL)
         solution = solve(matrix, right, 1e-9)
+        if not np.isfinite(solution).all():  # what is fitted is no galaxy
+            converged = False
+            break
         step[:n_free] = solution[:n_free]
         largest = 0.0
         for a in range(n_free):

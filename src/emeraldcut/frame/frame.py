@@ -202,8 +202,8 @@ def _mean_light(image, parts, shape, reach):
             dx = x - shape[0]
             u, v = dx * cos + dy * sin, (dy * cos - dx * sin) / shape[2]
             r = np.sqrt(u * u + v * v)
-            k = int(r)
-            if k < n:
+            if r < n:
+                k = int(r)
                 outer = r - k
                 total[k] += (1 - outer) * image[y, x]
                 members[k] += 1 - outer

@@ -28,6 +28,7 @@ from emeraldcut.frame.ellipse_fit import (
     knot_place,
     knot_radius,
     moved,
+    ring_of,
     sort_by_ring,
     spline,
     tabulate,
@@ -329,9 +330,9 @@ def fit_before_psf(
             dx, dy = i - shape[0], j - shape[1]
             u, v = dx * cos + dy * sin, (dy * cos - dx * sin) / q
             r = root_q * np.sqrt(u * u + v * v)
-            if r > reach * root_q:
+            if not r <= reach * root_q:
                 continue
-            sigma = sigmas[min(int(knot_place(r)), n_rings - 1)]
+            sigma = sigmas[ring_of(knot_place(r), n_rings)]
             part = min(max(r - low + 0.5, 0.0), 1.0) * min(max(high - r + 0.5, 0.0), 1.0)
             weights[j - y0 + margin, i - x0 + margin] = max(part, OUTSIDE_WEIGHT) / (sigma * sigma)
             inside[j - y0 + margin, i - x0 + margin] = sigma
@@ -403,6 +404,9 @@ def fit_before_psf(
         if fix_angle:
             right[3] = 0.0
         solution = inverse @ right
+        if not np.isfinite(solution).all():
+            converged = False
+            break
         step = solution[:ALL].copy()
         coefficients = coefficients + solution[ALL:]
         shape = moved(shape, step, 0.3 * outer, fix_angle)

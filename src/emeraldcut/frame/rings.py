@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emeraldcut.frame.compiled import compiled
-from emeraldcut.frame.ellipse_fit import CORE_PIX, SPACING, box_around, spline
+from emeraldcut.frame.ellipse_fit import CORE_PIX, SPACING, box_around, ring_of, spline
 from emeraldcut.frame.segment import NEIGHBOUR
 
 RING_WIDTH = 0.4
@@ -65,7 +65,7 @@ def ring_harmonics(image, parts, shape, radius, coefficients, sigmas):
             light = spline(coefficients, place)
             slope = (spline(coefficients, place + 0.05) - spline(coefficients, place - 0.05)) / 0.1
             slope = -min(slope, 0.0) * 0.5 * r * root / (square * SPACING) * r
-            weight = 1 / sigmas[min(int(place), len(sigmas) - 1)] ** 2
+            weight = 1 / sigmas[ring_of(place, len(sigmas))] ** 2
             residual = image[y, x] - light
             if residual * residual * weight > 100.0:  # a cosmic ray, a star
                 continue
