@@ -275,3 +275,9 @@ def test_profiles_without_a_galaxy_are_empty():
     from emeraldcut.isophotes import radial_profiles
 
     assert len(radial_profiles(images(np.full((20, 20), np.nan)))) == 0
+
+
+def test_a_fit_that_leaves_the_finite_numbers_stops():
+    """Blemishes on which Gauss-Newton steps once ran to NaN, and from there outside the arrays of compiled code."""
+    pool = synthesise(SynthesiseSettings(number=60, classes=("other",), snr_min=30), seed=8)
+    assert len(measure(pool)) == 60
