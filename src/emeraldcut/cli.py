@@ -59,7 +59,7 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
         raise NoImagesError(f"'{arguments.source}' holds no images.")
     table = vstack(tables, metadata_conflicts="silent")
     inputs = [name for name in (arguments.source, read_settings.catalogue) if name]
-    settings = (stage.keywords["settings"], read_settings)
+    settings = (*(value for name, value in stage.keywords.items() if name.endswith("settings")), read_settings)
     origin = provenance(arguments.command, settings, arguments.seed, inputs)
     path = write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite)
     if "flag" in table.colnames and not usable(table["flag"]).any():
@@ -68,11 +68,13 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
 
 
 def _run_measure(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data.tables import check_output
     from emeraldcut.isophotes import measure, radial_profiles
 
     options, profiles, read_settings = settings
     stages = [(partial(measure, settings=options, seed=arguments.seed), arguments.output)]
     if profiles.profiles:
+        check_output(profiles.profiles, arguments.overwrite)  # before the first table is made
         stages.append((partial(radial_profiles, settings=options, profile_settings=profiles), profiles.profiles))
     written = []
     for stage, arguments.output in stages:
@@ -87,11 +89,8 @@ def _run_classify(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
-    import numpy as np
-
-    from emeraldcut.data import concatenate, open_images, read_table
-    from emeraldcut.data.columns import numbers
-    from emeraldcut.report import explain
+    from emeraldcut.data import open_images, read_table
+    from emeraldcut.report import explain_best
     from emeraldcut.similarity import compare, prepare_references, read_references
 
     options, explanation, read_settings = settings
@@ -102,18 +101,8 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
     stage = partial(compare, settings=options, seed=arguments.seed, references=prepared)
     written = [_over_images(stage, arguments, read_settings)]
     if explanation.explain:
-        table = read_table(written[0])
-        chance = numbers(table["similarity_p"], 2.0) if "similarity_p" in table.colnames else np.zeros(len(table))
-        best = table[np.lexsort((-numbers(table["similarity"], -np.inf), chance))[: explanation.explain_best]]
-        names = {str(name): place for place, name in enumerate(best["id"])}
-        wanted = []
-        for images in open_images(arguments.source, read_settings).chunks():
-            chosen = np.array([str(name) in names for name in images.table["id"]], dtype=bool)
-            if chosen.any():
-                wanted.append(images[chosen])
-        images = concatenate(wanted)
-        order = np.argsort([names[str(name)] for name in images.table["id"]])
-        written.append(str(explain(images[order], best, references, explanation.explain)))
+        chunks = open_images(arguments.source, read_settings).chunks()
+        written.append(str(explain_best(chunks, read_table(written[0]), references, explanation)))
     return "\n".join(written)
 
 

@@ -178,7 +178,7 @@ def _baselines(images: ImageSet, candidates: Table) -> dict[str, list[int]]:
     return {
         "network alone": _planted_ranks(candidates, "p_rectangular"),
         "a4/a alone": _planted_ranks(boxiness, "boxiness"),
-        "framed cosine alone": _planted_ranks(candidates, "similarity"),
+        "framed similarity alone": _planted_ranks(candidates, "similarity"),
         "raw-pixel cosine (thesis)": _planted_ranks(compare(images, CompareSettings(method="cosine")), "similarity"),
     }
 

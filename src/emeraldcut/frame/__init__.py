@@ -12,7 +12,7 @@ from emeraldcut.frame.frame import (
 )
 from emeraldcut.frame.psf import fit_before_psf, moffat_kernel
 from emeraldcut.frame.resample import EXTENT, STAMP_SIZE
-from emeraldcut.frame.rings import HIGHEST, N_RINGS, N_TERMS, RINGS, ring_harmonics
+from emeraldcut.frame.rings import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
 
 __all__ = [
     "ALL",
@@ -23,7 +23,7 @@ __all__ = [
     "N_RINGS",
     "N_TERMS",
     "ORDERS",
-    "RINGS",
+    "RING_MIDDLES",
     "STAMP_SIZE",
     "Ellipse",
     "FrameSet",

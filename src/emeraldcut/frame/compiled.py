@@ -96,25 +96,33 @@ def median_of(values: np.ndarray, n: int) -> float:
 
 
 @compiled
-def invert(matrix: np.ndarray, ridge: float) -> np.ndarray:
-    """Inverse (n, n) of a symmetric matrix with no negative eigenvalue, by Cholesky's factors of the matrix scaled to a
-    unit diagonal. `ridge` is added to that diagonal; rows of zeros get a zero inverse: nothing is known, nothing moves.
+def _factor(matrix: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cholesky's lower factor (n, n) of a symmetric matrix scaled to a unit diagonal, and that scale (n,).
+
+    `ridge` is added to the diagonal. A row of zeros gets the scale 0: nothing is known, nothing moves.
     """
     n = matrix.shape[0]
-    scale = np.empty(n)
+    factor, scale = np.zeros((n, n)), np.empty(n)
     for i in range(n):
         scale[i] = 1 / np.sqrt(matrix[i, i]) if matrix[i, i] > 0 else 0.0
-    factor = np.zeros((n, n))
-    for j in range(n):
-        total = 1.0 + ridge if scale[j] > 0 else 1.0
-        for k in range(j):
-            total -= factor[j, k] * factor[j, k]
-        factor[j, j] = np.sqrt(max(total, 1e-12))
-        for i in range(j + 1, n):
+    for i in range(n):
+        for j in range(i):
             total = matrix[i, j] * scale[i] * scale[j]
             for k in range(j):
                 total -= factor[i, k] * factor[j, k]
             factor[i, j] = total / factor[j, j]
+        total = 1.0 + ridge
+        for k in range(i):
+            total -= factor[i, k] * factor[i, k]
+        factor[i, i] = np.sqrt(max(total, 1e-12))
+    return factor, scale
+
+
+@compiled
+def invert(matrix: np.ndarray, ridge: float) -> np.ndarray:
+    """Inverse (n, n) of a symmetric matrix with no negative eigenvalue; see `_factor` for `ridge` and rows of zeros."""
+    n = matrix.shape[0]
+    factor, scale = _factor(matrix, ridge)
     lower = np.zeros((n, n))  # inverse of the factor
     for j in range(n):
         lower[j, j] = 1 / factor[j, j]
@@ -137,21 +145,8 @@ def invert(matrix: np.ndarray, ridge: float) -> np.ndarray:
 @compiled
 def solve(matrix: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
     """The solution (n,) of matrix x = right, in the manner of `invert`."""
-    n = matrix.shape[0]
-    scale = np.empty(n)
-    for i in range(n):
-        scale[i] = 1 / np.sqrt(matrix[i, i]) if matrix[i, i] > 0 else 0.0
-    factor, x = np.zeros((n, n)), np.empty(n)
-    for i in range(n):
-        for j in range(i):
-            total = matrix[i, j] * scale[i] * scale[j]
-            for k in range(j):
-                total -= factor[i, k] * factor[j, k]
-            factor[i, j] = total / factor[j, j]
-        total = 1.0 + ridge
-        for k in range(i):
-            total -= factor[i, k] * factor[i, k]
-        factor[i, i] = np.sqrt(max(total, 1e-12))
+    n, x = matrix.shape[0], np.empty(matrix.shape[0])
+    factor, scale = _factor(matrix, ridge)
     for i in range(n):
         total = right[i] * scale[i]
         for k in range(i):
@@ -163,3 +158,16 @@ def solve(matrix: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
             total -= factor[k, i] * x[k]
         x[i] = total / factor[i, i]
     return x * scale
+
+
+@compiled
+def four_products(first: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray):
+    """Scalar products of `first` (n,) float32 with four others; it is loaded once for all of them."""
+    t0, t1, t2, t3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    for j in range(len(first)):
+        f = first[j]
+        t0 += f * a[j]
+        t1 += f * b[j]
+        t2 += f * c[j]
+        t3 += f * d[j]
+    return t0, t1, t2, t3

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emeraldcut.frame.compiled import MAD_TO_SIGMA, compiled, invert, median_of, solve
+from emeraldcut.frame.compiled import MAD_TO_SIGMA, compiled, four_products, invert, median_of, solve
 from emeraldcut.frame.segment import NEIGHBOUR
 
 ORDERS = (3, 4, 6, 8)  # harmonics measured; 1 and 2 are centre and axes
@@ -390,16 +390,10 @@ def _normal_equations(table, start, weight, n_free, matrix, right):
         w = weight[ring]
         for a in range(1, n_rows):
             first = table[rows[a], low:high]
-            for b in range(0, a + 1, 4):  # four products at a time: the first factor is loaded once
+            for b in range(0, a + 1, 4):
                 p, q = table[rows[b], low:high], table[rows[b + 1], low:high]
                 r, s = table[rows[b + 2], low:high], table[rows[b + 3], low:high]
-                t0, t1, t2, t3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-                for j in range(high - low):
-                    f = first[j]
-                    t0 += f * p[j]
-                    t1 += f * q[j]
-                    t2 += f * r[j]
-                    t3 += f * s[j]
+                t0, t1, t2, t3 = four_products(first, p, q, r, s)
                 if b == 0:
                     right[places[a]] += w * t0
                 else:

@@ -263,7 +263,7 @@ def measured_range(radius: float, psf_fwhm: float, reach: float) -> tuple[float,
 
 @compiled
 def _mask_lopsided(smooth, parts, shape, radius, sigma):
-    """Marks as NEIGHBOUR what shines well beyond its mirror image through the centre; returns whether there is any.
+    """Marks as NEIGHBOUR what shines well beyond its mirror image through the centre.
 
     A galaxy, boxy or not, is the same on both sides; a neighbour too faint to separate from it is not.
     """
@@ -304,7 +304,6 @@ def _mask_lopsided(smooth, parts, shape, radius, sigma):
                         for i in range(max(x - 1, 0), min(x + 2, nx)):
                             if parts[j, i] != MISSING:
                                 parts[j, i] = NEIGHBOUR
-    return any_found
 
 
 @compiled

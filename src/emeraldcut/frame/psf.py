@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from emeraldcut.frame.compiled import compiled, invert
+from emeraldcut.frame.compiled import compiled, four_products, invert
 from emeraldcut.frame.ellipse_fit import (
     ALL,
     BASIS,
@@ -36,6 +36,7 @@ from emeraldcut.frame.ellipse_fit import (
 from emeraldcut.frame.segment import NEIGHBOUR
 from emeraldcut.galaxies.sky import Psf
 
+STEP = 1.02  # ratio of the widths for which kernels are kept
 BETA = 3.5  # of the Moffat profile that is assumed where only the width is known, between good and bad seeing
 REACH_FWHM = 2.5  # half width of the kernel
 COARSE_FWHM_PIX = 1.9  # from here on every second pixel shows all there is
@@ -82,7 +83,7 @@ def separable(kernel: np.ndarray, lost: float) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=2048)
 def _moffat(step: int) -> Kernel:
-    fwhm = _STEP**step
+    fwhm = STEP**step
     psf, kernels = Psf(fwhm, BETA), []
     for spacing in (1, 2):
         half = max(int(np.ceil(REACH_FWHM * fwhm / spacing)), 1)
@@ -101,12 +102,9 @@ def _moffat(step: int) -> Kernel:
     return Kernel(*kernels, fwhm)
 
 
-_STEP = 1.02
-
-
 def moffat_kernel(fwhm_pix: float) -> Kernel:
     """A Moffat PSF (beta = 3.5) of this width, to one per cent, averaged over the pixel."""
-    return _moffat(int(np.round(np.log(fwhm_pix) / np.log(_STEP))))
+    return _moffat(int(np.round(np.log(fwhm_pix) / np.log(STEP))))
 
 
 @compiled
@@ -210,13 +208,7 @@ def _matrix(
         for b in range(0, a + 1, 4):
             p, q = flat[b], flat[min(b + 1, a)]
             r, s = flat[min(b + 2, a)], flat[min(b + 3, a)]
-            t0, t1, t2, t3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            for j in range(n):
-                f = first[j]
-                t0 += f * p[j]
-                t1 += f * q[j]
-                t2 += f * r[j]
-                t3 += f * s[j]
+            t0, t1, t2, t3 = four_products(first, p, q, r, s)
             matrix[a, b], matrix[b, a] = t0, t0
             if b + 1 <= a:
                 matrix[a, b + 1], matrix[b + 1, a] = t1, t1
@@ -234,7 +226,7 @@ def _likely_profile(coefficients, sigmas, reach):
     likely = np.empty(n)
     for k in range(n):
         radius = knot_radius(max(k - 1.0, 0.0))
-        width = knot_radius(max(k - 0.0, 1.0)) - knot_radius(max(k - 1.0, 0.0))
+        width = knot_radius(max(k, 1.0)) - radius
         members = 2 * np.pi * max(radius, 1.0) * width
         floor = 2 * sigmas[min(max(k - 1, 0), len(sigmas) - 1)] / np.sqrt(members)
         likely[k] = max(spline(coefficients, k - 1.0), floor) if radius < reach else floor
@@ -338,25 +330,10 @@ def fit_before_psf(
             inside[j - y0 + margin, i - x0 + margin] = sigma
     # the finest pattern, of order 8, must have a wavelength of more than two coarse pixels on the minor axis
     spacing = 2 if fwhm >= COARSE_FWHM_PIX and 2 * np.pi * 0.5 * (inner + outer) * q > 40 else 1
-    if spacing == 2:
-        matrix = _matrix(
-            shape, coefficients, n_rings, x0 - margin, y0 - margin, width, height, 2, weights, coarse_columns,
-            coarse_rows,
-        )  # fmt: skip
-    else:
-        matrix = _matrix(
-            shape,
-            coefficients,
-            n_rings,
-            x0 - margin,
-            y0 - margin,
-            width,
-            height,
-            1,
-            weights,
-            rough_columns,
-            rough_rows,
-        )
+    kernel = (coarse_columns, coarse_rows) if spacing == 2 else (rough_columns, rough_rows)
+    matrix = _matrix(
+        shape, coefficients, n_rings, x0 - margin, y0 - margin, width, height, spacing, weights, kernel[0], kernel[1]
+    )
     likely = _likely_profile(coefficients, sigmas, reach * root_q)
     for k in range(n_rings + 3):  # beyond the pixels of the fit the profile starts as the likely one
         if k - 1 > knot_place(reach * root_q):

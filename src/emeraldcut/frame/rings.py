@@ -12,6 +12,7 @@ RING_WIDTH = 0.4
 RINGS = (0.6, 1.0, 1.4, 1.8, 2.2, 2.6)  # edges, in half-light radii, RING_WIDTH apart
 HIGHEST = 8  # order of the harmonics
 N_RINGS, N_TERMS = len(RINGS) - 1, 2 * HIGHEST
+RING_MIDDLES = (np.array(RINGS[1:]) + np.array(RINGS[:-1])) / 2
 UNKNOWN = 1.0  # variance where a ring has no pixels, or no light
 
 

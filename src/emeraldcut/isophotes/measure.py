@@ -70,6 +70,8 @@ class Measurement:
         Scatter about the model that is not noise, over the light.
     model : (ny, nx) or None
         Where the PSF is known, what the telescope sees of the fitted galaxy, in the pixels of the fit.
+    correlation : float
+        Sum of the noise's correlation in the galaxy's pixels.
     """
 
     shape: np.ndarray
@@ -77,6 +79,7 @@ class Measurement:
     seen: np.ndarray
     residual: float
     model: np.ndarray | None
+    correlation: float
 
 
 def measure(
@@ -171,7 +174,7 @@ def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     correlation = 1 + (division.correlation - 1) * share
     residual = np.sqrt(max(shared - division.beside * noise, 0.0)) / max(light, 1e-30)
     shape, errors = settled(shape, seen, covariance, of_seen, correlation, galaxy.square)
-    return Measurement(shape, errors, seen, float(residual), model)
+    return Measurement(shape, errors, seen, float(residual), model, correlation)
 
 
 @compiled

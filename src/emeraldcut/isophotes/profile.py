@@ -79,18 +79,9 @@ def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> dict[str,
 
     def ring(image: np.ndarray):
         return fit_shape(
-            image,
-            division.parts,
-            fit.seen,
-            galaxy.light,
-            division.sky_sigma,
-            radius - half,
-            radius + half,
-            ALL,
-            4,
-            galaxy.square,
-            1,
-        )
+            image, division.parts, fit.seen, galaxy.light, division.sky_sigma, radius - half, radius + half, ALL, 4,
+            galaxy.square, 1,
+        )  # fmt: skip
 
     seen, covariance, *_ = ring(division.image)
     if not np.isfinite(covariance).all() or not np.isfinite(seen).all():
@@ -101,7 +92,7 @@ def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> dict[str,
         if np.isfinite(known).all():
             shape[2] += fit.shape[2] - of_model[2]
             shape[GEOMETRY:] += fit.shape[GEOMETRY:] - of_model[GEOMETRY:]
-    shape, errors = settled(shape, seen, covariance, covariance, division.correlation, galaxy.square)
+    shape, errors = settled(shape, seen, covariance, covariance, fit.correlation, galaxy.square)
     row = {
         "isophote_radius_pix": radius * bins,
         "brightness": float(np.interp(radius * np.sqrt(seen[2]), np.arange(len(galaxy.light)), galaxy.light)),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet
-from emeraldcut.frame import EXTENT, RINGS, frame_galaxies, known_psf
+from emeraldcut.data import ImageSet, concatenate
+from emeraldcut.data.columns import numbers
+from emeraldcut.frame import EXTENT, RING_MIDDLES, frame_galaxies, known_psf
 from emeraldcut.report.figures import BLACK, EMERALD, GREY, new_figure, save_figure
 from emeraldcut.report.pictures import COLOUR_MAP, stretch
 from emeraldcut.settings import setting
@@ -31,6 +33,20 @@ class ExplainSettings:
     def __post_init__(self) -> None:
         if self.explain_best < 1:
             raise ValueError(f"explain_best expects at least 1; received {self.explain_best}.")
+
+
+def explain_best(chunks: Iterable[ImageSet], table: Table, references: ImageSet, settings: ExplainSettings) -> Path:
+    """The picture of `explain` for the best rows of `table`: by `similarity_p` if there, then by `similarity`.
+
+    The images are looked for in `chunks`, of which one at a time is in memory.
+    """
+    chance = numbers(table["similarity_p"], 2.0) if "similarity_p" in table.colnames else np.zeros(len(table))
+    best = table[np.lexsort((-numbers(table["similarity"], -np.inf), chance))[: settings.explain_best]]
+    places = {str(name): place for place, name in enumerate(best["id"])}
+    found = [chunk[np.array([str(name) in places for name in chunk.table["id"]], dtype=bool)] for chunk in chunks]
+    images = concatenate([chosen for chosen in found if len(chosen)])
+    order = np.argsort([places[str(name)] for name in images.table["id"]])
+    return explain(images[order], best, references, settings.explain)
 
 
 def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Path) -> Path:
@@ -118,11 +134,10 @@ def _label(axes, title: str, below: str, colour: str = BLACK) -> None:
 
 def _harmonics(axes, terms: np.ndarray, variances: np.ndarray, others: np.ndarray) -> None:
     """Cosine terms of the isophotes against radius: the galaxy as points with errors, the reference as lines."""
-    radii = (np.array(RINGS[1:]) + np.array(RINGS[:-1])) / 2
     for (order, name), colour, shift in zip(SHOWN_TERMS, COLOURS, (-0.04, 0, 0.04), strict=True):
         t = 2 * (order - 1)
-        axes.plot(radii, others[:, t], color=colour, lw=1.2, label=name)
-        axes.errorbar(radii + shift, terms[:, t], np.sqrt(variances), fmt="o", ms=3.5, lw=1, color=colour)
+        axes.plot(RING_MIDDLES, others[:, t], color=colour, lw=1.2, label=name)
+        axes.errorbar(RING_MIDDLES + shift, terms[:, t], np.sqrt(variances), fmt="o", ms=3.5, lw=1, color=colour)
     axes.axhline(0, color=GREY, lw=0.6)
     certain = np.sqrt(variances) < 0.05  # rings whose points should be in the picture
     span = 1.4 * max(np.abs(others[:, [6, 10, 14]]).max(), np.abs(terms[certain, 6]).max(initial=0), 0.05)

@@ -71,9 +71,7 @@ class References:
 
         Where the most similar galaxy to stay away from is similar at all, as much is taken off.
         """
-        values = similarities(deviations, self.positive)
-        best = np.argmax(np.nan_to_num(values, nan=-2.0), axis=1)
-        score = values[np.arange(len(values)), best]
+        score, best = _best(similarities(deviations, self.positive))
         if len(self.negative.terms):
             score = score - np.maximum(np.nanmax(similarities(deviations, self.negative), axis=1), 0.0)
         return score, best

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emeraldcut.frame import HIGHEST, N_RINGS, N_TERMS, RINGS, FrameSet
+from emeraldcut.frame import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, FrameSet
 
 SCATTER = 0.02  # of harmonics from ring to ring in real galaxies: no ring weighs more than this allows
 OTHER = 0.025  # what deviations of another kind take off, see above
@@ -31,6 +31,7 @@ PRIOR_TERMS = 2.0  # weight of the noise that is assumed against that which is s
 FWHM_TO_SIGMA = 1 / 2.3548
 ORDER = np.repeat(np.arange(1, HIGHEST + 1), 2)  # of each term
 IS_SINE = np.arange(N_TERMS) % 2 == 1
+LOPSIDED = np.isin(ORDER, (5, 7))  # terms that no symmetric shape has
 # Mirrored along x: psi becomes pi - psi; along y: - psi; both: psi + pi.
 _MIRROR_X = np.where(IS_SINE, -1.0, 1.0) * (-1.0) ** ORDER
 _MIRROR_Y = np.where(IS_SINE, -1.0, 1.0)
@@ -80,14 +81,8 @@ def _noise_factor(terms: np.ndarray, variances: np.ndarray) -> float:
     their mean square over the assumed variance, 20 numbers, is weighed against a prior of 1 that counts as
     PRIOR_TERMS.
     """
-    square = np.mean(terms[:, _ODD] ** 2 / variances[:, None])
-    return float(
-        np.clip((PRIOR_TERMS + _ODD.sum() * N_RINGS * square) / (PRIOR_TERMS + _ODD.sum() * N_RINGS), 0.0, 1.0)
-    )
-
-
-_ODD = np.isin(ORDER, (5, 7))
-_MIDDLES = (np.array(RINGS[1:]) + np.array(RINGS[:-1])) / 2
+    ratios = terms[:, LOPSIDED] ** 2 / variances[:, None]
+    return float(min((PRIOR_TERMS + ratios.sum()) / (PRIOR_TERMS + ratios.size), 1.0))
 
 
 def psf_damping(fwhm_in_radii: float, axis_ratio: float) -> np.ndarray:
@@ -97,7 +92,7 @@ def psf_damping(fwhm_in_radii: float, axis_ratio: float) -> np.ndarray:
     ellipse the mean of both axes is taken in the exponent. Agrees with drawn superellipses to about .05.
     """
     sigma = FWHM_TO_SIGMA * fwhm_in_radii
-    square = _MIDDLES**2 * axis_ratio  # circularised
+    square = RING_MIDDLES**2 * axis_ratio  # circularised
     exponent = 0.25 * (1 + axis_ratio**-2) * ORDER**2 * sigma**2 / square[:, None]
     return np.exp(-np.minimum(exponent, 8.0))
 

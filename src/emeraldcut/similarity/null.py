@@ -4,7 +4,7 @@
 edge-on discs, barred and spiral galaxies, none of them boxy, with signal-to-noise ratios of 10 to 400, half-light
 radii of 1.2 to 8 PSF widths and axis ratios of 0.3 to 1. For given references every one of them gets its similarity
 once. The p-value of an image is the share of the ordinary galaxies like it (in signal-to-noise ratio, size over PSF
-width and axis ratio) that score as high, beyond the highest of them it falls exponentially. `python
+width and axis ratio) that score as high; beyond the highest of them it falls exponentially. `python
 benchmarks/ordinary.py --write` makes the file.
 """
 
@@ -69,8 +69,7 @@ class Null:
     def __init__(self, scores: np.ndarray, where: np.ndarray) -> None:
         """From scores (n,) of galaxies with conditions (n, 3)."""
         known = np.isfinite(scores) & np.isfinite(where).all(axis=1)
-        self._scores, self._where = scores[known], where[known] / SCALES
-        self._tree = cKDTree(self._where)
+        self._scores, self._tree = scores[known], cKDTree(where[known] / SCALES)
 
     def p_values(self, scores: np.ndarray, where: np.ndarray) -> np.ndarray:
         """The chance (n,) that an ordinary galaxy under the same conditions (n, 3) scores as high as scores (n,).
