@@ -373,3 +373,16 @@ def test_links_hold_the_place_on_the_sky(ra, dec):
         found[name] = [float(number.rstrip("d")) for number in place]
     assert len(found) == 5
     assert np.allclose(list(found.values()), [ra, dec], atol=1e-6)
+
+
+@pytest.mark.parametrize("axis_ratio", [0.5, 0.7, 0.95])
+def test_isophotes_of_a_box_are_drawn_as_a_box(axis_ratio):
+    from emeraldcut.galaxies import draw_galaxy, shapes
+    from emeraldcut.galaxies.profiles import Sersic
+
+    light = draw_galaxy(shapes.superellipse(axis_ratio, 5), Sersic(1), radius_pix=8, position_angle_deg=30)
+    noise = np.random.default_rng(0).normal(0, light.max() / 300, light.shape)
+    framed = views(ImageSet([(light + noise).astype(np.float32)], Table({"id": ["a"]})))[0].framed
+    (x, y), middle = framed.isophotes[0].T, (len(framed.values) - 1) / 2
+    radius, angle = np.hypot(x - middle, y - middle), np.arctan2(y - middle, x - middle)
+    assert 2 * np.mean(radius[:-1] * np.cos(4 * angle[:-1])) / radius.mean() < -0.06  # 96 even angles

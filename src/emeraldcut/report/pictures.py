@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -12,6 +12,7 @@ from emeraldcut.data import ImageSet
 from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
 from emeraldcut.frame.compiled import MAD_TO_SIGMA
 from emeraldcut.frame.resample import bin_down
+from emeraldcut.isophotes import MeasureSettings, measure_galaxy
 
 COLOUR_MAP = "magma"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii
@@ -68,10 +69,17 @@ def views(images: ImageSet) -> list[View]:
     images = images[np.array([np.isfinite(image).any() for image in images.pixels], dtype=bool)]
     frames = frame_galaxies(images)
     shown = []
-    for row, image, stamp, galaxy in zip(images.table, images.pixels, frames.stamps, frames.galaxies, strict=True):
+    galaxies = map(_with_harmonics, frames.galaxies)
+    for row, image, stamp, galaxy in zip(images.table, images.pixels, frames.stamps, galaxies, strict=True):
         cutout = _cutout(np.asarray(image, dtype=float), galaxy, number(row, "pixel_scale_arcsec"))
         shown.append(View(row, cutout, None if galaxy is None else _framed(stamp, galaxy)))
     return shown
+
+
+def _with_harmonics(galaxy: FramedGalaxy | None) -> FramedGalaxy | None:
+    """The galaxy with the shape that its isophotes are seen to have; the frame alone fits ellipses to most."""
+    fit = None if galaxy is None else measure_galaxy(galaxy, MeasureSettings(psf_correction=False), np.nan)
+    return galaxy if fit is None else replace(galaxy, shape=fit.seen)
 
 
 def png(picture: Picture) -> bytes:
