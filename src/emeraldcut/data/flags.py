@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntFlag
+from functools import cache
 
 import numpy as np
 
@@ -51,6 +52,7 @@ SENTENCES = {
 }
 
 
+@cache
 def describe(flag: int) -> str:
     """The sentences of all bits set in `flag`, joined; empty for 0."""
     return " ".join(text for bit, text in SENTENCES.items() if int(flag) & bit)

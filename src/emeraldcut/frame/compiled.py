@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 PACKAGE = Path(__file__).parents[1]
+COMPLETE = PACKAGE / "frame" / "__pycache__" / "complete.nbi"  # written when everything is compiled
 APART = "EMERALDCUT_COMPILES_APART"  # set in the environment of the process that compiles
 EXAMPLE = """
 import emeraldcut, numpy
@@ -24,6 +25,7 @@ pixels = [(i / i.max() * 200 + rng.normal(size=i.shape)).astype(numpy.float32) f
 images = emeraldcut.ImageSet(pixels, Table({"id": ["a", "b"], "psf_fwhm_pix": [2.0, 2.0]}))
 emeraldcut.measure(images)
 emeraldcut.compare(images)
+emeraldcut.frame_galaxies(images).stamps
 """
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
@@ -53,11 +55,13 @@ def compile_apart() -> None:
     round differently. With this every process loads, so that results do not depend on who came first. Where nothing can
     be kept beside the sources, each process compiles for itself, or takes what numba keeps elsewhere.
     """
-    if APART in os.environ or not os.access(PACKAGE, os.W_OK) or any(PACKAGE.rglob("*.nbi")):
+    if APART in os.environ or not os.access(PACKAGE, os.W_OK) or COMPLETE.exists():
         return
     if sys.stderr.isatty():
         print("emeraldcut: compiling, once, for about a minute ...", file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-c", EXAMPLE], env=os.environ | {APART: "1"}, check=False, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", EXAMPLE], env=os.environ | {APART: "1"}, capture_output=True)
+    if done.returncode == 0:
+        COMPLETE.touch()
 
 
 # Sums may be reordered, so that they run on vector units; NaN keeps its meaning. Compiled once and kept on disk.

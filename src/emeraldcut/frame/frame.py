@@ -105,15 +105,24 @@ class FrameSet:
         `id, x, y` (pixels), `axis_ratio` (as seen, after the PSF), `position_angle_deg`,
         `radius_pix` (semi-major axis of the half-light ellipse), `snr`, `background`, `sky_sigma`, `flag`, `flag_text`;
         masked where there is no galaxy.
-    stamps : (n, size, size) float32
-        Sky-subtracted light in units of the noise per pixel, major axis along +x, minor axis stretched until the
-        ellipse is a circle. 0 where there is no galaxy.
     galaxies : list of FramedGalaxy or None
     """
 
     table: Table
-    stamps: np.ndarray = field(repr=False)
     galaxies: list[FramedGalaxy | None] = field(repr=False)
+
+    @cached_property
+    def stamps(self) -> np.ndarray:
+        """The galaxies in their own frames, (n, size, size) float32; made when they are first asked for.
+
+        Sky-subtracted light in units of the noise per pixel, major axis along +x, minor axis stretched until the
+        ellipse is a circle. 0 where there is no galaxy.
+        """
+        stamps = np.zeros((len(self), STAMP_SIZE, STAMP_SIZE), np.float32)
+        for i, galaxy in enumerate(self.galaxies):
+            if galaxy is not None:
+                stamps[i] = stamp(galaxy)
+        return stamps
 
     def __len__(self) -> int:
         return len(self.table)
@@ -469,17 +478,11 @@ def frame_galaxies(images: ImageSet) -> FrameSet:
     Returns
     -------
     FrameSet
-        One row and one stamp per image; images without a galaxy are flagged `NO_GALAXY`.
+        One row per image; images without a galaxy are flagged `NO_GALAXY`.
     """
-    galaxies: list[FramedGalaxy | None] = []
-    stamps = np.zeros((len(images), STAMP_SIZE, STAMP_SIZE), np.float32)
     good, psf = usable(images.table["flag"]), known_psf(images)
-    for i, pixels in enumerate(images.pixels):
-        galaxy = frame_galaxy(pixels, psf[i]) if good[i] else None
-        galaxies.append(galaxy)
-        if galaxy is not None:
-            stamps[i] = stamp(galaxy)
-    return FrameSet(_frame_table(images, galaxies), stamps, galaxies)
+    galaxies = [frame_galaxy(pixels, psf[i]) if good[i] else None for i, pixels in enumerate(images.pixels)]
+    return FrameSet(_frame_table(images, galaxies), galaxies)
 
 
 def _as_float32(image: np.ndarray) -> np.ndarray:

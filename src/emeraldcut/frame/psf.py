@@ -175,11 +175,14 @@ def _matrix(
     nx, ny = (width + spacing - 1) // spacing, (height + spacing - 1) // spacing
     n, size = nx * ny, ALL + n_rings + 3
     x, y = np.empty(n, np.float32), np.empty(n, np.float32)
-    root = np.empty(n, np.float32)
+    used, root, n_used = np.empty(n, np.int64), np.empty(n, np.float32), 0  # pixels that have any weight
     for j in range(ny):
         for i in range(nx):
             x[j * nx + i], y[j * nx + i] = x_first + i * spacing, y_first + j * spacing
-            root[j * nx + i] = spacing * np.sqrt(weights[j * spacing, i * spacing])
+            weight = weights[j * spacing, i * spacing]
+            if weight > 0:
+                used[n_used], root[n_used] = j * nx + i, spacing * np.sqrt(weight)
+                n_used += 1
     pixels, ordered = np.empty((4, n), np.float32), np.empty((5, n), np.float32)
     table, angles = np.empty((N_ROWS, n), np.float32), np.empty((6, n), np.float32)
     places, start = np.empty(n, np.int64), np.empty(n_rings + 2, np.int64)
@@ -200,14 +203,14 @@ def _matrix(
     for a in range(size):
         convolve(grids[a], columns, rows, seen, work)
         source, target = seen.reshape(n), flat[a]
-        for j in range(n):
-            target[j] = source[j] * root[j]
+        for j in range(n_used):
+            target[j] = source[used[j]] * root[j]
     matrix = np.zeros((size, size))
     for a in range(size):
-        first = flat[a]
+        first = flat[a, :n_used]
         for b in range(0, a + 1, 4):
-            p, q = flat[b], flat[min(b + 1, a)]
-            r, s = flat[min(b + 2, a)], flat[min(b + 3, a)]
+            p, q = flat[b, :n_used], flat[min(b + 1, a), :n_used]
+            r, s = flat[min(b + 2, a), :n_used], flat[min(b + 3, a), :n_used]
             t0, t1, t2, t3 = four_products(first, p, q, r, s)
             matrix[a, b], matrix[b, a] = t0, t0
             if b + 1 <= a:
