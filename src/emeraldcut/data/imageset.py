@@ -91,7 +91,7 @@ def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:
     new = np.asarray(flags, dtype=np.int64) & ~old
     table["flag"] = old | new
     for row in np.nonzero(new)[0]:
-        table["flag_text"][row] = f"{table['flag_text'][row]} {describe(int(new[row]))} {detail}".strip()
+        table["flag_text"][row] = f"{table['flag_text'][row]} {describe(new[row])} {detail}".strip()
 
 
 def add_flag(table: Table, rows, flag: Flag, detail: str = "") -> None:

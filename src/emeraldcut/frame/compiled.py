@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 PACKAGE = Path(__file__).parents[1]
-COMPLETE = PACKAGE / "frame" / "__pycache__" / "complete.nbi"  # written when everything is compiled
+COMPLETE = PACKAGE / "frame" / "__pycache__" / "complete.nbi"  # written last; forgotten with the rest
 APART = "EMERALDCUT_COMPILES_APART"  # set in the environment of the process that compiles
 EXAMPLE = """
 import emeraldcut, numpy
@@ -61,6 +61,7 @@ def compile_apart() -> None:
         print("emeraldcut: compiling, once, for about a minute ...", file=sys.stderr, flush=True)
     done = subprocess.run([sys.executable, "-c", EXAMPLE], env=os.environ | {APART: "1"}, capture_output=True)
     if done.returncode == 0:
+        COMPLETE.parent.mkdir(exist_ok=True)  # it is not there where Python and numba keep their files elsewhere
         COMPLETE.touch()
 
 
