@@ -1,7 +1,6 @@
 """The stage classify: one row per image, whatever happened to it."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +8,11 @@ from astropy.table import Table
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.galaxies import draw_galaxy
+from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.galaxies.shapes import ellipse, obround, superellipse
 from emeraldcut.networks import ClassifySettings, Network, classify, load_network
+from emeraldcut.networks.calibration import IDENTITY
 from emeraldcut.networks.keras_files import Layer
 from emeraldcut.networks.network import SHIPPED
 from emeraldcut.settings import build
@@ -25,8 +28,13 @@ def network(preprocessing="raw", classes=("oval", "rectangular"), size=8, **card
         Layer("flat", "Flatten", ("in",), {}),
         Layer("out", "Dense", ("flat",), {"units": len(classes), "activation": "softmax"}, (kernel,)),
     ]
-    card = {"classes": list(classes), "input_size": size, "preprocessing": preprocessing, "flips": False,
-            "temperature": 1.0, **card}  # fmt: skip
+    card = {
+        "classes": list(classes),
+        "input_size": size,
+        "preprocessing": preprocessing,
+        "calibration": IDENTITY,
+        **card,
+    }
     return Network("halves", layers, card)
 
 
@@ -71,46 +79,50 @@ def test_chunks_agree_with_the_whole(images):
     assert len(empty) == 0 and empty.colnames == whole.colnames
 
 
-def test_temperature_and_flips(images):
-    warm, cool = (classify(images, network=network(temperature=t))["p_oval"].compressed() for t in (2.0, 1.0))
+def test_temperature_of_the_card(images):
+    two = IDENTITY | {"log_temperature": [np.log(2)]}
+    warm, cool = (classify(images, network=network(calibration=t))["p_oval"].compressed() for t in (two, IDENTITY))
     np.testing.assert_allclose(np.log(warm / (1 - warm)), np.log(cool / (1 - cool)) / 2, atol=1e-4)
-    # mirrored in y, upper and lower half change places: p and 1 - p average to a half
-    both = classify(images, network=network(flips=True))["p_oval"].compressed()
-    np.testing.assert_allclose(both, 0.5, atol=1e-6)
 
 
-def test_framed_networks_take_flags_from_the_frame(images):
-    rng = np.random.default_rng(1)
-    flag = images.table["flag"] | np.array([0, 0, 4, 16, 32, 0, 0, 0, 0])
-    frames = SimpleNamespace(
-        stamps=rng.normal(size=(9, 8, 8)).astype(np.float32),
-        table=Table({"flag": flag, "flag_text": [f"text {i}" for i in range(9)]}),
-    )
+def test_prevalence_is_bayes_rule(images):
+    """By hand: odds at equal priors times the ratio of the priors; the class stays that at equal priors."""
     classes = ("oval", "rectangular", "obround", "other")
-    table = classify(images, network=network("framed", classes), frames=frames)
-    assert table["flag"].tolist() == flag.tolist() and table["flag_text"][3] == "text 3"
-    assert table["p_other"].mask.tolist() == [False, False, True, True, False, True, False, False, False]
-    total = sum(table[f"p_{name}"] for name in classes)
-    np.testing.assert_allclose(total.compressed(), 1, atol=1e-6)
+    equal, rare = (
+        classify(images, ClassifySettings(prevalence=p), network=network(classes=classes)) for p in (None, 0.01)
+    )
+    for other, prior in (("oval", 0.49), ("other", 0.49), ("obround", 0.01)):
+        odds, shifted = (t["p_rectangular"].compressed() / t[f"p_{other}"].compressed() for t in (equal, rare))
+        np.testing.assert_allclose(shifted, odds * 0.01 / prior, rtol=1e-4)
+    assert list(rare["class"]) == list(equal["class"])
+    with pytest.raises(ValueError, match="prevalence expects"):
+        ClassifySettings(prevalence=1.5)
 
 
 def test_settings():
     assert build(ClassifySettings, {"classes": "rectangular,obround"}).classes == ("rectangular", "obround")
-    with pytest.raises(ValueError, match="precision"):
-        build(ClassifySettings, {"precision": "int4"})
+    with pytest.raises(ValueError, match="fast"):
+        build(ClassifySettings, {"fast": "int4"})
     with pytest.raises(FileNotFoundError, match="nowhere"):
         classify(ImageSet([], Table({"id": []})), ClassifySettings(network="nowhere"))
 
 
 @pytest.mark.skipif(not (SHIPPED / "screener" / "card.json").is_file(), reason="the screener is not trained")
 def test_the_shipped_screener():
-    """Noise-free shapes in their own frame: the disc is oval, the square, which no ellipse fits, is not."""
-    y, x = (np.mgrid[:32, :32] - 15.5) / 6.4  # in half-light radii
-    corner = np.array([np.hypot(x, y), (x**8 + y**8) ** (1 / 8) / 0.886])
-    images = ImageSet(np.zeros((2, 40, 40)), Table({"id": ["disc", "square"]}))
-    stamps = np.float32(60 * np.exp(-1.68 * corner) + np.random.default_rng(0).normal(0, 1, corner.shape))
-    table = classify(images, frames=SimpleNamespace(stamps=stamps, table=images.table))
-    assert table["class"].tolist() == ["oval", "rectangular"]
+    """Bright, well resolved shapes: an ellipse, a box and an obround are what they are, whatever their mirror image."""
+    outlines = {"oval": ellipse(0.6), "rectangular": superellipse(0.6, 6), "obround": obround(0.45)}
+    rng, pixels = np.random.default_rng(0), []
+    for outline in outlines.values():
+        light = draw_galaxy(outline, Sersic(1), radius_pix=9, position_angle_deg=35, psf_fwhm_pix=2)
+        pixels.append(light / light.max() * 300 + rng.normal(size=light.shape))
+    images = ImageSet(np.float32(pixels), Table({"id": list(outlines), "psf_fwhm_pix": [2.0] * 3}))
+    table = classify(images)
+    assert table["class"].tolist() == list(outlines)
+    assert all(name in possible.split() for name, possible in zip(outlines, table["possible"], strict=True))
+    assert np.all(table["typical"] > 0.001)
+    mirrored = classify(ImageSet(images.pixels[:, :, ::-1], images.table))
+    for name in ("p_oval", "p_rectangular", "p_obround", "p_other"):
+        np.testing.assert_allclose(mirrored[name], table[name], atol=0.02)
     card = json.loads((SHIPPED / "screener" / "card.json").read_text())
     assert load_network("screener").classes == tuple(card["classes"])
     assert sum(map(sum, card["metrics"]["confusion"])) == sum(card["training"]["figures"].values())

@@ -1,9 +1,10 @@
 """Network files, inference, preprocessing and training, against plain numpy, Keras and analytic values."""
 
+import importlib
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -16,12 +17,36 @@ from scipy.special import softmax
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.frame import first_looks, stamp
+from emeraldcut.galaxies import draw_galaxy, synthesise
+from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.galaxies.shapes import superellipse
 from emeraldcut.networks import TrainSettings, load_network, save_network, train
+from emeraldcut.networks.calibration import (
+    IDENTITY,
+    SNR_BINS,
+    calibrate,
+    expected_calibration_error,
+    fit_calibration,
+    fit_sets,
+    in_set,
+    snr_bin,
+)
 from emeraldcut.networks.inference import Predictor, build_graph, fold_batch_normalisation
 from emeraldcut.networks.keras_files import Layer, read_architecture, read_keras
-from emeraldcut.networks.network import calibrate, over_flips
-from emeraldcut.networks.preprocessing import area_average, prepare
-from emeraldcut.networks.train import RECIPES, fit_temperature, mirror, split_by_galaxy
+from emeraldcut.networks.openset import OpenSet, fit_open_set
+from emeraldcut.networks.preprocessing import (
+    _INNER,
+    _SHARE,
+    _WEIGHTS,
+    _fold,
+    area_average,
+    folded_maps,
+    prepare,
+)
+from emeraldcut.networks.train import RECIPES, split_by_galaxy
+
+train_module = importlib.import_module("emeraldcut.networks.train")
 
 
 @pytest.fixture
@@ -195,7 +220,7 @@ def test_files_of_the_thesis(tmp_path, rng):
         truth.append(softmax(x.ravel() @ weights["dense_1"][0] + weights["dense_1"][1]))
     network = load_network(tmp_path)
     assert network.classes == ("oval", "rectangular", "obround")
-    assert network.card["preprocessing"] == "raw" and not network.card["flips"]
+    assert network.card["preprocessing"] == "raw" and network.open_set is None
     images = ImageSet(image, Table({"id": list("abcd")}))
     np.testing.assert_allclose(network.predict(images), truth, atol=1e-5)
 
@@ -283,7 +308,7 @@ def test_every_supported_layer_as_keras(tmp_path, rng, keras):
     json_file, whole = tmp_path / "model.json", tmp_path / "whole.h5"
     for files in ((json_file, tmp_path / "model.weights.h5"), (json_file, whole), (None, whole)):
         found = read_keras(*files)
-        np.testing.assert_allclose(Predictor(found)(pictures), truth, atol=1e-5)
+        np.testing.assert_allclose(Predictor(found)(pictures)[0], truth, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["thesis", "screener"])
@@ -292,11 +317,13 @@ def test_both_networks_without_keras_as_with_it(tmp_path, rng, keras, name):
     model = recipe.build(keras, len(recipe.CLASSES))
     model.set_weights([w + np.float32(0.05 * rng.random(w.shape)) for w in model.get_weights()])
     card = {"classes": list(recipe.CLASSES), "input_size": recipe.SIZE, "preprocessing": "raw"}
-    card |= {"flips": False, "temperature": 1.0}
+    card |= {"calibration": IDENTITY}
     network = load_network(save_network(model, tmp_path / "network", card))
-    image = rng.normal(size=(5, recipe.SIZE, recipe.SIZE)).astype(np.float32)
-    truth = model.predict(image[..., None], verbose=0)
-    np.testing.assert_allclose(network.predictor(image), truth, atol=1e-5)
+    images = rng.normal(size=(5, *model.input_shape[1:])).astype(np.float32)
+    truth, features = keras.Model(model.inputs, [model.outputs[0], model.layers[-1].input]).predict(images, verbose=0)
+    found = network.predictor(images if images.shape[3] > 1 else images[..., 0])
+    np.testing.assert_allclose(found[0], truth, atol=1e-5)
+    np.testing.assert_allclose(found[1], features, atol=1e-4)
 
 
 def test_a_network_is_read_again_when_its_files_change(tmp_path, rng):
@@ -359,42 +386,129 @@ def test_prepare_flags_what_cannot_be_classified(rng):
     truth = [0, Flag.NO_DATA, Flag.NO_DATA, Flag.TOO_SMALL, Flag.UNREADABLE, Flag.NOT_AN_IMAGE]
     assert flags.tolist() == truth
     assert maps[0].max() == 1 and not maps[1:].any()
-    with pytest.raises(ValueError, match="one of raw, peak, framed"):
+    with pytest.raises(ValueError, match="one of raw, peak, folded"):
         prepare("other", ImageSet(pixels, table), None, 50)
 
 
-def test_framed_stamps_belong_to_their_images(rng):
-    images = ImageSet(rng.random((2, 40, 40)), Table({"id": ["a", "b"]}))
-    table = Table({"flag": [0, int(Flag.NO_GALAXY)]})
-    frames = SimpleNamespace(stamps=np.full((2, 32, 32), 2.0), table=table)
-    stamps, flags, _ = prepare("framed", images, frames, 32)
-    np.testing.assert_allclose(stamps, np.log(1 + np.sqrt(2)), rtol=1e-6)  # arcsinh(1)
-    assert flags.tolist() == [0, Flag.NO_GALAXY]
-    with pytest.raises(ValueError, match="stamps of 16 x 16"):
-        prepare("framed", images, frames, 16)
+def boxes(number, rng, size=64, **columns):
+    """Noisy superellipses at random angles."""
+    pixels = []
+    for _ in range(number):
+        outline = superellipse(rng.uniform(0.4, 0.9), rng.uniform(2, 6))
+        light = draw_galaxy(
+            outline, Sersic(1), size=size, radius_pix=8, position_angle_deg=rng.uniform(0, 180), psf_fwhm_pix=2.5
+        )
+        pixels.append(np.float32(light / light.max() * 100 + rng.normal(size=light.shape)))
+    return ImageSet(np.array(pixels), Table({"id": [str(i) for i in range(number)], **columns}))
+
+
+def test_folded_maps_by_plain_numpy(rng):
+    """The same maps from the definitions, on frames as they were found."""
+    images = boxes(4, rng, psf_fwhm_pix=[2.5, 2.5, np.nan, 2.5])
+    looks = first_looks(images)
+    maps, flags = folded_maps(images, looks, 16)
+    assert maps.shape == (4, 16, 16, 9) and not flags.any()
+    r = np.hypot(*(np.mgrid[:16, :16] + 0.5))
+    hats = np.maximum(1 - abs(np.maximum(r, 0.5)[..., None] - 0.5 - np.arange(24)), 0).reshape(256, 24)
+    for found, look, width in zip(maps, looks, (2.5, 2.5, np.nan, 2.5), strict=True):
+        s = stamp(look).astype(float)
+        even, odd_x, odd_y, odd_both = (
+            (s + a * s[:, ::-1] + b * s[::-1] + a * b * s[::-1, ::-1])[16:, 16:] / 4
+            for a, b in ((1, 1), (-1, 1), (1, -1), (-1, -1))
+        )
+        mean = (hats @ np.linalg.lstsq(hats, even.ravel(), rcond=None)[0]).reshape(16, 16)
+        unit = 2 * 5 * look.radius / 32 * np.sqrt(look.shape[2])  # twice the root of the image pixels under one
+        np.testing.assert_allclose(found[..., 0], np.arcsinh(even), atol=1e-4)
+        np.testing.assert_allclose(found[..., 1], np.arcsinh(unit * (even - mean) / 2), atol=0.02)
+        np.testing.assert_allclose(found[..., 2], np.arcsinh(unit * odd_x / 2) * np.sign(odd_x.sum()), atol=1e-4)
+        np.testing.assert_allclose(found[..., 3], np.arcsinh(unit * abs(odd_y) / 2), atol=1e-4)
+        np.testing.assert_allclose(found[..., 4], np.arcsinh(unit * odd_both / 2) * np.sign(odd_both.sum()), atol=1e-4)
+        known = np.isfinite(width)
+        planes = [look.shape[2], np.log(look.radius), width / look.radius if known else 0, known]
+        np.testing.assert_allclose(found[5, 7, 5:], planes, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6))
+def test_folded_maps_are_those_of_the_mirror_images(seed):
+    values = np.random.default_rng(seed).normal(size=(32, 32)).astype(np.float32)
+    maps = [np.zeros((16, 16, 5), np.float32) for _ in range(4)]
+    for view, out in zip((values, values[::-1], values[:, ::-1], values[::-1, ::-1]), maps, strict=True):
+        _fold(np.ascontiguousarray(view), np.float32(2), _INNER, _SHARE, _WEIGHTS, out)
+    for other in maps[1:]:
+        np.testing.assert_allclose(other, maps[0], atol=2e-6)
+
+
+def test_folded_maps_belong_to_their_images(rng):
+    images = boxes(2, rng)
+    looks = first_looks(images)
+    with pytest.raises(ValueError, match="16 x 16 pixels"):
+        folded_maps(images, looks, 32)
     with pytest.raises(ValueError, match="must belong"):
-        prepare("framed", images[[0]], frames, 32)
+        folded_maps(images[[0]], looks, 16)
 
 
-def test_calibrate_is_the_softmax_of_logits_over_temperature(rng):
-    logits = rng.normal(size=(20, 4))
-    np.testing.assert_allclose(calibrate(softmax(logits, axis=1), 1.7), softmax(logits / 1.7, axis=1), atol=1e-6)
-
-
-def test_temperature_of_an_overconfident_network(rng):
-    logits = rng.normal(size=(20000, 3))
+def test_calibration_by_snr(rng):
+    """Logits that are too sharp at low and too soft at high snr, and biased, come out as the truth."""
+    n = 40_000
+    snr = np.exp(rng.uniform(np.log(10), np.log(300), n))
+    logits = rng.normal(0, 1.5, (n, 3))
     true = np.array([rng.choice(3, p=p) for p in softmax(logits, axis=1)])
-    assert fit_temperature(softmax(2 * logits, axis=1), true) == pytest.approx(2, rel=0.05)
+    factor = np.interp(np.log(snr), np.log([20, 160]), [2.0, 0.7])[:, None]
+    seen = softmax(factor * (logits - [0.5, 0, 0]), axis=1)
+    p = calibrate(seen, fit_calibration(seen, true, snr), snr)
+    np.testing.assert_allclose(p, softmax(logits, axis=1), atol=0.08)
+    assert expected_calibration_error(p, true) < 0.01 < 0.04 < expected_calibration_error(seen, true)
+    unknown = np.full(n, np.nan)
+    assert len(fit_calibration(seen, true, unknown)["log_snr"]) == 1
+    np.testing.assert_allclose(calibrate(seen, IDENTITY, unknown), seen, atol=1e-6)
 
 
-def test_flips(rng):
-    stamps = rng.random((50, 4, 4))
-    mean = over_flips(lambda x: x[:, 0, :1], stamps)  # the four corners
-    np.testing.assert_allclose(mean[:, 0], stamps[:, [0, 0, -1, -1], [0, -1, 0, -1]].mean(axis=1))
-    turned = mirror(stamps, np.random.default_rng(3))
-    views = np.stack([stamps, stamps[:, ::-1], stamps[:, :, ::-1], stamps[:, ::-1, ::-1]])
-    which = [np.flatnonzero([np.array_equal(v[i], turned[i]) for v in views]) for i in range(50)]
-    assert all(len(w) == 1 for w in which) and len(set(np.concatenate(which))) == 4
+def test_sets_hold_their_share_in_every_bin(rng):
+    n = 60_000
+    snr = np.exp(rng.uniform(np.log(5), np.log(300), n))
+    logits = rng.normal(size=(n, 4)) * np.log(snr)[:, None] / 2
+    p = softmax(logits, axis=1)
+    true = np.array([rng.choice(4, p=row) for row in p])
+    least = fit_sets(p[::2], true[::2], snr[::2])
+    held = in_set(p[1::2], least, snr[1::2])[np.arange(n // 2), true[1::2]]
+    for k in range(len(SNR_BINS) - 1):
+        assert held[snr_bin(snr[1::2]) == k].mean() == pytest.approx(0.9, abs=0.02)
+    assert fit_sets(p[:3], true[:3], snr[:3]) == [0.0] * (len(SNR_BINS) - 1)  # too few to leave anything out
+
+
+def test_sets_are_those_of_crepes(rng):
+    crepes = pytest.importorskip("crepes")
+    n = 4000
+    snr = np.exp(rng.uniform(np.log(5), np.log(300), n))
+    p = softmax(2 * rng.normal(size=(n, 4)), axis=1)
+    true = np.array([rng.choice(4, p=row) for row in p])
+    half = slice(0, n // 2), slice(n // 2, n)
+    least = fit_sets(p[half[0]], true[half[0]], snr[half[0]])
+    classifier = crepes.ConformalClassifier()
+    classifier.fit(1 - p[half[0]][np.arange(n // 2), true[half[0]]], bins=snr_bin(snr[half[0]]))
+    peer = classifier.predict_set(1 - p[half[1]], bins=snr_bin(snr[half[1]]), confidence=0.9, smoothing=False)
+    np.testing.assert_array_equal(in_set(p[half[1]], least, snr[half[1]]), peer.astype(bool))
+
+
+def test_what_is_unlike_the_classes_is_not_typical(rng):
+    """Two clusters on a plane of ten dimensions: a third cluster, and what leaves the plane, stand out."""
+    centres = np.zeros((3, 10))
+    centres[0, 0] = centres[1, 1] = centres[2, 2] = 5
+
+    def cluster(k, number):
+        return np.float32(centres[k] + rng.normal(size=(number, 10)) * ([0.5] * 5 + [0.01] * 5))
+
+    features = np.concatenate([cluster(0, 500), cluster(1, 500)])
+    held_out = np.concatenate([cluster(0, 500), cluster(1, 500)])
+    known = fit_open_set(features, np.repeat([0, 1], 500), held_out, rng=rng)
+    fresh = known.typical(np.concatenate([cluster(0, 2000), cluster(1, 2000)]))
+    assert np.quantile(fresh, 0.1) == pytest.approx(0.1, abs=0.05) and fresh.mean() == pytest.approx(0.5, abs=0.05)
+    away = cluster(0, 100)
+    away[:, 7] += 1
+    assert known.typical(cluster(2, 100)).max() < 0.001 and known.typical(away).max() < 0.001
+    with_file = OpenSet.from_arrays(known.arrays())
+    np.testing.assert_allclose(with_file.typical(away), known.typical(away), atol=1e-3)
 
 
 @settings(max_examples=20, deadline=None)
@@ -462,20 +576,36 @@ def test_thesis_network_learns_discs_and_squares(tmp_path, keras):
     assert np.mean(answer == fresh.table["label"]) > 0.9
 
 
-def test_screener_learns_reproducibly(tmp_path, keras):
-    def framed(images):
-        return SimpleNamespace(stamps=images.pixels / 10, table=Table({"flag": np.zeros(len(images), int)}))
+def test_screener_learns_and_resumes(tmp_path, keras, monkeypatch):
+    """Boxes and ellipses that it draws itself: better than chance, the same again, and the same if it was stopped."""
+    bright = dict(population="standard", pictures=0.0, correlated=0.0, snr_min=150.0, psf_fwhm_max_pix=2.0)
+    monkeypatch.setattr(train_module, "WIDE", replace(train_module.WIDE, **bright))
+    monkeypatch.setattr(train_module, "PAUSE_SECONDS", 0.0)
+    options = TrainSettings(classes=("oval", "rectangular"), number=1500, epochs=4, batch_size=16)
+    whole = train(None, options, seed=1)
+    folder = tmp_path / "network"
 
-    images, fresh = shapes(200, 32, 6), shapes(100, 32, 7)
-    settings = TrainSettings(classes=("oval", "rectangular"), epochs=3, batch_size=4)
-    trained, again = (train(images, settings, seed=1, frames=framed(images)) for _ in range(2))
-    for a, b in zip(trained.model.get_weights(), again.model.get_weights(), strict=True):
+    def stop(epoch, of, figures):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(None, options, seed=1, folder=folder, progress=stop)
+    with pytest.raises(FileExistsError, match="other settings"):
+        train(None, options, seed=2, folder=folder)
+    told = []
+    again = train(None, options, seed=1, folder=folder, progress=lambda epoch, of, figures: told.append(epoch))
+    assert told == [3, 4] and not (folder / "unfinished").exists()
+    for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
-    network = load_network(trained.save(tmp_path / "network"))
-    p = network.predict(fresh, framed(fresh))
-    assert np.mean(np.array(network.classes)[p.argmax(axis=1)] == fresh.table["label"]) > 0.95
-    fresh.pixels = fresh.pixels[:, ::-1]  # the mean over mirror images does not see a mirror
-    np.testing.assert_allclose(network.predict(fresh, framed(fresh)), p, atol=1e-5)
+    assert again.card["metrics"]["accuracy"] > 0.75
+    network = load_network(again.save(folder))
+    fresh = synthesise(replace(train_module.WIDE, number=100, classes=("oval", "rectangular")), seed=77)
+    p = network.predict(fresh)
+    scored = np.array(fresh.table["scored"]) & np.isfinite(p[:, 0])
+    right = np.array(network.classes)[p[scored].argmax(axis=1)] == np.array(fresh.table["label"])[scored]
+    assert right.mean() > 0.7
+    assert network.open_set is not None and len(network.card["sets"]) == len(SNR_BINS) - 1
 
 
 def test_training_needs_labels_and_keras(monkeypatch):

@@ -29,6 +29,7 @@ class Command:
     run: Callable[[argparse.Namespace, tuple[Any, ...]], str]
     source: str | None = IMAGES_HELP
     source_name: str = "IMAGES"
+    source_optional: bool = False
     output: str = "TABLE"
     output_help: str = "table to write: .parquet, .ecsv, .csv, .fits or .vot"
     default_output: str | None = None
@@ -128,7 +129,9 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
     folder = Path(arguments.output)
     if (folder / "card.json").exists() and not arguments.overwrite:
         raise FileExistsError(f"'{folder}' holds a network; choose another folder or set --overwrite.")
-    images = read_images(arguments.source, settings[1])
+    images = read_images(arguments.source, settings[1]) if arguments.source else None
+    if images is None and settings[0].network == "thesis":
+        raise ValueError("the thesis's network is trained on a set of images, for example one of `synthesise --grid`.")
     with _bar(arguments, None, unit=" epochs") as bar:
 
         def progress(done: int, total: int, figures: dict[str, float]) -> None:
@@ -136,7 +139,7 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
             bar.set_postfix(figures, refresh=False)
             bar.update(1)
 
-        trained = train(images, settings[0], seed=arguments.seed, jobs=arguments.jobs, progress=progress)
+        trained = train(images, settings[0], seed=arguments.seed, jobs=arguments.jobs, folder=folder, progress=progress)
     return str(trained.save(folder))
 
 
@@ -210,8 +213,9 @@ COMMANDS = {
         "train a network on labelled images (needs the extra [train])",
         ("emeraldcut.networks:TrainSettings", READ),
         _run_train,
-        source="a labelled set, or any other images with labels",
+        source="a labelled set, or any other images with labels; without it galaxies are drawn for the screener",
         source_name="SET",
+        source_optional=True,
         output="NETWORK",
         output_help="network folder to write",
     ),
@@ -279,7 +283,8 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + "."
     )
     if command.source:
-        parser.add_argument("source", metavar=command.source_name, help=command.source)
+        count = "?" if command.source_optional else None
+        parser.add_argument("source", metavar=command.source_name, nargs=count, help=command.source)
     default = command.default_output
     parser.add_argument(
         "-o",

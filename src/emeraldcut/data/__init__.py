@@ -2,7 +2,7 @@
 
 from emeraldcut.data.columns import COLUMNS, describe_columns
 from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable
-from emeraldcut.data.imageset import ImageSet, add_flag, concatenate
+from emeraldcut.data.imageset import ImageSet, add_flag, add_flags, concatenate
 from emeraldcut.data.readers import ImageSource, NoImagesError, ReadSettings, open_images, read_images
 from emeraldcut.data.run import Run, provenance, read_manifest
 from emeraldcut.data.storage import ImageSetWriter, write_images
@@ -20,6 +20,7 @@ __all__ = [
     "ReadSettings",
     "Run",
     "add_flag",
+    "add_flags",
     "check_output",
     "concatenate",
     "describe",

@@ -28,6 +28,7 @@ class Flag(IntFlag):
     EDGE_ON = 8192
     OFF_CENTRE = 16384
     STRUCTURE = 32768
+    UNUSUAL = 65536
 
 
 UNUSABLE = Flag.UNREADABLE | Flag.NOT_AN_IMAGE | Flag.NO_DATA | Flag.TOO_SMALL | Flag.NO_GALAXY
@@ -49,6 +50,7 @@ SENTENCES = {
     Flag.EDGE_ON: "The axis ratio is below 0.3, as in a disc seen edge-on.",
     Flag.OFF_CENTRE: "The galaxy lies far from the middle of the image; it may not be the one that was meant.",
     Flag.STRUCTURE: "A bar, arms, dust, clumps or a twist: no smooth profile on one ellipse describes the galaxy.",
+    Flag.UNUSUAL: "The network was trained on nothing like this; its class means little.",
 }
 
 

@@ -1,17 +1,22 @@
 """A galaxy's own frame."""
 
+from emeraldcut.frame.compiled import arcsinh, compiled
 from emeraldcut.frame.detect import detect_sources
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
 from emeraldcut.frame.frame import (
     ASSUMED_PSF_FWHM_PIX,
     FramedGalaxy,
     FrameSet,
+    Look,
+    first_looks,
     frame_galaxies,
     frame_galaxy,
     known_psf,
+    look_at,
+    looked_flags,
 )
 from emeraldcut.frame.psf import fit_before_psf, moffat_kernel
-from emeraldcut.frame.resample import EXTENT, STAMP_SIZE
+from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp
 from emeraldcut.frame.rings import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
 
 __all__ = [
@@ -28,13 +33,20 @@ __all__ = [
     "Ellipse",
     "FrameSet",
     "FramedGalaxy",
+    "Look",
+    "arcsinh",
+    "compiled",
     "detect_sources",
+    "first_looks",
     "fit_before_psf",
     "fit_shape",
     "frame_galaxies",
     "frame_galaxy",
     "known_psf",
+    "look_at",
+    "looked_flags",
     "moffat_kernel",
     "ring_harmonics",
+    "stamp",
     "turn_error",
 ]

@@ -10,7 +10,7 @@ from emeraldcut.frame.compiled import compiled
 from emeraldcut.frame.segment import NEIGHBOUR
 
 if TYPE_CHECKING:
-    from emeraldcut.frame.frame import FramedGalaxy
+    from emeraldcut.frame.frame import Look
 
 STAMP_SIZE = 32  # pixels on a side of the framed image
 EXTENT = 2.5  # half the side of the framed image, in half-light radii
@@ -32,45 +32,46 @@ def bin_down(image: np.ndarray, factor: int) -> np.ndarray:
 def _stamp(image, parts, shape, radius, light, size, extent):
     ny, nx = image.shape
     step = 2 * extent * radius / size  # image pixels per stamp pixel, along the major axis
-    sub = min(max(int(np.ceil(step)), 1), MOST_SAMPLES)
-    cos, sin, q, root_q = np.cos(shape[3]), np.sin(shape[3]), shape[2], np.sqrt(shape[2])
+    # an interpolation takes in two pixels along each side
+    sub = min(max(int(np.ceil(step - 0.5)), 1), MOST_SAMPLES)
+    q, root_q = np.float32(shape[2]), np.sqrt(shape[2])
+    along_x, along_y = np.float32(np.cos(shape[3]) * step), np.float32(np.sin(shape[3]) * step)
+    across_x, across_y = -along_y * q, along_x * q
+    x_centre, y_centre = np.float32(shape[0]), np.float32(shape[1])
     values, weights = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+    one, zero, fine, half = np.float32(1), np.float32(0), np.float32(1 / sub), np.float32(size / 2)
+    for j in range(size):
+        for b in range(sub):
+            v = np.float32(j) + (np.float32(b) + np.float32(0.5)) * fine - half
+            x_row, y_row = x_centre + v * across_x, y_centre + v * across_y
+            for i in range(size):
+                total, weight = zero, zero
+                for a in range(sub):
+                    u = np.float32(i) + (np.float32(a) + np.float32(0.5)) * fine - half
+                    x, y = x_row + u * along_x, y_row + u * along_y
+                    x0, y0 = int(x), int(y)
+                    if x < zero or y < zero or x0 >= nx - 1 or y0 >= ny - 1:
+                        continue
+                    fx, fy = x - np.float32(x0), y - np.float32(y0)
+                    w00 = (one - fx) * (one - fy) if parts[y0, x0] < NEIGHBOUR else zero
+                    w01 = fx * (one - fy) if parts[y0, x0 + 1] < NEIGHBOUR else zero
+                    w10 = (one - fx) * fy if parts[y0 + 1, x0] < NEIGHBOUR else zero
+                    w11 = fx * fy if parts[y0 + 1, x0 + 1] < NEIGHBOUR else zero
+                    total += w00 * image[y0, x0] + w01 * image[y0, x0 + 1]
+                    total += w10 * image[y0 + 1, x0] + w11 * image[y0 + 1, x0 + 1]
+                    weight += w00 + w01 + w10 + w11
+                values[j, i] += total
+                weights[j, i] += weight
+    least = np.float32(0.5 * sub * sub)
     for j in range(size):
         for i in range(size):
-            total, weight = 0.0, 0.0
-            for b in range(sub):
-                v = ((j + (b + 0.5) / sub) - size / 2) * step * q
-                for a in range(sub):
-                    u = ((i + (a + 0.5) / sub) - size / 2) * step
-                    x, y = shape[0] + u * cos - v * sin, shape[1] + u * sin + v * cos
-                    x0, y0 = int(np.floor(x)), int(np.floor(y))
-                    if x0 < 0 or y0 < 0 or x0 >= nx - 1 or y0 >= ny - 1:
-                        continue
-                    fx, fy = x - x0, y - y0
-                    if parts[y0, x0] < NEIGHBOUR:
-                        w = (1 - fx) * (1 - fy)
-                        total += w * image[y0, x0]
-                        weight += w
-                    if parts[y0, x0 + 1] < NEIGHBOUR:
-                        w = fx * (1 - fy)
-                        total += w * image[y0, x0 + 1]
-                        weight += w
-                    if parts[y0 + 1, x0] < NEIGHBOUR:
-                        w = (1 - fx) * fy
-                        total += w * image[y0 + 1, x0]
-                        weight += w
-                    if parts[y0 + 1, x0 + 1] < NEIGHBOUR:
-                        w = fx * fy
-                        total += w * image[y0 + 1, x0 + 1]
-                        weight += w
-            if weight > 0.5 * sub * sub:
-                values[j, i], weights[j, i] = total / weight, 1.0
+            values[j, i] = values[j, i] / weights[j, i] if weights[j, i] > least else zero
     stamp = values.copy()
     for j in range(size):
         for i in range(size):
-            if weights[j, i] > 0:
+            if weights[j, i] > least:
                 continue
-            if weights[size - 1 - j, size - 1 - i] > 0:
+            if weights[size - 1 - j, size - 1 - i] > least:
                 stamp[j, i] = values[size - 1 - j, size - 1 - i]
                 continue
             r = np.hypot(i + 0.5 - size / 2, j + 0.5 - size / 2) * step * root_q
@@ -80,7 +81,7 @@ def _stamp(image, parts, shape, radius, light, size, extent):
     return stamp
 
 
-def stamp(galaxy: FramedGalaxy) -> np.ndarray:
+def stamp(galaxy: Look) -> np.ndarray:
     """The galaxy in its own frame: (size, size) float32, in units of the sky's noise per pixel.
 
     Each stamp pixel is the mean of enough linear interpolations that every image pixel under it counts. Pixels

@@ -102,34 +102,43 @@ def _sky_plane(image, good):
     """
     ny, nx = image.shape
     width = max(2, int(round(0.08 * min(ny, nx))))
-    values, u, v = np.empty(ny * nx), np.empty(ny * nx), np.empty(ny * nx)
+    values, u, v = np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32)
     n = 0
     for attempt in range(2):
         for y in range(ny):
-            inner_row = width <= y < ny - width
-            for x in range(nx):
-                if good[y, x] and (attempt == 1 or not (inner_row and width <= x < nx - width)):
-                    values[n], u[n], v[n] = image[y, x], (x - (nx - 1) / 2) / nx, (y - (ny - 1) / 2) / ny
-                    n += 1
+            inner_row = attempt == 0 and width <= y < ny - width
+            for side in range(2 if inner_row else 1):
+                first, last = (0, width) if inner_row else (0, nx)
+                if side == 1:
+                    first, last = nx - width, nx
+                for x in range(first, last):
+                    if good[y, x]:
+                        values[n], u[n], v[n] = image[y, x], (x - (nx - 1) / 2) / nx, (y - (ny - 1) / 2) / ny
+                        n += 1
         if n >= 20:
             break
         n = 0
-    work = values[:n].copy()
-    level = median_of(work, n)
+    step = 1 + n // 800  # some hundred values are enough to start from
+    work = values[:n:step].copy()
+    level = median_of(work, len(work))
     for i in range(n):
-        work[i] = abs(values[i] - level)
-    sigma = MAD_TO_SIGMA * median_of(work, n)
-    plane = np.array([level, 0.0, 0.0])
-    error = 0.0
+        values[i] -= level
+    for i in range(len(work)):
+        work[i] = abs(values[i * step])
+    sigma = np.float32(MAD_TO_SIGMA * median_of(work, len(work)))
+    plane = np.zeros(3)
+    error, one, zero, before = 0.0, np.float32(1), np.float32(0), np.float32(0)
     for _ in range(4):
-        if sigma <= 0:
+        if sigma <= 0 or abs(sigma - before) < 1e-3 * sigma:
             break
-        s0, s1, s2, s11, s12, s22, r0, r1, r2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        spread, spread_weight = 0.0, 0.0
+        before = sigma
+        s0 = s1 = s2 = s11 = s12 = s22 = r0 = r1 = r2 = spread = spread_weight = zero
+        p0, p1, p2 = np.float32(plane[0]), np.float32(plane[1]), np.float32(plane[2])
+        scale, limit = np.float32(0.25) / sigma, np.float32(3) * sigma
         for i in range(n):  # without branches, so that it runs on vector units
-            residual = values[i] - plane[0] - plane[1] * u[i] - plane[2] * v[i]
-            share = residual / (4 * sigma)
-            weight = max(1 - share * share, 0.0)
+            residual = values[i] - p0 - p1 * u[i] - p2 * v[i]
+            share = residual * scale
+            weight = max(one - share * share, zero)
             weight *= weight
             s0 += weight
             s1 += weight * u[i]
@@ -140,15 +149,15 @@ def _sky_plane(image, good):
             r0 += weight * values[i]
             r1 += weight * values[i] * u[i]
             r2 += weight * values[i] * v[i]
-            inside = 1.0 if abs(residual) < 3 * sigma else 0.0
+            inside = one if abs(residual) < limit else zero
             spread += inside * residual * residual
             spread_weight += inside
-        normal = np.array([[s0, s1, s2], [s1, s11, s12], [s2, s12, s22]])
+        normal = np.array([[s0, s1, s2], [s1, s11, s12], [s2, s12, s22]], np.float64)
         inverse = invert(normal, 1e-9)
         for k in range(3):
             plane[k] = inverse[k, 0] * r0 + inverse[k, 1] * r1 + inverse[k, 2] * r2
         if spread_weight > 0:
-            sigma = np.sqrt(spread / spread_weight) / 0.9866  # a normal distribution cut at 3 sigma
+            sigma = np.sqrt(spread / spread_weight) / np.float32(0.9866)  # a normal distribution cut at 3 sigma
         error = sigma * np.sqrt(max(inverse[1, 1], inverse[2, 2]))
     slope = np.hypot(plane[1], plane[2])
     if sigma > 0 and slope < 5 * error:
@@ -158,8 +167,9 @@ def _sky_plane(image, good):
             if abs(residual) < 3 * sigma:
                 total += values[i]
                 count += 1
-        plane[0], plane[1], plane[2] = total / count if count else level, 0.0, 0.0
-    return plane, sigma
+        plane[0], plane[1], plane[2] = total / count if count else 0.0, 0.0, 0.0
+    plane[0] += level
+    return plane, float(sigma)
 
 
 @compiled
@@ -264,13 +274,26 @@ def _basins(smooth, labels, wanted, noise, basins):
     they become one. This is a watershed whose basins are merged by the height of their peaks in one pass.
     """
     ny, nx = smooth.shape
-    n, lowest = 0, np.float32(np.inf)
+    n, n_peaks, lowest = 0, 0, np.float32(np.inf)
+    highest = np.float32((DETECTION_SIGMA + OWN_PEAK_SIGMA) * noise)  # a lower peak is not an object of its own
     for y in range(ny):
         for x in range(nx):
             basins[y, x] = 0
             if labels[y, x] == wanted:
+                value = smooth[y, x]
                 n += 1
-                lowest = min(lowest, smooth[y, x])
+                basins[y, x] = 1
+                lowest = min(lowest, value)
+                if value > highest and not (
+                    (x > 0 and smooth[y, x - 1] > value) or (x < nx - 1 and smooth[y, x + 1] > value)
+                    or (y > 0 and smooth[y - 1, x] > value) or (y < ny - 1 and smooth[y + 1, x] > value)
+                ):  # fmt: skip
+                    n_peaks += 1
+    if n_peaks < 2:
+        return 1
+    for y in range(ny):
+        for x in range(nx):
+            basins[y, x] = 0
     # sorted by counting, on steps of 0.1 per cent: the bits of a positive float, as an integer, grow with it like a
     # logarithm, and one in 2^13 changes it by so much
     bits, top = smooth.view(np.int32), 0
@@ -279,8 +302,8 @@ def _basins(smooth, labels, wanted, noise, basins):
             if labels[y, x] == wanted:
                 top = max(top, bits[y, x] >> 13)
     n_steps = min(top - (np.array([lowest]).view(np.int32)[0] >> 13), 16384)
-    step, start = np.empty(n, np.int64), np.zeros(n_steps + 2, np.int64)
-    places, order = np.empty(n, np.int64), np.empty(n, np.int64)
+    step, start = np.empty(n, np.int32), np.zeros(n_steps + 2, np.int64)
+    places, order = np.empty(n, np.int32), np.empty(n, np.int32)
     n = 0
     for y in range(ny):
         for x in range(nx):
@@ -432,7 +455,7 @@ def _segment(image):
         return nothing
     component = _most_central(labels, n, smooth)
     n_basins = _basins(smooth, labels, component, noise, basins)
-    wanted = _most_central(basins, n_basins, smooth)
+    wanted = _most_central(basins, n_basins, smooth) if n_basins > 1 else 1
     area, peaks = 0, np.zeros(n + 1, np.float32)
     for y in range(ny):
         for x in range(nx):

@@ -9,7 +9,7 @@ a galaxy does; they are drawn on pixels. All light is positive; its total is arb
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,9 +53,9 @@ def edge_on_disc(rng: np.random.Generator) -> Confuser:
     return Confuser("edge_on_disc", brightness, parameters)
 
 
-def spiral(rng: np.random.Generator) -> Confuser:
+def spiral(rng: np.random.Generator, contrasts: tuple[float, float] = (0.6, 1)) -> Confuser:
     """An inclined disc with 2 to 4 logarithmic arms and a bulge."""
-    arms, pitch, contrast = int(rng.integers(2, 5)), np.radians(rng.uniform(12, 28)), rng.uniform(0.6, 1)
+    arms, pitch, contrast = int(rng.integers(2, 5)), np.radians(rng.uniform(12, 28)), rng.uniform(*contrasts)
     inclination, bulge_share, turn = rng.uniform(0.4, 1), rng.uniform(0.03, 0.25), rng.uniform(0, 2 * np.pi)
     sense, bulge = rng.choice([-1, 1]), _bulge(rng, rng.uniform(0.1, 0.25))
 
@@ -69,6 +69,25 @@ def spiral(rng: np.random.Generator) -> Confuser:
 
     parameters = {"arms": arms, "pitch_deg": np.degrees(pitch), "contrast": contrast}
     return Confuser("spiral", brightness, parameters)
+
+
+def faint_spiral(rng: np.random.Generator) -> Confuser:
+    """A disc whose arms hardly stand out, as in most spirals."""
+    return replace(spiral(rng, (0.2, 0.6)), kind="faint_spiral")
+
+
+def dusty(rng: np.random.Generator) -> Confuser:
+    """An elliptical galaxy with a lane of dust near its middle, at any angle."""
+    flatness, turn = rng.uniform(0.5, 1), rng.uniform(0, np.pi)
+    depth, width, offset, bend = rng.uniform(0.3, 0.9), rng.uniform(0.05, 0.2), rng.normal(0, 0.15), rng.normal(0, 0.3)
+    body = Body(ellipse(flatness), Sersic(rng.uniform(0.8, 3)))
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        along, across = _turned(x, y, turn)
+        lane = np.exp(-(((across - offset - bend * along**2) / width) ** 2) - (along / 1.5) ** 2)
+        return body(x, y) * (1 - depth * lane)
+
+    return Confuser("dusty", brightness, {"depth": depth, "width": width})
 
 
 def barred(rng: np.random.Generator) -> Confuser:

@@ -11,6 +11,7 @@ from emeraldcut.galaxies import confusers, shapes
 from emeraldcut.galaxies.profiles import Body, EdgeOnDisc, Sersic, Sum, half_light_radius
 
 _OUTER = 1.5  # half-light radii: where the truth of a galaxy whose shape changes with radius is taken
+_ROUND = 0.8  # a diamond rounder than this is as well a box that lies on a corner, so it is not scored
 _TRUNCATED = 0.15  # fraction of galaxies that end at a sharp edge, as many discs do
 _TRIES = 1000
 
@@ -30,6 +31,14 @@ KINDS = {
         **{"disky": 7, "diamond": 7, "egg": 7, "cut_by_edge": 7, "star": 5, "artefact": 5},
     },
 }
+# What real galaxies have besides: twists, cores and discs inside, boxes that change outwards, dust, faint arms.
+WIDE_KINDS = {
+    "oval": KINDS["oval"] | {"twisted": 2, "embedded_disc": 1},
+    "rectangular": KINDS["rectangular"] | {"gradual_box": 2, "cored_box": 2},
+    "obround": KINDS["obround"] | {"cored_obround": 1},
+    "other": KINDS["other"] | {kind.__name__: 7 for kind in (confusers.dusty, confusers.faint_spiral)},
+}
+POPULATIONS = {"standard": KINDS, "wide": WIDE_KINDS}
 ON_PIXELS = ("star", "artefact")
 
 
@@ -58,9 +67,9 @@ class Galaxy:
     truth: Mapping[str, float] = field(default_factory=dict)
 
 
-def draw_kind(label: str, rng: np.random.Generator) -> str:
+def draw_kind(label: str, rng: np.random.Generator, population: str = "standard") -> str:
     """The name of a kind of the class `label`, drawn by frequency."""
-    names, weights = zip(*KINDS[label].items(), strict=True)
+    names, weights = zip(*POPULATIONS[population][label].items(), strict=True)
     return str(rng.choice(names, p=np.array(weights) / sum(weights)))
 
 
@@ -77,7 +86,7 @@ def draw_object(
     Shapes whose harmonics belong to another class are drawn again; those in the grey zone next to `label` are
     kept, not scored. Raises ValueError if the range of axis ratios holds no such galaxy.
     """
-    sky = {function.__name__: function for function in confusers.SKY}
+    sky = {function.__name__: function for function in (*confusers.SKY, confusers.dusty, confusers.faint_spiral)}
     if kind in sky:
         confuser = sky[kind](rng)
         return Galaxy(kind, label, confuser.brightness)
@@ -116,6 +125,8 @@ def _homothetic(label: str, kind: str, axis_ratio: float, index: float, rng: np.
     truth = _truth_columns(terms) | {"sersic_index": index}
     if "exponent" in shape.parameters:
         truth["exponent"] = shape.parameters["exponent"]
+    if label == "other" and terms["a4"] > 0 and axis_ratio > _ROUND:
+        scored = False
     return Galaxy(kind, label, Body(shape, profile), scored, truth=truth)
 
 
@@ -156,14 +167,14 @@ def _boxy_exponent(rng: np.random.Generator) -> float:
     return float(np.exp(rng.uniform(np.log(2.4), np.log(9))))
 
 
-def _lenticular(axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
+def _lenticular(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
     """A round bulge in an inclined disc: every isophote nearly an ellipse."""
     share = rng.uniform(0.1, 0.5)
     bulge = Body(shapes.ellipse(rng.uniform(axis_ratio, 1)), Sersic(index), rng.uniform(0.2, 0.5))
     return Sum((Body(shapes.ellipse(axis_ratio), Sersic(1.0)), bulge), (1 - share, share)), axis_ratio
 
 
-def _leda_like(axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
+def _leda_like(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
     """A body that is oval inside and a box outside, around a small edge-on disc, as in LEDA 074886."""
     knots = rng.uniform(0.2, 0.5) * np.array([1.0, 3.0, 5.0])
     middle = rng.uniform(2.5, 3.4)
@@ -173,12 +184,56 @@ def _leda_like(axis_ratio: float, index: float, rng: np.random.Generator) -> tup
     return Sum((Body(box, Sersic(min(index, 2.0))), disc), (1 - share, share)), axis_ratio
 
 
-_COMPOSITES = {"lenticular": _lenticular, "leda_like": _leda_like}
+def _twisted(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
+    """An elliptical galaxy whose inner isophotes are turned and of another axis ratio."""
+    turn, share = np.radians(rng.uniform(5, 40)) * rng.choice([-1, 1]), rng.uniform(0.1, 0.4)
+    inner = Body(shapes.ellipse(rng.uniform(max(axis_ratio - 0.15, 0.3), 1)), Sersic(index), rng.uniform(0.2, 0.5))
+    outer = Body(shapes.ellipse(axis_ratio), Sersic(rng.uniform(0.7, 2)))
+
+    def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+        return (1 - share) * outer(x, y) + share * inner(along, across)
+
+    return brightness, axis_ratio
+
+
+def _embedded_disc(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
+    """An elliptical galaxy around a small edge-on disc that its outer isophotes do not show."""
+    length, share = rng.uniform(0.08, 0.3), rng.uniform(0.02, 0.15)
+    disc = EdgeOnDisc(length, length * rng.uniform(0.15, 0.35))
+    return Sum((Body(shapes.ellipse(axis_ratio), Sersic(index)), disc), (1 - share, share)), axis_ratio
+
+
+def _gradual_box(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
+    """A box whose exponent rises or falls outwards."""
+    inner, outer = np.exp(rng.uniform(np.log(2), np.log(6), 2))
+    knots = (rng.uniform(0.3, 0.8), rng.uniform(1.6, 3.0))
+    box = shapes.GradualBox(axis_ratio, knots, (float(inner), float(outer)))
+    return Body(box, Sersic(min(index, 2.5))), axis_ratio
+
+
+def _cored(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
+    """A box or an obround around a rounder core."""
+    kind = "superellipse" if label == "rectangular" else "obround"
+    share, radius = rng.uniform(0.03, 0.3), rng.uniform(0.12, 0.4)
+    core = Body(shapes.ellipse(rng.uniform(axis_ratio, 1)), Sersic(rng.uniform(0.7, 2)), radius)
+    return Sum((Body(_shape(label, kind, axis_ratio, rng), Sersic(index)), core), (1 - share, share)), axis_ratio
+
+
+_COMPOSITES = {
+    "lenticular": _lenticular,
+    "leda_like": _leda_like,
+    "twisted": _twisted,
+    "embedded_disc": _embedded_disc,
+    "gradual_box": _gradual_box,
+    "cored_box": _cored,
+    "cored_obround": _cored,
+}
 
 
 def _composite(label: str, kind: str, axis_ratio: float, index: float, rng: np.random.Generator) -> Galaxy | None:
     """A galaxy of several bodies, or None if its outer isophote belongs to another label."""
-    brightness, axis_ratio = _COMPOSITES[kind](axis_ratio, index, rng)
+    brightness, axis_ratio = _COMPOSITES[kind](label, axis_ratio, index, rng)
     unit = half_light_radius(brightness, axis_ratio)
     terms = shapes.harmonics(shapes.trace_isophote(brightness, _OUTER * unit, axis_ratio))
     found, scored = shapes.label_of(terms)

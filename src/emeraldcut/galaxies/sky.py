@@ -5,12 +5,15 @@ Positions are in pixels, (x, y), pixel centres on integers; images are [y, x].
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.ndimage import gaussian_filter
 
 from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.shapes import ellipse
@@ -225,6 +228,26 @@ def expose(
     electrons = rng.poisson(np.maximum(light * gain + sky_electrons, 0))
     read = rng.normal(0, read_noise_electrons, light.shape)
     return (electrons - sky_electrons + read) / gain
+
+
+def correlate(image: np.ndarray, sigma_pix: float) -> np.ndarray:
+    """`image` as resampled in a co-added one: smoothed by a Gaussian of `sigma_pix`, which correlates its noise."""
+    return gaussian_filter(image, sigma_pix, mode="nearest")
+
+
+def as_picture(image: np.ndarray, sky_sigma: float, *, rng: np.random.Generator) -> np.ndarray:
+    """`image` as a survey's picture server gives it, 0 to 255: arcsinh stretch, 8 bits, JPEG; (ny, nx) float64.
+
+    Stretch as in Lupton et al. 2004 (PASP 116, 133), with random softening, black level and white level.
+    """
+    softening = sky_sigma * np.exp(rng.uniform(np.log(1), np.log(60)))
+    black, white = -sky_sigma * rng.uniform(1, 5), image.max() * rng.uniform(0.7, 1.3)
+    levels = np.arcsinh(np.array([black, white]) / softening)
+    stretched = (np.arcsinh(image / softening) - levels[0]) / (levels[1] - levels[0])
+    grey = np.clip(np.round(255 * stretched), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "JPEG", quality=int(rng.integers(75, 96)))
+    return np.asarray(Image.open(file), dtype=np.float64)
 
 
 def cosmic_rays(size: int, number: int, *, rng: np.random.Generator) -> np.ndarray:

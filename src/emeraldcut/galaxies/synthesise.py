@@ -11,10 +11,12 @@ import numpy as np
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.galaxies import confusers, shapes
-from emeraldcut.galaxies.population import ON_PIXELS, Galaxy, draw_kind, draw_object
+from emeraldcut.galaxies.population import ON_PIXELS, POPULATIONS, Galaxy, draw_kind, draw_object
 from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.sky import (
     Psf,
+    as_picture,
+    correlate,
     cosmic_rays,
     draw,
     expose,
@@ -65,6 +67,13 @@ class SynthesiseSettings:
     sky_residual: float = setting(0.2, "scatter of the sky level left in images, in units of the sky noise")
     gradient: float = setting(0.3, "largest sky gradient from middle to corner, in units of the sky noise")
     pixel_scale_arcsec: float = setting(0.2, "pixel scale recorded in the table")
+    population: str = setting(
+        "standard",
+        "kinds of each class; 'wide' adds twists, cores, inner discs, boxes that change outwards, dust, faint arms",
+        choices=tuple(POPULATIONS),
+    )
+    correlated: float = setting(0.0, "fraction of images whose noise is correlated, as after resampling")
+    pictures: float = setting(0.0, "fraction of images that are 8-bit JPEG pictures with an arcsinh stretch")
     grid: str = setting(
         "none",
         "instead of all this the thesis's training grid, 108 density maps of 50 x 50: 'thesis' as it was, 'repaired'",
@@ -195,6 +204,10 @@ def _observe(settings: SynthesiseSettings, seed: int, index: int) -> tuple[np.nd
     image = expose(scene, sky_electrons=sky_electrons, read_noise_electrons=_READ_NOISE_ELECTRONS, gain=gain, rng=rng)
     slope = settings.gradient * rng.uniform() * gradient(settings.size, rng=rng)
     image += settings.sky_sigma * (settings.sky_residual * rng.normal() + slope)
+    if settings.correlated and rng.random() < settings.correlated:
+        image = correlate(image, rng.uniform(0.3, 0.8))
+    if settings.pictures and rng.random() < settings.pictures:
+        image = as_picture(image, settings.sky_sigma, rng=rng)
     if galaxy.kind == "cut_by_edge":
         image, _ = confusers.cut_by_edge(image, centre, radius, rng)
 
@@ -246,7 +259,7 @@ def _light(
     rng: np.random.Generator,
 ) -> tuple[Galaxy, np.ndarray]:
     """An object of the class `label` and its noise-free image, of arbitrary brightness."""
-    kind = draw_kind(label, rng)
+    kind = draw_kind(label, rng, settings.population)
     if kind in ON_PIXELS:
         if kind == "star":
             light, _ = confusers.star(settings.size, centre, psf, rng)

@@ -1,6 +1,7 @@
 """Networks: the thesis's and ours; training them with Keras, using them without."""
 
-from emeraldcut.networks.classify import ClassifySettings, classify
+from emeraldcut.networks.calibration import shift_priors
+from emeraldcut.networks.classify import ClassifySettings, check_prevalence, classify
 from emeraldcut.networks.network import CLASSES, Network, load_network, save_network
 from emeraldcut.networks.train import TrainedNetwork, TrainSettings, train
 
@@ -10,8 +11,10 @@ __all__ = [
     "Network",
     "TrainSettings",
     "TrainedNetwork",
+    "check_prevalence",
     "classify",
     "load_network",
     "save_network",
+    "shift_priors",
     "train",
 ]

@@ -9,11 +9,20 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from emeraldcut.data.columns import describe_columns
-from emeraldcut.data.flags import SENTENCES, usable
-from emeraldcut.data.imageset import ImageSet, add_flag
+from emeraldcut.data.flags import Flag, usable
+from emeraldcut.data.imageset import ImageSet, add_flags
+from emeraldcut.networks.calibration import shift_priors
 from emeraldcut.networks.network import CLASSES, Network, load_network
 from emeraldcut.networks.preprocessing import prepare
 from emeraldcut.settings import setting
+
+UNUSUAL = 0.001  # share of known galaxies below which one is flagged
+
+
+def check_prevalence(prevalence: float | None) -> None:
+    """ValueError unless it is a share, or not given."""
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise ValueError(f"prevalence expects a number between 0 and 1; received {prevalence}.")
 
 
 @dataclass(frozen=True)
@@ -27,11 +36,19 @@ class ClassifySettings:
         choices=CLASSES,
     )
     threads: int = setting(1, "threads of the network; many images are faster with more processes instead")
-    precision: str = setting("f32", "arithmetic; bf16 is faster on some processors", choices=("f32", "bf16"))
+    fast: bool = setting(
+        False, "16-bit arithmetic (bf16) where the processor has it; probabilities then differ between machines"
+    )
+    prevalence: float | None = setting(
+        None,
+        "share of rectangular galaxies expected among the images, for the probabilities; without it all classes are "
+        "taken as equally frequent",
+    )
 
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise ValueError(f"threads expects at least 1; received {self.threads}.")
+        check_prevalence(self.prevalence)
 
 
 def classify(
@@ -54,25 +71,41 @@ def classify(
     -------
     Table
         Everything that the input's table holds, with `p_oval`, `p_rectangular`, `p_obround`, `p_other` (masked where
-        the network has no such class or the image cannot be classified), `class` (the most probable one; empty if
-        there is none), `network`, `flag`, `flag_text`.
+        the network has no such class or the image cannot be classified; at the stated prevalence), `class` (the most
+        probable one if all classes were equally frequent; empty if there is none), `network`, `flag`, `flag_text`.
+        Networks that were calibrated here add `possible`, the classes that the true one is among in nine of ten cases,
+        and `typical`, the share of galaxies of known classes that are at least as unusual; below 0.001 the galaxy is
+        flagged UNUSUAL, unlike everything that the network was trained on.
     """
     if network is None:
         network = load_network(
-            settings.network, classes=settings.classes, threads=settings.threads, precision=settings.precision
+            settings.network,
+            classes=settings.classes,
+            threads=settings.threads,
+            precision="bf16" if settings.fast else "f32",
         )
-    inputs, flags, frames = prepare(network.card["preprocessing"], images, frames, network.card["input_size"])
+    inputs, flags, snr = prepare(network.card["preprocessing"], images, frames, network.card["input_size"])
     good = usable(flags)
-    probabilities = network.probabilities(inputs, good)
+    answers = network.answer(inputs, good, snr)
+    probabilities = answers.probabilities
+    names = np.array([*network.classes, ""], dtype=object)
+    best = np.nan_to_num(probabilities, nan=-1).argmax(axis=1) if len(images) else np.zeros(0, dtype=np.int64)
+    if settings.prevalence is not None:
+        probabilities = shift_priors(probabilities, network.classes, settings.prevalence)
     table = images.table.copy()
     for name in CLASSES:
         table[f"p_{name}"] = _probability(network, name, probabilities, good)
-    names = np.array([*network.classes, ""], dtype=object)
-    best = np.nan_to_num(probabilities, nan=-1).argmax(axis=1) if len(images) else np.zeros(0, dtype=np.int64)
     table["class"] = names[np.where(good, best, len(network.classes))]
     table["network"] = np.array([network.name] * len(images), dtype=object)
-    framed = network.card["preprocessing"] == "framed"
-    _copy_flags(table, (frames if framed else images).table, flags)
+    if network.card.get("sets"):
+        sets = [" ".join(np.array(network.classes)[row]) for row in answers.possible]
+        table["possible"] = np.where(good, np.array(sets, dtype=object), "")
+    if network.open_set is not None:
+        table["typical"] = MaskedColumn(np.nan_to_num(answers.typical), mask=~good)
+        flags = flags | np.where(good & (answers.typical < UNUSUAL), int(Flag.UNUSUAL), 0)
+    if frames is not None:  # what the careful frame says goes first
+        table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
+    add_flags(table, flags)
     return describe_columns(table)
 
 
@@ -82,11 +115,3 @@ def _probability(network: Network, name: str, probabilities: np.ndarray, good: n
     values = probabilities[:, network.classes.index(name)] if has else np.zeros(len(good), dtype=np.float32)
     mask = ~good if has else np.ones(len(good), dtype=bool)
     return MaskedColumn(np.where(mask, 0, values), mask=mask)
-
-
-def _copy_flags(table: Table, source: Table, flags: np.ndarray) -> None:
-    """`flag` and `flag_text` of `source` into `table`, and whatever else is set in `flags`."""
-    table["flag"] = np.array(source["flag"], dtype=np.int64)
-    table["flag_text"] = np.array([str(text) for text in source["flag_text"]], dtype=object)
-    for bit in SENTENCES:
-        add_flag(table, (flags & bit) != 0, bit)

@@ -11,7 +11,9 @@ from emeraldcut.networks.keras_files import Layer
 
 
 class Predictor:
-    """A compiled network: call it with images (n, ny, nx) float32 to get its outputs (n, n_outputs) float32.
+    """A compiled network: call it with images (n, ny, nx) or (n, ny, nx, channels) float32.
+
+    It returns its outputs (n, n_outputs) and its features (n, d), what its last layer sees, both float32.
 
     Parameters
     ----------
@@ -33,43 +35,58 @@ class Predictor:
         self.batch_size = batch_size
         self.shape = input_shape(layers)
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = np.asarray(images, dtype=np.float32)
-        if images.ndim != 3 or images.shape[1:] != self.shape:
-            raise ValueError(f"the network expects images of shape (n, {self.shape[0]}, {self.shape[1]}); "
-                             f"received {images.shape}.")  # fmt: skip
-        outputs = []
+        shape = self.shape if self.shape[2] > 1 else self.shape[:2]
+        if images.shape[1:] != shape:
+            raise ValueError(f"the network expects images of shape {('n', *shape)}; received {images.shape}.")
+        outputs = [[np.zeros((0, self._compiled.output(k).shape[1]), np.float32)] for k in range(2)]
+        batch = np.zeros((self.batch_size, *self.shape), dtype=np.float32)
         for start in range(0, len(images), self.batch_size):
-            part = images[start : start + self.batch_size, None]  # (batch, 1, ny, nx)
-            batch = np.zeros((self.batch_size, *part.shape[1:]), dtype=np.float32)
+            part = images[start : start + self.batch_size].reshape(-1, *self.shape)
             batch[: len(part)] = part
-            outputs.append(self._compiled(batch)[0][: len(part)].copy())
-        return np.concatenate([np.zeros((0, self._compiled.output(0).shape[1]), np.float32), *outputs])
+            batch[len(part) :] = 0
+            answer = self._compiled(batch)
+            for k in range(2):
+                outputs[k].append(answer[k][: len(part)].copy())
+        return np.concatenate(outputs[0]), np.concatenate(outputs[1])
 
 
-def input_shape(layers: list[Layer]) -> tuple[int, int]:
-    """(ny, nx) of the images that the network takes; ValueError if it takes several inputs or channels."""
+def input_shape(layers: list[Layer]) -> tuple[int, int, int]:
+    """(ny, nx, channels) of the images that the network takes; ValueError if it takes several inputs."""
     inputs = [layer for layer in layers if layer.kind == "InputLayer"]
     shapes = [p.get("batch_shape") or p.get("batch_input_shape") for p in (i.parameters for i in inputs)]
     shape = shapes[0] if len(shapes) == 1 else None
-    if not shape or len(shape) != 4 or None in shape[1:] or shape[3] != 1:
-        raise ValueError(f"a network needs one input of shape (ny, nx, 1); received {shapes}.")
-    return shape[1], shape[2]
+    if not shape or len(shape) != 4 or None in shape[1:]:
+        raise ValueError(f"a network needs one input of shape (ny, nx, channels); received {shapes}.")
+    return shape[1], shape[2], shape[3]
 
 
 def build_graph(layers: list[Layer], batch_size: int) -> Any:
-    """The `openvino.Model` of a network, with input (batch_size, 1, ny, nx)."""
+    """The `openvino.Model` of a network: input (batch_size, ny, nx, channels), outputs and features."""
     import openvino
     from openvino import opset1, opset8
 
-    ny, nx = input_shape(layers)
+    ny, nx, channels = input_shape(layers)
+    parameter = opset8.parameter([batch_size, ny, nx, channels], np.float32)
+    outputs, features = walk(layers, opset1, parameter)
+    return openvino.Model([outputs, features], [parameter], "network")
+
+
+def walk(layers: list[Layer], ops: Any, images: Any) -> tuple[Any, Any]:
+    """The outputs and features of a network whose input is the node `images` (n, ny, nx, channels).
+
+    `ops` makes nodes: OpenVINO's opset1, or `export.OnnxNodes`, which has the same functions.
+    """
     layers = fold_batch_normalisation(layers)
-    parameter = opset8.parameter([batch_size, 1, ny, nx], np.float32)
+    first = ops.transpose(images, ops.constant(np.array([0, 3, 1, 2])))
     tensors: dict[str, Any] = {}
     for layer in layers:
         inputs = [tensors[name] for name in layer.inputs]
-        tensors[layer.name] = _BUILDERS[layer.kind](opset1, layer, *inputs) if inputs else parameter
-    return openvino.Model([tensors[layers[-1].name]], [parameter], "network")
+        tensors[layer.name] = _BUILDERS[layer.kind](ops, layer, *inputs) if inputs else first
+    last = next((layer for layer in reversed(layers) if layer.kind not in ("Activation", "Softmax")), layers[-1])
+    seen = last.inputs[0] if last.kind == "Dense" else layers[-1].name
+    return tensors[layers[-1].name], tensors[seen]
 
 
 def fold_batch_normalisation(layers: list[Layer]) -> list[Layer]:

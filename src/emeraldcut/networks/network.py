@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -13,14 +13,36 @@ import numpy as np
 
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.networks.calibration import IDENTITY, calibrate, in_set
 from emeraldcut.networks.inference import Predictor, input_shape
 from emeraldcut.networks.keras_files import Layer, read_keras
+from emeraldcut.networks.openset import OpenSet
 from emeraldcut.networks.preprocessing import PREPROCESSING, prepare
 
 SHIPPED = Path(__file__).parent / "weights"
+OPEN_SET = "open_set.npz"
 CLASSES = ("oval", "rectangular", "obround", "other")
 # By the number of outputs; the thesis's integer labels are 1, 2, 3 in this order.
 THESIS_CLASSES = {2: ("oval", "rectangular"), 3: ("oval", "rectangular", "obround")}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of images, in the order of its classes; NaN where an image cannot be classified.
+
+    Attributes
+    ----------
+    probabilities : (n, k) float32
+        Calibrated, at equal priors.
+    typical : (n,) float32
+        Share of galaxies of the training's classes that are at least as unusual; NaN if the network cannot say.
+    possible : (n, k) bool
+        The classes that the true one is among with probability 0.9; all of them if the network cannot say.
+    """
+
+    probabilities: np.ndarray
+    typical: np.ndarray
+    possible: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -34,8 +56,9 @@ class Network:
     layers : list of `Layer`
     card : dict
         `classes` (in the order of the outputs), `input_size` (pixels), `preprocessing` (a name in
-        `PREPROCESSING`), `flips` (average over the four mirror images?), `temperature` (see `calibrate`);
+        `PREPROCESSING`), `calibration` (see `calibrate`), and `sets` (see `fit_sets`) if it has them;
         networks trained here also say `training`, `metrics`, `settings`, `seed`, `version` and `licence`.
+    open_set : OpenSet or None
     threads, precision
         See `Predictor`.
     """
@@ -43,6 +66,7 @@ class Network:
     name: str
     layers: list[Layer]
     card: dict[str, Any]
+    open_set: OpenSet | None = None
     threads: int = 1
     precision: str = "f32"
 
@@ -56,36 +80,22 @@ class Network:
         return Predictor(self.layers, threads=self.threads, precision=self.precision)
 
     def predict(self, images: ImageSet, frames: Any = None) -> np.ndarray:
-        """Probabilities (n, n_classes) of the classes; NaN in the rows of images that cannot be classified.
+        """Probabilities (n, k) at equal priors; NaN in the rows of images that cannot be classified."""
+        inputs, flags, snr = prepare(self.card["preprocessing"], images, frames, self.card["input_size"])
+        return self.answer(inputs, usable(flags), snr).probabilities
 
-        `frames`, from `frame_galaxies(images)`, saves measuring them again; other preprocessings ignore them.
-        """
-        inputs, flags, _ = prepare(self.card["preprocessing"], images, frames, self.card["input_size"])
-        return self.probabilities(inputs, usable(flags))
-
-    def probabilities(self, inputs: np.ndarray, good: np.ndarray) -> np.ndarray:
-        """Probabilities (n, n_classes) of prepared `inputs` (n, size, size); NaN unless `good` (n,)."""
-        result = np.full((len(inputs), len(self.classes)), np.nan, dtype=np.float32)
-        inputs = inputs[good]
-        outputs = over_flips(self.predictor, inputs) if self.card["flips"] else self.predictor(inputs)
-        result[good] = calibrate(outputs, self.card["temperature"])
-        return result
-
-
-def over_flips(predict: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:
-    """The mean of `predict` over the four mirror images of each of `inputs` (n, ny, nx)."""
-    views = (inputs[:, ::y, ::x] for y in (1, -1) for x in (1, -1))
-    return np.mean([predict(view) for view in views], axis=0)
-
-
-def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities (n, k) at a temperature: proportional to p^(1 / T), the softmax of logits over T.
-
-    Guo et al. 2017 (arXiv 1706.04599), section 4.2. T > 1 makes an overconfident network less so.
-    """
-    logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, None)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    def answer(self, inputs: np.ndarray, good: np.ndarray, snr: np.ndarray) -> Answers:
+        """What it says of prepared `inputs` (n, size, size[, channels]) where they are `good` (n,), given their snr."""
+        n, k = len(inputs), len(self.classes)
+        probabilities, typical = np.full((n, k), np.nan, np.float32), np.full(n, np.nan, np.float32)
+        possible = np.ones((n, k), dtype=bool)
+        outputs, features = self.predictor(inputs[good])
+        probabilities[good] = calibrate(outputs, self.card["calibration"], snr[good])
+        if self.open_set is not None:
+            typical[good] = self.open_set.typical(features)
+        if self.card.get("sets"):
+            possible[good] = in_set(probabilities[good], self.card["sets"], snr[good])
+        return Answers(probabilities, typical, possible)
 
 
 def load_network(name: str | Path, *, classes: Sequence[str] = (), threads: int = 1, precision: str = "f32") -> Network:
@@ -119,10 +129,14 @@ def _read_network(folder: Path, changed: tuple, classes: tuple[str, ...], thread
     layers = read_keras(architecture if architecture.is_file() else None, _weights_file(folder))
     card = json.loads(card_file.read_text()) if card_file.is_file() else _thesis_card(layers, classes)
     _check_card(folder, layers, card)
-    return Network(folder.name, layers, card, threads, precision)
+    open_set = None
+    if (folder / OPEN_SET).is_file():
+        with np.load(folder / OPEN_SET) as arrays:
+            open_set = OpenSet.from_arrays(arrays)
+    return Network(folder.name, layers, card, open_set, threads, precision)
 
 
-def save_network(model: Any, folder: str | Path, card: dict[str, Any]) -> Path:
+def save_network(model: Any, folder: str | Path, card: dict[str, Any], open_set: OpenSet | None = None) -> Path:
     """Writes a Keras 3 `model` as `folder`; the card goes last, so that a folder with a card is complete."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,6 +145,9 @@ def save_network(model: Any, folder: str | Path, card: dict[str, Any]) -> Path:
     bare = type(model).from_config(model.get_config())  # the trained one writes its optimiser too
     bare.set_weights(model.get_weights())
     bare.save_weights(folder / "model.weights.h5")
+    (folder / OPEN_SET).unlink(missing_ok=True)
+    if open_set is not None:
+        np.savez_compressed(folder / OPEN_SET, **open_set.arrays())
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return folder
 
@@ -155,11 +172,11 @@ def _thesis_card(layers: list[Layer], classes: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"a network with {outputs} outputs and no card needs as many `classes`; received {classes}.")
     size = input_shape(layers)[0]
     known = {"classes": list(classes), "input_size": size, "preprocessing": "raw"}
-    return known | {"flips": False, "temperature": 1.0}
+    return known | {"calibration": IDENTITY}
 
 
 def _check_card(folder: Path, layers: list[Layer], card: dict[str, Any]) -> None:
-    missing = {"classes", "input_size", "preprocessing", "flips", "temperature"} - set(card)
+    missing = {"classes", "input_size", "preprocessing", "calibration"} - set(card)
     if missing:
         raise ValueError(f"the card of network '{folder}' lacks {', '.join(sorted(missing))}.")
     if card["preprocessing"] not in PREPROCESSING:
@@ -167,6 +184,6 @@ def _check_card(folder: Path, layers: list[Layer], card: dict[str, Any]) -> None
                          f"known are {', '.join(PREPROCESSING)}.")  # fmt: skip
     if unknown := set(card["classes"]) - set(CLASSES):
         raise ValueError(f"network '{folder}' has a class '{unknown.pop()}'; known are {', '.join(CLASSES)}.")
-    if input_shape(layers) != (card["input_size"],) * 2:
-        raise ValueError(f"network '{folder}' takes images of {input_shape(layers)} pixels, its card says "
+    if input_shape(layers)[:2] != (card["input_size"],) * 2:
+        raise ValueError(f"network '{folder}' takes images of {input_shape(layers)[:2]} pixels, its card says "
                          f"{card['input_size']}.")  # fmt: skip

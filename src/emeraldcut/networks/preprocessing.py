@@ -10,6 +10,7 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.frame import EXTENT, STAMP_SIZE, Look, arcsinh, compiled, first_looks, known_psf, looked_flags, stamp
 
 
 @lru_cache(maxsize=64)
@@ -60,30 +61,121 @@ def peak_maps(images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.
     return maps / np.where(peak > 0, peak, 1), flags
 
 
-def framed_stamps(images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The galaxies in their own frames, arcsinh of half the signal-to-noise: (n, size, size), and flags."""
-    if len(frames.table) != len(images):
-        raise ValueError(f"frames must belong to the images; received {len(frames.table)} for {len(images)} images.")
-    if frames.stamps.shape[1:] != (size, size):
-        raise ValueError(f"the network expects stamps of {size} x {size} pixels; received {frames.stamps.shape[1:]}.")
-    flags = np.array(images.table["flag"], dtype=np.int64) | np.array(frames.table["flag"], dtype=np.int64)
-    return np.arcsinh(frames.stamps / 2).astype(np.float32), flags
+FOLDED_SIZE = STAMP_SIZE // 2
+N_MAPS, N_PLANES = 5, 4
+_RINGS = 24
+
+
+def _ring_weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For the pixels of a quadrant: the ring inside each, its share of the next one, and the (rings, pixels) least-
+    squares weights with which light that is linear between rings follows from the pixels."""
+    radius = np.hypot(*(np.mgrid[:FOLDED_SIZE, :FOLDED_SIZE] + 0.5)).ravel()
+    inner = np.floor(np.maximum(radius - 0.5, 0)).astype(np.int64)
+    share = np.clip(radius - 0.5 - inner, 0, 1)
+    hats = np.zeros((len(radius), _RINGS))
+    hats[np.arange(len(radius)), inner] = 1 - share
+    hats[np.arange(len(radius)), inner + 1] += share
+    weights = np.linalg.solve(hats.T @ hats + 1e-3 * np.eye(_RINGS), hats.T)
+    return inner, share.astype(np.float32), np.ascontiguousarray(weights, dtype=np.float32)
+
+
+_INNER, _SHARE, _WEIGHTS = _ring_weights()
+
+
+@compiled
+def _fold(stamp, scale, inner, share, weights, maps):
+    """Fills `maps` (size, size, 5 or more) with the folded `stamp` (2 size, 2 size): see `folded_maps`."""
+    size = len(stamp) // 2
+    quarter = np.float32(0.25)
+    even, odd_x, odd_y, odd_both = (
+        np.empty((size, size), np.float32), np.empty((size, size), np.float32),
+        np.empty((size, size), np.float32), np.empty((size, size), np.float32),
+    )  # fmt: skip
+    sum_x, sum_both = np.float32(0), np.float32(0)
+    for j in range(size):
+        up, down = size + j, size - 1 - j
+        for i in range(size):
+            a, b = stamp[up, size + i], stamp[up, size - 1 - i]
+            c, d = stamp[down, size + i], stamp[down, size - 1 - i]
+            even[j, i] = quarter * ((a + d) + (b + c))
+            odd_x[j, i] = quarter * ((a - d) + (c - b))
+            odd_y[j, i] = quarter * ((a - d) + (b - c))
+            odd_both[j, i] = quarter * ((a + d) - (b + c))
+            sum_x += odd_x[j, i]
+            sum_both += odd_both[j, i]
+    # a mirror image in x changes the signs of odd_x and odd_both, one in y those of odd_y and odd_both
+    sign_x = np.float32(-1) if sum_x < 0 else np.float32(1)
+    sign_both = np.float32(-1) if sum_both < 0 else np.float32(1)
+    flat = even.reshape(size * size)
+    rings = np.zeros(len(weights), np.float32)
+    for k in range(len(weights)):
+        total, row = np.float32(0), weights[k]
+        for p in range(size * size):
+            total += row[p] * flat[p]
+        rings[k] = total
+    half, n = np.float32(0.5) * scale, size * size
+    work = np.empty((N_MAPS, n), np.float32)
+    for p in range(n):
+        k = inner[p]
+        work[0, p] = flat[p]
+        work[1, p] = half * (flat[p] - rings[k] - share[p] * (rings[k + 1] - rings[k]))
+    x, y, both = odd_x.reshape(n), odd_y.reshape(n), odd_both.reshape(n)
+    for p in range(n):
+        work[2, p] = half * x[p] * sign_x
+        work[3, p] = half * abs(y[p])
+        work[4, p] = half * both[p] * sign_both
+    arcsinh(work.reshape(N_MAPS * n))
+    for p in range(n):
+        for k in range(N_MAPS):
+            maps[p // size, p % size, k] = work[k, p]
+
+
+def folded_maps(images: ImageSet, looks: list[Look | None], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The galaxies in their own frames, folded along both axes: (n, size, size, 9) float32, and flags.
+
+    A frame is defined up to four mirror images; what is seen here is the same for all four. Light in the quadrant is
+    parted into what is even in x and y, odd in x, odd in y, and odd in both (signs chosen so that the sums of the
+    second and the last are positive, and the third is absolute). The maps, all as arcsinh: the even light in units of
+    the sky's noise per pixel of the image; the even light less its mean at that radius, which holds the shape, in units
+    of twice its own noise; and the three odd ones in the same unit. Then, constant over the quadrant: the axis ratio,
+    the logarithm of the half-light radius in pixels, the width of the PSF over that radius (2 at most), and whether
+    that width is known (1; else both are 0).
+    """
+    if len(looks) != len(images):
+        raise ValueError(f"frames must belong to the images; received {len(looks)} for {len(images)} images.")
+    if size != FOLDED_SIZE:
+        raise ValueError(f"folded galaxies have {FOLDED_SIZE} x {FOLDED_SIZE} pixels; the network expects {size}.")
+    psf = known_psf(images)
+    maps = np.zeros((len(images), size, size, N_MAPS + N_PLANES), np.float32)
+    for i, look in enumerate(looks):
+        if look is not None:
+            axis_ratio, radius = look.shape[2], look.radius
+            pixels = (2 * EXTENT * radius / STAMP_SIZE) ** 2 * axis_ratio  # of the image under one of the stamp
+            scale = np.float32(2 * np.sqrt(max(pixels, 0.3)))
+            _fold(stamp(look), scale, _INNER, _SHARE, _WEIGHTS, maps[i])
+            known = np.isfinite(psf[i])
+            radius *= look.binning
+            ratio = min(psf[i] / radius, 2.0) if known else 0.0
+            maps[i, :, :, N_MAPS:] = (axis_ratio, np.log(max(radius, 1.0)), ratio, known)
+    return maps, looked_flags(images, looks)
 
 
 PREPROCESSING: dict[str, Callable[[ImageSet, Any, int], tuple[np.ndarray, np.ndarray]]] = {
     "raw": raw_maps,
     "peak": peak_maps,
-    "framed": framed_stamps,
+    "folded": folded_maps,
 }
 
 
-def prepare(name: str, images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Network input (n, size, size) float32, flags (n,) and the frames, measured if needed and not given."""
+def prepare(name: str, images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Network input (n, size, size[, channels]) float32, flags (n,), and signal-to-noise ratios (n,), NaN if unknown.
+
+    `frames`, from `frame_galaxies(images)`, saves looking for the galaxies again.
+    """
     if name not in PREPROCESSING:
         raise ValueError(f"preprocessing must be one of {', '.join(PREPROCESSING)}; received '{name}'.")
-    if name == "framed" and frames is None:
-        from emeraldcut.frame import frame_galaxies
-
-        frames = frame_galaxies(images)
-    inputs, flags = PREPROCESSING[name](images, frames, size)
-    return inputs, flags, frames
+    if name != "folded":
+        return *PREPROCESSING[name](images, frames, size), np.full(len(images), np.nan)
+    looks = first_looks(images) if frames is None else frames.looks
+    inputs, flags = folded_maps(images, looks, size)
+    return inputs, flags, np.array([np.nan if look is None else look.snr for look in looks])

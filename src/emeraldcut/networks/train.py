@@ -1,10 +1,12 @@
-"""Training: a labelled `ImageSet` in, a network and honest figures about it out. Needs Keras."""
+"""Training: labelled galaxies in, a network and honest figures about it out. Needs Keras."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,43 @@ import emeraldcut
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.streaming import map_chunks
+from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.networks import screener, thesis
-from emeraldcut.networks.network import CLASSES, calibrate, over_flips, save_network
+from emeraldcut.networks.calibration import (
+    SNR_BINS,
+    calibrate,
+    expected_calibration_error,
+    fit_calibration,
+    fit_sets,
+    in_set,
+    snr_bin,
+)
+from emeraldcut.networks.network import CLASSES, save_network
+from emeraldcut.networks.openset import OpenSet, fit_open_set
 from emeraldcut.networks.preprocessing import prepare
 from emeraldcut.settings import setting
 
 CHUNK = 500  # images prepared at a time
+PART = 20_000  # prepared images that are made 32-bit floats at a time
 RECIPES = {"screener": screener, "thesis": thesis}
+# What surveys hold: the widest ranges for which labels are true, with cores, twists, dust, and pictures of 8 bits.
+WIDE = SynthesiseSettings(
+    population="wide",
+    snr_min=10.0,
+    snr_max=300.0,
+    radius_min=0.06,
+    radius_max=0.25,
+    axis_ratio_min=0.3,
+    sersic_max=5.0,
+    psf_fwhm_min_pix=1.2,
+    psf_fwhm_max_pix=6.0,
+    gradient=1.0,
+    sky_residual=0.3,
+    correlated=0.25,
+    pictures=0.25,
+)
+PAUSE_SECONDS = 30.0  # between two checkpoints
+PSF_UNKNOWN = 0.25  # fraction of training images whose PSF the network is not told
 
 
 @dataclass(frozen=True)
@@ -33,14 +65,16 @@ class TrainSettings:
     classes: tuple[str, ...] = setting(
         (), "labels to tell apart (screener: all four; thesis: oval,rectangular)", choices=CLASSES
     )
+    number: int = setting(240_000, "galaxies to draw where no set of images is given")
+    without: tuple[str, ...] = setting((), "kinds (column `kind`) that training leaves out")
     normalise: str = setting(
         "peak",
         "thesis network only: 'peak' divides each image by its peak, because survey counts span orders of "
         "magnitude; 'none' leaves counts as they are, as the thesis did",
         choices=("peak", "none"),
     )
-    epochs: int | None = setting(None, "passes through the training set (screener: 10; thesis: 1000)")
-    batch_size: int | None = setting(None, "images per step (screener: 64; thesis: 200)")
+    epochs: int | None = setting(None, "passes through the training set (screener: 12; thesis: 1000)")
+    batch_size: int | None = setting(None, "images per step (screener: 128; thesis: 200)")
     learning_rate: float | None = setting(None, "largest learning rate (screener: 0.004; thesis: 1.0)")
     patience: int | None = setting(
         None,
@@ -54,36 +88,77 @@ class TrainSettings:
 
 @dataclass
 class TrainedNetwork:
-    """A trained Keras model, its card (see `Network`) and a table with one row per epoch."""
+    """A trained Keras model, its card (see `Network`), its open set and a table with one row per epoch."""
 
     model: Any
     card: dict[str, Any]
     history: Table
+    open_set: OpenSet | None = None
 
     def save(self, folder: str | Path) -> Path:
         """Writes the network folder; see `save_network`."""
-        return save_network(self.model, folder, self.card)
+        return save_network(self.model, folder, self.card, self.open_set)
+
+
+@dataclass
+class Prepared:
+    """Network inputs and what is known of each image."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    galaxies: np.ndarray
+    wanted: np.ndarray
+    snr: np.ndarray
+
+    @classmethod
+    def join(cls, parts: list[Prepared]) -> Prepared:
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+    def part(self, rows: np.ndarray, classes: tuple[str, ...]) -> Examples:
+        """The images in `rows` as examples of the `classes`."""
+        targets = np.array([classes.index(label) for label in self.labels[rows]], dtype=np.int64)
+        return Examples(self.inputs[rows], targets, self.snr[rows])
+
+
+@dataclass
+class Examples:
+    """Inputs (n, ...), targets (n,) and signal-to-noise ratios (n,) of one part of the galaxies."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    snr: np.ndarray = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def parts(self, order: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Inputs, as Keras takes them, and targets, some thousands at a time and in the given order."""
+        order = np.arange(len(self)) if order is None else order
+        for start in range(0, len(order), PART):
+            rows = order[start : start + PART]
+            x = self.inputs[rows].astype(np.float32)
+            yield (x if x.ndim == 4 else x[..., None]), self.targets[rows]
 
 
 def train(
-    images: ImageSet,
+    images: ImageSet | None = None,
     settings: TrainSettings = TrainSettings(),
     *,
     seed: int = 0,
-    frames: Any = None,
     jobs: int = 1,
+    folder: str | Path | None = None,
     progress: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> TrainedNetwork:
-    """Trains a network on the labelled `images`.
+    """Trains a network on labelled images, or on galaxies that it draws as it goes.
 
     Rows whose label is not one of the classes, whose flag makes them unusable or that have `scored` False are
     left out. Galaxies (column `galaxy`, else `merger`, else `id`) are wholly in training or wholly held out.
 
     Parameters
     ----------
-    images : with a column `label`.
-    frames : of `frame_galaxies(images)`, if there already; for the screener.
-    jobs : worker processes that prepare the images; the network itself is trained in this process.
+    images : with a column `label`; if not given, `settings.number` galaxies are drawn from the ranges `WIDE`.
+    jobs : worker processes that draw and prepare the images; the network itself is trained in this process.
+    folder : where to keep what is done so far; the same call goes on from there, and removes it at the end.
     progress : called after each epoch with its number, the number of epochs and the figures so far.
 
     Raises
@@ -95,49 +170,157 @@ def train(
     """
     recipe = RECIPES[settings.network]
     classes = settings.classes or recipe.CLASSES
-    preprocessing = "framed" if recipe is screener else {"none": "raw", "peak": "peak"}[settings.normalise]
-    wanted = _wanted(images.table, classes)
+    preprocessing = "raw" if settings.normalise == "none" and recipe is thesis else recipe.PREPROCESSING
     keras = import_keras()
-    if frames is None:
-        chunks = (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
-        parts = list(map_chunks(partial(_prepared, preprocessing=preprocessing, size=recipe.SIZE), chunks, jobs=jobs))
-        inputs, flags = (np.concatenate(part) for part in zip(*parts, strict=True))
+    ids = [] if images is None else [str(name) for name in images.table["id"]]
+    steps = _Steps(folder, {"settings": asdict(settings), "seed": seed, "ids": ids})
+    make = partial(_prepared, preprocessing=preprocessing, size=recipe.SIZE, classes=classes, without=settings.without)
+    if images is None:
+        drawn = replace(WIDE, classes=classes)
+        chunks = [range(start, min(start + CHUNK, settings.number)) for start in range(0, settings.number, CHUNK)]
+        make = partial(_drawn, prepare_set=make, settings=drawn, seed=seed)
     else:
-        inputs, flags, _ = prepare(preprocessing, images, frames, recipe.SIZE)
-    rows = np.flatnonzero(wanted & usable(flags))
-    targets = np.array([classes.index(str(label)) for label in images.table["label"][rows]], dtype=np.int64)
-    part = split_by_galaxy(galaxies_of(images.table)[rows], targets, len(classes), settings.holdout, seed)
-    data = [(inputs[rows[part == k]], targets[part == k]) for k in range(3)]
+        _check_labels(images.table)
+        chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+    everything = Prepared.join(list(steps.prepared(make, chunks, jobs)))
+    rows = np.flatnonzero(everything.wanted)
+    labels = np.array([classes.index(label) for label in everything.labels[rows]], dtype=np.int64)
+    where = split_by_galaxy(everything.galaxies[rows], labels, len(classes), settings.holdout, seed)
+    training, calibration, figures = (everything.part(rows[where == k], classes) for k in range(3))
 
     keras.utils.set_random_seed(seed)
-    model, history = _fit(keras, recipe, data[0], data[1], len(classes), settings, seed, progress)
-
-    def predict(stamps: np.ndarray) -> np.ndarray:
-        return model.predict(stamps[..., None], batch_size=256, verbose=0)
-
-    outputs = [over_flips(predict, x) if recipe.FLIPS else predict(x) for x, _ in data[1:]]
-    temperature = fit_temperature(outputs[0], data[1][1])
+    model, history = _fit(keras, recipe, training, calibration, len(classes), settings, seed, steps, progress)
+    looker = keras.Model(model.inputs, [model.outputs[0], _features(model)])
+    known = [_look(looker, part) for part in (training, calibration, figures)]
     card = {
         "classes": list(classes),
         "input_size": recipe.SIZE,
         "preprocessing": preprocessing,
-        "flips": recipe.FLIPS,
-        "temperature": temperature,
-        "training": _describe(data, classes),
-        "metrics": evaluate(calibrate(outputs[1], temperature), data[2][1], classes),
+        "calibration": fit_calibration(known[1][0], calibration.targets, calibration.snr),
+    }
+    open_set, with_snr = None, recipe is screener
+    p = [calibrate(known[k][0], card["calibration"], part.snr) for k, part in ((1, calibration), (2, figures))]
+    if with_snr:
+        card["sets"] = fit_sets(p[0], calibration.targets, calibration.snr)
+        rng = np.random.default_rng([seed, 1])
+        open_set = fit_open_set(known[0][1], training.targets, known[1][1], rng=rng)
+    card |= {
+        "training": _describe((training, calibration, figures), classes),
+        "metrics": evaluate(p[1], figures, classes, card.get("sets")),
         "epochs_run": len(history),
+        "drawn_from": asdict(replace(WIDE, classes=classes)) if images is None else None,
         "settings": asdict(settings),
         "seed": seed,
         "version": emeraldcut.__version__,
         "licence": "BSD-3-Clause",
     }
-    return TrainedNetwork(model, card, history)
+    steps.remove()
+    return TrainedNetwork(model, card, history, open_set)
 
 
-def _prepared(images: ImageSet, preprocessing: str, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Network input and flags of one chunk; nothing else of its frames is kept."""
-    inputs, flags, _ = prepare(preprocessing, images, None, size)
-    return inputs, flags
+def _features(model: Any) -> Any:
+    """The tensor that the last layer of a Keras model sees."""
+    return model.layers[-1].input
+
+
+def _look(model: Any, part: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs and features of all images of a part."""
+    answers = [model.predict(x, batch_size=512, verbose=0) for x, _ in part.parts()]
+    return tuple(np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+
+
+def _prepared(
+    images: ImageSet, preprocessing: str, size: int, classes: tuple[str, ...], without: tuple[str, ...]
+) -> Prepared:
+    """One chunk, prepared; nothing else of it is kept."""
+    inputs, flags, snr = prepare(preprocessing, images, None, size)
+    table = images.table
+    labels = np.array([str(label) for label in table["label"]])
+    wanted = np.isin(labels, classes) & usable(flags)
+    if "scored" in table.colnames:
+        wanted &= np.array(table["scored"], dtype=bool)
+    if without and "kind" in table.colnames:
+        wanted &= ~np.isin(np.array(table["kind"], dtype=str), without)
+    inputs = inputs.astype(np.float16) if preprocessing == "folded" else inputs  # to save memory
+    return Prepared(inputs, labels, galaxies_of(table), wanted, snr)
+
+
+def _drawn(numbers: range, prepare_set: Callable, settings: SynthesiseSettings, seed: int) -> Prepared:
+    """One chunk, drawn and prepared. The network is not told the PSF of some."""
+    images = synthesise(replace(settings, number=len(numbers)), seed=seed, start=numbers.start)
+    for row in range(len(images)):
+        if np.random.default_rng([seed, numbers.start + row, 1]).random() < PSF_UNKNOWN:
+            images.table["psf_fwhm_pix"][row] = np.nan
+    return prepare_set(images)
+
+
+class _Steps:
+    """What is done so far, in a folder, so that a training that was stopped goes on; nothing without a folder."""
+
+    def __init__(self, folder: str | Path | None, facts: dict[str, Any]):
+        self.folder, self.saved = None if folder is None else Path(folder) / "unfinished", 0.0
+        if self.folder is None:
+            return
+        described = json.dumps(facts | {"version": emeraldcut.__version__}, sort_keys=True)
+        file = self.folder / "facts.json"
+        if self.folder.exists() and (not file.exists() or file.read_text() != described):
+            raise FileExistsError(
+                f"'{self.folder}' holds a training with other settings that was not finished; "
+                "use the settings that began it, or remove that folder."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(described)
+
+    def prepared(self, make: Callable, chunks: list, jobs: int) -> Iterator[Prepared]:
+        """The prepared chunks, those that were kept read and the rest made."""
+        files = [None if self.folder is None else self.folder / f"{k:05d}.npz" for k in range(len(chunks))]
+        todo = [k for k, file in enumerate(files) if file is None or not file.exists()]
+        made = map_chunks(make, (chunks[k] for k in todo), jobs=jobs)
+        for k, file in enumerate(files):
+            if k not in todo:
+                with np.load(file) as arrays:
+                    yield Prepared(**arrays)
+                continue
+            part = next(made)
+            if file is not None:
+                _write_whole(file, lambda f, part=part: np.savez(f, **vars(part)))
+            yield part
+
+    def load(self, keras: Any) -> tuple[Any, list[dict], list | None] | None:
+        """The model after the last epoch that was kept, with its optimiser, its history, and its best weights."""
+        if self.folder is None or not (self.folder / "history.json").exists():
+            return None
+        rows, best = json.loads((self.folder / "history.json").read_text()), None
+        if (file := self.folder / f"best-{len(rows)}.npz").exists():
+            with np.load(file) as arrays:
+                best = [arrays[name] for name in arrays]
+        return keras.saving.load_model(self.folder / f"epoch-{len(rows)}.keras"), rows, best
+
+    def save(self, model: Any, rows: list[dict], best: list | None) -> None:
+        """Keeps the model after an epoch, not more often than twice a minute; the history says which files count."""
+        if self.folder is None or time.monotonic() - self.saved < PAUSE_SECONDS:
+            return
+        self.saved = time.monotonic()
+        before = [*self.folder.glob("epoch-*.keras"), *self.folder.glob("best-*.npz")]
+        model.save(self.folder / f"epoch-{len(rows)}.keras")
+        if best is not None:
+            np.savez(self.folder / f"best-{len(rows)}.npz", *best)
+        _write_whole(self.folder / "history.json", lambda f: f.write(json.dumps(rows).encode()))
+        for file in before:
+            file.unlink()
+
+    def remove(self) -> None:
+        if self.folder is not None:
+            for file in self.folder.iterdir():
+                file.unlink()
+            self.folder.rmdir()
+
+
+def _write_whole(path: Path, write: Callable) -> None:
+    """Writes a file under another name first, so that under its own it is always whole."""
+    with open(path.with_suffix(".part"), "wb") as file:
+        write(file)
+    path.with_suffix(".part").replace(path)
 
 
 def import_keras() -> Any:
@@ -151,15 +334,12 @@ def import_keras() -> Any:
     return keras
 
 
-def _wanted(table: Table, classes: tuple[str, ...]) -> np.ndarray:
-    """Boolean (n,): rows with one of the `classes` as label that are not excluded by `scored`."""
+def _check_labels(table: Table) -> None:
     if "label" not in table.colnames:
         raise ValueError(
             "training needs images with a column 'label'; received none. "
             "Use `emeraldcut synthesise`, or a table of files with labels."
         )
-    wanted = np.array([str(label) in classes for label in table["label"]], dtype=bool)
-    return wanted & np.array(table["scored"], dtype=bool) if "scored" in table.colnames else wanted
 
 
 def galaxies_of(table: Table) -> np.ndarray:
@@ -190,28 +370,39 @@ def split_by_galaxy(galaxies: np.ndarray, targets: np.ndarray, n_classes: int, h
     return part[inverse]
 
 
-def _fit(keras, recipe, training, stopping, n_classes, settings, seed, progress) -> tuple[Any, Table]:
+def _fit(keras, recipe, training, stopping, n_classes, settings, seed, steps, progress) -> tuple[Any, Table]:
     """The trained model, with the weights of its best epoch if it may stop early, and its history."""
     batch_size = settings.batch_size or recipe.BATCH_SIZE
     epochs = settings.epochs or recipe.EPOCHS
     patience = recipe.PATIENCE if settings.patience is None else settings.patience
-    steps = epochs * -(-len(training[0]) // batch_size)
-    model = recipe.build(keras, n_classes)
-    optimizer = recipe.optimizer(keras, settings.learning_rate or recipe.LEARNING_RATE, steps)
-    # Cross-entropy of integer targets is the thesis's categorical cross-entropy without writing ones and
-    # zeros.
-    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    rows, best, best_weights, best_epoch = [], np.inf, None, 0
-    for epoch in range(epochs):
-        x = mirror(training[0], np.random.default_rng([seed, epoch])) if recipe.FLIPS else training[0]
-        fit = model.fit(x[..., None], training[1], batch_size=batch_size, epochs=1, verbose=0)
-        loss, accuracy = model.evaluate(stopping[0][..., None], stopping[1], batch_size=256, verbose=0)
-        figures = {name: fit.history[name][0] for name in ("loss", "accuracy")}
-        rows.append({"epoch": epoch + 1, **figures, "holdout_loss": loss, "holdout_accuracy": accuracy})
+    kept = steps.load(keras)
+    if kept is not None:
+        model, rows, best_weights = kept
+    else:
+        per_epoch = sum(-(-min(PART, len(training) - start) // batch_size) for start in range(0, len(training), PART))
+        model, rows, best_weights = recipe.build(keras, n_classes), [], None
+        optimizer = recipe.optimizer(keras, settings.learning_rate or recipe.LEARNING_RATE, epochs * per_epoch)
+        # Cross-entropy of integer targets is the thesis's categorical cross-entropy without writing ones and zeros.
+        model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    best = min((row["holdout_loss"] for row in rows), default=np.inf)
+    best_epoch = int(np.argmin([row["holdout_loss"] for row in rows])) if rows else 0
+    for epoch in range(len(rows), epochs):
+        keras.utils.set_random_seed(seed + epoch)  # what is drawn in an epoch does not depend on where training began
+        order = np.random.default_rng([seed, epoch]).permutation(len(training))
+        row = {"epoch": epoch + 1, "loss": 0.0, "accuracy": 0.0}
+        for x, y in training.parts(order):
+            fit = model.fit(x, y, batch_size=batch_size, epochs=1, verbose=0, shuffle=False)
+            for name in ("loss", "accuracy"):
+                row[name] += fit.history[name][0] * len(y) / len(training)
+        found = [(len(y), *model.evaluate(x, y, batch_size=512, verbose=0)) for x, y in stopping.parts()]
+        weights = np.array([n for n, *_ in found]) / len(stopping)
+        row["holdout_loss"], row["holdout_accuracy"] = (float(v) for v in weights @ np.array([f[1:] for f in found]))
+        rows.append(row)
+        if patience and row["holdout_loss"] < best:
+            best, best_weights, best_epoch = row["holdout_loss"], model.get_weights(), epoch
+        steps.save(model, rows, best_weights)
         if progress is not None:
-            progress(epoch + 1, epochs, rows[-1])
-        if patience and loss < best:
-            best, best_weights, best_epoch = loss, model.get_weights(), epoch
+            progress(epoch + 1, epochs, row)
         if patience and epoch - best_epoch >= patience:
             break
     if best_weights is not None:
@@ -219,43 +410,41 @@ def _fit(keras, recipe, training, stopping, n_classes, settings, seed, progress)
     return model, Table(rows)
 
 
-def mirror(stamps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A copy of `stamps` (n, ny, nx), each mirrored in x, in y, in both or in neither at random."""
-    result = stamps.copy()
-    flip_y, flip_x = rng.random((2, len(stamps))) < 0.5
-    result[flip_y] = result[flip_y, ::-1]
-    result[flip_x] = result[flip_x, :, ::-1]
-    return result
-
-
-def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """The temperature (see `calibrate`) at which `probabilities` (n, k) make `targets` (n,) most likely."""
-    from scipy.optimize import minimize_scalar
-
-    def loss(log_temperature: float) -> float:
-        chosen = calibrate(probabilities, np.exp(log_temperature))[np.arange(len(targets)), targets]
-        return -float(np.mean(np.log(np.clip(chosen, 1e-12, None))))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(5)), method="bounded").x))
-
-
-def evaluate(probabilities: np.ndarray, targets: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Accuracy, cross-entropy and confusion matrix (rows: truth, columns: answer) of held-out galaxies."""
+def evaluate(
+    probabilities: np.ndarray, part: Examples, classes: tuple[str, ...], sets: list[float] | None
+) -> dict[str, Any]:
+    """Accuracy, cross-entropy, confusion matrix (rows: truth, columns: answer) and calibration of held-out galaxies."""
+    targets = part.targets
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (targets, probabilities.argmax(axis=1)), 1)
     chosen = probabilities[np.arange(len(targets)), targets]
-    return {
+    result = {
         "number": len(targets),
         "accuracy": float(np.trace(confusion) / len(targets)),
         "cross_entropy": float(-np.mean(np.log(np.clip(chosen, 1e-12, None)))),
         "confusion": confusion.tolist(),
+        "calibration_error": expected_calibration_error(probabilities, targets),
     }
+    if sets is None:
+        return result
+    where, held = snr_bin(part.snr), in_set(probabilities, sets, part.snr)[np.arange(len(targets)), targets]
+    result["by_snr"] = [
+        {
+            "snr": [float(low), float(high) if np.isfinite(high) else None],
+            "number": int((where == k).sum()),
+            "accuracy": float(np.mean(probabilities[where == k].argmax(axis=1) == targets[where == k])),
+            "calibration_error": expected_calibration_error(probabilities[where == k], targets[where == k]),
+            "sets_hold": float(held[where == k].mean()),
+        }
+        for k, (low, high) in enumerate(zip(SNR_BINS, SNR_BINS[1:], strict=False))
+        if (where == k).any()
+    ]
+    return result
 
 
-def _describe(data: list, classes: tuple[str, ...]) -> dict[str, Any]:
+def _describe(parts: tuple[Examples, ...], classes: tuple[str, ...]) -> dict[str, Any]:
     """How many images of each class training, calibration and the figures used."""
-    names = ("training", "calibration", "figures")
     return {
-        name: {label: int(np.sum(targets == k)) for k, label in enumerate(classes)}
-        for name, (_, targets) in zip(names, data, strict=True)
+        name: {label: int(np.sum(part.targets == k)) for k, label in enumerate(classes)}
+        for name, part in zip(("training", "calibration", "figures"), parts, strict=True)
     }

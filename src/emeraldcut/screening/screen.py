@@ -11,10 +11,12 @@ import numpy as np
 from astropy.table import MaskedColumn, Table, vstack
 
 from emeraldcut.data import (
+    Flag,
     ImageSet,
     NoImagesError,
     ReadSettings,
     Run,
+    add_flags,
     concatenate,
     describe_columns,
     map_chunks,
@@ -27,7 +29,7 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.data.run import BEST, CANDIDATES, REFERENCES
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.isophotes import MeasureSettings, measure
-from emeraldcut.networks import CLASSES, ClassifySettings, classify
+from emeraldcut.networks import CLASSES, ClassifySettings, check_prevalence, classify, shift_priors
 from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, References, compare, prepare_references, read_references
 
@@ -44,26 +46,9 @@ class ScreenSettings:
     best: int = setting(20, "number of best candidates whose images are kept and shown")
 
     def __post_init__(self) -> None:
-        if not 0 < self.prevalence < 1:
-            raise ValueError(f"prevalence expects a number between 0 and 1; received {self.prevalence}.")
+        check_prevalence(self.prevalence)
         if self.best < 1:
             raise ValueError(f"best expects at least 1; received {self.best}.")
-
-
-def shift_priors(table: Table, prevalence: float) -> None:
-    """Moves the class probabilities in `table`, in place, from equal priors to a stated prevalence.
-
-    Bayes' rule with new priors: p'_k is proportional to p_k pi_k (Saerens, Latinne & Decaestecker 2002, Neural
-    Computation 14, 21). Obround galaxies are taken to be as rare as rectangular ones; the rest is oval or other, in
-    equal parts. Probabilities of a network that lacks a class keep its zero.
-    """
-    prior = {"rectangular": prevalence, "obround": prevalence}
-    prior |= dict.fromkeys(("oval", "other"), max((1 - 2 * prevalence) / 2, 1e-6))
-    columns = {name: numbers(table[f"p_{name}"], 0.0) * prior[name] for name in CLASSES}
-    total = np.maximum(sum(columns.values()), 1e-300)
-    for name, values in columns.items():
-        column = table[f"p_{name}"]
-        table[f"p_{name}"] = MaskedColumn(values / total, mask=np.ma.getmaskarray(column))
 
 
 def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
@@ -95,13 +80,19 @@ def examine(
         images, CompareSettings(reference=settings.reference), seed=seed, frames=frames, references=references
     )
     table = measured
-    for source, names in ((compared, ("similarity", "similarity_p", "reference")), (classified, ("class", "network"))):
+    for source, names in (
+        (compared, ("similarity", "similarity_p", "reference")),
+        (classified, ("class", "possible", "typical", "network")),
+    ):
         for name in names:
-            table[name] = source[name]
+            if name in source.colnames:
+                table[name] = source[name]
     table["score"] = scores(classified, measured, compared)
-    shift_priors(classified, settings.prevalence)
-    for name in CLASSES:
-        table[f"p_{name}"] = classified[f"p_{name}"]
+    equal = np.stack([numbers(classified[f"p_{name}"], 0.0) for name in CLASSES], axis=1)
+    shifted = shift_priors(equal, CLASSES, settings.prevalence)
+    for k, name in enumerate(CLASSES):
+        table[f"p_{name}"] = MaskedColumn(shifted[:, k], mask=np.ma.getmaskarray(classified[f"p_{name}"]))
+    add_flags(table, np.array(classified["flag"]) & int(Flag.UNUSUAL))
     return describe_columns(table)
 
 

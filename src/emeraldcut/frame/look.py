@@ -1,0 +1,327 @@
+"""The first look at a galaxy: where it lies, its axes and its size, from three passes over its pixels.
+
+It is what a network needs, and where the careful fit of `ellipse_fit` starts. Light is a table of means on ellipses of
+circularised radii 0, 1, 2, ... pixels; centre and axes follow from Gauss-Newton steps on the same patterns as there,
+with all pixels alike. Where a galaxy is seen all around, its mean light and these patterns do not mix.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emeraldcut.frame.compiled import compiled, solve
+from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, box_around, moved, turn_error
+from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, SMOOTHING_PIX
+
+PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
+GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined
+LOPSIDED_SIGMA, LOPSIDED_SHARE = 5.0, 1.0  # light beyond its mirror image that is a neighbour's, in noise and in light
+NEARLY_ROUND = 0.75  # above this axis ratio the sides of a box may say better than its axes how it lies
+FEWEST_PIXELS = 20  # from whose moments a shape is started
+PASSES = 2  # Gauss-Newton steps
+FINE = 8  # steps per pixel of the curve of growth
+
+
+@compiled
+def moments(smooth, parts):
+    """A first shape from second moments of the galaxy's pixels, and its size (semi-major axis, pixels).
+
+    All pixels above a threshold count alike, so the shape is that of an isophote: a uniform ellipse with semi-axes a, b
+    has the principal second moments a^2/4 and b^2/4. The threshold is that of detection, or, where the galaxy is cut by
+    the edge or by missing pixels, the level that keeps clear of them.
+    """
+    ny, nx = parts.shape
+    level, area = np.float32(-np.inf), 0
+    for y in range(ny):
+        for x in range(nx):
+            if parts[y, x] == GALAXY:
+                area += 1
+                if (
+                    x == 0 or y == 0 or x == nx - 1 or y == ny - 1
+                    or parts[y - 1, x] == MISSING or parts[y + 1, x] == MISSING
+                    or parts[y, x - 1] == MISSING or parts[y, x + 1] == MISSING
+                ):  # fmt: skip
+                    level = max(level, smooth[y, x])
+    shape = np.zeros(ALL)
+    if area == 0:
+        return shape, 0.0
+    half, root = 0.0, 0.0
+    for attempt in range(2):  # if too little is left above the level, all pixels
+        n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for y in range(ny):
+            for x in range(nx):
+                if parts[y, x] == GALAXY and (smooth[y, x] > level or attempt == 1):
+                    n += 1
+                    sx += x
+                    sy += y
+                    sxx += x * x
+                    syy += y * y
+                    sxy += x * y
+        if n >= FEWEST_PIXELS or attempt == 1:
+            mx, my = sx / n, sy / n
+            xx, yy, xy = sxx / n - mx * mx + 1 / 12, syy / n - my * my + 1 / 12, sxy / n - mx * my
+            half, root = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+            shape[0], shape[1] = mx, my
+            shape[2] = min(max(np.sqrt(max(half - root, 1e-3) / (half + root)), 0.15), 1.0)
+            shape[3] = 0.5 * np.arctan2(2 * xy, xx - yy)
+            break
+    return shape, max(2 * np.sqrt(half + root), np.sqrt(area / (np.pi * shape[2])))
+
+
+@compiled
+def reach_of(shape, ny, nx):
+    """The isophote radius out to which at least half of an ellipse's circumference lies on the stamp."""
+    edges = np.empty(48)
+    cos, sin = np.cos(shape[3]), np.sin(shape[3])
+    for i in range(48):
+        psi = 2 * np.pi * i / 48
+        u, v = np.cos(psi), shape[2] * np.sin(psi)
+        dx, dy = u * cos - v * sin, u * sin + v * cos
+        edge = np.inf
+        if dx != 0:
+            edge = min(edge, (nx - 1 - shape[0]) / dx if dx > 0 else -shape[0] / dx)
+        if dy != 0:
+            edge = min(edge, (ny - 1 - shape[1]) / dy if dy > 0 else -shape[1] / dy)
+        edges[i] = edge
+    return min(max(np.sort(edges)[24], 3.0), 1.5 * max(nx, ny))
+
+
+@compiled
+def _pass(image, parts, shape, reach, inner, outer, light, geometry):
+    """Mean light (k,) on the ellipses with circularised radius 0, 1, 2, ... pixels, out to `reach` (major axis).
+
+    A pixel belongs to its two nearest ellipses in proportion; an ellipse without pixels takes its neighbour's light.
+    With `geometry` also the normal equations (4, 4), (4,) of a step in centre and axes, from pixels between the radii
+    `inner` and `outer` (major axis), where the light so far is `light`; see `ellipse_fit` for the patterns. Last come
+    c_4, s_4 and their error, as if nothing else were free.
+    """
+    ny, nx = image.shape
+    q, root_q = np.float32(shape[2]), np.float32(np.sqrt(shape[2]))
+    n = int(reach * root_q) + 2
+    total, members = np.zeros(n + 1, np.float32), np.zeros(n + 1, np.float32)
+    matrix, right = np.zeros((GEOMETRY, GEOMETRY)), np.zeros(GEOMETRY)
+    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
+    width = max(x1 - x0, 0)
+    radius, cosine, sine = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    residual, slope = np.empty(width, np.float32), np.empty(width, np.float32)
+    cos, sin = np.float32(np.cos(shape[3])), np.float32(np.sin(shape[3]))
+    centre_x, centre_y = np.float32(shape[0]), np.float32(shape[1])
+    low, high, end = np.float32(inner * root_q), np.float32(outer * root_q), np.float32(n)
+    along, across, one, tiny = root_q, root_q / q, np.float32(1), np.float32(1e-6)
+    last = len(light) - 2
+    s00 = s01 = s02 = s03 = s11 = s12 = s13 = s22 = s23 = s33 = r0 = r1 = r2 = r3 = np.float32(0)
+    fourth_c = fourth_s = fourth = squares = used = np.float32(0)
+    for y in range(y0, y1):
+        dy, row = np.float32(y) - centre_y, image[y, x0:x1]
+        for i in range(width):
+            dx = np.float32(x0 + i) - centre_x
+            u, v = (dx * cos + dy * sin) * root_q, (dy * cos - dx * sin) * across
+            r = np.sqrt(u * u + v * v) + tiny
+            radius[i], cosine[i], sine[i] = r, u / r, v / r
+        for i in range(width):
+            r = radius[i]
+            slope[i] = 0
+            residual[i] = 0
+            if r < end and parts[y, x0 + i] < NEIGHBOUR:
+                k = int(r)
+                outside, value = r - np.float32(k), row[i]
+                total[k] += (one - outside) * value
+                members[k] += one - outside
+                total[k + 1] += outside * value
+                members[k + 1] += outside
+                if geometry and low < r < high and k <= last:
+                    step = light[k + 1] - light[k]
+                    slope[i] = -min(step, np.float32(0))
+                    residual[i] = value - light[k] - outside * step
+        if not geometry:
+            continue
+        for i in range(width):
+            c, s, steep, rest = cosine[i], sine[i], slope[i], residual[i]
+            a, b = steep * along * c, steep * across * s
+            steep *= radius[i]
+            c, s = c * c - s * s, np.float32(2) * c * s
+            fourth_c += steep * (c * c - s * s) * rest
+            fourth_s += steep * np.float32(2) * c * s * rest
+            fourth += steep * steep
+            squares += rest * rest
+            used += one if steep > 0 else np.float32(0)
+            c, s = steep * c, steep * s
+            s00 += a * a
+            s01 += a * b
+            s02 += a * c
+            s03 += a * s
+            s11 += b * b
+            s12 += b * c
+            s13 += b * s
+            s22 += c * c
+            s23 += c * s
+            s33 += s * s
+            r0 += a * rest
+            r1 += b * rest
+            r2 += c * rest
+            r3 += s * rest
+    result = np.zeros(n, np.float32)
+    for k in range(n):
+        if members[k] > 0.2:
+            result[k] = total[k] / members[k]
+        elif k > 0:
+            result[k] = result[k - 1]
+    if geometry:
+        matrix[0] = np.array([s00, s01, s02, s03])
+        matrix[1] = np.array([s01, s11, s12, s13])
+        matrix[2] = np.array([s02, s12, s22, s23])
+        matrix[3] = np.array([s03, s13, s23, s33])
+        right[:] = np.array([r0, r1, r2, r3])
+    half = max(0.5 * fourth, 1e-30)  # mean square of a cosine
+    error = np.sqrt(squares / max(used, one) / half)
+    return result, matrix, right, (fourth_c / half, fourth_s / half, error)
+
+
+@compiled
+def mean_light(image, parts, shape, reach):
+    """Mean light (k,) on the ellipses with circularised radius 0, 1, 2, ... pixels, out to `reach` (major axis)."""
+    return _pass(image, parts, shape, reach, 0.0, 0.0, np.zeros(2, np.float32), False)[0]
+
+
+@compiled
+def half_light(light, shape, reach):
+    """Half-light and Petrosian radius (pixels along the major axis).
+
+    The Petrosian radius is where the surface brightness has fallen to a fifth of its mean inside; total light is that
+    inside 1.5 Petrosian radii (or inside `reach`, where the data end).
+    """
+    root_q = np.sqrt(shape[2])
+    n = min(int(reach * root_q * FINE), (len(light) - 1) * FINE)
+    growth = np.zeros(n + 1)
+    petrosian = -1
+    for i in range(1, n + 1):
+        r = (i - 0.5) / FINE
+        k = int(r)
+        here = light[k] + (r - k) * (light[k + 1] - light[k])
+        growth[i] = growth[i - 1] + here * r
+        if petrosian < 0 and i > FINE and here * i * i < 2 * PETROSIAN_ETA * growth[i] * FINE:
+            petrosian = i
+    if petrosian < 0:
+        petrosian = n
+    end = min(int(1.5 * petrosian), n)
+    best = 0.0
+    for i in range(end + 1):
+        best = max(best, growth[i])
+    half, i = 0.5 * best, 1
+    while i < end and growth[i] < half:
+        i += 1
+    step = growth[i] - growth[i - 1]
+    place = i - 1 + (half - growth[i - 1]) / step if step > 0 else i
+    return place / FINE / root_q, petrosian / FINE / root_q
+
+
+@compiled
+def measured_range(radius: float, psf_fwhm: float, reach: float) -> tuple[float, float]:
+    """Isophote radii (pixels) between which centre, axes and harmonics are determined.
+
+    From 0.7 half-light radii, but outside the core of the PSF (1.2 FWHM, if that leaves anything), to 2.5.
+    """
+    inner = max(GEOMETRY_RANGE[0] * radius, min(1.2 * psf_fwhm, 0.9 * radius))
+    return inner, min(max(GEOMETRY_RANGE[1] * radius, radius + 3), max(reach, inner + 3))
+
+
+@compiled
+def mask_lopsided(smooth, parts, shape, radius, sigma):
+    """Marks as NEIGHBOUR what shines well beyond its mirror image through the centre.
+
+    A galaxy, boxy or not, is the same on both sides; a neighbour too faint to separate from it is not.
+    """
+    ny, nx = parts.shape
+    noise = np.sqrt(2.0) * sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX)
+    found = np.zeros((ny, nx), np.bool_)
+    any_found = False
+    core = (0.6 * radius) ** 2 * shape[2]
+    for y in range(ny):
+        for x in range(nx):
+            value = smooth[y, x]
+            if parts[y, x] >= NEIGHBOUR or value < LOPSIDED_SIGMA * noise:
+                continue
+            dx, dy = x - shape[0], y - shape[1]
+            if dx * dx + dy * dy < core:
+                continue
+            mx, my = shape[0] - dx, shape[1] - dy
+            i, j = int(np.floor(mx)), int(np.floor(my))
+            if i < 0 or j < 0 or i >= nx - 1 or j >= ny - 1:
+                continue
+            if (
+                parts[j, i] == MISSING or parts[j + 1, i] == MISSING
+                or parts[j, i + 1] == MISSING or parts[j + 1, i + 1] == MISSING
+            ):  # fmt: skip
+                continue
+            fx, fy = mx - i, my - j
+            mirror = (1 - fy) * ((1 - fx) * smooth[j, i] + fx * smooth[j, i + 1]) + fy * (
+                (1 - fx) * smooth[j + 1, i] + fx * smooth[j + 1, i + 1]
+            )
+            if value - mirror > LOPSIDED_SIGMA * noise and value > (1 + LOPSIDED_SHARE) * mirror:
+                found[y, x] = True
+                any_found = True
+    if any_found:
+        for y in range(ny):
+            for x in range(nx):
+                if found[y, x]:
+                    for j in range(max(y - 1, 0), min(y + 2, ny)):
+                        for i in range(max(x - 1, 0), min(x + 2, nx)):
+                            if parts[j, i] != MISSING:
+                                parts[j, i] = NEIGHBOUR
+
+
+@compiled
+def turn_to_sides(axis_ratio, variance, c, s, error):
+    """How far (radians) a frame must turn to lie along the sides of a box, NaN if it should stay as it is.
+
+    Near an axis ratio of 1 the major axis is hardly defined, and a square is as well a diamond. Where its four-fold
+    shape says more precisely than its axes how a galaxy lies, its sides define the frame: the angle that makes c_4
+    negative and s_4 zero. c_4 cos(4 psi) + s_4 sin(4 psi) = A cos(4 psi - delta), so the frame turns by
+    (delta + pi) / 4, up to quarter turns, to an angle known to sigma_4 / 4 A. `variance` is that of s_2.
+    """
+    amplitude = np.hypot(c, s)
+    of_axes = turn_error(axis_ratio, variance)
+    if not amplitude > 4 * error or error / (4 * amplitude) > 0.7 * of_axes:
+        return np.nan
+    turn = (np.arctan2(s, c) + np.pi) / 4 % (np.pi / 2)
+    if turn > np.pi / 4:
+        turn -= np.pi / 2
+    return turn if abs(turn) < 2.5 * of_axes else np.nan
+
+
+@compiled
+def on_sky(turn, axis_ratio):
+    """The angle on the sky of one in the plane where the galaxy is round."""
+    return np.arctan2(axis_ratio * np.sin(turn), np.cos(turn))
+
+
+@compiled
+def look(image, smooth, parts, sigma, psf_fwhm, shape, size):
+    """Centre and axes (12,), mean light (k,) and half-light radius (pixels) of the galaxy, from its `moments`.
+
+    Adds to the neighbours in `parts` what is lopsided.
+    """
+    ny, nx = image.shape
+    shape = shape.copy()
+    reach = reach_of(shape, ny, nx)
+    light = mean_light(image, parts, shape, min(reach, 1.5 * size + 3))
+    radius, _ = half_light(light, shape, reach)
+    for step in range(PASSES):
+        radius = max(radius, 0.8)
+        inner, outer = measured_range(radius, psf_fwhm, reach)
+        light, matrix, right, _ = _pass(image, parts, shape, 1.2 * outer, inner, outer, light, True)
+        change = solve(matrix, right, 1e-6)
+        if np.isfinite(change).all():
+            shape[:] = moved(shape, np.append(change, np.zeros(ALL - GEOMETRY)), 0.3 * outer, False)
+        if step == 0:
+            mask_lopsided(smooth, parts, shape, radius, sigma)
+    reach = min(reach_of(shape, ny, nx), 6 * radius)
+    light, matrix, _, (c, s, error) = _pass(image, parts, shape, reach, inner, outer, light, shape[2] > NEARLY_ROUND)
+    if shape[2] > NEARLY_ROUND:
+        variance = error * error * 0.5 * (matrix[2, 2] + matrix[3, 3]) / max(matrix[3, 3], 1e-30)
+        turn = turn_to_sides(shape[2], variance, c, s, error)
+        if np.isfinite(turn):
+            shape[3] += on_sky(turn, shape[2])
+    radius, _ = half_light(light, shape, reach)
+    shape[3] %= np.pi
+    return shape, light, max(radius, 0.8)
