@@ -47,6 +47,7 @@ class SynthesiseSettings:
     """How many galaxies, of which classes, and seen how."""
 
     number: int = setting(1000, "number of images")
+    exposures: int = setting(1, "images of each galaxy, with their own signal-to-noise ratio, noise and neighbours")
     size: int = setting(64, "side of an image in pixels")
     classes: tuple[str, ...] = setting(shapes.LABELS, "classes to draw", choices=shapes.LABELS)
     weights: tuple[float, ...] = setting((), "relative frequencies of the classes; equal if empty")
@@ -81,8 +82,11 @@ class SynthesiseSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.number < 1 or self.size < 16:
-            raise ValueError(f"need number >= 1 and size >= 16; received {self.number} and {self.size}.")
+        if self.number < 1 or self.size < 16 or self.exposures < 1:
+            raise ValueError(
+                "need number >= 1, size >= 16 and exposures >= 1; "
+                f"received {self.number}, {self.size} and {self.exposures}."
+            )
         if not self.classes:
             raise ValueError(f"need at least one class of {', '.join(shapes.LABELS)}; received none.")
         weights = self.weights or (1.0,) * len(self.classes)
@@ -101,15 +105,14 @@ class SynthesiseSettings:
 def synthesise(settings: SynthesiseSettings, *, seed: int = 0, start: int = 0) -> ImageSet:
     """Labelled images `start` .. `start` + `settings.number` - 1 of the endless series that `seed` defines.
 
-    Image i depends on `seed`, i and the settings only, whatever the number and the start. With `grid` these are the
-    first of the 108 maps of `thesis_maps`.
+    Image i depends on `seed`, i and the settings only, whatever the number and the start; it shows galaxy
+    i // `settings.exposures`. With `grid` these are the first of the 108 maps of `thesis_maps`.
 
     Returns
     -------
     ImageSet
         `pixels` (n, size, size) float32 counts, sky subtracted; the table holds `label`, `scored` (False in
-        the grey zone of `shapes.label_of`), `kind`, `galaxy` (which images show the same galaxy; here each
-        its own), and the truth, NaN where a kind has none: `exponent` (superellipse), `sersic_index`,
+        the grey zone of `shapes.label_of`), `kind`, `galaxy` (which images show the same galaxy), and the truth, NaN where a kind has none: `exponent` (superellipse), `sersic_index`,
         `truth_axis_ratio` (of the best-fitting ellipse), `truth_position_angle_deg` (counter-clockwise from
         +x, [0, 180)), `truth_x_pix`, `truth_y_pix`, `truth_radius_pix` (semi-major axis of the half-light
         isophote along the major axis), `truth_a3, truth_a4, truth_b4_sin, truth_a6, truth_a8` (see
@@ -123,9 +126,17 @@ def synthesise(settings: SynthesiseSettings, *, seed: int = 0, start: int = 0) -
         return thesis_maps(grid, seed=seed)[start : start + settings.number]
     pixels = np.zeros((settings.number, settings.size, settings.size), np.float32)
     rows = []
+    view = None
     for k in range(settings.number):
-        pixels[k], row = _observe(settings, seed, start + k)
-        rows.append(row)
+        number, exposure = divmod(start + k, settings.exposures)
+        if exposure == 0 or view is None:
+            rng = np.random.default_rng([seed, number])
+            view = _view(settings, rng)
+        if exposure > 0:
+            rng = np.random.default_rng([seed, number, exposure])
+        pixels[k], seen = _expose(view, settings, rng)
+        names = {"id": f"{view.galaxy.label}-{start + k:06d}", "galaxy": f"{view.galaxy.label}-{number:06d}"}
+        rows.append(names | {"seed": seed} | seen)
     return ImageSet.from_rows(pixels, rows)
 
 
@@ -179,9 +190,20 @@ def draw_galaxy(
     return flux * draw(body, size, centre=centre, position_angle_deg=position_angle_deg, radius_pix=radius_pix, psf=psf)
 
 
-def _observe(settings: SynthesiseSettings, seed: int, index: int) -> tuple[np.ndarray, dict]:
-    """Image `index` of the series and its row."""
-    rng = np.random.default_rng([seed, index])
+@dataclass(frozen=True)
+class _View:
+    """A galaxy as a telescope without noise sees it."""
+
+    galaxy: Galaxy
+    light: np.ndarray
+    psf: Psf
+    centre: tuple[float, float]
+    angle: float
+    radius: float
+
+
+def _view(settings: SynthesiseSettings, rng: np.random.Generator) -> _View:
+    """A galaxy of the series, before its noise."""
     weights = np.array(settings.weights or np.ones(len(settings.classes)))
     label = str(rng.choice(settings.classes, p=weights / weights.sum()))
     radius = settings.size * _log_uniform(rng, settings.radius_min, settings.radius_max)
@@ -191,11 +213,16 @@ def _observe(settings: SynthesiseSettings, seed: int, index: int) -> tuple[np.nd
     centre = tuple((settings.size - 1) / 2 + offset)
     angle = rng.uniform(0, 180)
     galaxy, light = _light(label, settings, radius, centre, angle, psf, rng)
+    return _View(galaxy, light, psf, centre, angle, radius)
 
+
+def _expose(view: _View, settings: SynthesiseSettings, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
+    """An image of the galaxy, and its row."""
+    galaxy, psf, radius = view.galaxy, view.psf, view.radius
     sky_electrons = _log_uniform(rng, *_SKY_ELECTRONS)
     gain = np.sqrt(sky_electrons + _READ_NOISE_ELECTRONS**2) / settings.sky_sigma
     snr = _log_uniform(rng, settings.snr_min, settings.snr_max)
-    light *= _amplitude(light, snr, gain, settings.sky_sigma)
+    light = view.light * _amplitude(view.light, snr, gain, settings.sky_sigma)
     number, clear = rng.poisson(settings.neighbours), 1.2 * radius
     scene = light + neighbours(number, settings.size, psf, flux=light.sum(), keep_clear_pix=clear, rng=rng)
     if rng.random() < settings.blemishes:
@@ -209,25 +236,22 @@ def _observe(settings: SynthesiseSettings, seed: int, index: int) -> tuple[np.nd
     if settings.pictures and rng.random() < settings.pictures:
         image = as_picture(image, settings.sky_sigma, rng=rng)
     if galaxy.kind == "cut_by_edge":
-        image, _ = confusers.cut_by_edge(image, centre, radius, rng)
+        image, _ = confusers.cut_by_edge(image, view.centre, radius, rng)
 
+    shaped = bool(galaxy.truth)
     row = {
-        "id": f"{galaxy.label}-{index:06d}",
         "label": galaxy.label,
         "scored": galaxy.scored,
         "kind": galaxy.kind,
-        "galaxy": f"{galaxy.label}-{index:06d}",
-        "seed": seed,
         "pixel_scale_arcsec": settings.pixel_scale_arcsec,
         "psf_fwhm_pix": psf.fwhm_pix,
         "sky_sigma": settings.sky_sigma,
         "truth_snr": snr,
-        "truth_x_pix": centre[0],
-        "truth_y_pix": centre[1],
+        "truth_x_pix": view.centre[0],
+        "truth_y_pix": view.centre[1],
+        "truth_position_angle_deg": view.angle if shaped else np.nan,
+        "truth_radius_pix": radius if shaped else np.nan,
     }
-    shaped = bool(galaxy.truth)
-    row["truth_position_angle_deg"] = angle if shaped else np.nan
-    row["truth_radius_pix"] = radius if shaped else np.nan
     row |= {name: float(galaxy.truth.get(name, np.nan)) for name in _TRUTH}
     return image.astype(np.float32), row
 

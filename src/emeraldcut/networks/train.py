@@ -34,12 +34,13 @@ from emeraldcut.networks.openset import OpenSet, fit_open_set
 from emeraldcut.networks.preprocessing import prepare
 from emeraldcut.settings import setting
 
-CHUNK = 500  # images prepared at a time
+CHUNK = 600  # images prepared at a time
 PART = 20_000  # prepared images that are made 32-bit floats at a time
 RECIPES = {"screener": screener, "thesis": thesis}
 # What surveys hold: the widest ranges for which labels are true, with cores, twists, dust, and pictures of 8 bits.
 WIDE = SynthesiseSettings(
     population="wide",
+    exposures=3,
     snr_min=10.0,
     snr_max=300.0,
     radius_min=0.06,
@@ -53,6 +54,7 @@ WIDE = SynthesiseSettings(
     correlated=0.25,
     pictures=0.25,
 )
+TRUTH = ("a4", "a6", "a8", "axis_ratio")  # what the screener learns besides the class
 PAUSE_SECONDS = 30.0  # between two checkpoints
 PSF_UNKNOWN = 0.25  # fraction of training images whose PSF the network is not told
 
@@ -65,7 +67,7 @@ class TrainSettings:
     classes: tuple[str, ...] = setting(
         (), "labels to tell apart (screener: all four; thesis: oval,rectangular)", choices=CLASSES
     )
-    number: int = setting(240_000, "galaxies to draw where no set of images is given")
+    number: int = setting(240_000, "galaxies to draw where no set of images is given, each seen three times")
     without: tuple[str, ...] = setting((), "kinds (column `kind`) that training leaves out")
     normalise: str = setting(
         "peak",
@@ -109,6 +111,7 @@ class Prepared:
     galaxies: np.ndarray
     wanted: np.ndarray
     snr: np.ndarray
+    truth: np.ndarray
 
     @classmethod
     def join(cls, parts: list[Prepared]) -> Prepared:
@@ -176,8 +179,8 @@ def train(
     steps = _Steps(folder, {"settings": asdict(settings), "seed": seed, "ids": ids})
     make = partial(_prepared, preprocessing=preprocessing, size=recipe.SIZE, classes=classes, without=settings.without)
     if images is None:
-        drawn = replace(WIDE, classes=classes)
-        chunks = [range(start, min(start + CHUNK, settings.number)) for start in range(0, settings.number, CHUNK)]
+        drawn = replace(WIDE, classes=classes, number=settings.number * WIDE.exposures)
+        chunks = [range(start, min(start + CHUNK, drawn.number)) for start in range(0, drawn.number, CHUNK)]
         make = partial(_drawn, prepare_set=make, settings=drawn, seed=seed)
     else:
         _check_labels(images.table)
@@ -242,7 +245,10 @@ def _prepared(
     if without and "kind" in table.colnames:
         wanted &= ~np.isin(np.array(table["kind"], dtype=str), without)
     inputs = inputs.astype(np.float16) if preprocessing == "folded" else inputs  # to save memory
-    return Prepared(inputs, labels, galaxies_of(table), wanted, snr)
+    names = [f"truth_{name}" for name in TRUTH]
+    known = set(names) <= set(table.colnames)
+    truth = np.stack([table[name] for name in names], axis=1) if known else np.full((len(images), len(TRUTH)), np.nan)
+    return Prepared(inputs, labels, galaxies_of(table), wanted, snr, truth.astype(np.float32))
 
 
 def _drawn(numbers: range, prepare_set: Callable, settings: SynthesiseSettings, seed: int) -> Prepared:
