@@ -32,7 +32,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet, concatenate, map_chunks, read_images
-from emeraldcut.frame import frame_galaxies
+from emeraldcut.frame import frame_galaxies, without_galaxy
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, leda074886, shapes, synthesise
 from emeraldcut.galaxies.leda074886 import AXIS_RATIO
 from emeraldcut.galaxies.profiles import Body, EdgeOnDisc, Sersic
@@ -182,18 +182,14 @@ def planted(folder: Path, reference: References, seed: int, number: int) -> dict
     pixels = []
     for i in rng.choice(unbinned, number):
         galaxy = frames.galaxies[i]
-        ny, nx = galaxy.segmentation.image.shape
-        cos, sin, q = np.cos(galaxy.shape[3]), np.sin(galaxy.shape[3]), galaxy.shape[2]
-        dy, dx = np.mgrid[0:ny, 0:nx] - galaxy.shape[1::-1][:, None, None]
-        place = np.hypot(dx * cos + dy * sin, (dy * cos - dx * sin) / q) * np.sqrt(q)
-        light = np.interp(place, np.arange(len(galaxy.light)), galaxy.light, right=0.0)
-        radius = galaxy.radius * np.sqrt(q / AXIS_RATIO)
+        ny, nx = images.pixels[i].shape
+        empty = without_galaxy(images.pixels[i], galaxy.look)
+        light = float(np.sum(np.asarray(images.pixels[i], float) - empty))
+        radius = galaxy.radius * np.sqrt(galaxy.shape[2] / AXIS_RATIO)
         model = leda074886(
             size=max(ny, nx), pixel_scale_arcsec=17 / radius, psf_fwhm_pix=2, position_angle_deg=rng.uniform(0, 180)
         )[:ny, :nx].astype(float)
-        pixels.append(
-            (np.asarray(images.pixels[i], float) - light + model * light.sum() / model.sum()).astype(np.float32)
-        )
+        pixels.append((empty + model * light / model.sum()).astype(np.float32))
     models = ImageSet(pixels, Table({"id": [f"model-{k}" for k in range(len(pixels))]}))
     scores = np.ma.filled(compare(models, references=reference)["similarity"], -9.0)
     share = float(np.mean(scores > np.quantile(real, 0.99)))

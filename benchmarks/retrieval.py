@@ -19,10 +19,9 @@ from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
-from scipy import ndimage
 
 from emeraldcut.data import ImageSet, concatenate, read_images
-from emeraldcut.frame import frame_galaxies, frame_galaxy
+from emeraldcut.frame import frame_galaxies, warped
 from emeraldcut.galaxies import SynthesiseSettings, synthesise, thesis_grid, thesis_maps
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.screening import examine
@@ -49,32 +48,6 @@ def synthetic_pool(number: int, seed: int) -> ImageSet:
     return concatenate(
         [scored_galaxies(n, seed + i, classes=(c,), snr_min=30.0) for i, (c, n) in enumerate(parts.items())]
     )
-
-
-def warped(image: np.ndarray, exponent: float) -> np.ndarray | None:
-    """A real galaxy whose elliptical isophotes have become superellipses; None if it is not suited.
-
-    The pixel at (x, y) in the galaxy's axes takes the light from the point in the same elliptical direction whose
-    elliptical radius is (|x|^c + |y/q|^c)^(1/c). The warp fades out beyond four half-light radii.
-    """
-    galaxy = frame_galaxy(image.astype(float))
-    if galaxy is None or galaxy.flag or galaxy.binning * galaxy.radius < 6:
-        return None
-    ellipse, binning = galaxy.ellipse, galaxy.binning
-    centre = np.array([ellipse.x, ellipse.y]) * binning + (binning - 1) / 2
-    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(float)
-    cos, sin = np.cos(ellipse.angle), np.sin(ellipse.angle)
-    u = (x - centre[0]) * cos + (y - centre[1]) * sin
-    v = ((y - centre[1]) * cos - (x - centre[0]) * sin) / ellipse.axis_ratio
-    rho = np.hypot(u, v)
-    box = (np.abs(u) ** exponent + np.abs(v) ** exponent) ** (1 / exponent)
-    fade = 1 / (1 + np.exp((rho / (binning * galaxy.radius) - 4) * 3))
-    factor = 1 + fade * (box / np.maximum(rho, 1e-9) - 1)
-    back = [
-        centre[1] + factor * (u * sin + v * ellipse.axis_ratio * cos),
-        centre[0] + factor * (u * cos - v * ellipse.axis_ratio * sin),
-    ]
-    return ndimage.map_coordinates(image, back, order=1, mode="nearest").astype(np.float32)
 
 
 def real_pool(folder: Path, seed: int, limit: int | None) -> ImageSet:

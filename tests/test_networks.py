@@ -21,7 +21,7 @@ from emeraldcut.frame import first_looks, stamp
 from emeraldcut.galaxies import draw_galaxy, synthesise
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.galaxies.shapes import superellipse
-from emeraldcut.networks import TrainSettings, load_network, save_network, train
+from emeraldcut.networks import Network, TrainSettings, export_network, load_network, save_network, train
 from emeraldcut.networks.calibration import (
     IDENTITY,
     SNR_BINS,
@@ -32,6 +32,7 @@ from emeraldcut.networks.calibration import (
     in_set,
     snr_bin,
 )
+from emeraldcut.networks.export import onnx_model
 from emeraldcut.networks.inference import Predictor, build_graph, fold_batch_normalisation
 from emeraldcut.networks.keras_files import Layer, read_architecture, read_keras
 from emeraldcut.networks.openset import OpenSet, fit_open_set
@@ -117,7 +118,9 @@ def test_graph_agrees_with_plain_numpy(rng, padding, stride, size):
         Layer("out", "Dense", ("flat",), {"units": 3, "activation": "softmax"}, tuple(f32[7:])),
     ]
     assert "BatchNormalization" not in {layer.kind for layer in fold_batch_normalisation(layers)}
-    np.testing.assert_allclose(Predictor(layers, batch_size=2)(image), softmax(truth @ dense + bias, axis=1), atol=1e-5)
+    np.testing.assert_allclose(
+        Predictor(layers, batch_size=2)(image)[0], softmax(truth @ dense + bias, axis=1), atol=1e-5
+    )
 
 
 def test_batch_normalisation_that_cannot_be_folded(rng):
@@ -141,7 +144,7 @@ def test_batch_normalisation_that_cannot_be_folded(rng):
         return (x - bn[2]) / np.sqrt(bn[3] + 0.01) * bn[0] + bn[1]
 
     truth = (normalise(np.maximum(c, 0)) + normalise(c) + c).mean(axis=(1, 2))
-    np.testing.assert_allclose(Predictor(layers)(image), truth, atol=1e-5)
+    np.testing.assert_allclose(Predictor(layers)(image)[0], truth, atol=1e-5)
 
 
 def test_a_result_does_not_depend_on_its_neighbours(rng):
@@ -153,8 +156,9 @@ def test_a_result_does_not_depend_on_its_neighbours(rng):
     predict, image = Predictor(layers, batch_size=4), rng.normal(size=(11, 8, 8))
     whole = predict(image)
     for start, stop in ((0, 1), (3, 9), (10, 11)):
-        assert np.array_equal(predict(image[start:stop]), whole[start:stop])
-    assert predict(image[:0]).shape == (0, 3)
+        for part, all_of_it in zip(predict(image[start:stop]), whole, strict=True):
+            assert np.array_equal(part, all_of_it[start:stop])
+    assert [part.shape for part in predict(image[:0])] == [(0, 3), (0, 64)]
     with pytest.raises(ValueError, match=r"expects images of shape \(n, 8, 8\)"):
         predict(image[:, :7])
 
@@ -169,8 +173,8 @@ def test_the_graph_has_no_hidden_precision(rng):
     ]
     image = np.float32(1 + rng.random((20, 8, 8)))
     truth = image.reshape(20, -1).astype(float) @ weight
-    np.testing.assert_allclose(Predictor(layers)(image), truth, atol=1e-4)
-    assert build_graph(layers, 7).input(0).shape == [7, 1, 8, 8]
+    np.testing.assert_allclose(Predictor(layers)(image)[0], truth, atol=1e-4)
+    assert build_graph(layers, 7).input(0).shape == [7, 8, 8, 1]
 
 
 # --- files
@@ -233,7 +237,7 @@ def test_keras_reads_the_same_old_weights(tmp_path, rng, keras):
         model.add(layer)
     model.load_weights(tmp_path / "model.h5")
     image = rng.normal(size=(4, 10, 10)).astype(np.float32)
-    np.testing.assert_allclose(load_network(tmp_path).predictor(image), model(image[..., None]), atol=1e-5)
+    np.testing.assert_allclose(load_network(tmp_path).predictor(image)[0], model(image[..., None]), atol=1e-5)
 
 
 @pytest.mark.parametrize("path", ["layers/{}/vars/{}", "_layer_checkpoint_dependencies\\{}\\vars/{}"])
@@ -241,13 +245,13 @@ def test_weights_named_by_class_and_order(tmp_path, rng, path):
     """As Keras 3 and, on Windows, late versions of Keras 2 name them, whatever the layers are called."""
     weights = keras2_files(tmp_path, rng)
     image = np.float32(rng.normal(size=(2, 10, 10)))
-    truth = load_network(tmp_path).predictor(image)
+    truth = load_network(tmp_path).predictor(image)[0]
     (tmp_path / "model.h5").unlink()
     with h5py.File(tmp_path / "model.weights.h5", "w") as file:
         for name, arrays in weights.items():
             for i, array in enumerate(arrays):
                 file[path.format(name.removesuffix("_1"), i)] = np.float32(array)
-    np.testing.assert_array_equal(load_network(tmp_path).predictor(image), truth)
+    np.testing.assert_array_equal(load_network(tmp_path).predictor(image)[0], truth)
 
 
 def test_graph_of_keras_2(rng):
@@ -264,7 +268,7 @@ def test_graph_of_keras_2(rng):
     found = read_architecture({"class_name": "Model", "config": config})
     image = np.float32(rng.normal(size=(2, 8, 8)))
     truth = (image + np.maximum(image, 0)).mean(axis=(1, 2))
-    np.testing.assert_allclose(Predictor(found)(image)[:, 0], truth, atol=1e-6)
+    np.testing.assert_allclose(Predictor(found)(image)[0][:, 0], truth, atol=1e-6)
     with pytest.raises(ValueError, match="'b' comes before its inputs a"):
         read_architecture({"class_name": "Model", "config": {**config, "layers": layers[1:]}})
     with pytest.raises(ValueError, match="one output"):
@@ -323,7 +327,63 @@ def test_both_networks_without_keras_as_with_it(tmp_path, rng, keras, name):
     truth, features = keras.Model(model.inputs, [model.outputs[0], model.layers[-1].input]).predict(images, verbose=0)
     found = network.predictor(images if images.shape[3] > 1 else images[..., 0])
     np.testing.assert_allclose(found[0], truth, atol=1e-5)
-    np.testing.assert_allclose(found[1], features, atol=1e-4)
+    np.testing.assert_allclose(found[1], features, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["thesis", "screener"])
+def test_exported_networks_give_the_same(tmp_path, rng, keras, name):
+    """OpenVINO reads the ONNX file, Keras its own, and we the folder."""
+    pytest.importorskip("onnx")
+    import openvino
+
+    recipe = RECIPES[name]
+    model = recipe.build(keras, len(recipe.CLASSES))
+    model.set_weights([w + np.float32(0.05 * rng.random(w.shape)) for w in model.get_weights()])
+    card = {"classes": list(recipe.CLASSES), "input_size": recipe.SIZE, "preprocessing": "raw"}
+    network = load_network(save_network(model, tmp_path / "network", card | {"calibration": IDENTITY}))
+    images = rng.normal(size=(5, *model.input_shape[1:])).astype(np.float32)
+    truth = model.predict(images, verbose=0)
+    core = openvino.Core()
+    read = core.compile_model(core.read_model(export_network(network, tmp_path / "n.onnx")), "CPU",
+                              {"INFERENCE_PRECISION_HINT": "f32"})  # fmt: skip
+    np.testing.assert_allclose(read({"images": images})["probabilities"], truth, atol=1e-5)
+    np.testing.assert_allclose(
+        keras.models.load_model(export_network(network, tmp_path / "n.keras")).predict(images, verbose=0), truth,
+        atol=1e-5)  # fmt: skip
+    again = load_network(export_network(network, tmp_path / "copy"))
+    np.testing.assert_allclose(again.predictor(images if images.shape[3] > 1 else images[..., 0])[0], truth, atol=1e-5)
+    with pytest.raises(FileExistsError, match="overwrite"):
+        export_network(network, tmp_path / "n.onnx")
+    with pytest.raises(ValueError, match="as .onnx, as .keras or as a folder"):
+        export_network(network, tmp_path / "n.pth")
+
+
+def test_every_layer_in_onnx_as_here(rng):
+    """The network of `test_batch_normalisation_that_cannot_be_folded`, with pools and all activations."""
+    onnx = pytest.importorskip("onnx")
+    import openvino
+
+    kernel, bn = np.float32(rng.normal(size=(3, 3, 1, 2))), np.float32(rng.normal(size=(4, 2)) ** 2 + 0.1)
+    layers = [
+        Layer("in", "InputLayer", (), {"batch_shape": [None, 9, 8, 1]}),
+        Layer("scale", "Rescaling", ("in",), {"scale": 0.5, "offset": 0.1}),
+        conv("relu", ("scale",), (kernel,), activation="relu", strides=[2, 2]),
+        Layer("bn", "BatchNormalization", ("relu",), {"epsilon": 0.01}, tuple(bn)),
+        Layer("a", "AveragePooling2D", ("bn",), {"pool_size": 3, "strides": 1, "padding": "same"}),
+        Layer("b", "MaxPooling2D", ("bn",), {"pool_size": 3, "strides": 1, "padding": "same"}),
+        Layer("add", "Add", ("a", "b"), {}),
+        Layer("tanh", "Activation", ("add",), {"activation": "tanh"}),
+        Layer("sigmoid", "Activation", ("tanh",), {"activation": "sigmoid"}),
+        Layer("mean", "GlobalAveragePooling2D", ("sigmoid",), {}),
+        Layer("out", "Softmax", ("mean",), {}),
+    ]
+    images = np.float32(rng.normal(size=(6, 9, 8)))
+    model = onnx_model(onnx, Network("all", layers, {}))
+    core = openvino.Core()
+    read = core.compile_model(core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = read({"images": images[..., None]})
+    for name, truth in zip(("probabilities", "features"), Predictor(layers)(images), strict=True):
+        np.testing.assert_allclose(found[name], truth, atol=1e-6)
 
 
 def test_a_network_is_read_again_when_its_files_change(tmp_path, rng):
@@ -621,7 +681,7 @@ def test_no_keras_without_training(tmp_path, rng):
     code = (
         "import sys; from emeraldcut.networks import load_network, train\n"
         "light = not {'keras', 'openvino', 'h5py', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
-        f"import numpy as np; p = load_network({str(tmp_path)!r}).predictor(np.zeros((1, 10, 10)))\n"
+        f"import numpy as np; p = load_network({str(tmp_path)!r}).predictor(np.zeros((1, 10, 10)))[0]\n"
         "print(light, p.shape, 'keras' in sys.modules, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,11 +15,13 @@ _HOMES = {
     "synthesise": "galaxies",
     "leda074886": "galaxies",
     "frame_galaxies": "frame",
+    "clean": "frame",
     "measure": "isophotes",
     "train": "networks",
     "classify": "networks",
     "compare": "similarity",
     "screen": "screening",
+    "completeness": "screening",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -122,6 +122,30 @@ def _run_synthesise(arguments: argparse.Namespace, settings: tuple) -> str:
     return arguments.output
 
 
+def _run_clean(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data import ImageSetWriter, NoImagesError, map_chunks, open_images, usable
+    from emeraldcut.frame import clean
+
+    options, read_settings = settings
+    source = open_images(arguments.source, read_settings)
+    if Path(arguments.output).resolve() == Path(arguments.source).resolve():
+        raise ValueError(f"the cleaned images need a folder of their own; '{arguments.output}' holds the others.")
+    inputs = [name for name in (arguments.source, read_settings.catalogue) if name]
+    facts = {"command": "clean", "settings": settings, "seed": arguments.seed, "inputs": inputs}
+    n_usable = 0
+    with (
+        ImageSetWriter(arguments.output, **facts, overwrite=arguments.overwrite) as writer,
+        _bar(arguments, source.n_images) as bar,
+    ):
+        stage = partial(clean, settings=options, seed=arguments.seed)
+        for images in map_chunks(stage, source.chunks(), jobs=arguments.jobs, progress=bar.update):
+            writer.append(images)
+            n_usable += int(usable(images.table["flag"]).sum())
+    if not n_usable:
+        raise NoImagesError(f"'{arguments.source}' holds no usable images.")
+    return arguments.output
+
+
 def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.data import read_images
     from emeraldcut.networks import train
@@ -141,6 +165,12 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
 
         trained = train(images, settings[0], seed=arguments.seed, jobs=arguments.jobs, folder=folder, progress=progress)
     return str(trained.save(folder))
+
+
+def _run_export(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.networks import export_network, load_network
+
+    return str(export_network(load_network(arguments.source), arguments.output, overwrite=arguments.overwrite))
 
 
 def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -163,6 +193,27 @@ def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
             progress=progress,
         )
     return str(report(run.folder))
+
+
+def _run_completeness(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.report import completeness_figure
+    from emeraldcut.screening import completeness_run
+
+    with _bar(arguments, None) as bar:
+
+        def progress(total: int, n: int) -> None:
+            bar.total = total
+            bar.update(n)
+
+        run, table = completeness_run(
+            arguments.output,
+            *settings,
+            seed=arguments.seed,
+            jobs=arguments.jobs,
+            overwrite=arguments.overwrite,
+            progress=progress,
+        )
+    return str(completeness_figure(table, run.path("completeness.png")))
 
 
 def _run_report(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -209,6 +260,13 @@ COMMANDS = {
         output="SET",
         output_help="folder to write",
     ),
+    "clean": Command(
+        "remove the noise of images",
+        ("emeraldcut.frame:CleanSettings", READ),
+        _run_clean,
+        output="SET",
+        output_help="folder to write",
+    ),
     "train": Command(
         "train a network on labelled images (needs the extra [train])",
         ("emeraldcut.networks:TrainSettings", READ),
@@ -218,6 +276,15 @@ COMMANDS = {
         source_optional=True,
         output="NETWORK",
         output_help="network folder to write",
+    ),
+    "export": Command(
+        "write a network for other programs",
+        (),
+        _run_export,
+        source="'screener', which ships with the package, or a network folder",
+        source_name="NETWORK",
+        output="FILE",
+        output_help=".onnx (needs the extra [export]), .keras (needs [train]), or a folder for .json and .h5",
     ),
     "classify": Command(
         "class probabilities of every image",
@@ -241,6 +308,14 @@ COMMANDS = {
         _run_screen,
         output="DIR",
         output_help="folder to write; ends with DIR/report.html",
+    ),
+    "completeness": Command(
+        "inject rectangular galaxies into images or an empty sky, screen them, and tell what share is found",
+        ("emeraldcut.screening:CompletenessSettings", READ),
+        _run_completeness,
+        source=None,
+        output="DIR",
+        output_help="folder to write: completeness.ecsv, completeness.png, injected.parquet",
     ),
     "report": Command(
         "write the page and the pictures of a finished run again",

@@ -1,5 +1,6 @@
 """A galaxy's own frame."""
 
+from emeraldcut.frame.clean import CleanSettings, clean, noise_of, without_galaxy
 from emeraldcut.frame.compiled import arcsinh, compiled
 from emeraldcut.frame.detect import detect_sources
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
@@ -18,6 +19,7 @@ from emeraldcut.frame.frame import (
 from emeraldcut.frame.psf import fit_before_psf, moffat_kernel
 from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp
 from emeraldcut.frame.rings import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
+from emeraldcut.frame.warp import warped
 
 __all__ = [
     "ALL",
@@ -30,11 +32,13 @@ __all__ = [
     "ORDERS",
     "RING_MIDDLES",
     "STAMP_SIZE",
+    "CleanSettings",
     "Ellipse",
     "FrameSet",
     "FramedGalaxy",
     "Look",
     "arcsinh",
+    "clean",
     "compiled",
     "detect_sources",
     "first_looks",
@@ -46,7 +50,10 @@ __all__ = [
     "look_at",
     "looked_flags",
     "moffat_kernel",
+    "noise_of",
     "ring_harmonics",
     "stamp",
     "turn_error",
+    "warped",
+    "without_galaxy",
 ]

@@ -59,12 +59,11 @@ def _mark_empty(image, good):
     """
     ny, nx = image.shape
     flat = np.zeros((ny, nx), np.bool_)
-    n_flat, n_equal, n_pairs, n_bends, n_flips = 0, 0, 0, 0, 0
+    n_flat = 0
     for y in range(1, ny - 1):
-        last = np.float32(0)
         for x in range(1, nx - 1):
             value = image[y, x]
-            if not good[y, x]:
+            if image[y, x + 1] != value or not good[y, x]:
                 continue
             same = True
             for j in range(-1, 2):
@@ -74,7 +73,15 @@ def _mark_empty(image, good):
             if same:
                 flat[y, x] = True
                 n_flat += 1
+    if n_flat < 9:
+        return
+    n_equal, n_pairs, n_bends, n_flips = 0, 0, 0, 0
+    for y in range(1, ny - 1):
+        last = np.float32(0)
+        for x in range(1, nx - 1):
+            if flat[y, x] or not good[y, x]:
                 continue
+            value = image[y, x]
             n_pairs += 1
             n_equal += image[y, x + 1] == value
             bend = image[y, x - 1] - 2 * value + image[y, x + 1]
@@ -83,7 +90,7 @@ def _mark_empty(image, good):
                 n_flips += bend * last < 0
             last = bend
     noisy = n_flips > 0.5 * n_bends and n_equal < 0.1 * n_pairs
-    if n_flat < 9 or n_pairs < 100 or not noisy:
+    if n_pairs < 100 or not noisy:
         return
     for y in range(1, ny - 1):
         for x in range(1, nx - 1):
@@ -358,17 +365,23 @@ def _basins(smooth, labels, wanted, noise, basins):
 def grow(parts: np.ndarray, times: int) -> None:
     """Lets NEIGHBOUR spread over its four neighbouring pixels, `times` times, onto SKY only, in place."""
     ny, nx = parts.shape
+    border, n = np.empty(ny * nx, np.int32), 0
+    for y in range(ny):
+        for x in range(nx):
+            if parts[y, x] == NEIGHBOUR:
+                border[n] = y * nx + x
+                n += 1
+    first = 0
     for _ in range(times):
-        before = parts.copy()
-        for y in range(ny):
-            for x in range(nx):
-                if before[y, x] == SKY and (
-                    (y > 0 and before[y - 1, x] == NEIGHBOUR)
-                    or (y < ny - 1 and before[y + 1, x] == NEIGHBOUR)
-                    or (x > 0 and before[y, x - 1] == NEIGHBOUR)
-                    or (x < nx - 1 and before[y, x + 1] == NEIGHBOUR)
-                ):
-                    parts[y, x] = NEIGHBOUR
+        end = n
+        for k in range(first, end):
+            y, x = border[k] // nx, border[k] % nx
+            for j, i in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                if 0 <= y + j < ny and 0 <= x + i < nx and parts[y + j, x + i] == SKY:
+                    parts[y + j, x + i] = NEIGHBOUR
+                    border[n] = (y + j) * nx + x + i
+                    n += 1
+        first = end
 
 
 @compiled
@@ -378,34 +391,38 @@ def _correlation(image, parts, sigma):
     Coefficients count only if that with the next pixel is significant (4 sigma), so that independent noise gives 1.
     """
     ny, nx = image.shape
-    c, limit = CORRELATION_PIX, 4 * sigma
-    sums, counts = np.zeros((c + 1, 2 * c + 1)), np.zeros((c + 1, 2 * c + 1))
-    for stage in range(2):  # the next pixels first; what lies farther only if there is something
-        for y in range(ny - c):
-            for x in range(c, nx - c):
-                value = image[y, x]
-                if parts[y, x] != SKY or abs(value) > limit:
-                    continue
-                for j in range(c + 1 if stage else 2):
-                    for i in range(-c if j else 0, c + 1):
-                        if (abs(i) + j < 2) != (stage == 0):
-                            continue
-                        other = image[y + j, x + i]
-                        if parts[y + j, x + i] == SKY and abs(other) < limit:
-                            sums[j, i + c] += value * other
-                            counts[j, i + c] += 1
-        if stage == 0:
-            if counts[0, c] < 100 or sums[0, c] <= 0:
-                return 1.0, 0.0
-            variance = sums[0, c] / counts[0, c]
-            beside = 0.5 * (sums[0, c + 1] / max(counts[0, c + 1], 1.0) + sums[1, c] / max(counts[1, c], 1.0))
-            if beside < 4 / np.sqrt(2 * counts[0, c]) * variance:
-                return 1.0, 0.0
-    total, variance = 1.0, sums[0, c] / counts[0, c]
+    c, limit, one, zero = CORRELATION_PIX, np.float32(4 * sigma), np.float32(1), np.float32(0)
+    value, weight = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
+    s00 = s01 = s10 = n00 = n01 = n10 = zero
+    for y in range(ny):  # the next pixels first; what lies farther only if there is something
+        for x in range(nx):
+            seen = one if parts[y, x] == SKY and abs(image[y, x]) < limit else zero
+            weight[y, x], value[y, x] = seen, seen * image[y, x]
+        for x in range(nx - 1):
+            s00 += value[y, x] * value[y, x]
+            n00 += weight[y, x]
+            s01 += value[y, x] * value[y, x + 1]
+            n01 += weight[y, x] * weight[y, x + 1]
+        if y:
+            for x in range(nx):
+                s10 += value[y, x] * value[y - 1, x]
+                n10 += weight[y, x] * weight[y - 1, x]
+    if n00 < 100 or s00 <= 0:
+        return 1.0, 0.0
+    variance = s00 / n00
+    beside = 0.5 * (s01 / max(n01, one) + s10 / max(n10, one))
+    if beside < 4 / np.sqrt(2 * n00) * variance:
+        return 1.0, 0.0
+    total = 1.0
     for j in range(c + 1):
         for i in range(-c if j else 1, c + 1):
-            if counts[j, i + c] > 0:
-                total += 2 * sums[j, i + c] / counts[j, i + c] / variance
+            products, pairs = zero, zero
+            for y in range(ny - j):
+                for x in range(max(-i, 0), nx - max(i, 0)):
+                    products += value[y, x] * value[y + j, x + i]
+                    pairs += weight[y, x] * weight[y + j, x + i]
+            if pairs > 0:
+                total += 2 * products / pairs / variance
     return max(total, 1.0), beside / variance
 
 
@@ -418,13 +435,14 @@ def _segment(image):
     nothing = (False, data, data, parts, 0.0, 0.0, 0.0, 1.0, 0.0)
     if min(ny, nx) < MIN_SIDE:
         return nothing
-    scale = 0.0
+    largest = 0
     for y in range(ny):
+        bits = image[y].view(np.int32)
         for x in range(nx):
-            good[y, x] = np.isfinite(image[y, x])
-            if good[y, x]:
-                scale = max(scale, abs(image[y, x]))
-    if scale == 0 or not np.isfinite(scale):
+            size = bits[x] & 0x7FFFFFFF  # the bits of a float without its sign grow with it
+            good[y, x] = size < 0x7F800000  # those of infinity
+            largest = max(largest, size if size < 0x7F800000 else 0)
+    if largest == 0:
         return nothing
     _mark_empty(image, good)
     n_good = good.sum()
@@ -487,7 +505,7 @@ def segment(image: np.ndarray) -> Segmentation | None:
 
     Parameters
     ----------
-    image : (ny, nx) float32 or float64, NaN where there is no data
+    image : (ny, nx) float32, NaN where there is no data
     """
     found, *divided = _segment(image)
     return Segmentation(*divided) if found else None

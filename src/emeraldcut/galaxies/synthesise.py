@@ -111,15 +111,15 @@ def synthesise(settings: SynthesiseSettings, *, seed: int = 0, start: int = 0) -
     Returns
     -------
     ImageSet
-        `pixels` (n, size, size) float32 counts, sky subtracted; the table holds `label`, `scored` (False in
-        the grey zone of `shapes.label_of`), `kind`, `galaxy` (which images show the same galaxy), and the truth, NaN where a kind has none: `exponent` (superellipse), `sersic_index`,
-        `truth_axis_ratio` (of the best-fitting ellipse), `truth_position_angle_deg` (counter-clockwise from
-        +x, [0, 180)), `truth_x_pix`, `truth_y_pix`, `truth_radius_pix` (semi-major axis of the half-light
-        isophote along the major axis), `truth_a3, truth_a4, truth_b4_sin, truth_a6, truth_a8` (see
-        `shapes.harmonics`; of the isophote at 1.5 half-light radii where the shape changes with radius) and
-        `truth_snr`: the sum of the galaxy's noise-free light over the square root of the sum of variances
-        (photons of galaxy and sky, read noise), over the brightest pixels that together hold half of its
-        light, after the PSF.
+        `pixels` (n, size, size) float32 counts, sky subtracted; the table holds `label`, `scored` (False in the
+        grey zone of `shapes.label_of`), `kind`, `galaxy` (which images show the same galaxy), and the truth,
+        NaN where a kind has none: `exponent` (superellipse), `sersic_index`, `truth_axis_ratio` (of the
+        best-fitting ellipse), `truth_position_angle_deg` (counter-clockwise from +x, [0, 180)), `truth_x_pix`,
+        `truth_y_pix`, `truth_radius_pix` (semi-major axis of the half-light isophote along the major axis),
+        `truth_a3, truth_a4, truth_b4_sin, truth_a6, truth_a8` (see `shapes.harmonics`; of the isophote at 1.5
+        half-light radii where the shape changes with radius) and `truth_snr`: the sum of the galaxy's
+        noise-free light over the square root of the sum of variances (photons of galaxy and sky, read noise),
+        over the brightest pixels that together hold half of its light, after the PSF.
     """
     if settings.grid != "none":
         grid = thesis_grid(repaired=settings.grid == "repaired", seed=seed)

@@ -1,18 +1,21 @@
 """Networks: the thesis's and ours; training them with Keras, using them without."""
 
-from emeraldcut.networks.calibration import shift_priors
+from emeraldcut.networks.calibration import FOUND, shift_priors
 from emeraldcut.networks.classify import ClassifySettings, check_prevalence, classify
+from emeraldcut.networks.export import export_network
 from emeraldcut.networks.network import CLASSES, Network, load_network, save_network
 from emeraldcut.networks.train import TrainedNetwork, TrainSettings, train
 
 __all__ = [
     "CLASSES",
+    "FOUND",
     "ClassifySettings",
     "Network",
     "TrainSettings",
     "TrainedNetwork",
     "check_prevalence",
     "classify",
+    "export_network",
     "load_network",
     "save_network",
     "shift_priors",

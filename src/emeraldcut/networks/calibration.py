@@ -14,6 +14,8 @@ import numpy as np
 KNOTS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)  # signal-to-noise ratios between which a calibration is interpolated
 SNR_BINS = (0.0, 15.0, 30.0, 60.0, 120.0, np.inf)  # in each of which sets hold their share
 CONFIDENCE = 0.9
+PREVALENCES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # at which it is counted what is found
+FOUND = 0.5  # what counts as found: a probability at the prevalence of at least this
 _RIDGE = 1e-3  # keeps the calibration where few galaxies settle it near none
 
 IDENTITY = {"log_snr": [0.0], "log_temperature": [0.0], "bias": [[0.0]]}
@@ -91,6 +93,63 @@ def shift_priors(probabilities: np.ndarray, classes: Sequence[str], prevalence: 
     """
     shifted = probabilities * priors(classes, prevalence)
     return (shifted / np.maximum(shifted.sum(axis=1, keepdims=True), 1e-300)).astype(np.float32)
+
+
+def count_found(
+    probabilities: np.ndarray, targets: np.ndarray, snr: np.ndarray, classes: Sequence[str]
+) -> dict[str, Any]:
+    """How many images of each class would be called rectangular, at several prevalences and in the bins of snr.
+
+    Lists `prevalence` (m,), `images` (bins, k), `found` (m, bins, k): see `expected_found`.
+    """
+    shape = (len(SNR_BINS) - 1, len(classes))
+    cell = np.ravel_multi_index((snr_bin(snr), targets), shape)
+    found = []
+    for prevalence in PREVALENCES:
+        p = shift_priors(probabilities, classes, prevalence)[:, classes.index("rectangular")]
+        found.append(np.bincount(cell, weights=p >= FOUND, minlength=np.prod(shape)).astype(int).reshape(shape))
+    images = np.bincount(cell, minlength=np.prod(shape)).reshape(shape)
+    return {
+        "prevalence": list(PREVALENCES),
+        "images": images.tolist(),
+        "found": [counts.tolist() for counts in found],
+    }
+
+
+def expected_found(
+    counts: Mapping[str, Any], classes: Sequence[str], prevalence: float, snr: np.ndarray
+) -> dict[str, list[float]]:
+    """Expected numbers of rectangular and of other galaxies among those called rectangular, with 68 % intervals.
+
+    Parameters
+    ----------
+    counts : of `count_found`, on held-out galaxies; between its prevalences rates are linear in log prevalence.
+    snr : (n,) of the images to be searched, whose galaxies are taken to be like the held-out ones of that snr.
+
+    Returns
+    -------
+    dict
+        `true` and `false`, each [mean, low, high]. The variance is that of counting (Poisson) and that of the rates
+        (Jeffreys' beta distributions); the interval is that of a gamma distribution with this mean and variance.
+    """
+    from scipy.stats import gamma
+
+    images, found = np.array(counts["images"], float), np.array(counts["found"], float)
+    order = np.argsort(counts["prevalence"])
+    place = np.interp(np.log(prevalence), np.log(counts["prevalence"])[order], np.arange(len(order)))
+    share = np.maximum(1 - abs(place - np.arange(len(order))), 0)
+    called = np.tensordot(share, found[order], axes=1)
+    rate = (called + 0.5) / (images + 1)
+    variance = rate * (1 - rate) / (images + 2)
+    number = np.bincount(snr_bin(snr), minlength=len(images))[:, None] * priors(classes, prevalence)
+    rare = np.array(classes) == "rectangular"
+    result = {}
+    for name, chosen in (("true", rare), ("false", ~rare)):
+        mean = float(np.sum((number * rate)[:, chosen]))
+        spread = mean + float(np.sum((number**2 * variance)[:, chosen]))
+        ends = gamma.ppf((0.16, 0.84), mean**2 / spread, scale=spread / mean) if mean > 0 else (0.0, 0.0)
+        result[name] = [mean, *map(float, ends)]
+    return result
 
 
 def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:

@@ -19,12 +19,9 @@ class Predictor:
     ----------
     layers : as `read_keras` returns them.
     threads : number of threads; screening runs one process per core instead.
-    precision : "f32", or "bf16", several times faster on processors that have it. It is always set, because
-    OpenVINO
-        on its own picks bf16 where it can, which moves probabilities by 5e-4 (up to 0.03) from machine to
-        machine.
-    batch_size : images per call. All calls have this size, so that a result does not depend on its
-    neighbours.
+    precision : "f32", or "bf16", several times faster on processors that have it. It is always set, because OpenVINO
+        on its own picks bf16 where it can, which moves probabilities by 5e-4 (up to 0.03) from machine to machine.
+    batch_size : images per call. All calls have this size, so that a result does not depend on its neighbours.
     """
 
     def __init__(self, layers: list[Layer], *, threads: int = 1, precision: str = "f32", batch_size: int = 64):
@@ -39,7 +36,8 @@ class Predictor:
         images = np.asarray(images, dtype=np.float32)
         shape = self.shape if self.shape[2] > 1 else self.shape[:2]
         if images.shape[1:] != shape:
-            raise ValueError(f"the network expects images of shape {('n', *shape)}; received {images.shape}.")
+            expected = ", ".join(map(str, ("n", *shape)))
+            raise ValueError(f"the network expects images of shape ({expected}); received {images.shape}.")
         outputs = [[np.zeros((0, self._compiled.output(k).shape[1]), np.float32)] for k in range(2)]
         batch = np.zeros((self.batch_size, *self.shape), dtype=np.float32)
         for start in range(0, len(images), self.batch_size):
@@ -92,8 +90,7 @@ def walk(layers: list[Layer], ops: Any, images: Any) -> tuple[Any, Any]:
 def fold_batch_normalisation(layers: list[Layer]) -> list[Layer]:
     """The same network with each batch normalisation that alone follows a linear convolution merged into it.
 
-    With scale s = gamma / sqrt(variance + epsilon): s (k * x + b - mean) + beta = (s k) * x + (s (b - mean) +
-    beta).
+    With scale s = gamma / sqrt(variance + epsilon): s (k * x + b - mean) + beta = (s k) * x + (s (b - mean) + beta).
     """
     users: dict[str, int] = {}
     for layer in layers:

@@ -13,7 +13,7 @@ import numpy as np
 
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.networks.calibration import IDENTITY, calibrate, in_set
+from emeraldcut.networks.calibration import IDENTITY, calibrate, expected_found, in_set
 from emeraldcut.networks.inference import Predictor, input_shape
 from emeraldcut.networks.keras_files import Layer, read_keras
 from emeraldcut.networks.openset import OpenSet
@@ -59,6 +59,7 @@ class Network:
         `PREPROCESSING`), `calibration` (see `calibrate`), and `sets` (see `fit_sets`) if it has them;
         networks trained here also say `training`, `metrics`, `settings`, `seed`, `version` and `licence`.
     open_set : OpenSet or None
+    folder : Path
     threads, precision
         See `Predictor`.
     """
@@ -67,6 +68,7 @@ class Network:
     layers: list[Layer]
     card: dict[str, Any]
     open_set: OpenSet | None = None
+    folder: Path = Path()
     threads: int = 1
     precision: str = "f32"
 
@@ -74,10 +76,19 @@ class Network:
     def classes(self) -> tuple[str, ...]:
         return tuple(self.card["classes"])
 
+    @property
+    def weights_file(self) -> Path:
+        return _weights_file(self.folder)
+
     @cached_property
     def predictor(self) -> Predictor:
         """The compiled network, made when first needed."""
         return Predictor(self.layers, threads=self.threads, precision=self.precision)
+
+    def expected_found(self, prevalence: float, snr: np.ndarray) -> dict[str, list[float]] | None:
+        """What is to be expected among images of these snr (n,), see `calibration.expected_found`; None if unknown."""
+        counts = self.card.get("metrics", {}).get("found")
+        return None if counts is None else expected_found(counts, self.classes, prevalence, snr)
 
     def predict(self, images: ImageSet, frames: Any = None) -> np.ndarray:
         """Probabilities (n, k) at equal priors; NaN in the rows of images that cannot be classified."""
@@ -133,7 +144,7 @@ def _read_network(folder: Path, changed: tuple, classes: tuple[str, ...], thread
     if (folder / OPEN_SET).is_file():
         with np.load(folder / OPEN_SET) as arrays:
             open_set = OpenSet.from_arrays(arrays)
-    return Network(folder.name, layers, card, open_set, threads, precision)
+    return Network(folder.name, layers, card, open_set, folder, threads, precision)
 
 
 def save_network(model: Any, folder: str | Path, card: dict[str, Any], open_set: OpenSet | None = None) -> Path:

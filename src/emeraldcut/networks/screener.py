@@ -16,6 +16,7 @@ EPOCHS = 12
 BATCH_SIZE = 128
 PATIENCE = 0  # the learning rate falls to zero at the last epoch; the end is what helps most
 LEARNING_RATE = 0.004
+TRUTH_WEIGHT = 1.2  # of the error of a4, a6, a8 and q, which a second output learns and which is not kept
 PREPROCESSING = "folded"
 
 

@@ -19,6 +19,7 @@ PATIENCE = 50
 # The Keras of the thesis (2.2 with TensorFlow 1.12) took 1.0, as does the paper (Zeiler 2012, arXiv
 # 1212.5701); Keras 3 takes 0.001 unless told, with which this network hardly learns.
 LEARNING_RATE = 1.0
+TRUTH_WEIGHT = 0.0  # it learns the classes only
 PREPROCESSING = "peak"
 
 

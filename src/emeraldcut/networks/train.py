@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from astropy.table import Table
 
 import emeraldcut
+from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.streaming import map_chunks
@@ -23,6 +24,7 @@ from emeraldcut.networks import screener, thesis
 from emeraldcut.networks.calibration import (
     SNR_BINS,
     calibrate,
+    count_found,
     expected_calibration_error,
     fit_calibration,
     fit_sets,
@@ -54,7 +56,7 @@ WIDE = SynthesiseSettings(
     correlated=0.25,
     pictures=0.25,
 )
-TRUTH = ("a4", "a6", "a8", "axis_ratio")  # what the screener learns besides the class
+TRUTH = {"a4": (0, 0.05), "a6": (0, 0.02), "a8": (0, 0.02), "axis_ratio": (0.6, 0.2)}  # with typical middle and scatter
 PAUSE_SECONDS = 30.0  # between two checkpoints
 PSF_UNKNOWN = 0.25  # fraction of training images whose PSF the network is not told
 
@@ -120,27 +122,30 @@ class Prepared:
     def part(self, rows: np.ndarray, classes: tuple[str, ...]) -> Examples:
         """The images in `rows` as examples of the `classes`."""
         targets = np.array([classes.index(label) for label in self.labels[rows]], dtype=np.int64)
-        return Examples(self.inputs[rows], targets, self.snr[rows])
+        return Examples(self.inputs[rows], targets, self.snr[rows], self.truth[rows])
 
 
 @dataclass
 class Examples:
-    """Inputs (n, ...), targets (n,) and signal-to-noise ratios (n,) of one part of the galaxies."""
+    """Inputs (n, ...), targets (n,), signal-to-noise ratios (n,) and truths (n, m; NaN if unknown) of some galaxies."""
 
     inputs: np.ndarray
     targets: np.ndarray
-    snr: np.ndarray = field(repr=False)
+    snr: np.ndarray
+    truth: np.ndarray
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def parts(self, order: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Inputs, as Keras takes them, and targets, some thousands at a time and in the given order."""
+    def parts(self, order: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, list, list]]:
+        """Some thousands at a time and in the given order, as Keras takes them: inputs; targets and truths; weights."""
         order = np.arange(len(self)) if order is None else order
         for start in range(0, len(order), PART):
             rows = order[start : start + PART]
-            x = self.inputs[rows].astype(np.float32)
-            yield (x if x.ndim == 4 else x[..., None]), self.targets[rows]
+            x, truth = self.inputs[rows].astype(np.float32), self.truth[rows]
+            known = np.isfinite(truth).all(axis=1)
+            weights = [np.ones(len(rows), np.float32), known.astype(np.float32)]
+            yield x if x.ndim == 4 else x[..., None], [self.targets[rows], np.where(known[:, None], truth, 0)], weights
 
 
 def train(
@@ -190,6 +195,7 @@ def train(
     labels = np.array([classes.index(label) for label in everything.labels[rows]], dtype=np.int64)
     where = split_by_galaxy(everything.galaxies[rows], labels, len(classes), settings.holdout, seed)
     training, calibration, figures = (everything.part(rows[where == k], classes) for k in range(3))
+    del everything  # several gigabytes
 
     keras.utils.set_random_seed(seed)
     model, history = _fit(keras, recipe, training, calibration, len(classes), settings, seed, steps, progress)
@@ -228,7 +234,7 @@ def _features(model: Any) -> Any:
 
 def _look(model: Any, part: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and features of all images of a part."""
-    answers = [model.predict(x, batch_size=512, verbose=0) for x, _ in part.parts()]
+    answers = [model.predict(x, batch_size=512, verbose=0) for x, *_ in part.parts()]
     return tuple(np.concatenate(arrays) for arrays in zip(*answers, strict=True))
 
 
@@ -245,10 +251,11 @@ def _prepared(
     if without and "kind" in table.colnames:
         wanted &= ~np.isin(np.array(table["kind"], dtype=str), without)
     inputs = inputs.astype(np.float16) if preprocessing == "folded" else inputs  # to save memory
-    names = [f"truth_{name}" for name in TRUTH]
-    known = set(names) <= set(table.colnames)
-    truth = np.stack([table[name] for name in names], axis=1) if known else np.full((len(images), len(TRUTH)), np.nan)
-    return Prepared(inputs, labels, galaxies_of(table), wanted, snr, truth.astype(np.float32))
+    truth = np.full((len(images), len(TRUTH)), np.nan, np.float32)
+    for k, (name, (middle, scatter)) in enumerate(TRUTH.items()):
+        if f"truth_{name}" in table.colnames:
+            truth[:, k] = (numbers(table[f"truth_{name}"]) - middle) / scatter
+    return Prepared(inputs, labels, galaxies_of(table), wanted, snr, truth)
 
 
 def _drawn(numbers: range, prepare_set: Callable, settings: SynthesiseSettings, seed: int) -> Prepared:
@@ -383,37 +390,42 @@ def _fit(keras, recipe, training, stopping, n_classes, settings, seed, steps, pr
     patience = recipe.PATIENCE if settings.patience is None else settings.patience
     kept = steps.load(keras)
     if kept is not None:
-        model, rows, best_weights = kept
+        learner, rows, best_weights = kept
     else:
         per_epoch = sum(-(-min(PART, len(training) - start) // batch_size) for start in range(0, len(training), PART))
         model, rows, best_weights = recipe.build(keras, n_classes), [], None
+        truth = keras.layers.Dense(len(TRUTH), name="truth")(_features(model))
+        learner = keras.Model(model.inputs, [model.outputs[0], truth])
         optimizer = recipe.optimizer(keras, settings.learning_rate or recipe.LEARNING_RATE, epochs * per_epoch)
         # Cross-entropy of integer targets is the thesis's categorical cross-entropy without writing ones and zeros.
-        model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        losses, weights = ["sparse_categorical_crossentropy", "huber"], [1.0, recipe.TRUTH_WEIGHT]
+        learner.compile(optimizer, loss=losses, loss_weights=weights, metrics=[["accuracy"], []])
+    names = {"loss": f"{learner.output_names[0]}_loss", "accuracy": f"{learner.output_names[0]}_accuracy"}
     best = min((row["holdout_loss"] for row in rows), default=np.inf)
     best_epoch = int(np.argmin([row["holdout_loss"] for row in rows])) if rows else 0
     for epoch in range(len(rows), epochs):
         keras.utils.set_random_seed(seed + epoch)  # what is drawn in an epoch does not depend on where training began
         order = np.random.default_rng([seed, epoch]).permutation(len(training))
-        row = {"epoch": epoch + 1, "loss": 0.0, "accuracy": 0.0}
-        for x, y in training.parts(order):
-            fit = model.fit(x, y, batch_size=batch_size, epochs=1, verbose=0, shuffle=False)
-            for name in ("loss", "accuracy"):
-                row[name] += fit.history[name][0] * len(y) / len(training)
-        found = [(len(y), *model.evaluate(x, y, batch_size=512, verbose=0)) for x, y in stopping.parts()]
-        weights = np.array([n for n, *_ in found]) / len(stopping)
-        row["holdout_loss"], row["holdout_accuracy"] = (float(v) for v in weights @ np.array([f[1:] for f in found]))
+        row = {"epoch": epoch + 1, "loss": 0.0, "accuracy": 0.0, "holdout_loss": 0.0, "holdout_accuracy": 0.0}
+        for x, y, weights in training.parts(order):
+            fit = learner.fit(x, y, sample_weight=weights, batch_size=batch_size, epochs=1, verbose=0, shuffle=False)
+            for name, key in names.items():
+                row[name] += fit.history[key][0] * len(x) / len(training)
+        for x, y, weights in stopping.parts():
+            found = learner.evaluate(x, y, sample_weight=weights, batch_size=512, verbose=0, return_dict=True)
+            for name, key in names.items():
+                row[f"holdout_{name}"] += found[key] * len(x) / len(stopping)
         rows.append(row)
         if patience and row["holdout_loss"] < best:
-            best, best_weights, best_epoch = row["holdout_loss"], model.get_weights(), epoch
-        steps.save(model, rows, best_weights)
+            best, best_weights, best_epoch = row["holdout_loss"], learner.get_weights(), epoch
+        steps.save(learner, rows, best_weights)
         if progress is not None:
             progress(epoch + 1, epochs, row)
         if patience and epoch - best_epoch >= patience:
             break
     if best_weights is not None:
-        model.set_weights(best_weights)
-    return model, Table(rows)
+        learner.set_weights(best_weights)
+    return keras.Model(learner.inputs, learner.outputs[0]), Table(rows)
 
 
 def evaluate(
@@ -433,6 +445,7 @@ def evaluate(
     }
     if sets is None:
         return result
+    result["found"] = count_found(probabilities, targets, part.snr, classes) if "rectangular" in classes else None
     where, held = snr_bin(part.snr), in_set(probabilities, sets, part.snr)[np.arange(len(targets)), targets]
     result["by_snr"] = [
         {

@@ -132,6 +132,48 @@ def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: s
     return save_figure(figure, path)
 
 
+def completeness_figure(table: Table, path: str | Path) -> Path:
+    """Draws the table of `completeness`: share found against S/N, by size (panels) and exponent (lines).
+
+    Axis ratios are taken together; bars are 68 % intervals (Jeffreys).
+    """
+    from astropy.stats import binom_conf_interval
+
+    sizes, exponents, snrs = (np.unique(table[name]) for name in ("radius_fwhm", "exponent", "snr"))
+    figure = new_figure(1.2 + 2.9 * len(sizes), 3.5)
+    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    colours = [f"C{k}" for k in range(len(exponents))] if len(exponents) > 4 else [GREY, EMERALD, "#d9822b", "#7a3db8"]
+    for panel, size in zip(panels, sizes, strict=True):
+        for k, exponent in enumerate(exponents):
+            cells = [table[(table["radius_fwhm"] == size) & (table["exponent"] == exponent) & (table["snr"] == snr)]
+                     for snr in snrs]  # fmt: skip
+            found, injected = (np.array([cell[name].sum() for cell in cells]) for name in ("found", "injected"))
+            low, high = binom_conf_interval(found, injected, interval="jeffreys")
+            share = found / injected
+            panel.errorbar(
+                snrs * (1 + 0.02 * (k - (len(exponents) - 1) / 2)),
+                share,
+                [np.maximum(share - low, 0), np.maximum(high - share, 0)],
+                fmt="o-",
+                markersize=4,
+                linewidth=1.4,
+                color=colours[k],
+                label=f"exponent {exponent:g}",
+            )
+        panel.set_xscale("log")
+        panel.set_xticks(snrs, [f"{snr:g}" for snr in snrs])
+        panel.minorticks_off()
+        panel.set_title(f"half-light radius {size:g} FWHM", fontsize=10)
+        panel.set_xlabel("S/N within half of the light")
+        panel.set_ylim(-0.03, 1.03)
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("share of rectangular galaxies found")
+    panels[0].legend(frameon=False, fontsize=9, loc="upper left")
+    figure.tight_layout()
+    return save_figure(figure, path)
+
+
 def new_figure(width_inch: float, height_inch: float):
     """An empty figure that no window system knows of."""
     from matplotlib.figure import Figure

@@ -146,8 +146,29 @@ def _result(contents: Contents) -> str:
     if expected is None:
         return sentence + "."
     among = f" at the stated prevalence of {_percent(prevalence)}" if prevalence is not None else ""
-    about = f"{expected:.0f}" if expected >= 9.95 else f"{expected:.1f}"
-    return f"{sentence}. The network's probabilities{among} add up to {about} rectangular galaxies."
+    sentence += f". The network's probabilities{among} add up to {_about(expected)} rectangular galaxies"
+    look_at = manifest.get("look_at")
+    if look_at:
+        half, most = (f"{look_at[share]:,}" for share in ("0.5", "0.9"))
+        sentence += f"; the first {half} of the list hold half of them, the first {most} nine in ten"
+    true, false = manifest.get("expected_true"), manifest.get("expected_false")
+    if true is None or false is None:
+        return sentence + "."
+    return (
+        f"{sentence}. Of the {_counted(manifest['found'], 'image')} with p(rectangular) &ge; 0.5, "
+        f"{_between(true)} should be rectangular and {_between(false)} not, "
+        "if the images are like the network's held-out galaxies of the same S/N."
+    )
+
+
+def _about(value: float) -> str:
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def _between(interval: list[float]) -> str:
+    """A mean with its interval."""
+    mean, low, high = map(_about, interval)
+    return f"about {mean} ({low} to {high})"
 
 
 def _facts(contents: Contents) -> str:

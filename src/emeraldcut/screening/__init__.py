@@ -1,5 +1,16 @@
-"""Composition: classify, measure and compare every image, and rank the candidates."""
+"""Composition: classify, measure and compare every image, rank the candidates, and tell what would be found."""
 
+from emeraldcut.screening.completeness import CompletenessSettings, completeness, completeness_run, inject
 from emeraldcut.screening.screen import ScreenSettings, examine, rank, screen, screen_run
 
-__all__ = ["ScreenSettings", "examine", "rank", "screen", "screen_run"]
+__all__ = [
+    "CompletenessSettings",
+    "ScreenSettings",
+    "completeness",
+    "completeness_run",
+    "examine",
+    "inject",
+    "rank",
+    "screen",
+    "screen_run",
+]

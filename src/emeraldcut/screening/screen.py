@@ -29,9 +29,19 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.data.run import BEST, CANDIDATES, REFERENCES
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.isophotes import MeasureSettings, measure
-from emeraldcut.networks import CLASSES, ClassifySettings, check_prevalence, classify, shift_priors
+from emeraldcut.networks import (
+    CLASSES,
+    FOUND,
+    ClassifySettings,
+    check_prevalence,
+    classify,
+    load_network,
+    shift_priors,
+)
 from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, References, compare, prepare_references, read_references
+
+LOOK_AT = (0.5, 0.8, 0.9)  # shares of the expected rectangular galaxies for which one wants to know how far to look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +133,29 @@ def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, see
     return rank(examine(images, settings, seed=seed))
 
 
+def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, object]:
+    """What to expect of a ranked table, as facts for the manifest.
+
+    Returns
+    -------
+    dict
+        `expected_rectangular`: the sum of p_rectangular. `look_at`: how many of the best candidates hold half, 80 % and
+        90 % of that sum. `found`: images whose p_rectangular is at least 0.5. `expected_true` and `expected_false`,
+        [mean, low, high] with a 68 % interval: rectangular and other galaxies among those, at the stated prevalence,
+        if the images are like the network's held-out galaxies of the same S/N; not there for a network without figures.
+    """
+    p = numbers(candidates["p_rectangular"], 0.0)
+    total, growth = float(p.sum()), np.cumsum(p)
+    facts: dict[str, object] = {"expected_rectangular": total, "found": int(np.sum(p >= FOUND))}
+    if total > 0:
+        facts["look_at"] = {f"{share:g}": int(np.searchsorted(growth, share * total)) + 1 for share in LOOK_AT}
+    snr = numbers(candidates["snr"])
+    expected = load_network(settings.network).expected_found(settings.prevalence, snr[np.isfinite(snr)])
+    if expected is not None:
+        facts |= {f"expected_{name}": interval for name, interval in expected.items()}
+    return facts
+
+
 def _examine_and_keep(images: ImageSet, settings: ScreenSettings, seed: int, references: References):
     """The table of a chunk, and the images of its best candidates."""
     table = examine(images, settings, seed=seed, references=references)
@@ -177,11 +210,7 @@ def screen_run(
     for name, kept in ((BEST, best[np.argsort(best.table["rank"])]), (REFERENCES, references)):
         write_images(kept, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
     n_usable = int(usable(candidates["flag"]).sum())
-    run.finish(
-        images=len(candidates),
-        usable=n_usable,
-        expected_rectangular=float(np.sum(numbers(candidates["p_rectangular"], 0.0))),
-    )
+    run.finish(images=len(candidates), usable=n_usable, **expectations(candidates, settings))
     if n_usable == 0:
         raise NoImagesError(f"none of the {len(candidates)} images in '{source}' can be used; see '{run.folder}'.")
     return run

@@ -1,0 +1,171 @@
+"""Networks for other programs: ONNX, Keras's own file, or Keras's json and h5."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import numpy as np
+
+import emeraldcut
+from emeraldcut.networks.inference import input_shape, walk
+from emeraldcut.networks.network import Network
+
+_OPSET = 13  # of ONNX, from 2020: whatever reads ONNX reads it
+
+
+def export_network(network: Network, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes a network as `path`.
+
+    Parameters
+    ----------
+    network : as `load_network` gives it. It takes what its preprocessing makes, and its first output is the
+        probabilities before calibration; the card, which an ONNX file holds as metadata, says both.
+    path : `.onnx`, `.keras` (needs Keras), or a folder, which gets `model.json`, `model.weights.h5` and `card.json`.
+
+    Raises
+    ------
+    FileExistsError, ImportError
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"'{path}' exists; choose another name or set --overwrite.")
+    if path.suffix == ".onnx":
+        onnx = _import("onnx", "onnx", "emeraldcut[export]")
+        path.write_bytes(onnx_model(onnx, network).SerializeToString())
+    elif path.suffix == ".keras":
+        keras = _import("keras", "Keras and TensorFlow", "emeraldcut[train]")
+        description = (network.folder / "model.json").read_text()
+        model = keras.models.model_from_json(description)
+        model.load_weights(network.weights_file)
+        model.save(path)
+    elif path.suffix:
+        raise ValueError(f"a network is exported as .onnx, as .keras or as a folder; received '{path.name}'.")
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        for file in ("model.json", "card.json"):
+            if (network.folder / file).is_file():
+                copyfile(network.folder / file, path / file)
+        copyfile(network.weights_file, path / network.weights_file.name)
+    return path
+
+
+def _import(module: str, name: str, extra: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f"this format needs {name} ({error}): pip install '{extra}'") from error
+
+
+def onnx_model(onnx: Any, network: Network) -> Any:
+    """The `onnx.ModelProto` of a network: input `images` (n, ny, nx, channels), any n; `probabilities`, `features`."""
+    shape = input_shape(network.layers)
+    nodes = OnnxNodes(onnx)
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    found = walk(network.layers, nodes, Node("images", 4))
+    names = ("probabilities", "features")
+    for node, name in zip(found, names, strict=True):
+        nodes.nodes.append(helper.make_node("Identity", [node.name], [name]))
+    graph = helper.make_graph(
+        nodes.nodes,
+        "network",
+        [helper.make_tensor_value_info("images", kind, ["n", *shape])],
+        [helper.make_tensor_value_info(name, kind, ["n", None]) for name in names],
+        nodes.constants,
+    )
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        producer_name="emeraldcut",
+        producer_version=emeraldcut.__version__,
+    )
+    model.ir_version = 8
+    helper.set_model_props(model, {"card": json.dumps(network.card)})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+class Node:
+    """A tensor of an ONNX graph: its name, and its rank as OpenVINO's nodes tell it."""
+
+    def __init__(self, name: str, rank: int, value: np.ndarray | None = None):
+        self.name, self.value, self._shape = name, value, [0] * rank
+
+    def get_output_shape(self, _: int) -> list[int]:
+        return self._shape
+
+
+class OnnxNodes:
+    """The functions of OpenVINO's opset1 that `walk` uses, making ONNX nodes."""
+
+    def __init__(self, onnx: Any):
+        self._helper, self._as_tensor = onnx.helper, onnx.numpy_helper.from_array
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def _node(self, kind: str, rank: int, *inputs: Node, **attributes: Any) -> Node:
+        node = Node(f"{kind}_{len(self.nodes)}".lower(), rank)
+        names = [self._named(x) for x in inputs]
+        self.nodes.append(self._helper.make_node(kind, names, [node.name], name=node.name, **attributes))
+        return node
+
+    def _named(self, node: Node) -> str:
+        """The name of a tensor; a constant is written when something uses it as one."""
+        if node.value is not None and not node.name:
+            node.name = f"constant_{len(self.constants)}"
+            self.constants.append(self._as_tensor(np.ascontiguousarray(node.value), node.name))
+        return node.name
+
+    def constant(self, value: Any) -> Node:
+        return Node("", np.ndim(value), np.asarray(value))
+
+    def transpose(self, x: Node, order: Node) -> Node:
+        return self._node("Transpose", len(order.value), x, perm=order.value.tolist())
+
+    def reshape(self, x: Node, shape: Node, special_zero: bool) -> Node:
+        return self._node("Reshape", len(shape.value), x, shape)
+
+    def add(self, x: Node, y: Node) -> Node:
+        return self._node("Add", _rank(x, y), x, y)
+
+    def multiply(self, x: Node, y: Node) -> Node:
+        return self._node("Mul", _rank(x, y), x, y)
+
+    def matmul(self, x: Node, y: Node, transpose_x: bool, transpose_y: bool) -> Node:
+        return self._node("MatMul", 2, x, y)
+
+    def relu(self, x: Node) -> Node:
+        return self._node("Relu", _rank(x), x)
+
+    def sigmoid(self, x: Node) -> Node:
+        return self._node("Sigmoid", _rank(x), x)
+
+    def tanh(self, x: Node) -> Node:
+        return self._node("Tanh", _rank(x), x)
+
+    def softmax(self, x: Node, axis: int) -> Node:
+        return self._node("Softmax", _rank(x), x, axis=axis)
+
+    def reduce_mean(self, x: Node, axes: Node, keep: bool) -> Node:
+        axes = axes.value.tolist()
+        return self._node("ReduceMean", _rank(x) - len(axes), x, axes=axes, keepdims=int(keep))
+
+    def convolution(self, x: Node, kernel: Node, strides, begin, end, dilations, pad: str) -> Node:
+        return self._node("Conv", 4, x, kernel, strides=strides, dilations=dilations, auto_pad=pad.upper())
+
+    def max_pool(self, x: Node, strides, begin, end, size, rounding: str, pad: str) -> Node:
+        return self._node("MaxPool", 4, x, kernel_shape=size, strides=strides, auto_pad=pad.upper())
+
+    def avg_pool(self, x: Node, strides, begin, end, size, exclude_pad: bool, rounding: str, pad: str) -> Node:
+        count = int(not exclude_pad)
+        return self._node(
+            "AveragePool", 4, x, kernel_shape=size, strides=strides, auto_pad=pad.upper(), count_include_pad=count
+        )
+
+
+def _rank(*nodes: Node) -> int:
+    return max(len(node.get_output_shape(0)) for node in nodes)

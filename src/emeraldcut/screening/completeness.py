@@ -1,0 +1,218 @@
+"""Completeness: what share of the rectangular galaxies in given images a screening would find, by injection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from astropy.stats import binom_conf_interval
+from astropy.table import Table, vstack
+
+from emeraldcut.data import ImageSet, NoImagesError, ReadSettings, Run, map_chunks, open_images, usable, write_table
+from emeraldcut.data.columns import numbers
+from emeraldcut.frame import known_psf, look_at, noise_of, without_galaxy
+from emeraldcut.galaxies import draw_galaxy, shapes
+from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.screening.screen import ScreenSettings, examine
+from emeraldcut.settings import setting
+from emeraldcut.similarity import prepare_references, read_references
+
+# What is varied, and its column in the table of injections.
+TRUTH = {
+    "snr": "truth_snr",
+    "radius_fwhm": "radius_fwhm",
+    "axis_ratio": "truth_axis_ratio",
+    "exponent": "exponent",
+}
+CHUNK = 100  # injections looked at together
+MOST_BACKGROUNDS = 1000  # images of the user's that take part
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletenessSettings:
+    """Which rectangular galaxies are injected into what, and what counts as found."""
+
+    background: str = setting(
+        "", "images that galaxies are injected into, in the place of their own ones; an empty sky if not given"
+    )
+    injections: int = setting(40, "galaxies for each combination of the next four settings")
+    snr: tuple[float, ...] = setting((20.0, 40.0, 80.0, 160.0, 320.0), "signal-to-noise ratios in half of the light")
+    radius_fwhm: tuple[float, ...] = setting((1.5, 2.5, 4.0), "half-light semi-major axes, in FWHM of the PSF")
+    axis_ratio: tuple[float, ...] = setting((0.5, 0.8), "axis ratios of the outline")
+    exponent: tuple[float, ...] = setting((3.0, 4.0, 6.0), "exponents of the superellipse; 2 is an ellipse")
+    sersic_min: float = setting(0.5, "smallest Sersic index (uniform)")
+    sersic_max: float = setting(2.5, "largest Sersic index")
+    psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not say")
+    size: int = setting(64, "side of the empty sky in pixels")
+    threshold: float = setting(0.5, "found: p_rectangular at the stated prevalence is at least this")
+    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images")
+    network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
+
+    def __post_init__(self) -> None:
+        for name in ("snr", "radius_fwhm", "axis_ratio", "exponent"):
+            values = getattr(self, name)
+            if not values or min(values) <= 0:
+                raise ValueError(f"{name} expects one or more numbers above 0; received {values}.")
+        if max(self.axis_ratio) > 1 or min(self.exponent) < 1:
+            raise ValueError(
+                "axis ratios go up to 1 and exponents begin at 1; "
+                f"received axis_ratio {self.axis_ratio} and exponent {self.exponent}."
+            )
+        if self.injections < 1 or self.size < 16 or not self.psf_pix > 0:
+            raise ValueError(
+                "need injections >= 1, size >= 16 and psf_pix > 0; "
+                f"received {self.injections}, {self.size} and {self.psf_pix}."
+            )
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold expects a number between 0 and 1; received {self.threshold}.")
+        if not 0 < self.sersic_min <= self.sersic_max:
+            raise ValueError(f"need 0 < sersic_min <= sersic_max; received {self.sersic_min} and {self.sersic_max}.")
+        ScreenSettings(prevalence=self.prevalence)  # which checks it
+
+    @property
+    def cells(self) -> list[tuple[float, float, float, float]]:
+        """All combinations of (snr, radius_fwhm, axis_ratio, exponent)."""
+        return list(product(self.snr, self.radius_fwhm, self.axis_ratio, self.exponent))
+
+
+def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0) -> ImageSet:
+    """One rectangular galaxy in each image: the columns `number`, `snr` ... `exponent` of the table say which.
+
+    The light that a galaxy there has on its ellipses is taken out first, and its place is kept. The noise of the
+    injected light itself is not added: S/N is over the noise of the sky, the sum of the light within the brightest
+    pixels that together hold half of it, over sky_sigma sqrt(number of these pixels).
+    """
+    pixels, rows, widths = [], [], known_psf(backgrounds)
+    for k, plan in enumerate(backgrounds.table):
+        rng, snr = np.random.default_rng([seed, plan["number"]]), plan["snr"]
+        image = np.asarray(backgrounds.pixels[k], np.float32)
+        fwhm = widths[k] if np.isfinite(widths[k]) else settings.psf_pix
+        look = look_at(image, fwhm)
+        sigma = noise_of(image) if look is None else look.segmentation.sky_sigma * look.binning
+        centre = (np.array(image.shape[::-1]) - 1) / 2 + np.clip(rng.normal(size=2), -2, 2)
+        if look is not None:
+            image = without_galaxy(image, look)
+            centre = (look.shape[:2] + 0.5) * look.binning - 0.5
+        light = draw_galaxy(
+            shapes.superellipse(plan["axis_ratio"], plan["exponent"]),
+            Sersic(rng.uniform(settings.sersic_min, settings.sersic_max)),
+            size=image.shape,
+            radius_pix=plan["radius_fwhm"] * fwhm,
+            centre=tuple(centre),
+            position_angle_deg=rng.uniform(0, 180),
+            psf_fwhm_pix=fwhm,
+        )
+        ordered = np.sort(light, axis=None)[::-1].cumsum()
+        n = int(np.searchsorted(ordered, ordered[-1] / 2)) + 1
+        pixels.append(image + (light * snr * sigma * np.sqrt(n) / ordered[n - 1]).astype(np.float32))
+        row = {"id": f"injected-{plan['number']:06d}", "background": str(plan["id"]), "psf_fwhm_pix": fwhm}
+        rows.append(row | {truth: float(plan[name]) for name, truth in TRUTH.items()})
+    return ImageSet.from_rows(pixels, rows)
+
+
+def _look(backgrounds: ImageSet, settings: CompletenessSettings, seed: int, references) -> Table:
+    """Injects and screens one chunk."""
+    options = ScreenSettings(network=settings.network, prevalence=settings.prevalence)
+    table = examine(inject(backgrounds, settings, seed), options, seed=seed, references=references)
+    table["found"] = numbers(table["p_rectangular"], 0.0) >= settings.threshold
+    return table
+
+
+def _empty_skies(settings: CompletenessSettings, number: int, seed: int) -> ImageSet:
+    noise = np.random.default_rng([seed, 1]).normal(size=(number, settings.size, settings.size))
+    return ImageSet(noise.astype(np.float32), Table({"id": [f"sky-{k}" for k in range(number)]}))
+
+
+def _backgrounds(settings: CompletenessSettings, read_settings: ReadSettings, number: int, seed: int) -> ImageSet:
+    """Images to inject into: the user's usable ones, or sky."""
+    if not settings.background:
+        return _empty_skies(settings, min(number, MOST_BACKGROUNDS), seed)
+    pixels, tables = [], []
+    for images in open_images(settings.background, read_settings).chunks():
+        good = [k for k in np.flatnonzero(usable(images.table["flag"])) if min(images.pixels[k].shape) >= 16]
+        pixels += [images.pixels[k] for k in good]
+        tables.append(images.table[good])
+        if len(pixels) >= MOST_BACKGROUNDS:
+            break
+    if not pixels:
+        raise NoImagesError(f"'{settings.background}' holds no usable images of 16 x 16 pixels or more.")
+    return ImageSet(pixels, vstack(tables, metadata_conflicts="silent"))[:MOST_BACKGROUNDS]
+
+
+def completeness(
+    settings: CompletenessSettings = CompletenessSettings(),
+    read_settings: ReadSettings = ReadSettings(),
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[Table, Table]:
+    """The share of injected rectangular galaxies that are found, and the injections one by one.
+
+    Returns
+    -------
+    Table
+        One row per combination of `snr`, `radius_fwhm`, `axis_ratio` and `exponent`: `injected`, `found`,
+        `completeness`, and the ends of its 68 % interval (Jeffreys; Brown, Cai & DasGupta 2001, Statistical Science 16,
+        101), `completeness_low` and `completeness_high`.
+    Table
+        One row per injection, as `screen` makes it, with `background`, the truth and `found`.
+    """
+    cells = [cell for cell in settings.cells for _ in range(settings.injections)]
+    backgrounds = _backgrounds(settings, read_settings, len(cells), seed)
+    cells = np.random.default_rng([seed, 2]).permutation(np.array(cells))  # so that each background sees all kinds
+
+    def parts() -> Iterator[ImageSet]:
+        for first in range(0, len(cells), CHUNK):
+            which = np.arange(first, min(first + CHUNK, len(cells)))
+            part = backgrounds[which % len(backgrounds)]
+            part.table["number"] = which
+            for name, values in zip(TRUTH, cells[which].T, strict=True):
+                part.table[name] = values
+            yield part
+
+    references = prepare_references(read_references(ScreenSettings().reference))
+    look = partial(_look, settings=settings, seed=seed, references=references)
+    done = partial(progress, len(cells)) if progress else None
+    tables = list(map_chunks(look, parts(), jobs=jobs, progress=done))
+    injected = vstack(tables, metadata_conflicts="silent")
+    return _shares(injected, settings), injected
+
+
+def _shares(injected: Table, settings: CompletenessSettings) -> Table:
+    """The table of shares from that of the injections."""
+    values = np.stack([np.array(injected[truth], float) for truth in TRUTH.values()], axis=1)
+    rows = []
+    for cell in settings.cells:
+        here = np.array(injected["found"])[np.all(values == np.array(cell), axis=1)]
+        rows.append((*cell, len(here), int(here.sum())))
+    table = Table(rows=rows, names=(*TRUTH, "injected", "found"))
+    table["completeness"] = table["found"] / table["injected"]
+    table["completeness_low"], table["completeness_high"] = binom_conf_interval(
+        table["found"], table["injected"], interval="jeffreys"
+    )
+    return table
+
+
+def completeness_run(
+    folder: str | Path,
+    settings: CompletenessSettings = CompletenessSettings(),
+    read_settings: ReadSettings = ReadSettings(),
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    overwrite: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[Run, Table]:
+    """`completeness` into a run folder: `completeness.ecsv`, `injected.parquet`, settings and manifest."""
+    inputs = [name for name in (settings.background, read_settings.catalogue) if name]
+    run = Run.start(folder, "completeness", (settings, read_settings), seed, inputs, overwrite)
+    shares, injected = completeness(settings, read_settings, seed=seed, jobs=jobs, progress=progress)
+    write_table(shares, run.path("completeness.ecsv"), provenance=run.origin, overwrite=True)
+    write_table(injected, run.path("injected.parquet"), provenance=run.origin, overwrite=True)
+    run.finish(injected=len(injected), found=int(np.sum(injected["found"])))
+    return run, shares
