@@ -163,7 +163,15 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
             bar.set_postfix(figures, refresh=False)
             bar.update(1)
 
-        trained = train(images, settings[0], seed=arguments.seed, jobs=arguments.jobs, folder=folder, progress=progress)
+        trained = train(
+            images,
+            settings[0],
+            seed=arguments.seed,
+            jobs=arguments.jobs,
+            real=read_images(settings[0].real, settings[1]) if settings[0].real else None,
+            folder=folder,
+            progress=progress,
+        )
     return str(trained.save(folder))
 
 

@@ -116,7 +116,7 @@ def _sersic_index(limits: tuple[float, float], rng: np.random.Generator) -> floa
 
 def _homothetic(label: str, kind: str, axis_ratio: float, index: float, rng: np.random.Generator) -> Galaxy | None:
     """A galaxy of similar isophotes, or None if its harmonics belong to another label."""
-    shape = _shape(label, kind, axis_ratio, rng)
+    shape = draw_shape(label, kind, axis_ratio, rng)
     terms = shapes.harmonics(shape)
     found, scored = shapes.label_of(terms)
     if found != label:
@@ -130,7 +130,7 @@ def _homothetic(label: str, kind: str, axis_ratio: float, index: float, rng: np.
     return Galaxy(kind, label, Body(shape, profile), scored, truth=truth)
 
 
-def _shape(label: str, kind: str, axis_ratio: float, rng: np.random.Generator) -> shapes.Shape:
+def draw_shape(label: str, kind: str, axis_ratio: float, rng: np.random.Generator) -> shapes.Shape:
     """An outline of this kind with parameters drawn for the class `label`."""
     if kind == "ellipse":
         return shapes.ellipse(axis_ratio)
@@ -217,7 +217,7 @@ def _cored(label: str, axis_ratio: float, index: float, rng: np.random.Generator
     kind = "superellipse" if label == "rectangular" else "obround"
     share, radius = rng.uniform(0.03, 0.3), rng.uniform(0.12, 0.4)
     core = Body(shapes.ellipse(rng.uniform(axis_ratio, 1)), Sersic(rng.uniform(0.7, 2)), radius)
-    return Sum((Body(_shape(label, kind, axis_ratio, rng), Sersic(index)), core), (1 - share, share)), axis_ratio
+    return Sum((Body(draw_shape(label, kind, axis_ratio, rng), Sersic(index)), core), (1 - share, share)), axis_ratio
 
 
 _COMPOSITES = {

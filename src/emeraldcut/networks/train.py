@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 import emeraldcut
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.streaming import map_chunks
+from emeraldcut.frame import warped
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.networks import screener, thesis
 from emeraldcut.networks.calibration import (
@@ -58,6 +59,7 @@ WIDE = SynthesiseSettings(
 )
 TRUTH = {"a4": (0, 0.05), "a6": (0, 0.02), "a8": (0, 0.02), "axis_ratio": (0.6, 0.2)}  # with typical middle and scatter
 PAUSE_SECONDS = 30.0  # between two checkpoints
+BOXES = (3.0, 7.0)  # exponents of the superellipses that real galaxies are warped into
 PSF_UNKNOWN = 0.25  # fraction of training images whose PSF the network is not told
 
 
@@ -71,6 +73,11 @@ class TrainSettings:
     )
     number: int = setting(240_000, "galaxies to draw where no set of images is given, each seen three times")
     without: tuple[str, ...] = setting((), "kinds (column `kind`) that training leaves out")
+    real: str = setting(
+        "",
+        "images of real galaxies to train on besides: those without a label count as 'other', and each that is smooth "
+        "and large enough is warped into a rectangle too",
+    )
     normalise: str = setting(
         "peak",
         "thesis network only: 'peak' divides each image by its peak, because survey counts span orders of "
@@ -154,6 +161,7 @@ def train(
     *,
     seed: int = 0,
     jobs: int = 1,
+    real: ImageSet | None = None,
     folder: str | Path | None = None,
     progress: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> TrainedNetwork:
@@ -165,6 +173,7 @@ def train(
     Parameters
     ----------
     images : with a column `label`; if not given, `settings.number` galaxies are drawn from the ranges `WIDE`.
+    real : images of real galaxies, as `settings.real` names them on the command line.
     jobs : worker processes that draw and prepare the images; the network itself is trained in this process.
     folder : where to keep what is done so far; the same call goes on from there, and removes it at the end.
     progress : called after each epoch with its number, the number of epochs and the figures so far.
@@ -180,17 +189,26 @@ def train(
     classes = settings.classes or recipe.CLASSES
     preprocessing = "raw" if settings.normalise == "none" and recipe is thesis else recipe.PREPROCESSING
     keras = import_keras()
-    ids = [] if images is None else [str(name) for name in images.table["id"]]
+    ids = [str(name) for part in (images, real) if part is not None for name in part.table["id"]]
     steps = _Steps(folder, {"settings": asdict(settings), "seed": seed, "ids": ids})
-    make = partial(_prepared, preprocessing=preprocessing, size=recipe.SIZE, classes=classes, without=settings.without)
+    prepare_set = partial(
+        _prepared, preprocessing=preprocessing, size=recipe.SIZE, classes=classes, without=settings.without
+    )
     if images is None:
         drawn = replace(WIDE, classes=classes, number=settings.number * WIDE.exposures)
-        chunks = [range(start, min(start + CHUNK, drawn.number)) for start in range(0, drawn.number, CHUNK)]
-        make = partial(_drawn, prepare_set=make, settings=drawn, seed=seed)
+        work = [
+            partial(_drawn, range(start, min(start + CHUNK, drawn.number)), settings=drawn, seed=seed)
+            for start in range(0, drawn.number, CHUNK)
+        ]
     else:
         _check_labels(images.table)
-        chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    everything = Prepared.join(list(steps.prepared(make, chunks, jobs)))
+        work = [partial(_same, images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
+    if real is not None:
+        work += [
+            partial(_with_boxes, real[start : start + CHUNK], classes=classes, seed=seed + start)
+            for start in range(0, len(real), CHUNK)
+        ]
+    everything = Prepared.join(list(steps.prepared(prepare_set, work, jobs)))
     rows = np.flatnonzero(everything.wanted)
     labels = np.array([classes.index(label) for label in everything.labels[rows]], dtype=np.int64)
     where = split_by_galaxy(everything.galaxies[rows], labels, len(classes), settings.holdout, seed)
@@ -258,13 +276,38 @@ def _prepared(
     return Prepared(inputs, labels, galaxies_of(table), wanted, snr, truth)
 
 
-def _drawn(numbers: range, prepare_set: Callable, settings: SynthesiseSettings, seed: int) -> Prepared:
-    """One chunk, drawn and prepared. The network is not told the PSF of some."""
+def _drawn(numbers: range, settings: SynthesiseSettings, seed: int) -> ImageSet:
+    """One chunk of drawn galaxies. The network is not told the PSF of some."""
     images = synthesise(replace(settings, number=len(numbers)), seed=seed, start=numbers.start)
     for row in range(len(images)):
         if np.random.default_rng([seed, numbers.start + row, 1]).random() < PSF_UNKNOWN:
             images.table["psf_fwhm_pix"][row] = np.nan
-    return prepare_set(images)
+    return images
+
+
+def _same(images: ImageSet) -> ImageSet:
+    return images
+
+
+def _with_boxes(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageSet:
+    """Real galaxies, and as many of them as are suited a second time, warped into rectangles."""
+    rng, table = np.random.default_rng([seed, 2]), images.table.copy()
+    known = [str(label) for label in table["label"]] if "label" in table.colnames else [""] * len(table)
+    table["label"] = np.array([label if label in classes else "other" for label in known], dtype=object)
+    table["galaxy"] = np.array([f"real {name}" for name in galaxies_of(images.table)], dtype=object)
+    exponents = rng.uniform(*BOXES, len(images))
+    good = usable(table["flag"])
+    boxes = [warped(np.asarray(pixels, np.float32), c) if ok else None
+             for pixels, c, ok in zip(images.pixels, exponents, good, strict=True)]  # fmt: skip
+    made = [k for k, box in enumerate(boxes) if box is not None]
+    again = table[made]
+    again["label"] = "rectangular"
+    return ImageSet([*images.pixels, *(boxes[k] for k in made)], vstack([table, again], metadata_conflicts="silent"))
+
+
+def _work(task: tuple[Callable[[], ImageSet]], prepare_set: Callable) -> Prepared:
+    """One chunk, made and prepared where the work is done."""
+    return prepare_set(task[0]())
 
 
 class _Steps:
@@ -284,11 +327,11 @@ class _Steps:
         self.folder.mkdir(parents=True, exist_ok=True)
         file.write_text(described)
 
-    def prepared(self, make: Callable, chunks: list, jobs: int) -> Iterator[Prepared]:
-        """The prepared chunks, those that were kept read and the rest made."""
-        files = [None if self.folder is None else self.folder / f"{k:05d}.npz" for k in range(len(chunks))]
+    def prepared(self, prepare_set: Callable, work: list[Callable], jobs: int) -> Iterator[Prepared]:
+        """The prepared chunks, those that were kept read and the rest made by `work`."""
+        files = [None if self.folder is None else self.folder / f"{k:05d}.npz" for k in range(len(work))]
         todo = [k for k, file in enumerate(files) if file is None or not file.exists()]
-        made = map_chunks(make, (chunks[k] for k in todo), jobs=jobs)
+        made = map_chunks(partial(_work, prepare_set=prepare_set), ((work[k],) for k in todo), jobs=jobs)
         for k, file in enumerate(files):
             if k not in todo:
                 with np.load(file) as arrays:

@@ -1,0 +1,136 @@
+"""What the pixels allow: a likelihood-ratio classifier that knows almost everything, on the screening network's task.
+
+Each scene has one light profile, one PSF, one noise, one place, one size, one axis ratio of the best-fitting ellipse,
+one S/N. Galaxies of every class are drawn into it, with no neighbours. The oracle knows the noise-free images of all of
+them but the one that it looks at, and adds up their likelihoods by class; centre, axes, size, Sersic index, flux and
+sky are projected out of the difference, since no classifier can know them. The network sees the same noisy images.
+
+    python benchmarks/oracle.py [--scenes 60] [--quick]
+
+Keys of the last line: recall_1, network_recall_1 (precision .85, 1 in 100), recall_01, network_recall_01 (.5, 1 in
+    1,000), balanced accuracy of oval against rectangular of both, scenes, galaxies. The network's S/N and frame are its
+    own; on these isolated homothetic galaxies it does better than on those of benchmarks/prevalence.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from astropy.table import Table
+from prevalence import BAR_01, BAR_1, pair_accuracy, recall_at, score_of
+
+from emeraldcut.data import ImageSet, map_chunks
+from emeraldcut.data.columns import numbers
+from emeraldcut.galaxies import shapes
+from emeraldcut.galaxies.population import draw_shape
+from emeraldcut.galaxies.profiles import Body, Sersic
+from emeraldcut.galaxies.sky import Psf, draw
+from emeraldcut.networks import CLASSES, ClassifySettings, classify
+
+KINDS = {
+    "oval": {"ellipse": 5, "superellipse": 2, "harmonic": 2},
+    "rectangular": {"superellipse": 4, "skewed_box": 2, "rounded_rectangle": 1, "rectangle": 1},
+    "obround": {"obround": 3, "rounded_rectangle": 1, "soft_obround": 1},
+    "other": {"disky": 1, "diamond": 1, "egg": 1},
+}
+SIDE, SMALLEST_FWHM = 64, 1.5
+STEPS = {"dx": 0.02, "dy": 0.02, "dq": -0.01, "dn": 0.02, "dr": 0.01, "da": 1.0}
+
+
+def outline(label: str, axis_ratio: float, rng: np.random.Generator) -> shapes.Shape | None:
+    """A scored outline of this class whose best-fitting ellipse has this axis ratio, or None."""
+    names, weights = zip(*KINDS[label].items(), strict=True)
+    for _ in range(200):
+        shape = draw_shape(label, str(rng.choice(names, p=np.array(weights) / sum(weights))), axis_ratio, rng)
+        for _ in range(3):
+            found = shapes.harmonics(shape)["axis_ratio"]
+            scaled = min(shape.axis_ratio * axis_ratio / found, 1.0)
+            if shape.name in ("obround", "rounded_rectangle"):  # corners do not stretch
+                shape = shapes.rounded_rectangle(scaled, shape.parameters.get("corner", 1.0))
+            else:
+                shape = replace(shape, axis_ratio=scaled)
+        if shapes.label_of(shapes.harmonics(shape)) == (label, True):
+            return shape
+    return None
+
+
+def scene(numbers_: range, per_class: int, seed: int) -> dict[str, np.ndarray] | None:
+    """One scene: noisy images, their classes and PSF, and the oracle's log likelihoods of the classes."""
+    rng = np.random.default_rng([seed, numbers_.start])
+    q, index = rng.uniform(0.3, 1), rng.uniform(0.5, 3) if rng.random() < 6 / 7 else rng.uniform(3, 5)
+    radius = SIDE * np.exp(rng.uniform(np.log(0.06), np.log(0.25)))
+    fwhm = rng.uniform(1.2, max(min(6.0, radius / SMALLEST_FWHM), 1.2))
+    psf, angle, centre = Psf(fwhm, rng.uniform(2.5, 5)), rng.uniform(0, 180), (SIDE - 1) / 2 + rng.normal(0, 1, 2)
+    gain, snr = np.sqrt(np.exp(rng.uniform(np.log(100), np.log(5000))) + 25), np.exp(rng.uniform(*np.log((60, 300))))
+
+    def seen(shape, dx=0.0, dy=0.0, dn=0.0, dr=0.0, da=0.0):
+        """An outline of unit mean square radius, as large as all others."""
+        size = radius * np.sqrt(q / shape.axis_ratio) / np.sqrt(np.mean(shape.rho**2)) * (1 + dr)
+        place = {"centre": (centre[0] + dx, centre[1] + dy), "position_angle_deg": angle + da, "radius_pix": size}
+        return draw(Body(shape, Sersic(index + dn)), SIDE, psf=psf, **place).ravel()
+
+    def counts(light):
+        """The light scaled to the S/N within its brightest half, for sky noise of 1 (see `synthesise`)."""
+        ordered = np.sort(light)[::-1].cumsum()
+        n = np.searchsorted(ordered, ordered[-1] / 2) + 1
+        photons = snr**2 / gain
+        return light * (photons + np.sqrt(photons**2 + 4 * snr**2 * n)) / 2 / ordered[n - 1]
+
+    drawn = [(k, outline(label, q, rng)) for k, label in enumerate(CLASSES) for _ in range(per_class)]
+    drawn = [(k, shape) for k, shape in drawn if shape is not None]
+    label, models = np.array([k for k, _ in drawn]), np.array([counts(seen(shape)) for _, shape in drawn])
+    middle = shapes.superellipse(q, 3.0)
+    base = counts(seen(middle))
+    noise = np.sqrt(base / gain + 1)
+    scale = base.sum() / seen(middle).sum()
+    slopes = [scale * seen(middle, **{name: step}) - base for name, step in STEPS.items() if name != "dq"]
+    slopes.append(scale * seen(shapes.superellipse(min(q, 0.99) + STEPS["dq"], 3.0)) - base)
+    free = np.linalg.qr(np.array([*slopes, base, np.ones_like(base)]).T / noise[:, None])[0]
+    images, likelihoods = [], []
+    for i, model in enumerate(models):
+        image = model + rng.normal(size=model.size) * np.sqrt(np.maximum(model, 0) / gain + 1)
+        images.append(image.reshape(SIDE, SIDE).astype(np.float32))
+        residuals = (image - models) / noise
+        chi = (residuals**2).sum(axis=1) - ((residuals @ free) ** 2).sum(axis=1)
+        others = np.arange(len(models)) != i  # its own model is not known
+        row = [np.logaddexp.reduce(-chi[others & (label == k)] / 2) - np.log(np.sum(others & (label == k)))
+               if np.any(others & (label == k)) else -1e9 for k in range(len(CLASSES))]  # fmt: skip
+        likelihoods.append(row)
+    return {"images": np.array(images), "label": label, "fwhm": np.full(len(label), fwhm),
+            "likelihood": np.array(likelihoods)}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="6 scenes")
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--per-class", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    n = 6 if arguments.quick else arguments.scenes
+    go = partial(scene, per_class=12 if arguments.quick else arguments.per_class, seed=arguments.seed)
+    scenes = list(map_chunks(go, (range(k, k + 1) for k in range(n)), jobs=arguments.jobs))
+    all_of = {name: np.concatenate([s[name] for s in scenes]) for name in scenes[0]}
+    label, likelihood = all_of["label"], all_of["likelihood"]
+    images = ImageSet(all_of["images"], Table({"id": np.arange(len(label)), "psf_fwhm_pix": all_of["fwhm"]}))
+    classified = classify(images, ClassifySettings())
+    equal = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
+    oracle = {f"p_{name}": equal[:, k] / equal.sum(axis=1) for k, name in enumerate(CLASSES)}
+    network = {f"p_{name}": numbers(classified[f"p_{name}"], 0.0) for name in CLASSES}
+    every = np.zeros(len(label))
+    result = {"scenes": n, "galaxies": len(label)}
+    for name, found in (("", oracle), ("network_", network)):
+        for key, bar in (("recall_1", BAR_1), ("recall_01", BAR_01)):
+            result[name + key] = recall_at(score_of(found, bar[0]), label, *bar)
+        facts = found | {"label": label, "truth_snr": every, "size": every}
+        result[f"{name}oval_rectangular"] = pair_accuracy(facts, 0, 1, (-1, 1), (-1, 1))
+    print(json.dumps({name: round(value, 4) for name, value in result.items()}))
+
+
+if __name__ == "__main__":
+    main()
