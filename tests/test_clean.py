@@ -28,7 +28,7 @@ def test_noise_goes_and_the_galaxy_stays(galaxy, method):
     np.testing.assert_allclose(cleaned.table["noise_removed"], 2, rtol=0.08)
     before, after = (np.sqrt(np.mean((pixels - galaxy) ** 2)) for pixels in (noisy, cleaned.pixels))
     assert after < 0.5 * before
-    assert cleaned.pixels.sum(axis=(1, 2)) == pytest.approx(galaxy.sum(), rel=0.03)
+    np.testing.assert_allclose(cleaned.pixels.sum(axis=(1, 2)), noisy.sum(axis=(1, 2)), rtol=0.03)
 
 
 def test_what_cannot_be_cleaned_stays_as_it_is(galaxy):

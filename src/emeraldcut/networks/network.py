@@ -14,6 +14,7 @@ import numpy as np
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.networks.calibration import IDENTITY, calibrate, expected_found, in_set
+from emeraldcut.networks.card import card_page
 from emeraldcut.networks.inference import Predictor, input_shape
 from emeraldcut.networks.keras_files import Layer, read_keras
 from emeraldcut.networks.openset import OpenSet
@@ -159,6 +160,7 @@ def save_network(model: Any, folder: str | Path, card: dict[str, Any], open_set:
     (folder / OPEN_SET).unlink(missing_ok=True)
     if open_set is not None:
         np.savez_compressed(folder / OPEN_SET, **open_set.arrays())
+    (folder / "card.md").write_text(card_page(card))
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return folder
 

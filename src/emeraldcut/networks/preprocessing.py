@@ -67,8 +67,8 @@ _RINGS = 24
 
 
 def _ring_weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For the pixels of a quadrant: the ring inside each, its share of the next one, and the (rings, pixels) least-
-    squares weights with which light that is linear between rings follows from the pixels."""
+    """For the pixels of a quadrant: the ring inside each, its share of the next one, and the (rings, pixels) weights
+    with which light that is linear between rings follows from the pixels: least squares, with a ridge of 1e-3."""
     radius = np.hypot(*(np.mgrid[:FOLDED_SIZE, :FOLDED_SIZE] + 0.5)).ravel()
     inner = np.floor(np.maximum(radius - 0.5, 0)).astype(np.int64)
     share = np.clip(radius - 0.5 - inner, 0, 1)
