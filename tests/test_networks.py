@@ -21,6 +21,7 @@ from emeraldcut.frame import first_looks, stamp
 from emeraldcut.galaxies import draw_galaxy, synthesise
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.galaxies.shapes import superellipse
+from emeraldcut.isophotes import measure
 from emeraldcut.networks import Network, TrainSettings, export_network, load_network, save_network, train
 from emeraldcut.networks.calibration import (
     IDENTITY,
@@ -667,6 +668,28 @@ def test_screener_learns_and_resumes(tmp_path, keras, monkeypatch):
     right = np.array(network.classes)[p[scored].argmax(axis=1)] == np.array(fresh.table["label"])[scored]
     assert right.mean() > 0.7
     assert network.open_set is not None and len(network.card["sets"]) == len(SNR_BINS) - 1
+
+
+def test_real_galaxies_take_part_in_training(rng):
+    """Real images are `other` unless they say otherwise; smooth ones come again as rectangles, as the same galaxy."""
+    images = boxes(3, rng, label=["oval", "", "oval"])
+    images.table["flag"][2] = int(Flag.NO_DATA)
+    both = train_module._with_boxes(images, ("oval", "rectangular", "obround", "other"), seed=1)
+    assert list(both.table["label"]) == ["oval", "other", "oval", "rectangular", "rectangular"]
+    assert list(both.table["galaxy"]) == ["real 0", "real 1", "real 2", "real 0", "real 1"]
+    a4 = measure(both)["a4"]
+    assert a4[3] < a4[0] - 0.02 and a4[4] < a4[1] - 0.02  # boxier than they were
+
+
+def test_the_card_is_a_page(tmp_path, keras):
+    """What a person reads holds the figures of the card."""
+    trained = train(shapes(80, 50, 0), TrainSettings(network="thesis", epochs=1, batch_size=16), seed=3)
+    page = (trained.save(tmp_path / "network") / "card.md").read_text()
+    card = json.loads((tmp_path / "network" / "card.json").read_text())
+    assert "BSD-3-Clause" in page and f"accuracy {card['metrics']['accuracy']:.3f}" in page
+    assert (
+        f"| training | {card['training']['training']['oval']} | {card['training']['training']['rectangular']} |" in page
+    )
 
 
 def test_training_needs_labels_and_keras(monkeypatch):

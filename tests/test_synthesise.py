@@ -1,5 +1,7 @@
 """Rendering, telescope, labelled sets and the thesis's grid, against integration, statistics and counting."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.integrate import dblquad
@@ -305,3 +307,22 @@ def test_the_thesis_grid_is_a_setting(grid, distinct):
     assert images.pixels.shape == (108, 50, 50)
     rectangles = images[np.asarray(images.table["label"] == "rectangular")]
     assert len(rectangles) == 36 and len(set(rectangles.table["galaxy"])) == distinct
+
+
+def test_exposures_show_the_same_galaxy():
+    """Three images of each: the same truth, another S/N and noise; image i whatever is asked for besides."""
+    settings = SynthesiseSettings(number=12, exposures=3, population="wide")
+    images = synthesise(settings, seed=5)
+    table = images.table
+    for first in range(0, 12, 3):
+        rows = table[first : first + 3]
+        assert len(set(rows["galaxy"])) == 1 and len(set(rows["id"])) == 3
+        assert len(set(rows["truth_x_pix"])) == len(set(rows["kind"])) == 1
+        assert len(set(rows["truth_snr"])) == 3
+    assert len(set(table["galaxy"])) == 4
+    part = synthesise(replace(settings, number=5), seed=5, start=4)
+    np.testing.assert_array_equal(part.pixels, images.pixels[4:9])
+    once = synthesise(replace(settings, number=4, exposures=1), seed=5)
+    np.testing.assert_array_equal(once.pixels, images.pixels[::3])  # the first of each is what it was
+    with pytest.raises(ValueError, match="exposures >= 1"):
+        SynthesiseSettings(exposures=0)
