@@ -8,33 +8,25 @@ from hypothesis import strategies as st
 
 from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.networks import CLASSES, shift_priors
 from emeraldcut.screening import ScreenSettings, screen
-from emeraldcut.screening.screen import rank, scores, shift_priors
+from emeraldcut.screening.screen import rank, scores
 
 EASY = {"snr_min": 120.0, "neighbours": 0.3, "psf_fwhm_max_pix": 2.0, "blemishes": 0.0}
 
 
-def probabilities(**columns):
-    return Table({f"p_{name}": MaskedColumn([value]) for name, value in columns.items()})
-
-
 def test_prior_shift_is_bayes_rule():
-    table = probabilities(oval=0.05, rectangular=0.9, obround=0.03, other=0.02)
-    shift_priors(table, 0.01)
+    shifted = shift_priors(np.array([[0.05, 0.9, 0.03, 0.02]]), CLASSES, 0.01)[0]
     # odds against `oval`: 0.9 / 0.05 times the ratio of priors 0.01 / 0.49
-    assert table["p_rectangular"][0] / table["p_oval"][0] == pytest.approx(18 * 0.01 / 0.49)
-    assert sum(table[f"p_{n}"][0] for n in ("oval", "rectangular", "obround", "other")) == pytest.approx(1)
+    assert shifted[1] / shifted[0] == pytest.approx(18 * 0.01 / 0.49)
+    assert shifted.sum() == pytest.approx(1)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(1e-4, 0.4), st.floats(1e-4, 0.4))
 def test_a_rarer_kind_gets_a_lower_probability(a, b):
-    shifted = []
-    for prevalence in sorted((a, b)):
-        table = probabilities(oval=0.2, rectangular=0.5, obround=0.2, other=0.1)
-        shift_priors(table, prevalence)
-        shifted.append(table["p_rectangular"][0])
-    assert shifted[0] <= shifted[1] + 1e-12
+    low, high = (shift_priors(np.array([[0.2, 0.5, 0.2, 0.1]]), CLASSES, p)[0, 1] for p in sorted((a, b)))
+    assert low <= high + 1e-7
 
 
 def test_a_score_needs_the_network_and_is_raised_by_measurements():

@@ -148,7 +148,7 @@ def expected_found(
         mean = float(np.sum((number * rate)[:, chosen]))
         spread = mean + float(np.sum((number**2 * variance)[:, chosen]))
         ends = gamma.ppf((0.16, 0.84), mean**2 / spread, scale=spread / mean) if mean > 0 else (0.0, 0.0)
-        result[name] = [mean, *map(float, ends)]
+        result[name] = [mean, min(mean, float(ends[0])), max(mean, float(ends[1]))]
     return result
 
 

@@ -109,7 +109,7 @@ def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0)
         ordered = np.sort(light, axis=None)[::-1].cumsum()
         n = int(np.searchsorted(ordered, ordered[-1] / 2)) + 1
         pixels.append(image + (light * snr * sigma * np.sqrt(n) / ordered[n - 1]).astype(np.float32))
-        row = {"id": f"injected-{plan['number']:06d}", "background": str(plan["id"]), "psf_fwhm_pix": fwhm}
+        row = {"id": f"injected-{plan['number']:06d}", "injected_into": str(plan["id"]), "psf_fwhm_pix": fwhm}
         rows.append(row | {truth: float(plan[name]) for name, truth in TRUTH.items()})
     return ImageSet.from_rows(pixels, rows)
 
@@ -160,7 +160,7 @@ def completeness(
         `completeness`, and the ends of its 68 % interval (Jeffreys; Brown, Cai & DasGupta 2001, Statistical Science 16,
         101), `completeness_low` and `completeness_high`.
     Table
-        One row per injection, as `screen` makes it, with `background`, the truth and `found`.
+        One row per injection, as `screen` makes it, with `injected_into`, the truth and `found`.
     """
     cells = [cell for cell in settings.cells for _ in range(settings.injections)]
     backgrounds = _backgrounds(settings, read_settings, len(cells), seed)
