@@ -496,7 +496,7 @@ def test_folded_maps_are_those_of_the_mirror_images(seed):
     values = np.random.default_rng(seed).normal(size=(32, 32)).astype(np.float32)
     maps = [np.zeros((16, 16, 5), np.float32) for _ in range(4)]
     for view, out in zip((values, values[::-1], values[:, ::-1], values[::-1, ::-1]), maps, strict=True):
-        _fold(np.ascontiguousarray(view), np.float32(2), _INNER, _SHARE, _WEIGHTS, out)
+        _fold(np.ascontiguousarray(view), np.float32(2), _INNER, _SHARE, _WEIGHTS, np.zeros(0, np.float32), out)
     for other in maps[1:]:
         np.testing.assert_allclose(other, maps[0], atol=2e-6)
 

@@ -98,8 +98,7 @@ def classify(
     table["class"] = names[np.where(good, best, len(network.classes))]
     table["network"] = np.array([network.name] * len(images), dtype=object)
     if network.card.get("sets"):
-        sets = [" ".join(np.array(network.classes)[row]) for row in answers.possible]
-        table["possible"] = np.where(good, np.array(sets, dtype=object), "")
+        table["possible"] = np.where(good, _words(answers.possible, network.classes), "")
     if network.open_set is not None:
         table["typical"] = MaskedColumn(np.nan_to_num(answers.typical), mask=~good)
         flags = flags | np.where(good & (answers.typical < UNUSUAL), int(Flag.UNUSUAL), 0)
@@ -107,6 +106,15 @@ def classify(
         table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
     add_flags(table, flags)
     return describe_columns(table)
+
+
+def _words(possible: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """The names of the classes that are set in each row (n, k), separated by spaces, (n,)."""
+    number = 1 << np.arange(len(classes))
+    words = [
+        " ".join(name for name, bit in zip(classes, number, strict=True) if k & bit) for k in range(2 ** len(classes))
+    ]
+    return np.array(words, dtype=object)[possible @ number]
 
 
 def _probability(network: Network, name: str, probabilities: np.ndarray, good: np.ndarray) -> MaskedColumn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -83,8 +84,8 @@ _INNER, _SHARE, _WEIGHTS = _ring_weights()
 
 
 @compiled
-def _fold(stamp, scale, inner, share, weights, maps):
-    """Fills `maps` (size, size, 5 or more) with the folded `stamp` (2 size, 2 size): see `folded_maps`."""
+def _fold(stamp, scale, inner, share, weights, planes, maps):
+    """Fills `maps` (size, size, 5 + k) with the folded `stamp` (2 size, 2 size) and `planes` (k,), see below."""
     size = len(stamp) // 2
     quarter = np.float32(0.25)
     even, odd_x, odd_y, odd_both = (
@@ -128,6 +129,8 @@ def _fold(stamp, scale, inner, share, weights, maps):
     for p in range(n):
         for k in range(N_MAPS):
             maps[p // size, p % size, k] = work[k, p]
+        for k in range(len(planes)):
+            maps[p // size, p % size, N_MAPS + k] = planes[k]
 
 
 def folded_maps(images: ImageSet, looks: list[Look | None], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,16 +150,16 @@ def folded_maps(images: ImageSet, looks: list[Look | None], size: int) -> tuple[
         raise ValueError(f"folded galaxies have {FOLDED_SIZE} x {FOLDED_SIZE} pixels; the network expects {size}.")
     psf = known_psf(images)
     maps = np.zeros((len(images), size, size, N_MAPS + N_PLANES), np.float32)
+    planes = np.zeros(N_PLANES, np.float32)
     for i, look in enumerate(looks):
         if look is not None:
-            axis_ratio, radius = look.shape[2], look.radius
+            axis_ratio, radius = float(look.shape[2]), look.radius
             pixels = (2 * EXTENT * radius / STAMP_SIZE) ** 2 * axis_ratio  # of the image under one of the stamp
-            scale = np.float32(2 * np.sqrt(max(pixels, 0.3)))
-            _fold(stamp(look), scale, _INNER, _SHARE, _WEIGHTS, maps[i])
-            known = np.isfinite(psf[i])
+            scale = np.float32(2 * math.sqrt(max(pixels, 0.3)))
             radius *= look.binning
-            ratio = min(psf[i] / radius, 2.0) if known else 0.0
-            maps[i, :, :, N_MAPS:] = (axis_ratio, np.log(max(radius, 1.0)), ratio, known)
+            known = math.isfinite(psf[i])
+            planes[:] = axis_ratio, math.log(max(radius, 1.0)), min(psf[i] / radius, 2.0) if known else 0.0, known
+            _fold(stamp(look), scale, _INNER, _SHARE, _WEIGHTS, planes, maps[i])
     return maps, looked_flags(images, looks)
 
 
