@@ -104,7 +104,8 @@ def select(found: dict, chosen: np.ndarray) -> dict:
 def score_of(found: dict, prevalence: float) -> np.ndarray:
     """Log odds of rectangular at this prevalence; an image that cannot be classified comes last."""
     p = np.stack([found[f"p_{name}"] for name in CLASSES], axis=1) * priors(CLASSES, prevalence)
-    return np.log(p[:, 1] + 1e-30) - np.log(p[:, 0] + p[:, 2] + p[:, 3] + 1e-30)
+    odds = np.log(p[:, 1] + 1e-30) - np.log(p[:, 0] + p[:, 2] + p[:, 3] + 1e-30)
+    return np.where(p.sum(axis=1) > 0, odds, -99.0)
 
 
 def curve(score: np.ndarray, label: np.ndarray, prevalence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
