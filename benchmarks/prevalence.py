@@ -231,9 +231,9 @@ def draw_above(above: list, path: Path) -> None:
     """All real galaxies above the threshold, in one figure."""
     from matplotlib.figure import Figure
 
-    columns = 6
+    columns = min(max(len(above), 1), 6)
     rows = max(-(-len(above) // columns), 1)
-    figure = Figure(figsize=(2.1 * columns, 2.4 * rows))
+    figure = Figure(figsize=(2.1 * columns, 2.5 * rows), layout="constrained")
     for k in range(rows * columns):
         panel = figure.add_subplot(rows, columns, k + 1)
         panel.set_axis_off()
@@ -243,7 +243,6 @@ def draw_above(above: list, path: Path) -> None:
             stretched = np.arcsinh(np.clip((image - low) / (high - low + 1e-9), 0, 1) * 8)
             panel.imshow(stretched, origin="lower", cmap="magma")
             panel.set_title(f"{name.split('/')[-1]}\nlog odds {score:.1f}", fontsize=8)
-    figure.tight_layout()
     figure.savefig(path, dpi=110, facecolor="white")
 
 
