@@ -29,6 +29,7 @@ from emeraldcut.galaxies import shapes
 from emeraldcut.galaxies.population import draw_shape
 from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.sky import Psf, draw
+from emeraldcut.galaxies.synthesise import amplitude
 from emeraldcut.networks import CLASSES, ClassifySettings, classify
 
 KINDS = {
@@ -74,11 +75,7 @@ def scene(numbers_: range, per_class: int, seed: int) -> dict[str, np.ndarray] |
         return draw(Body(shape, Sersic(index + dn)), SIDE, psf=psf, **place).ravel()
 
     def counts(light):
-        """The light scaled to the S/N within its brightest half, for sky noise of 1 (see `synthesise`)."""
-        ordered = np.sort(light)[::-1].cumsum()
-        n = np.searchsorted(ordered, ordered[-1] / 2) + 1
-        photons = snr**2 / gain
-        return light * (photons + np.sqrt(photons**2 + 4 * snr**2 * n)) / 2 / ordered[n - 1]
+        return light * amplitude(light, snr, gain, 1.0)
 
     drawn = [(k, outline(label, q, rng)) for k, label in enumerate(CLASSES) for _ in range(per_class)]
     drawn = [(k, shape) for k, shape in drawn if shape is not None]

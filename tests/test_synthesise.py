@@ -23,7 +23,7 @@ from emeraldcut.galaxies.sky import (
 )
 from emeraldcut.galaxies.synthesise import (
     SynthesiseSettings,
-    _amplitude,
+    amplitude,
     draw_galaxy,
     iterate_synthesise,
     synthesise,
@@ -230,7 +230,7 @@ def test_truth_describes_the_noise_free_galaxy(sample):
 def test_signal_to_noise_is_that_of_repeated_exposures():
     """Mean over scatter of the light in the brightest half, measured over 600 exposures of one galaxy."""
     light = draw_galaxy(shapes.rectangle(0.6), exponential(), size=48, radius_pix=6.0, psf_fwhm_pix=2.5)
-    light *= _amplitude(light, snr=40.0, gain=3.0, sky_sigma=4.0)
+    light *= amplitude(light, snr=40.0, gain=3.0, sky_sigma=4.0)
     ordered = np.sort(light, axis=None)[::-1]
     region = light >= ordered[np.searchsorted(np.cumsum(ordered), light.sum() / 2)]
     sky_electrons = (4.0 * 3.0) ** 2 - 25

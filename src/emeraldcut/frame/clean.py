@@ -51,7 +51,7 @@ def clean(images: ImageSet, settings: CleanSettings = CleanSettings(), *, seed: 
         image = np.asarray(image, np.float32)
         if good[i] and image.ndim == 2 and min(image.shape) >= 8 and np.isfinite(image).any():
             look = look_at(image, psf[i])
-            sigmas[i] = noise_of(image) if look is None else look.segmentation.sky_sigma * look.binning
+            sigmas[i] = noise_of(image, look)
             image = _cleaned(image, sigmas[i], settings)
         pixels.append(image)
     table = images.table.copy()
@@ -61,12 +61,15 @@ def clean(images: ImageSet, settings: CleanSettings = CleanSettings(), *, seed: 
     return ImageSet(pixels, table)
 
 
-def noise_of(image: np.ndarray) -> float:
-    """Standard deviation of the noise per pixel, if it is not correlated, from second differences along both axes.
+def noise_of(image: np.ndarray, look: Look | None = None) -> float:
+    """Standard deviation of the noise per pixel: that of the sky around the galaxy of `look`.
 
-    Immerkaer 1996 (Computer Vision and Image Understanding 64, 300), with the median for robustness against edges:
-    the mask is the product of (1, -2, 1) along each axis, whose squares sum to 36.
+    Without one it is taken from second differences along both axes, as if pixels were independent: Immerkaer 1996
+    (Computer Vision and Image Understanding 64, 300), with the median for robustness against edges. The mask is the
+    product of (1, -2, 1) along each axis, whose squares sum to 36.
     """
+    if look is not None:
+        return look.segmentation.sky_sigma * look.binning
     rows = image[:-2] - 2 * image[1:-1] + image[2:]
     both = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
     both = both[np.isfinite(both)]

@@ -222,7 +222,7 @@ def _expose(view: _View, settings: SynthesiseSettings, rng: np.random.Generator)
     sky_electrons = _log_uniform(rng, *_SKY_ELECTRONS)
     gain = np.sqrt(sky_electrons + _READ_NOISE_ELECTRONS**2) / settings.sky_sigma
     snr = _log_uniform(rng, settings.snr_min, settings.snr_max)
-    light = view.light * _amplitude(view.light, snr, gain, settings.sky_sigma)
+    light = view.light * amplitude(view.light, snr, gain, settings.sky_sigma)
     number, clear = rng.poisson(settings.neighbours), 1.2 * radius
     scene = light + neighbours(number, settings.size, psf, flux=light.sum(), keep_clear_pix=clear, rng=rng)
     if rng.random() < settings.blemishes:
@@ -260,10 +260,11 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _amplitude(light: np.ndarray, snr: float, gain: float, sky_sigma: float) -> float:
+def amplitude(light: np.ndarray, snr: float, gain: float, sky_sigma: float) -> float:
     """The factor that gives `light` (ny, nx) the signal-to-noise ratio `snr` over its brightest half.
 
-    With S = factor x sum over these N pixels, snr^2 = S^2 / (S / gain + N sky_sigma^2); solved for S.
+    With S = factor x sum over these N pixels, snr^2 = S^2 / (S / gain + N sky_sigma^2); solved for S. An infinite
+    `gain` leaves the noise of the light itself out.
     """
     ordered = np.sort(light, axis=None)[::-1]
     enclosed = np.cumsum(ordered)

@@ -28,8 +28,7 @@ def calibrate(probabilities: np.ndarray, calibration: Mapping[str, Any], snr: np
     are linear, beyond them constant. Where snr is not known it is taken as that of the middle knot.
     """
     knots = np.asarray(calibration["log_snr"], dtype=np.float64)
-    place = np.log(np.maximum(np.nan_to_num(np.asarray(snr, np.float64), nan=np.exp(knots[len(knots) // 2])), 1e-3))
-    weights = _interpolation(place, knots)  # (n, m)
+    weights = _interpolation(snr, knots)
     temperature = np.exp(weights @ np.asarray(calibration["log_temperature"], dtype=np.float64))
     bias = weights @ np.asarray(calibration["bias"], dtype=np.float64)
     return _softmax(_logits(probabilities) / temperature[:, None] + bias).astype(np.float32)
@@ -45,8 +44,7 @@ def fit_calibration(probabilities: np.ndarray, targets: np.ndarray, snr: np.ndar
     logits, known = _logits(probabilities), np.isfinite(snr)
     n, k = logits.shape
     knots = np.log(KNOTS) if known.any() else np.zeros(1)
-    place = np.log(np.maximum(np.where(known, snr, np.exp(knots[len(knots) // 2])), 1e-3))
-    weights, m = _interpolation(place, knots), len(knots)
+    weights, m = _interpolation(snr, knots), len(knots)
     truth = np.zeros((n, k))
     truth[np.arange(n), targets] = 1
 
@@ -64,8 +62,10 @@ def fit_calibration(probabilities: np.ndarray, targets: np.ndarray, snr: np.ndar
     return {"log_snr": knots.tolist(), "log_temperature": best[:m].tolist(), "bias": best[m:].reshape(m, k).tolist()}
 
 
-def _interpolation(place: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """(n, m): the share of each knot at each place; linear between, constant beyond."""
+def _interpolation(snr: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """(n, m): the share of each knot (log snr) at each snr; linear between, constant beyond; NaN is at the middle."""
+    unknown = np.exp(knots[len(knots) // 2])
+    place = np.log(np.maximum(np.nan_to_num(np.asarray(snr, np.float64), nan=unknown), 1e-3))
     return np.stack([np.interp(place, knots, unit) for unit in np.eye(len(knots))], axis=1)
 
 

@@ -75,8 +75,8 @@ def fit_open_set(
 ) -> OpenSet:
     """From `features` (n, d) and classes (n,) of the training set, and features of galaxies that it does not hold."""
     chosen = rng.permutation(len(features))[:N_REFERENCES]
-    centres = np.stack([features[targets == k].mean(axis=0) for k in np.unique(targets)])
-    _, which = np.unique(targets, return_inverse=True)
+    present, which = np.unique(targets, return_inverse=True)
+    centres = np.stack([features[targets == k].mean(axis=0) for k in present])
     scatter = np.cov((features - centres[which]).T.astype(np.float64))
     scatter += _RIDGE * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
     values, vectors = np.linalg.eigh(scatter)

@@ -17,6 +17,7 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.frame import known_psf, look_at, noise_of, without_galaxy
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.galaxies.synthesise import amplitude
 from emeraldcut.screening.screen import ScreenSettings, examine
 from emeraldcut.settings import setting
 from emeraldcut.similarity import prepare_references, read_references
@@ -88,11 +89,11 @@ def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0)
     """
     pixels, rows, widths = [], [], known_psf(backgrounds)
     for k, plan in enumerate(backgrounds.table):
-        rng, snr = np.random.default_rng([seed, plan["number"]]), plan["snr"]
+        rng = np.random.default_rng([seed, plan["number"]])
         image = np.asarray(backgrounds.pixels[k], np.float32)
         fwhm = widths[k] if np.isfinite(widths[k]) else settings.psf_pix
         look = look_at(image, fwhm)
-        sigma = noise_of(image) if look is None else look.segmentation.sky_sigma * look.binning
+        sigma = noise_of(image, look)
         centre = (np.array(image.shape[::-1]) - 1) / 2 + np.clip(rng.normal(size=2), -2, 2)
         if look is not None:
             image = without_galaxy(image, look)
@@ -106,9 +107,7 @@ def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0)
             position_angle_deg=rng.uniform(0, 180),
             psf_fwhm_pix=fwhm,
         )
-        ordered = np.sort(light, axis=None)[::-1].cumsum()
-        n = int(np.searchsorted(ordered, ordered[-1] / 2)) + 1
-        pixels.append(image + (light * snr * sigma * np.sqrt(n) / ordered[n - 1]).astype(np.float32))
+        pixels.append(image + (light * amplitude(light, plan["snr"], np.inf, sigma)).astype(np.float32))
         row = {"id": f"injected-{plan['number']:06d}", "injected_into": str(plan["id"]), "psf_fwhm_pix": fwhm}
         rows.append(row | {truth: float(plan[name]) for name, truth in TRUTH.items()})
     return ImageSet.from_rows(pixels, rows)
