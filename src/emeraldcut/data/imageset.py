@@ -87,11 +87,11 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
 
 def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:
     """Sets the bits of `flags` (n,) in `table` in place; appends the sentences of new ones, and `detail`."""
-    old = np.asarray(table["flag"], dtype=np.int64)
+    old, texts = np.asarray(table["flag"], dtype=np.int64), np.array(table["flag_text"], dtype=object)
     new = np.asarray(flags, dtype=np.int64) & ~old
-    table["flag"] = old | new
-    for row in np.nonzero(new)[0]:
-        table["flag_text"][row] = f"{table['flag_text'][row]} {describe(new[row])} {detail}".strip()
+    for row in np.flatnonzero(new):
+        texts[row] = f"{texts[row]} {describe(new[row])} {detail}".strip()
+    table["flag"], table["flag_text"] = old | new, texts
 
 
 def add_flag(table: Table, rows, flag: Flag, detail: str = "") -> None:

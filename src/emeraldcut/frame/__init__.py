@@ -17,7 +17,7 @@ from emeraldcut.frame.frame import (
     looked_flags,
 )
 from emeraldcut.frame.psf import fit_before_psf, moffat_kernel
-from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp
+from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp, stamp_of
 from emeraldcut.frame.rings import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
 from emeraldcut.frame.warp import warped
 
@@ -53,6 +53,7 @@ __all__ = [
     "noise_of",
     "ring_harmonics",
     "stamp",
+    "stamp_of",
     "turn_error",
     "warped",
     "without_galaxy",

@@ -71,33 +71,34 @@ compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"
 
 @compiled
 def select(values: np.ndarray, n: int, k: int) -> float:
-    """The k-th smallest (from 0) of the first `n` values, which it reorders (Hoare's selection)."""
-    low, high = 0, n - 1
+    """The k-th smallest (from 0) of the first `n` values, float32 without NaN.
+
+    The bits of a float, as an integer, grow with it (with the sign's bit set the others are turned over), so that at
+    most 32 halvings of an interval find it. Counting what is below the middle runs on vector units.
+    """
+    bits, keys = values[:n].view(np.int32), np.empty(n, np.int32)
+    low, high = bits[0] ^ ((bits[0] >> 31) & 0x7FFFFFFF), bits[0] ^ ((bits[0] >> 31) & 0x7FFFFFFF)
+    for i in range(n):
+        keys[i] = bits[i] ^ ((bits[i] >> 31) & 0x7FFFFFFF)
+        low, high = min(low, keys[i]), max(high, keys[i])
     while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
+        middle = np.int32((low + high) >> 1)
+        below = np.int32(0)
+        for i in range(n):
+            below += np.int32(keys[i] <= middle)
+        if below > k:
+            high = middle
         else:
-            break
-    return values[k]
+            low = middle + 1
+    found = np.array([low], np.int32)
+    found[0] ^= (found[0] >> 31) & 0x7FFFFFFF
+    return found.view(np.float32)[0]
 
 
 @compiled
 def median_of(values: np.ndarray, n: int) -> float:
-    """Median of the first `n` values, which it reorders; the upper one of the two in the middle; 0 of none."""
-    return select(values, n, n // 2) if n else 0.0
+    """Median of the first `n` values, float32; the upper one of the two in the middle; 0 of none."""
+    return select(values, n, n // 2) if n else np.float32(0)
 
 
 @compiled

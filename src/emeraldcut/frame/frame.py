@@ -7,7 +7,7 @@ and axis ratio. Measuring, comparing and classifying are three ways of looking a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
@@ -15,7 +15,7 @@ from astropy.table import Column, MaskedColumn, Table
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flags
 from emeraldcut.frame.compiled import compile_apart, compiled
-from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, Ellipse, fit_shape
+from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, Ellipse, box_around, fit_shape
 from emeraldcut.frame.look import (
     GEOMETRY_RANGE,
     NEARLY_ROUND,
@@ -49,7 +49,7 @@ OFF_CENTRE = 0.12  # distance from the middle of the image, in its sides
 GRADIENT_SIGMA = 1.0  # change of the sky across the image, in units of its noise
 # Compiled code sees flags as integers.
 LOW_SNR_BIT, NEIGHBOUR_BIT, CUT_BY_EDGE_BIT = int(Flag.LOW_SNR), int(Flag.NEIGHBOUR), int(Flag.CUT_BY_EDGE)
-MISSING_PIXELS_BIT = int(Flag.MISSING_PIXELS)
+MISSING_PIXELS_BIT, NOT_CONVERGED_BIT = int(Flag.MISSING_PIXELS), int(Flag.NOT_CONVERGED)
 SKY_GRADIENT_BIT, EDGE_ON_BIT, OFF_CENTRE_BIT = int(Flag.SKY_GRADIENT), int(Flag.EDGE_ON), int(Flag.OFF_CENTRE)
 
 
@@ -196,33 +196,36 @@ def _fit_frame(image, parts, shape, light, sigma, psf_fwhm, radius):
 
 
 @compiled
-def _judge(image, parts, shape, radius, sigma):
-    """Signal-to-noise ratio inside the half-light ellipse, and the flags that follow from what is where."""
+def _signal(image, parts, shape, radius, sigma, correlation, gradient):
+    """Signal-to-noise ratio inside the half-light ellipse, and the flags of a galaxy there."""
     ny, nx = image.shape
-    cos, sin, q = np.cos(shape[3]), np.sin(shape[3]), shape[2]
-    light, n_inside, near, seen, hidden, beside, rim = 0.0, 0, 0, 0, 0, 0, False
-    inner, middle = max(radius, 1.0) ** 2, 4 * radius * radius
-    outer = (GEOMETRY_RANGE[1] * radius) ** 2
-    for y in range(ny):
-        for x in range(nx):
-            dx, dy = x - shape[0], y - shape[1]
-            u, v = dx * cos + dy * sin, (dy * cos - dx * sin) / q
-            square, part = u * u + v * v, parts[y, x]
-            if square < inner and part < NEIGHBOUR:
-                light += image[y, x]
-                n_inside += 1
-            if square < middle:
-                near += 1
-                seen += part != MISSING
-                hidden += part == NEIGHBOUR
-                if part == GALAXY and (x == 0 or y == 0 or x == nx - 1 or y == ny - 1):
-                    rim = True
+    q = shape[2]
+    light, zero, n_inside, near, seen, hidden, beside, rim = np.float32(0), np.float32(0), 0, 0, 0, 0, 0, 0
+    inner, middle = np.float32(max(radius, 1.0) ** 2), np.float32(4 * radius * radius)
+    outer = np.float32((GEOMETRY_RANGE[1] * radius) ** 2)
+    x0, x1, y0, y1 = box_around(shape, max(GEOMETRY_RANGE[1] * radius, 1.0), ny, nx)
+    cos, sin, flat = np.float32(np.cos(shape[3])), np.float32(np.sin(shape[3])), np.float32(1 / q)
+    centre_x, centre_y = np.float32(shape[0]), np.float32(shape[1])
+    for y in range(y0, y1):
+        dy, edge_row = np.float32(y) - centre_y, y == 0 or y == ny - 1
+        for x in range(x0, x1):
+            dx, part = np.float32(x) - centre_x, parts[y, x]
+            u, v = dx * cos + dy * sin, (dy * cos - dx * sin) * flat
+            square = u * u + v * v
+            within = square < middle
+            inside = square < inner and part < NEIGHBOUR
+            light += image[y, x] if inside else zero
+            n_inside += inside
+            near += within
+            seen += within and part != MISSING
+            hidden += within and part == NEIGHBOUR
+            rim += within and part == GALAXY and (edge_row or x == 0 or x == nx - 1)
             beside += square < outer and part == NEIGHBOUR
     area = max(np.pi * middle * q, near, 1.0)  # within two half-light radii
     flag = 0
     if beside > NEIGHBOUR_SHARE * area:
         flag |= NEIGHBOUR_BIT
-    if rim or seen < 0.95 * area:
+    if rim > 0 or seen < 0.95 * area:
         flag |= CUT_BY_EDGE_BIT
     if seen - hidden < 0.9 * area:
         flag |= MISSING_PIXELS_BIT
@@ -230,7 +233,13 @@ def _judge(image, parts, shape, radius, sigma):
         flag |= EDGE_ON_BIT
     if np.hypot((shape[0] - (nx - 1) / 2) / nx, (shape[1] - (ny - 1) / 2) / ny) > OFF_CENTRE:
         flag |= OFF_CENTRE_BIT
-    return light / (sigma * np.sqrt(max(n_inside, 1))), flag
+    if gradient > GRADIENT_SIGMA:
+        flag |= SKY_GRADIENT_BIT
+    snr = light / (sigma * np.sqrt(max(n_inside, 1) * correlation))
+    return snr, flag | LOW_SNR_BIT if snr < LOW_SNR else flag
+
+
+_flag = cache(Flag)  # making one takes longer than many a step here
 
 
 def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> Look | None:
@@ -243,28 +252,53 @@ def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> Look | None:
         Full width at half maximum of the PSF; 2.5 pixels are assumed where it is not known.
     """
     compile_apart()
-    psf = psf_fwhm_pix if np.isfinite(psf_fwhm_pix) else ASSUMED_PSF_FWHM_PIX
-    division, binning, start = _divide(_as_float32(image))
-    if division is None:
-        return None
-    sigma = division.sky_sigma
-    shape, light, radius = look(division.image, division.smooth, division.parts, sigma, psf / binning, *start)
-    ny, nx = division.image.shape
-    if not (0 <= shape[0] < nx and 0 <= shape[1] < ny):  # what was found is no galaxy
-        return None
-    snr, flag = _signal(division, shape, radius)
-    return Look(division, shape, light, radius, snr, binning, flag)
+    psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
+    (found, *divided), binning, shape, light, radius, snr, flag = _look_at(_as_float32(image), psf)
+    return Look(Segmentation(*divided), shape, light, radius, snr, binning, _flag(flag)) if found else None
 
 
-def _signal(division: Segmentation, shape: np.ndarray, radius: float) -> tuple[float, Flag]:
-    """Signal-to-noise ratio inside the half-light ellipse, and the flags of a galaxy there."""
-    snr, flag = _judge(division.image, division.parts, shape, radius, division.sky_sigma)
-    snr /= np.sqrt(division.correlation)
-    if snr < LOW_SNR:
-        flag |= LOW_SNR_BIT
-    if division.gradient > GRADIENT_SIGMA:
-        flag |= SKY_GRADIENT_BIT
-    return float(snr), Flag(flag)
+@compiled
+def _look_at(image, psf_fwhm):
+    """See `look_at`: what `segment` returns, the binning and what else makes a `Look`."""
+    divided, binning, shape, size = _divide(image)
+    found, data, smooth, parts, level, sigma, gradient, correlation, beside = divided
+    light, radius, snr, flag = np.zeros(2, np.float32), 0.0, 0.0, 0
+    if found:
+        shape, light, radius = look(data, smooth, parts, sigma, psf_fwhm / binning, shape, size)
+        ny, nx = data.shape
+        found = 0 <= shape[0] < nx and 0 <= shape[1] < ny  # else what was found is no galaxy
+    if found:
+        snr, flag = _signal(data, parts, shape, radius, sigma, correlation, gradient)
+    divided = (found, data, smooth, parts, level, sigma, gradient, correlation, beside)
+    return divided, binning, shape, light, radius, snr, flag
+
+
+@compiled
+def _divide(image):
+    """The segmented image, binned down if its galaxy is large, the binning, and first shape and size from moments.
+
+    In a large image the galaxy is looked for on a coarse one first; if it is large too, that is all that is needed.
+    """
+    coarse = min(image.shape) // COARSE_SIDE_PIX
+    for attempt in range(0 if coarse > 1 else 1, 2):
+        binning = 1 if attempt else coarse
+        divided = segment(bin_down(image, binning))
+        found, data, smooth, parts = divided[:4]
+        if not found:
+            continue
+        shape, size = moments(smooth, parts)
+        if binning == 1 and size <= 1.5 * LARGEST_RADIUS_PIX:  # half of the light is well inside
+            return divided, binning, shape, size
+        light = mean_light(data, parts, shape, size)
+        radius = half_light(light, shape, size)[0] * binning
+        if radius > 1.5 * LARGEST_RADIUS_PIX:
+            binning = int(np.ceil(radius / LARGEST_RADIUS_PIX))
+            divided = segment(bin_down(image, binning))
+            shape, size = moments(divided[2], divided[3])
+            return divided, binning, shape, size
+        if binning == 1:
+            return divided, binning, shape, size
+    return divided, 1, np.zeros(ALL), 0.0
 
 
 def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalaxy | None:
@@ -283,34 +317,12 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
     ny, nx = division.image.shape
     if not (0 <= shape[0] < nx and 0 <= shape[1] < ny):  # the fit ran away from it
         return None
-    snr, flag = _signal(division, shape, radius)
+    snr, flag = _signal(
+        division.image, division.parts, shape, radius, division.sky_sigma, division.correlation, division.gradient
+    )
     if not converged:
-        flag |= Flag.NOT_CONVERGED
-    return FramedGalaxy(first, shape, light, coefficients, sigmas, radius, limit, snr, flag, square)
-
-
-def _divide(image: np.ndarray) -> tuple[Segmentation | None, int, tuple[np.ndarray, float] | None]:
-    """The segmented image, binned down if its galaxy is large, the binning, and first shape and size from moments.
-
-    In a large image the galaxy is looked for on a coarse one first; if it is large too, that is all that is needed.
-    """
-    coarse = min(image.shape) // COARSE_SIDE_PIX
-    for binning in (coarse, 1) if coarse > 1 else (1,):
-        division = segment(bin_down(image, binning))
-        if division is None:
-            continue
-        shape, size = moments(division.smooth, division.parts)
-        if binning == 1 and size <= 1.5 * LARGEST_RADIUS_PIX:  # half of the light is well inside
-            return division, 1, (shape, size)
-        light = mean_light(division.image, division.parts, shape, size)
-        radius = half_light(light, shape, size)[0] * binning
-        if radius > 1.5 * LARGEST_RADIUS_PIX:
-            binning = int(np.ceil(radius / LARGEST_RADIUS_PIX))
-            division = segment(bin_down(image, binning))
-            return division, binning, None if division is None else moments(division.smooth, division.parts)
-        if binning == 1:
-            return division, 1, (shape, size)
-    return None, 1, None
+        flag |= NOT_CONVERGED_BIT
+    return FramedGalaxy(first, shape, light, coefficients, sigmas, radius, limit, snr, _flag(flag), square)
 
 
 def first_looks(images: ImageSet) -> list[Look | None]:
@@ -358,8 +370,10 @@ def frame_galaxies(images: ImageSet) -> FrameSet:
 
 def _as_float32(image: np.ndarray) -> np.ndarray:
     """`image` as compiled functions take it: float32 and contiguous; numbers beyond its range become infinite."""
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(image, dtype=np.float32)
+    if image.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            image = image.astype(np.float32)
+    return np.ascontiguousarray(image)
 
 
 def known_psf(images: ImageSet) -> np.ndarray:

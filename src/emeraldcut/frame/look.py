@@ -31,32 +31,40 @@ def moments(smooth, parts):
     the edge or by missing pixels, the level that keeps clear of them.
     """
     ny, nx = parts.shape
-    level, area = np.float32(-np.inf), 0
+    level, area, missing = np.float32(-np.inf), 0, 0
     for y in range(ny):
         for x in range(nx):
-            if parts[y, x] == GALAXY:
-                area += 1
-                if (
-                    x == 0 or y == 0 or x == nx - 1 or y == ny - 1
-                    or parts[y - 1, x] == MISSING or parts[y + 1, x] == MISSING
-                    or parts[y, x - 1] == MISSING or parts[y, x + 1] == MISSING
-                ):  # fmt: skip
-                    level = max(level, smooth[y, x])
+            area += parts[y, x] == GALAXY
+            missing += parts[y, x] == MISSING
+    for y in range(ny):
+        for x in range(0, nx, 1 if missing or y == 0 or y == ny - 1 else nx - 1):  # the edge, or all
+            if parts[y, x] == GALAXY and (
+                x == 0 or y == 0 or x == nx - 1 or y == ny - 1
+                or parts[y - 1, x] == MISSING or parts[y + 1, x] == MISSING
+                or parts[y, x - 1] == MISSING or parts[y, x + 1] == MISSING
+            ):  # fmt: skip
+                level = max(level, smooth[y, x])
     shape = np.zeros(ALL)
     if area == 0:
         return shape, 0.0
     half, root = 0.0, 0.0
     for attempt in range(2):  # if too little is left above the level, all pixels
         n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+        if attempt == 1:
+            level = np.float32(-np.inf)
         for y in range(ny):
+            row_n, row_x, row_xx = 0, 0, 0
             for x in range(nx):
-                if parts[y, x] == GALAXY and (smooth[y, x] > level or attempt == 1):
-                    n += 1
-                    sx += x
-                    sy += y
-                    sxx += x * x
-                    syy += y * y
-                    sxy += x * y
+                seen = parts[y, x] == GALAXY and smooth[y, x] > level
+                row_n += seen
+                row_x += seen * x
+                row_xx += seen * x * x
+            n += row_n
+            sx += row_x
+            sy += y * row_n
+            sxx += row_xx
+            syy += y * y * row_n
+            sxy += y * row_x
         if n >= FEWEST_PIXELS or attempt == 1:
             mx, my = sx / n, sy / n
             xx, yy, xy = sxx / n - mx * mx + 1 / 12, syy / n - my * my + 1 / 12, sxy / n - mx * my
@@ -87,100 +95,112 @@ def reach_of(shape, ny, nx):
 
 
 @compiled
-def _pass(image, parts, shape, reach, inner, outer, light, geometry):
-    """Mean light (k,) on the ellipses with circularised radius 0, 1, 2, ... pixels, out to `reach` (major axis).
-
-    A pixel belongs to its two nearest ellipses in proportion; an ellipse without pixels takes its neighbour's light.
-    With `geometry` also the normal equations (4, 4), (4,) of a step in centre and axes, from pixels between the radii
-    `inner` and `outer` (major axis), where the light so far is `light`; see `ellipse_fit` for the patterns. Last come
-    c_4, s_4 and their error, as if nothing else were free.
-    """
-    ny, nx = image.shape
-    q, root_q = np.float32(shape[2]), np.float32(np.sqrt(shape[2]))
-    n = int(reach * root_q) + 2
-    total, members = np.zeros(n + 1, np.float32), np.zeros(n + 1, np.float32)
-    matrix, right = np.zeros((GEOMETRY, GEOMETRY)), np.zeros(GEOMETRY)
-    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
-    width = max(x1 - x0, 0)
-    radius, cosine, sine = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    residual, slope = np.empty(width, np.float32), np.empty(width, np.float32)
+def _place_row(shape, x0, y, along, across, radius):
+    """For pixels x0, x0 + 1, ... of row y, where the galaxy is round: place on both axes and circularised radius."""
+    q, root_q, tiny = np.float32(shape[2]), np.float32(np.sqrt(shape[2])), np.float32(1e-6)
     cos, sin = np.float32(np.cos(shape[3])), np.float32(np.sin(shape[3]))
-    centre_x, centre_y = np.float32(shape[0]), np.float32(shape[1])
-    low, high, end = np.float32(inner * root_q), np.float32(outer * root_q), np.float32(n)
-    along, across, one, tiny = root_q, root_q / q, np.float32(1), np.float32(1e-6)
-    last = len(light) - 2
-    s00 = s01 = s02 = s03 = s11 = s12 = s13 = s22 = s23 = s33 = r0 = r1 = r2 = r3 = np.float32(0)
-    fourth_c = fourth_s = fourth = squares = used = np.float32(0)
-    for y in range(y0, y1):
-        dy, row = np.float32(y) - centre_y, image[y, x0:x1]
-        for i in range(width):
-            dx = np.float32(x0 + i) - centre_x
-            u, v = (dx * cos + dy * sin) * root_q, (dy * cos - dx * sin) * across
-            r = np.sqrt(u * u + v * v) + tiny
-            radius[i], cosine[i], sine[i] = r, u / r, v / r
-        for i in range(width):
-            r = radius[i]
-            slope[i] = 0
-            residual[i] = 0
-            if r < end and parts[y, x0 + i] < NEIGHBOUR:
-                k = int(r)
-                outside, value = r - np.float32(k), row[i]
-                total[k] += (one - outside) * value
-                members[k] += one - outside
-                total[k + 1] += outside * value
-                members[k + 1] += outside
-                if geometry and low < r < high and k <= last:
-                    step = light[k + 1] - light[k]
-                    slope[i] = -min(step, np.float32(0))
-                    residual[i] = value - light[k] - outside * step
-        if not geometry:
-            continue
-        for i in range(width):
-            c, s, steep, rest = cosine[i], sine[i], slope[i], residual[i]
-            a, b = steep * along * c, steep * across * s
-            steep *= radius[i]
-            c, s = c * c - s * s, np.float32(2) * c * s
-            fourth_c += steep * (c * c - s * s) * rest
-            fourth_s += steep * np.float32(2) * c * s * rest
-            fourth += steep * steep
-            squares += rest * rest
-            used += one if steep > 0 else np.float32(0)
-            c, s = steep * c, steep * s
-            s00 += a * a
-            s01 += a * b
-            s02 += a * c
-            s03 += a * s
-            s11 += b * b
-            s12 += b * c
-            s13 += b * s
-            s22 += c * c
-            s23 += c * s
-            s33 += s * s
-            r0 += a * rest
-            r1 += b * rest
-            r2 += c * rest
-            r3 += s * rest
-    result = np.zeros(n, np.float32)
-    for k in range(n):
-        if members[k] > 0.2:
-            result[k] = total[k] / members[k]
-        elif k > 0:
-            result[k] = result[k - 1]
-    if geometry:
-        matrix[0] = np.array([s00, s01, s02, s03])
-        matrix[1] = np.array([s01, s11, s12, s13])
-        matrix[2] = np.array([s02, s12, s22, s23])
-        matrix[3] = np.array([s03, s13, s23, s33])
-        right[:] = np.array([r0, r1, r2, r3])
-    half = max(0.5 * fourth, 1e-30)  # mean square of a cosine
-    error = np.sqrt(squares / max(used, one) / half)
-    return result, matrix, right, (fourth_c / half, fourth_s / half, error)
+    left, dy, stretch = np.float32(x0) - np.float32(shape[0]), np.float32(y) - np.float32(shape[1]), root_q / q
+    for i in range(len(radius)):
+        dx = np.float32(i) + left
+        u, v = (dx * cos + dy * sin) * root_q, (dy * cos - dx * sin) * stretch
+        along[i], across[i], radius[i] = u, v, np.sqrt(u * u + v * v) + tiny
 
 
 @compiled
 def mean_light(image, parts, shape, reach):
-    """Mean light (k,) on the ellipses with circularised radius 0, 1, 2, ... pixels, out to `reach` (major axis)."""
-    return _pass(image, parts, shape, reach, 0.0, 0.0, np.zeros(2, np.float32), False)[0]
+    """Mean light (k,) on the ellipses with circularised radius 0, 1, 2, ... pixels, out to `reach` (major axis).
+
+    A pixel belongs to its two nearest ellipses in proportion; an ellipse without pixels takes its neighbour's light.
+    """
+    ny, nx = image.shape
+    n = int(reach * np.sqrt(shape[2])) + 2
+    total, members = np.zeros(n + 1, np.float32), np.zeros(n + 1, np.float32)
+    total_next, members_next = total[1:], members[1:]
+    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
+    width, end, one = max(x1 - x0, 0), np.float32(n), np.float32(1)
+    along, across, radius = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    for y in range(y0, y1):
+        _place_row(shape, x0, y, along, across, radius)
+        row, part = image[y, x0:x1], parts[y, x0:x1]
+        for i in range(width):
+            if radius[i] < end and part[i] < NEIGHBOUR:
+                whole = np.int32(radius[i])
+                outside, k = radius[i] - np.float32(whole), np.uint32(whole)  # unsigned: not counted from the end
+                beyond = outside * row[i]
+                total[k] += row[i] - beyond
+                members[k] += one - outside
+                total_next[k] += beyond
+                members_next[k] += outside
+    light = np.zeros(n, np.float32)
+    for k in range(n):
+        if members[k] > 0.2:
+            light[k] = total[k] / members[k]
+        elif k > 0:
+            light[k] = light[k - 1]
+    return light
+
+
+@compiled
+def _normal_equations(image, parts, shape, inner, outer, light):
+    """Normal equations (4, 4), (4,) of a step in centre and axes, and c_4, s_4 with their error.
+
+    From pixels between the radii `inner` and `outer` (major axis), with mean light `light`; see `ellipse_fit` for the
+    patterns. c_4 and s_4 are as if nothing else were free.
+    """
+    ny, nx = image.shape
+    x0, x1, y0, y1 = box_around(shape, outer, ny, nx)
+    width, last = max(x1 - x0, 0), len(light) - 2
+    along, across, radius = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    q, root_q = np.float32(shape[2]), np.float32(np.sqrt(shape[2]))
+    low, high = np.float32(inner) * root_q, min(np.float32(outer) * root_q, np.float32(last + 1))
+    one, zero = np.float32(1), np.float32(0)
+    pixels, n = np.empty((5, width * max(y1 - y0, 0)), np.float32), 0  # those that count, in one long row
+    for y in range(y0, y1):
+        _place_row(shape, x0, y, along, across, radius)
+        row, part = image[y, x0:x1], parts[y, x0:x1]
+        for i in range(width):
+            r = radius[i]
+            if low < r < high and part[i] < NEIGHBOUR:
+                k = int(r)
+                step = light[k + 1] - light[k]
+                pixels[0, n], pixels[1, n], pixels[2, n] = along[i], across[i], r
+                pixels[3, n], pixels[4, n] = -min(step, zero), row[i] - light[k] - (r - np.float32(k)) * step
+                n += 1
+    s00 = s01 = s02 = s03 = s11 = s12 = s13 = s22 = s23 = s33 = r0 = r1 = r2 = r3 = zero
+    fourth_c = fourth_s = fourth = squares = used = zero
+    place_u, place_v, radii, slopes, residuals = pixels[0], pixels[1], pixels[2], pixels[3], pixels[4]
+    stretch = root_q / q
+    for i in range(n):
+        r, steep, rest = radii[i], slopes[i], residuals[i]
+        c, s = place_u[i] / r, place_v[i] / r
+        a, b = steep * root_q * c, steep * stretch * s
+        steep *= r
+        c, s = c * c - s * s, np.float32(2) * c * s
+        fourth_c += steep * (c * c - s * s) * rest
+        fourth_s += steep * np.float32(2) * c * s * rest
+        fourth += steep * steep
+        squares += rest * rest
+        used += one if steep > 0 else zero
+        c, s = steep * c, steep * s
+        s00 += a * a
+        s01 += a * b
+        s02 += a * c
+        s03 += a * s
+        s11 += b * b
+        s12 += b * c
+        s13 += b * s
+        s22 += c * c
+        s23 += c * s
+        s33 += s * s
+        r0 += a * rest
+        r1 += b * rest
+        r2 += c * rest
+        r3 += s * rest
+    matrix = np.array([[s00, s01, s02, s03], [s01, s11, s12, s13], [s02, s12, s22, s23], [s03, s13, s23, s33]])
+    half = max(0.5 * fourth, 1e-30)  # mean square of a cosine
+    error = np.sqrt(squares / max(used, one) / half)
+    right = np.array([r0, r1, r2, r3])
+    return matrix.astype(np.float64), right.astype(np.float64), (fourth_c / half, fourth_s / half, error)
 
 
 @compiled
@@ -232,32 +252,39 @@ def mask_lopsided(smooth, parts, shape, radius, sigma):
     A galaxy, boxy or not, is the same on both sides; a neighbour too faint to separate from it is not.
     """
     ny, nx = parts.shape
-    noise = np.sqrt(2.0) * sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX)
     found = np.zeros((ny, nx), np.bool_)
-    any_found = False
-    core = (0.6 * radius) ** 2 * shape[2]
+    any_found, one = False, np.float32(1)
+    least = np.float32(LOPSIDED_SIGMA * np.sqrt(2.0) * sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX))
+    core, share = np.float32((0.6 * radius) ** 2 * shape[2]), np.float32(1 + LOPSIDED_SHARE)
+    centre_x, centre_y = np.float32(shape[0]), np.float32(shape[1])
     for y in range(ny):
+        dy = np.float32(y) - centre_y
+        my = centre_y - dy
+        j = int(np.floor(my))
+        if j < 0 or j >= ny - 1:
+            continue
+        fy = my - np.float32(j)
         for x in range(nx):
             value = smooth[y, x]
-            if parts[y, x] >= NEIGHBOUR or value < LOPSIDED_SIGMA * noise:
+            if value < least or parts[y, x] >= NEIGHBOUR:
                 continue
-            dx, dy = x - shape[0], y - shape[1]
+            dx = np.float32(x) - centre_x
             if dx * dx + dy * dy < core:
                 continue
-            mx, my = shape[0] - dx, shape[1] - dy
-            i, j = int(np.floor(mx)), int(np.floor(my))
-            if i < 0 or j < 0 or i >= nx - 1 or j >= ny - 1:
+            mx = centre_x - dx
+            i = int(np.floor(mx))
+            if i < 0 or i >= nx - 1:
                 continue
             if (
                 parts[j, i] == MISSING or parts[j + 1, i] == MISSING
                 or parts[j, i + 1] == MISSING or parts[j + 1, i + 1] == MISSING
             ):  # fmt: skip
                 continue
-            fx, fy = mx - i, my - j
-            mirror = (1 - fy) * ((1 - fx) * smooth[j, i] + fx * smooth[j, i + 1]) + fy * (
-                (1 - fx) * smooth[j + 1, i] + fx * smooth[j + 1, i + 1]
+            fx = mx - np.float32(i)
+            mirror = (one - fy) * ((one - fx) * smooth[j, i] + fx * smooth[j, i + 1]) + fy * (
+                (one - fx) * smooth[j + 1, i] + fx * smooth[j + 1, i + 1]
             )
-            if value - mirror > LOPSIDED_SIGMA * noise and value > (1 + LOPSIDED_SHARE) * mirror:
+            if value - mirror > least and value > share * mirror:
                 found[y, x] = True
                 any_found = True
     if any_found:
@@ -306,18 +333,19 @@ def look(image, smooth, parts, sigma, psf_fwhm, shape, size):
     reach = reach_of(shape, ny, nx)
     light = mean_light(image, parts, shape, min(reach, 1.5 * size + 3))
     radius, _ = half_light(light, shape, reach)
+    radius = max(radius, 0.8)
+    inner, outer = measured_range(radius, psf_fwhm, reach)
     for step in range(PASSES):
-        radius = max(radius, 0.8)
-        inner, outer = measured_range(radius, psf_fwhm, reach)
-        light, matrix, right, _ = _pass(image, parts, shape, 1.2 * outer, inner, outer, light, True)
+        matrix, right, _ = _normal_equations(image, parts, shape, inner, outer, light)
         change = solve(matrix, right, 1e-6)
         if np.isfinite(change).all():
             shape[:] = moved(shape, np.append(change, np.zeros(ALL - GEOMETRY)), 0.3 * outer, False)
         if step == 0:
             mask_lopsided(smooth, parts, shape, radius, sigma)
     reach = min(reach_of(shape, ny, nx), 6 * radius)
-    light, matrix, _, (c, s, error) = _pass(image, parts, shape, reach, inner, outer, light, shape[2] > NEARLY_ROUND)
+    light = mean_light(image, parts, shape, reach)
     if shape[2] > NEARLY_ROUND:
+        matrix, _, (c, s, error) = _normal_equations(image, parts, shape, inner, outer, light)
         variance = error * error * 0.5 * (matrix[2, 2] + matrix[3, 3]) / max(matrix[3, 3], 1e-30)
         turn = turn_to_sides(shape[2], variance, c, s, error)
         if np.isfinite(turn):

@@ -17,29 +17,47 @@ EXTENT = 2.5  # half the side of the framed image, in half-light radii
 MOST_SAMPLES = 6  # a stamp pixel is the mean of up to this many interpolations along each side
 
 
+@compiled
 def bin_down(image: np.ndarray, factor: int) -> np.ndarray:
-    """Mean of blocks of `factor` x `factor` pixels, NaN only where a whole block has no data; the rest is cut off."""
+    """Mean of blocks of `factor` x `factor` pixels, float32; NaN only where a block has no data; the rest is cut off."""
     if factor == 1:
         return image
     ny, nx = image.shape[0] // factor, image.shape[1] // factor
-    blocks = image[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor)
-    count = np.isfinite(blocks).sum(axis=(1, 3))
-    with np.errstate(invalid="ignore"):
-        return np.where(count > 0, np.nansum(blocks, axis=(1, 3)) / count, np.nan).astype(image.dtype)
+    binned = np.empty((ny, nx), np.float32)
+    for y in range(ny):
+        for x in range(nx):
+            total, count = 0.0, 0
+            for j in range(factor):
+                for i in range(factor):
+                    value = image[y * factor + j, x * factor + i]
+                    if np.isfinite(value):
+                        total += value
+                        count += 1
+            binned[y, x] = total / count if count else np.nan
+    return binned
 
 
 @compiled
-def _stamp(image, parts, shape, radius, light, size, extent):
+def stamp_of(image, parts, shape, radius, light, size, extent):
+    """See `stamp`, in the unit of `image`; (size, size), reaching out to `extent` half-light radii."""
     ny, nx = image.shape
     step = 2 * extent * radius / size  # image pixels per stamp pixel, along the major axis
+    one, zero = np.float32(1), np.float32(0)
     # an interpolation takes in two pixels along each side
     sub = min(max(int(np.ceil(step - 0.5)), 1), MOST_SAMPLES)
     q, root_q = np.float32(shape[2]), np.sqrt(shape[2])
     along_x, along_y = np.float32(np.cos(shape[3]) * step), np.float32(np.sin(shape[3]) * step)
     across_x, across_y = -along_y * q, along_x * q
     x_centre, y_centre = np.float32(shape[0]), np.float32(shape[1])
+    seen = np.empty(ny * nx, np.float32)  # of each pixel, and its light, 0 where it is not of the galaxy or the sky
+    light_seen = np.empty(ny * nx, np.float32)
+    for y in range(ny):
+        for x in range(nx):
+            seen[y * nx + x] = one if parts[y, x] < NEIGHBOUR else zero
+            light_seen[y * nx + x] = seen[y * nx + x] * image[y, x]
+    seen_above, light_above = seen[nx:], light_seen[nx:]
     values, weights = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
-    one, zero, fine, half = np.float32(1), np.float32(0), np.float32(1 / sub), np.float32(size / 2)
+    fine, half = np.float32(1 / sub), np.float32(size / 2)
     for j in range(size):
         for b in range(sub):
             v = np.float32(j) + (np.float32(b) + np.float32(0.5)) * fine - half
@@ -49,17 +67,16 @@ def _stamp(image, parts, shape, radius, light, size, extent):
                 for a in range(sub):
                     u = np.float32(i) + (np.float32(a) + np.float32(0.5)) * fine - half
                     x, y = x_row + u * along_x, y_row + u * along_y
-                    x0, y0 = int(x), int(y)
+                    x0, y0 = np.int32(x), np.int32(y)
                     if x < zero or y < zero or x0 >= nx - 1 or y0 >= ny - 1:
                         continue
                     fx, fy = x - np.float32(x0), y - np.float32(y0)
-                    w00 = (one - fx) * (one - fy) if parts[y0, x0] < NEIGHBOUR else zero
-                    w01 = fx * (one - fy) if parts[y0, x0 + 1] < NEIGHBOUR else zero
-                    w10 = (one - fx) * fy if parts[y0 + 1, x0] < NEIGHBOUR else zero
-                    w11 = fx * fy if parts[y0 + 1, x0 + 1] < NEIGHBOUR else zero
-                    total += w00 * image[y0, x0] + w01 * image[y0, x0 + 1]
-                    total += w10 * image[y0 + 1, x0] + w11 * image[y0 + 1, x0 + 1]
-                    weight += w00 + w01 + w10 + w11
+                    here = np.uint32(y0 * nx + x0)  # unsigned: not counted from the end
+                    beside = np.uint32(y0 * nx + x0 + 1)
+                    w00, w01, w10, w11 = (one - fx) * (one - fy), fx * (one - fy), (one - fx) * fy, fx * fy
+                    total += w00 * light_seen[here] + w01 * light_seen[beside]
+                    total += w10 * light_above[here] + w11 * light_above[beside]
+                    weight += w00 * seen[here] + w01 * seen[beside] + w10 * seen_above[here] + w11 * seen_above[beside]
                 values[j, i] += total
                 weights[j, i] += weight
     least = np.float32(0.5 * sub * sub)
@@ -89,5 +106,5 @@ def stamp(galaxy: Look) -> np.ndarray:
     that is missing too, the mean light at their radius.
     """
     division = galaxy.segmentation
-    values = _stamp(division.image, division.parts, galaxy.shape, galaxy.radius, galaxy.light, STAMP_SIZE, EXTENT)
+    values = stamp_of(division.image, division.parts, galaxy.shape, galaxy.radius, galaxy.light, STAMP_SIZE, EXTENT)
     return values / np.float32(division.sky_sigma)

@@ -110,17 +110,18 @@ def _sky_plane(image, good):
     ny, nx = image.shape
     width = max(2, int(round(0.08 * min(ny, nx))))
     values, u, v = np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32)
+    columns = ((np.arange(nx) - (nx - 1) / 2) / nx).astype(np.float32)
     n = 0
     for attempt in range(2):
         for y in range(ny):
-            inner_row = attempt == 0 and width <= y < ny - width
+            inner_row, height = attempt == 0 and width <= y < ny - width, np.float32((y - (ny - 1) / 2) / ny)
             for side in range(2 if inner_row else 1):
                 first, last = (0, width) if inner_row else (0, nx)
                 if side == 1:
                     first, last = nx - width, nx
                 for x in range(first, last):
                     if good[y, x]:
-                        values[n], u[n], v[n] = image[y, x], (x - (nx - 1) / 2) / nx, (y - (ny - 1) / 2) / ny
+                        values[n], u[n], v[n] = image[y, x], columns[x], height
                         n += 1
         if n >= 20:
             break
@@ -168,13 +169,13 @@ def _sky_plane(image, good):
         error = sigma * np.sqrt(max(inverse[1, 1], inverse[2, 2]))
     slope = np.hypot(plane[1], plane[2])
     if sigma > 0 and slope < 5 * error:
-        total, count = 0.0, 0
+        total, count = zero, zero
+        p0, p1, p2, limit = np.float32(plane[0]), np.float32(plane[1]), np.float32(plane[2]), np.float32(3) * sigma
         for i in range(n):
-            residual = values[i] - plane[0] - plane[1] * u[i] - plane[2] * v[i]
-            if abs(residual) < 3 * sigma:
-                total += values[i]
-                count += 1
-        plane[0], plane[1], plane[2] = total / count if count else 0.0, 0.0, 0.0
+            inside = one if abs(values[i] - p0 - p1 * u[i] - p2 * v[i]) < limit else zero
+            total += inside * values[i]
+            count += inside
+        plane[0], plane[1], plane[2] = total / max(count, one), 0.0, 0.0
     plane[0] += level
     return plane, float(sigma)
 
@@ -194,24 +195,27 @@ def smoothed(image: np.ndarray, sigma_pix: float) -> np.ndarray:
         for i in range(reach):
             padded[reach - 1 - i] = image[y, min(i, nx - 1)]
             padded[reach + nx + i] = image[y, max(nx - 1 - i, 0)]
-        row = across[y]
-        row[:] = 0
-        for k in range(2 * reach + 1):
-            weight, shifted = kernel[k], padded[k : k + nx]
+        row, middle = across[y], padded[reach : reach + nx]
+        for x in range(nx):
+            row[x] = kernel[reach] * middle[x]
+        for k in range(reach):  # in pairs
+            weight, left, right = kernel[k], padded[k : k + nx], padded[2 * reach - k : 2 * reach - k + nx]
             for x in range(nx):
-                row[x] += weight * shifted[x]
-    result = np.zeros((ny, nx), np.float32)
+                row[x] += weight * (left[x] + right[x])
+    result = np.empty((ny, nx), np.float32)
     for y in range(ny):
-        row = result[y]
-        for k in range(-reach, reach + 1):
-            source = y + k
-            if source < 0:
-                source = min(-1 - source, ny - 1)
-            elif source >= ny:
-                source = max(2 * ny - 1 - source, 0)
-            weight, other = kernel[k + reach], across[source]
+        row, middle = result[y], across[y]
+        for x in range(nx):
+            row[x] = kernel[reach] * middle[x]
+        for k in range(1, reach + 1):
+            below, above = y - k, y + k
+            if below < 0:
+                below = min(-1 - below, ny - 1)
+            if above >= ny:
+                above = max(2 * ny - 1 - above, 0)
+            weight, low, high = kernel[reach + k], across[below], across[above]
             for x in range(nx):
-                row[x] += weight * other[x]
+                row[x] += weight * (low[x] + high[x])
     return result
 
 
@@ -228,48 +232,62 @@ def _components(smooth, threshold, labels):
     """Fills `labels` (ny, nx) with 1..n for the connected parts above the threshold, 0 elsewhere; returns n."""
     ny, nx = smooth.shape
     parent = np.arange(ny * nx // 2 + 2)
-    n = 0
+    n, threshold = 0, np.float32(threshold)
     for y in range(ny):
+        left = 0
         for x in range(nx):
-            labels[y, x] = 0
             if smooth[y, x] <= threshold:
+                labels[y, x] = left = 0
                 continue
             up = labels[y - 1, x] if y > 0 else 0
-            left = labels[y, x - 1] if x > 0 else 0
             if up == 0 and left == 0:
                 n += 1
                 labels[y, x] = n
             elif up == 0 or left == 0:
                 labels[y, x] = up + left
+            elif up == left:
+                labels[y, x] = up
             else:
                 a, b = _root(parent, up), _root(parent, left)
                 parent[max(a, b)] = min(a, b)
                 labels[y, x] = min(a, b)
+            left = labels[y, x]
     number = np.zeros(n + 1, np.int64)
     count = 0
-    for k in range(1, n + 1):
-        if parent[k] == k:
+    for k in range(1, n + 1):  # a root comes before the rest of its tree
+        root = _root(parent, k)
+        if root == k:
             count += 1
             number[k] = count
-    for y in range(ny):
-        for x in range(nx):
-            if labels[y, x]:
-                labels[y, x] = number[_root(parent, labels[y, x])]
+        else:
+            number[k] = number[root]
+    if count < n:
+        for y in range(ny):
+            for x in range(nx):
+                labels[y, x] = number[labels[y, x]]
     return count
 
 
 @compiled
 def _most_central(labels, n, light):
-    """The label (1..n) with most light, where light counts less the farther it is from the stamp's centre."""
+    """The label (1..n) with most light, where light counts less the farther it is from the stamp's centre.
+
+    And the number of pixels and the highest light of every label, (n + 1,).
+    """
     ny, nx = light.shape
-    scale = 1 / (0.12 * max(ny, nx)) ** 2
-    total = np.zeros(n + 1)
+    scale, one = np.float32(1 / (0.12 * max(ny, nx)) ** 2), np.float32(1)
+    total, peaks, areas = np.zeros(n + 1, np.float32), np.zeros(n + 1, np.float32), np.zeros(n + 1, np.int64)
     for y in range(ny):
+        dy = np.float32(y - (ny - 1) / 2)
         for x in range(nx):
-            if labels[y, x]:
-                r2 = ((y - (ny - 1) / 2) ** 2 + (x - (nx - 1) / 2) ** 2) * scale
-                total[labels[y, x]] += max(light[y, x], 0.0) / (1 + r2) ** 2
-    return 1 + np.argmax(total[1:])
+            label = labels[y, x]
+            if label:
+                value, dx = light[y, x], np.float32(x) - np.float32((nx - 1) / 2)
+                farther = one + (dy * dy + dx * dx) * scale
+                total[label] += max(value, np.float32(0)) / (farther * farther)
+                peaks[label] = max(peaks[label], value)
+                areas[label] += 1
+    return 1 + np.argmax(total[1:]), areas, peaks
 
 
 @compiled
@@ -298,49 +316,49 @@ def _basins(smooth, labels, wanted, noise, basins):
                     n_peaks += 1
     if n_peaks < 2:
         return 1
+    # a border of one pixel on all sides saves asking where the image ends
+    wide = nx + 2
+    heights, homes = np.zeros(wide * (ny + 2), np.float32), np.zeros(wide * (ny + 2), np.int32)
+    places, n, top = np.empty(n, np.uint32), 0, np.float32(0)
     for y in range(ny):
         for x in range(nx):
-            basins[y, x] = 0
+            if labels[y, x] == wanted:
+                place = (y + 1) * wide + x + 1
+                heights[place], places[n] = smooth[y, x], place
+                top = max(top, smooth[y, x])
+                n += 1
     # sorted by counting, on steps of 0.1 per cent: the bits of a positive float, as an integer, grow with it like a
     # logarithm, and one in 2^13 changes it by so much
-    bits, top = smooth.view(np.int32), 0
-    for y in range(ny):
-        for x in range(nx):
-            if labels[y, x] == wanted:
-                top = max(top, bits[y, x] >> 13)
-    n_steps = min(top - (np.array([lowest]).view(np.int32)[0] >> 13), 16384)
-    step, start = np.empty(n, np.int32), np.zeros(n_steps + 2, np.int64)
-    places, order = np.empty(n, np.int32), np.empty(n, np.int32)
-    n = 0
-    for y in range(ny):
-        for x in range(nx):
-            if labels[y, x] == wanted:
-                step[n] = min(top - (bits[y, x] >> 13), n_steps)
-                places[n] = y * nx + x
-                start[step[n] + 1] += 1
-                n += 1
+    bits, ends = heights.view(np.int32), np.array([lowest, top]).view(np.int32) >> 13
+    n_steps = min(ends[1] - ends[0], 16384)
+    step, start, order = np.empty(n, np.uint32), np.zeros(n_steps + 2, np.int64), np.empty(n, np.uint32)
+    for i in range(n):
+        step[i] = min(ends[1] - (bits[places[i]] >> 13), n_steps)
+        start[step[i] + 1] += 1
     start = np.cumsum(start)
     for i in range(n):
         order[start[step[i]]] = places[i]
         start[step[i]] += 1
     parent, peaks = np.arange(n + 1), np.zeros(n + 1, np.float32)
-    count = 0
+    count, beside = 0, np.empty(4, np.int64)
     for place in order:
-        y, x = place // nx, place % nx
-        value = smooth[y, x]
-        home, brightest = 0, np.float32(0)
-        for j, k in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            if 0 <= y + j < ny and 0 <= x + k < nx and basins[y + j, x + k]:
-                if home == 0 or smooth[y + j, x + k] > brightest:
-                    home, brightest = _root(parent, basins[y + j, x + k]), smooth[y + j, x + k]
+        value = heights[place]
+        home, brightest, several, n_beside = 0, np.float32(0), False, 0
+        for near in (place - wide, place - 1, place + 1, place + wide):
+            if homes[near]:
+                other = _root(parent, homes[near])
+                several |= n_beside > 0 and other != beside[0]
+                beside[n_beside] = other
+                n_beside += 1
+                if heights[near] > brightest:
+                    home, brightest = other, heights[near]
         if home == 0:
             count += 1
             peaks[count] = value
-            basins[y, x] = count
-            continue
-        for j, k in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            if 0 <= y + j < ny and 0 <= x + k < nx and basins[y + j, x + k]:
-                other = _root(parent, basins[y + j, x + k])
+            home = count
+        elif several:
+            for m in range(n_beside):
+                other = _root(parent, beside[m])
                 low = min(peaks[other], peaks[home])
                 if other != home and not (low > OWN_PEAK * value and low - value > OWN_PEAK_SIGMA * noise):
                     if peaks[other] > peaks[home]:
@@ -348,16 +366,18 @@ def _basins(smooth, labels, wanted, noise, basins):
                         home = other
                     else:
                         parent[other] = home
-        basins[y, x] = home
-    number = np.zeros(count + 1, np.int64)
+        homes[place] = home
+    number = np.zeros(count + 1, np.int32)
     own = 0
     for k in range(1, count + 1):
         if parent[k] == k:
             own += 1
             number[k] = own
-    for place in places:
-        y, x = place // nx, place % nx
-        basins[y, x] = number[_root(parent, basins[y, x])]
+    for k in range(1, count + 1):
+        number[k] = number[_root(parent, k)]
+    for y in range(ny):
+        for x in range(nx):
+            basins[y, x] = number[homes[(y + 1) * wide + x + 1]]
     return own
 
 
@@ -385,50 +405,55 @@ def grow(parts: np.ndarray, times: int) -> None:
 
 
 @compiled
+def _products(value, weight, shift):
+    """Sums of the products of `value` (n,) and of `weight` (n,) with themselves, `shift` places on."""
+    products, pairs = np.float32(0), np.float32(0)
+    later, later_weight = value[shift:], weight[shift:]
+    for k in range(len(later)):
+        products += value[k] * later[k]
+        pairs += weight[k] * later_weight[k]
+    return products, pairs
+
+
+@compiled
 def _correlation(image, parts, sigma):
     """Sum of the correlation coefficients of the sky's noise within CORRELATION_PIX, and that of neighbours.
 
     Coefficients count only if that with the next pixel is significant (4 sigma), so that independent noise gives 1.
     """
     ny, nx = image.shape
-    c, limit, one, zero = CORRELATION_PIX, np.float32(4 * sigma), np.float32(1), np.float32(0)
-    value, weight = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
-    s00 = s01 = s10 = n00 = n01 = n10 = zero
-    for y in range(ny):  # the next pixels first; what lies farther only if there is something
+    limit, one, zero = np.float32(4 * sigma), np.float32(1), np.float32(0)
+    wide = nx + CORRELATION_PIX  # each row ends with zeros, so that all rows are one
+    value, weight = np.zeros(ny * wide, np.float32), np.zeros(ny * wide, np.float32)
+    for y in range(ny):
+        values, weights = value[y * wide : y * wide + nx], weight[y * wide : y * wide + nx]
         for x in range(nx):
-            seen = one if parts[y, x] == SKY and abs(image[y, x]) < limit else zero
-            weight[y, x], value[y, x] = seen, seen * image[y, x]
-        for x in range(nx - 1):
-            s00 += value[y, x] * value[y, x]
-            n00 += weight[y, x]
-            s01 += value[y, x] * value[y, x + 1]
-            n01 += weight[y, x] * weight[y, x + 1]
-        if y:
-            for x in range(nx):
-                s10 += value[y, x] * value[y - 1, x]
-                n10 += weight[y, x] * weight[y - 1, x]
-    if n00 < 100 or s00 <= 0:
+            weights[x] = one if parts[y, x] == SKY and abs(image[y, x]) < limit else zero
+            values[x] = weights[x] * image[y, x]
+    squares, n00 = _products(value, weight, 0)
+    if n00 < 100 or squares <= 0:
         return 1.0, 0.0
-    variance = s00 / n00
-    beside = 0.5 * (s01 / max(n01, one) + s10 / max(n10, one))
+    variance = squares / n00
+    right, n01 = _products(value, weight, 1)
+    above, n10 = _products(value, weight, wide)
+    beside = 0.5 * (right / max(n01, one) + above / max(n10, one))
     if beside < 4 / np.sqrt(2 * n00) * variance:
         return 1.0, 0.0
     total = 1.0
-    for j in range(c + 1):
-        for i in range(-c if j else 1, c + 1):
-            products, pairs = zero, zero
-            for y in range(ny - j):
-                for x in range(max(-i, 0), nx - max(i, 0)):
-                    products += value[y, x] * value[y + j, x + i]
-                    pairs += weight[y, x] * weight[y + j, x + i]
+    for j in range(CORRELATION_PIX + 1):
+        for i in range(-CORRELATION_PIX if j else 1, CORRELATION_PIX + 1):
+            products, pairs = _products(value, weight, j * wide + i)
             if pairs > 0:
                 total += 2 * products / pairs / variance
     return max(total, 1.0), beside / variance
 
 
 @compiled
-def _segment(image):
-    """See `segment`; `found` is False where there is nothing near the centre."""
+def segment(image: np.ndarray):
+    """Divides a stamp (ny, nx) float32, NaN where there is no data, into sky, central galaxy and neighbours.
+
+    Returns whether anything stands out near the centre, and the fields of a `Segmentation`.
+    """
     ny, nx = image.shape
     data, good = np.zeros((ny, nx), np.float32), np.empty((ny, nx), np.bool_)
     parts = np.full((ny, nx), np.uint8(MISSING))
@@ -457,7 +482,7 @@ def _segment(image):
         start = corner + across * y
         for x in range(nx):
             data[y, x] = image[y, x] - (start + along * x) if good[y, x] else 0.0
-        for x in range(y % 4, nx, 4):  # a quarter of the pixels is enough to see what is bright
+        for x in range(y % 8, nx, 8):  # an eighth of the pixels is enough to see what is bright
             if good[y, x]:
                 ordered[n] = data[y, x]
                 n += 1
@@ -471,18 +496,11 @@ def _segment(image):
     n = _components(smooth, DETECTION_SIGMA * noise, labels)
     if n == 0:
         return nothing
-    component = _most_central(labels, n, smooth)
-    n_basins = _basins(smooth, labels, component, noise, basins)
-    wanted = _most_central(basins, n_basins, smooth) if n_basins > 1 else 1
-    area, peaks = 0, np.zeros(n + 1, np.float32)
-    for y in range(ny):
-        for x in range(nx):
-            label = labels[y, x]
-            if label:
-                area += label == component
-                peaks[label] = max(peaks[label], smooth[y, x])
-    if area < 9 or peaks[component] < 2 * DETECTION_SIGMA * noise:
+    component, areas, peaks = _most_central(labels, n, smooth)
+    if areas[component] < 9 or peaks[component] < 2 * DETECTION_SIGMA * noise:
         return nothing
+    n_basins = _basins(smooth, labels, component, noise, basins)
+    wanted = _most_central(basins, n_basins, smooth)[0] if n_basins > 1 else 1
     for y in range(ny):
         for x in range(nx):
             if basins[y, x] == wanted:
@@ -491,21 +509,10 @@ def _segment(image):
                 seen = labels[y, x] > 0 and peaks[labels[y, x]] > OWN_PEAK_SIGMA * noise
                 parts[y, x] = NEIGHBOUR if seen else SKY
     grow(parts, 2)
-    for y in range(ny):
+    for y in range(ny if n_good < ny * nx else 0):
         for x in range(nx):
             if not good[y, x]:
                 parts[y, x] = MISSING
     level = corner + along * ((nx - 1) // 2) + across * ((ny - 1) // 2)
     correlation, beside = _correlation(data, parts, sigma)
     return True, data, smooth, parts, level, sigma, np.hypot(plane[1], plane[2]) / sigma, correlation, beside
-
-
-def segment(image: np.ndarray) -> Segmentation | None:
-    """Divides a stamp into sky, central galaxy and neighbours; None if nothing stands out near the centre.
-
-    Parameters
-    ----------
-    image : (ny, nx) float32, NaN where there is no data
-    """
-    found, *divided = _segment(image)
-    return Segmentation(*divided) if found else None

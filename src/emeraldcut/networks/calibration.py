@@ -28,9 +28,9 @@ def calibrate(probabilities: np.ndarray, calibration: Mapping[str, Any], snr: np
     are linear, beyond them constant. Where snr is not known it is taken as that of the middle knot.
     """
     knots = np.asarray(calibration["log_snr"], dtype=np.float64)
-    weights = _interpolation(snr, knots)
-    temperature = np.exp(weights @ np.asarray(calibration["log_temperature"], dtype=np.float64))
-    bias = weights @ np.asarray(calibration["bias"], dtype=np.float64)
+    place = _place(snr, knots)
+    temperature = np.exp(np.interp(place, knots, calibration["log_temperature"]))
+    bias = np.stack([np.interp(place, knots, b) for b in np.transpose(calibration["bias"])], axis=1)
     return _softmax(_logits(probabilities) / temperature[:, None] + bias).astype(np.float32)
 
 
@@ -62,11 +62,15 @@ def fit_calibration(probabilities: np.ndarray, targets: np.ndarray, snr: np.ndar
     return {"log_snr": knots.tolist(), "log_temperature": best[:m].tolist(), "bias": best[m:].reshape(m, k).tolist()}
 
 
-def _interpolation(snr: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """(n, m): the share of each knot (log snr) at each snr; linear between, constant beyond; NaN is at the middle."""
+def _place(snr: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """log snr (n,); where it is not known, the middle one of the knots."""
     unknown = np.exp(knots[len(knots) // 2])
-    place = np.log(np.maximum(np.nan_to_num(np.asarray(snr, np.float64), nan=unknown), 1e-3))
-    return np.stack([np.interp(place, knots, unit) for unit in np.eye(len(knots))], axis=1)
+    return np.log(np.maximum(np.nan_to_num(np.asarray(snr, np.float64), nan=unknown), 1e-3))
+
+
+def _interpolation(snr: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """(n, m): the share of each knot (log snr) at each snr; linear between, constant beyond."""
+    return np.stack([np.interp(_place(snr, knots), knots, unit) for unit in np.eye(len(knots))], axis=1)
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ from emeraldcut.networks.keras_files import Layer
 
 
 class Predictor:
-    """A compiled network: call it with images (n, ny, nx) or (n, ny, nx, channels) float32.
+    """A compiled network: call it with images (n, ny, nx) or (n, ny, nx, channels) float32, and which of them (n,).
 
-    It returns its outputs (n, n_outputs) and its features (n, d), what its last layer sees, both float32.
+    It returns its outputs (m, n_outputs) and its features (m, d), what its last layer sees, both float32, for the m
+    images that are chosen; all if nothing is said.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class Predictor:
         self.batch_size = batch_size
         self.shape = input_shape(layers)
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, images: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         images = np.asarray(images, dtype=np.float32)
         shape = self.shape if self.shape[2] > 1 else self.shape[:2]
         if images.shape[1:] != shape:
@@ -40,9 +41,10 @@ class Predictor:
             raise ValueError(f"the network expects images of shape ({expected}); received {images.shape}.")
         outputs = [[np.zeros((0, self._compiled.output(k).shape[1]), np.float32)] for k in range(2)]
         batch = np.zeros((self.batch_size, *self.shape), dtype=np.float32)
-        for start in range(0, len(images), self.batch_size):
-            part = images[start : start + self.batch_size].reshape(-1, *self.shape)
-            batch[: len(part)] = part
+        rows = np.arange(len(images)) if chosen is None else np.flatnonzero(chosen)
+        for start in range(0, len(rows), self.batch_size):
+            part = rows[start : start + self.batch_size]
+            batch[: len(part)] = images[part].reshape(-1, *self.shape)
             batch[len(part) :] = 0
             answer = self._compiled(batch)
             for k in range(2):

@@ -101,7 +101,7 @@ class Network:
         n, k = len(inputs), len(self.classes)
         probabilities, typical = np.full((n, k), np.nan, np.float32), np.full(n, np.nan, np.float32)
         possible = np.ones((n, k), dtype=bool)
-        outputs, features = self.predictor(inputs[good])
+        outputs, features = self.predictor(inputs, good)
         probabilities[good] = calibrate(outputs, self.card["calibration"], snr[good])
         if self.open_set is not None:
             typical[good] = self.open_set.typical(features)

@@ -8,11 +8,15 @@ training did not see, and the more unusual one counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from emeraldcut.frame import compiled
+
 N_REFERENCES = 3000  # features kept
 NEIGHBOURS = 10
+TILE, BLOCK = 192, 64  # references and images at a time
 QUANTILES = 400  # of a distance among known galaxies
 _RIDGE = 1e-2
 
@@ -48,16 +52,16 @@ class OpenSet:
 
         Sun et al. 2022 (arXiv 2204.06507) and Lee et al. 2018 (arXiv 1807.03888).
         """
-        near, far = [], []
-        for start in range(0, len(features), 1000):
-            part = np.asarray(features[start : start + 1000], dtype=np.float32)
-            likeness = _unit(part) @ self.references.T
-            k = min(NEIGHBOURS, likeness.shape[1])
-            near.append(1 - np.partition(likeness, -k, axis=1)[:, -k:].mean(axis=1))
-            white = part @ self.whitening
-            far.append(((white[:, None] - self.centres) ** 2).sum(axis=2).min(axis=1))
-        empty = np.zeros(0, np.float32)
-        return np.concatenate([empty, *near]), np.concatenate([empty, *far])
+        features = np.ascontiguousarray(features, dtype=np.float32)
+        near = 1 - _likeness(_unit(features), self._tiles, len(self.references), min(NEIGHBOURS, len(self.references)))
+        return near, _mahalanobis(features, self.whitening, self.centres)
+
+    @cached_property
+    def _tiles(self) -> np.ndarray:
+        """The references as `_likeness` takes them, (t, d, TILE), filled up with zeros."""
+        m, d = self.references.shape
+        filled = np.concatenate([self.references, np.zeros((-m % TILE, d), np.float32)])
+        return np.ascontiguousarray(filled.reshape(-1, TILE, d).transpose(0, 2, 1))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What is kept in a file."""
@@ -68,6 +72,61 @@ class OpenSet:
     @classmethod
     def from_arrays(cls, arrays) -> OpenSet:
         return cls(**{name: np.asarray(arrays[name], dtype=np.float32) for name in cls.__dataclass_fields__})
+
+
+@compiled
+def _likeness(features, tiles, m, k):
+    """The mean (n,) of the k largest scalar products of each of `features` (n, d) with m references.
+
+    These lie in `tiles` (t, d, TILE), so many as stay in the processor's first cache, for some images in turn.
+    """
+    n, d = features.shape
+    largest = np.full((n, k), np.float32(-np.inf))  # rising
+    products = np.empty(TILE, np.float32)
+    for first in range(0, n, BLOCK):
+        for t in range(len(tiles)):
+            part, number = tiles[t], min(m - t * TILE, TILE)
+            for i in range(first, min(first + BLOCK, n)):
+                products[:] = 0
+                for c in range(0, d - d % 4, 4):
+                    f0, f1, f2, f3 = features[i, c], features[i, c + 1], features[i, c + 2], features[i, c + 3]
+                    a0, a1, a2, a3 = part[c], part[c + 1], part[c + 2], part[c + 3]
+                    for j in range(TILE):
+                        products[j] += f0 * a0[j] + f1 * a1[j] + f2 * a2[j] + f3 * a3[j]
+                for c in range(d - d % 4, d):
+                    for j in range(TILE):
+                        products[j] += features[i, c] * part[c, j]
+                best = largest[i]
+                for j in range(number):
+                    value = products[j]
+                    if value > best[0]:  # the smallest of them, which goes
+                        place = 1
+                        while place < k and value > best[place]:
+                            best[place - 1] = best[place]
+                            place += 1
+                        best[place - 1] = value
+    result = np.empty(n, np.float32)
+    for i in range(n):
+        result[i] = largest[i].mean()
+    return result
+
+
+@compiled
+def _mahalanobis(features, whitening, centres):
+    """The smallest squared distance (n,) of `features` (n, d) from the `centres` (k, d), after `whitening` (d, d)."""
+    n, d = features.shape
+    white, result = np.empty(d, np.float32), np.full(n, np.float32(np.inf))
+    for i in range(n):
+        white[:] = 0
+        for c in range(d):
+            for j in range(d):
+                white[j] += features[i, c] * whitening[c, j]
+        for centre in centres:
+            total = np.float32(0)
+            for j in range(d):
+                total += (white[j] - centre[j]) ** 2
+            result[i] = min(result[i], total)
+    return result
 
 
 def fit_open_set(

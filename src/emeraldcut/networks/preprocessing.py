@@ -11,7 +11,7 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.frame import EXTENT, STAMP_SIZE, Look, arcsinh, compiled, first_looks, known_psf, looked_flags, stamp
+from emeraldcut.frame import EXTENT, STAMP_SIZE, Look, arcsinh, compiled, first_looks, known_psf, looked_flags, stamp_of
 
 
 @lru_cache(maxsize=64)
@@ -133,6 +133,19 @@ def _fold(stamp, scale, inner, share, weights, planes, maps):
             maps[p // size, p % size, N_MAPS + k] = planes[k]
 
 
+@compiled
+def _look_folded(image, parts, sigma, shape, light, radius, binning, psf, inner, share, weights, maps):
+    """Fills `maps` with what `folded_maps` says of one look; `psf` is its FWHM in pixels of the image."""
+    framed = stamp_of(image, parts, shape, radius, light, STAMP_SIZE, EXTENT)
+    framed *= np.float32(1 / sigma)
+    pixels = (2 * EXTENT * radius / STAMP_SIZE) ** 2 * shape[2]  # of the image under one of the stamp
+    radius *= binning
+    planes, known = np.zeros(N_PLANES, np.float32), psf < np.inf
+    planes[0], planes[1], planes[3] = shape[2], math.log(max(radius, 1.0)), known
+    planes[2] = min(psf / radius, 2.0) if known else 0.0
+    _fold(framed, np.float32(2 * math.sqrt(max(pixels, 0.3))), inner, share, weights, planes, maps)
+
+
 def folded_maps(images: ImageSet, looks: list[Look | None], size: int) -> tuple[np.ndarray, np.ndarray]:
     """The galaxies in their own frames, folded along both axes: (n, size, size, 9) float32, and flags.
 
@@ -150,16 +163,13 @@ def folded_maps(images: ImageSet, looks: list[Look | None], size: int) -> tuple[
         raise ValueError(f"folded galaxies have {FOLDED_SIZE} x {FOLDED_SIZE} pixels; the network expects {size}.")
     psf = known_psf(images)
     maps = np.zeros((len(images), size, size, N_MAPS + N_PLANES), np.float32)
-    planes = np.zeros(N_PLANES, np.float32)
     for i, look in enumerate(looks):
         if look is not None:
-            axis_ratio, radius = float(look.shape[2]), look.radius
-            pixels = (2 * EXTENT * radius / STAMP_SIZE) ** 2 * axis_ratio  # of the image under one of the stamp
-            scale = np.float32(2 * math.sqrt(max(pixels, 0.3)))
-            radius *= look.binning
-            known = math.isfinite(psf[i])
-            planes[:] = axis_ratio, math.log(max(radius, 1.0)), min(psf[i] / radius, 2.0) if known else 0.0, known
-            _fold(stamp(look), scale, _INNER, _SHARE, _WEIGHTS, planes, maps[i])
+            seen = look.segmentation
+            _look_folded(
+                seen.image, seen.parts, seen.sky_sigma, look.shape, look.light, look.radius, look.binning, psf[i],
+                _INNER, _SHARE, _WEIGHTS, maps[i]
+            )  # fmt: skip
     return maps, looked_flags(images, looks)
 
 

@@ -139,7 +139,7 @@ def _cutout(image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: 
     factor = int(np.ceil(side / LARGEST_SIDE_PIX))
     square, x0, y0 = _square(image, x, y, side - side % factor)
     sky, sigma = sky_level(image, galaxy)
-    values = stretch(bin_down(square, factor), sky, sigma / factor)
+    values = stretch(bin_down(np.ascontiguousarray(square, np.float32), factor), sky, sigma / factor)
     isophotes = []
     if galaxy is not None:
         corner = np.array([x0, y0]) + (factor - 1) / 2
