@@ -8,7 +8,7 @@ import pytest
 from astropy.coordinates import Angle
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emeraldcut.data import COLUMNS, check_output, describe_columns, read_catalogue, read_table, write_table
@@ -76,6 +76,7 @@ text = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
     real=st.none() | st.floats(allow_nan=False),
     ending=st.sampled_from((*FULL, ".csv")),
 )
+@example(texts=["#", None], number=None, real=None, ending=".ecsv")
 def test_any_value_survives(tmp_path_factory, texts, number, real, ending):
     n = len(texts) + 1
     mask = [t is None for t in texts] + [False]

@@ -371,7 +371,7 @@ def _unpack(packed: Table, notes_text: str | None) -> Table:
 
 
 def _write_ecsv(table: Table, path: Path) -> None:
-    _pack(table, _CONTROL).write(path, format="ascii.ecsv")
+    _pack(table, _CONTROL + "|^#").write(path, format="ascii.ecsv")  # a line that begins with # is a comment
 
 
 def _read_ecsv(path: Path) -> Table:
