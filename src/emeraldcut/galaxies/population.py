@@ -11,7 +11,7 @@ from emeraldcut.galaxies import confusers, shapes
 from emeraldcut.galaxies.profiles import Body, EdgeOnDisc, Sersic, Sum, half_light_radius
 
 _OUTER = 1.5  # half-light radii: where the truth of a galaxy whose shape changes with radius is taken
-_ROUND = 0.8  # a diamond rounder than this is as well a box that lies on a corner, so it is not scored
+ROUND = 0.8  # a diamond rounder than this is as well a box that lies on a corner, so it is not scored
 _TRUNCATED = 0.15  # fraction of galaxies that end at a sharp edge, as many discs do
 _TRIES = 1000
 
@@ -125,7 +125,7 @@ def _homothetic(label: str, kind: str, axis_ratio: float, index: float, rng: np.
     truth = _truth_columns(terms) | {"sersic_index": index}
     if "exponent" in shape.parameters:
         truth["exponent"] = shape.parameters["exponent"]
-    if label == "other" and terms["a4"] > 0 and axis_ratio > _ROUND:
+    if label == "other" and terms["a4"] > 0 and axis_ratio > ROUND:
         scored = False
     return Galaxy(kind, label, Body(shape, profile), scored, truth=truth)
 
