@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.frame import first_looks, stamp
+from emeraldcut.frame import frame_galaxies, known_psf, stamp
 from emeraldcut.galaxies import draw_galaxy, synthesise
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.galaxies.shapes import superellipse
@@ -466,8 +466,12 @@ def boxes(number, rng, size=64, **columns):
 def test_folded_maps_by_plain_numpy(rng):
     """The same maps from the definitions, on frames as they were found."""
     images = boxes(4, rng, psf_fwhm_pix=[2.5, 2.5, np.nan, 2.5])
-    looks = first_looks(images)
-    maps, flags = folded_maps(images, looks, 16)
+    frames = frame_galaxies(images)
+    looks = frames.looks
+    maps, flags, snr = folded_maps(images, frames, 16)
+    assert list(snr) == [look.snr for look in looks]
+    for one, other in zip((maps, flags, snr), folded_maps(images, None, 16), strict=True):
+        np.testing.assert_array_equal(one, other)
     assert maps.shape == (4, 16, 16, 9) and not flags.any()
     r = np.hypot(*(np.mgrid[:16, :16] + 0.5))
     hats = np.maximum(1 - abs(np.maximum(r, 0.5)[..., None] - 0.5 - np.arange(24)), 0).reshape(256, 24)
@@ -503,11 +507,10 @@ def test_folded_maps_are_those_of_the_mirror_images(seed):
 
 def test_folded_maps_belong_to_their_images(rng):
     images = boxes(2, rng)
-    looks = first_looks(images)
     with pytest.raises(ValueError, match="16 x 16 pixels"):
-        folded_maps(images, looks, 32)
+        folded_maps(images, None, 32)
     with pytest.raises(ValueError, match="must belong"):
-        folded_maps(images[[0]], looks, 16)
+        folded_maps(images[[0]], frame_galaxies(images), 16)
 
 
 def test_calibration_by_snr(rng):
@@ -679,6 +682,31 @@ def test_real_galaxies_take_part_in_training(rng):
     assert list(both.table["galaxy"]) == ["real 0", "real 1", "real 2", "real 0", "real 1"]
     a4 = measure(both)["a4"]
     assert a4[3] < a4[0] - 0.02 and a4[4] < a4[1] - 0.02  # boxier than they were
+
+
+def test_synthetic_galaxies_on_real_backgrounds(rng):
+    """The galaxy that was there goes, one of each class comes in its place; the rest of the image stays."""
+    light = draw_galaxy(
+        superellipse(0.5, 2), Sersic(1), size=(90, 100), radius_pix=9, centre=(52, 40), psf_fwhm_pix=2.5
+    )
+    image = 400 * light / light.max() + rng.normal(size=light.shape)
+    image[:10, :10] += 40  # beside everything
+    images = ImageSet([image.astype(np.float32), image[:20, :20].astype(np.float32), image.astype(np.float32)],
+                      Table({"id": ["a", "b", "c"], "flag": [0, 0, int(Flag.NO_DATA)]}))  # fmt: skip
+    classes = ("oval", "rectangular", "obround", "other")
+    painted = train_module._painted(images, classes, seed=1)
+    assert list(painted.table["label"]) == list(classes) and set(painted.table["galaxy"]) == {"background a"}
+    assert not np.isfinite(known_psf(painted)).any()  # it was not known
+    frames = frame_galaxies(painted)
+    for k in range(3):
+        look = frames.galaxies[k].look
+        assert np.hypot(look.shape[0] - 47, look.shape[1] - 40) < 2  # the square begins at x = 5
+        assert look.snr == pytest.approx(painted.table["truth_snr"][k], rel=0.35)
+        square = np.asarray(painted.pixels[k])
+        assert square.shape == (90, 90) and np.mean(square[:8, :4]) == pytest.approx(40, abs=3)
+    left = np.asarray(painted.pixels[0]) - np.asarray(painted.pixels[1])
+    assert np.std(left[-8:, -8:]) < 0.6  # one and the same noise
+    assert len(train_module._painted(images[[1, 2]], classes, seed=1)) == 0
 
 
 def test_the_card_is_a_page(tmp_path, keras):

@@ -169,6 +169,7 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
             seed=arguments.seed,
             jobs=arguments.jobs,
             real=read_images(settings[0].real, settings[1]) if settings[0].real else None,
+            backgrounds=read_images(settings[0].backgrounds, settings[1]) if settings[0].backgrounds else None,
             folder=folder,
             progress=progress,
         )

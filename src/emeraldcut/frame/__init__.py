@@ -1,6 +1,6 @@
 """A galaxy's own frame."""
 
-from emeraldcut.frame.clean import CleanSettings, clean, noise_of, without_galaxy
+from emeraldcut.frame.clean import CleanSettings, clean, emptied, noise_of, without_galaxy
 from emeraldcut.frame.compiled import arcsinh, compiled
 from emeraldcut.frame.detect import detect_sources
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
@@ -17,30 +17,32 @@ from emeraldcut.frame.frame import (
     looked_flags,
 )
 from emeraldcut.frame.psf import fit_before_psf, moffat_kernel
-from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp, stamp_of
+from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, bin_down, stamp, stamp_of, unbinned
 from emeraldcut.frame.rings import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
 from emeraldcut.frame.warp import warped
 
 __all__ = [
     "ALL",
     "ASSUMED_PSF_FWHM_PIX",
+    "CleanSettings",
     "EXTENT",
+    "Ellipse",
+    "FrameSet",
+    "FramedGalaxy",
     "GEOMETRY",
     "HIGHEST",
+    "Look",
     "N_RINGS",
     "N_TERMS",
     "ORDERS",
     "RING_MIDDLES",
     "STAMP_SIZE",
-    "CleanSettings",
-    "Ellipse",
-    "FrameSet",
-    "FramedGalaxy",
-    "Look",
     "arcsinh",
+    "bin_down",
     "clean",
     "compiled",
     "detect_sources",
+    "emptied",
     "first_looks",
     "fit_before_psf",
     "fit_shape",
@@ -55,6 +57,7 @@ __all__ = [
     "stamp",
     "stamp_of",
     "turn_error",
+    "unbinned",
     "warped",
     "without_galaxy",
 ]

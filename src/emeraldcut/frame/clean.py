@@ -11,6 +11,7 @@ from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame.compiled import MAD_TO_SIGMA
 from emeraldcut.frame.frame import Look, known_psf, look_at
+from emeraldcut.frame.resample import unbinned
 from emeraldcut.settings import setting
 
 
@@ -96,6 +97,19 @@ def _cleaned(image: np.ndarray, sigma: float, settings: CleanSettings) -> np.nda
     return np.where(missing, np.nan, result * sigma).astype(np.float32)
 
 
+def emptied(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> tuple[np.ndarray, float, np.ndarray | None]:
+    """`image` (ny, nx) as a background for another galaxy: `without_galaxy`, its noise, and the galaxy's centre (x, y).
+
+    The centre is None where there is no galaxy.
+    """
+    image = np.asarray(image, np.float32)
+    look = look_at(image, psf_fwhm_pix)
+    sigma = noise_of(image, look)
+    if look is None:
+        return image, sigma, None
+    return without_galaxy(image, look), sigma, unbinned(look.shape[:2], look.binning)
+
+
 def without_galaxy(image: np.ndarray, look: Look) -> np.ndarray:
     """`image` (ny, nx) less the light that the galaxy has on average on its ellipses; float32.
 
@@ -103,7 +117,7 @@ def without_galaxy(image: np.ndarray, look: Look) -> np.ndarray:
     """
     ny, nx = image.shape
     bins, shape = look.binning, look.shape
-    middle = (np.array(shape[:2]) + 0.5) * bins - 0.5
+    middle = unbinned(shape[:2], bins)
     cos, sin, q = np.cos(shape[3]), np.sin(shape[3]), shape[2]
     dy, dx = np.mgrid[0:ny, 0:nx] - middle[::-1, None, None]
     place = np.hypot(dx * cos + dy * sin, (dy * cos - dx * sin) / q) * np.sqrt(q) / bins

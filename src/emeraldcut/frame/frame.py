@@ -28,7 +28,7 @@ from emeraldcut.frame.look import (
     reach_of,
     turn_to_sides,
 )
-from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp
+from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp, unbinned
 from emeraldcut.frame.rings import ring_harmonics
 from emeraldcut.frame.segment import (
     GALAXY,
@@ -395,14 +395,12 @@ def _positive(value) -> float:
 def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table:
     """The table of a FrameSet."""
     missing = np.array([g is None for g in galaxies], dtype=bool)
-    # a binned pixel k covers original pixels from k b to k b + b - 1
     rows = np.array(
         [
             (0.0,) * 8
             if g is None
             else (
-                g.shape[0] * g.binning + (g.binning - 1) / 2,
-                g.shape[1] * g.binning + (g.binning - 1) / 2,
+                *unbinned(g.shape[:2], g.binning),
                 g.shape[2],
                 np.degrees(g.shape[3]),
                 g.radius * g.binning,

@@ -19,7 +19,7 @@ MOST_SAMPLES = 6  # a stamp pixel is the mean of up to this many interpolations 
 
 @compiled
 def bin_down(image: np.ndarray, factor: int) -> np.ndarray:
-    """Mean of blocks of `factor` x `factor` pixels, float32; NaN only where a block has no data; the rest is cut off."""
+    """Mean of blocks of `factor` x `factor` pixels, NaN only where a block has no data; the rest is cut off."""
     if factor == 1:
         return image
     ny, nx = image.shape[0] // factor, image.shape[1] // factor
@@ -35,6 +35,11 @@ def bin_down(image: np.ndarray, factor: int) -> np.ndarray:
                         count += 1
             binned[y, x] = total / count if count else np.nan
     return binned
+
+
+def unbinned(place: np.ndarray | float, factor: int) -> np.ndarray | float:
+    """Where places (pixels, any array) of an image that was binned by `factor` lie in the image itself."""
+    return (place + 0.5) * factor - 0.5
 
 
 @compiled

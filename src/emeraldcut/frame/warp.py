@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from emeraldcut.frame.frame import frame_galaxy
+from emeraldcut.frame.resample import unbinned
 
 SMALLEST_PIX = 6.0  # half-light radius; a warp of a smaller galaxy would warp its PSF
 
@@ -20,7 +21,7 @@ def warped(image: np.ndarray, exponent: float) -> np.ndarray | None:
     if galaxy is None or galaxy.flag or galaxy.binning * galaxy.radius < SMALLEST_PIX:
         return None
     ellipse, binning = galaxy.ellipse, galaxy.binning
-    centre = np.array([ellipse.x, ellipse.y]) * binning + (binning - 1) / 2
+    centre = unbinned(np.array([ellipse.x, ellipse.y]), binning)
     y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(float)
     cos, sin = np.cos(ellipse.angle), np.sin(ellipse.angle)
     u = (x - centre[0]) * cos + (y - centre[1]) * sin

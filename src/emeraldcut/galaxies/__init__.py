@@ -1,7 +1,7 @@
 """Light from formulas: shapes with analytic truth, profiles, telescope and sky, labelled sets of galaxies."""
 
 from emeraldcut.galaxies.leda074886 import leda074886, leda074886_control
-from emeraldcut.galaxies.synthesise import SynthesiseSettings, draw_galaxy, iterate_synthesise, synthesise
+from emeraldcut.galaxies.synthesise import SynthesiseSettings, draw_galaxy, iterate_synthesise, paint, synthesise
 from emeraldcut.galaxies.thesis_grid import thesis_grid, thesis_maps
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "iterate_synthesise",
     "leda074886",
     "leda074886_control",
+    "paint",
     "synthesise",
     "thesis_grid",
     "thesis_maps",

@@ -202,15 +202,36 @@ class _View:
     radius: float
 
 
-def _view(settings: SynthesiseSettings, rng: np.random.Generator) -> _View:
-    """A galaxy of the series, before its noise."""
+def paint(
+    background: np.ndarray,
+    settings: SynthesiseSettings,
+    *,
+    psf_fwhm_pix: float,
+    sky_sigma: float,
+    centre: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, dict]:
+    """A galaxy of the kinds and ranges of `settings` added to a real image (n, n) without one, and its row.
+
+    Its width of PSF, noise per pixel and place (x, y) are given, not drawn. The noise of the galaxy's own light is not
+    added: `truth_snr` is over that of the sky alone.
+    """
+    settings = replace(settings, size=len(background), psf_fwhm_min_pix=psf_fwhm_pix, psf_fwhm_max_pix=psf_fwhm_pix)
+    view = _view(settings, rng, centre)
+    snr = _log_uniform(rng, settings.snr_min, settings.snr_max)
+    image = background + view.light * amplitude(view.light, snr, np.inf, sky_sigma)
+    return _cut(image, view, rng), _row(view, settings, snr) | {"sky_sigma": sky_sigma}
+
+
+def _view(settings: SynthesiseSettings, rng: np.random.Generator, centre: tuple[float, float] | None = None) -> _View:
+    """A galaxy of the series, before its noise; at `centre` if that is given."""
     weights = np.array(settings.weights or np.ones(len(settings.classes)))
     label = str(rng.choice(settings.classes, p=weights / weights.sum()))
     radius = settings.size * _log_uniform(rng, settings.radius_min, settings.radius_max)
     widest = max(min(settings.psf_fwhm_max_pix, radius / _SMALLEST_RADIUS_FWHM), settings.psf_fwhm_min_pix)
     psf = Psf(rng.uniform(settings.psf_fwhm_min_pix, widest), rng.uniform(2.5, 5))
     offset = np.clip(rng.normal(0, 1, 2), -3, 3) * settings.offset_pix
-    centre = tuple((settings.size - 1) / 2 + offset)
+    centre = centre or tuple((settings.size - 1) / 2 + offset)
     angle = rng.uniform(0, 180)
     galaxy, light = _light(label, settings, radius, centre, angle, psf, rng)
     return _View(galaxy, light, psf, centre, angle, radius)
@@ -218,7 +239,7 @@ def _view(settings: SynthesiseSettings, rng: np.random.Generator) -> _View:
 
 def _expose(view: _View, settings: SynthesiseSettings, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
     """An image of the galaxy, and its row."""
-    galaxy, psf, radius = view.galaxy, view.psf, view.radius
+    psf, radius = view.psf, view.radius
     sky_electrons = _log_uniform(rng, *_SKY_ELECTRONS)
     gain = np.sqrt(sky_electrons + _READ_NOISE_ELECTRONS**2) / settings.sky_sigma
     snr = _log_uniform(rng, settings.snr_min, settings.snr_max)
@@ -235,25 +256,34 @@ def _expose(view: _View, settings: SynthesiseSettings, rng: np.random.Generator)
         image = correlate(image, rng.uniform(0.3, 0.8))
     if settings.pictures and rng.random() < settings.pictures:
         image = as_picture(image, settings.sky_sigma, rng=rng)
-    if galaxy.kind == "cut_by_edge":
-        image, _ = confusers.cut_by_edge(image, view.centre, radius, rng)
+    return _cut(image, view, rng).astype(np.float32), _row(view, settings, snr)
 
+
+def _cut(image: np.ndarray, view: _View, rng: np.random.Generator) -> np.ndarray:
+    """`image`, without what lies beyond the edge that cuts its galaxy, if it is of that kind."""
+    if view.galaxy.kind == "cut_by_edge":
+        return confusers.cut_by_edge(image, view.centre, view.radius, rng)[0]
+    return image
+
+
+def _row(view: _View, settings: SynthesiseSettings, snr: float) -> dict:
+    """What the table says of an image."""
+    galaxy = view.galaxy
     shaped = bool(galaxy.truth)
     row = {
         "label": galaxy.label,
         "scored": galaxy.scored,
         "kind": galaxy.kind,
         "pixel_scale_arcsec": settings.pixel_scale_arcsec,
-        "psf_fwhm_pix": psf.fwhm_pix,
+        "psf_fwhm_pix": view.psf.fwhm_pix,
         "sky_sigma": settings.sky_sigma,
         "truth_snr": snr,
         "truth_x_pix": view.centre[0],
         "truth_y_pix": view.centre[1],
         "truth_position_angle_deg": view.angle if shaped else np.nan,
-        "truth_radius_pix": radius if shaped else np.nan,
+        "truth_radius_pix": view.radius if shaped else np.nan,
     }
-    row |= {name: float(galaxy.truth.get(name, np.nan)) for name in _TRUTH}
-    return image.astype(np.float32), row
+    return row | {name: float(galaxy.truth.get(name, np.nan)) for name in _TRUTH}
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

@@ -9,7 +9,7 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf
+from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf, unbinned
 from emeraldcut.isophotes.measure import COLUMN_OF, Measurement, MeasureSettings, measure_galaxy, settled
 from emeraldcut.settings import setting
 
@@ -96,8 +96,8 @@ def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> dict[str,
     row = {
         "isophote_radius_pix": radius * bins,
         "brightness": float(np.interp(radius * np.sqrt(seen[2]), np.arange(len(galaxy.light)), galaxy.light)),
-        "x": shape[0] * bins + (bins - 1) / 2,
-        "y": shape[1] * bins + (bins - 1) / 2,
+        "x": unbinned(shape[0], bins),
+        "y": unbinned(shape[1], bins),
         "axis_ratio": min(shape[2], 1.0),
         "axis_ratio_err": errors[2],
         "position_angle_deg": np.degrees(shape[3]) % 180,

@@ -38,8 +38,11 @@ def area_average(image: np.ndarray, size: int) -> np.ndarray:
     return np.divide(total, area, out=np.zeros_like(total), where=area > 1e-9).astype(np.float32)
 
 
-def raw_maps(images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """As the thesis: each image averaged to (size, size), in its own counts: (n, size, size), and flags."""
+Maps = tuple[np.ndarray, np.ndarray, np.ndarray]  # inputs (n, size, size[, channels]) float32, flags, S/N (n,)
+
+
+def raw_maps(images: ImageSet, frames: Any, size: int) -> Maps:
+    """As the thesis: each image averaged to (size, size), in its own counts; S/N is not known."""
     maps = np.zeros((len(images), size, size), dtype=np.float32)
     flags = np.array(images.table["flag"], dtype=np.int64)
     for i in np.flatnonzero(usable(flags)):
@@ -52,14 +55,14 @@ def raw_maps(images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.n
             flags[i] |= Flag.NO_DATA
         else:
             maps[i] = area_average(image, size)
-    return maps, flags
+    return maps, flags, np.full(len(images), np.nan)
 
 
-def peak_maps(images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
+def peak_maps(images: ImageSet, frames: Any, size: int) -> Maps:
     """`raw_maps`, each divided by its peak, because survey counts span orders of magnitude."""
-    maps, flags = raw_maps(images, frames, size)
+    maps, flags, snr = raw_maps(images, frames, size)
     peak = maps.max(axis=(1, 2), keepdims=True, initial=0)
-    return maps / np.where(peak > 0, peak, 1), flags
+    return maps / np.where(peak > 0, peak, 1), flags, snr
 
 
 FOLDED_SIZE = STAMP_SIZE // 2
@@ -146,8 +149,8 @@ def _look_folded(image, parts, sigma, shape, light, radius, binning, psf, inner,
     _fold(framed, np.float32(2 * math.sqrt(max(pixels, 0.3))), inner, share, weights, planes, maps)
 
 
-def folded_maps(images: ImageSet, looks: list[Look | None], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The galaxies in their own frames, folded along both axes: (n, size, size, 9) float32, and flags.
+def folded_maps(images: ImageSet, frames: Any, size: int) -> Maps:
+    """The galaxies in their own frames, folded along both axes: (n, size, size, 9).
 
     A frame is defined up to four mirror images; what is seen here is the same for all four. Light in the quadrant is
     parted into what is even in x and y, odd in x, odd in y, and odd in both (signs chosen so that the sums of the
@@ -157,10 +160,11 @@ def folded_maps(images: ImageSet, looks: list[Look | None], size: int) -> tuple[
     the logarithm of the half-light radius in pixels, the width of the PSF over that radius (2 at most), and whether
     that width is known (1; else both are 0).
     """
-    if len(looks) != len(images):
-        raise ValueError(f"frames must belong to the images; received {len(looks)} for {len(images)} images.")
     if size != FOLDED_SIZE:
         raise ValueError(f"folded galaxies have {FOLDED_SIZE} x {FOLDED_SIZE} pixels; the network expects {size}.")
+    looks: list[Look | None] = first_looks(images) if frames is None else frames.looks
+    if len(looks) != len(images):
+        raise ValueError(f"frames must belong to the images; received {len(looks)} for {len(images)} images.")
     psf = known_psf(images)
     maps = np.zeros((len(images), size, size, N_MAPS + N_PLANES), np.float32)
     for i, look in enumerate(looks):
@@ -170,25 +174,22 @@ def folded_maps(images: ImageSet, looks: list[Look | None], size: int) -> tuple[
                 seen.image, seen.parts, seen.sky_sigma, look.shape, look.light, look.radius, look.binning, psf[i],
                 _INNER, _SHARE, _WEIGHTS, maps[i]
             )  # fmt: skip
-    return maps, looked_flags(images, looks)
+    snr = np.array([np.nan if look is None else look.snr for look in looks])
+    return maps, looked_flags(images, looks), snr
 
 
-PREPROCESSING: dict[str, Callable[[ImageSet, Any, int], tuple[np.ndarray, np.ndarray]]] = {
+PREPROCESSING: dict[str, Callable[[ImageSet, Any, int], Maps]] = {
     "raw": raw_maps,
     "peak": peak_maps,
     "folded": folded_maps,
 }
 
 
-def prepare(name: str, images: ImageSet, frames: Any, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def prepare(name: str, images: ImageSet, frames: Any, size: int) -> Maps:
     """Network input (n, size, size[, channels]) float32, flags (n,), and signal-to-noise ratios (n,), NaN if unknown.
 
     `frames`, from `frame_galaxies(images)`, saves looking for the galaxies again.
     """
     if name not in PREPROCESSING:
         raise ValueError(f"preprocessing must be one of {', '.join(PREPROCESSING)}; received '{name}'.")
-    if name != "folded":
-        return *PREPROCESSING[name](images, frames, size), np.full(len(images), np.nan)
-    looks = first_looks(images) if frames is None else frames.looks
-    inputs, flags = folded_maps(images, looks, size)
-    return inputs, flags, np.array([np.nan if look is None else look.snr for look in looks])
+    return PREPROCESSING[name](images, frames, size)

@@ -19,8 +19,8 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.streaming import map_chunks
-from emeraldcut.frame import warped
-from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX, emptied, known_psf, warped
+from emeraldcut.galaxies import SynthesiseSettings, paint, synthesise
 from emeraldcut.networks import screener, thesis
 from emeraldcut.networks.calibration import (
     SNR_BINS,
@@ -58,8 +58,10 @@ WIDE = SynthesiseSettings(
     pictures=0.25,
 )
 TRUTH = {"a4": (0, 0.05), "a6": (0, 0.02), "a8": (0, 0.02), "axis_ratio": (0.6, 0.2)}  # with typical middle and scatter
+DRAWN_EPOCHS = 4  # where hundreds of thousands of galaxies are drawn, each seen three times
 PAUSE_SECONDS = 30.0  # between two checkpoints
 BOXES = (3.0, 7.0)  # exponents of the superellipses that real galaxies are warped into
+SMALLEST_BACKGROUND = 32  # side in pixels
 PSF_UNKNOWN = 0.25  # fraction of training images whose PSF the network is not told
 
 
@@ -71,12 +73,16 @@ class TrainSettings:
     classes: tuple[str, ...] = setting(
         (), "labels to tell apart (screener: all four; thesis: oval,rectangular)", choices=CLASSES
     )
-    number: int = setting(240_000, "galaxies to draw where no set of images is given, each seen three times")
+    number: int = setting(330_000, "galaxies to draw where no set of images is given, each seen three times")
     without: tuple[str, ...] = setting((), "kinds (column `kind`) that training leaves out")
     real: str = setting(
         "",
         "images of real galaxies to train on besides: those without a label count as 'other', and each that is smooth "
         "and large enough is warped into a rectangle too",
+    )
+    backgrounds: str = setting(
+        "",
+        "images onto which synthetic galaxies are put besides, one of each class; a galaxy in the middle is taken out",
     )
     normalise: str = setting(
         "peak",
@@ -84,7 +90,9 @@ class TrainSettings:
         "magnitude; 'none' leaves counts as they are, as the thesis did",
         choices=("peak", "none"),
     )
-    epochs: int | None = setting(None, "passes through the training set (screener: 12; thesis: 1000)")
+    epochs: int | None = setting(
+        None, "passes through the training set (screener: 4 of drawn galaxies, 12 of a set; thesis: 1000)"
+    )
     batch_size: int | None = setting(None, "images per step (screener: 128; thesis: 200)")
     learning_rate: float | None = setting(None, "largest learning rate (screener: 0.004; thesis: 1.0)")
     patience: int | None = setting(
@@ -162,6 +170,7 @@ def train(
     seed: int = 0,
     jobs: int = 1,
     real: ImageSet | None = None,
+    backgrounds: ImageSet | None = None,
     folder: str | Path | None = None,
     progress: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> TrainedNetwork:
@@ -173,7 +182,7 @@ def train(
     Parameters
     ----------
     images : with a column `label`; if not given, `settings.number` galaxies are drawn from the ranges `WIDE`.
-    real : images of real galaxies, as `settings.real` names them on the command line.
+    real, backgrounds : images of real galaxies, as the settings of these names say on the command line.
     jobs : worker processes that draw and prepare the images; the network itself is trained in this process.
     folder : where to keep what is done so far; the same call goes on from there, and removes it at the end.
     progress : called after each epoch with its number, the number of epochs and the figures so far.
@@ -189,7 +198,7 @@ def train(
     classes = settings.classes or recipe.CLASSES
     preprocessing = "raw" if settings.normalise == "none" and recipe is thesis else recipe.PREPROCESSING
     keras = import_keras()
-    ids = [str(name) for part in (images, real) if part is not None for name in part.table["id"]]
+    ids = [str(name) for part in (images, real, backgrounds) if part is not None for name in part.table["id"]]
     steps = _Steps(folder, {"settings": asdict(settings), "seed": seed, "ids": ids})
     prepare_set = partial(
         _prepared, preprocessing=preprocessing, size=recipe.SIZE, classes=classes, without=settings.without
@@ -208,6 +217,11 @@ def train(
             partial(_with_boxes, real[start : start + CHUNK], classes=classes, seed=seed + start)
             for start in range(0, len(real), CHUNK)
         ]
+    if backgrounds is not None:
+        work += [
+            partial(_painted, backgrounds[start : start + CHUNK], classes=classes, seed=seed + start)
+            for start in range(0, len(backgrounds), CHUNK)
+        ]
     everything = Prepared.join(list(steps.prepared(prepare_set, work, jobs)))
     rows = np.flatnonzero(everything.wanted)
     labels = np.array([classes.index(label) for label in everything.labels[rows]], dtype=np.int64)
@@ -216,7 +230,8 @@ def train(
     del everything  # several gigabytes
 
     keras.utils.set_random_seed(seed)
-    model, history = _fit(keras, recipe, training, calibration, len(classes), settings, seed, steps, progress)
+    epochs = settings.epochs or (DRAWN_EPOCHS if images is None else recipe.EPOCHS)
+    model, history = _fit(keras, recipe, training, calibration, len(classes), settings, epochs, seed, steps, progress)
     looker = keras.Model(model.inputs, [model.outputs[0], _features(model)])
     known = [_look(looker, part) for part in (training, calibration, figures)]
     card = {
@@ -303,6 +318,38 @@ def _with_boxes(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageS
     again = table[made]
     again["label"] = "rectangular"
     return ImageSet([*images.pixels, *(boxes[k] for k in made)], vstack([table, again], metadata_conflicts="silent"))
+
+
+def _painted(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageSet:
+    """A synthetic galaxy of each class on the middle square of every image, in the place of the galaxy there."""
+    pixels, rows, widths = [], [], known_psf(images)
+    for k in np.flatnonzero(usable(images.table["flag"])):
+        image, sigma, place = emptied(images.pixels[k], widths[k])
+        side = min(image.shape)
+        if side < SMALLEST_BACKGROUND or not sigma > 0:
+            continue
+        corner = (np.array(image.shape[::-1]) - side) // 2
+        square = image[corner[1] : corner[1] + side, corner[0] : corner[0] + side]
+        middle = np.full(2, (side - 1) / 2)
+        centre = middle if place is None or np.abs(place - corner - middle).max() > side / 4 else place - corner
+        for label in classes:
+            rng = np.random.default_rng([seed, k, CLASSES.index(label)])
+            fwhm = widths[k] if np.isfinite(widths[k]) else ASSUMED_PSF_FWHM_PIX
+            painted, row = paint(
+                square,
+                replace(WIDE, classes=(label,)),
+                psf_fwhm_pix=min(fwhm, WIDE.radius_min * side),
+                sky_sigma=sigma,
+                centre=tuple(centre),
+                rng=rng,
+            )
+            pixels.append(painted.astype(np.float32))
+            name = str(images.table["id"][k])
+            row |= {"id": f"{label} on {name}", "galaxy": f"background {name}", "psf_fwhm_pix": widths[k]}
+            rows.append(row)
+    if not rows:
+        return ImageSet([], Table({"label": np.array([], dtype=object)}))
+    return ImageSet.from_rows(pixels, rows)
 
 
 def _work(task: tuple[Callable[[], ImageSet]], prepare_set: Callable) -> Prepared:
@@ -426,10 +473,9 @@ def split_by_galaxy(galaxies: np.ndarray, targets: np.ndarray, n_classes: int, h
     return part[inverse]
 
 
-def _fit(keras, recipe, training, stopping, n_classes, settings, seed, steps, progress) -> tuple[Any, Table]:
+def _fit(keras, recipe, training, stopping, n_classes, settings, epochs, seed, steps, progress) -> tuple[Any, Table]:
     """The trained model, with the weights of its best epoch if it may stop early, and its history."""
     batch_size = settings.batch_size or recipe.BATCH_SIZE
-    epochs = settings.epochs or recipe.EPOCHS
     patience = recipe.PATIENCE if settings.patience is None else settings.patience
     kept = steps.load(keras)
     if kept is not None:

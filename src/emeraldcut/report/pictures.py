@@ -11,7 +11,7 @@ from astropy.table import Row
 from emeraldcut.data import ImageSet
 from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
 from emeraldcut.frame.compiled import MAD_TO_SIGMA
-from emeraldcut.frame.resample import bin_down
+from emeraldcut.frame.resample import bin_down, unbinned
 from emeraldcut.isophotes import MeasureSettings, measure_galaxy
 
 COLOUR_MAP = "magma"
@@ -134,7 +134,7 @@ def _cutout(image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: 
     x, y, side = (nx - 1) / 2, (ny - 1) / 2, max(nx, ny)
     if galaxy is not None:
         bins, ellipse = galaxy.binning, galaxy.ellipse
-        x, y = (centre * bins + (bins - 1) / 2 for centre in (ellipse.x, ellipse.y))
+        x, y = (unbinned(centre, bins) for centre in (ellipse.x, ellipse.y))
         side = min(side, max(int(2 * SHOWN_RADII * galaxy.radius * bins), SMALLEST_SIDE_PIX))
     factor = int(np.ceil(side / LARGEST_SIDE_PIX))
     square, x0, y0 = _square(image, x, y, side - side % factor)
@@ -168,7 +168,7 @@ def _isophotes(galaxy: FramedGalaxy) -> list[np.ndarray]:
         rho = radius * galaxy.radius * ellipse.deformation(psi)
         u, v = rho * np.cos(psi), ellipse.axis_ratio * rho * np.sin(psi)
         points = np.stack([ellipse.x + u * cos - v * sin, ellipse.y + u * sin + v * cos], axis=1)
-        lines.append(points * bins + (bins - 1) / 2)
+        lines.append(unbinned(points, bins))
     return lines
 
 

@@ -14,7 +14,7 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data import ImageSet, NoImagesError, ReadSettings, Run, map_chunks, open_images, usable, write_table
 from emeraldcut.data.columns import numbers
-from emeraldcut.frame import known_psf, look_at, noise_of, without_galaxy
+from emeraldcut.frame import emptied, known_psf
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.galaxies.synthesise import amplitude
@@ -90,14 +90,10 @@ def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0)
     pixels, rows, widths = [], [], known_psf(backgrounds)
     for k, plan in enumerate(backgrounds.table):
         rng = np.random.default_rng([seed, plan["number"]])
-        image = np.asarray(backgrounds.pixels[k], np.float32)
         fwhm = widths[k] if np.isfinite(widths[k]) else settings.psf_pix
-        look = look_at(image, fwhm)
-        sigma = noise_of(image, look)
-        centre = (np.array(image.shape[::-1]) - 1) / 2 + np.clip(rng.normal(size=2), -2, 2)
-        if look is not None:
-            image = without_galaxy(image, look)
-            centre = (look.shape[:2] + 0.5) * look.binning - 0.5
+        image, sigma, place = emptied(backgrounds.pixels[k], fwhm)
+        middle = (np.array(image.shape[::-1]) - 1) / 2 + np.clip(rng.normal(size=2), -2, 2)
+        centre = middle if place is None else place
         light = draw_galaxy(
             shapes.superellipse(plan["axis_ratio"], plan["exponent"]),
             Sersic(rng.uniform(settings.sersic_min, settings.sersic_max)),
