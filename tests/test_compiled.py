@@ -8,8 +8,8 @@ from scipy import ndimage
 from scipy.optimize import least_squares
 from scipy.signal import convolve2d
 
+from emeraldcut.compiled import invert, median_of, select, solve
 from emeraldcut.frame import ALL, fit_before_psf, fit_shape, moffat_kernel
-from emeraldcut.frame.compiled import invert, median_of, select, solve
 from emeraldcut.frame.ellipse_fit import moved
 from emeraldcut.frame.psf import convolve, separable, work_space
 from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, SKY, Segmentation, segment, smoothed

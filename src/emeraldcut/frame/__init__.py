@@ -1,7 +1,6 @@
 """A galaxy's own frame."""
 
 from emeraldcut.frame.clean import CleanSettings, clean, emptied, noise_of, without_galaxy
-from emeraldcut.frame.compiled import arcsinh, compiled
 from emeraldcut.frame.detect import detect_sources
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
 from emeraldcut.frame.frame import (
@@ -37,10 +36,8 @@ __all__ = [
     "ORDERS",
     "RING_MIDDLES",
     "STAMP_SIZE",
-    "arcsinh",
     "bin_down",
     "clean",
-    "compiled",
     "detect_sources",
     "emptied",
     "first_looks",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from emeraldcut.compiled import MAD_TO_SIGMA
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.frame.compiled import MAD_TO_SIGMA
 from emeraldcut.frame.frame import Look, known_psf, look_at
 from emeraldcut.frame.resample import unbinned
 from emeraldcut.settings import setting

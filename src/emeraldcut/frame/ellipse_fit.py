@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emeraldcut.frame.compiled import MAD_TO_SIGMA, compiled, four_products, invert, median_of, solve
+from emeraldcut.compiled import MAD_TO_SIGMA, compiled, four_products, invert, median_of, solve
 from emeraldcut.frame.segment import NEIGHBOUR
 
 ORDERS = (3, 4, 6, 8)  # harmonics measured; 1 and 2 are centre and axes

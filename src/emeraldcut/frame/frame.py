@@ -12,9 +12,9 @@ from functools import cache, cached_property
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
+from emeraldcut.compiled import compile_apart, compiled
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flags
-from emeraldcut.frame.compiled import compile_apart, compiled
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, Ellipse, box_around, fit_shape
 from emeraldcut.frame.look import (
     GEOMETRY_RANGE,
@@ -251,7 +251,7 @@ def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> Look | None:
     psf_fwhm_pix : float
         Full width at half maximum of the PSF; 2.5 pixels are assumed where it is not known.
     """
-    compile_apart()
+    compile_apart("images")
     psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
     (found, *divided), binning, shape, light, radius, snr, flag = _look_at(_as_float32(image), psf)
     return Look(Segmentation(*divided), shape, light, radius, snr, binning, _flag(flag)) if found else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emeraldcut.frame.compiled import compiled, solve
+from emeraldcut.compiled import compiled, solve
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, box_around, moved, turn_error
 from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, SMOOTHING_PIX
 

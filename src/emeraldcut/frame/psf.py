@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from emeraldcut.frame.compiled import compiled, four_products, invert
+from emeraldcut.compiled import compiled, four_products, invert
 from emeraldcut.frame.ellipse_fit import (
     ALL,
     BASIS,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emeraldcut.frame.compiled import compiled
+from emeraldcut.compiled import compiled
 from emeraldcut.frame.segment import NEIGHBOUR
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emeraldcut.frame.compiled import compiled
+from emeraldcut.compiled import compiled
 from emeraldcut.frame.ellipse_fit import CORE_PIX, SPACING, box_around, ring_of, spline
 from emeraldcut.frame.segment import NEIGHBOUR
 

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 from scipy.special import ndtr
 
+from emeraldcut.compiled import compiled
 from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
@@ -24,7 +25,6 @@ from emeraldcut.frame import (
     moffat_kernel,
     turn_error,
 )
-from emeraldcut.frame.compiled import compiled
 from emeraldcut.isophotes.kind import boxy_kind
 from emeraldcut.settings import setting
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.compiled import arcsinh, compiled
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.frame import EXTENT, STAMP_SIZE, Look, arcsinh, compiled, first_looks, known_psf, looked_flags, stamp_of
+from emeraldcut.frame import EXTENT, STAMP_SIZE, Look, first_looks, known_psf, looked_flags, stamp_of
 
 
 @lru_cache(maxsize=64)

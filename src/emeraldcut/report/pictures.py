@@ -8,9 +8,9 @@ from io import BytesIO
 import numpy as np
 from astropy.table import Row
 
+from emeraldcut.compiled import MAD_TO_SIGMA
 from emeraldcut.data import ImageSet
 from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
-from emeraldcut.frame.compiled import MAD_TO_SIGMA
 from emeraldcut.frame.resample import bin_down, unbinned
 from emeraldcut.isophotes import MeasureSettings, measure_galaxy
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-PACKAGE = Path(__file__).parents[1]
-COMPLETE = PACKAGE / "frame" / "__pycache__" / "complete.nbi"  # written last; forgotten with the rest
+PACKAGE = Path(__file__).parent
 APART = "EMERALDCUT_COMPILES_APART"  # set in the environment of the process that compiles
-EXAMPLE = """
+# What compiles all functions of a part of the program.
+EXAMPLES = {
+    "images": """
 import emeraldcut, numpy
 from astropy.table import Table
 from emeraldcut.galaxies import draw_galaxy, shapes
@@ -25,8 +26,10 @@ pixels = [(i / i.max() * 200 + rng.normal(size=i.shape)).astype(numpy.float32) f
 images = emeraldcut.ImageSet(pixels, Table({"id": ["a", "b"], "psf_fwhm_pix": [2.0, 2.0]}))
 emeraldcut.measure(images)
 emeraldcut.compare(images)
+emeraldcut.classify(images)
 emeraldcut.frame_galaxies(images).stamps
-"""
+""",
+}
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
 
@@ -48,21 +51,22 @@ _forget_outdated()
 
 
 @cache
-def compile_apart() -> None:
-    """Compiles everything in a process of its own, if nothing is compiled yet.
+def compile_apart(part: str) -> None:
+    """Compiles all functions of a part of the program in a process of its own, if it is not compiled yet.
 
     A process that compiles a function and one that loads it link it differently, and sums that may be reordered then
     round differently. With this every process loads, so that results do not depend on who came first. Where nothing can
     be kept beside the sources, each process compiles for itself, or takes what numba keeps elsewhere.
     """
-    if APART in os.environ or not os.access(PACKAGE, os.W_OK) or COMPLETE.exists():
+    complete = PACKAGE / "__pycache__" / f"{part}.complete.nbi"  # written last; forgotten with the rest
+    if APART in os.environ or not os.access(PACKAGE, os.W_OK) or complete.exists():
         return
     if sys.stderr.isatty():
         print("emeraldcut: compiling, once, for about a minute ...", file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, "-c", EXAMPLE], env=os.environ | {APART: "1"}, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", EXAMPLES[part]], env=os.environ | {APART: "1"}, capture_output=True)
     if done.returncode == 0:
-        COMPLETE.parent.mkdir(exist_ok=True)  # it is not there where Python and numba keep their files elsewhere
-        COMPLETE.touch()
+        complete.parent.mkdir(exist_ok=True)  # it is not there where Python and numba keep their files elsewhere
+        complete.touch()
 
 
 # Sums may be reordered, so that they run on vector units; NaN keeps its meaning. Compiled once and kept on disk.
