@@ -49,9 +49,17 @@ class Disc:
         return central * np.exp(-np.asarray(radius_kpc) / self.scale_kpc)
 
     def enclosed_mass(self, radius_kpc: np.ndarray) -> np.ndarray:
-        """Mass in Msun inside each radius: of the cylinder, and of the sphere as far as the disc is thin."""
+        """Mass in Msun inside cylinders of each radius."""
         x = np.minimum(np.asarray(radius_kpc) / self.scale_kpc, EDGE)
         return self.mass_msun * (1 - (1 + x) * np.exp(-x)) / (1 - (1 + EDGE) * np.exp(-EDGE))
+
+    def spherical_mass(self, radius_kpc: np.ndarray) -> np.ndarray:
+        """Mass in Msun inside spheres of each radius (m,): of a ring, what is at |z| < sqrt(r^2 - R^2)."""
+        r = np.asarray(radius_kpc, float)[:, None]
+        edges = np.concatenate([[0.0], np.geomspace(1e-4, EDGE, 400)]) * self.scale_kpc
+        ring = (edges[1:] + edges[:-1]) / 2
+        inside = np.tanh(np.sqrt(np.maximum(r**2 - ring**2, 0)) / self.height_kpc)
+        return inside @ np.diff(self.enclosed_mass(edges))
 
     def thin_speed_squared(self, radius_kpc: np.ndarray) -> np.ndarray:
         """Square of the circular velocity (km/s)^2 in the disc's own field if it had no height.
@@ -85,12 +93,12 @@ class Disc:
 
 
 def spheroid_field(
-    radius_kpc: np.ndarray, height_kpc: float, enclosed_mass: Callable[[np.ndarray], np.ndarray]
+    radius_kpc: np.ndarray, height_kpc: float, mass: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `Disc.field`, for a spherical mass of which `enclosed_mass(r)` Msun is inside r."""
+    """As `Disc.field`, for a spherical mass of which `mass(r)` Msun is felt at r."""
     z = height_kpc * _LEVELS
     r = np.hypot(radius_kpc[:, None], z)
-    force = GRAVITY * enclosed_mass(r) / r**3
+    force = GRAVITY * mass(r) / r**3
     return (force * radius_kpc[:, None] ** 2).mean(axis=1), (force * z**2).mean(axis=1)
 
 
@@ -190,17 +198,18 @@ def draw_gas(
 
 
 def gas_heights(
-    gas: Disc, stars: Disc, enclosed_mass: Callable[[np.ndarray], np.ndarray], sound_speed_km_s: float
+    gas: Disc, stars: Disc, mass: Callable[[np.ndarray], np.ndarray], sound_speed_km_s: float
 ) -> np.ndarray:
     """Heights |z| (m, q) in kpc below which the part 0 ... 1 of an isothermal gas is, at each of `gas.radii_kpc`.
 
     Vertical hydrostatic balance, density proportional to exp(-[Phi(z) - Phi(0)] / c^2), where Phi is that of thin
-    layers of stars and gas, 2 pi G Sigma z0 ln cosh(z / z0) (Spitzer 1942, ApJ 95, 329), and of the spherical mass.
+    layers of stars and gas, 2 pi G Sigma z0 ln cosh(z / z0) (Spitzer 1942, ApJ 95, 329), and of a spherical mass of
+    which `mass(r)` Msun is felt at r.
     The gas's own z0 follows from its mean height, z0 ln 2, by iteration.
     """
     r = gas.radii_kpc[:, None]
     z = np.geomspace(1e-3, 1, 400) * 4 * gas.scale_kpc  # (k,)
-    pull = GRAVITY * enclosed_mass(np.hypot(r, z)) * z / np.hypot(r, z) ** 3
+    pull = GRAVITY * mass(np.hypot(r, z)) * z / np.hypot(r, z) ** 3
     spherical = cumulative_trapezoid(pull, z, axis=1, initial=0)
     own = np.full_like(r, stars.height_kpc)
     for _ in range(20):

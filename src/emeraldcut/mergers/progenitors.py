@@ -8,8 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from emeraldcut.data.snapshot import COMPONENTS, GRAVITY, Snapshot
-from emeraldcut.mergers.disc import Disc, Kinematics, draw_gas, draw_stars, gas_heights, kinematics, spheroid_field
-from emeraldcut.mergers.spheroid import Spheroid, draw_spheroid
+from emeraldcut.mergers.disc import (
+    EDGE,
+    Disc,
+    Kinematics,
+    draw_gas,
+    draw_stars,
+    gas_heights,
+    kinematics,
+    spheroid_field,
+)
+from emeraldcut.mergers.spheroid import Spheroid, draw_spheroid, felt_mass
 from emeraldcut.settings import setting
 
 HUBBLE_KM_S_KPC = 0.07
@@ -30,8 +39,8 @@ class ProgenitorSettings:
     halo_scale_kpc: float | None = setting(None, "scale length of the halo; none: from its mass and concentration")
     disc_mass_msun: float = setting(5e8, "mass of the disc, stars and gas")
     disc_scale_kpc: float = setting(0.9, "scale length of the disc of stars")
-    disc_height_kpc: float = setting(0.18, "height z0 of the disc of stars, density as sech^2(z / z0)")
-    toomre_q: float = setting(2.0, "least value of Toomre's Q in the disc of stars")
+    disc_height_kpc: float = setting(0.25, "height z0 of the disc of stars, density as sech^2(z / z0)")
+    toomre_q: float = setting(2.5, "least value of Toomre's Q in the disc of stars")
     gas_fraction: float = setting(0.0, "part of the disc's mass that is gas, 0 to 1")
     gas_scale_kpc: float | None = setting(None, "scale length of the disc of gas; none: as that of the stars")
     sound_speed_km_s: float = setting(8.0, "isothermal sound speed of the gas")
@@ -90,8 +99,13 @@ def halo_scale_kpc(settings: ProgenitorSettings) -> float:
     if settings.halo_scale_kpc is not None:
         return settings.halo_scale_kpc
     c = settings.halo_concentration
-    r_s = np.cbrt(GRAVITY * settings.halo_mass_msun / (100 * HUBBLE_KM_S_KPC**2)) / c
-    return float(r_s * np.sqrt(2 * (np.log1p(c) - c / (1 + c)))) if settings.halo == "hernquist" else float(r_s)
+    r_s = float(np.cbrt(GRAVITY * settings.halo_mass_msun / (100 * HUBBLE_KM_S_KPC**2)) / c)
+    return r_s * _hernquist_over_nfw(c) if settings.halo == "hernquist" else r_s
+
+
+def _hernquist_over_nfw(concentration: float) -> float:
+    """Scale length of a Hernquist halo over that of the NFW halo that it stands for."""
+    return float(np.sqrt(2 * (np.log1p(concentration) - concentration / (1 + concentration))))
 
 
 def softening_kpc(settings: ProgenitorSettings) -> dict[str, float]:
@@ -121,6 +135,9 @@ class Model:
     gas_speed_squared : (m,) array, (km/s)^2
         Square of the circular velocity at `gas.radii_kpc`.
     gas_heights : (m, q) array, kpc
+        Heights that divide the gas at these radii in equal parts, see `disc.gas_heights`.
+    softening_kpc : dict
+        By component.
     """
 
     halo: Spheroid
@@ -131,44 +148,71 @@ class Model:
     gas_speed_squared: np.ndarray | None = None
     gas_heights: np.ndarray | None = None
 
-    def enclosed_mass(self, radius_kpc: np.ndarray) -> np.ndarray:
-        """Mass in Msun of the whole galaxy inside spheres (of the discs as if they were thin)."""
-        parts = (self.halo, self.bulge, self.stars, self.gas)
-        return sum(part.enclosed_mass(radius_kpc) for part in parts if part is not None)
+    softening_kpc: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def felt_mass(self, radius_kpc: np.ndarray, component: str) -> np.ndarray:
+        """Mass in Msun that would pull particles of a component as strongly from the centre.
+
+        The field of the discs is averaged over spheres. Radii may have any shape.
+        """
+        return sum(
+            _felt_mass(part, radius_kpc, max(self.softening_kpc[name], self.softening_kpc[component]))
+            for name, part in (("halo", self.halo), ("bulge", self.bulge), ("disc", self.stars), ("gas", self.gas))
+            if part is not None
+        )
+
+
+def _felt_mass(part: Spheroid | Disc, radius_kpc: np.ndarray, softening: float) -> np.ndarray:
+    """As `Model.felt_mass`, of one part; interpolated, as mean densities."""
+    if isinstance(part, Spheroid):
+        shells, inside = part.radii_kpc, part.enclosed_mass(part.radii_kpc)
+    else:
+        shells = np.geomspace(0.01 * part.height_kpc, 2 * EDGE * part.scale_kpc, 300)
+        inside = part.spherical_mass(shells)
+    r = np.maximum(np.asarray(radius_kpc, float), shells[0])
+    grid = np.geomspace(shells[0], max(r.max(), 2 * shells[0]), 300)
+    density = felt_mass(grid, shells, inside, softening) / grid**3
+    return np.exp(np.interp(np.log(r), np.log(grid), np.log(density))) * np.asarray(radius_kpc) ** 3
 
 
 def model(settings: ProgenitorSettings) -> Model:
     """The smooth galaxy in equilibrium that `settings` describe; ValueError with a sentence if there is none."""
     _check(settings)
-    softening = softening_kpc(settings)["disc"]
-    scale, c = halo_scale_kpc(settings), settings.halo_concentration
-    r_s = scale / np.sqrt(2 * (np.log1p(c) - c / (1 + c))) if settings.halo == "hernquist" else scale
-    halo = Spheroid(settings.halo, settings.halo_mass_msun, scale, HALO_EDGE * c * r_s)
-    bulge, gas, heights, gas_speed_squared = None, None, None, None
-    if settings.bulge_mass_msun:
-        edge = BULGE_EDGE * settings.bulge_scale_kpc
-        bulge = Spheroid("hernquist", settings.bulge_mass_msun, settings.bulge_scale_kpc, edge)
-
-    def round_mass(radius_kpc: np.ndarray) -> np.ndarray:
-        return halo.enclosed_mass(radius_kpc) + (bulge.enclosed_mass(radius_kpc) if bulge else 0.0)
-
+    softening = softening_kpc(settings)
+    halo, bulge = _spheroids(settings)
     gas_mass = settings.gas_fraction * settings.disc_mass_msun
     stars = Disc(settings.disc_mass_msun - gas_mass, settings.disc_scale_kpc, settings.disc_height_kpc)
+
+    def round_mass(radius_kpc: np.ndarray) -> np.ndarray:
+        parts = ((part, softening[name]) for part, name in ((halo, "halo"), (bulge, "disc")) if part is not None)
+        return sum(_felt_mass(part, radius_kpc, length) for part, length in parts)
+
+    def fields(disc: Disc) -> np.ndarray:
+        each = [other.field(disc.radii_kpc, disc.height_kpc, softening["disc"]) for other in discs]
+        return np.sum([*each, spheroid_field(disc.radii_kpc, disc.height_kpc, round_mass)], axis=0)  # (2, m)
+
+    gas, of_gas = None, {}
     if gas_mass:
         gas = Disc(gas_mass, settings.gas_scale_kpc or settings.disc_scale_kpc, settings.disc_height_kpc)
         heights = gas_heights(gas, stars, round_mass, settings.sound_speed_km_s)
         z0 = np.average(heights.mean(axis=1), weights=gas.radii_kpc * gas.surface_density(gas.radii_kpc)) / np.log(2)
         gas = dataclasses.replace(gas, height_kpc=float(z0))
     discs = [disc for disc in (stars, gas) if disc is not None]
-
-    def fields(disc: Disc) -> np.ndarray:
-        each = [other.field(disc.radii_kpc, disc.height_kpc, softening) for other in discs]
-        return np.sum([*each, spheroid_field(disc.radii_kpc, disc.height_kpc, round_mass)], axis=0)  # (2, m)
-
     if gas:
-        gas_speed_squared = fields(gas)[0]
+        of_gas = {"gas_speed_squared": fields(gas)[0], "gas_heights": heights}
     motion = kinematics(stars, *fields(stars), settings.toomre_q)
-    return Model(halo, bulge, stars, gas, motion, gas_speed_squared, heights)
+    return Model(halo, bulge, stars, gas, motion, softening_kpc=softening, **of_gas)
+
+
+def _spheroids(settings: ProgenitorSettings) -> tuple[Spheroid, Spheroid | None]:
+    """Halo and bulge, or None."""
+    scale, c = halo_scale_kpc(settings), settings.halo_concentration
+    r200 = c * scale / (_hernquist_over_nfw(c) if settings.halo == "hernquist" else 1)
+    halo = Spheroid(settings.halo, settings.halo_mass_msun, scale, HALO_EDGE * r200)
+    if not settings.bulge_mass_msun:
+        return halo, None
+    edge = BULGE_EDGE * settings.bulge_scale_kpc
+    return halo, Spheroid("hernquist", settings.bulge_mass_msun, settings.bulge_scale_kpc, edge)
 
 
 def _check(settings: ProgenitorSettings) -> None:
@@ -231,7 +275,7 @@ def make_progenitor(settings: ProgenitorSettings = DWARF, *, seed: int) -> Snaps
         ("bulge", galaxy.bulge, bulge_number, {}),
     ):
         if spheroid is not None:
-            mass = galaxy.enclosed_mass(spheroid.radii_kpc)
+            mass = galaxy.felt_mass(spheroid.radii_kpc, name)
             parts[name] = draw_spheroid(spheroid, mass, number, **grading, rng=randoms[name])
     drawn = draw_stars(galaxy.stars, galaxy.motion, disc_number, randoms["disc"])
     parts["disc"] = (*drawn, np.full(disc_number, galaxy.stars.mass_msun / disc_number))

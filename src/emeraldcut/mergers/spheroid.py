@@ -65,6 +65,23 @@ class Spheroid:
         return np.where(r < self.radii_kpc[0], total[0] * factor * (r / self.radii_kpc[0]) ** 2, outside)
 
 
+def felt_mass(
+    radius_kpc: np.ndarray, shells_kpc: np.ndarray, enclosed_msun: np.ndarray, softening_kpc: float
+) -> np.ndarray:
+    """Mass in Msun that would pull as strongly from the centre, at radii of any shape, as softened spherical shells do.
+
+    `enclosed_msun` (m,) is the mass inside each of `shells_kpc` (m,). The Plummer potential -G m / sqrt(d^2 + e^2),
+    averaged over a shell of the radius s, is -G m (P - Q) / 2rs at the radius r, with P, Q = sqrt((r +- s)^2 + e^2);
+    its derivative is used. Without softening this is the mass inside.
+    """
+    r = np.asarray(radius_kpc, float)[..., None]
+    mass = np.diff(enclosed_msun, prepend=0.0)
+    s = np.concatenate([shells_kpc[:1] / 2, np.sqrt(shells_kpc[1:] * shells_kpc[:-1])])
+    e = max(softening_kpc, 1e-6 * shells_kpc[0])
+    p, q = np.hypot(r + s, e), np.hypot(r - s, e)
+    return ((p - q - r * ((r + s) / p - (r - s) / q)) / (2 * s)) @ mass
+
+
 def potential(radii_kpc: np.ndarray, mass_msun: np.ndarray) -> np.ndarray:
     """Minus the potential (km/s)^2 at the radii (m,) of a spherical mass of which `mass_msun` (m,) lies inside each."""
     force = GRAVITY * mass_msun / radii_kpc  # G M / r^2, times r, for steps of ln r
@@ -76,8 +93,8 @@ def distribution_function(spheroid: Spheroid, mass_msun: np.ndarray) -> np.ndarr
     """Isotropic f(E) (m,), Msun / (kpc km/s)^3, at E = minus the potential at each of `spheroid.radii_kpc`.
 
     Eddington's formula (Binney & Tremaine 2008, equation 4.46b) for the density of `spheroid` in the potential of all
-    matter, of which `mass_msun` (m,) lies inside each radius. The second derivative of the density by the potential
-    is taken to be constant between two radii, where 1 / sqrt(E - psi) can be integrated.
+    matter, of which `mass_msun` (m,) is inside each radius, or is felt there. The second derivative of the density by
+    the potential is taken to be constant between two radii, where 1 / sqrt(E - psi) can be integrated.
 
     Raises ValueError where no isotropic equilibrium exists: f would be negative for more than 1 % of the mass.
     """
@@ -127,7 +144,7 @@ def draw_spheroid(
     ----------
     spheroid : Spheroid
     mass_msun : (m,) array
-        Mass of the whole galaxy inside each of `spheroid.radii_kpc`.
+        Mass of the whole galaxy that is felt at each of `spheroid.radii_kpc`.
     number : int
     grading : float
         Particles have masses proportional to (R + r_max)^grading, where r_max is the largest radius that their energy
