@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -108,16 +109,15 @@ def _hernquist_over_nfw(concentration: float) -> float:
     return float(np.sqrt(2 * (np.log1p(concentration) - concentration / (1 + concentration))))
 
 
-def softening_kpc(settings: ProgenitorSettings) -> dict[str, float]:
-    """Recommended (Plummer) softening lengths by component, for pairs softened by the larger of their two lengths.
+def recommended_softening_kpc(settings: ProgenitorSettings) -> tuple[float, ...]:
+    """Recommended (Plummer) softening lengths of `COMPONENTS`.
 
     Discs: 0.4 of their height z0. Halo: z0, since its particles are the heavy ones, and what they do to the disc at
-    less than its height is noise. Bulge: a fifth of its scale length, if that is less than for the disc. The disc is
-    set up for forces softened so; with another softening it changes its height within an orbit.
+    less than its height is noise. Bulge: a fifth of its scale length, if that is less than for the disc.
     """
     disc = 0.4 * settings.disc_height_kpc
-    bulge = min(disc, 0.2 * settings.bulge_scale_kpc)
-    return {"halo": settings.disc_height_kpc, "disc": disc, "bulge": bulge, "gas": disc, "new_stars": disc}
+    bulge = min(disc, 0.2 * settings.bulge_scale_kpc) if settings.bulge_mass_msun else disc
+    return (settings.disc_height_kpc, disc, bulge, disc, disc)
 
 
 @dataclass(frozen=True)
@@ -132,34 +132,40 @@ class Model:
         `gas` is None if there is none.
     motion : Kinematics
         Of the disc of stars.
+    softening_kpc : (5,) floats
+        Of `COMPONENTS`.
     gas_speed_squared : (m,) array, (km/s)^2
         Square of the circular velocity at `gas.radii_kpc`.
     gas_heights : (m, q) array, kpc
         Heights that divide the gas at these radii in equal parts, see `disc.gas_heights`.
-    softening_kpc : dict
-        By component.
     """
 
     halo: Spheroid
     bulge: Spheroid | None
     stars: Disc
     gas: Disc | None
-    motion: Kinematics
+    motion: Kinematics | None
+    softening_kpc: tuple[float, ...]
     gas_speed_squared: np.ndarray | None = None
     gas_heights: np.ndarray | None = None
 
-    softening_kpc: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def felt_mass(self, radius_kpc: np.ndarray, component: str) -> np.ndarray:
-        """Mass in Msun that would pull particles of a component as strongly from the centre.
+    def felt_mass(self, radius_kpc: np.ndarray, component: str, sources: tuple[str, ...] = COMPONENTS) -> np.ndarray:
+        """Mass in Msun of the sources that would pull particles of `component` as strongly from the centre.
 
         The field of the discs is averaged over spheres. Radii may have any shape.
         """
+        parts = {"halo": self.halo, "disc": self.stars, "bulge": self.bulge, "gas": self.gas}
         return sum(
-            _felt_mass(part, radius_kpc, max(self.softening_kpc[name], self.softening_kpc[component]))
-            for name, part in (("halo", self.halo), ("bulge", self.bulge), ("disc", self.stars), ("gas", self.gas))
-            if part is not None
+            _felt_mass(parts[name], radius_kpc, pair_softening(self.softening_kpc, component, name))
+            for name in sources
+            if parts.get(name) is not None
         )
+
+
+def pair_softening(softening_kpc: tuple[float, ...], one: str, other: str) -> float:
+    """Softening length in kpc between two components: the root mean square of theirs, as in our gravity."""
+    e, f = (softening_kpc[COMPONENTS.index(name)] for name in (one, other))
+    return float(np.sqrt((e**2 + f**2) / 2))
 
 
 def _felt_mass(part: Spheroid | Disc, radius_kpc: np.ndarray, softening: float) -> np.ndarray:
@@ -175,33 +181,42 @@ def _felt_mass(part: Spheroid | Disc, radius_kpc: np.ndarray, softening: float) 
     return np.exp(np.interp(np.log(r), np.log(grid), np.log(density))) * np.asarray(radius_kpc) ** 3
 
 
-def model(settings: ProgenitorSettings) -> Model:
-    """The smooth galaxy in equilibrium that `settings` describe; ValueError with a sentence if there is none."""
+def model(settings: ProgenitorSettings, softening_kpc: tuple[float, ...] | None = None) -> Model:
+    """The smooth galaxy in equilibrium that `settings` describe, for forces softened by the lengths of `COMPONENTS`.
+
+    Without `softening_kpc` the recommended ones. Raises ValueError with a sentence if there is no equilibrium.
+    """
     _check(settings)
-    softening = softening_kpc(settings)
+    softening_kpc = tuple(softening_kpc or recommended_softening_kpc(settings))
+    if len(softening_kpc) != len(COMPONENTS) or not 0 <= min(softening_kpc) <= max(softening_kpc) < np.inf:
+        raise ValueError(
+            f"softening_kpc expects {len(COMPONENTS)} lengths, of {', '.join(COMPONENTS)}; received {softening_kpc}."
+        )
     halo, bulge = _spheroids(settings)
     gas_mass = settings.gas_fraction * settings.disc_mass_msun
     stars = Disc(settings.disc_mass_msun - gas_mass, settings.disc_scale_kpc, settings.disc_height_kpc)
-
-    def round_mass(radius_kpc: np.ndarray) -> np.ndarray:
-        parts = ((part, softening[name]) for part, name in ((halo, "halo"), (bulge, "disc")) if part is not None)
-        return sum(_felt_mass(part, radius_kpc, length) for part, length in parts)
-
-    def fields(disc: Disc) -> np.ndarray:
-        each = [other.field(disc.radii_kpc, disc.height_kpc, softening["disc"]) for other in discs]
-        return np.sum([*each, spheroid_field(disc.radii_kpc, disc.height_kpc, round_mass)], axis=0)  # (2, m)
-
-    gas, of_gas = None, {}
-    if gas_mass:
-        gas = Disc(gas_mass, settings.gas_scale_kpc or settings.disc_scale_kpc, settings.disc_height_kpc)
-        heights = gas_heights(gas, stars, round_mass, settings.sound_speed_km_s)
-        z0 = np.average(heights.mean(axis=1), weights=gas.radii_kpc * gas.surface_density(gas.radii_kpc)) / np.log(2)
-        gas = dataclasses.replace(gas, height_kpc=float(z0))
-    discs = [disc for disc in (stars, gas) if disc is not None]
+    gas = Disc(gas_mass, settings.gas_scale_kpc or settings.disc_scale_kpc, stars.height_kpc) if gas_mass else None
+    galaxy = Model(halo, bulge, stars, gas, None, softening_kpc)
     if gas:
-        of_gas = {"gas_speed_squared": fields(gas)[0], "gas_heights": heights}
-    motion = kinematics(stars, *fields(stars), settings.toomre_q)
-    return Model(halo, bulge, stars, gas, motion, softening_kpc=softening, **of_gas)
+        mass = partial(galaxy.felt_mass, component="gas", sources=("halo", "bulge"))
+        heights = gas_heights(gas, stars, mass, settings.sound_speed_km_s)
+        z0 = np.average(heights.mean(axis=1), weights=gas.radii_kpc * gas.surface_density(gas.radii_kpc)) / np.log(2)
+        galaxy = dataclasses.replace(galaxy, gas=dataclasses.replace(gas, height_kpc=float(z0)), gas_heights=heights)
+        galaxy = dataclasses.replace(galaxy, gas_speed_squared=_fields(galaxy, "gas")[0])
+    return dataclasses.replace(galaxy, motion=kinematics(stars, *_fields(galaxy, "disc"), settings.toomre_q))
+
+
+def _fields(galaxy: Model, component: str) -> np.ndarray:
+    """As `Disc.field` (2, m), of the whole galaxy on its disc of stars or of gas."""
+    discs = {"disc": galaxy.stars, "gas": galaxy.gas}
+    layer = discs[component]
+    mass = partial(galaxy.felt_mass, component=component, sources=("halo", "bulge"))
+    fields = [spheroid_field(layer.radii_kpc, layer.height_kpc, mass)]
+    for name, disc in discs.items():
+        if disc is not None:
+            softening = pair_softening(galaxy.softening_kpc, component, name)
+            fields.append(disc.field(layer.radii_kpc, layer.height_kpc, softening))
+    return np.sum(fields, axis=0)
 
 
 def _spheroids(settings: ProgenitorSettings) -> tuple[Spheroid, Spheroid | None]:
@@ -238,18 +253,23 @@ def _check(settings: ProgenitorSettings) -> None:
         raise ValueError(f"setting 'halo' must be one of hernquist, nfw; received {settings.halo!r}.")
 
 
-def make_progenitor(settings: ProgenitorSettings = DWARF, *, seed: int) -> Snapshot:
+def make_progenitor(
+    settings: ProgenitorSettings = DWARF, *, seed: int, softening_kpc: tuple[float, ...] | None = None
+) -> Snapshot:
     """Particles of a galaxy in equilibrium, its centre of mass at rest at the origin, its disc turning about +z.
 
     The halo and the bulge have isotropic velocities by Eddington's inversion in the spherically averaged potential of
     everything, the disc those of `kinematics`; gas is isothermal, in vertical hydrostatic balance. `about` holds the
-    settings, the seed, `softening_kpc` by component and `sound_speed_km_s`.
+    settings, the seed, `softening_kpc` of `COMPONENTS` and `sound_speed_km_s`.
 
     Parameters
     ----------
     settings : ProgenitorSettings
     seed : int
         The same seed gives the same particles.
+    softening_kpc : (5,) floats, optional
+        Softening lengths of `COMPONENTS` with which the galaxy will be evolved; without, the recommended ones. With
+        others a galaxy changes within an orbit. A pair is taken to have the root mean square of both lengths.
 
     Raises
     ------
@@ -262,7 +282,7 @@ def make_progenitor(settings: ProgenitorSettings = DWARF, *, seed: int) -> Snaps
     >>> len(galaxy)
     5000
     """
-    galaxy = model(settings)
+    galaxy = model(settings, softening_kpc)
     randoms = dict(zip(("halo", "disc", "bulge", "gas"), np.random.default_rng(seed).spawn(4), strict=True))
     bulge_mass = settings.bulge_mass_msun
     bulge_number = round(settings.star_particles * bulge_mass / (bulge_mass + galaxy.stars.mass_msun))
@@ -289,7 +309,7 @@ def make_progenitor(settings: ProgenitorSettings = DWARF, *, seed: int) -> Snaps
     about = {
         "progenitor": dataclasses.asdict(settings),
         "seed": seed,
-        "softening_kpc": softening_kpc(settings),
+        "softening_kpc": galaxy.softening_kpc,
         "sound_speed_km_s": settings.sound_speed_km_s,
     }
     return Snapshot(
