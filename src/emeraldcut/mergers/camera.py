@@ -110,10 +110,10 @@ def observe(
         `view_roll_deg` by which the image is then turned counter-clockwise; `distance_mpc`, `kpc_per_pix`,
         `pixel_scale_arcsec`, `psf_fwhm_pix`, `sky_sigma`, `zero_point_mag`, `truth_mag` (apparent, of all stars) and
         `truth_snr` (as in `galaxies.synthesise`).
-        Truth from the projected stars, not from pixels: see `mergers.outline.outline`. It is that of the isophote at
-        1.5 half-light semi-major axes: `truth_axis_ratio`, `truth_position_angle_deg`, `truth_x_pix`, `truth_y_pix`,
-        `truth_a3`, `truth_a4`, `truth_b4_sin`, `truth_a6`, `truth_a8` with `_err`, the standard error from the number of
-        particles; `truth_radius_pix` is the half-light semi-major axis itself. NaN where no isophote settles.
+        Truth from the projected stars, not from pixels (see `mergers.outline.outline`): that of the isophote at 1.5
+        half-light semi-major axes, `truth_axis_ratio`, `truth_position_angle_deg`, `truth_x_pix`, `truth_y_pix`,
+        `truth_a3`, `truth_a4`, `truth_b4_sin`, `truth_a6`, `truth_a8`, with `_err` the standard error from the number
+        of particles; and `truth_radius_pix`, the half-light semi-major axis itself. NaN where no isophote settles.
         `label` is `galaxies.shapes.label_of` of that truth, and `other` where there is none, or while the progenitors'
         centres are further apart than the half-light radius. `scored` is False in the grey zone between labels, there,
         and where a shape two standard errors away has another label.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.compiled import compiled, select
+from emeraldcut.compiled import compile_apart, compiled, select
 
 ISOPHOTE = 1.5  # semi-major axis of the isophote in half-light semi-major axes
 _HALF_WIDTH = 0.4  # of the annulus around it, in its semi-major axis
@@ -60,7 +60,7 @@ class Outline:
 
 
 class _Fit(NamedTuple):
-    """What the compiled fit returns: `frame` (2, 2) turns offsets into a plane where the isophote is nearly a circle."""
+    """What the compiled fit returns; `frame` (2, 2), of determinant 1, makes a circle of the ellipse."""
 
     found: bool
     centre: np.ndarray
@@ -72,22 +72,30 @@ class _Fit(NamedTuple):
 
 
 def outline(seen: np.ndarray, light: np.ndarray) -> Outline:
-    """The isophote of particles at `seen` (2, n) with `light` (n,), the first of which are as good a sample as any.
+    """The isophote of projected particles, at 1.5 half-light semi-major axes.
 
-    The isophote is rho = s (1 + eps(psi)), with psi the elliptical angle and eps a Fourier series. Where the light
-    depends on s alone, I = I(s), particles with any weight g(s) / (1 + eps)^2 are spread evenly in psi, since the area
-    element is (1 + eps)^2 s ds dpsi: whatever the profile, their sums of cos(m psi) and sin(m psi) vanish. That is solved
-    for centre (m = 1), axis ratio and position angle (m = 2) and for eps, by steps of 2 <cos m psi> / gamma, with gamma
-    the mean of -dlnI/dlns; g falls from 1 on the isophote to 0 at 0.6 and 1.4 times its size, g = (1 - t^2)^2. With
-    partial integration gamma = 2 + <s g'> / <g>, so that it needs no profile either. The standard error of a term is
-    sqrt(2 / n) / gamma, with n = (sum of weights)^2 / (sum of their squares). All this was derived for this program; the
-    error is that of counting particles.
+    It is rho = s (1 + eps(psi)), with psi the elliptical angle and eps a Fourier series. Where light depends on s
+    alone, particles with any weight g(s) / (1 + eps)^2 are spread evenly in psi, since the area element is
+    (1 + eps)^2 s ds dpsi: whatever the profile, their sums of cos(m psi) and sin(m psi) vanish. That is solved for the
+    centre (m = 1), axis ratio and position angle (m = 2) and eps (m = 3 to 12), by steps of 2 <cos(m psi)> / gamma.
+    Here g = (1 - t^2)^2 falls from 1 on the isophote to 0 at 0.6 and 1.4 times its size, and gamma = 2 + <s g'> / <g>
+    is the mean of -dlnI/dlns, by partial integration. The standard error of a term is sqrt(2 / n) / gamma with n =
+    (sum of weights)^2 / (sum of their squares). All derived for this program. The error is that of counting particles;
+    on strong boxes that of b4 is half as large again, since the position angle is uncertain too.
+
+    Parameters
+    ----------
+    seen : (2, n) float32
+        x and y from near the centre, in random order: the first eighth gives the start.
+    light : (n,) float32
+        Not negative.
 
     Returns
     -------
     Outline
-        Of NaN where no ellipse settles, as for two galaxies side by side or for less than about 100 particles.
+        Of NaN where no ellipse settles: for less than about 200 particles, and for most pairs of galaxies.
     """
+    compile_apart("camera")
     fit = _Fit(*_fit(np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(light, np.float32)))
     if not fit.found:
         nothing = {f"{kind}{m}": np.nan for m in range(3, _ORDERS + 1) for kind in "ab"}

@@ -9,7 +9,7 @@ from emeraldcut.compiled import compiled
 # Standard deviation of the narrowest Gaussian in pixels, and the ratio of one to the next.
 _NARROWEST = 0.5
 _STEP = 2.0
-_REACH = 3.5  # of a kernel, in standard deviations
+_REACH = 3.0  # of a kernel, in standard deviations
 
 
 @compiled

@@ -71,21 +71,24 @@ class Stars:
 def centre_of(position: np.ndarray, mass: np.ndarray) -> np.ndarray:
     """The densest place (3,) of particles at `position` (n, 3).
 
-    From the particle whose 32nd neighbour is nearest, a shrinking sphere (Power et al. 2003, MNRAS 338, 14): the centre
-    of mass within, a tenth smaller each time, until a hundredth of all particles, or 100, are left in it.
+    From the particle whose 32nd neighbour is nearest, a sphere that holds a tenth of all particles moves to their
+    centre of mass until it stays (mean shift, Fukunaga & Hostetler 1975, IEEE Trans. Inf. Theory 21, 32). In a flat
+    core a smaller sphere would follow the noise of particles.
     """
     few = position[:: len(position) // _TREE + 1]
-    distance, _ = cKDTree(few).query(few[:: len(few) // 1000 + 1], k=min(_NEIGHBOURS, len(few)))
-    centre = few[:: len(few) // 1000 + 1][np.argmin(distance[:, -1])].astype(float)
+    some = few[:: len(few) // 1000 + 1]
+    distance, _ = cKDTree(few).query(some, k=min(_NEIGHBOURS, len(few)))
+    centre = some[np.argmin(distance[:, -1])].astype(float)
     away = np.linalg.norm(position - centre, axis=1)
     size = float(np.quantile(away, 0.1))
-    near, weight = position[away <= 2 * size].astype(float), mass[away <= 2 * size].astype(float)
-    while True:
+    near, weight = position[away <= 3 * size].astype(float), mass[away <= 3 * size].astype(float)
+    for _ in range(200):
         inside = np.sum((near - centre) ** 2, axis=1) <= size**2
-        if np.count_nonzero(inside) < max(_FEWEST, len(position) / 100):
-            return centre
-        centre = np.average(near[inside], axis=0, weights=weight[inside])
-        size *= 0.9
+        moved = np.average(near[inside], axis=0, weights=weight[inside]) - centre
+        centre += moved
+        if np.linalg.norm(moved) <= 1e-3 * size:
+            break
+    return centre
 
 
 def gather(
@@ -164,7 +167,7 @@ def _half_light_radius(position: np.ndarray, light: np.ndarray) -> float:
 
 
 def _principal_axes(position: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Unit vectors in the columns (3, 3), from the shortest to the longest, of the light within two half-light radii."""
+    """Unit vectors in columns (3, 3), from the shortest to the longest axis, of light within two half-light radii."""
     inside = np.linalg.norm(position, axis=1) < 2 * _half_light_radius(position, light)
     near = position[inside].astype(float)
     return np.linalg.eigh((near * light[inside, None]).T @ near)[1]
