@@ -29,6 +29,16 @@ emeraldcut.compare(images)
 emeraldcut.classify(images)
 emeraldcut.frame_galaxies(images).stamps
 """,
+    "camera": """
+import numpy
+from emeraldcut.data.snapshot import Snapshot
+from emeraldcut.mergers.camera import ObserveSettings, observe
+rng, n = numpy.random.default_rng(0), 20000
+position = (rng.normal(size=(n, 3)) * [3, 2, 1]).astype(numpy.float32)
+whose = numpy.zeros(n, numpy.int8)
+stars = Snapshot(position, position, numpy.ones(n, numpy.float32), whose + numpy.int8(1), whose)
+observe(stars, ObserveSettings(views=1))
+""",
 }
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
