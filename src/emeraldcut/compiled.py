@@ -29,6 +29,15 @@ emeraldcut.compare(images)
 emeraldcut.classify(images)
 emeraldcut.frame_galaxies(images).stamps
 """,
+    "gravity": """
+import numpy
+from emeraldcut.mergers.gravity import accelerations
+from emeraldcut.mergers.tree import find_neighbours, plant
+position = numpy.random.default_rng(0).normal(size=(300, 3))
+for engine in ("tree", "direct"):
+    accelerations(position, numpy.ones(300), numpy.ones(300), engine=engine)
+find_neighbours(numpy.ones(300), True, plant(position))
+""",
 }
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
