@@ -39,6 +39,15 @@ whose = numpy.zeros(n, numpy.int8)
 stars = Snapshot(position, position, numpy.ones(n, numpy.float32), whose + numpy.int8(1), whose)
 observe(stars, ObserveSettings(views=1))
 """,
+    "gravity": """
+import numpy
+from emeraldcut.mergers.gravity import accelerations
+from emeraldcut.mergers.tree import find_neighbours, plant
+position = numpy.random.default_rng(0).normal(size=(300, 3))
+for engine in ("tree", "direct"):
+    accelerations(position, numpy.ones(300), numpy.ones(300), engine=engine)
+find_neighbours(numpy.ones(300), True, plant(position))
+""",
 }
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
