@@ -17,7 +17,7 @@ _BLOCK = 512
 _COARSE = 8  # the first of so many parts of the particles gives the start
 _FEWEST = 2000
 _STEPS = 60
-_SETTLED = 0.3  # a last step below this, in standard errors, leaves a tenth of it
+_SETTLED = 0.1  # standard errors that may be left when steps end
 _MOST = 0.3  # that any term changes in one step
 
 
@@ -140,8 +140,8 @@ def _fit(seen, light):
 
 @compiled
 def _settle(seen, light, centre, frame, radius, terms):
-    """Changes `centre`, `frame` and `terms` until steps, which gain a factor of about ten each, are small."""
-    total, slope, number = light.sum(), 0.0, 0.0
+    """Changes `centre`, `frame` and `terms` until little is left to change."""
+    total, slope, number, before = light.sum(), 0.0, 0.0, 0.0
     for _ in range(_STEPS):
         sums, inside, shell, weight, square, fall = _sums(seen, light, centre, frame, radius, terms)
         number = weight * weight / square if square > 0 else 0.0
@@ -166,8 +166,11 @@ def _settle(seen, light, centre, frame, radius, terms):
         growth = min(max(growth, -0.2), 0.2)
         radius *= 1 + growth
         error = np.sqrt(2 / number) / slope
-        if max(largest, abs(growth)) < _SETTLED * error:
+        largest = max(largest, abs(growth))
+        left = largest * min(largest / before, 1.0)  # steps shrink by about the same factor each time
+        if left < _SETTLED * error:
             return True, radius, slope, number
+        before = largest
     return False, radius, slope, number
 
 
