@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
+from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.run import MANIFEST, Run, read_manifest
 from emeraldcut.data.snapshot import COMPONENTS, Snapshot, read_snapshot, write_snapshot
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import read_table, write_table
+from emeraldcut.mergers.camera import ObserveSettings, observe
 from emeraldcut.mergers.leapfrog import EvolveSettings, centre, evolve
 from emeraldcut.mergers.orbits import OrbitSettings, draw_orbits, place, thesis_orbits
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
@@ -24,6 +26,7 @@ from emeraldcut.settings import build, setting
 
 DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"
 THICKENING = 1.3  # of an isolated disc before the encounter, above which a suite is not to be trusted
+VECTORS = ("momentum", "angular_momentum")  # of diagnostics, three columns each
 MERGED = 0.5  # centres that stay within so many scale lengths of the heavier disc have merged
 
 
@@ -31,9 +34,8 @@ MERGED = 0.5  # centres that stay within so many scale lengths of the heavier di
 class SuiteSettings:
     """Which galaxies merge, on which orbits, and for how long. Every combination of the lists is run."""
 
-    progenitor: str = setting(
-        "dwarf", "the heavier galaxy: dwarf, milky_way, sequence_1 ... sequence_3, or a TOML file of its settings"
-    )
+    progenitor: str = setting("dwarf", "the heavier galaxy: dwarf, milky_way, or a TOML file of its settings")
+    sequence: int | None = setting(None, "the heavier galaxy is that of the thesis's model sequence 1, 2 or 3")
     mass_ratios: tuple[float, ...] = setting((1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the other")
     gas_fractions: tuple[float, ...] = setting((), "gas in the discs; empty: as the progenitor has it")
     orbits: int = setting(4, "orbits of each combination, with spins in directions drawn isotropically")
@@ -57,15 +59,16 @@ class SuiteSettings:
         if self.gas_fractions and not 0 <= min(self.gas_fractions) <= max(self.gas_fractions) < 1:
             raise ValueError(f"gas_fractions go from 0 to below 1; received {self.gas_fractions}.")
         if self.orbits < 1 or not 0 < self.duration_gyr < np.inf:
-            raise ValueError(
-                f"need orbits >= 1 and duration_gyr > 0; received {self.orbits} and {self.duration_gyr}."
-            )
+            raise ValueError(f"need orbits >= 1 and duration_gyr > 0; received {self.orbits} and {self.duration_gyr}.")
 
     @property
     def heavier(self) -> ProgenitorSettings:
         """The heavier galaxy, with the suite's particle numbers."""
-        if self.progenitor in PROGENITORS:
-            galaxy = PROGENITORS[self.progenitor]
+        name = self.progenitor if self.sequence is None else f"sequence_{self.sequence}"
+        if name in PROGENITORS:
+            galaxy = PROGENITORS[name]
+        elif self.sequence is not None:
+            raise ValueError(f"sequence must be 1, 2 or 3; received {self.sequence}.")
         elif self.progenitor.endswith(".toml"):
             try:
                 galaxy = build(ProgenitorSettings, tomllib.loads(Path(self.progenitor).read_text()))
@@ -156,7 +159,8 @@ def run_task(
     seconds = {"force_seconds": 0.0, "other_seconds": 0.0}
     for k, (state, row) in enumerate(states, start=max(len(there) - 1, 0)):
         seconds = {name: row.pop(name) for name in seconds}
-        row = {name: np.asarray(value).tolist() for name, value in row.items()}
+        for name in VECTORS:
+            row |= dict(zip((f"{name}_{axis}" for axis in "xyz"), row.pop(name).tolist(), strict=True))
         row["steps"] += base["steps"] if base else 0
         row |= _disc_of(state)
         rows.append(row)
@@ -191,7 +195,8 @@ def _disc_of(snapshot: Snapshot) -> dict[str, float]:
 
 def _summary(task: Task, rows: Table, particles: int, scale_kpc: float) -> dict[str, Any]:
     """What a task's diagnostics come to."""
-    energy, spin = np.asarray(rows["energy"], float), np.asarray(rows["angular_momentum"], float)
+    energy = np.asarray(rows["energy"], float)
+    spin = np.stack([np.asarray(rows[f"angular_momentum_{axis}"], float) for axis in "xyz"], axis=1)
     apart = np.asarray(rows["separation_kpc"], float) > MERGED * scale_kpc
     merged = None
     if task.mass_ratio is not None and not apart[-1]:
@@ -259,9 +264,9 @@ def simulate(
             f"'{folder}' holds an unfinished suite with other settings; use those, another folder, or --overwrite."
         )
     run = Run.start(folder, "simulate", (settings, evolve_settings), seed, overwrite=overwrite)
-    if overwrite and begun.exists() and begun.read_text() != facts:
-        for task in tasks:
-            for path in (folder / task.name).glob("*"):
+    if overwrite:
+        for name in (MANIFEST, DIAGNOSTICS, "snapshot_*.hdf5"):
+            for path in folder.glob(f"*/{name}"):
                 path.unlink()
     begun.write_text(facts)
     stage = partial(_run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, seed=seed)
@@ -303,3 +308,51 @@ def _thickening(folder: Path, tasks: list[Task], settings: SuiteSettings) -> dic
             height = np.interp(meeting, np.asarray(rows["time_gyr"]), np.asarray(rows["disc_height_kpc"]))
             result[task.name] = float(height / rows["disc_height_kpc"][0])
     return result
+
+
+@dataclass(frozen=True)
+class TakeSettings:
+    """What of a run the camera looks at."""
+
+    stack: int = setting(1, "last snapshots of each merger that are laid on top of each other, each on its own centre")
+    maps: str = setting("", "folder for 2df.dat and 2dfn.dat as in the thesis, besides")
+
+    def __post_init__(self) -> None:
+        if self.stack < 1:
+            raise ValueError(f"stack expects at least 1; received {self.stack}.")
+
+
+def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
+    """Of each merger of a run the files of its `stack` last snapshots; or the one that `folder` is.
+
+    Raises FileNotFoundError if there is none.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [[folder]]
+    tasks = sorted({path.parent for path in folder.rglob("snapshot_*.hdf5")})
+    if not tasks:
+        raise FileNotFoundError(
+            f"'{folder}' holds no snapshots; expected a run of `simulate`, or one Gadget-style HDF5 file."
+        )
+    return [snapshots_of(task)[-stack:] for task in tasks]
+
+
+def observe_run(
+    folder: str | Path,
+    settings: ObserveSettings = ObserveSettings(),
+    take: TakeSettings = TakeSettings(),
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+) -> Iterator[ImageSet]:
+    """The views of each merger of a run, one set each; the same whatever `jobs`. See `observe`."""
+    files = list(enumerate(last_snapshots(folder, take.stack)))
+    stage = partial(_observe_files, settings=settings, seed=seed)
+    return map_chunks(stage, files, jobs=jobs)
+
+
+def _observe_files(numbered: tuple[int, list[Path]], settings: ObserveSettings, seed: int) -> ImageSet:
+    number, files = numbered
+    own = int(np.random.default_rng([seed, number]).integers(2**31))  # other directions and noise for every merger
+    return observe([read_snapshot(path) for path in files], settings, seed=own)
