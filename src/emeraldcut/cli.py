@@ -241,8 +241,8 @@ def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
     for name, factor in table.meta["thickening"].items():
         if factor > THICKENING and not arguments.quiet:
             print(
-                f"WARNING: the disc of '{name}', alone, is {factor:.2f} times as thick as at the start when the galaxies "
-                "meet: shapes of remnants are not to be trusted; take more particles or a larger softening of the halo.",
+                f"WARNING: the disc of '{name}', alone, is {factor:.2f} times as thick as at the start when the "
+                "galaxies meet. Shapes of remnants are not to be trusted; take more particles.",
                 file=sys.stderr,
             )
     return str(Path(arguments.output) / "suite.ecsv")

@@ -115,9 +115,10 @@ def begin(task: Task, settings: SuiteSettings, seed: int) -> Snapshot:
     heavier = replace(settings.heavier, gas_fraction=task.gas_fraction)
     first_seed, second_seed = (int(k) for k in np.random.default_rng([seed, task.number]).integers(0, 2**31, 2))
     galaxy = make_progenitor(heavier, seed=first_seed)
-    about = {"merger": task.name, "seed": seed, "gas_fraction": task.gas_fraction, "mass_ratio": task.mass_ratio}
+    about: dict[str, Any] = {"merger": task.name, "seed": seed, "gas_fraction": task.gas_fraction}
     if task.mass_ratio is None:
         return replace(galaxy, about=dict(galaxy.about) | about)
+    about["mass_ratio"] = task.mass_ratio
     other = make_progenitor(scaled(heavier, 1 / task.mass_ratio), seed=second_seed)
     scale = heavier.disc_scale_kpc
     if settings.grid == "thesis":
