@@ -208,7 +208,7 @@ def gas_heights(
     The gas's own z0 follows from its mean height, z0 ln 2, by iteration.
     """
     r = gas.radii_kpc[:, None]
-    z = np.geomspace(1e-3, 1, 400) * 4 * gas.scale_kpc  # (k,)
+    z = np.concatenate([[0.0], np.geomspace(1e-4, 1, 400)]) * 4 * gas.scale_kpc  # (k,)
     pull = GRAVITY * mass(np.hypot(r, z)) * z / np.hypot(r, z) ** 3
     spherical = cumulative_trapezoid(pull, z, axis=1, initial=0)
     own = np.full_like(r, stars.height_kpc)
