@@ -396,7 +396,7 @@ def test_an_isolated_galaxy_stays_as_it_is():
     assert np.all(np.abs(change[:3] - 1) < 0.08), change  # halo: 10, 50 and 80 % of the mass
     assert 0.8 < change[3] < 1.25, change  # bulge, of 500 particles
     assert abs(change[4] - 1) < 0.08, change  # scale length
-    assert change[5] < 1.35, change  # height; with halo particles of equal mass it grows by half
+    assert change[5] < 1.35, change  # height; 1.4 to 1.65 with halo particles of equal mass
 
 
 def test_recommended_softening_is_below_the_sizes_it_may_not_smear():
