@@ -166,9 +166,10 @@ def test_cosmological_arepo(tmp_path, with_attributes):
         "MassTable": [0, 4.0, 0, 0, 0, 0], "NumPart_ThisFile": [0, 1, 0, 0, 1, 0], "NumPart_Total": [0, 1, 0, 0, 1, 0],
         "UnitLength_in_cm": 3.085678e21, "UnitMass_in_g": 1.989e43, "UnitVelocity_in_cm_per_s": 1e5,
     }  # fmt: skip
-    scale = lambda a_power, h_power: (  # noqa: E731
-        {"a_scaling": a_power, "h_scaling": h_power} if with_attributes else {}
-    )
+
+    def scale(a_power, h_power):
+        return {"a_scaling": a_power, "h_scaling": h_power} if with_attributes else {}
+
     common = {
         "Coordinates": (np.tile(ONE, (3, 1)), scale(1.0, -1.0)),
         "Velocities": (np.tile(ONE, (3, 1)), scale(0.5, 0.0)),
@@ -197,8 +198,7 @@ def test_swift(tmp_path):
     exponents = [{"a-scale exponent": [p], "h-scale exponent": [0.0]} for p in (1.0, 0.0, 0.0)]
     names = ("Coordinates", "Velocities", "Masses")
     values = (ONE, ONE, [1.0])
-    part = {name: pair for name, *pair in zip(names, values, exponents, strict=True)}
-    part = {name: tuple(pair) for name, pair in part.items()}
+    part = dict(zip(names, zip(values, exponents, strict=True), strict=True))
     path = gadget(
         tmp_path / "s.hdf5", header, {1: part, 2: part, 4: part | {"BirthScaleFactors": [-1.0]}, 5: part}, units
     )

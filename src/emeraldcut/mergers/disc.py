@@ -127,7 +127,7 @@ def kinematics(disc: Disc, speed_squared: np.ndarray, vertical_squared: np.ndarr
     The square of the radial dispersion falls like the surface density (Hernquist 1993, ApJS 86, 389, section 2.2.3),
     with the factor that makes the least of Q = sigma_R kappa / (3.36 G Sigma) equal to `toomre_q`. In the epicyclic
     approximation sigma_phi = sigma_R kappa / (2 Omega), and the mean rotation follows from the radial Jeans equation,
-    <v_phi>^2 = v_c^2 + sigma_R^2 [1 - kappa^2 / (4 Omega^2) - 2 R / h] (Binney & Tremaine 2008, equation 4.227).
+    <v_phi>^2 = v_c^2 + sigma_R^2 [1 - kappa^2 / (4 Omega^2) - 2 R / h] (Binney & Tremaine 2008, section 4.8.2).
     Where that would be negative, close to the centre, the dispersion is less.
 
     Parameters
@@ -208,7 +208,7 @@ def gas_heights(
     The gas's own z0 follows from its mean height, z0 ln 2, by iteration.
     """
     r = gas.radii_kpc[:, None]
-    z = np.geomspace(1e-3, 1, 400) * 4 * gas.scale_kpc  # (k,)
+    z = np.concatenate([[0.0], np.geomspace(1e-4, 1, 400)]) * 4 * gas.scale_kpc  # (k,)
     pull = GRAVITY * mass(np.hypot(r, z)) * z / np.hypot(r, z) ** 3
     spherical = cumulative_trapezoid(pull, z, axis=1, initial=0)
     own = np.full_like(r, stars.height_kpc)

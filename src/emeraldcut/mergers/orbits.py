@@ -171,8 +171,14 @@ def place(first: Snapshot, second: Snapshot, orbit: Orbit) -> Snapshot:
         galaxy=np.concatenate([first.galaxy, second.galaxy + (first.galaxy.max() + 1)]).astype(np.int8),
         time_gyr=first.time_gyr,
         formed_gyr=np.concatenate([first.formed_gyr, second.formed_gyr]),
-        about={"orbit": dataclasses.asdict(orbit), "first": dict(first.about), "second": dict(second.about)},
+        about={"orbit": _as_lists(orbit), "first": dict(first.about), "second": dict(second.about)},
     )
+
+
+def _as_lists(orbit: Orbit) -> dict:
+    """The orbit as JSON gives it back."""
+    values = dataclasses.asdict(orbit)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _turned(galaxy: Snapshot, spin_deg: tuple[float, float]) -> list[np.ndarray]:

@@ -112,12 +112,13 @@ def _hernquist_over_nfw(concentration: float) -> float:
 def recommended_softening_kpc(settings: ProgenitorSettings) -> tuple[float, ...]:
     """Recommended (Plummer) softening lengths of `COMPONENTS`.
 
-    Discs: 0.4 of their height z0. Halo: z0, since its particles are the heavy ones, and what they do to the disc at
-    less than its height is noise. Bulge: a fifth of its scale length, if that is less than for the disc.
+    Discs: 0.4 of their height z0. Halo: 2 z0, since its particles are the heavy ones, and what one of them does to the
+    disc at less than that is noise: with 2 z0 discs of the dwarf thicken half as much as with z0. Bulge: a fifth of its
+    scale length, if that is less than for the disc.
     """
     disc = 0.4 * settings.disc_height_kpc
     bulge = min(disc, 0.2 * settings.bulge_scale_kpc) if settings.bulge_mass_msun else disc
-    return (settings.disc_height_kpc, disc, bulge, disc, disc)
+    return (2 * settings.disc_height_kpc, disc, bulge, disc, disc)
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _felt_mass(part: Spheroid | Disc, radius_kpc: np.ndarray, softening: float) 
 def model(settings: ProgenitorSettings, softening_kpc: tuple[float, ...] | None = None) -> Model:
     """The smooth galaxy in equilibrium that `settings` describe, for forces softened by the lengths of `COMPONENTS`.
 
-    Without `softening_kpc` the recommended ones. Raises ValueError with a sentence if there is no equilibrium.
+    Without `softening_kpc` the recommended ones. Raises ValueError with a sentence for settings that cannot be.
     """
     _check(settings)
     softening_kpc = tuple(softening_kpc or recommended_softening_kpc(settings))
@@ -232,18 +233,16 @@ def _spheroids(settings: ProgenitorSettings) -> tuple[Spheroid, Spheroid | None]
 
 def _check(settings: ProgenitorSettings) -> None:
     """Raises ValueError with one sentence for the first number that cannot be."""
-    optional = ("halo_scale_kpc", "gas_scale_kpc")
-    positive = [f.name for f in dataclasses.fields(settings) if f.name not in (*optional, "halo", "gas_fraction")]
-    for name in positive:
-        value, least = getattr(settings, name), 0 if name in ("bulge_mass_msun", "halo_grading") else None
-        if not np.isfinite(value) or value < 0 or (value == 0 and least is None):
-            raise ValueError(
-                f"setting '{name}' must be {'0 or more' if least == 0 else 'above 0'}; received {value!r}."
-            )
-    for name in optional:
-        value = getattr(settings, name)
-        if value is not None and not 0 < value < np.inf:
-            raise ValueError(f"setting '{name}' must be above 0, or none; received {value!r}.")
+    may_be_zero, may_be_none = ("bulge_mass_msun", "halo_grading"), ("halo_scale_kpc", "gas_scale_kpc")
+    for field in dataclasses.fields(settings):
+        name, value = field.name, getattr(settings, field.name)
+        if name in ("halo", "gas_fraction") or (value is None and name in may_be_none):
+            continue
+        if name.endswith("_particles") and not value >= 2:
+            raise ValueError(f"setting '{name}' must be at least 2; received {value!r}.")
+        if not 0 <= value < np.inf or (value == 0 and name not in may_be_zero):
+            least = "0 or more" if name in may_be_zero else "above 0"
+            raise ValueError(f"setting '{name}' must be {least} and finite; received {value!r}.")
     if not 0 <= settings.gas_fraction < 1:
         raise ValueError(
             f"setting 'gas_fraction' must be 0 or more and below 1, since a disc has stars; "
@@ -274,7 +273,7 @@ def make_progenitor(
     Raises
     ------
     ValueError
-        For settings that cannot be, or for which no equilibrium exists.
+        For settings that cannot be.
 
     Examples
     --------
@@ -309,7 +308,7 @@ def make_progenitor(
     about = {
         "progenitor": dataclasses.asdict(settings),
         "seed": seed,
-        "softening_kpc": galaxy.softening_kpc,
+        "softening_kpc": list(galaxy.softening_kpc),
         "sound_speed_km_s": settings.sound_speed_km_s,
     }
     return Snapshot(
