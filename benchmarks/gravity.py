@@ -161,7 +161,7 @@ def main() -> None:
     print(f"two threads: {walls[1] / walls[2]:.2f} times faster (load of the machine {os.getloadavg()[0]:.1f})")
     first, _ = best(lambda: subprocess.run([sys.executable, "-c", FIRST], check=True), 3, children)
     print(f"first force of a new process after {first:.2f} s of CPU time; pytreegrav is being compiled ...", flush=True)
-    options, angles = ((False,) if quick else (False, True)), {False: 0.9, True: 1.4}
+    options, angles = ((False,) if quick else (False, True)), {False: 0.8, True: 1.2}
     small = compare(10_000, options, 3 if quick else 10, angles)
     large = compare(100_000, options, 1 if quick else 3, angles)
     figures = {"n": 100_000} | large | {f"{key}_10000": value for key, value in small.items()}

@@ -52,11 +52,11 @@ def test_the_direct_sum_is_the_plain_one(number):
     np.testing.assert_allclose(potential, true_potential, rtol=3e-6)
 
 
-@pytest.mark.parametrize("number", [2000, 20_000])
+@pytest.mark.parametrize("number", [10_000, 40_000])
 def test_errors_of_the_tree_are_as_stated(number):
     cloud = particles(number, 1)
     true_force, true_potential = accelerations(*cloud, engine="direct")
-    for opening, median, percentile in ((0.9, 5e-3, 3e-2), (0.5, 6e-4, 5e-3)):
+    for opening, median, percentile in ((0.8, 5e-3, 3e-2), (0.5, 6e-4, 5e-3)):
         force, potential = accelerations(*cloud, opening=opening)
         error = errors(force, true_force)
         assert np.median(error) < median and np.quantile(error, 0.99) < percentile
@@ -139,8 +139,8 @@ def test_the_place_and_the_direction_do_not_matter(seed, far):
     turn = Rotation.from_rotvec(3 * directions(1, np.random.default_rng(seed))[0])
     force, potential = accelerations(position, mass, softening, engine="direct")
     moved = turn.apply(position) + far * np.array([1, -0.3, 0.1])
-    for engine, most in (("direct", 1e-4), ("tree", 2e-2)):
-        turned, depth = accelerations(moved, mass, softening, engine=engine)
+    for engine, most in (("direct", 1e-4), ("tree", 5e-3)):
+        turned, depth = accelerations(moved, mass, softening, engine=engine, opening=0.5)
         assert np.quantile(errors(turned, turn.apply(force)), 0.95) < most
         np.testing.assert_allclose(depth, potential, rtol=most)
 

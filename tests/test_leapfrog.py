@@ -84,26 +84,29 @@ def test_two_bodies_go_round_an_ellipse(eccentricity):
 
 
 def test_errors_go_with_the_square_of_the_step():
-    snapshot, period = two_bodies(0.3)
+    snapshot, period = two_bodies(0.0)
     missed, steps = [], []
-    for accuracy in (0.4, 0.2):
+    for accuracy in (1.6, 0.8):
         *_, (state, row) = evolve(snapshot, alike(1e-3, accuracy=accuracy, output_gyr=period), until_gyr=period)
         seen = state.position[1] - state.position[0]
-        missed.append(np.linalg.norm(seen[:2] - kepler(0.3, 1)))
+        missed.append(np.linalg.norm(seen[:2] - kepler(0.0, 1)))
         steps.append(row["steps"])
-    assert missed[0] / missed[1] == pytest.approx((steps[1] / steps[0]) ** 2, rel=0.25)
+    assert steps[1] == 2 * steps[0]
+    assert missed[0] / missed[1] == pytest.approx(4, rel=0.1)
 
 
 def test_a_sphere_in_equilibrium_stays_in_it():
     rows, radii = [], []
-    for state, row in evolve(plummer(4000), alike(0.05, output_gyr=2 * DYNAMICAL), until_gyr=12 * DYNAMICAL):
-        distance = np.linalg.norm(state.position - centre(state.position.astype(float), state.mass), axis=1)
+    for state, row in evolve(plummer(12_000), alike(0.05, output_gyr=2 * DYNAMICAL), until_gyr=12 * DYNAMICAL):
+        distance = np.linalg.norm(state.position - state.position.mean(0), axis=1)
         radii.append(np.quantile(distance, (0.1, 0.5, 0.9)))
         rows.append(row)
-    np.testing.assert_allclose(radii, np.broadcast_to(radii[0], (7, 3)), rtol=0.08)
-    assert rows[0]["kinetic"] / rows[0]["potential"] == pytest.approx(-0.5, abs=0.02)  # virial theorem
+    for share, most in ((0, 0.08), (1, 0.03), (2, 0.03)):  # Lagrangian radii; softening loosens the centre a little
+        kept = np.array(radii)[:, share]
+        assert np.abs(kept / kept[0] - 1).max() < most
+    assert rows[0]["kinetic"] / rows[0]["potential"] == pytest.approx(-0.5, abs=0.01)  # virial theorem
     # potential energy of a Plummer sphere, 3 pi G M^2 / (32 a)
-    assert rows[0]["potential"] == pytest.approx(-3 * np.pi / 32 * GRAVITY * MASS**2 / SCALE, rel=0.03)
+    assert rows[0]["potential"] == pytest.approx(-3 * np.pi / 32 * GRAVITY * MASS**2 / SCALE, rel=0.02)
 
 
 def test_what_a_merger_conserves():
