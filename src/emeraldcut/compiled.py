@@ -41,12 +41,17 @@ observe(stars, ObserveSettings(views=1))
 """,
     "gravity": """
 import numpy
+from emeraldcut.data.snapshot import Snapshot
 from emeraldcut.mergers.gravity import accelerations
+from emeraldcut.mergers.leapfrog import evolve
 from emeraldcut.mergers.tree import find_neighbours, plant
 position = numpy.random.default_rng(0).normal(size=(300, 3))
 for engine in ("tree", "direct"):
     accelerations(position, numpy.ones(300), numpy.ones(300), engine=engine)
 find_neighbours(numpy.ones(300), True, plant(position))
+kinds = numpy.zeros(300, numpy.int8)
+for _ in evolve(Snapshot(position, position, numpy.ones(300), kinds, kinds), until_gyr=0.05):
+    pass
 """,
 }
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
