@@ -125,7 +125,7 @@ def smoothing_bias(particles: float) -> float:
 
 
 def smoothing_noise(particles: int, seed: int) -> float:
-    """Noise of particles in units of that of counting, beyond two half-light radii of a sphere, over that unsmoothed."""
+    """Noise of particles beyond two half-light radii of a sphere, in units of that of counting, over the unsmoothed."""
     sphere = remnant(particles, seed, (1.0, 1.0, 1.0))
     settings = ObserveSettings(views=8, psf_fwhm_pix=0.0, noise=False, pixel_values="mass")
     noise = []

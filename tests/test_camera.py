@@ -27,7 +27,7 @@ from emeraldcut.mergers.camera import (
 )
 from emeraldcut.mergers.outline import Outline, outline
 from emeraldcut.mergers.pixels import smooth
-from emeraldcut.mergers.stars import centre_of
+from emeraldcut.mergers.stars import _principal_axes, _turn, centre_of
 
 DISC, BULGE, NEW = 1, 2, 4
 CLEAN = ObserveSettings(psf_fwhm_pix=0.0, smoothing=0.0, noise=False)
@@ -331,6 +331,13 @@ def test_a_tumbling_remnant_is_aligned():
         away = (of(turned_to_last, name) - of(single, name) + 90) % 180 - 90
         assert np.abs(away).max() < (0.04 if name == "truth_axis_ratio" else 10)
     assert np.abs(of(left, "truth_axis_ratio") - of(single, "truth_axis_ratio")).max() > 0.06
+
+
+def test_alignment_does_not_turn_a_lopsided_galaxy_end_for_end():
+    body, light = plummer(5000, 6) * [3.0, 2.0, 1.0], np.ones(5000)
+    moved = rotation(20.0, 30.0, 15.0) @ rotation(0.0, 0.0, 0.0).T
+    turn = _turn(_principal_axes(body @ moved.T, light), _principal_axes(body, light))
+    np.testing.assert_allclose(turn, moved.T, atol=1e-6)
 
 
 def test_centres_of_a_pair():

@@ -113,7 +113,8 @@ def observe(
         Truth from the projected stars, not from pixels (see `mergers.outline.outline`): that of the isophote at 1.5
         half-light semi-major axes, `truth_axis_ratio`, `truth_position_angle_deg`, `truth_x_pix`, `truth_y_pix`,
         `truth_a3`, `truth_a4`, `truth_b4_sin`, `truth_a6`, `truth_a8`, with `_err` the standard error from the number
-        of particles; and `truth_radius_pix`, the half-light semi-major axis itself. NaN where no isophote settles.
+        of particles; and `truth_radius_pix`, the half-light semi-major axis itself, of all stars of the snapshot, tails
+        too. NaN where no isophote settles.
         `label` is `galaxies.shapes.label_of` of that truth, and `other` where there is none, or while the progenitors'
         centres are further apart than the half-light radius. `scored` is False in the grey zone between labels, there,
         and where a shape two standard errors away has another label.
@@ -142,7 +143,7 @@ def observe(
         pixels[k], exposed = camera.take(seen, rng)
         name = {"id": f"{common['merger']}-{stars.time_gyr:.3f}-{start + k:06d}", "view": start + k}
         view = dict(zip(("view_theta_deg", "view_phi_deg", "view_roll_deg"), angles, strict=True))
-        rows.append(name | common | view | exposed | camera.truth(seen))
+        rows.append(common | name | view | exposed | camera.truth(seen))
     return ImageSet.from_rows(pixels, rows)
 
 
