@@ -176,7 +176,7 @@ def _angles(settings: ObserveSettings, view: int, rng: np.random.Generator) -> t
 
 def _about(stars: Stars) -> dict[str, Any]:
     """What is known of the run, as plain values of a table."""
-    plain = {k: v if isinstance(v, bool | int | float | np.number) else str(v) for k, v in stars.about.items()}
+    plain = {k: v for k, v in stars.about.items() if isinstance(v, bool | int | float | np.number | str)}
     plain = {"merger_seed" if name == "seed" else name: value for name, value in plain.items()}
     merger = str(plain.get("merger", "snapshot"))
     known = {"merger": merger, "galaxy": merger, "time_gyr": stars.time_gyr, "separation_kpc": stars.separation_kpc}

@@ -118,7 +118,7 @@ def begin(task: Task, settings: SuiteSettings, seed: int) -> Snapshot:
     about: dict[str, Any] = {"merger": task.name, "seed": seed, "gas_fraction": task.gas_fraction}
     if task.mass_ratio is None:
         return replace(galaxy, about=dict(galaxy.about) | about)
-    about["mass_ratio"] = task.mass_ratio
+    about |= {"mass_ratio": task.mass_ratio, "orbit_number": task.orbit}
     other = make_progenitor(scaled(heavier, 1 / task.mass_ratio), seed=second_seed)
     scale = heavier.disc_scale_kpc
     if settings.grid == "thesis":
