@@ -334,10 +334,12 @@ def test_presets_are_those_of_the_thesis():
 
 
 def test_a_hernquist_halo_is_as_dense_inside_as_the_nfw_halo_that_it_stands_for():
-    """M / (2 pi a^2 r) = M200 / (4 pi r_s^2 [ln(1 + c) - c / (1 + c)] r)."""
     hernquist, nfw = (dataclasses.replace(MILKY_WAY, halo=name) for name in ("hernquist", "nfw"))
-    a, r_s, c = halo_scale_kpc(hernquist), halo_scale_kpc(nfw), 10.0
-    assert 1 / (2 * a**2) == pytest.approx(1 / (4 * r_s**2 * (np.log(1 + c) - c / (1 + c))))
+    r_s, c = halo_scale_kpc(nfw), 10.0
+    springel = r_s * np.sqrt(2 * (np.log(1 + c) - c / (1 + c)))  # of an endless halo
+    assert springel < halo_scale_kpc(hernquist) < 1.4 * springel
+    inner = 1e12 / (4 * np.pi * r_s**2 * (np.log(1 + c) - c / (1 + c)) * 0.1)  # NFW at 0.1 kpc, r << r_s
+    assert model(hernquist).halo.density(0.1) == pytest.approx(inner, rel=0.02)
     mean_density = 1e12 / (4 / 3 * np.pi * (c * r_s) ** 3)
     assert mean_density == pytest.approx(200 * 3 * 0.07**2 / (8 * np.pi * GRAVITY), rel=1e-6)
 

@@ -94,8 +94,9 @@ def halo_scale_kpc(settings: ProgenitorSettings) -> float:
     """Scale length of the halo: as set, or from its mass and concentration c.
 
     r200 is the radius inside which the mean density is 200 times the critical one, for 70 km/s/Mpc, and r_s = r200 / c.
-    An "nfw" halo has the scale r_s; a "hernquist" one the scale a = r_s sqrt(2 [ln(1 + c) - c / (1 + c)]), with which
-    its inner density is that of the NFW halo (Springel, Di Matteo & Hernquist 2005, MNRAS 361, 776, equation 2).
+    An "nfw" halo has the scale r_s; a "hernquist" one that with which it is as dense inside as the NFW halo of the mass
+    inside r200. For an endless one this is r_s sqrt(2 [ln(1 + c) - c / (1 + c)]) (Springel, Di Matteo & Hernquist 2005,
+    MNRAS 361, 776, equation 2); ours, with all its mass inside the truncation, needs a little more.
     """
     if settings.halo_scale_kpc is not None:
         return settings.halo_scale_kpc
@@ -105,8 +106,13 @@ def halo_scale_kpc(settings: ProgenitorSettings) -> float:
 
 
 def _hernquist_over_nfw(concentration: float) -> float:
-    """Scale length of a Hernquist halo over that of the NFW halo that it stands for."""
-    return float(np.sqrt(2 * (np.log1p(concentration) - concentration / (1 + concentration))))
+    """Scale length of a Hernquist halo over that of the NFW halo that it stands for, found by iteration."""
+    endless = ratio = np.sqrt(2 * (np.log1p(concentration) - concentration / (1 + concentration)))
+    x = np.geomspace(1e-4, 1e3, 2000)
+    for _ in range(50):
+        truncated = x / (1 + x) ** 3 * np.exp(-((x * ratio / (HALO_EDGE * concentration)) ** 2))
+        ratio = endless / np.sqrt(2 * np.trapezoid(truncated, x))  # the endless integral is 1/2
+    return float(ratio)
 
 
 def recommended_softening_kpc(settings: ProgenitorSettings) -> tuple[float, ...]:
