@@ -49,8 +49,9 @@ position = numpy.random.default_rng(0).normal(size=(300, 3))
 for engine in ("tree", "direct"):
     accelerations(position, numpy.ones(300), numpy.ones(300), engine=engine)
 find_neighbours(numpy.ones(300), True, plant(position))
-kinds = numpy.zeros(300, numpy.int8)
-for _ in evolve(Snapshot(position, position, numpy.ones(300), kinds, kinds), until_gyr=0.05):
+kinds, galaxies = numpy.zeros(300, numpy.int8), numpy.arange(300) % 2
+softening = {"softening_kpc": (1.0,) * 5}
+for _ in evolve(Snapshot(position, position, numpy.ones(300), kinds, galaxies, about=softening), until_gyr=0.05):
     pass
 """,
 }
