@@ -13,6 +13,7 @@ from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot, read_s
 from emeraldcut.mergers.orbits import (
     Orbit,
     OrbitSettings,
+    attracting_mass_msun,
     draw_orbits,
     draw_spins_deg,
     kepler_orbit,
@@ -218,3 +219,23 @@ def test_units_of_the_grid_are_named():
     halved = thesis_orbits(50.0, mass_msun=1.5e10)
     assert halved[-1].velocity_km_s[1] == pytest.approx(243, abs=1)
     assert dataclasses.replace(halved[0], about={}) == Orbit((50.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+
+def test_the_mass_with_which_galaxies_attract_each_other():
+    """Points: their mass. A point inside a uniform sphere: its potential, G M (3 R^2 - r^2) / (2 R^3)."""
+    rng = np.random.default_rng(3)
+
+    def galaxy(position, mass):
+        n = len(position)
+        kinds = np.ones(n, np.int8), np.zeros(n, np.int8)
+        return Snapshot(position.astype(np.float32), np.zeros((n, 3), np.float32), np.full(n, mass / n), *kinds)
+
+    n = 200_000
+    ball = rng.normal(size=(n, 3))
+    ball *= 10 * np.cbrt(rng.uniform(size=(n, 1))) / np.linalg.norm(ball, axis=1, keepdims=True)
+    sphere, point = galaxy(ball, 4.0), galaxy(np.zeros((1, 3)), 2.0)
+    for distance in (4.0, 8.0):
+        expected = 6 * (300 - distance**2) / 2000 * distance
+        assert attracting_mass_msun(sphere, point, distance) == pytest.approx(expected, rel=3e-3)
+        assert attracting_mass_msun(point, sphere, distance) == pytest.approx(expected, rel=3e-3)
+    assert attracting_mass_msun(sphere, sphere, 50.0) == pytest.approx(8, rel=3e-3)

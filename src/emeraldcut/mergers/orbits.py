@@ -98,6 +98,26 @@ def _check(settings: OrbitSettings, mass_msun: float) -> None:
         )
 
 
+def attracting_mass_msun(first: Snapshot, second: Snapshot, separation_kpc: float) -> float:
+    """The mass of two points that would attract each other with the energy that two galaxies have at this distance.
+
+    Galaxies that begin inside each other's halos attract each other less than points of their masses, and on the orbit
+    of such points they would fly past each other. Both masses M1, M2 together, times W / (G M1 M2 / separation), where
+    W is the energy of the second galaxy's particles in the spherically averaged potential of the first one.
+    """
+    inner, outer = (np.asarray(galaxy.mass, float) for galaxy in (first, second))
+    radius = np.linalg.norm(np.asarray(first.position, float), axis=1)
+    order = np.argsort(radius)
+    radius, inner = np.maximum(radius[order], 1e-9), inner[order]
+    enclosed = np.concatenate([[0.0], np.cumsum(inner)])
+    beyond = np.append(np.cumsum((inner / radius)[::-1])[::-1], 0.0)  # sum of m / r outside
+    away = np.linalg.norm(np.asarray(second.position, float) + [separation_kpc, 0.0, 0.0], axis=1)
+    place = np.searchsorted(radius, away)
+    energy = np.sum(outer * (enclosed[place] / np.maximum(away, 1e-9) + beyond[place]))  # over -G
+    total = enclosed[-1] + outer.sum()
+    return float(total * energy * separation_kpc / (enclosed[-1] * outer.sum()))
+
+
 def time_to_pericentre_gyr(settings: OrbitSettings, mass_msun: float) -> float:
     """Time from the separation to the pericentre, if the galaxies were points.
 

@@ -20,7 +20,7 @@ from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import read_table, write_table
 from emeraldcut.mergers.camera import ObserveSettings, observe
 from emeraldcut.mergers.leapfrog import EvolveSettings, centre, evolve
-from emeraldcut.mergers.orbits import OrbitSettings, draw_orbits, place, thesis_orbits
+from emeraldcut.mergers.orbits import OrbitSettings, attracting_mass_msun, draw_orbits, place, thesis_orbits
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.settings import build, setting
 
@@ -110,26 +110,31 @@ def plan(settings: SuiteSettings) -> list[Task]:
     return [Task(name, number, *rest) for number, (name, *rest) in enumerate(named)]
 
 
-def begin(task: Task, settings: SuiteSettings, seed: int) -> Snapshot:
-    """The state at the beginning of a task, from the suite's seed and the task alone."""
+def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[float, ...] | None = None) -> Snapshot:
+    """The state at the beginning of a task, from the suite's seed and the task alone.
+
+    Both galaxies are made for one softening, the recommended one of the heavier if none is given. On our orbits they
+    have the energy of a Kepler orbit of this pericentre and eccentricity, see `attracting_mass_msun`.
+    """
     heavier = replace(settings.heavier, gas_fraction=task.gas_fraction)
     first_seed, second_seed = (int(k) for k in np.random.default_rng([seed, task.number]).integers(0, 2**31, 2))
-    galaxy = make_progenitor(heavier, seed=first_seed)
+    galaxy = make_progenitor(heavier, seed=first_seed, softening_kpc=softening_kpc)
+    softening_kpc = galaxy.about["softening_kpc"]
     about: dict[str, Any] = {"merger": task.name, "seed": seed, "gas_fraction": task.gas_fraction}
     if task.mass_ratio is None:
         return replace(galaxy, about=dict(galaxy.about) | about)
     about |= {"mass_ratio": task.mass_ratio, "orbit_number": task.orbit}
-    other = make_progenitor(scaled(heavier, 1 / task.mass_ratio), seed=second_seed)
+    lighter = scaled(heavier, 1 / task.mass_ratio)
+    other = make_progenitor(lighter, seed=second_seed, softening_kpc=softening_kpc)
     scale = heavier.disc_scale_kpc
     if settings.grid == "thesis":
         orbit = thesis_orbits(settings.separation * scale)[task.orbit]
     else:
         path = OrbitSettings(settings.pericentre * scale, settings.eccentricity, settings.separation * scale)
-        mass = float(np.sum(galaxy.mass, dtype=float) + np.sum(other.mass, dtype=float))
+        mass = attracting_mass_msun(galaxy, other, path.separation_kpc)
         orbit = draw_orbits(path, mass, task.orbit + 1, seed=seed)[task.orbit]  # the same spins at every ratio
     both = place(galaxy, other, orbit)
-    softening = galaxy.about["softening_kpc"]
-    return replace(both, about=dict(both.about) | about | {"softening_kpc": softening})
+    return replace(both, about=dict(both.about) | about | {"softening_kpc": softening_kpc})
 
 
 def snapshots_of(folder: str | Path) -> list[Path]:
@@ -150,7 +155,7 @@ def run_task(
     rows, there = [], snapshots_of(folder)
     for path in there[:-1]:
         rows.append(read_snapshot(path).about["diagnostics"])
-    snapshot = read_snapshot(there[-1]) if there else begin(task, settings, seed)
+    snapshot = read_snapshot(there[-1]) if there else begin(task, settings, seed, evolve_settings.softening_kpc)
     base = snapshot.about["diagnostics"] if there else None
     if base is not None and not snapshot.time_gyr < settings.duration_gyr:
         rows.append(base)
