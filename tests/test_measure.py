@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from astropy.table import Table
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emeraldcut.data import Flag, ImageSet
@@ -135,6 +135,7 @@ GARBAGE = st.tuples(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32
 
 @settings(max_examples=60, deadline=None)
 @given(GARBAGE, st.sampled_from([np.nan, 0.5, 3.0, 40.0]))
+@example(garbage=(8, 8, 1, 5), psf_fwhm_pix=np.nan)
 def test_no_image_whatsoever_stops_a_run(garbage, psf_fwhm_pix):
     """Noise, spikes, stripes, steps, holes, huge and tiny numbers: one row each, and no exception."""
     ny, nx, seed, kind = garbage

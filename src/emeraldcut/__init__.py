@@ -14,6 +14,8 @@ _HOMES = {
     "write_table": "data",
     "synthesise": "galaxies",
     "leda074886": "galaxies",
+    "simulate": "mergers",
+    "observe": "mergers",
     "frame_galaxies": "frame",
     "clean": "frame",
     "measure": "isophotes",

@@ -30,6 +30,7 @@ class Command:
     source: str | None = IMAGES_HELP
     source_name: str = "IMAGES"
     source_optional: bool = False
+    source_is_settings: bool = False
     output: str = "TABLE"
     output_help: str = "table to write: .parquet, .ecsv, .csv, .fits or .vot"
     default_output: str | None = None
@@ -225,6 +226,52 @@ def _run_completeness(arguments: argparse.Namespace, settings: tuple) -> str:
     return str(completeness_figure(table, run.path("completeness.png")))
 
 
+def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.mergers import THICKENING, plan, simulate
+
+    with _bar(arguments, len(plan(settings[0])), unit=" mergers") as bar:
+        table = simulate(
+            arguments.output,
+            *settings,
+            seed=arguments.seed,
+            jobs=arguments.jobs,
+            overwrite=arguments.overwrite,
+            progress=bar.update,
+        )
+    for name, factor in table.meta["thickening"].items():
+        if factor > THICKENING and not arguments.quiet:
+            print(
+                f"WARNING: the disc of '{name}', alone, is {factor:.2f} times as thick as at the start when the "
+                "galaxies meet. Shapes of remnants are not to be trusted; take more particles.",
+                file=sys.stderr,
+            )
+    return str(Path(arguments.output) / "suite.ecsv")
+
+
+def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data import ImageSetWriter, concatenate
+    from emeraldcut.data.text_maps import write_text_maps
+    from emeraldcut.mergers import THESIS_MAPS, last_snapshots, observe_run
+
+    options, take = settings
+    total = options.views * len(last_snapshots(arguments.source, take.stack))
+    facts = {"command": "observe", "settings": settings, "seed": arguments.seed, "inputs": [arguments.source]}
+    with (
+        ImageSetWriter(arguments.output, **facts, overwrite=arguments.overwrite) as writer,
+        _bar(arguments, total) as bar,
+    ):
+        for images in observe_run(arguments.source, options, take, seed=arguments.seed, jobs=arguments.jobs):
+            writer.append(images)
+            bar.update(len(images))
+    written = [arguments.output]
+    if take.maps:
+        maps = concatenate(
+            list(observe_run(arguments.source, THESIS_MAPS, take, seed=arguments.seed, jobs=arguments.jobs))
+        )
+        written.append(str(write_text_maps(maps, take.maps, overwrite=arguments.overwrite)))
+    return "\n".join(written)
+
+
 def _run_report(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report
 
@@ -266,6 +313,26 @@ COMMANDS = {
         ("emeraldcut.galaxies:SynthesiseSettings",),
         _run_synthesise,
         source=None,
+        output="SET",
+        output_help="folder to write",
+    ),
+    "simulate": Command(
+        "run a suite of mergers of two galaxies",
+        ("emeraldcut.mergers:SuiteSettings", "emeraldcut.mergers:EvolveSettings"),
+        _run_simulate,
+        source="settings of the suite, a TOML file",
+        source_name="SUITE.toml",
+        source_optional=True,
+        source_is_settings=True,
+        output="RUN",
+        output_help="folder to write: one folder for each merger, and suite.ecsv; a run that was stopped goes on",
+    ),
+    "observe": Command(
+        "make images of simulated galaxies, from any side",
+        ("emeraldcut.mergers:ObserveSettings", "emeraldcut.mergers:TakeSettings"),
+        _run_observe,
+        source="a run of `simulate`, or a snapshot: Gadget-style HDF5, also of GADGET, SWIFT, AREPO",
+        source_name="RUN",
         output="SET",
         output_help="folder to write",
     ),
@@ -403,6 +470,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     classes = [load(cls) for cls in command.settings]
     arguments = _command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name
+    if command.source_is_settings and arguments.source:
+        arguments.settings = arguments.source
     try:
         if arguments.jobs < 1:
             raise ValueError(f"--jobs expects at least 1; received {arguments.jobs}.")

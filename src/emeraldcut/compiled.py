@@ -29,6 +29,31 @@ emeraldcut.compare(images)
 emeraldcut.classify(images)
 emeraldcut.frame_galaxies(images).stamps
 """,
+    "camera": """
+import numpy
+from emeraldcut.data.snapshot import Snapshot
+from emeraldcut.mergers.camera import ObserveSettings, observe
+rng, n = numpy.random.default_rng(0), 20000
+position = (rng.normal(size=(n, 3)) * [3, 2, 1]).astype(numpy.float32)
+whose = numpy.zeros(n, numpy.int8)
+stars = Snapshot(position, position, numpy.ones(n, numpy.float32), whose + numpy.int8(1), whose)
+observe(stars, ObserveSettings(views=1))
+""",
+    "gravity": """
+import numpy
+from emeraldcut.data.snapshot import Snapshot
+from emeraldcut.mergers.gravity import accelerations
+from emeraldcut.mergers.leapfrog import evolve
+from emeraldcut.mergers.tree import find_neighbours, plant
+position = numpy.random.default_rng(0).normal(size=(300, 3))
+for engine in ("tree", "direct"):
+    accelerations(position, numpy.ones(300), numpy.ones(300), engine=engine)
+find_neighbours(numpy.ones(300), True, plant(position))
+kinds, galaxies = numpy.zeros(300, numpy.int8), numpy.arange(300) % 2
+softening = {"softening_kpc": (1.0,) * 5}
+for _ in evolve(Snapshot(position, position, numpy.ones(300), kinds, galaxies, about=softening), until_gyr=0.05):
+    pass
+""",
 }
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 

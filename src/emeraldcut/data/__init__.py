@@ -1,10 +1,11 @@
-"""What flows through the program, and how it is read and written: images with their table, tables, runs."""
+"""What flows through the program, and how it is read and written: images with their table, particles, tables, runs."""
 
 from emeraldcut.data.columns import COLUMNS, describe_columns
 from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable
 from emeraldcut.data.imageset import ImageSet, add_flag, add_flags, concatenate
 from emeraldcut.data.readers import ImageSource, NoImagesError, ReadSettings, open_images, read_images
 from emeraldcut.data.run import Run, provenance, read_manifest
+from emeraldcut.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from emeraldcut.data.storage import ImageSetWriter, write_images
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import check_output, read_catalogue, read_table, write_table
@@ -19,6 +20,7 @@ __all__ = [
     "NoImagesError",
     "ReadSettings",
     "Run",
+    "Snapshot",
     "add_flag",
     "add_flags",
     "check_output",
@@ -31,8 +33,10 @@ __all__ = [
     "read_catalogue",
     "read_images",
     "read_manifest",
+    "read_snapshot",
     "read_table",
     "usable",
     "write_images",
+    "write_snapshot",
     "write_table",
 ]

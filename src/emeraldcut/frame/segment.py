@@ -299,7 +299,7 @@ def _basins(smooth, labels, wanted, noise, basins):
     they become one. This is a watershed whose basins are merged by the height of their peaks in one pass.
     """
     ny, nx = smooth.shape
-    n, n_peaks, lowest = 0, 0, np.float32(np.inf)
+    n, n_peaks = 0, 0
     highest = np.float32((DETECTION_SIGMA + OWN_PEAK_SIGMA) * noise)  # a lower peak is not an object of its own
     for y in range(ny):
         for x in range(nx):
@@ -308,7 +308,6 @@ def _basins(smooth, labels, wanted, noise, basins):
                 value = smooth[y, x]
                 n += 1
                 basins[y, x] = 1
-                lowest = min(lowest, value)
                 if value > highest and not (
                     (x > 0 and smooth[y, x - 1] > value) or (x < nx - 1 and smooth[y, x + 1] > value)
                     or (y > 0 and smooth[y - 1, x] > value) or (y < ny - 1 and smooth[y + 1, x] > value)
@@ -319,21 +318,22 @@ def _basins(smooth, labels, wanted, noise, basins):
     # a border of one pixel on all sides saves asking where the image ends
     wide = nx + 2
     heights, homes = np.zeros(wide * (ny + 2), np.float32), np.zeros(wide * (ny + 2), np.int32)
-    places, n, top = np.empty(n, np.uint32), 0, np.float32(0)
+    places, n = np.empty(n, np.uint32), 0
     for y in range(ny):
         for x in range(nx):
             if labels[y, x] == wanted:
                 place = (y + 1) * wide + x + 1
                 heights[place], places[n] = smooth[y, x], place
-                top = max(top, smooth[y, x])
                 n += 1
     # sorted by counting, on steps of 0.1 per cent: the bits of a positive float, as an integer, grow with it like a
     # logarithm, and one in 2^13 changes it by so much
-    bits, ends = heights.view(np.int32), np.array([lowest, top]).view(np.int32) >> 13
-    n_steps = min(ends[1] - ends[0], 16384)
+    bits, top, least = heights.view(np.int32) >> 13, 0, np.int32(0x7FFFFFFF)
+    for i in range(n):
+        top, least = max(top, bits[places[i]]), min(least, bits[places[i]])
+    n_steps = min(top - least, 16384)
     step, start, order = np.empty(n, np.uint32), np.zeros(n_steps + 2, np.int64), np.empty(n, np.uint32)
     for i in range(n):
-        step[i] = min(ends[1] - (bits[places[i]] >> 13), n_steps)
+        step[i] = min(top - bits[places[i]], n_steps)
         start[step[i] + 1] += 1
     start = np.cumsum(start)
     for i in range(n):
@@ -488,7 +488,7 @@ def segment(image: np.ndarray):
                 n += 1
     bright = select(ordered, n, n - 1 - n // 200)
     sigma = max(sigma, 1e-4 * bright)  # a noise-free drawing still has a scale
-    if sigma <= 0 or bright <= 0:
+    if not 0 < sigma < np.inf or not bright > 0:  # also where numbers are too large for single precision
         return nothing
     smooth = smoothed(data, SMOOTHING_PIX)
     noise = sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX)

@@ -65,10 +65,43 @@ class Psf:
 
 def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """`image` (ny, nx) seen through `kernel` (odd sides), by FFT with zeros outside: nothing wraps."""
-    shape = [next_fast_len(n + k - 1, real=True) for n, k in zip(image.shape, kernel.shape, strict=True)]
-    full = irfft2(rfft2(image, shape) * rfft2(kernel, shape), shape)
-    top, left = kernel.shape[0] // 2, kernel.shape[1] // 2
+    shape = _room(image.shape, kernel.shape)
+    return _seen_through(image, rfft2(kernel, shape), shape, kernel.shape)
+
+
+def _room(image: tuple[int, int], kernel: tuple[int, int]) -> tuple[int, int]:
+    """Sides of the array in which an image and a kernel of these sides are convolved."""
+    return tuple(next_fast_len(n + k - 1, real=True) for n, k in zip(image, kernel, strict=True))
+
+
+def _seen_through(image: np.ndarray, transform: np.ndarray, shape: tuple[int, int], kernel: tuple[int, int]):
+    """`image` convolved with the kernel of these sides that has this transform in an array of sides `shape`."""
+    full = irfft2(rfft2(image, shape) * transform, shape)
+    top, left = kernel[0] // 2, kernel[1] // 2
     return full[top : top + image.shape[0], left : left + image.shape[1]]
+
+
+@lru_cache(maxsize=4)
+def _kernel_transform(psf: Psf, shape: tuple[int, int], precision: str) -> tuple[np.ndarray, tuple, tuple]:
+    """Transform, sides of its array and sides of the kernel; many images in a row may have one PSF and one size."""
+    kernel = psf.kernel()
+    room = _room(shape, kernel.shape)
+    return rfft2(kernel.astype(precision), room), room, kernel.shape
+
+
+def finer_pixels(psf: Psf) -> tuple[int, int]:
+    """How many finer pixels make the side of one, and how many pixels around an image scatter light into it."""
+    return int(np.ceil(_FWHM_SAMPLES / psf.fwhm_pix)), int(np.ceil(2 * psf.fwhm_pix))
+
+
+def through_psf(sharp: np.ndarray, psf: Psf) -> np.ndarray:
+    """Light on finer pixels, with the margin (see `finer_pixels`), as an image without it sees it through `psf`."""
+    fine, margin = finer_pixels(psf)
+    seen_finer = Psf(fine * psf.fwhm_pix, psf.beta)
+    image = _seen_through(sharp, *_kernel_transform(seen_finer, sharp.shape, sharp.dtype.char))
+    ny, nx = image.shape[0] // fine, image.shape[1] // fine
+    image = image.reshape(ny, fine, nx, fine).sum(axis=(1, 3))
+    return image[margin : ny - margin, margin : nx - margin]
 
 
 def draw(
@@ -101,15 +134,11 @@ def draw(
     x0, y0 = centre if centre is not None else ((nx - 1) / 2, (ny - 1) / 2)
     if psf is None:
         return _draw_sharp(brightness, (ny, nx), (x0, y0), position_angle_deg, radius_pix, 2)
-    fine = int(np.ceil(_FWHM_SAMPLES / psf.fwhm_pix))
-    margin = int(np.ceil(2 * psf.fwhm_pix))
+    fine, margin = finer_pixels(psf)
     inner = (fine * (x0 + margin + 0.5) - 0.5, fine * (y0 + margin + 0.5) - 0.5)
     shape = (fine * (ny + 2 * margin), fine * (nx + 2 * margin))
     order = 2 if fine == 1 else 1
-    sharp = _draw_sharp(brightness, shape, inner, position_angle_deg, fine * radius_pix, order)
-    image = convolve(sharp, Psf(fine * psf.fwhm_pix, psf.beta).kernel())
-    image = image.reshape(ny + 2 * margin, fine, nx + 2 * margin, fine).sum(axis=(1, 3))
-    return image[margin : margin + ny, margin : margin + nx]
+    return through_psf(_draw_sharp(brightness, shape, inner, position_angle_deg, fine * radius_pix, order), psf)
 
 
 def _draw_sharp(
@@ -233,6 +262,14 @@ def expose(
 def correlate(image: np.ndarray, sigma_pix: float) -> np.ndarray:
     """`image` as resampled in a co-added one: smoothed by a Gaussian of `sigma_pix`, which correlates its noise."""
     return gaussian_filter(image, sigma_pix, mode="nearest")
+
+
+def brightest_half(light: np.ndarray) -> tuple[float, int]:
+    """The sum over, and the number of, the brightest pixels of `light` (ny, nx) that together hold half of it."""
+    ordered = np.sort(light, axis=None)[::-1]
+    enclosed = np.cumsum(ordered)
+    number = int(np.searchsorted(enclosed, enclosed[-1] / 2)) + 1
+    return float(enclosed[number - 1]), number
 
 
 def as_picture(image: np.ndarray, sky_sigma: float, *, rng: np.random.Generator) -> np.ndarray:

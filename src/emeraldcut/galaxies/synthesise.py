@@ -16,6 +16,7 @@ from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.sky import (
     Psf,
     as_picture,
+    brightest_half,
     correlate,
     cosmic_rays,
     draw,
@@ -296,12 +297,10 @@ def amplitude(light: np.ndarray, snr: float, gain: float, sky_sigma: float) -> f
     With S = factor x sum over these N pixels, snr^2 = S^2 / (S / gain + N sky_sigma^2); solved for S. An infinite
     `gain` leaves the noise of the light itself out.
     """
-    ordered = np.sort(light, axis=None)[::-1]
-    enclosed = np.cumsum(ordered)
-    number = int(np.searchsorted(enclosed, enclosed[-1] / 2)) + 1
+    half, number = brightest_half(light)
     photons = snr**2 / gain
     signal = (photons + np.sqrt(photons**2 + 4 * snr**2 * number * sky_sigma**2)) / 2
-    return float(signal / enclosed[number - 1])
+    return float(signal / half)
 
 
 def _light(

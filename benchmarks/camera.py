@@ -1,0 +1,183 @@
+"""How quickly the camera looks at a remnant, what smoothing does to isophotes, and how good the truth is.
+
+    python benchmarks/camera.py [--quick] [--particles N] [--seed N]
+
+A triaxial ellipsoid with a Plummer profile (axes 3 : 2.2 : 1.5) of 1e5 stars, 64 x 64 pixels, Moffat PSF of 2.5 pixels,
+noise of photons, sky and read-out, smoothing by 32 particles: `observe` from particles to images with their table.
+Harmonics are those of particles drawn from shapes of known harmonics. The last line is one JSON object:
+
+    images_per_second_core     one process, CPU time, everything included, the truth of each view too
+    truth_seconds_per_view     the part of that for the truth (isophote of the projected stars and its label)
+    pixels_seconds_per_view    the part for pixels: counting, smoothing, PSF, noise
+    smoothing_a4               largest change of a4 by smoothing at 1.5 and 2.5 half-light radii, from `particles` stars
+                               without noise (ellipse, box, obround, diamond; Sersic index 1 and 3); smoothing_a4_1e4 of
+                               1e4 stars
+    smoothing_noise            noise of particles beyond two half-light radii, relative to that of counting, over the
+                               same without smoothing
+    truth_bias_a4, truth_bias_a6   largest mean error by shape (ellipse, box, rectangle, obround, diamond)
+    truth_bias_error           standard error of these means
+    truth_scatter              scatter of a4, a6 and a8 over the stated error
+    truth_coverage_68          share of a4, a6 and a8 within one stated error
+    truth_lost                 share of views without a truth
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+from scipy.special import gammaincinv
+
+from emeraldcut.data.snapshot import Snapshot
+from emeraldcut.galaxies import draw_galaxy, shapes
+from emeraldcut.galaxies.profiles import Sersic, sersic_b
+from emeraldcut.mergers.camera import ObserveSettings, observe
+from emeraldcut.mergers.outline import outline
+from emeraldcut.mergers.pixels import smooth
+
+SHAPES = {
+    "ellipse": shapes.ellipse(0.7),
+    "box": shapes.superellipse(0.7, 3.0),
+    "rectangle": shapes.rectangle(0.6),
+    "obround": shapes.obround(0.6),
+    "diamond": shapes.diamond(0.7),
+}
+
+
+def plummer(n: int, seed: int) -> np.ndarray:
+    """Positions (n, 3) of Plummer's sphere of scale 1."""
+    rng = np.random.default_rng(seed)
+    radius = 1 / np.sqrt(rng.random(n) ** (-2 / 3) - 1)
+    direction = rng.normal(size=(n, 3))
+    return radius[:, None] * direction / np.linalg.norm(direction, axis=1)[:, None]
+
+
+def remnant(n: int, seed: int, axes: tuple[float, float, float] = (3.0, 2.2, 1.5)) -> Snapshot:
+    """An ellipsoid of old stars, 6e10 Msun together."""
+    position = (plummer(n, seed) * axes).astype(np.float32)
+    disc = np.ones(n, np.int8)
+    return Snapshot(position, np.zeros_like(position), np.full(n, 6e10 / n, np.float32), disc, disc - disc)
+
+
+def projected(shape: shapes.Shape, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions (2, n) of particles with these isophotes and an exponential profile."""
+    s = gammaincinv(2, rng.random(n)) / sersic_b(1.0)
+    share = np.concatenate([[0], np.cumsum(shape.rho**2)])
+    psi = np.interp(rng.random(n), share / share[-1], 2 * np.pi * (np.arange(len(share)) - 0.5) / len(shape.rho))
+    rho = s * np.interp(psi, 2 * np.pi * np.arange(len(shape.rho)) / len(shape.rho), shape.rho, period=2 * np.pi)
+    return np.stack([rho * np.cos(psi), shape.axis_ratio * rho * np.sin(psi)]).astype(np.float32)
+
+
+def speed(particles: int, views: int, seed: int) -> dict[str, float]:
+    """CPU seconds of `observe`, whole and in parts."""
+    from emeraldcut.mergers.camera import _Camera, rotation
+    from emeraldcut.mergers.pixels import project
+    from emeraldcut.mergers.stars import MassToLight, gather
+
+    stars, settings = remnant(particles, seed), ObserveSettings(views=views)
+    observe(stars, replace(settings, views=2))  # loads what is compiled
+    start = time.process_time()
+    observe(stars, settings, seed=seed)
+    whole = time.process_time() - start
+    camera = _Camera.at(gather([stars], MassToLight()), settings)
+    rng = np.random.default_rng(seed)
+    seen = [project(camera.position, rotation(*rng.uniform(0, 180, 3))) for _ in range(views)]
+    start = time.process_time()
+    for positions in seen:
+        camera.truth(positions)
+    middle = time.process_time()
+    for positions in seen:
+        camera.take(positions, rng)
+    end = time.process_time()
+    return {
+        "images_per_second_core": views / whole,
+        "truth_seconds_per_view": (middle - start) / views,
+        "pixels_seconds_per_view": (end - middle) / views,
+    }
+
+
+def a4_of(image: np.ndarray, radius: float, axis_ratio: float) -> float:
+    """a4 of the isophote of an upright, centred image through this semi-major axis."""
+    magnitudes, middle = np.log(image), (len(image) - 1) / 2
+
+    def brightness(x, y):
+        return np.exp(map_coordinates(magnitudes, [y + middle, x + middle], order=3))
+
+    return shapes.harmonics(shapes.trace_isophote(brightness, radius, axis_ratio))["a4"]
+
+
+def smoothing_bias(particles: float) -> float:
+    """Largest change of a4 by smoothing."""
+    changes = []
+    for name in ("ellipse", "box", "obround", "diamond"):
+        for index in (1.0, 3.0):
+            shape = SHAPES[name]
+            light = draw_galaxy(shape, Sersic(index), size=129, radius_pix=9.0)
+            smoothed = smooth(np.stack([particles * light, light]).astype(np.float32), 32.0, 4.0)
+            for radius in (13.5, 22.5):
+                pair = [a4_of(image, radius, shape.axis_ratio) for image in (light, smoothed)]
+                changes.append(abs(pair[1] - pair[0]))
+    return max(changes)
+
+
+def smoothing_noise(particles: int, seed: int) -> float:
+    """Noise of particles beyond two half-light radii of a sphere, in units of that of counting, over the unsmoothed."""
+    sphere = remnant(particles, seed, (1.0, 1.0, 1.0))
+    settings = ObserveSettings(views=8, psf_fwhm_pix=0.0, noise=False, pixel_values="mass")
+    noise = []
+    for neighbours in (0.0, 32.0):
+        images = observe(sphere, replace(settings, smoothing=neighbours), seed=seed)
+        scale = images.table["kpc_per_pix"][0]
+        square = np.sum((np.indices((64, 64)) - 31.5) ** 2, axis=0) * scale**2
+        expected = 6e10 * scale**2 / np.pi / (1 + square) ** 2
+        noise.append(np.sqrt(np.mean(((images.pixels - expected) ** 2 / expected)[:, square > 4])))
+    return noise[1] / noise[0]
+
+
+def truth(particles: int, galaxies: int, seed: int) -> dict[str, float]:
+    """How well harmonics of particles are those of the shape that they were drawn from."""
+    names, light = ("a4", "a6", "a8"), np.ones(particles, np.float32)
+    bias, pulls, lost, errors = [], [], 0, []
+    for number, shape in enumerate(SHAPES.values()):
+        known, rng = shapes.harmonics(shape), np.random.default_rng([seed, number])
+        found = [outline(projected(shape, particles, rng), light) for _ in range(galaxies)]
+        lost += sum(not np.isfinite(one.error) for one in found)
+        found = [one for one in found if np.isfinite(one.error)]
+        away = np.array([[one.terms[name] - known[name] for name in names] for one in found])
+        stated = np.array([one.error for one in found])
+        bias.append(away.mean(axis=0))
+        errors.append(stated.mean() / np.sqrt(len(found)))
+        pulls.append(away / stated[:, None])
+    pulls = np.concatenate(pulls)
+    return {
+        "truth_bias_a4": np.abs(bias).max(axis=0)[0],
+        "truth_bias_a6": np.abs(bias).max(axis=0)[1],
+        "truth_bias_error": np.mean(errors),
+        "truth_scatter": np.sqrt(np.mean(pulls**2)),
+        "truth_coverage_68": np.mean(np.abs(pulls) < 1),
+        "truth_lost": lost / (len(SHAPES) * galaxies),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few views, within 50 seconds")
+    parser.add_argument("--particles", type=int, default=100_000, help="stars of a galaxy")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    views, galaxies = (300, 40) if arguments.quick else (3000, 500)
+    figures = speed(arguments.particles, views, arguments.seed)
+    print(f"{figures['images_per_second_core']:.0f} images a second from {arguments.particles} stars", flush=True)
+    figures["smoothing_a4"] = smoothing_bias(arguments.particles)
+    figures["smoothing_a4_1e4"] = smoothing_bias(1e4)
+    figures["smoothing_noise"] = smoothing_noise(arguments.particles, arguments.seed)
+    figures |= truth(arguments.particles, galaxies, arguments.seed)
+    print(json.dumps({name: round(float(value), 5) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Gravity: how fast and how exact the forces of two merging galaxies are, beside pytreegrav.
+
+Two galaxies of disc, bulge and halo overlap. Errors are those of 2000 particles against the sum over all pairs, each
+program with its own softening. pytreegrav's opening angle is chosen so that its median error is within 20 % of ours at
+our default opening; its quadrupoles are on or off, whatever is faster. Times are CPU seconds of one core, the best of a
+few, in turn.
+
+    python benchmarks/gravity.py [--quick]
+
+Needs pip install 'emeraldcut[bench]'. pytreegrav is compiled in every new process: this takes half a minute.
+
+The keys of the last line, for the largest number of particles, and with _10000 for fewer:
+
+    n                     particles
+    speed_ratio           time of pytreegrav over ours
+    median_error, p99_error, pytreegrav_median_error
+                          of the force, relative
+    seconds, direct_seconds
+                          ours by the tree, and by all pairs (1e4 particles only)
+    two_core_speedup      wall time with one thread over that with two; two idle cores are needed
+    first_force_seconds   CPU time of a new process with its first force of 1e4 particles, all imports included
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from emeraldcut.data.snapshot import GRAVITY
+from emeraldcut.mergers.gravity import accelerations
+
+PLUMMER_TO_SPLINE = 2.8  # support of a spline kernel that is as deep as a Plummer sphere (Springel 2005)
+FIRST = """
+import numpy
+from emeraldcut.mergers.gravity import accelerations
+accelerations(numpy.random.default_rng(0).normal(size=(10_000, 3)), numpy.ones(10_000), numpy.full(10_000, 0.1))
+"""
+
+
+def hernquist(number: int, scale: float, edge: float, rng: np.random.Generator) -> np.ndarray:
+    """Positions (number, 3) in a Hernquist (1990) sphere out to `edge`."""
+    root = np.sqrt(rng.random(number)) * edge / (edge + scale)
+    direction = rng.normal(size=(number, 3))
+    return (scale * root / (1 - root) / np.linalg.norm(direction, axis=1))[:, None] * direction
+
+
+def galaxy(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Position in kpc, mass in Msun and softening in kpc of a galaxy like ours: half of it halo, a tenth bulge."""
+    halo, bulge = number // 2, number // 10
+    disc = number - halo - bulge
+    radius, angle = rng.gamma(2, 3.0, disc), rng.uniform(0, 2 * np.pi, disc)
+    height = 0.3 * np.arctanh(rng.uniform(-0.999, 0.999, disc))
+    in_disc = np.column_stack([radius * np.cos(angle), radius * np.sin(angle), height])
+    position = np.concatenate([hernquist(halo, 30, 300, rng), in_disc, hernquist(bulge, 0.6, 20, rng)])
+    counts = (halo, disc, bulge)
+    mass = np.repeat(np.array((1e12, 4e10, 1e10)) / counts, counts)
+    return position, mass, np.repeat((0.4, 0.1, 0.1), counts)
+
+
+def two_galaxies(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two galaxies 43 kpc apart, their discs 52 degrees inclined to each other."""
+    rng = np.random.default_rng(seed)
+    (first, *others), (second, *more) = galaxy(number // 2, rng), galaxy(number - number // 2, rng)
+    cosine, sine = np.cos(0.9), np.sin(0.9)
+    second = second @ np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]]) + (40, 15, 5)
+    return np.concatenate([first, second]), *(np.concatenate(pair) for pair in zip(others, more, strict=True))
+
+
+def errors(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Relative errors (n,) of forces (n, 3)."""
+    return np.linalg.norm(found - true, axis=1) / np.linalg.norm(true, axis=1)
+
+
+def best(function: Callable, times: int, clock: Callable[[], float] = time.process_time) -> tuple[float, object]:
+    """The least time of a few calls, and what the last one returned."""
+    least = np.inf
+    for _ in range(times):
+        start = clock()
+        result = function()
+        least = min(least, clock() - start)
+    return least, result
+
+
+def children() -> float:
+    """CPU seconds of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def matching(force: Callable[[float], np.ndarray], median: Callable[[np.ndarray], float], target: float, start: float):
+    """The opening angle at which pytreegrav's median error is `target` to 20 %, and that error."""
+    angle = start
+    for _ in range(8):
+        error = median(force(angle))
+        if abs(error / target - 1) < 0.2:
+            return angle, error
+        angle *= (target / error) ** 0.5
+    raise RuntimeError(f"no opening angle of pytreegrav gives a median error of {target:.2%}.")
+
+
+def compare(number: int, options: tuple[bool, ...], times: int, angles: dict[bool, float]) -> dict[str, float]:
+    """Times and errors of both programs; `angles` is where the search begins, and is updated."""
+    import pytreegrav
+
+    position, mass, softening = two_galaxies(number)
+    support = PLUMMER_TO_SPLINE * softening
+    some = np.random.default_rng(1).choice(number, 2000, replace=False)
+    exact_seconds, exact = best(lambda: accelerations(position, mass, softening, engine="direct")[0], 1)
+    their_exact = pytreegrav.AccelTarget(
+        position[some], position, mass, softening_target=support[some], softening_source=support, G=GRAVITY,
+        method="bruteforce",
+    )  # fmt: skip
+    ours, found = best(lambda: accelerations(position, mass, softening)[0], times)
+    error = errors(found[some], exact[some])
+    target, theirs = float(np.median(error)), np.inf
+    for quadrupole in options:
+
+        def force(angle: float, quadrupole: bool = quadrupole) -> np.ndarray:
+            return pytreegrav.Accel(
+                position, mass, support, G=GRAVITY, theta=angle, method="tree", quadrupole=quadrupole
+            )
+
+        def median(a: np.ndarray) -> float:
+            return float(np.median(errors(a[some], their_exact)))
+
+        angle, their_error = matching(force, median, target, angles[quadrupole])
+        angles[quadrupole] = angle
+        for _ in range(times):
+            ours = min(ours, best(lambda: accelerations(position, mass, softening), 2)[0])
+            seconds, _ = best(lambda: force(angle), 1)  # noqa: B023
+            if seconds < theirs:
+                theirs, their_median, chosen = seconds, their_error, (angle, quadrupole)
+    print(
+        f"{number} particles: ours {ours * 1e3:.1f} ms, median error {target:.2%}; pytreegrav {theirs * 1e3:.0f} ms, "
+        f"{their_median:.2%} (theta {chosen[0]:.2f}, quadrupole {chosen[1]})"
+    )
+    figures = {"speed_ratio": theirs / ours, "median_error": target, "p99_error": np.quantile(error, 0.99)}
+    figures |= {"pytreegrav_median_error": their_median, "seconds": ours}
+    return figures | ({"direct_seconds": exact_seconds} if number <= 10_000 else {})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, within 50 seconds")
+    quick = parser.parse_args().quick
+    position, mass, softening = two_galaxies(100_000)
+    accelerations(position, mass, softening)
+    walls = {1: np.inf, 2: np.inf}
+    for _ in range(5 if quick else 20):
+        for threads in walls:
+            wall = best(lambda: accelerations(position, mass, softening, threads=threads), 1, time.perf_counter)[0]  # noqa: B023
+            walls[threads] = min(walls[threads], wall)
+    print(f"two threads: {walls[1] / walls[2]:.2f} times faster (load of the machine {os.getloadavg()[0]:.1f})")
+    first, _ = best(lambda: subprocess.run([sys.executable, "-c", FIRST], check=True), 3, children)
+    print(f"first force of a new process after {first:.2f} s of CPU time; pytreegrav is being compiled ...", flush=True)
+    options, angles = ((False,) if quick else (False, True)), {False: 0.8, True: 1.2}
+    small = compare(10_000, options, 3 if quick else 10, angles)
+    large = compare(100_000, options, 1 if quick else 3, angles)
+    figures = {"n": 100_000} | large | {f"{key}_10000": value for key, value in small.items()}
+    figures |= {"two_core_speedup": walls[1] / walls[2], "first_force_seconds": first}
+    print(json.dumps({key: value if key == "n" else round(float(value), 5) for key, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,364 @@
+"""Suites: a plan of mergers, each one task in a folder of its own that goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import MaskedColumn, Table
+
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.run import MANIFEST, Run, read_manifest
+from emeraldcut.data.snapshot import COMPONENTS, Snapshot, read_snapshot, write_snapshot
+from emeraldcut.data.streaming import map_chunks
+from emeraldcut.data.tables import read_table, write_table
+from emeraldcut.mergers.camera import ObserveSettings, observe
+from emeraldcut.mergers.leapfrog import EvolveSettings, centre, evolve
+from emeraldcut.mergers.orbits import OrbitSettings, attracting_mass_msun, draw_orbits, place, thesis_orbits
+from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
+from emeraldcut.settings import build, setting
+
+DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"
+THICKENING = 1.3  # of an isolated disc before the encounter, above which a suite is not to be trusted
+VECTORS = ("momentum", "angular_momentum")  # of diagnostics, three columns each
+MERGED = 0.5  # centres that stay within so many scale lengths of the heavier disc have merged
+
+
+@dataclass(frozen=True)
+class SuiteSettings:
+    """Which galaxies merge, on which orbits, and for how long. Every combination of the lists is run."""
+
+    progenitor: str = setting("dwarf", "the heavier galaxy: dwarf, milky_way, or a TOML file of its settings")
+    sequence: int | None = setting(None, "the heavier galaxy is that of the thesis's model sequence 1, 2 or 3")
+    mass_ratios: tuple[float, ...] = setting((1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the other")
+    gas_fractions: tuple[float, ...] = setting((), "gas in the discs; empty: as the progenitor has it")
+    orbits: int = setting(4, "orbits of each combination, with spins in directions drawn isotropically")
+    pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc")
+    eccentricity: float = setting(1.0, "of the orbit: 1 is parabolic, less is bound")
+    separation: float = setting(30.0, "distance of the galaxies at the start, in scale lengths of the heavier disc")
+    grid: str = setting("isotropic", "orbits: ours, or the thesis's grid", choices=("isotropic", "thesis"))
+    duration_gyr: float = setting(3.0, "time that is simulated")
+    halo_particles: int | None = setting(None, "halo particles of the heavier galaxy; as the progenitor has them")
+    star_particles: int | None = setting(None, "star particles of the heavier galaxy; as the progenitor has them")
+    gas_particles: int | None = setting(None, "gas particles of the heavier galaxy; as the progenitor has them")
+    control: bool = setting(True, "also the heavier galaxy alone, with the same particles, once for each gas fraction")
+
+    def __post_init__(self) -> None:
+        for name in ("mass_ratios", "gas_fractions"):
+            values = getattr(self, name)
+            if any(not np.isfinite(v) for v in values) or (name == "mass_ratios" and not values):
+                raise ValueError(f"{name} expects one or more numbers; received {values}.")
+        if min(self.mass_ratios) < 1:
+            raise ValueError(f"mass_ratios are heavier over lighter, 1 or more; received {self.mass_ratios}.")
+        if self.gas_fractions and not 0 <= min(self.gas_fractions) <= max(self.gas_fractions) < 1:
+            raise ValueError(f"gas_fractions go from 0 to below 1; received {self.gas_fractions}.")
+        if self.orbits < 1 or not 0 < self.duration_gyr < np.inf:
+            raise ValueError(f"need orbits >= 1 and duration_gyr > 0; received {self.orbits} and {self.duration_gyr}.")
+
+    @property
+    def heavier(self) -> ProgenitorSettings:
+        """The heavier galaxy, with the suite's particle numbers."""
+        name = self.progenitor if self.sequence is None else f"sequence_{self.sequence}"
+        if name in PROGENITORS:
+            galaxy = PROGENITORS[name]
+        elif self.sequence is not None:
+            raise ValueError(f"sequence must be 1, 2 or 3; received {self.sequence}.")
+        elif self.progenitor.endswith(".toml"):
+            try:
+                galaxy = build(ProgenitorSettings, tomllib.loads(Path(self.progenitor).read_text()))
+            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+                raise ValueError(f"the progenitor's file '{self.progenitor}' cannot be read: {error}.") from None
+        else:
+            raise ValueError(
+                f"progenitor must be one of {', '.join(PROGENITORS)}, or a .toml file; received '{self.progenitor}'."
+            )
+        numbers = {name: getattr(self, name) for name in ("halo_particles", "star_particles", "gas_particles")}
+        return replace(galaxy, **{name: number for name, number in numbers.items() if number is not None})
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a suite: a merger, or the heavier galaxy alone (`mass_ratio` is None)."""
+
+    name: str
+    number: int
+    mass_ratio: float | None
+    gas_fraction: float
+    orbit: int = 0
+
+
+def plan(settings: SuiteSettings) -> list[Task]:
+    """All tasks of a suite, controls first. Of the thesis's 819 orbits only the distinct ones are run."""
+    if settings.grid == "thesis":
+        orbits = [k for k, orbit in enumerate(thesis_orbits(1.0)) if orbit.about["distinct"]]
+    else:
+        orbits = list(range(settings.orbits))
+    fractions = settings.gas_fractions or (settings.heavier.gas_fraction,)
+    named = [(f"control-gas{gas:g}", None, gas, 0) for gas in fractions if settings.control]
+    named += [
+        (f"ratio{ratio:g}-gas{gas:g}-orbit{orbit:03d}", ratio, gas, orbit)
+        for ratio in settings.mass_ratios
+        for gas in fractions
+        for orbit in orbits
+    ]
+    return [Task(name, number, *rest) for number, (name, *rest) in enumerate(named)]
+
+
+def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[float, ...] | None = None) -> Snapshot:
+    """The state at the beginning of a task, from the suite's seed and the task alone.
+
+    Both galaxies are made for one softening, the recommended one of the heavier if none is given. On our orbits they
+    have the energy of a Kepler orbit of this pericentre and eccentricity, see `attracting_mass_msun`.
+    """
+    heavier = replace(settings.heavier, gas_fraction=task.gas_fraction)
+    first_seed, second_seed = (int(k) for k in np.random.default_rng([seed, task.number]).integers(0, 2**31, 2))
+    galaxy = make_progenitor(heavier, seed=first_seed, softening_kpc=softening_kpc)
+    softening_kpc = galaxy.about["softening_kpc"]
+    about: dict[str, Any] = {"merger": task.name, "seed": seed, "gas_fraction": task.gas_fraction}
+    if task.mass_ratio is None:
+        return replace(galaxy, about=dict(galaxy.about) | about)
+    about |= {"mass_ratio": task.mass_ratio, "orbit_number": task.orbit}
+    lighter = scaled(heavier, 1 / task.mass_ratio)
+    other = make_progenitor(lighter, seed=second_seed, softening_kpc=softening_kpc)
+    scale = heavier.disc_scale_kpc
+    if settings.grid == "thesis":
+        orbit = thesis_orbits(settings.separation * scale)[task.orbit]
+    else:
+        path = OrbitSettings(settings.pericentre * scale, settings.eccentricity, settings.separation * scale)
+        mass = attracting_mass_msun(galaxy, other, path.separation_kpc)
+        orbit = draw_orbits(path, mass, task.orbit + 1, seed=seed)[task.orbit]  # the same spins at every ratio
+    both = place(galaxy, other, orbit)
+    return replace(both, about=dict(both.about) | about | {"softening_kpc": softening_kpc})
+
+
+def snapshots_of(folder: str | Path) -> list[Path]:
+    """The snapshots of one task, in the order of time."""
+    return sorted(Path(folder).glob("snapshot_*.hdf5"))
+
+
+def run_task(
+    task: Task, folder: Path, settings: SuiteSettings, evolve_settings: EvolveSettings, seed: int
+) -> dict[str, Any]:
+    """Runs one task to its end, from its last snapshot if there is one; returns its row of `suite.ecsv`.
+
+    Each snapshot holds its diagnostics in `about`, so that a run that was killed lacks nothing.
+    """
+    if (folder / MANIFEST).exists():
+        return read_manifest(folder)["row"]
+    run = Run.start(folder, "simulate", (settings, evolve_settings), seed)
+    rows, there = [], snapshots_of(folder)
+    for path in there[:-1]:
+        rows.append(read_snapshot(path).about["diagnostics"])
+    snapshot = read_snapshot(there[-1]) if there else begin(task, settings, seed, evolve_settings.softening_kpc)
+    base = snapshot.about["diagnostics"] if there else None
+    if base is not None and not snapshot.time_gyr < settings.duration_gyr:
+        rows.append(base)
+        states: Iterator = iter(())
+    else:
+        states = evolve(snapshot, evolve_settings, until_gyr=settings.duration_gyr)
+    seconds = {"force_seconds": 0.0, "other_seconds": 0.0}
+    for k, (state, row) in enumerate(states, start=max(len(there) - 1, 0)):
+        seconds = {name: row.pop(name) for name in seconds}
+        for name in VECTORS:
+            row |= dict(zip((f"{name}_{axis}" for axis in "xyz"), row.pop(name).tolist(), strict=True))
+        row["steps"] += base["steps"] if base else 0
+        row |= _disc_of(state)
+        rows.append(row)
+        if k or not there:
+            path = folder / f"snapshot_{k:04d}.hdf5"
+            if not path.exists():
+                write_snapshot(replace(state, about=dict(state.about) | {"diagnostics": row}), path)
+    table = Table(rows=rows)
+    write_table(table, folder / DIAGNOSTICS, overwrite=True)
+    summary = _summary(task, table, len(snapshot), settings.heavier.disc_scale_kpc)
+    run.finish(row=summary, **{name: round(value, 2) for name, value in seconds.items()})
+    return summary
+
+
+def _disc_of(snapshot: Snapshot) -> dict[str, float]:
+    """How thick the disc of the first galaxy is: median height of its stars, about their own plane, within twice their
+    median radius; and that radius, in kpc."""
+    disc = (snapshot.component == COMPONENTS.index("disc")) & (snapshot.galaxy == 0)
+    position, velocity = (np.asarray(v, float)[disc] for v in (snapshot.position, snapshot.velocity))
+    mass = np.asarray(snapshot.mass, float)[disc]
+    position = position - centre(position, mass)
+    near = np.linalg.norm(position, axis=1)
+    near = near < 2 * np.median(near)
+    moving = velocity - np.average(velocity[near], axis=0, weights=mass[near])
+    axis = np.sum(np.cross(position[near], moving[near]), axis=0)
+    axis /= np.linalg.norm(axis)
+    height = position @ axis
+    radius = np.sqrt(np.maximum(np.sum(position**2, axis=1) - height**2, 0))
+    inside = radius < 2 * np.median(radius)
+    return {"disc_height_kpc": float(np.median(np.abs(height[inside]))), "disc_radius_kpc": float(np.median(radius))}
+
+
+def _summary(task: Task, rows: Table, particles: int, scale_kpc: float) -> dict[str, Any]:
+    """What a task's diagnostics come to."""
+    energy = np.asarray(rows["energy"], float)
+    spin = np.stack([np.asarray(rows[f"angular_momentum_{axis}"], float) for axis in "xyz"], axis=1)
+    apart = np.asarray(rows["separation_kpc"], float) > MERGED * scale_kpc
+    merged = None
+    if task.mass_ratio is not None and not apart[-1]:
+        merged = float(rows["time_gyr"][np.flatnonzero(apart)[-1] + 1 if apart.any() else 0])
+    return {
+        "merger": task.name,
+        "mass_ratio": task.mass_ratio,
+        "gas_fraction": task.gas_fraction,
+        "orbit": task.orbit,
+        "particles": particles,
+        "time_gyr": float(rows["time_gyr"][-1]),
+        "merged_gyr": merged,
+        "energy_drift": float(np.max(np.abs(energy / energy[0] - 1))),
+        "angular_momentum_drift": float(np.max(np.linalg.norm(spin - spin[0], axis=1)) / np.linalg.norm(spin[0])),
+        "lost": int(rows["lost"][-1]),
+        "steps": int(rows["steps"][-1]),
+    }
+
+
+def simulate(
+    folder: str | Path,
+    settings: SuiteSettings = SuiteSettings(),
+    evolve_settings: EvolveSettings = EvolveSettings(),
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    overwrite: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> Table:
+    """Runs a suite: one folder per merger with its snapshots, diagnostics and manifest, and `suite.ecsv` for all.
+
+    A suite that was stopped goes on from the last snapshot of every merger, and ends with the same particles as if it
+    had not been stopped; the settings must be those that began it.
+
+    Parameters
+    ----------
+    folder : where the run is written.
+    settings, evolve_settings : the plan, and how particles are moved.
+    seed : of everything that is drawn: particles, spins.
+    jobs : mergers at a time, each in a process of its own.
+    progress : called with 1 for each merger that is done.
+
+    Returns
+    -------
+    Table
+        One row per merger and control: `merger, mass_ratio` (masked for a control)`, gas_fraction, orbit, particles,
+        time_gyr, merged_gyr` (since when the centres have stayed together; masked if they do not)`, energy_drift,
+        angular_momentum_drift` (largest change over what it was)`, lost` (particles that are not bound)`, steps`. Its
+        `meta` holds `thickening`: for each control how many times as thick as at the start its disc is when the others
+        meet.
+
+    Raises
+    ------
+    ValueError
+        Settings that cannot be, or that are not those of the unfinished run in the folder.
+    FileExistsError
+        The folder holds a finished run and `overwrite` is not set.
+    """
+    folder = Path(folder)
+    tasks = plan(settings)
+    begun = folder / "suite.json"
+    facts = json.dumps({"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}, default=list)
+    if begun.exists() and not (folder / MANIFEST).exists() and begun.read_text() != facts and not overwrite:
+        raise ValueError(
+            f"'{folder}' holds an unfinished suite with other settings; use those, another folder, or --overwrite."
+        )
+    run = Run.start(folder, "simulate", (settings, evolve_settings), seed, overwrite=overwrite)
+    if overwrite:
+        for name in (MANIFEST, DIAGNOSTICS, "snapshot_*.hdf5"):
+            for path in folder.glob(f"*/{name}"):
+                path.unlink()
+    begun.write_text(facts)
+    stage = partial(_run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, seed=seed)
+    rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
+    table = _table(rows)
+    table.meta["thickening"] = thickening = _thickening(folder, tasks, settings)
+    write_table(table, folder / SUITE, overwrite=True)
+    run.finish(mergers=len(tasks), thickening=thickening)
+    return table
+
+
+def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, Any]]:
+    return [run_task(task, folder / task.name, **rest) for task in tasks]
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """Rows as columns, `None` masked."""
+    table = Table()
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        missing = [value is None for value in values]
+        filled = [0.0 if m else v for v, m in zip(values, missing, strict=True)]
+        table[name] = MaskedColumn(filled, mask=missing) if any(missing) else filled
+    return table
+
+
+def _thickening(folder: Path, tasks: list[Task], settings: SuiteSettings) -> dict[str, float]:
+    """For each control the thickness of its disc when the galaxies would meet, as points, over that at the start."""
+    meeting = 1.0
+    for task in tasks:
+        if task.mass_ratio is not None and settings.grid != "thesis":
+            orbit = read_snapshot(snapshots_of(folder / task.name)[0]).about["orbit"]
+            meeting = orbit["about"]["time_to_pericentre_gyr"]
+            break
+    result = {}
+    for task in tasks:
+        if task.mass_ratio is None:
+            rows = read_table(folder / task.name / DIAGNOSTICS)
+            height = np.interp(meeting, np.asarray(rows["time_gyr"]), np.asarray(rows["disc_height_kpc"]))
+            result[task.name] = float(height / rows["disc_height_kpc"][0])
+    return result
+
+
+@dataclass(frozen=True)
+class TakeSettings:
+    """What of a run the camera looks at."""
+
+    stack: int = setting(1, "last snapshots of each merger that are laid on top of each other, each on its own centre")
+    maps: str = setting("", "folder for 2df.dat and 2dfn.dat as in the thesis, besides")
+
+    def __post_init__(self) -> None:
+        if self.stack < 1:
+            raise ValueError(f"stack expects at least 1; received {self.stack}.")
+
+
+def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
+    """Of each merger of a run the files of its `stack` last snapshots; or the one that `folder` is.
+
+    Raises FileNotFoundError if there is none.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [[folder]]
+    tasks = sorted({path.parent for path in folder.rglob("snapshot_*.hdf5")})
+    if not tasks:
+        raise FileNotFoundError(
+            f"'{folder}' holds no snapshots; expected a run of `simulate`, or one Gadget-style HDF5 file."
+        )
+    return [snapshots_of(task)[-stack:] for task in tasks]
+
+
+def observe_run(
+    folder: str | Path,
+    settings: ObserveSettings = ObserveSettings(),
+    take: TakeSettings = TakeSettings(),
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+) -> Iterator[ImageSet]:
+    """The views of each merger of a run, one set each; the same whatever `jobs`. See `observe`."""
+    files = list(enumerate(last_snapshots(folder, take.stack)))
+    stage = partial(_observe_files, settings=settings, seed=seed)
+    return map_chunks(stage, files, jobs=jobs)
+
+
+def _observe_files(numbered: tuple[int, list[Path]], settings: ObserveSettings, seed: int) -> ImageSet:
+    number, files = numbered
+    own = int(np.random.default_rng([seed, number]).integers(2**31))  # other directions and noise for every merger
+    return observe([read_snapshot(path) for path in files], settings, seed=own)

@@ -1,0 +1,267 @@
+"""A tree of particles: sorted along a curve that fills space, and halved again and again. Gravity and gas use it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from emeraldcut.compiled import compiled
+
+LEVELS = 21  # halvings of each axis that a key counts
+LEAF = 16  # particles of a leaf at most, apart from those at one place; also particles copied at once
+GROUP = 64  # particles of a group at most; the force on them comes from the same list
+BLOCK = 1024  # particles of a block at most; its groups share what is far
+
+
+class Tree(NamedTuple):
+    """Particles in the order of their Morton keys (Morton 1966), and nodes over ranges of them.
+
+    A key interleaves the bits of the three coordinates. A node splits at the highest bit that differs within it, so
+    that it is a cell of the octree, a half of one or a quarter. Nodes come in the order of a walk that opens all of
+    them: the halves of node k are k + 1 and skip[k + 1], and skip[k] follows where k is not opened.
+
+    Attributes
+    ----------
+    order : (n,) uint32
+        Which particle is at a place in the tree.
+    position : (3, n + LEAF) float64, kpc
+        In that order, and zeros, so that `LEAF` particles can be copied at once.
+    first, last : (k,) uint32
+        Node k holds the places from first[k] up to last[k], without the latter.
+    skip : (k + 1,) uint32
+        Node k is a leaf if skip[k] is k + 1.
+    box : (k, 6) float64, kpc
+        Lowest x, y, z and highest x, y, z of the node's particles.
+    groups, blocks : (g,), (b,) uint32
+        The largest nodes of at most `GROUP` and `BLOCK` particles. Each set covers all particles once.
+    block_groups : (b + 1,) uint32
+        Block i holds the groups from block_groups[i] up to block_groups[i + 1], without the latter.
+    """
+
+    order: np.ndarray
+    position: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    skip: np.ndarray
+    box: np.ndarray
+    groups: np.ndarray
+    blocks: np.ndarray
+    block_groups: np.ndarray
+
+
+@compiled
+def _spread(x: np.uint64) -> np.uint64:
+    """The 21 lowest bits of x with two empty bits between them."""
+    x = (x | (x << np.uint64(32))) & np.uint64(0x1F00000000FFFF)
+    x = (x | (x << np.uint64(16))) & np.uint64(0x1F0000FF0000FF)
+    x = (x | (x << np.uint64(8))) & np.uint64(0x100F00F00F00F00F)
+    x = (x | (x << np.uint64(4))) & np.uint64(0x10C30C30C30C30C3)
+    return (x | (x << np.uint64(2))) & np.uint64(0x1249249249249249)
+
+
+@compiled
+def _keys(position: np.ndarray) -> np.ndarray:
+    """Morton keys (n,) uint64 of positions (n, 3)."""
+    n, low, side = len(position), np.empty(3), 0.0
+    for axis in range(3):
+        least = most = position[0, axis]
+        for i in range(n):
+            least, most = min(least, position[i, axis]), max(most, position[i, axis])
+        low[axis], side = least, max(side, most - least)
+    scale = (2.0**LEVELS - 1) / side if side > 0 else 0.0
+    keys = np.empty(n, np.uint64)
+    for i in range(n):
+        x = _spread(np.uint64((position[i, 0] - low[0]) * scale))
+        y = _spread(np.uint64((position[i, 1] - low[1]) * scale))
+        z = _spread(np.uint64((position[i, 2] - low[2]) * scale))
+        keys[i] = (x << np.uint64(2)) | (y << np.uint64(1)) | z
+    return keys
+
+
+@compiled
+def _sorted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys in rising order, and where each was; equal keys keep their order. Radix sort by 6 digits of 11 bits."""
+    n, order = len(keys), np.arange(len(keys)).astype(np.uint32)
+    other_keys, other_order = np.empty_like(keys), np.empty_like(order)
+    places, mask = np.zeros((6, 2048), np.uint32), np.uint64(2047)
+    for i in range(n):
+        for digit in range(6):
+            places[digit, np.uintp((keys[i] >> np.uint64(11 * digit)) & mask)] += np.uint32(1)
+    for digit in range(6):
+        shift, total, place = np.uint64(11 * digit), np.uint32(0), places[digit]
+        for value in range(2048):
+            total, place[value] = total + place[value], total
+        for i in range(n):
+            value = np.uintp((keys[i] >> shift) & mask)
+            to = np.uintp(place[value])
+            other_keys[to], other_order[to] = keys[i], order[i]
+            place[value] += np.uint32(1)
+        keys, other_keys, order, other_order = other_keys, keys, other_order, order
+    return keys, order
+
+
+@compiled
+def _nodes(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """first, last and skip of the nodes over sorted keys."""
+    n, one = len(keys), np.uint32(1)
+    first, last, skip = np.empty(2 * n, np.uint32), np.empty(2 * n, np.uint32), np.zeros(2 * n + 1, np.uint32)
+    waiting, depth, k = np.empty((3 * LEVELS + 2, 2), np.uint32), 1, 0
+    waiting[0, 0], waiting[0, 1] = 0, n
+    while depth:
+        depth -= 1
+        low, high = waiting[depth, 0], waiting[depth, 1]
+        first[k], last[k] = low, high
+        k += 1
+        differing = keys[low] ^ keys[high - one]
+        if high - low <= LEAF or differing == 0:
+            skip[k - 1] = k
+            continue
+        for shift in (1, 2, 4, 8, 16, 32):
+            differing |= differing >> np.uint64(shift)
+        bit = differing ^ (differing >> np.uint64(1))  # the highest one
+        left, right = low, high - one  # the first key that has it is after left and not after right
+        while right - left > one:
+            middle = (left + right) >> one
+            if keys[middle] & bit:
+                right = middle
+            else:
+                left = middle
+        waiting[depth, 0], waiting[depth, 1] = right, high
+        waiting[depth + 1, 0], waiting[depth + 1, 1] = low, right
+        depth += 2
+    for j in range(k - 1, -1, -1):
+        if skip[j] == 0:
+            skip[j] = skip[skip[j + 1]]
+    return first[:k].copy(), last[:k].copy(), skip[: k + 1].copy()
+
+
+@compiled
+def _boxes(position: np.ndarray, first: np.ndarray, last: np.ndarray, skip: np.ndarray) -> np.ndarray:
+    """Boxes (k, 6) around the particles of each node."""
+    box = np.empty((len(first), 6))
+    for k in range(len(first) - 1, -1, -1):
+        for axis in range(3):
+            if skip[k] == k + 1:
+                low = high = position[axis, first[k]]
+                for i in range(first[k], last[k]):
+                    low, high = min(low, position[axis, i]), max(high, position[axis, i])
+                box[k, axis], box[k, 3 + axis] = low, high
+            else:
+                a, b = k + 1, skip[k + 1]
+                box[k, axis] = min(box[a, axis], box[b, axis])
+                box[k, 3 + axis] = max(box[a, 3 + axis], box[b, 3 + axis])
+    return box
+
+
+@compiled
+def _cover(most: int, first: np.ndarray, last: np.ndarray, skip: np.ndarray) -> np.ndarray:
+    """The largest nodes of at most `most` particles, and leaves."""
+    found, number, k = np.empty(len(first), np.uint32), 0, np.uint32(0)
+    while k < len(first):
+        if last[k] - first[k] <= most or skip[k] == k + 1:
+            found[number] = k
+            number += 1
+            k = skip[k]
+        else:
+            k += np.uint32(1)
+    return found[:number].copy()
+
+
+@compiled
+def plant(position: np.ndarray) -> Tree:
+    """The tree of particles at `position` (n, 3) float64, kpc, finite, n at least 1."""
+    keys, order = _sorted(_keys(position))
+    n, ordered = len(keys), np.zeros((3, len(keys) + LEAF))
+    for i in range(n):
+        j = np.uintp(order[i])
+        ordered[0, i], ordered[1, i], ordered[2, i] = position[j, 0], position[j, 1], position[j, 2]
+    first, last, skip = _nodes(keys)
+    groups, blocks = _cover(GROUP, first, last, skip), _cover(BLOCK, first, last, skip)
+    block_groups = np.searchsorted(groups, np.append(blocks, np.uint32(len(first)))).astype(np.uint32)
+    return Tree(order, ordered, first, last, skip, _boxes(ordered, first, last, skip), groups, blocks, block_groups)
+
+
+@compiled
+def in_order(values: np.ndarray, tree: Tree) -> np.ndarray:
+    """`values` (n,) of particles in the order of the tree, and `LEAF` zeros, float32."""
+    ordered = np.zeros(len(values) + LEAF, np.float32)
+    for i in range(len(values)):
+        ordered[i] = values[np.uintp(tree.order[i])]
+    return ordered
+
+
+@compiled
+def reach_of_nodes(radius: np.ndarray, tree: Tree) -> np.ndarray:
+    """The largest radius (k,) of the particles of each node; `radius` (n,) in the order of the tree."""
+    reach = np.empty(len(tree.first))
+    for k in range(len(reach) - 1, -1, -1):
+        if tree.skip[k] == k + 1:
+            reach[k] = radius[tree.first[k] : tree.last[k]].max()
+        else:
+            reach[k] = max(reach[k + 1], reach[tree.skip[k + 1]])
+    return reach
+
+
+@compiled
+def around_group(group: int, reach: np.ndarray, symmetric: bool, tree: Tree, leaves: np.ndarray) -> int:
+    """Writes the leaves that may hold neighbours of a group's particles, and returns their number.
+
+    A leaf counts where the boxes are not farther apart than the largest radius of the group, and with `symmetric`
+    also where they are not farther apart than the largest radius of the leaf. `reach` (k,) is that of `reach_of_nodes`,
+    `leaves` has space for k numbers.
+    """
+    box, skip, k, number = tree.box, tree.skip, np.uint32(0), 0
+    while k < len(tree.first):
+        square = 0.0
+        for axis in range(3):
+            gap = max(box[k, axis] - box[group, 3 + axis], box[group, axis] - box[k, 3 + axis], 0.0)
+            square += gap * gap
+        largest = max(reach[group], reach[k]) if symmetric else reach[group]
+        if square > largest * largest:
+            k = skip[k]
+        else:
+            if skip[k] == k + np.uint32(1):
+                leaves[number] = k
+                number += 1
+            k += np.uint32(1)
+    return number
+
+
+@compiled
+def find_neighbours(radius: np.ndarray, symmetric: bool, tree: Tree) -> tuple[np.ndarray, np.ndarray]:
+    """All neighbours of all particles, a particle itself among them; everything in the order of the tree.
+
+    Parameters
+    ----------
+    radius : (n,) float64, kpc
+        Of each particle.
+    symmetric : bool
+        Whether j is also a neighbour of i where i is within the radius of j; without it, where j is within that of i.
+
+    Returns
+    -------
+    starts : (n + 1,) int64
+    places : (m,) uint32
+        The neighbours of the particle at place i are at places[starts[i]:starts[i + 1]].
+    """
+    n, reach, position = len(tree.order), reach_of_nodes(radius, tree), tree.position
+    starts, places, total = np.zeros(n + 1, np.int64), np.empty(64 * n, np.uint32), 0
+    leaves = np.empty(len(tree.first), np.uint32)
+    for group in tree.groups:
+        number = around_group(group, reach, symmetric, tree, leaves)
+        most = 0
+        for leaf in leaves[:number]:
+            most += tree.last[leaf] - tree.first[leaf]
+        for i in range(tree.first[group], tree.last[group]):
+            if total + most > len(places):
+                places = np.append(places, np.empty(len(places) + most, np.uint32))
+            for leaf in leaves[:number]:
+                for j in range(tree.first[leaf], tree.last[leaf]):
+                    dx, dy = position[0, j] - position[0, i], position[1, j] - position[1, i]
+                    dz = position[2, j] - position[2, i]
+                    largest = max(radius[i], radius[j]) if symmetric else radius[i]
+                    places[total] = j
+                    total += dx * dx + dy * dy + dz * dz <= largest * largest
+            starts[i + 1] = total
+    return starts, places[:total].copy()

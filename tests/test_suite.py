@@ -1,0 +1,161 @@
+"""Suites of mergers: plans, seeds, stopping and going on, what the table says, and the commands."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from emeraldcut.cli import main
+from emeraldcut.data import read_images, read_snapshot, read_table
+from emeraldcut.data.snapshot import Snapshot
+from emeraldcut.mergers import (
+    EvolveSettings,
+    ObserveSettings,
+    SuiteSettings,
+    TakeSettings,
+    last_snapshots,
+    observe_run,
+    plan,
+    simulate,
+)
+from emeraldcut.mergers.suite import _disc_of, _summary, begin, snapshots_of
+
+SMALL = SuiteSettings(
+    mass_ratios=(1.0, 2.0), orbits=1, duration_gyr=0.03, halo_particles=300, star_particles=400, separation=10.0
+)
+COARSE = EvolveSettings(output_gyr=0.01, softening_kpc=(0.5, 0.3, 0.3, 0.3, 0.3))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("suite") / "run"
+    return folder, simulate(folder, SMALL, COARSE, seed=4)
+
+
+def test_a_plan_has_every_combination_once():
+    tasks = plan(replace(SMALL, gas_fractions=(0.0, 0.1), orbits=3))
+    assert len({task.name for task in tasks}) == len(tasks) == 2 + 2 * 2 * 3
+    assert [task.mass_ratio for task in tasks[:2]] == [None, None]
+    thesis = plan(replace(SMALL, grid="thesis", mass_ratios=(1.0,), control=False))
+    assert len(thesis) == 558  # of 819 runs as many differ
+
+
+def test_masses_and_spins_of_a_task():
+    """The lighter galaxy has its share of the mass; the same orbit number means the same spins at every ratio."""
+    one, two = (begin(task, SMALL, 4) for task in plan(SMALL)[1:])
+    masses = [float(two.mass[two.galaxy == k].sum(dtype=float)) for k in (0, 1)]
+    assert masses[0] / masses[1] == pytest.approx(2, rel=1e-4)
+    for spin in ("first_spin_deg", "second_spin_deg"):
+        assert one.about["orbit"][spin] == two.about["orbit"][spin]
+    again = begin(plan(SMALL)[1], SMALL, 4)
+    np.testing.assert_array_equal(again.position, one.position)
+    assert not np.array_equal(begin(plan(SMALL)[1], SMALL, 5).position, one.position)
+
+
+def test_a_suite_has_a_row_for_each_merger(run):
+    folder, table = run
+    assert list(table["merger"]) == ["control-gas0", "ratio1-gas0-orbit000", "ratio2-gas0-orbit000"]
+    assert table["mass_ratio"].mask[0] and list(table["mass_ratio"][1:]) == [1, 2]
+    assert np.all(table["merged_gyr"].mask)  # they have hardly begun
+    assert np.all(np.asarray(table["energy_drift"]) < 0.02)
+    assert table.meta["thickening"]["control-gas0"] == pytest.approx(1, abs=0.5)
+    for name in table["merger"]:
+        rows = read_table(folder / name / "diagnostics.ecsv")
+        np.testing.assert_allclose(rows["time_gyr"], [0, 0.01, 0.02, 0.03])
+    assert len(read_table(folder / "suite.ecsv")) == 3
+
+
+def test_a_suite_that_is_killed_ends_the_same(run, tmp_path):
+    """Wherever it was cut, and with other workers."""
+    folder, _ = run
+    cut = tmp_path / "cut"
+    shutil.copytree(folder, cut)
+    (cut / "manifest.json").unlink()
+    for kept, task in enumerate(("control-gas0", "ratio1-gas0-orbit000", "ratio2-gas0-orbit000")):
+        (cut / task / "manifest.json").unlink()
+        for path in snapshots_of(cut / task)[kept + 1 :]:
+            path.unlink()
+    shutil.rmtree(cut / "ratio1-gas0-orbit000")
+    with pytest.raises(ValueError, match="other settings"):
+        simulate(cut, SMALL, COARSE, seed=5)
+    simulate(cut, SMALL, COARSE, seed=4, jobs=2)
+    paths = sorted(folder.glob("*/snapshot_*.hdf5"))
+    assert len(paths) == 12
+    for path in paths:
+        one, other = read_snapshot(path), read_snapshot(cut / path.relative_to(folder))
+        np.testing.assert_array_equal(one.position, other.position)
+        np.testing.assert_array_equal(one.velocity, other.velocity)
+        assert one.about == other.about
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        simulate(cut, SMALL, COARSE, seed=4)
+
+
+def test_the_disc_is_as_thick_as_it_was_made():
+    """Of sech^2(z / z0) the median |z| is 0.549 z0; tilted and moved, it stays."""
+    rng, n = np.random.default_rng(1), 20_000
+    radius, angle = rng.gamma(2, 1.0, n), rng.uniform(0, 2 * np.pi, n)
+    height = 0.2 * np.arctanh(rng.uniform(-1, 1, n))
+    place = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+    speed = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], axis=1) * 50
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    disc = Snapshot(place @ turn + 3, speed @ turn + 70, np.ones(n), np.ones(n, np.int8), np.zeros(n, np.int8))
+    found = _disc_of(disc)
+    assert found["disc_height_kpc"] == pytest.approx(0.549 * 0.2, rel=0.03)
+    assert found["disc_radius_kpc"] == pytest.approx(1.678, rel=0.03)  # half of the mass of an exponential disc
+
+
+def test_when_centres_have_merged():
+    task = plan(SMALL)[1]
+    rows = {name: [1.0] * 5 for name in ("energy", *(f"angular_momentum_{a}" for a in "xyz"))}
+    rows |= {"time_gyr": [0.0, 1, 2, 3, 4], "lost": [0] * 5, "steps": [9] * 5}
+    for apart, merged in (([9, 0.1, 5, 0.2, 0.1], 3), ([9, 5, 5, 5, 5], None), ([0.1] * 5, 0)):
+        table = Table(rows | {"separation_kpc": np.array(apart, float)})
+        assert _summary(task, table, 10, scale_kpc=1.0)["merged_gyr"] == merged
+
+
+def test_views_of_a_run(run):
+    folder, _ = run
+    options = ObserveSettings(views=3, size=32)
+    one, two = (list(observe_run(folder, options, TakeSettings(stack=2), seed=1, jobs=jobs)) for jobs in (1, 2))
+    assert [len(images) for images in one] == [3, 3, 3]
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.pixels, b.pixels)
+    assert not np.array_equal(one[0].table["view_theta_deg"], one[1].table["view_theta_deg"])
+    assert list(one[2].table["mass_ratio"]) == [2.0] * 3
+    assert [len(paths) for paths in last_snapshots(folder, 2)] == [2, 2, 2]
+
+
+def test_bad_suites_say_why(tmp_path):
+    for wrong, sentence in (
+        ({"mass_ratios": (0.5,)}, "heavier over lighter"),
+        ({"gas_fractions": (1.0,)}, "below 1"),
+        ({"orbits": 0}, "orbits >= 1"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            replace(SMALL, **wrong)
+    with pytest.raises(ValueError, match="milky_way"):
+        _ = replace(SMALL, progenitor="spiral").heavier
+    with pytest.raises(ValueError, match="1, 2 or 3"):
+        _ = replace(SMALL, sequence=4).heavier
+    with pytest.raises(FileNotFoundError, match="no snapshots"):
+        last_snapshots(tmp_path)
+
+
+def test_the_commands(tmp_path, capsys):
+    """A suite as a file, and the images of its galaxies as a set that every other command reads."""
+    file = tmp_path / "suite.toml"
+    file.write_text(
+        "mass_ratios = [1.0]\norbits = 1\nduration_gyr = 0.01\noutput_gyr = 0.01\nhalo_particles = 200\n"
+        "star_particles = 400\nseparation = 8.0\ncontrol = false\n"
+    )
+    assert main(["simulate", str(file), "-o", str(tmp_path / "run"), "--quiet"]) == 0
+    maps = ["--maps", str(tmp_path / "maps")]
+    assert main(["observe", str(tmp_path / "run"), "-o", str(tmp_path / "set"), "--views", "4", *maps, "--quiet"]) == 0
+    images = read_images(tmp_path / "set")
+    assert len(images) == 4 and set(images.table["merger"]) == {"ratio1-gas0-orbit000"}
+    assert len(read_images(tmp_path / "maps" / "2df.dat")) == 100
+    file.write_text("speed = 3\n")
+    assert main(["simulate", str(file), "-o", str(tmp_path / "other")]) == 2
+    assert "unknown setting 'speed'" in capsys.readouterr().err
