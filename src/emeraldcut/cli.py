@@ -227,7 +227,7 @@ def _run_completeness(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.mergers import THICKENING, plan, simulate
+    from emeraldcut.mergers import SUITE, THICKENING, plan, simulate
 
     with _bar(arguments, len(plan(settings[0])), unit=" mergers") as bar:
         table = simulate(
@@ -245,7 +245,7 @@ def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
                 "galaxies meet. Shapes of remnants are not to be trusted; take more particles.",
                 file=sys.stderr,
             )
-    return str(Path(arguments.output) / "suite.ecsv")
+    return str(Path(arguments.output) / SUITE)
 
 
 def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:

@@ -16,7 +16,7 @@ from emeraldcut.frame.frame import (
     looked_flags,
 )
 from emeraldcut.frame.psf import fit_before_psf, moffat_kernel
-from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, bin_down, stamp, stamp_of, unbinned
+from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp, stamp_of, unbinned
 from emeraldcut.frame.rings import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
 from emeraldcut.frame.warp import warped
 
@@ -36,7 +36,6 @@ __all__ = [
     "ORDERS",
     "RING_MIDDLES",
     "STAMP_SIZE",
-    "bin_down",
     "clean",
     "detect_sources",
     "emptied",

@@ -6,6 +6,7 @@ from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.orbits import Orbit, OrbitSettings, draw_orbits, kepler_orbit, place, thesis_orbits
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.mergers.suite import (
+    SUITE,
     THICKENING,
     SuiteSettings,
     TakeSettings,
@@ -17,6 +18,7 @@ from emeraldcut.mergers.suite import (
 
 __all__ = [
     "PROGENITORS",
+    "SUITE",
     "THESIS_MAPS",
     "THICKENING",
     "EvolveSettings",

@@ -152,9 +152,8 @@ def run_task(
     if (folder / MANIFEST).exists():
         return read_manifest(folder)["row"]
     run = Run.start(folder, "simulate", (settings, evolve_settings), seed)
-    rows, there = [], snapshots_of(folder)
-    for path in there[:-1]:
-        rows.append(read_snapshot(path).about["diagnostics"])
+    there = snapshots_of(folder)
+    rows = [read_snapshot(path).about["diagnostics"] for path in there[:-1]]
     snapshot = read_snapshot(there[-1]) if there else begin(task, settings, seed, evolve_settings.softening_kpc)
     base = snapshot.about["diagnostics"] if there else None
     if base is not None and not snapshot.time_gyr < settings.duration_gyr:
@@ -170,10 +169,9 @@ def run_task(
         row["steps"] += base["steps"] if base else 0
         row |= _disc_of(state)
         rows.append(row)
-        if k or not there:
-            path = folder / f"snapshot_{k:04d}.hdf5"
-            if not path.exists():
-                write_snapshot(replace(state, about=dict(state.about) | {"diagnostics": row}), path)
+        path = folder / f"snapshot_{k:04d}.hdf5"
+        if not path.exists():
+            write_snapshot(replace(state, about=dict(state.about) | {"diagnostics": row}), path)
     table = Table(rows=rows)
     write_table(table, folder / DIAGNOSTICS, overwrite=True)
     summary = _summary(task, table, len(snapshot), settings.heavier.disc_scale_kpc)
@@ -248,11 +246,11 @@ def simulate(
     Returns
     -------
     Table
-        One row per merger and control: `merger, mass_ratio` (masked for a control)`, gas_fraction, orbit, particles,
-        time_gyr, merged_gyr` (since when the centres have stayed together; masked if they do not)`, energy_drift,
-        angular_momentum_drift` (largest change over what it was)`, lost` (particles that are not bound)`, steps`. Its
-        `meta` holds `thickening`: for each control how many times as thick as at the start its disc is when the others
-        meet.
+        One row per merger and control: `merger`, `mass_ratio` (masked for a control), `gas_fraction`, `orbit`,
+        `particles`, `time_gyr`, `merged_gyr` (since when the centres have stayed together; masked if they do not),
+        `energy_drift`, `angular_momentum_drift` (largest change over what it was), `lost` (particles that are not
+        bound), `steps`. Its `meta` holds `thickening`: for each control how many times as thick as at the start its
+        disc is when the others meet.
 
     Raises
     ------
