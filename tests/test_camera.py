@@ -218,6 +218,22 @@ def test_stated_errors_are_the_scatter(n):
     assert np.std([o.axis_ratio for o in found]) == pytest.approx(np.mean([o.axis_ratio_error for o in found]), rel=0.3)
 
 
+def test_an_isophote_further_in_has_the_shape_there():
+    """A box inside 0.6 half-light radii and an ellipse beyond."""
+    inner, outer = shapes.superellipse(0.7, 3.0), shapes.ellipse(0.7)
+    box, oval = projected(inner, 200_000, 1, 3.0), projected(outer, 200_000, 2, 3.0)
+    seen = np.concatenate([box[:, near(box)], oval[:, ~near(oval)]], axis=1)
+    seen = seen[:, np.random.default_rng(3).permutation(seen.shape[1])]
+    for place, shape in ((0.4, inner), (1.5, outer)):
+        found = outline(seen, np.ones(seen.shape[1], np.float32), place, 0.3)
+        assert found.terms["a4"] == pytest.approx(shapes.harmonics(shape)["a4"], abs=4 * found.error)
+        assert found.error < 0.01
+
+
+def near(seen):
+    return np.hypot(seen[0], seen[1] / 0.7) < 0.6
+
+
 @hypothesis_settings(max_examples=15, deadline=None)
 @given(angle=st.floats(0, 360), scale=st.floats(0.1, 30), x=st.floats(-0.2, 0.2), y=st.floats(-0.2, 0.2))
 def test_the_isophote_turns_and_grows_with_the_galaxy(angle, scale, x, y):

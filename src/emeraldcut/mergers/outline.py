@@ -23,7 +23,7 @@ _MOST = 0.3  # that any term changes in one step
 
 @dataclass(frozen=True)
 class Outline:
-    """The isophote at 1.5 half-light semi-major axes of particles on the sky; NaN if there is none.
+    """An isophote of particles on the sky; NaN if there is none.
 
     Attributes
     ----------
@@ -71,14 +71,16 @@ class _Fit(NamedTuple):
     number: float
 
 
-def outline(seen: np.ndarray, light: np.ndarray) -> Outline:
-    """The isophote of projected particles, at 1.5 half-light semi-major axes.
+def outline(
+    seen: np.ndarray, light: np.ndarray, isophote: float = ISOPHOTE, half_width: float = _HALF_WIDTH
+) -> Outline:
+    """The isophote of projected particles, at 1.5 half-light semi-major axes unless another is asked for.
 
     It is rho = s (1 + eps(psi)), with psi the elliptical angle and eps a Fourier series. Where light depends on s
     alone, particles with any weight g(s) / (1 + eps)^2 are spread evenly in psi, since the area element is
     (1 + eps)^2 s ds dpsi: whatever the profile, their sums of cos(m psi) and sin(m psi) vanish. That is solved for the
     centre (m = 1), axis ratio and position angle (m = 2) and eps (m = 3 to 12), by steps of 2 <cos(m psi)> / gamma.
-    Here g = (1 - t^2)^2 falls from 1 on the isophote to 0 at 0.6 and 1.4 times its size, and gamma = 2 + <s g'> / <g>
+    Here g = (1 - t^2)^2 falls from 1 on the isophote to 0 at 1 - w and 1 + w times its size, and gamma = 2 + <s g'> / <g>
     is the mean of -dlnI/dlns, by partial integration. The standard error of a term is sqrt(2 / n) / gamma with n =
     (sum of weights)^2 / (sum of their squares). All derived for this program. The error is that of counting particles;
     on strong boxes that of b4 is half as large again, since the position angle is uncertain too.
@@ -89,6 +91,10 @@ def outline(seen: np.ndarray, light: np.ndarray) -> Outline:
         x and y from near the centre, in random order: the first eighth gives the start.
     light : (n,) float32
         Not negative.
+    isophote : float
+        Semi-major axis of the isophote in half-light semi-major axes.
+    half_width : float
+        w, half the width of the annulus around the isophote that is used, in its semi-major axis; below 1.
 
     Returns
     -------
@@ -96,7 +102,8 @@ def outline(seen: np.ndarray, light: np.ndarray) -> Outline:
         Of NaN where no ellipse settles: for less than about 200 particles, and for most pairs of galaxies.
     """
     compile_apart("camera")
-    fit = _Fit(*_fit(np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(light, np.float32)))
+    particles = (np.ascontiguousarray(values, np.float32) for values in (seen, light))
+    fit = _Fit(*_fit(*particles, float(isophote), float(half_width)))
     if not fit.found:
         nothing = {f"{kind}{m}": np.nan for m in range(3, _ORDERS + 1) for kind in "ab"}
         return Outline(np.nan, np.nan, np.nan, np.nan, np.nan, nothing, np.nan, np.nan)
@@ -120,7 +127,7 @@ def outline(seen: np.ndarray, light: np.ndarray) -> Outline:
 
 
 @compiled
-def _fit(seen, light):
+def _fit(seen, light, isophote, half_width):
     """See `outline`: a start from few particles, then all of them."""
     n = len(light)
     few = min(n, 4096)
@@ -132,18 +139,22 @@ def _fit(seen, light):
     found, slope, number = radius > 0, 0.0, 0.0
     part = n // _COARSE
     if found and part >= _FEWEST:
-        found, radius, slope, number = _settle(seen[:, :part], light[:part], centre, frame, radius, terms)
+        found, radius, slope, number = _settle(
+            seen[:, :part], light[:part], isophote, half_width, centre, frame, radius, terms
+        )
     if found:
-        found, radius, slope, number = _settle(seen, light, centre, frame, radius, terms)
+        found, radius, slope, number = _settle(seen, light, isophote, half_width, centre, frame, radius, terms)
     return found, centre, frame, radius, terms, slope, number
 
 
 @compiled
-def _settle(seen, light, centre, frame, radius, terms):
+def _settle(seen, light, isophote, half_width, centre, frame, radius, terms):
     """Changes `centre`, `frame` and `terms` until little is left to change."""
     total, slope, number, before = light.sum(), 0.0, 0.0, 0.0
     for _ in range(_STEPS):
-        sums, inside, shell, weight, square, fall = _sums(seen, light, centre, frame, radius, terms)
+        sums, inside, shell, weight, square, fall = _sums(
+            seen, light, isophote, half_width, centre, frame, radius, terms
+        )
         number = weight * weight / square if square > 0 else 0.0
         if not number > 50:
             return False, radius, slope, number
@@ -158,7 +169,7 @@ def _settle(seen, light, centre, frame, radius, terms):
             if m > 2:
                 terms[m] += step[m]
         determinant = frame[0, 0] * frame[1, 1] - frame[0, 1] * frame[1, 0]
-        u, v = step[1].real * ISOPHOTE * radius, step[1].imag * ISOPHOTE * radius
+        u, v = step[1].real * isophote * radius, step[1].imag * isophote * radius
         centre[0] += (frame[1, 1] * u - frame[0, 1] * v) / determinant
         centre[1] += (frame[0, 0] * v - frame[1, 0] * u) / determinant
         _stretch(frame, step[2].real, step[2].imag)
@@ -186,7 +197,7 @@ def _stretch(frame, a, b):
 
 
 @compiled
-def _sums(seen, light, centre, frame, radius, terms):
+def _sums(seen, light, isophote, half_width, centre, frame, radius, terms):
     """Sums over particles for one isophote.
 
     Returns the weighted sums of cos(m psi) + i sin(m psi), m = 0 .. 12; the light inside the half-light ellipse, and
@@ -195,12 +206,12 @@ def _sums(seen, light, centre, frame, radius, terms):
     """
     n = len(light)
     sums, inside, shell, weight, square, fall = np.zeros(_ORDERS + 1, np.complex128), 0.0, 0.0, 0.0, 0.0, 0.0
-    size = ISOPHOTE * radius
+    size = isophote * radius
     a, b = np.float32(frame[0, 0] / size), np.float32(frame[0, 1] / size)
     c, d = np.float32(frame[1, 0] / size), np.float32(frame[1, 1] / size)
     x0, y0 = np.float32(centre[0]), np.float32(centre[1])
-    half, thin = np.float32(1 / ISOPHOTE), np.float32(ISOPHOTE / _SHELL)
-    one, width = np.float32(1), np.float32(_HALF_WIDTH)
+    half, thin = np.float32(1 / isophote), np.float32(isophote / _SHELL)
+    one, width = np.float32(1), np.float32(half_width)
     swing = np.abs(terms).sum()
     nearest, farthest = np.float32((1 - width) * max(1 - swing, 0.3)), np.float32((1 + width) * (1 + swing))
     all_u, all_v, all_r, r, w, twice, eps, g = np.empty((8, _BLOCK), np.float32)
