@@ -1,6 +1,7 @@
 """Suites of mergers: plans, seeds, stopping and going on, what the table says, and the commands."""
 
 import shutil
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +16,17 @@ from emeraldcut.mergers import (
     ObserveSettings,
     SuiteSettings,
     TakeSettings,
+    drifts,
     last_snapshots,
     observe_run,
     plan,
+    shipped_suites,
     simulate,
+    suite_file,
 )
-from emeraldcut.mergers.suite import _disc_of, _summary, begin, snapshots_of
+from emeraldcut.mergers.progenitors import model
+from emeraldcut.mergers.suite import VECTORS, _disc_of, _spacing, _summary, begin, snapshots_of
+from emeraldcut.settings import from_flags
 
 SMALL = SuiteSettings(
     mass_ratios=(1.0, 2.0), orbits=1, duration_gyr=0.03, halo_particles=300, star_particles=400, separation=10.0
@@ -61,6 +67,7 @@ def test_a_suite_has_a_row_for_each_merger(run):
     assert np.all(table["merged_gyr"].mask)  # they have hardly begun
     assert np.all(np.asarray(table["energy_drift"]) < 0.02)
     assert table.meta["thickening"]["control-gas0"] == pytest.approx(1, abs=0.5)
+    assert len(table.meta["control_a4"]["control-gas0"]["end"]) == 4
     for name in table["merger"]:
         rows = read_table(folder / name / "diagnostics.ecsv")
         np.testing.assert_allclose(rows["time_gyr"], [0, 0.01, 0.02, 0.03])
@@ -78,7 +85,7 @@ def test_a_suite_that_is_killed_ends_the_same(run, tmp_path):
         for path in snapshots_of(cut / task)[kept + 1 :]:
             path.unlink()
     shutil.rmtree(cut / "ratio1-gas0-orbit000")
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(FileExistsError, match="other settings"):
         simulate(cut, SMALL, COARSE, seed=5)
     simulate(cut, SMALL, COARSE, seed=4, jobs=2)
     paths = sorted(folder.glob("*/snapshot_*.hdf5"))
@@ -108,11 +115,42 @@ def test_the_disc_is_as_thick_as_it_was_made():
 
 def test_when_centres_have_merged():
     task = plan(SMALL)[1]
-    rows = {name: [1.0] * 5 for name in ("energy", *(f"angular_momentum_{a}" for a in "xyz"))}
+    small = begin(task, SMALL, 4)
+    rows = {name: [1.0] * 5 for name in ("energy", "kinetic", *(f"{v}_{a}" for v in VECTORS for a in "xyz"))}
     rows |= {"time_gyr": [0.0, 1, 2, 3, 4], "lost": [0] * 5, "steps": [9] * 5}
     for apart, merged in (([9, 0.1, 5, 0.2, 0.1], 3), ([9, 5, 5, 5, 5], None), ([0.1] * 5, 0)):
         table = Table(rows | {"separation_kpc": np.array(apart, float)})
-        assert _summary(task, table, 10, scale_kpc=1.0)["merged_gyr"] == merged
+        assert _summary(task, table, small, scale_kpc=1.0)["merged_gyr"] == merged
+
+
+def test_drifts_of_what_is_conserved():
+    """In units of what they were; momentum in that of all the mass at its root mean square speed."""
+    rows = {f"{v}_{a}": [0.0, 0.0] for v in VECTORS for a in "xyz"}
+    rows |= {"energy": [-2.0, -2.02], "kinetic": [2.0, 2.0], "momentum_x": [0.0, 0.03], "angular_momentum_z": [5, 5.1]}
+    found = drifts(Table(rows), mass_msun=4.0)
+    assert [found[name][1] for name in ("energy", "momentum", "angular_momentum")] == pytest.approx([0.01, 0.0075, 0.02])
+
+
+def test_spacing_of_a_uniform_sphere():
+    """n particles in a sphere of radius 1 have the volume 4 pi / 3n each."""
+    rng, n = np.random.default_rng(1), 30_000
+    place = rng.normal(size=(n, 3))
+    place *= (np.cbrt(rng.random(n)) / np.linalg.norm(place, axis=1))[:, None]
+    ball = Snapshot(place + 4, place * 0, np.ones(n), np.ones(n, np.int8), np.zeros(n, np.int8))
+    assert _spacing(ball, ball.stars) == pytest.approx(np.cbrt(4 / 3 * np.pi / n), rel=0.02)
+
+
+@pytest.mark.parametrize("name", shipped_suites())
+def test_shipped_suites_are_suites(name):
+    settings, _ = from_flags(Namespace(settings=str(suite_file(name))), SuiteSettings, EvolveSettings)
+    assert len(plan(settings)) > 6
+    model(settings.heavier, EvolveSettings().softening_kpc)
+
+
+def test_shipped_suites_are_found_by_name():
+    known = {f"sequence_{n}" for n in (1, 2, 3)} | {f"published_facts_{kind}" for kind in ("1to1", "3to1", "gas")}
+    assert set(shipped_suites()) == known
+    assert suite_file("sequence_2").exists()
 
 
 def test_views_of_a_run(run):
@@ -137,8 +175,6 @@ def test_bad_suites_say_why(tmp_path):
             replace(SMALL, **wrong)
     with pytest.raises(ValueError, match="milky_way"):
         _ = replace(SMALL, progenitor="spiral").heavier
-    with pytest.raises(ValueError, match="1, 2 or 3"):
-        _ = replace(SMALL, sequence=4).heavier
     with pytest.raises(FileNotFoundError, match="no snapshots"):
         last_snapshots(tmp_path)
 
@@ -156,6 +192,11 @@ def test_the_commands(tmp_path, capsys):
     images = read_images(tmp_path / "set")
     assert len(images) == 4 and set(images.table["merger"]) == {"ratio1-gas0-orbit000"}
     assert len(read_images(tmp_path / "maps" / "2df.dat")) == 100
+    assert (tmp_path / "run" / "report.html").exists()
+    assert main(["simulate", "sequence_9", "-o", str(tmp_path / "other")]) == 2
+    assert "sequence_3" in capsys.readouterr().err
+    assert main(["simulate", str(file), "--sequence", "1", "-o", str(tmp_path / "other")]) == 2
+    assert "not both" in capsys.readouterr().err
     file.write_text("speed = 3\n")
     assert main(["simulate", str(file), "-o", str(tmp_path / "other")]) == 2
     assert "unknown setting 'speed'" in capsys.readouterr().err

@@ -30,7 +30,8 @@ class Command:
     source: str | None = IMAGES_HELP
     source_name: str = "IMAGES"
     source_optional: bool = False
-    source_is_settings: bool = False
+    settings_file: str | None = None  # "module:function" that says where the settings are which the source names
+    numbered: str = ""  # `--NUMBERED 2` is short for the source NUMBERED_2
     output: str = "TABLE"
     output_help: str = "table to write: .parquet, .ecsv, .csv, .fits or .vot"
     default_output: str | None = None
@@ -227,7 +228,8 @@ def _run_completeness(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.mergers import SUITE, THICKENING, plan, simulate
+    from emeraldcut.mergers import THICKENING, plan, simulate
+    from emeraldcut.report import report
 
     with _bar(arguments, len(plan(settings[0])), unit=" mergers") as bar:
         table = simulate(
@@ -245,7 +247,7 @@ def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
                 "galaxies meet. Shapes of remnants are not to be trusted; take more particles.",
                 file=sys.stderr,
             )
-    return str(Path(arguments.output) / SUITE)
+    return str(report(arguments.output))
 
 
 def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -320,12 +322,14 @@ COMMANDS = {
         "run a suite of mergers of two galaxies",
         ("emeraldcut.mergers:SuiteSettings", "emeraldcut.mergers:EvolveSettings"),
         _run_simulate,
-        source="settings of the suite, a TOML file",
-        source_name="SUITE.toml",
+        source="settings of the suite: a TOML file, or the name of a suite that ships with the program",
+        source_name="SUITE",
         source_optional=True,
-        source_is_settings=True,
+        settings_file="emeraldcut.mergers:suite_file",
+        numbered="sequence",
         output="RUN",
-        output_help="folder to write: one folder for each merger, and suite.ecsv; a run that was stopped goes on",
+        output_help="folder to write: one folder for each merger, suite.ecsv and report.html; a run that was stopped "
+        "goes on",
     ),
     "observe": Command(
         "make images of simulated galaxies, from any side",
@@ -397,7 +401,7 @@ COMMANDS = {
         "write the page and the pictures of a finished run again",
         (),
         _run_report,
-        source="folder of a run of `screen` or `demo`",
+        source="folder of a run of `screen`, `demo` or `simulate`",
         source_name="DIR",
         output="PAGE",
         output_help="where the page is copied to, besides DIR/report.html",
@@ -406,8 +410,8 @@ COMMANDS = {
 }
 
 
-def load(name: str) -> type:
-    """The class behind "module:Class"."""
+def load(name: str) -> Any:
+    """The class or function behind "module:Name"."""
     module, cls = name.split(":")
     return getattr(import_module(module), cls)
 
@@ -436,6 +440,9 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
     if command.source:
         count = "?" if command.source_optional else None
         parser.add_argument("source", metavar=command.source_name, nargs=count, help=command.source)
+    if command.numbered:
+        text = f"short for {command.source_name} '{command.numbered}_NUMBER'"
+        parser.add_argument(f"--{command.numbered}", dest="numbered", metavar="NUMBER", help=text)
     default = command.default_output
     parser.add_argument(
         "-o",
@@ -470,9 +477,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     classes = [load(cls) for cls in command.settings]
     arguments = _command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name
-    if command.source_is_settings and arguments.source:
-        arguments.settings = arguments.source
     try:
+        if command.numbered and arguments.numbered:
+            if arguments.source:
+                raise ValueError(f"give '{arguments.source}' or --{command.numbered}, not both.")
+            arguments.source = f"{command.numbered}_{arguments.numbered}"
+        if command.settings_file and arguments.source:
+            arguments.settings = load(command.settings_file)(arguments.source)
         if arguments.jobs < 1:
             raise ValueError(f"--jobs expects at least 1; received {arguments.jobs}.")
         print(command.run(arguments, from_flags(arguments, *classes)))

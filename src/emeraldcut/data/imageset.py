@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.table import MaskedColumn, Table, vstack
+from astropy.table import Table, vstack
 
 from emeraldcut.data.flags import Flag, describe
+from emeraldcut.data.tables import table_from_rows
 
 
 @dataclass
@@ -58,21 +59,8 @@ class ImageSet:
 
     @classmethod
     def from_rows(cls, pixels: Sequence[np.ndarray], rows: Sequence[dict]) -> ImageSet:
-        """A set from one dict of column values per image; a value that a row lacks is masked in the table."""
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        table = Table()
-        for name in names:
-            present = [row[name] for row in rows if row.get(name) is not None]
-            missing = np.array([row.get(name) is None for row in rows], dtype=bool)
-            if all(isinstance(v, str) for v in present):
-                texts = ["" if row.get(name) is None else row[name] for row in rows]
-                values = np.array(texts, dtype=object)
-                table[name] = MaskedColumn(values, mask=missing) if missing.any() else values
-            else:
-                fill = np.asarray(present[0]).dtype.type(0)
-                values = np.array([row[name] if row.get(name) is not None else fill for row in rows])
-                table[name] = MaskedColumn(values, mask=missing) if missing.any() else values
-        return cls(pixels, table)
+        """A set from one dict of column values per image, see `table_from_rows`."""
+        return cls(pixels, table_from_rows(rows))
 
 
 def concatenate(sets: Sequence[ImageSet]) -> ImageSet:

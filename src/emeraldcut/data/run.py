@@ -151,6 +151,21 @@ class Run:
         return self.folder / MANIFEST
 
 
+def begin_or_go_on(file: Path, facts: dict[str, Any], what: str) -> None:
+    """Writes to `file` what interruptible work is begun with, or checks that it was begun with the same.
+
+    Raises FileExistsError if the folder of `file` holds unfinished work, `what`, that was begun with other facts.
+    """
+    described = json.dumps(facts, sort_keys=True, default=_plain)
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != json.loads(described):
+        raise FileExistsError(
+            f"'{file.parent}' holds {what} with other settings that was not finished; "
+            "use the settings that began it, or remove that folder."
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, described)
+
+
 def _plain(value: Any) -> Any:
     """Numpy scalars and arrays as Python values, anything else as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -87,6 +88,23 @@ def write_table(table: Table, path: str | Path, *, provenance: dict | None = Non
     if provenance is not None and ending in (".csv", ".out"):
         write_text(_sidecar(path), json.dumps(provenance, indent=2, default=str) + "\n")
     return path
+
+
+def table_from_rows(rows: Sequence[Mapping[str, Any]], *, unknown: Any = "") -> Table:
+    """A table from one mapping of column values per row; a value that a row lacks, or that is None, is masked.
+
+    Columns without any value are filled with `unknown`, which says of what kind they are.
+    """
+    table = Table()
+    for name in dict.fromkeys(name for row in rows for name in row):
+        given = [row.get(name) for row in rows]
+        missing = np.array([value is None for value in given], dtype=bool)
+        first = next((value for value in given if value is not None), unknown)
+        fill = "" if isinstance(first, str) else np.asarray(first).dtype.type(0)
+        filled = [fill if value is None else value for value in given]
+        values = np.array(filled, dtype=object if isinstance(first, str) else None)
+        table[name] = MaskedColumn(values, mask=missing) if missing.any() else values
+    return table
 
 
 def _sidecar(path: Path) -> Path:

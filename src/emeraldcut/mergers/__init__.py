@@ -5,18 +5,26 @@ from emeraldcut.mergers.gravity import accelerations
 from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.orbits import Orbit, OrbitSettings, draw_orbits, kepler_orbit, place, thesis_orbits
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
+from emeraldcut.mergers.remnant import look_at
 from emeraldcut.mergers.suite import (
+    DIAGNOSTICS,
+    MERGED,
     SUITE,
     THICKENING,
     SuiteSettings,
     TakeSettings,
+    drifts,
     last_snapshots,
     observe_run,
     plan,
+    shipped_suites,
     simulate,
+    suite_file,
 )
 
 __all__ = [
+    "DIAGNOSTICS",
+    "MERGED",
     "PROGENITORS",
     "SUITE",
     "THESIS_MAPS",
@@ -30,15 +38,19 @@ __all__ = [
     "TakeSettings",
     "accelerations",
     "draw_orbits",
+    "drifts",
     "evolve",
     "kepler_orbit",
     "last_snapshots",
+    "look_at",
     "make_progenitor",
     "observe",
     "observe_run",
     "place",
     "plan",
     "scaled",
+    "shipped_suites",
     "simulate",
+    "suite_file",
     "thesis_orbits",
 ]

@@ -170,6 +170,11 @@ def _angles(settings: ObserveSettings, view: int, rng: np.random.Generator) -> t
     """Direction to the camera and turn of the image in degrees; together uniform over all rotations."""
     if settings.directions == "thesis":
         return *map(float, THESIS_DIRECTIONS[view % len(THESIS_DIRECTIONS)]), 0.0
+    return draw_angles(rng)
+
+
+def draw_angles(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Direction to the camera and turn of the image in degrees, drawn evenly from all rotations."""
     height, phi, roll = rng.uniform(-1, 1), rng.uniform(0, 360), rng.uniform(0, 360)
     return float(np.degrees(np.arccos(height))), phi, roll
 

@@ -128,7 +128,7 @@ def outline(
 
 @compiled
 def _fit(seen, light, isophote, half_width):
-    """See `outline`: a start from few particles, then all of them."""
+    """See `outline`: a start from few particles and the usual isophote, which is easily found, then all of them."""
     n = len(light)
     few = min(n, 4096)
     distance = np.empty(few, np.float32)
@@ -140,7 +140,7 @@ def _fit(seen, light, isophote, half_width):
     part = n // _COARSE
     if found and part >= _FEWEST:
         found, radius, slope, number = _settle(
-            seen[:, :part], light[:part], isophote, half_width, centre, frame, radius, terms
+            seen[:, :part], light[:part], ISOPHOTE, _HALF_WIDTH, centre, frame, radius, terms
         )
     if found:
         found, radius, slope, number = _settle(seen, light, isophote, half_width, centre, frame, radius, terms)

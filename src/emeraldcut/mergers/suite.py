@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -11,21 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Table
 
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.run import MANIFEST, Run, read_manifest
+from emeraldcut.data.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.data.snapshot import COMPONENTS, Snapshot, read_snapshot, write_snapshot
 from emeraldcut.data.streaming import map_chunks
-from emeraldcut.data.tables import read_table, write_table
+from emeraldcut.data.tables import read_table, table_from_rows, write_table
 from emeraldcut.mergers.camera import ObserveSettings, observe
 from emeraldcut.mergers.leapfrog import EvolveSettings, centre, evolve
 from emeraldcut.mergers.orbits import OrbitSettings, attracting_mass_msun, draw_orbits, place, thesis_orbits
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
+from emeraldcut.mergers.remnant import look_at
 from emeraldcut.settings import build, setting
 
 DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"
+SHIPPED = Path(__file__).parent / "suites"  # TOML files
 THICKENING = 1.3  # of an isolated disc before the encounter, above which a suite is not to be trusted
+CONTROL_VIEWS, CONTROL_STACK = 100, 3  # of each control, at its beginning and its end; snapshots that are seen together
 VECTORS = ("momentum", "angular_momentum")  # of diagnostics, three columns each
 MERGED = 0.5  # centres that stay within so many scale lengths of the heavier disc have merged
 
@@ -34,8 +36,7 @@ MERGED = 0.5  # centres that stay within so many scale lengths of the heavier di
 class SuiteSettings:
     """Which galaxies merge, on which orbits, and for how long. Every combination of the lists is run."""
 
-    progenitor: str = setting("dwarf", "the heavier galaxy: dwarf, milky_way, or a TOML file of its settings")
-    sequence: int | None = setting(None, "the heavier galaxy is that of the thesis's model sequence 1, 2 or 3")
+    progenitor: str = setting("dwarf", f"the heavier galaxy: {', '.join(PROGENITORS)}, or a TOML file of its settings")
     mass_ratios: tuple[float, ...] = setting((1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the other")
     gas_fractions: tuple[float, ...] = setting((), "gas in the discs; empty: as the progenitor has it")
     orbits: int = setting(4, "orbits of each combination, with spins in directions drawn isotropically")
@@ -64,11 +65,8 @@ class SuiteSettings:
     @property
     def heavier(self) -> ProgenitorSettings:
         """The heavier galaxy, with the suite's particle numbers."""
-        name = self.progenitor if self.sequence is None else f"sequence_{self.sequence}"
-        if name in PROGENITORS:
-            galaxy = PROGENITORS[name]
-        elif self.sequence is not None:
-            raise ValueError(f"sequence must be 1, 2 or 3; received {self.sequence}.")
+        if self.progenitor in PROGENITORS:
+            galaxy = PROGENITORS[self.progenitor]
         elif self.progenitor.endswith(".toml"):
             try:
                 galaxy = build(ProgenitorSettings, tomllib.loads(Path(self.progenitor).read_text()))
@@ -91,6 +89,23 @@ class Task:
     mass_ratio: float | None
     gas_fraction: float
     orbit: int = 0
+
+
+def shipped_suites() -> list[str]:
+    """Names of the suites that come with the program."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def suite_file(name: str) -> Path:
+    """The TOML file of a suite: the one that ships under this name, or the file of this name.
+
+    Raises ValueError if there is neither.
+    """
+    if name in shipped_suites():
+        return SHIPPED / f"{name}.toml"
+    if not Path(name).is_file():
+        raise ValueError(f"there is no suite '{name}'; expected a TOML file, or one of {', '.join(shipped_suites())}.")
+    return Path(name)
 
 
 def plan(settings: SuiteSettings) -> list[Task]:
@@ -174,7 +189,8 @@ def run_task(
             write_snapshot(replace(state, about=dict(state.about) | {"diagnostics": row}), path)
     table = Table(rows=rows)
     write_table(table, folder / DIAGNOSTICS, overwrite=True)
-    summary = _summary(task, table, len(snapshot), settings.heavier.disc_scale_kpc)
+    first = read_snapshot(snapshots_of(folder)[0])
+    summary = _summary(task, table, first, settings.heavier.disc_scale_kpc)
     run.finish(row=summary, **{name: round(value, 2) for name, value in seconds.items()})
     return summary
 
@@ -197,26 +213,56 @@ def _disc_of(snapshot: Snapshot) -> dict[str, float]:
     return {"disc_height_kpc": float(np.median(np.abs(height[inside]))), "disc_radius_kpc": float(np.median(radius))}
 
 
-def _summary(task: Task, rows: Table, particles: int, scale_kpc: float) -> dict[str, Any]:
-    """What a task's diagnostics come to."""
+def vectors(rows: Table, name: str) -> np.ndarray:
+    """One of `VECTORS` (n, 3) from a table of diagnostics."""
+    return np.stack([np.asarray(rows[f"{name}_{axis}"], float) for axis in "xyz"], axis=1)
+
+
+def drifts(rows: Table, mass_msun: float) -> dict[str, np.ndarray]:
+    """How far what is conserved has changed since the first row: `energy` and `angular_momentum` over what they were,
+    `momentum` over sqrt(2 K M), that of all the mass M at the root mean square speed of its kinetic energy K."""
     energy = np.asarray(rows["energy"], float)
-    spin = np.stack([np.asarray(rows[f"angular_momentum_{axis}"], float) for axis in "xyz"], axis=1)
+    changes = {name: np.linalg.norm(vectors(rows, name) - vectors(rows, name)[0], axis=1) for name in VECTORS}
+    return {
+        "energy": np.abs(energy / energy[0] - 1),
+        "momentum": changes["momentum"] / np.sqrt(2 * float(rows["kinetic"][0]) * mass_msun),
+        "angular_momentum": changes["angular_momentum"] / np.linalg.norm(vectors(rows, "angular_momentum")[0]),
+    }
+
+
+def _spacing(snapshot: Snapshot, chosen: np.ndarray) -> float:
+    """Mean distance in kpc of neighbours: the cube root of the volume per particle, in the sphere that holds half of
+    the chosen particles of the first galaxy."""
+    position = np.asarray(snapshot.position, float)[chosen & (snapshot.galaxy == 0)]
+    if len(position) == 0:
+        return float("nan")
+    radius = np.median(np.linalg.norm(position - np.median(position, axis=0), axis=1))
+    return float(radius * np.cbrt(4 / 3 * np.pi / (len(position) / 2)))
+
+
+def _summary(task: Task, rows: Table, first: Snapshot, scale_kpc: float) -> dict[str, Any]:
+    """What a task's diagnostics come to; `first` is its state at the beginning."""
     apart = np.asarray(rows["separation_kpc"], float) > MERGED * scale_kpc
     merged = None
     if task.mass_ratio is not None and not apart[-1]:
         merged = float(rows["time_gyr"][np.flatnonzero(apart)[-1] + 1 if apart.any() else 0])
+    changes = drifts(rows, float(first.mass.sum(dtype=float)))
+    softening = dict(zip(COMPONENTS, first.about["softening_kpc"], strict=True))
     return {
         "merger": task.name,
         "mass_ratio": task.mass_ratio,
         "gas_fraction": task.gas_fraction,
         "orbit": task.orbit,
-        "particles": particles,
+        "particles": len(first),
         "time_gyr": float(rows["time_gyr"][-1]),
         "merged_gyr": merged,
-        "energy_drift": float(np.max(np.abs(energy / energy[0] - 1))),
-        "angular_momentum_drift": float(np.max(np.linalg.norm(spin - spin[0], axis=1)) / np.linalg.norm(spin[0])),
+        **{f"{name}_drift": float(np.max(change)) for name, change in changes.items()},
         "lost": int(rows["lost"][-1]),
         "steps": int(rows["steps"][-1]),
+        "disc_softening_kpc": softening["disc"],
+        "star_spacing_kpc": _spacing(first, first.stars),
+        "halo_softening_kpc": softening["halo"],
+        "halo_spacing_kpc": _spacing(first, first.component == COMPONENTS.index("halo")),
     }
 
 
@@ -248,9 +294,12 @@ def simulate(
     Table
         One row per merger and control: `merger`, `mass_ratio` (masked for a control), `gas_fraction`, `orbit`,
         `particles`, `time_gyr`, `merged_gyr` (since when the centres have stayed together; masked if they do not),
-        `energy_drift`, `angular_momentum_drift` (largest change over what it was), `lost` (particles that are not
-        bound), `steps`. Its `meta` holds `thickening`: for each control how many times as thick as at the start its
-        disc is when the others meet.
+        `energy_drift`, `momentum_drift`, `angular_momentum_drift` (largest of `drifts`), `lost` (particles that are not
+        bound), `steps`; `disc_softening_kpc` and `halo_softening_kpc` against `star_spacing_kpc` and
+        `halo_spacing_kpc`, the mean distance of neighbours in the half-mass sphere of the first galaxy's stars, and
+        halo, at the start. Its `meta` holds `thickening`: for each control how many times as thick as at the start its
+        disc is when the others meet; and `control_a4`: of each control the a4/a that its views have without any merger,
+        see `_control_a4`.
 
     Raises
     ------
@@ -261,40 +310,27 @@ def simulate(
     """
     folder = Path(folder)
     tasks = plan(settings)
-    begun = folder / "suite.json"
-    facts = json.dumps({"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}, default=list)
-    if begun.exists() and not (folder / MANIFEST).exists() and begun.read_text() != facts and not overwrite:
-        raise ValueError(
-            f"'{folder}' holds an unfinished suite with other settings; use those, another folder, or --overwrite."
-        )
-    run = Run.start(folder, "simulate", (settings, evolve_settings), seed, overwrite=overwrite)
     if overwrite:
-        for name in (MANIFEST, DIAGNOSTICS, "snapshot_*.hdf5"):
-            for path in folder.glob(f"*/{name}"):
+        for name in (MANIFEST, "suite.json", f"*/{MANIFEST}", f"*/{DIAGNOSTICS}", "*/snapshot_*.hdf5"):
+            for path in folder.glob(name):
                 path.unlink()
-    begun.write_text(facts)
+    facts = {"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}
+    if not (folder / MANIFEST).exists():
+        begin_or_go_on(folder / "suite.json", facts, "a suite")
+    run = Run.start(folder, "simulate", (settings, evolve_settings), seed)
     stage = partial(_run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, seed=seed)
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
-    table = _table(rows)
-    table.meta["thickening"] = thickening = _thickening(folder, tasks, settings)
+    table = table_from_rows(rows, unknown=np.nan)
+    controls = [task.name for task in tasks if task.mass_ratio is None]
+    facts = {"thickening": _thickening(folder, tasks, settings), "control_a4": _control_a4(folder, controls)}
+    table.meta |= facts
     write_table(table, folder / SUITE, overwrite=True)
-    run.finish(mergers=len(tasks), thickening=thickening)
+    run.finish(mergers=len(tasks), **facts)
     return table
 
 
 def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, Any]]:
     return [run_task(task, folder / task.name, **rest) for task in tasks]
-
-
-def _table(rows: list[dict[str, Any]]) -> Table:
-    """Rows as columns, `None` masked."""
-    table = Table()
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        missing = [value is None for value in values]
-        filled = [0.0 if m else v for v, m in zip(values, missing, strict=True)]
-        table[name] = MaskedColumn(filled, mask=missing) if any(missing) else filled
-    return table
 
 
 def _thickening(folder: Path, tasks: list[Task], settings: SuiteSettings) -> dict[str, float]:
@@ -312,6 +348,23 @@ def _thickening(folder: Path, tasks: list[Task], settings: SuiteSettings) -> dic
             height = np.interp(meeting, np.asarray(rows["time_gyr"]), np.asarray(rows["disc_height_kpc"]))
             result[task.name] = float(height / rows["disc_height_kpc"][0])
     return result
+
+
+def _control_a4(folder: Path, controls: list[str]) -> dict[str, dict[str, list[float]]]:
+    """What noise and heating make of a galaxy alone: at its `begin` and `end` 16, 50 and 84 % of its views have an a4/a
+    below these numbers, and the mean standard error of one view from its number of particles is the fourth.
+
+    Views and a4/a are those of `remnant.look_at`, of a few snapshots together. NaN where there are too few particles.
+    """
+    found = {}
+    for name in controls:
+        there = snapshots_of(folder / name)
+        found[name] = {}
+        for when, paths in (("begin", there[:CONTROL_STACK]), ("end", there[-CONTROL_STACK:])):
+            views = look_at([read_snapshot(path) for path in paths], CONTROL_VIEWS, seed=0)
+            values = np.append(np.nanquantile(views["a4"], (0.16, 0.5, 0.84)), np.nanmean(views["a4_err"]))
+            found[name][when] = values.tolist()
+    return found
 
 
 @dataclass(frozen=True)

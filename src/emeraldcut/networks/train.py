@@ -18,6 +18,7 @@ import emeraldcut
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.run import begin_or_go_on
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX, emptied, known_psf, warped
 from emeraldcut.galaxies import SynthesiseSettings, paint, synthesise
@@ -364,15 +365,8 @@ class _Steps:
         self.folder, self.saved = None if folder is None else Path(folder) / "unfinished", 0.0
         if self.folder is None:
             return
-        described = json.dumps(facts | {"version": emeraldcut.__version__}, sort_keys=True)
-        file = self.folder / "facts.json"
-        if self.folder.exists() and (not file.exists() or file.read_text() != described):
-            raise FileExistsError(
-                f"'{self.folder}' holds a training with other settings that was not finished; "
-                "use the settings that began it, or remove that folder."
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(described)
+        facts = facts | {"version": emeraldcut.__version__}
+        begin_or_go_on(self.folder / "facts.json", facts, "a training")
 
     def prepared(self, prepare_set: Callable, work: list[Callable], jobs: int) -> Iterator[Prepared]:
         """The prepared chunks, those that were kept read and the rest made by `work`."""
