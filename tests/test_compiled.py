@@ -8,6 +8,7 @@ from scipy import ndimage
 from scipy.optimize import least_squares
 from scipy.signal import convolve2d
 
+from emeraldcut import compiled
 from emeraldcut.compiled import invert, median_of, select, solve
 from emeraldcut.frame import ALL, fit_before_psf, fit_shape, moffat_kernel
 from emeraldcut.frame.ellipse_fit import moved
@@ -197,3 +198,11 @@ def test_correlation_of_the_noise():
     assert independent == 1
     # the mean of nine pixels: coefficients (1 + 2 (2/3 + 1/3))^2 = 9 in all
     assert correlated == pytest.approx(9, rel=0.2)
+
+
+def test_a_part_that_does_not_compile_says_why(monkeypatch, tmp_path):
+    monkeypatch.setitem(compiled.EXAMPLES, "broken", "raise ValueError('no such thing')")
+    monkeypatch.setattr(compiled, "PACKAGE", tmp_path)
+    monkeypatch.delenv(compiled.APART, raising=False)
+    with pytest.warns(UserWarning, match="'broken' could not be compiled ahead; .* ValueError: no such thing"):
+        compiled.compile_apart.__wrapped__("broken")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -88,10 +89,16 @@ def compile_apart(part: str) -> None:
         return
     if sys.stderr.isatty():
         print("emeraldcut: compiling, once, for about a minute ...", file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, "-c", EXAMPLES[part]], env=os.environ | {APART: "1"}, capture_output=True)
+    command = [sys.executable, "-c", EXAMPLES[part]]
+    done = subprocess.run(command, env=os.environ | {APART: "1"}, capture_output=True, text=True)
     if done.returncode == 0:
         complete.parent.mkdir(exist_ok=True)  # it is not there where Python and numba keep their files elsewhere
         complete.touch()
+    else:
+        why = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        warnings.warn(
+            f"the part '{part}' could not be compiled ahead; each process compiles for itself: {why}", stacklevel=2
+        )
 
 
 # Sums may be reordered, so that they run on vector units; NaN keeps its meaning. Compiled once and kept on disk.

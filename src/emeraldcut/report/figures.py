@@ -269,6 +269,64 @@ def plot_classes(table: Table) -> str:
     return _svg("classes", draw)
 
 
+def plot_shares(shares: Table) -> str:
+    """SVG: the shares of the classes that each eye sees, with intervals; `shares` as of one phase of `study`."""
+    looks = [f"{row['sight']} {row['eye']}" for row in shares]
+    names = list(dict.fromkeys(looks))
+    colours = dict(zip(CLASSES, (LINE, ACCENT, AMBER, MUTED), strict=True))
+
+    def draw(axes) -> None:
+        for k, name in enumerate(CLASSES):
+            for y, look in enumerate(names[::-1]):
+                (row,) = (r for r, own in zip(shares, looks, strict=True) if own == look and r["class"] == name)
+                place = y + 0.2 * (1.5 - k)
+                axes.barh(place, row["share"], height=0.18, color=colours[name], label=name if y == 0 else None)
+                axes.hlines(place, row["share_low"], row["share_high"], color=INK, linewidth=1)
+        axes.set_yticks(range(len(names)), [_words(name) for name in names[::-1]])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("share of the views")
+        axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
+
+    return _svg("shares", draw)
+
+
+def plot_dependence(shares: Table, group: str, label: str) -> str:
+    """SVG: the share of rectangular views against a group of `study`, for each sight and eye; empty for one value."""
+    own = shares[(np.array(shares["group"]) == group) & (np.array(shares["class"]) == "rectangular")]
+    values = sorted(set(map(float, own["value"]))) if len(own) else []
+    if len(values) < 2:
+        return ""
+    looks = list(dict.fromkeys(zip(own["sight"], own["eye"], strict=True)))
+    styles = {"label": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (AMBER, "^")}
+    lines = {"clear": "-", "noisy": "--", "cleaned": ":"}
+
+    def draw(axes) -> None:
+        for k, (sight, eye) in enumerate(looks):
+            rows = own[(np.array(own["sight"]) == sight) & (np.array(own["eye"]) == eye)]
+            rows = rows[np.argsort(rows["value"].astype(float))]
+            share, low, high = (np.array(rows[name]) for name in ("share", "share_low", "share_high"))
+            x = np.searchsorted(values, rows["value"].astype(float)) + 0.06 * (k - (len(looks) - 1) / 2)
+            colour, marker = styles[eye]
+            axes.errorbar(
+                x, share, [share - low, high - share], fmt=marker[0] + lines[sight], color=colour, markersize=4,
+                linewidth=1.1, elinewidth=0.8, label=_words(f"{sight} {eye}"),
+            )  # fmt: skip
+        axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axes.set_ylim(0, 1)
+        axes.set_xlabel(label)
+        axes.set_ylabel("share of rectangular views")
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+
+    return _svg(group, draw)
+
+
+def _words(look: str) -> str:
+    """A sight and an eye of `study` in words."""
+    sight, eye = look.split()
+    return "true outline" if eye == "label" else f"{eye}, {sight}"
+
+
 def plot_scores(table: Table) -> str:
     """SVG: the histogram of scores with a logarithmic count axis; empty without scores."""
     score = column(table, "score")

@@ -1,0 +1,88 @@
+"""The pieces that all report pages are made of: the shell with its style, lists of facts, tables, plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from emeraldcut.data.run import MANIFEST, SETTINGS
+
+
+def shell(title: str, result: str, main: str, manifest: Mapping[str, Any]) -> str:
+    """The whole page: a title (text), what was found in a sentence, and the main part (both HTML)."""
+    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    version = escape(str(manifest.get("version", "")))
+    return template.substitute(title=escape(title), version=version, result=result, main=main)
+
+
+def made_by(manifest: Mapping[str, Any], per_image: str = "") -> dict[str, Any]:
+    """The facts of every run: when and with what it was made, and how long that took."""
+    wall = manifest.get("wall_seconds")
+    return {
+        "Date": str(manifest.get("date_utc", "")).replace("T", " ").replace("+00:00", " UTC"),
+        "Version": manifest.get("version"),
+        "Seed": manifest.get("seed"),
+        "Wall time": None if wall is None else seconds(wall) + per_image,
+    }
+
+
+def fact_list(facts: Mapping[str, Any]) -> str:
+    """Names and values, without those that are not known."""
+    known = {name: value for name, value in facts.items() if value not in (None, "")}
+    rows = (f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in known.items())
+    return f"<dl class='facts'>{''.join(rows)}</dl>"
+
+
+def counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that suits it."""
+    if value < 90:
+        return f"{value:.1f} s"
+    return f"{value / 60:.1f} min" if value < 5400 else f"{value / 3600:.1f} h"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def plot(svg: str, name: str, caption: str) -> str:
+    """A plot with its caption."""
+    named = svg.replace("<svg", f"<svg role='group' aria-label='{name}'", 1)
+    return f"<figure>{named}<figcaption>{caption}</figcaption></figure>"
+
+
+def how_it_was_made(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Settings, inputs with their checksums, and versions."""
+    path = folder / SETTINGS
+    parts = []
+    if path.exists():
+        settings = escape(path.read_text(encoding="utf-8", errors="replace"))
+        parts.append(f"<details><summary>Settings</summary><pre>{settings}</pre></details>")
+    rows = [
+        [f"<code>{escape(name)}</code>", f"<span class='id'>{escape(str(value))}</span>"]
+        for name, value in manifest.items()
+        if not name.startswith("settings.")
+    ]
+    listed = table_of(["fact", "value"], rows, f"All of {MANIFEST} but the settings.")
+    parts.append(f"<details><summary>Inputs with checksums, versions, timings</summary>{listed}</details>")
+    return "".join(parts)
+
+
+def table_of(
+    columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str = "", ids: list[str] | None = None
+) -> str:
+    """A table of cells that are HTML already, in a box that scrolls where the page is narrow."""
+    head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
+    body = ""
+    for k, row in enumerate(rows):
+        name = f" id='{ids[k]}'" if ids and ids[k] else ""
+        body += f"<tr{name}>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
+    words = f"<caption>{caption}</caption>" if caption else ""
+    table = f"<table>{words}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<div class='scroll' tabindex='0'>{table}</div>"

@@ -1,0 +1,264 @@
+"""The page of a run of `screen` or `demo`: what was found, the candidates as cards, plots, flags."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data import read_images, read_manifest, read_table, usable
+from emeraldcut.data.flags import SENTENCES
+from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST, REFERENCES
+from emeraldcut.report import figures
+from emeraldcut.report.cards import card, cutout, data_url, decimal, flag_name, framed, with_error
+from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
+from emeraldcut.report.pictures import View, number, text, views
+
+NOTES = "notes.json"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a finished run folder holds, `best` and `references` already as the report shows them."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    table: Table
+    best: list[View]
+    references: list[View]
+    notes: dict[str, Any]
+
+    def reference_of(self, view: View) -> View | None:
+        """The reference that a candidate is most like, if the run has its image."""
+        name = text(view.row, "reference")
+        return next((other for other in self.references if text(other.row, "id") == name), None)
+
+
+def screen_page(folder: Path) -> str:
+    """The page of a run of `screen` or `demo`; writes the pictures of its candidates. See `report`."""
+    contents = _read(folder)
+    if contents.best:
+        best, pictures = contents.best[0], folder / "figures"
+        figures.draw_gallery(contents.best, contents.references, pictures / "best.png")
+        figures.draw_best_match(best, contents.reference_of(best), pictures / "best_match.png")
+    return _page(contents)
+
+
+def _read(folder: Path) -> Contents:
+    """The contents of a run folder; ValueError if it holds no candidates."""
+    if not (folder / CANDIDATES).exists():
+        raise ValueError(f"report expects a run of `screen` or `demo`; '{folder}' has no {CANDIDATES}.")
+    sets = {name: views(read_images(folder / name)) if (folder / name / MANIFEST).exists() else []
+            for name in (BEST, REFERENCES)}  # fmt: skip
+    best = [view for view in sets[BEST] if number(view.row, "score") is not None]
+    notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
+    table = read_table(folder / CANDIDATES)
+    return Contents(folder, read_manifest(folder), table, best[: figures.SHOWN], sets[REFERENCES], notes)
+
+
+def _page(contents: Contents) -> str:
+    """The whole page."""
+    source = contents.manifest.get("input_1", contents.folder.resolve().name)
+    main = Template(Path(__file__).with_name("screen.html").read_text(encoding="utf-8")).substitute(
+        facts=_facts(contents),
+        notes=_notes(contents),
+        match=_match(contents),
+        candidates=_candidates(contents),
+        figures=_figures(contents),
+        flags=_flags(contents.table),
+        settings=how_it_was_made(contents.folder, contents.manifest),
+    )
+    title = f"Rectangular galaxies in {Path(str(source)).name}"
+    return shell(title, _result(contents), main, contents.manifest)
+
+
+# --- sections
+
+
+def _result(contents: Contents) -> str:
+    """What was found, in one plain sentence."""
+    table, manifest = contents.table, contents.manifest
+    first = None if len(table) == 0 or number(table[0], "score") is None else table[0]
+    if first is None:
+        images = counted(len(table), "image")
+        return f"None of {images} could be scored; the <a href='#flags'>flags</a> say why."
+    shape = ""
+    if number(first, "a4") is not None:
+        shape = f", a4/a = <span class='number'>{with_error(first, 'a4')}</span>"
+    clear = int((figures.column(table, "score") > figures.CLEAR_SCORE).sum())
+    name = f"<span class='id'>{escape(text(first, 'id'))}</span>"
+    if contents.best:
+        name = f"<a href='#rank-{int(contents.best[0].row['rank'])}'>{name}</a>"
+    sentence = (
+        f"The best of {counted(len(table), 'image')} is {name}, "
+        f"score {decimal(number(first, 'score'), 2)}{shape}; {counted(clear, 'image')} "
+        f"{'scores' if clear == 1 else 'score'} above {figures.CLEAR_SCORE}"
+    )
+    expected, prevalence = manifest.get("expected_rectangular"), manifest.get("settings.prevalence")
+    if expected is None:
+        return sentence + "."
+    among = f" at the stated prevalence of {percent(prevalence)}" if prevalence is not None else ""
+    sentence += f". The network's probabilities{among} add up to {_about(expected)} rectangular galaxies"
+    look_at = manifest.get("look_at")
+    if look_at:
+        half, most = (f"{look_at[share]:,}" for share in ("0.5", "0.9"))
+        sentence += f"; the first {half} of the list hold half of them, the first {most} nine in ten"
+    true, false = manifest.get("expected_true"), manifest.get("expected_false")
+    if true is None or false is None:
+        return sentence + "."
+    return (
+        f"{sentence}. Of the {counted(manifest['found'], 'image')} with p(rectangular) &ge; 0.5, "
+        f"{_between(true)} should be rectangular and {_between(false)} not, "
+        "if the images are like the network's held-out galaxies of the same S/N."
+    )
+
+
+def _about(value: float) -> str:
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def _between(interval: list[float]) -> str:
+    """A mean with its interval."""
+    mean, low, high = map(_about, interval)
+    return f"about {mean} ({low} to {high})"
+
+
+def _facts(contents: Contents) -> str:
+    """What was asked, of what, when and with what: the summary."""
+    manifest, table = contents.manifest, contents.table
+    good = usable(table["flag"])
+    flagged = good & (np.asarray(table["flag"]) != 0)
+    wall, prevalence = manifest.get("wall_seconds"), manifest.get("settings.prevalence")
+    speed = f" ({len(table) / wall:.3g} images/s)" if wall else ""
+    facts = {
+        "Asked": f"emeraldcut {manifest.get('command', '')}",
+        "Images": f"{len(table):,}",
+        "Usable": f"{good.sum():,}",
+        "Of these flagged": f"{flagged.sum():,}",
+        "Network": manifest.get("settings.network"),
+        "Reference": ", ".join(manifest.get("settings.reference") or []),
+        "Prevalence": None if prevalence is None else percent(prevalence),
+    }
+    return fact_list(facts | made_by(manifest, speed))
+
+
+def _notes(contents: Contents) -> str:
+    """What the run itself has to say, from `notes.json`."""
+    notes = contents.notes
+    if not notes:
+        return ""
+    parts = [f"<h2>{escape(str(notes['title']))}</h2>" if notes.get("title") else ""]
+    parts += [f"<p>{escape(str(paragraph))}</p>" for paragraph in notes.get("paragraphs", [])]
+    if notes.get("table"):
+        table = notes["table"]
+        columns = [escape(str(name)) for name in table["columns"]]
+        rows = [[escape(str(value)) for value in row] for row in table["rows"]]
+        parts.append(table_of(columns, rows, escape(table.get("caption", ""))))
+    parts += [_note_figure(contents.folder, figure) for figure in notes.get("figures", [])]
+    return f"<section class='note'>{''.join(parts)}</section>"
+
+
+def _note_figure(folder: Path, figure: dict[str, str]) -> str:
+    """A picture of the run folder, put into the page; only its caption if the file is not there."""
+    path, caption = (folder / figure["file"]).resolve(), escape(figure.get("caption", ""))
+    image = ""
+    if path.is_file() and path.is_relative_to(folder.resolve()):
+        kind = mimetypes.guess_type(path.name)[0] or "image/png"
+        image = f"<img src='{data_url(path.read_bytes(), kind)}' alt='{caption}'>"
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def _match(contents: Contents) -> str:
+    """The best candidate beside the reference that it is most like."""
+    if not contents.best:
+        return ""
+    best = contents.best[0]
+    reference = contents.reference_of(best)
+    parts = [_pair_card(best, "Best candidate")]
+    if reference is not None:
+        parts.append(_pair_card(reference, "Its reference"))
+    similarity = number(best.row, "similarity")
+    alike = "" if similarity is None or reference is None else f" Their similarity is {decimal(similarity, 2)}."
+    return (
+        f"<section id='match'><h2>The best match</h2><p>Left on the sky, right in the galaxy's own frame, "
+        f"where every ellipse is a circle and a rectangle is a square.{alike} Point at a picture to hide the "
+        f"lines.</p>"
+        f"<div class='pair'>{''.join(parts)}</div></section>"
+    )
+
+
+def _pair_card(view: View, title: str) -> str:
+    """One of the two galaxies of the best match."""
+    name = escape(text(view.row, "id"))
+    return (
+        f"<article class='card'><header><h3>{title}: <span class='id'>{name}</span></h3></header>"
+        f"<div class='looks even'>{cutout(view)}{framed(view)}</div></article>"
+    )
+
+
+def _candidates(contents: Contents) -> str:
+    """A card for each of the best candidates."""
+    if not contents.best:
+        words = "There is no candidate with a score and an image."
+        return f"<section id='candidates'><h2>Candidates</h2><p>{words}</p></section>"
+    files = [name for name in ("candidates.ecsv", CANDIDATES) if (contents.folder / name).exists()]
+    links = " and ".join(f"<a href='{name}'>{name}</a>" for name in files)
+    cards = "".join(card(view) for view in contents.best)
+    return (
+        f"<section id='candidates'><h2>The best {counted(len(contents.best), 'candidate')}</h2>"
+        f"<p>In order of falling score, of {counted(len(contents.table), 'image')}; all rows are in "
+        f"{links}. Lines: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the "
+        f"ellipses they deviate from.</p><div class='cards'>{cards}</div></section>"
+    )
+
+
+def _figures(contents: Contents) -> str:
+    """The plots of all rows."""
+    table, marked = contents.table, [int(view.row["rank"]) for view in contents.best]
+    plots = (
+        (
+            figures.plot_axis_ratio(table, marked),
+            "a4/a against axis ratio",
+            "Shape of the isophotes against axis ratio, with standard errors. Emerald: the best candidates, "
+            "linked to their cards. Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012).",
+        ),
+        (
+            figures.plot_sixth(table, marked),
+            "a4/a against a6/a",
+            "Rectangle or obround: lines are ideal shapes, superellipses of axis ratio 0.6 with exponents "
+            "from 2 to 6, and obrounds of axis ratios from 0.95 to 0.4.",
+        ),
+        (
+            figures.plot_classes(table),
+            "Share of each class",
+            "The most probable class of every image at equal priors, before the prevalence counts. Lines: 95 "
+            "% binomial intervals (Wilson); numbers: images.",
+        ),
+        (
+            figures.plot_scores(table),
+            "Histogram of scores",
+            "Scores of all images; the count axis is logarithmic, and images of score 0 stand at the left "
+            f"end. Emerald: above {figures.CLEAR_SCORE}.",
+        ),
+    )
+    shown = "".join(plot(*each) for each in plots if each[0])
+    return f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>" if shown else ""
+
+
+def _flags(table: Table) -> str:
+    """How many rows carry each flag."""
+    flags = np.asarray(table["flag"], dtype=np.int64)
+    rows = [("", ["none", "Nothing is known to be wrong.", f"{(flags == 0).sum():,}"])]
+    for bit, sentence in SENTENCES.items():
+        count = int(((flags & bit) != 0).sum())
+        if count:
+            rows.append((f"flag-{bit.value}", [f"{flag_name(bit)} ({bit.value})", sentence, f"{count:,}"]))
+    body = table_of(["flag", "meaning", "images"], [row for _, row in rows], "", [name for name, _ in rows])
+    return f"<section id='flags'><h2>How the rows are flagged</h2>{body}</section>"

@@ -1,0 +1,201 @@
+"""The page of a run of `study`: shares of shapes among mergers, tests, and the remnants most like the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Row, Table
+
+from emeraldcut.data import read_images, read_manifest, read_table
+from emeraldcut.report import figures
+from emeraldcut.report.cards import data_url
+from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
+from emeraldcut.report.pictures import views
+from emeraldcut.study import CLOSEST, IMAGES, PHASES, REFERENCE, SHARES, TESTS
+
+WORDS = {
+    "relaxed": "Relaxed remnants",
+    "merging": "Between the first passage and the merging",
+    "alone": "Galaxies alone, for comparison",
+}
+NAMES = {"mass_ratio": "mass ratio", "gas_fraction": "gas fraction"}
+
+
+def study_page(folder: Path) -> str:
+    """The page of a run of `study`; writes the picture of the closest remnants. See `report`."""
+    manifest, shares, tests = read_manifest(folder), read_table(folder / SHARES), read_table(folder / TESTS)
+    images = read_table(folder / IMAGES)
+    facts = {
+        "Asked": "emeraldcut study",
+        "Mergers": f"{manifest['mergers']:,}",
+        "Moments": f"{manifest['moments']:,}",
+        "Images": f"{len(images):,}",
+        "Network": manifest.get("settings.network"),
+        "S/N of noisy images": manifest.get("settings.snr"),
+    }
+    parts = [fact_list(facts | made_by(manifest)), _shares(shares), _tests(tests), _dependences(shares)]
+    parts += [_discs(images), _closest(folder), _meaning(), _all_shares(shares)]
+    parts += [f"<section id='settings'><h2>How it was made</h2>{how_it_was_made(folder, manifest)}</section>"]
+    return shell("Do mergers make rectangular galaxies?", _result(shares, tests), "".join(parts), manifest)
+
+
+def _row(shares: Table, phase: str, sight: str, eye: str, name: str) -> Row | None:
+    """The share of one class among all views of a phase, or None."""
+    wanted = {"group": "all", "phase": phase, "sight": sight, "eye": eye, "class": name}
+    chosen = np.all([np.array(shares[column], dtype=str) == value for column, value in wanted.items()], axis=0)
+    return shares[chosen][0] if chosen.any() else None
+
+
+def _interval(row: Row, name: str = "share") -> str:
+    if np.ma.is_masked(row[name]):
+        return ""
+    return f"{percent(row[name])} ({percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])})"
+
+
+def _result(shares: Table, tests: Table) -> str:
+    """What was found, in plain sentences."""
+    true = _row(shares, "relaxed", "clear", "label", "rectangular")
+    if true is None:
+        return "No merger of this run has a relaxed remnant; shares of other moments are below."
+    seen = _row(shares, "relaxed", "noisy", "network", "rectangular")
+    sentence = (
+        f"Of {counted(int(true['images']), 'view')} of the relaxed remnants of "
+        f"{counted(int(true['mergers']), 'merger')}, {_interval(true)} have a rectangular outline. The network "
+        f"calls {_interval(seen)} of them rectangular where there is noise; with its known errors taken out that is {_interval(seen, 'corrected')}."
+    )
+    for row in tests:
+        if (row["sight"], row["eye"], row["class"]) == ("clear", "label", "rectangular"):
+            sentence += (
+                f" Does the share depend on the {NAMES[row['on']]}? p = {row['p']:.2g}, from the smallest to the "
+                f"largest it changes by {_signed(row, 'difference')}."
+            )
+    return sentence
+
+
+def _signed(row: Row, name: str) -> str:
+    """A change of a share with its interval, in percentage points."""
+    value, low, high = (100 * row[column] for column in (name, f"{name}_low", f"{name}_high"))
+    return f"{value:+.0f} points ({low:+.0f} to {high:+.0f})"
+
+
+def _shares(shares: Table) -> str:
+    """The shares of the classes, of each phase."""
+    plots = []
+    for phase in PHASES:
+        own = shares[(np.array(shares["group"]) == "all") & (np.array(shares["phase"]) == phase)]
+        if len(own):
+            size = f"{counted(int(own['mergers'][0]), 'galaxy' if phase == 'alone' else 'merger')}".replace("ys", "ies")
+            caption = f"{WORDS[phase]}: {size}, {counted(int(own['images'][0]), 'view')} for each sight."
+            plots.append(plot(figures.plot_shares(own), WORDS[phase], caption))
+    words = (
+        "Shares of the views that each eye calls so. Lines: 90 % intervals over mergers, since views of one merger are "
+        "not independent."
+    )
+    body = f"<p>{words}</p><div class='plots'>{''.join(plots)}</div>"
+    return f"<section id='shares'><h2>Shares of shapes</h2>{body}</section>"
+
+
+def _tests(tests: Table) -> str:
+    """The tests of both hypotheses."""
+    title = "<h2>Does it depend on mass ratio and gas?</h2>"
+    if not len(tests):
+        words = "The run has one mass ratio and one gas fraction, so that nothing can depend on them."
+        return f"<section id='tests'>{title}<p>{words}</p></section>"
+    columns = ["on", "class", "seen by", "p", "change per unit", "from smallest to largest", "explained", "mergers"]
+    rows = [
+        [NAMES[row["on"]], escape(str(row["class"])), _seen_by(row), f"{row['p']:.2g}", _signed(row, "slope"),
+         _signed(row, "difference"), percent(row["explained"]), str(row["mergers"])]
+        for row in tests
+    ]  # fmt: skip
+    caption = (
+        "p: chance of as large a part explained if the share did not depend on it, by permutations of mergers that are "
+        "alike in everything else. The unit of the mass ratio is a factor of 2, that of the gas fraction is 1. "
+        "Explained: part of the variance between mergers."
+    )
+    return f"<section id='tests'>{title}{table_of(columns, rows, caption)}</section>"
+
+
+def _seen_by(row: Row) -> str:
+    return "true outline" if row["eye"] == "label" else f"{row['eye']}, {row['sight']}"
+
+
+def _dependences(shares: Table) -> str:
+    relaxed = shares[np.array(shares["phase"]) == "relaxed"]
+    plots = [(figures.plot_dependence(relaxed, group, name), f"Relaxed remnants against {name}.") for group, name in
+             NAMES.items()]  # fmt: skip
+    return f"<div class='plots'>{''.join(plot(svg, words, words) for svg, words in plots if svg)}</div>"
+
+
+def _discs(images: Table) -> str:
+    """Where a disc is seen inside a box."""
+    clear = images[(np.array(images["sight"]) == "clear") & (np.array(images["phase"]) == "relaxed")]
+    rows = []
+    for merger in sorted(set(map(str, clear["merger"]))):
+        own = clear[np.array(clear["merger"], dtype=str) == merger]
+        found = int(np.sum(own["boxy_around_disky"]))
+        if found:
+            rows.append([f"<span class='id'>{escape(merger)}</span>", f"{found} of {len(own)}"])
+    words = (
+        "Graham et al. (2012) found a disc inside the box of LEDA 074886 and proposed a merger with gas. Views of "
+        "relaxed remnants, without noise, with a4/a &le; &minus;0.02 between 1.5 and 2.5 half-light radii "
+        "and a4/a &ge; 0.01 between 0.3 and 0.7:"
+    )
+    body = table_of(["merger", "views"], rows) if rows else "<p>There is no such view.</p>"
+    return f"<section id='discs'><h2>Boxes with a disc inside</h2><p>{words}</p>{body}</section>"
+
+
+def _closest(folder: Path) -> str:
+    """The remnants most like the reference, beside it."""
+    if not (folder / CLOSEST).exists():
+        return ""
+    shown = views(read_images(folder / CLOSEST))
+    path = figures.draw_gallery(shown, views(read_images(folder / REFERENCE)), folder / "figures" / "closest.png")
+    rows = [
+        [str(view.row["rank"]), f"<span class='id'>{escape(str(view.row['id']))}</span>",
+         f"{view.row['similarity']:.2f}", _known(view.row, "mass_ratio"), _known(view.row, "gas_fraction"),
+         _known(view.row, "since_merging_gyr"), f"{view.row['truth_a4']:.3f}", escape(str(view.row["label"]))]
+        for view in shown
+    ]  # fmt: skip
+    columns = ["rank", "view", "similarity", "mass ratio", "gas", "Gyr since merging", "true a4/a", "true outline"]
+    return (
+        "<section id='closest' class='note'><h2>Remnants most like the reference</h2><figure><img alt='The remnants "
+        f"most like the reference, beside it' src='{data_url(path.read_bytes(), 'image/png')}'><figcaption>One noisy "
+        "view of each merger, on the sky and in its own frame.</figcaption></figure>"
+        f"{table_of(columns, rows)}</section>"
+    )
+
+
+def _known(row: Row, name: str) -> str:
+    return "" if np.ma.is_masked(row[name]) else f"{row[name]:.3g}"
+
+
+def _meaning() -> str:
+    words = {
+        "Sights": "Each view is looked at without noise (clear), with noise (noisy), and with that noise removed "
+        "again (cleaned). All are seen through the PSF.",
+        "Eyes": "True outline: of the projected star particles, at 1.5 half-light radii. Network: its most probable "
+        "class. Isophotes: the class of the measured harmonics, by the same limits as the true outline.",
+        "Corrected": "The shares that would look like those seen, if the eye errs as on synthetic galaxies of known "
+        "shape that are as large and noisy. Galaxies of simulations may be unlike them; the true outline is "
+        "there to compare.",
+        "Intervals": "A merger is one draw, however many views it has: the bootstrap draws mergers. At shares of a few "
+        "per cent that few mergers cause, 90 % intervals hold the truth in about 80 % of cases.",
+    }
+    body = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in words.items())
+    return f"<section id='words'><h2>What the words mean</h2><dl class='words'>{body}</dl></section>"
+
+
+def _all_shares(shares: Table) -> str:
+    """All rows of the rectangular class, folded away."""
+    own = shares[np.array(shares["class"]) == "rectangular"]
+    rows: Iterable[list[str]] = (
+        [escape(str(row["group"])), escape(str(row["value"])), str(row["phase"]), _seen_by(row), _interval(row),
+         _interval(row, "corrected"), str(row["mergers"]), f"{row['images']:,}"]
+        for row in own
+    )  # fmt: skip
+    columns = ["group", "value", "phase", "seen by", "rectangular", "corrected", "mergers", "views"]
+    caption = f"All classes are in <a href='{SHARES}'>{SHARES}</a>, all views in <a href='{IMAGES}'>{IMAGES}</a>."
+    return f"<details><summary>Rectangular views of every group</summary>{table_of(columns, rows, caption)}</details>"

@@ -1,0 +1,202 @@
+"""What is seen of the mergers of a run: which moments, from which sides, with which eyes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from astropy.table import MaskedColumn, Table, vstack
+
+from emeraldcut.data import ImageSet, concatenate, read_manifest, read_snapshot, read_table
+from emeraldcut.data.columns import numbers
+from emeraldcut.frame import CleanSettings, clean, frame_galaxies
+from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.galaxies.shapes import label_of
+from emeraldcut.isophotes import measure, radial_profiles
+from emeraldcut.mergers import SUITE, ObserveSettings, observe
+from emeraldcut.mergers.suite import DIAGNOSTICS, snapshots_of
+from emeraldcut.networks import ClassifySettings, classify
+from emeraldcut.settings import setting
+from emeraldcut.similarity import CompareSettings, compare
+
+SIGHTS = ("clear", "noisy", "cleaned")  # without noise, with it, and with it removed again
+EYES = ("network", "isophotes")  # who gives a class
+PHASES = ("relaxed", "merging", "alone")
+FACTS = ("mass_ratio", "gas_fraction", "orbit", "merged_gyr")  # of a merger, masked where there is none
+INNER, OUTER = (0.3, 0.7), (1.5, 2.5)  # in half-light radii, where a disc inside and a box outside are looked for
+MEASURED = ("axis_ratio", "radius_pix", "a4", "a4_err", "a6", "a6_err", "p_boxy")
+CLEAR = 20.0  # times the signal-to-noise ratio, of synthetic galaxies that stand for images without noise
+_TERMS = {"a3": "a3", "b3": "b3", "a4": "a4", "b4": "b4_sin", "a6": "a6"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """Which moments of each merger are looked at, from how many sides, and as what telescope would see them."""
+
+    views: int = setting(40, "images of each moment, from directions drawn evenly over the sphere")
+    moments: int = setting(2, "moments of each phase of a merger: the last ones, relaxed; some before, merging")
+    relaxed_gyr: float = setting(0.5, "time since the merging from which on a remnant is called relaxed")
+    snr: float = setting(100.0, "signal-to-noise ratio within half of the light, of images with noise")
+    radius_pix: float = setting(9.0, "half-light radius that a typical view has in pixels")
+    psf_fwhm_pix: float = setting(2.5, "full width at half maximum of the PSF in pixels")
+    network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
+    reference: tuple[str, ...] = setting(("leda074886",), "galaxy that remnants are compared with")
+    known: int = setting(4000, "synthetic galaxies of known shape that tell how often an eye errs")
+    best: int = setting(12, "remnants most like the reference that are shown")
+
+    def __post_init__(self) -> None:
+        for name in ("views", "moments", "known", "best"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} expects at least 1; received {getattr(self, name)}.")
+        if not 0 <= self.relaxed_gyr < np.inf:
+            raise ValueError(f"relaxed_gyr expects a time of 0 or more; received {self.relaxed_gyr}.")
+        if not self.psf_fwhm_pix > 0:
+            raise ValueError(f"psf_fwhm_pix expects a width above 0; received {self.psf_fwhm_pix}.")
+        self.camera()  # which checks the rest
+
+    def camera(self) -> ObserveSettings:
+        """How images with noise are taken."""
+        return ObserveSettings(
+            views=self.views, snr=self.snr, radius_pix=self.radius_pix, psf_fwhm_pix=self.psf_fwhm_pix
+        )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A snapshot of a merger, and what is known of it: `facts` are columns of all its images."""
+
+    file: Path
+    number: int
+    facts: dict
+
+
+def moments(folder: str | Path, settings: StudySettings = StudySettings()) -> list[Moment]:
+    """The moments of all finished suites in and below a folder.
+
+    Of each merger the last snapshots, if they are `relaxed_gyr` after its merging, as `relaxed`; and as many between
+    half of the time to the merging (or of the run, if it has not merged) and it, evenly chosen, as `merging`. Of each
+    galaxy alone the last ones, as `alone`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no finished suite.
+    """
+    folder, found = Path(folder), []
+    suites = sorted(folder.rglob(SUITE))
+    if not suites:
+        raise FileNotFoundError(f"'{folder}' holds no finished suite (no {SUITE}); expected a run of `simulate`.")
+    for table in suites:
+        read_manifest(table.parent)  # FileNotFoundError, with a sentence, if it is not finished
+        model = table.parent.relative_to(folder).as_posix() if len(suites) > 1 else table.parent.resolve().name
+        for row in read_table(table):
+            own = table.parent / str(row["merger"])
+            files, course = snapshots_of(own), read_table(own / DIAGNOSTICS)
+            facts = {name: None if np.ma.is_masked(row[name]) else row[name] for name in FACTS}
+            facts |= {"model": model, "merger": f"{model}/{row['merger']}"}
+            times, merged = np.asarray(course["time_gyr"], float), facts["merged_gyr"]
+            for phase, chosen in _phases(times, np.asarray(course["separation_kpc"], float), facts, settings).items():
+                for k in chosen:
+                    since = None if merged is None else float(times[k] - merged)
+                    found.append(Moment(files[k], len(found), facts | {"phase": phase, "since_merging_gyr": since}))
+    return found
+
+
+def _phases(times: np.ndarray, apart: np.ndarray, facts: dict, settings: StudySettings) -> dict[str, np.ndarray]:
+    """The numbers of the snapshots of each phase, from times (n,) and separations (n,) of one merger."""
+    number = np.arange(len(times))
+    if facts["mass_ratio"] is None:
+        return {"alone": number[-settings.moments :]}
+    merged = np.inf if facts["merged_gyr"] is None else facts["merged_gyr"]
+    meeting = np.flatnonzero((apart[1:-1] < apart[:-2]) & (apart[1:-1] <= apart[2:]))
+    first = times[meeting[0] + 1] if len(meeting) else merged
+    between = number[(times >= first) & (times < merged)]
+    evenly = np.unique(np.linspace(0, len(between) - 1, settings.moments).round().astype(int))
+    return {
+        "relaxed": number[times >= merged + settings.relaxed_gyr][-settings.moments :],
+        "merging": between[evenly] if len(between) else between,
+    }
+
+
+def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int = 0) -> ImageSet:
+    """The images of one moment, each once with every one of SIGHTS, and what EYES say of them.
+
+    The table holds, beside the moment's facts: `sight`; the true outline (`label`, `truth_a4`, ..., of the particles);
+    `network`, `isophotes`: the classes that the network gives and that `galaxies.shapes.label_of` gives to the measured
+    harmonics (`other` where there is none); what `measure` measures; `similarity` to the reference; `cos_inclination`,
+    of the line of sight to the axis of the orbit; and `boxy_around_disky`: a4 <= -0.02 between 1.5 and 2.5 half-light
+    radii and a4 >= 0.01 between 0.3 and 0.7, the disc inside a box that Graham et al. 2012 found.
+    """
+    snapshot = read_snapshot(moment.file)
+    own = int(np.random.default_rng([seed, moment.number]).integers(2**31))
+    noisy = observe(snapshot, settings.camera(), seed=own)
+    clear = observe(snapshot, replace(settings.camera(), noise=False), seed=own)
+    seen = (clear, noisy, clean(noisy, CleanSettings()))
+    for sight, images in zip(SIGHTS, seen, strict=True):
+        judged = judge(images, settings, seed=seed)
+        for name in (*EYES, *MEASURED, "boxy_around_disky", "similarity", "flag"):
+            images.table[name] = judged[name]
+        images.table["sight"] = sight
+        images.table["cos_inclination"] = np.abs(np.cos(np.radians(np.asarray(images.table["view_theta_deg"]))))
+        for name, value in moment.facts.items():
+            images.table[name] = value if value is not None else MaskedColumn(np.zeros(len(images)), mask=True)
+    return concatenate(list(seen))
+
+
+def judge(images: ImageSet, settings: StudySettings, *, seed: int = 0) -> Table:
+    """What both EYES say of images, see `look`."""
+    frames = frame_galaxies(images)
+    table = measure(images, seed=seed, frames=frames)
+    called = np.array(classify(images, ClassifySettings(network=settings.network), frames=frames)["class"], dtype=str)
+    table["network"] = np.where(called == "", "other", called)
+    terms = {name: numbers(table[column]) for name, column in _TERMS.items()}
+    table["isophotes"] = [
+        label_of({name: values[k] for name, values in terms.items()})[0] if np.isfinite(terms["a4"][k]) else "other"
+        for k in range(len(table))
+    ]
+    profiles = radial_profiles(images, frames=frames)
+    place = {name: k for k, name in enumerate(table["id"])}
+    which = np.array([place[name] for name in profiles["id"]], dtype=int)
+    radius = numbers(profiles["isophote_radius_pix"]) / numbers(table["radius_pix"])[which]
+    inner, outer = (_mean_between(numbers(profiles["a4"]), radius, ends, which, len(table)) for ends in (INNER, OUTER))
+    table["boxy_around_disky"] = (outer <= -0.02) & (inner >= 0.01)
+    table["similarity"] = compare(images, CompareSettings(reference=settings.reference), frames=frames)["similarity"]
+    return table
+
+
+def _mean_between(
+    values: np.ndarray, radius: np.ndarray, ends: tuple[float, float], which: np.ndarray, number: int
+) -> np.ndarray:
+    """Mean (number,) of the values (n,) of each image `which` (n,) between two radii; NaN where there are none."""
+    good = (radius >= ends[0]) & (radius <= ends[1]) & np.isfinite(values)
+    total, count = (np.bincount(which[good], w, number) for w in (values[good], None))
+    return np.divide(total, count, out=np.full(number, np.nan), where=count > 0)
+
+
+def known_galaxies(part: range, settings: StudySettings = StudySettings(), *, seed: int = 0) -> Table:
+    """Synthetic galaxies of this part of an endless series, of known shape and as large and noisy as the views are.
+
+    One row for every galaxy and sight, with `label`, `sight`, `network` and `isophotes`. They tell how often the eyes
+    err, also in the grey zone between two shapes, where the label is the nearest one.
+    """
+    camera, tables = settings.camera(), []
+    radius = np.array([0.8, 1.25]) * camera.radius_pix / camera.size
+    for sight, brighter in (("clear", CLEAR), ("noisy", 1.0)):
+        snr = np.array([0.8, 1.25]) * settings.snr * brighter
+        drawn = SynthesiseSettings(
+            number=len(part), size=camera.size, snr_min=snr[0], snr_max=snr[1], radius_min=radius[0],
+            radius_max=radius[1], psf_fwhm_min_pix=camera.psf_fwhm_pix, psf_fwhm_max_pix=camera.psf_fwhm_pix,
+            neighbours=0.0, blemishes=0.0, gradient=0.0,
+        )  # fmt: skip
+        images = synthesise(drawn, seed=seed, start=part.start)
+        tables += [_named(images, sight, settings)]
+        if sight == "noisy":
+            tables += [_named(clean(images, CleanSettings()), "cleaned", settings)]
+    return vstack(tables)
+
+
+def _named(images: ImageSet, sight: str, settings: StudySettings) -> Table:
+    table = judge(images, settings)["label", *EYES]
+    table["sight"] = sight
+    return table

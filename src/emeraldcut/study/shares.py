@@ -1,0 +1,180 @@
+"""Shares of classes among views of mergers, with intervals, tests and corrections that know what is independent.
+
+Views of one merger are not: whatever its orbit and spins did is in all of them. So a merger is one draw, whose share is
+that of its views, and everything here is about means over mergers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta, norm, t
+
+LEVEL = 0.9  # of all intervals
+REPEATS = 1000  # of the bootstrap
+PERMUTATIONS = 4999
+_EM_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def shares_of(labels: np.ndarray, mergers: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The mergers (m,), sorted, and the share (m, k) of each of the classes among the labels (n,) of its views."""
+    names, which = np.unique(mergers, return_inverse=True)
+    hit = labels[:, None] == np.asarray(classes, dtype=labels.dtype)
+    views = np.bincount(which, minlength=len(names))
+    return names, np.stack([np.bincount(which, column, len(names)) for column in hit.T], axis=1) / views[:, None]
+
+
+def resampled(mergers: int, rng: np.random.Generator, repeats: int = REPEATS) -> np.ndarray:
+    """Weights (repeats, mergers) of a bootstrap over mergers; each row adds up to 1."""
+    return rng.multinomial(mergers, np.full(mergers, 1 / mergers), repeats) / mergers
+
+
+def share_interval(share: float, variance: float, mergers: int, level: float = LEVEL) -> Estimate:
+    """The interval of a share of which the bootstrap over so many mergers gives the variance.
+
+    That of a share among independent draws, Jeffreys' beta(n p + 1/2, n (1 - p) + 1/2), with as many draws n as give
+    the variance, p (1 - p) / n, less what a variance from few mergers is uncertain by: n (z / t)^2 with the quantiles
+    of a normal and of Student's distribution. So do Korn & Graubard (1998, Survey Methodology 24, 193), with Clopper &
+    Pearson's interval. The bootstrap's variance is (m - 1) / m of the true one. Without any variance n is the number
+    of mergers: if not one of ten mergers shows a class, another kind of merger may.
+    """
+    if mergers < 2:
+        return Estimate(share, 0.0, 1.0)
+    tail = (1 - level) / 2
+    variance *= mergers / (mergers - 1)
+    draws = max(share * (1 - share) / variance, 1.0) if variance > 1e-12 else mergers
+    draws *= (norm.ppf(tail) / t.ppf(tail, mergers - 1)) ** 2
+    low, high = beta.ppf((tail, 1 - tail), draws * share + 0.5, draws * (1 - share) + 0.5)
+    return Estimate(share, min(float(low), share), max(float(high), share))
+
+
+def corrected(shares: np.ndarray, confusion: np.ndarray) -> np.ndarray:
+    """The true shares (..., k) behind `shares` (..., k) that a fallible eye reports.
+
+    `confusion` (..., k, k) holds the probability that a galaxy of the class of the row is called that of the column.
+    The most likely true shares, none of them negative, by expectation and maximisation: p_k grows by the sum over j of
+    q_j C_kj / (p C)_j (Vardi & Lee 1993, J. R. Statist. Soc. B 55, 569).
+    """
+    shares, confusion = np.asarray(shares, float), np.asarray(confusion, float)
+    true = np.full(np.broadcast_shapes(shares.shape, confusion.shape[:-1]), 1 / shares.shape[-1])
+    for _ in range(_EM_STEPS):
+        called = np.einsum("...k,...kj->...j", true, confusion)
+        true = true * np.einsum("...kj,...j->...k", confusion, shares / np.maximum(called, 1e-12))
+    return true / true.sum(axis=-1, keepdims=True)
+
+
+def confusion_of(truth: np.ndarray, called: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """How many galaxies (k, k) of the class of the row are called that of the column."""
+    place = {name: k for k, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)))
+    np.add.at(counts, ([place[str(name)] for name in truth], [place[str(name)] for name in called]), 1)
+    return counts
+
+
+def estimate_shares(
+    shares: np.ndarray, rng: np.random.Generator, confusion: np.ndarray | None = None, repeats: int = REPEATS
+) -> list[Estimate]:
+    """The mean of the mergers' shares (m, k), each class with its interval.
+
+    With the counts `confusion` (k, k) of galaxies of known class, the shares are corrected by them. The bootstrap draws
+    mergers anew, and the rows of the confusion from Dirichlet's distribution of their counts + 1/2 (Jeffreys' prior).
+    """
+    mergers = len(shares)
+    mean, drawn = shares.mean(axis=0), resampled(mergers, rng, repeats) @ shares
+    if confusion is not None:
+        counts = confusion + 0.5
+        rows = rng.standard_gamma(counts, (repeats, *counts.shape))
+        drawn = corrected(drawn, rows / rows.sum(axis=-1, keepdims=True))
+        mean = corrected(mean, counts / counts.sum(axis=1, keepdims=True))
+    return [share_interval(float(m), float(v), mergers) for m, v in zip(mean, drawn.var(axis=0), strict=True)]
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """Whether the share of a class depends on something, and how much.
+
+    Attributes
+    ----------
+    slope : Estimate
+        Change of the share per unit of what it may depend on, by least squares over mergers.
+    difference : Estimate
+        Share at the largest value less that at the smallest.
+    explained : float
+        Part of the variance of the mergers' shares that lies between values (eta squared).
+    p : float
+        Chance of an `explained` at least as large if there is no dependence.
+    """
+
+    slope: Estimate
+    difference: Estimate
+    explained: float
+    p: float
+
+
+def dependence(
+    shares: np.ndarray, values: np.ndarray, alike: np.ndarray, rng: np.random.Generator, repeats: int = REPEATS
+) -> Dependence:
+    """Tests whether the mergers' shares (m,) of one class depend on their `values` (m,), e.g. the mass ratio.
+
+    The chance is that of permutations of the shares among mergers that are `alike` (m,) in everything else: a test that
+    is exact whatever the shares' distribution. Intervals are of the bootstrap over mergers, within each value, widened
+    for few mergers as `expanded` says.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two values.
+    """
+    known, which = np.unique(values, return_inverse=True)
+    if len(known) < 2:
+        raise ValueError(f"a dependence needs two or more different values; received {known.tolist()}.")
+    counts = np.bincount(which)
+
+    def between(shuffled: np.ndarray) -> np.ndarray:
+        """Variance between values, (repeats,), of shares (repeats, m)."""
+        means = np.stack([shuffled[:, which == k].mean(axis=1) for k in range(len(known))], axis=1)
+        return (means - shuffled.mean(axis=1, keepdims=True)) ** 2 @ counts
+
+    order = np.tile(np.arange(len(shares)), (PERMUTATIONS, 1))
+    for kind in np.unique(alike):
+        own = np.flatnonzero(alike == kind)
+        order[:, own] = rng.permuted(order[:, own], axis=1)
+    seen, total = between(shares[None])[0], float(np.sum((shares - shares.mean()) ** 2))
+    chance = (1 + np.sum(between(shares[order]) >= seen - 1e-12)) / (PERMUTATIONS + 1)
+    groups = [np.flatnonzero(which == k) for k in range(len(known))]
+    drawn = np.concatenate([own[rng.integers(len(own), size=(repeats, len(own)))] for own in groups], axis=1)
+
+    def slope(rows: np.ndarray) -> np.ndarray:
+        x = values[rows] - values[rows].mean(axis=1, keepdims=True)
+        return np.sum(x * shares[rows], axis=1) / np.sum(x * x, axis=1)
+
+    def difference(rows: np.ndarray) -> np.ndarray:
+        first, last = (np.isin(rows, groups[k]) for k in (0, -1))
+        return np.average(shares[rows], axis=1, weights=last) - np.average(shares[rows], axis=1, weights=first)
+
+    estimates = [expanded(f, drawn, len(shares)) for f in (slope, difference)]
+    return Dependence(*estimates, explained=float(seen / total) if total > 0 else 0.0, p=float(chance))
+
+
+def expanded(
+    statistic: Callable[[np.ndarray], np.ndarray], drawn: np.ndarray, mergers: int, level: float = LEVEL
+) -> Estimate:
+    """A statistic of all mergers with its bootstrap interval, of percentiles that are moved outwards for few mergers.
+
+    `statistic` gives the values (r,) for rows (r, m) of numbers of mergers. Instead of the level's normal quantiles
+    those of Student's distribution times sqrt(m / (m - 1)) (Hesterberg 2015, The American Statistician 69, 371).
+    """
+    z = np.sqrt(mergers / (mergers - 1)) * t.ppf((1 + level) / 2, mergers - 1)
+    low, high = np.quantile(statistic(drawn), norm.cdf((-z, z)))
+    return Estimate(float(statistic(np.arange(mergers)[None])[0]), float(low), float(high))

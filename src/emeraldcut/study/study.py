@@ -1,0 +1,196 @@
+"""Study: do mergers make rectangular galaxies? Shares of classes over the mergers of a run, tested and corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table, vstack
+
+from emeraldcut.data import ImageSet, Run, concatenate, describe_columns, map_chunks, write_images, write_table
+from emeraldcut.data.columns import numbers
+from emeraldcut.networks import CLASSES
+from emeraldcut.similarity import read_references
+from emeraldcut.study.look import EYES, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
+from emeraldcut.study.shares import confusion_of, dependence, estimate_shares, shares_of
+
+IMAGES, SHARES, TESTS, CLOSEST, REFERENCE = "images.parquet", "shares.ecsv", "tests.ecsv", "closest", "references"
+CHUNK = 100  # galaxies of known shape at a time
+TRUTH = ("clear", "label")  # the sight and eye of the true outline
+SEEN = (TRUTH, *((sight, eye) for sight in SIGHTS for eye in EYES))
+TESTED = {"mass_ratio": "gas_fraction", "gas_fraction": "mass_ratio"}  # and what must be alike besides the orbit
+SINCE_GYR, COS_INCLINATION = (0.0, 0.5, 1.0, 2.0, np.inf), (0.0, 1 / 3, 2 / 3, 1.0)  # edges of bins
+GROUPS = ("all", "model", "mass_ratio", "gas_fraction", "since_merging_gyr", "cos_inclination")
+
+
+def study(
+    source: str | Path,
+    folder: str | Path,
+    settings: StudySettings = StudySettings(),
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    overwrite: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> Run:
+    """Looks at all mergers of finished suites and writes what share of their views has which shape.
+
+    Parameters
+    ----------
+    source : a run of `simulate`, or a folder that holds several; each suite is a model.
+    folder : gets `images.parquet` (one row per moment, view and sight, see `look`), `shares.ecsv` and `tests.ecsv` (see
+        `share_table` and `test_table`), `confusion.ecsv` (how often eyes err, on synthetic galaxies), and the sets
+        `closest` and `references`, of the relaxed remnants most like the reference, one view of each.
+    jobs : worker processes; results do not depend on their number.
+    progress : called with the number of pieces of work and 1 for each that is done.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no finished suite in `source`.
+    FileExistsError
+        The folder holds a finished study and `overwrite` is not set.
+    """
+    found = moments(source, settings)
+    known = [range(first, min(first + CHUNK, settings.known)) for first in range(0, settings.known, CHUNK)]
+    run = Run.start(folder, "study", settings, seed, [source], overwrite)
+    done = partial(progress, len(found) + len(known)) if progress else None
+    stage = partial(_look_and_keep, settings=settings, seed=seed)
+    tables, closest = [], []
+    for table, best in map_chunks(stage, [[moment] for moment in found], jobs=jobs, progress=done):
+        tables.append(table)
+        closest += best
+    images = describe_columns(vstack(tables, metadata_conflicts="silent"))
+    stage = partial(known_galaxies, settings=settings, seed=seed)
+    judged = vstack(list(map_chunks(stage, known, jobs=jobs, progress=done)))
+    shares = share_table(images, judged, seed=seed)
+    tests = test_table(images, seed=seed)
+    results = {IMAGES: images, SHARES: shares, TESTS: tests, "confusion.ecsv": confusion_table(judged)}
+    for name, table in results.items():
+        write_table(table, run.path(name), provenance=run.origin, overwrite=True)
+    facts = {"moments": len(found), "mergers": len(set(images["merger"]))}
+    if closest:
+        kept = _closest(closest, settings.best)
+        write_images(kept, run.path(CLOSEST), command="study", settings=settings, seed=seed, overwrite=True)
+        references = read_references(settings.reference)
+        write_images(references, run.path(REFERENCE), command="study", settings=settings, seed=seed, overwrite=True)
+    run.finish(**facts)
+    return run
+
+
+def _look_and_keep(chunk: list[Moment], settings: StudySettings, seed: int) -> tuple[Table, list[ImageSet]]:
+    """The table of a moment, and of a relaxed one the noisy view most like the reference."""
+    (moment,) = chunk
+    images = look(moment, settings, seed=seed)
+    alike = np.where(np.array(images.table["sight"]) == "noisy", numbers(images.table["similarity"], -1.0), -1.0)
+    best = [images[[int(np.argmax(alike))]]] if moment.facts["phase"] == "relaxed" and alike.max() > -1 else []
+    return images.table, best
+
+
+def _closest(views: list[ImageSet], number: int) -> ImageSet:
+    """Of each merger the view that is most like the reference, best first, at most `number` of them."""
+    views = sorted(views, key=lambda one: -float(one.table["similarity"][0]))
+    first = {str(one.table["merger"][0]): one for one in reversed(views)}
+    kept = concatenate([one for one in views if first[str(one.table["merger"][0])] is one][:number])
+    kept.table["rank"] = np.arange(1, len(kept) + 1)
+    return kept
+
+
+def confusion_table(judged: Table) -> Table:
+    """Counts of synthetic galaxies by `sight`, `eye`, true `label`, and class that they are called."""
+    rows = [
+        {"sight": sight, "eye": eye, "label": name} | dict(zip(CLASSES, counts.astype(int).tolist(), strict=True))
+        for sight, eye in SEEN[1:]
+        for name, counts in zip(CLASSES, _confusion(judged, sight, eye), strict=True)
+    ]
+    return Table(rows=rows)
+
+
+def _confusion(judged: Table, sight: str, eye: str) -> np.ndarray:
+    own = judged[np.array(judged["sight"]) == sight]
+    return confusion_of(np.array(own["label"]), np.array(own[eye]), CLASSES)
+
+
+def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
+    """The shares of the classes among the views, for all GROUPS of mergers and views, phases, sights and eyes.
+
+    Returns
+    -------
+    Table
+        `group` and `value` (e.g. mass_ratio, 3), `phase`, `sight`, `eye` (network, isophotes, or label: the true
+        outline of the particles), `class`, `mergers`, `images`; `share` with `share_low` and `share_high`, the 90 %
+        interval over mergers (`shares.share_interval`); and `corrected` with its interval: the same with what the eyes
+        get wrong on galaxies of known shape taken out (`shares.corrected`), masked for the true outline.
+    """
+    rng, rows = np.random.default_rng([seed, 1]), []
+    confusion = {(sight, eye): _confusion(judged, sight, eye) for sight, eye in SEEN[1:]}
+    for phase, sight, eye in ((phase, *seen) for phase in PHASES for seen in SEEN):
+        part = images[(np.array(images["phase"]) == phase) & (np.array(images["sight"]) == sight)]
+        for group, value, own in _groups(part):
+            _, shares = shares_of(np.array(own[eye], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
+            common = {"group": group, "value": value, "phase": phase, "sight": sight, "eye": eye}
+            common |= {"mergers": len(shares), "images": len(own)}
+            plain = estimate_shares(shares, rng)
+            mended = [None] * len(CLASSES)
+            if (sight, eye) in confusion:
+                mended = estimate_shares(shares, rng, confusion[sight, eye])
+            for name, share, true in zip(CLASSES, plain, mended, strict=True):
+                row = common | {"class": name} | _columns("share", share)
+                rows.append(row | _columns("corrected", true))
+    return ImageSet.from_rows([None] * len(rows), rows).table
+
+
+def _columns(name: str, estimate) -> dict[str, float | None]:
+    """An estimate, or None, as three columns."""
+    ends = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
+    return {column: None if estimate is None else getattr(estimate, end) for column, end in ends.items()}
+
+
+def _groups(images: Table) -> Iterator[tuple[str, str, Table]]:
+    """Name and value of each group of views, and its rows."""
+    for group in GROUPS if len(images) else ():
+        if group == "all":
+            yield group, "", images
+        elif group in ("since_merging_gyr", "cos_inclination"):
+            edges = SINCE_GYR if group == "since_merging_gyr" else COS_INCLINATION
+            values = numbers(images[group])
+            for low, high in zip(edges, edges[1:], strict=False):
+                own = images[(values >= low) & (values < high + (high == edges[-1]))]
+                if len(own):
+                    yield group, f"{low:.2g}-{high:.2g}".replace("-inf", " and more"), own
+        else:
+            known = ~np.ma.getmaskarray(images[group])
+            for value in sorted(set(images[group][known])):
+                yield group, f"{value:g}" if group != "model" else str(value), images[known & (images[group] == value)]
+
+
+def test_table(images: Table, *, seed: int = 0) -> Table:
+    """Tests of "the share does not depend on the mass ratio" and "gas removes it", for relaxed remnants.
+
+    Returns
+    -------
+    Table
+        One row for each of mass_ratio (as its logarithm to base 2) and gas_fraction that has several values in the run,
+        and for each sight, eye and class of `rectangular` and `obround`: `slope`, `difference` with their 90 %
+        intervals, `explained` and `p` (see `shares.Dependence`), `mergers`.
+    """
+    rng, rows = np.random.default_rng([seed, 2]), []
+    relaxed = images[np.array(images["phase"]) == "relaxed"]
+    for what, other in TESTED.items() if len(relaxed) else ():
+        for sight, eye in SEEN:
+            own = relaxed[np.array(relaxed["sight"]) == sight]
+            names, shares = shares_of(np.array(own[eye], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
+            first = own[np.unique(np.array(own["merger"], dtype=str), return_index=True)[1]]
+            values = numbers(first[what])
+            values = np.log2(values) if what == "mass_ratio" else values
+            if len(np.unique(values)) < 2:
+                continue
+            alike = np.array([f"{row['model']} {row[other]} {row['orbit']}" for row in first])
+            for name in ("rectangular", "obround"):
+                found = dependence(shares[:, CLASSES.index(name)], values, alike, rng)
+                row = {"on": what, "sight": sight, "eye": eye, "class": name, "mergers": len(names)}
+                row |= _columns("slope", found.slope) | _columns("difference", found.difference)
+                rows.append(row | {"explained": found.explained, "p": found.p})
+    return Table(rows=rows) if rows else Table(names=["on", "p"], dtype=[str, float])
