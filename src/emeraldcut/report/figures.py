@@ -266,7 +266,7 @@ def plot_classes(table: Table) -> str:
         axes.set_xlim(0, 1.12 * high.max())
         axes.set_xlabel("per cent of the classified images")
 
-    return _svg("classes", draw)
+    return svg_of("classes", draw)
 
 
 def plot_shares(shares: Table) -> str:
@@ -288,7 +288,7 @@ def plot_shares(shares: Table) -> str:
         axes.set_xlabel("share of the views")
         axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
 
-    return _svg("shares", draw)
+    return svg_of("shares", draw)
 
 
 def plot_dependence(shares: Table, group: str, label: str) -> str:
@@ -318,7 +318,7 @@ def plot_dependence(shares: Table, group: str, label: str) -> str:
         axes.set_ylabel("share of rectangular views")
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
 
-    return _svg(group, draw)
+    return svg_of(group, draw)
 
 
 def _words(look: str) -> str:
@@ -344,7 +344,7 @@ def plot_scores(table: Table) -> str:
         axes.set_xlabel("score")
         axes.set_ylabel("images")
 
-    return _svg("scores", draw)
+    return svg_of("scores", draw)
 
 
 def column(table: Table, name: str) -> np.ndarray:
@@ -378,7 +378,7 @@ def _scatter(table: Table, marked: Sequence[int], name: str, label: str, annotat
         axes.set_ylabel("a4/a")
         annotate(axes)
 
-    return _svg(name, draw)
+    return svg_of(name, draw)
 
 
 def _crosses(axes, x, y, x_err, y_err, colour: str, alpha: float) -> None:
@@ -419,7 +419,7 @@ def _loci(axes) -> None:
         axes.annotate(name, (a6[-1], a4[-1]), offset, textcoords="offset points", ha=side, color=INK)
 
 
-def _svg(name: str, draw) -> str:
+def svg_of(name: str, draw) -> str:
     """SVG text of a plot for a page: its colours are the page's, and its ids begin with `name`."""
     from matplotlib import rc_context
 
