@@ -29,7 +29,7 @@ def course_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[
     """
     time = np.asarray(rows["time_gyr"], float)
     figure = new_figure(9.0, 3.6)
-    left, right = figure.subplots(1, 2)
+    left, right = figure.subplots(1, 2, sharex=True)
     if facts["mass_ratio"] is None:
         thickness = np.asarray(rows["disc_height_kpc"], float)
         left.plot(time, thickness / thickness[0], color=EMERALD)
@@ -37,7 +37,7 @@ def course_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[
         left.annotate("limit before the encounter", (time[-1], THICKENING), (0, 3), textcoords="offset points",
                       ha="right", fontsize=8, color=GREY)  # fmt: skip
         left.set_ylim(0.9, 1.05 * max(THICKENING, (thickness / thickness[0]).max()))
-        left.set_ylabel("thickness of the disc over that at the start")
+        left.set_ylabel("thickness of the disc over the first")
     else:
         left.plot(time, np.asarray(rows["separation_kpc"], float), color=EMERALD)
         left.set_yscale("log")
@@ -56,7 +56,7 @@ def course_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[
     right.axhline(ALLOWED, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     right.set_yscale("log")
     right.set_ylabel("change, relative")
-    right.legend(frameon=False, fontsize=8, loc="lower right")
+    right.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(DRIFTS))
     for panel in (left, right):
         panel.set_xlabel("time in Gyr")
         panel.spines[["top", "right"]].set_visible(False)
@@ -67,7 +67,7 @@ def course_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[
             ("stars", "disc_softening_kpc", "star_spacing_kpc"), ("halo", "halo_softening_kpc", "halo_spacing_kpc"),
         )
     )  # fmt: skip
-    figure.suptitle(f"{facts['merger']}, {facts['particles']:,} particles; {spacing}", fontsize=9, x=0.01, ha="left")
+    figure.suptitle(f"{facts['merger']}, {facts['particles']:,} particles, {facts['lost']:,} lost; {spacing}", fontsize=9, x=0.01, ha="left")
     figure.tight_layout()
     return save_figure(figure, path)
 
@@ -104,7 +104,7 @@ def plot_thickness(controls: Mapping[str, Table]) -> str:
         axes.annotate("limit before the encounter", (1, THICKENING), (0, 3), xycoords=("axes fraction", "data"),
                       textcoords="offset points", ha="right", color=INK)  # fmt: skip
         axes.set_xlabel("time in Gyr")
-        axes.set_ylabel("thickness of the disc alone, over that at the start")
+        axes.set_ylabel("thickness over that at the start")
         axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
 
     return svg_of("thickness", draw)
