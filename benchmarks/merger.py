@@ -2,8 +2,9 @@
 
     python benchmarks/merger.py [--quick] [--seed N]
 
-The default galaxies and steps of `simulate`, 100,000 particles of which 40,000 are stars, over 3 Gyr; with --quick 10,000
-particles over 1 Gyr, which ends within 50 seconds. Times are CPU seconds of one core. The last line is one JSON object:
+The default galaxies and steps of `simulate`, 100,000 particles of which 40,000 are stars, over 3 Gyr; with --quick
+10,000 particles over 1 Gyr, which ends within 50 seconds. Times are CPU seconds of one core. The last line is one JSON
+object:
 
     particles, gyr, steps
     cpu_seconds              from the first force to the end; not what compiles and writes

@@ -67,7 +67,12 @@ def course_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[
             ("stars", "disc_softening_kpc", "star_spacing_kpc"), ("halo", "halo_softening_kpc", "halo_spacing_kpc"),
         )
     )  # fmt: skip
-    figure.suptitle(f"{facts['merger']}, {facts['particles']:,} particles, {facts['lost']:,} lost; {spacing}", fontsize=9, x=0.01, ha="left")
+    figure.suptitle(
+        f"{facts['merger']}, {facts['particles']:,} particles, {facts['lost']:,} lost; {spacing}",
+        fontsize=9,
+        x=0.01,
+        ha="left",
+    )
     figure.tight_layout()
     return save_figure(figure, path)
 

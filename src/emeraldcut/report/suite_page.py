@@ -46,6 +46,10 @@ def _percent(suite: Table, name: str) -> str:
     return f"{100 * np.max(numbers(suite[name])):.2g} %"
 
 
+def _small(value: float) -> str:
+    return f"<span class='number'>{value:.1e}</span>"
+
+
 def _result(suite: Table, manifest: dict[str, Any]) -> str:
     """How many merged, and whether they may be trusted, in two sentences."""
     pairs = np.isfinite(numbers(suite["mass_ratio"]))
@@ -68,7 +72,7 @@ def _mergers(facts: list[dict[str, Any]], courses: dict[str, Table], manifest: d
     rows = [
         [f"<a href='{escape(row['merger'])}/{PICTURE}'>{escape(row['merger'])}</a>",
          "" if row["merged_gyr"] is None else f"{row['merged_gyr']:.2f}", f"{row['time_gyr']:.2f}",
-         f"{row['energy_drift']:.1e}", f"{row['angular_momentum_drift']:.1e}", f"{row['momentum_drift']:.1e}",
+         _small(row['energy_drift']), _small(row['angular_momentum_drift']), _small(row['momentum_drift']),
          f"{row['lost']:,}", f"{row['particles']:,}",
          f"{row['disc_softening_kpc']:.3g} / {row['star_spacing_kpc']:.3g}",
          f"{row['halo_softening_kpc']:.3g} / {row['halo_spacing_kpc']:.3g}"]
