@@ -25,7 +25,7 @@ import numpy as np
 from emeraldcut.data import read_snapshot
 
 FLAGS = (
-    "--mass-ratios 1,2 --orbits 1 --duration-gyr 0.6 --output-gyr 0.02 --halo-particles 1500 --star-particles 1000 "
+    "--mass-ratios 1,2 --orbits 1 --duration-gyr 0.3 --output-gyr 0.01 --halo-particles 1000 --star-particles 800 "
     "--separation 10 --quiet"
 )
 RUN = "import sys; from emeraldcut.cli import main; sys.exit(main())"

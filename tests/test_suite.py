@@ -3,6 +3,7 @@
 import shutil
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,3 +203,8 @@ def test_the_commands(tmp_path, capsys):
     file.write_text("speed = 3\n")
     assert main(["simulate", str(file), "-o", str(tmp_path / "other")]) == 2
     assert "unknown setting 'speed'" in capsys.readouterr().err
+
+
+def test_the_page_of_suites_names_all_that_ship():
+    page = (Path(__file__).parent.parent / "docs" / "suites.md").read_text()
+    assert all(f"`{name}`" in page for name in shipped_suites())
