@@ -2,10 +2,10 @@
 
     python benchmarks/kills.py [--kills N] [--seed N] [--quick]
 
-Two small mergers and a control, in a process of its own, which gets SIGKILL at a time drawn evenly from as long as the
-undisturbed one took; a process that had ended by then is no kill. The last line is one JSON object:
+Two small mergers and a control, in a process of its own, which gets SIGKILL when as many snapshots are there as was
+drawn, and a random part of the time that one takes has gone by since. The last line is one JSON object:
 
-    kills        processes that were killed
+    kills        processes that were killed before they had come to their end
     snapshots    files compared
     same         whether position, velocity, mass and what each file says of its state are the same in all
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ import numpy as np
 from emeraldcut.data import read_snapshot
 
 FLAGS = (
-    "--mass-ratios 1,2 --orbits 1 --duration-gyr 0.3 --output-gyr 0.01 --halo-particles 1000 --star-particles 800 "
+    "--mass-ratios 1,2 --orbits 1 --duration-gyr 0.1 --output-gyr 0.01 --halo-particles 1000 --star-particles 800 "
     "--separation 10 --quiet"
 )
 RUN = "import sys; from emeraldcut.cli import main; sys.exit(main())"
@@ -57,25 +58,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="three kills")
     arguments = parser.parse_args()
-    rng, wanted, killed = np.random.default_rng(arguments.seed), 3 if arguments.quick else arguments.kills, 0
+    rng, kills, killed = np.random.default_rng(arguments.seed), 3 if arguments.quick else arguments.kills, 0
     with TemporaryDirectory() as place:
         whole, broken = Path(place) / "whole", Path(place) / "broken"
         begun = time.perf_counter()
         assert start(whole, arguments.seed).wait() == 0
         took = time.perf_counter() - begun
         print(f"undisturbed: {len(snapshots(whole))} snapshots in {took:.0f} s", flush=True)
-        while killed < wanted:
+        number = len(snapshots(whole))
+        for target in np.sort(rng.integers(0, number, kills)):
             process = start(broken, arguments.seed)
-            try:
-                process.wait(rng.uniform(0, took))
-                break  # it has come to its end
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                killed += 1
-                print(f"kill {killed}: {len(snapshots(broken))} snapshots", flush=True)
-        else:
-            assert start(broken, arguments.seed).wait() == 0
+            while len(snapshots(broken)) < target and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, took / number))
+            process.kill()
+            killed += process.wait() == -signal.SIGKILL
+            print(f"kill {killed}: {len(snapshots(broken))} snapshots", flush=True)
+        assert start(broken, arguments.seed).wait() == 0
         pairs = list(zip(snapshots(whole), snapshots(broken), strict=True))
         equal = all(a.name == b.name and same(a, b) for a, b in pairs)
     print(json.dumps({"kills": killed, "snapshots": len(pairs), "same": equal}))
