@@ -274,6 +274,29 @@ def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
     return "\n".join(written)
 
 
+def _run_study(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.report import report
+    from emeraldcut.study import study
+
+    source = arguments.source if arguments.source and Path(arguments.source).is_dir() else None
+    with _bar(arguments, None, unit=" parts") as bar:
+
+        def progress(total: int, n: int) -> None:
+            bar.total = total
+            bar.update(n)
+
+        run = study(
+            source,
+            arguments.output,
+            *settings,
+            seed=arguments.seed,
+            jobs=arguments.jobs,
+            overwrite=arguments.overwrite,
+            progress=progress,
+        )
+    return str(report(run.folder))
+
+
 def _run_report(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report
 
@@ -397,11 +420,22 @@ COMMANDS = {
         output="DIR",
         output_help="folder to write: completeness.ecsv, completeness.png, injected.parquet",
     ),
+    "study": Command(
+        "look at all mergers of a run and tell what share has which shape, and what it depends on",
+        ("emeraldcut.study:StudySettings",),
+        _run_study,
+        source="a run of `simulate` or a folder of several; or a study's TOML file, or the name of one that ships (small),"
+        " whose suites are run first",
+        source_name="RUN",
+        settings_file="emeraldcut.study:study_file",
+        output="DIR",
+        output_help="folder to write: images.parquet, shares.ecsv, tests.ecsv, report.html",
+    ),
     "report": Command(
         "write the page and the pictures of a finished run again",
         (),
         _run_report,
-        source="folder of a run of `screen`, `demo` or `simulate`",
+        source="folder of a run of `screen`, `demo`, `simulate` or `study`",
         source_name="DIR",
         output="PAGE",
         output_help="where the page is copied to, besides DIR/report.html",
@@ -483,7 +517,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ValueError(f"give '{arguments.source}' or --{command.numbered}, not both.")
             arguments.source = f"{command.numbered}_{arguments.numbered}"
         if command.settings_file and arguments.source:
-            arguments.settings = load(command.settings_file)(arguments.source)
+            arguments.settings = load(command.settings_file)(arguments.source) or arguments.settings
         if arguments.jobs < 1:
             raise ValueError(f"--jobs expects at least 1; received {arguments.jobs}.")
         print(command.run(arguments, from_flags(arguments, *classes)))

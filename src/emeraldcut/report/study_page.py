@@ -61,10 +61,11 @@ def _result(shares: Table, tests: Table) -> str:
     if true is None:
         return "No merger of this run has a relaxed remnant; shares of other moments are below."
     seen = _row(shares, "relaxed", "noisy", "network", "rectangular")
+    images, mergers = counted(int(true["images"]), "view"), counted(int(true["mergers"]), "merger")
     sentence = (
-        f"Of {counted(int(true['images']), 'view')} of the relaxed remnants of "
-        f"{counted(int(true['mergers']), 'merger')}, {_interval(true)} have a rectangular outline. The network "
-        f"calls {_interval(seen)} of them rectangular where there is noise; with its known errors taken out that is {_interval(seen, 'corrected')}."
+        f"Of {images} of the relaxed remnants of {mergers}, {_interval(true)} have a rectangular outline. The network "
+        f"calls {_interval(seen)} of them rectangular where there is noise; with its known errors taken out that is "
+        f"{_interval(seen, 'corrected')}."
     )
     for row in tests:
         if (row["sight"], row["eye"], row["class"]) == ("clear", "label", "rectangular"):

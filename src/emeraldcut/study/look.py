@@ -34,6 +34,9 @@ _TERMS = {"a3": "a3", "b3": "b3", "a4": "a4", "b4": "b4_sin", "a6": "a6"}
 class StudySettings:
     """Which moments of each merger are looked at, from how many sides, and as what telescope would see them."""
 
+    suites: tuple[str, ...] = setting(
+        (), "suites to run first where no run is given: names of those that ship, or TOML files"
+    )
     views: int = setting(40, "images of each moment, from directions drawn evenly over the sphere")
     moments: int = setting(2, "moments of each phase of a merger: the last ones, relaxed; some before, merging")
     relaxed_gyr: float = setting(0.5, "time since the merging from which on a remnant is called relaxed")

@@ -11,12 +11,17 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data import ImageSet, Run, concatenate, describe_columns, map_chunks, write_images, write_table
 from emeraldcut.data.columns import numbers
+from emeraldcut.data.run import MANIFEST
+from emeraldcut.data.tables import table_from_rows
+from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate, suite_file
 from emeraldcut.networks import CLASSES
+from emeraldcut.settings import from_file
 from emeraldcut.similarity import read_references
 from emeraldcut.study.look import EYES, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
 from emeraldcut.study.shares import confusion_of, dependence, estimate_shares, shares_of
 
 IMAGES, SHARES, TESTS, CLOSEST, REFERENCE = "images.parquet", "shares.ecsv", "tests.ecsv", "closest", "references"
+SHIPPED = Path(__file__).parent / "studies"  # TOML files
 CHUNK = 100  # galaxies of known shape at a time
 TRUTH = ("clear", "label")  # the sight and eye of the true outline
 SEEN = (TRUTH, *((sight, eye) for sight in SIGHTS for eye in EYES))
@@ -26,7 +31,7 @@ GROUPS = ("all", "model", "mass_ratio", "gas_fraction", "since_merging_gyr", "co
 
 
 def study(
-    source: str | Path,
+    source: str | Path | None,
     folder: str | Path,
     settings: StudySettings = StudySettings(),
     *,
@@ -39,20 +44,25 @@ def study(
 
     Parameters
     ----------
-    source : a run of `simulate`, or a folder that holds several; each suite is a model.
+    source : a run of `simulate`, or a folder that holds several; each suite is a model. Without it the suites that the
+        settings name are run in FOLDER/suites, as far as they are not there.
     folder : gets `images.parquet` (one row per moment, view and sight, see `look`), `shares.ecsv` and `tests.ecsv` (see
         `share_table` and `test_table`), `confusion.ecsv` (how often eyes err, on synthetic galaxies), and the sets
         `closest` and `references`, of the relaxed remnants most like the reference, one view of each.
     jobs : worker processes; results do not depend on their number.
-    progress : called with the number of pieces of work and 1 for each that is done.
+    progress : called with the number of pieces of work and 1 for each that is done, after the suites.
 
     Raises
     ------
+    ValueError
+        There is no source and the settings name no suite.
     FileNotFoundError
         There is no finished suite in `source`.
     FileExistsError
         The folder holds a finished study and `overwrite` is not set.
     """
+    if source is None:
+        source = run_suites(Path(folder) / "suites", settings, seed=seed, jobs=jobs)
     found = moments(source, settings)
     known = [range(first, min(first + CHUNK, settings.known)) for first in range(0, settings.known, CHUNK)]
     run = Run.start(folder, "study", settings, seed, [source], overwrite)
@@ -78,6 +88,25 @@ def study(
         write_images(references, run.path(REFERENCE), command="study", settings=settings, seed=seed, overwrite=True)
     run.finish(**facts)
     return run
+
+
+def run_suites(folder: Path, settings: StudySettings, *, seed: int = 0, jobs: int = 1) -> Path:
+    """Runs the suites that the settings name, each in a folder of its name, unless it is finished; returns `folder`."""
+    if not settings.suites:
+        raise ValueError("a study needs a run of `simulate`, or settings that name `suites`; received neither.")
+    for name in settings.suites:
+        own = folder / Path(name).stem
+        if not (own / MANIFEST).exists():
+            suite, evolve = from_file(suite_file(name), SuiteSettings, EvolveSettings)
+            simulate(own, suite, evolve, seed=seed, jobs=jobs)
+    return folder
+
+
+def study_file(name: str) -> Path | None:
+    """The TOML file of a study: the one that ships under this name, or the file of this name; None for a folder."""
+    if (SHIPPED / f"{name}.toml").is_file():
+        return SHIPPED / f"{name}.toml"
+    return None if Path(name).is_dir() else Path(name)
 
 
 def _look_and_keep(chunk: list[Moment], settings: StudySettings, seed: int) -> tuple[Table, list[ImageSet]]:
@@ -139,7 +168,7 @@ def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
             for name, share, true in zip(CLASSES, plain, mended, strict=True):
                 row = common | {"class": name} | _columns("share", share)
                 rows.append(row | _columns("corrected", true))
-    return ImageSet.from_rows([None] * len(rows), rows).table
+    return table_from_rows(rows)
 
 
 def _columns(name: str, estimate) -> dict[str, float | None]:
