@@ -424,8 +424,8 @@ COMMANDS = {
         "look at all mergers of a run and tell what share has which shape, and what it depends on",
         ("emeraldcut.study:StudySettings",),
         _run_study,
-        source="a run of `simulate` or a folder of several; or a study's TOML file, or the name of one that ships (small),"
-        " whose suites are run first",
+        source="a run of `simulate` or a folder of several; or a study whose suites are run first: a TOML file, or the "
+        "name of one that ships (small, thesis)",
         source_name="RUN",
         settings_file="emeraldcut.study:study_file",
         output="DIR",

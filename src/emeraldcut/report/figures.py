@@ -286,7 +286,8 @@ def plot_shares(shares: Table) -> str:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(0, 1)
         axes.set_xlabel("share of the views")
-        axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(CLASSES), "borderaxespad": 0.2}
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1, columnspacing=1.2, **above)
 
     return _svg("shares", draw)
 

@@ -2,9 +2,11 @@
 
 from emeraldcut.study.look import EYES, PHASES, SIGHTS, StudySettings
 from emeraldcut.study.study import CLOSEST, IMAGES, REFERENCE, SHARES, TESTS, study, study_file
+from emeraldcut.study.thesis import CONCLUSIONS
 
 __all__ = [
     "CLOSEST",
+    "CONCLUSIONS",
     "EYES",
     "IMAGES",
     "PHASES",

@@ -47,11 +47,16 @@ class StudySettings:
     reference: tuple[str, ...] = setting(("leda074886",), "galaxy that remnants are compared with")
     known: int = setting(4000, "synthetic galaxies of known shape that tell how often an eye errs")
     best: int = setting(12, "remnants most like the reference that are shown")
+    thesis_epochs: int = setting(
+        0,
+        "train the thesis's network for so many epochs, and tell what the thesis would have concluded from the same "
+        "mergers; 0: do not (needs the extra [train])",
+    )
 
     def __post_init__(self) -> None:
-        for name in ("views", "moments", "known", "best"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} expects at least 1; received {getattr(self, name)}.")
+        for name, least in {"views": 1, "moments": 1, "known": 1, "best": 1, "thesis_epochs": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} expects at least {least}; received {getattr(self, name)}.")
         if not 0 <= self.relaxed_gyr < np.inf:
             raise ValueError(f"relaxed_gyr expects a time of 0 or more; received {self.relaxed_gyr}.")
         if not self.psf_fwhm_pix > 0:
@@ -127,9 +132,10 @@ def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int
 
     The table holds, beside the moment's facts: `sight`; the true outline (`label`, `truth_a4`, ..., of the particles);
     `network`, `isophotes`: the classes that the network gives and that `galaxies.shapes.label_of` gives to the measured
-    harmonics (`other` where there is none); what `measure` measures; `similarity` to the reference; `cos_inclination`,
-    of the line of sight to the axis of the orbit; and `boxy_around_disky`: a4 <= -0.02 between 1.5 and 2.5 half-light
-    radii and a4 >= 0.01 between 0.3 and 0.7, the disc inside a box that Graham et al. 2012 found.
+    harmonics (`other` where there is none); what `measure` measures; `similarity` to the reference, with
+    `similarity_p`; `cos_inclination`, of the line of sight to the axis of the orbit; and `boxy_around_disky`: a4 <=
+    -0.02 between 1.5 and 2.5 half-light radii and a4 >= 0.01 between 0.3 and 0.7, the disc inside a box that Graham et
+    al. 2012 found.
     """
     snapshot = read_snapshot(moment.file)
     own = int(np.random.default_rng([seed, moment.number]).integers(2**31))
@@ -138,7 +144,7 @@ def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int
     seen = (clear, noisy, clean(noisy, CleanSettings()))
     for sight, images in zip(SIGHTS, seen, strict=True):
         judged = judge(images, settings, seed=seed)
-        for name in (*EYES, *MEASURED, "boxy_around_disky", "similarity", "flag"):
+        for name in (*EYES, *MEASURED, "boxy_around_disky", "similarity", "similarity_p", "flag"):
             images.table[name] = judged[name]
         images.table["sight"] = sight
         images.table["cos_inclination"] = np.abs(np.cos(np.radians(np.asarray(images.table["view_theta_deg"]))))
@@ -164,7 +170,8 @@ def judge(images: ImageSet, settings: StudySettings, *, seed: int = 0) -> Table:
     radius = numbers(profiles["isophote_radius_pix"]) / numbers(table["radius_pix"])[which]
     inner, outer = (_mean_between(numbers(profiles["a4"]), radius, ends, which, len(table)) for ends in (INNER, OUTER))
     table["boxy_around_disky"] = (outer <= -0.02) & (inner >= 0.01)
-    table["similarity"] = compare(images, CompareSettings(reference=settings.reference), frames=frames)["similarity"]
+    compared = compare(images, CompareSettings(reference=settings.reference), frames=frames)
+    table["similarity"], table["similarity_p"] = compared["similarity"], compared["similarity_p"]
     return table
 
 

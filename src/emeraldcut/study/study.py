@@ -19,6 +19,7 @@ from emeraldcut.settings import from_file
 from emeraldcut.similarity import read_references
 from emeraldcut.study.look import EYES, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
 from emeraldcut.study.shares import confusion_of, dependence, estimate_shares, shares_of
+from emeraldcut.study.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
 
 IMAGES, SHARES, TESTS, CLOSEST, REFERENCE = "images.parquet", "shares.ecsv", "tests.ecsv", "closest", "references"
 SHIPPED = Path(__file__).parent / "studies"  # TOML files
@@ -48,7 +49,8 @@ def study(
         settings name are run in FOLDER/suites, as far as they are not there.
     folder : gets `images.parquet` (one row per moment, view and sight, see `look`), `shares.ecsv` and `tests.ecsv` (see
         `share_table` and `test_table`), `confusion.ecsv` (how often eyes err, on synthetic galaxies), and the sets
-        `closest` and `references`, of the relaxed remnants most like the reference, one view of each.
+        `closest` and `references`, of the relaxed remnants most like the reference, one view of each; and on demand
+        `thesis.ecsv`, see `thesis.conclusions`.
     jobs : worker processes; results do not depend on their number.
     progress : called with the number of pieces of work and 1 for each that is done, after the suites.
 
@@ -78,6 +80,11 @@ def study(
     shares = share_table(images, judged, seed=seed)
     tests = test_table(images, seed=seed)
     results = {IMAGES: images, SHARES: shares, TESTS: tests, "confusion.ecsv": confusion_table(judged)}
+    if settings.thesis_epochs:
+        network = thesis_network(Path(folder) / "thesis_network", settings.thesis_epochs, seed=seed)
+        stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
+        as_thesis = vstack(list(map_chunks(stage, [[moment] for moment in found], jobs=jobs)))
+        results[CONCLUSIONS] = conclusions(as_thesis, images, shares)
     for name, table in results.items():
         write_table(table, run.path(name), provenance=run.origin, overwrite=True)
     facts = {"moments": len(found), "mergers": len(set(images["merger"]))}
