@@ -128,7 +128,9 @@ def test_drifts_of_what_is_conserved():
     rows = {f"{v}_{a}": [0.0, 0.0] for v in VECTORS for a in "xyz"}
     rows |= {"energy": [-2.0, -2.02], "kinetic": [2.0, 2.0], "momentum_x": [0.0, 0.03], "angular_momentum_z": [5, 5.1]}
     found = drifts(Table(rows), mass_msun=4.0)
-    assert [found[name][1] for name in ("energy", "momentum", "angular_momentum")] == pytest.approx([0.01, 0.0075, 0.02])
+    assert [found[name][1] for name in ("energy", "momentum", "angular_momentum")] == pytest.approx(
+        [0.01, 0.0075, 0.02]
+    )
 
 
 def test_spacing_of_a_uniform_sphere():

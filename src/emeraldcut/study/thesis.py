@@ -23,7 +23,7 @@ CONCLUSIONS = "thesis.ecsv"
 def thesis_network(folder: Path, epochs: int, *, seed: int = 0) -> Path:
     """The thesis's network of ovals and rectangles, trained on the 108 maps of its grid as it was; kept in `folder`.
 
-    One thing differs: maps are divided by their peak, since masses of simulations are in no unit that it was trained on.
+    One thing differs: maps are divided by their peak, since masses of simulations are in no unit that it learned.
     """
     if not (folder / "card.json").exists():
         maps = thesis_maps(thesis_grid(repaired=False, seed=seed), seed=seed)
@@ -34,7 +34,7 @@ def thesis_network(folder: Path, epochs: int, *, seed: int = 0) -> Path:
 
 
 def judge_as_thesis(moments: list[Moment], network: Path, settings: StudySettings, *, seed: int = 0) -> Table:
-    """Density maps of moments from the thesis's directions: `called` by its network, `cosine` of the raw pixels with the
+    """Density maps of moments from the thesis's directions: `called` by its network, `cosine` of raw pixels with the
     reference, and `label`, the true outline."""
     rows = []
     for moment in moments:
