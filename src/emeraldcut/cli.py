@@ -108,6 +108,25 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
     return "\n".join(written)
 
 
+def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data import Flag, fetch
+    from emeraldcut.data.readers import CUTOUTS
+
+    with _bar(arguments, None, unit=" cut-outs") as bar:
+
+        def progress(total: int, n: int) -> None:
+            bar.total = total
+            bar.update(n)
+
+        table = fetch(
+            arguments.output, *settings, jobs=arguments.jobs, overwrite=arguments.overwrite, progress=progress
+        )
+    failed = int(sum(table["flag"] & int(Flag.UNREADABLE) != 0))
+    if failed and not arguments.quiet:
+        print(f"{failed} of {len(table)} cut-outs did not come; the same command tries them again.", file=sys.stderr)
+    return str(Path(arguments.output) / CUTOUTS)
+
+
 def _run_synthesise(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.data import ImageSetWriter
     from emeraldcut.galaxies import iterate_synthesise
@@ -307,6 +326,14 @@ COMMANDS = {
         output="DIR",
         output_help="folder to write; ends with DIR/report.html",
         default_output="emeraldcut-demo",
+    ),
+    "fetch": Command(
+        "get cut-outs of a survey from a server, by position",
+        ("emeraldcut.data:FetchSettings",),
+        _run_fetch,
+        source=None,
+        output="DIR",
+        output_help="folder to write: a FITS file a position, and cutouts.parquet; what is there is not fetched again",
     ),
     "synthesise": Command(
         "make labelled images of galaxies of known shape",

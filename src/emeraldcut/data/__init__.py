@@ -1,6 +1,7 @@
 """What flows through the program, and how it is read and written: images with their table, particles, tables, runs."""
 
 from emeraldcut.data.columns import COLUMNS, describe_columns
+from emeraldcut.data.fetch import FetchSettings, fetch
 from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable
 from emeraldcut.data.imageset import ImageSet, add_flag, add_flags, concatenate
 from emeraldcut.data.readers import ImageSource, NoImagesError, ReadSettings, open_images, read_images
@@ -13,6 +14,7 @@ from emeraldcut.data.tables import check_output, read_catalogue, read_table, wri
 __all__ = [
     "COLUMNS",
     "UNUSABLE",
+    "FetchSettings",
     "Flag",
     "ImageSet",
     "ImageSetWriter",
@@ -27,6 +29,7 @@ __all__ = [
     "concatenate",
     "describe",
     "describe_columns",
+    "fetch",
     "map_chunks",
     "open_images",
     "provenance",

@@ -6,7 +6,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import wraps
 from multiprocessing import get_context
@@ -38,6 +38,7 @@ def map_chunks(
     chunks: Iterable[Sized],
     *,
     jobs: int = 1,
+    threads: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> Iterator[Result]:
     """Results of `stage(chunk)` for each chunk, in order.
@@ -53,6 +54,8 @@ def map_chunks(
     jobs : int
         Worker processes of one thread each; 1 works in this process. A script that asks for more needs the
         usual `if __name__ == "__main__":`.
+    threads : bool
+        Threads of this process instead, for a stage that waits for something else, such as a server.
     progress : callable, optional
         Called with the number of images of each chunk that is done.
 
@@ -71,7 +74,11 @@ def map_chunks(
             yield result
         return
     # "spawn" because forking a process whose libraries run threads can deadlock.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
+    pool = (
+        ThreadPoolExecutor(jobs)
+        if threads
+        else ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
+    )
     try:
         for n_images, result in _in_order(pool, stage, chunks, 2 * jobs):
             done(n_images)
