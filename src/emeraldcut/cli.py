@@ -44,6 +44,16 @@ def _bar(arguments: argparse.Namespace, total: int | None, unit: str = " images"
     return tqdm(total=total, unit=unit, disable=silent, desc=arguments.command)
 
 
+def _of_total(bar) -> Callable[[int | None, int], None]:
+    """Moves `bar` on by n of a total that only the stage knows."""
+
+    def progress(total: int | None, n: int) -> None:
+        bar.total = total
+        bar.update(n)
+
+    return progress
+
+
 def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: Any) -> str:
     """Applies a stage to all images, chunk by chunk, and writes the rows as one table."""
     from astropy.table import vstack
@@ -113,13 +123,8 @@ def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.data.readers import CUTOUTS
 
     with _bar(arguments, None, unit=" cut-outs") as bar:
-
-        def progress(total: int, n: int) -> None:
-            bar.total = total
-            bar.update(n)
-
         table = fetch(
-            arguments.output, *settings, jobs=arguments.jobs, overwrite=arguments.overwrite, progress=progress
+            arguments.output, *settings, jobs=arguments.jobs, overwrite=arguments.overwrite, progress=_of_total(bar)
         )
     failed = int(sum(table["flag"] & int(Flag.UNREADABLE) != 0))
     if failed and not arguments.quiet:
@@ -202,16 +207,24 @@ def _run_export(arguments: argparse.Namespace, settings: tuple) -> str:
     return str(export_network(load_network(arguments.source), arguments.output, overwrite=arguments.overwrite))
 
 
+def _run_convert(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data import convert_images, convert_table
+
+    if not settings[0].to:
+        return str(convert_table(arguments.source, arguments.output, settings[0], overwrite=arguments.overwrite))
+    with _bar(arguments, None) as bar:
+        return str(
+            convert_images(
+                arguments.source, arguments.output, *settings, overwrite=arguments.overwrite, progress=_of_total(bar)
+            )
+        )
+
+
 def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report
     from emeraldcut.screening import screen_run
 
     with _bar(arguments, None) as bar:
-
-        def progress(total: int | None, n: int) -> None:
-            bar.total = total
-            bar.update(n)
-
         run = screen_run(
             arguments.source,
             arguments.output,
@@ -219,7 +232,7 @@ def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
             seed=arguments.seed,
             jobs=arguments.jobs,
             overwrite=arguments.overwrite,
-            progress=progress,
+            progress=_of_total(bar),
         )
     return str(report(run.folder))
 
@@ -229,18 +242,13 @@ def _run_completeness(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.screening import completeness_run
 
     with _bar(arguments, None) as bar:
-
-        def progress(total: int, n: int) -> None:
-            bar.total = total
-            bar.update(n)
-
         run, table = completeness_run(
             arguments.output,
             *settings,
             seed=arguments.seed,
             jobs=arguments.jobs,
             overwrite=arguments.overwrite,
-            progress=progress,
+            progress=_of_total(bar),
         )
     return str(completeness_figure(table, run.path("completeness.png")))
 
@@ -389,6 +397,15 @@ COMMANDS = {
         output="FILE",
         output_help=".onnx (needs the extra [export]), .keras (needs [train]), or a folder for .json and .h5",
     ),
+    "convert": Command(
+        "write a table, or images, for other programs",
+        ("emeraldcut.data:ConvertSettings", READ),
+        _run_convert,
+        source="a table of any format; with --to, images in any form",
+        source_name="TABLE",
+        output="FILE",
+        output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .reg for DS9; with --to, a folder",
+    ),
     "classify": Command(
         "class probabilities of every image",
         ("emeraldcut.networks:ClassifySettings", READ),
@@ -510,7 +527,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         print(f"emeraldcut {name}: {_sentence(error)}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, ConnectionError) else 2
     except (ValueError, ImportError, RuntimeError, MemoryError) as error:
         print(f"emeraldcut {name}: {error}", file=sys.stderr)
         return 2

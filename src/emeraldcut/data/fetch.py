@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import string
 import time
 import tomllib
@@ -12,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
 from threading import Lock
@@ -26,7 +24,7 @@ from astropy.table import Table
 from emeraldcut.data.columns import describe_columns, keep_apart, numbers
 from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.data.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
-from emeraldcut.data.readers import CUTOUTS, NoImagesError, unique_ids
+from emeraldcut.data.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
 from emeraldcut.data.run import MANIFEST, SETTINGS, Run
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import check_folder, read_catalogue, write_table
@@ -44,7 +42,6 @@ PASSING = (408, 425, 429)  # client errors that another try may get past: timeou
 LONGEST_WAIT_S = 120.0  # however long a server asks to be left alone, and however often it has failed
 GIVE_UP = 5  # cut-outs in a row for which no try had an answer: the server is down
 OFF_CENTRE_PIX = 2.0  # services round the centre to pixels; what is further off is another place
-LONGEST_NAME = 100  # letters of a file name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +111,7 @@ def fetch(
     *,
     jobs: int = 1,
     overwrite: bool = False,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Callable[[int | None, int], object] | None = None,
 ) -> Table:
     """Fetches a cut-out for every row of a catalogue.
 
@@ -154,7 +151,7 @@ def fetch(
     if overwrite:
         for path in (folder / FILES).glob("*.fits"):
             path.unlink()
-    ra, dec, names = numbers(table["ra"]), numbers(table["dec"]), _file_names(table["id"])
+    ra, dec, names = numbers(table["ra"]), numbers(table["dec"]), list(map(safe_names(), table["id"]))
     get = _Getter(folder, settings, ra, dec, names)
     done = (lambda n: progress(len(table), n)) if progress else None
     results: list[tuple[Flag, str, bool]] = []
@@ -198,19 +195,6 @@ def _places(catalogue: str) -> Table:
     ids = [unique(name or f"{ra:.5f}{dec:+.5f}") for name, (ra, dec) in zip(given, places, strict=True)]
     table["id"] = np.array(ids, dtype=object)
     return keep_apart(table)
-
-
-def _file_names(ids) -> list[str]:
-    """For each id a name that every file system takes; one that is not the id itself ends with a hash of the id."""
-    taken: set[str] = set()
-    names = []
-    for name in ids:
-        safe = re.sub(r"[^A-Za-z0-9._+-]", "_", name).lstrip(".-")[:LONGEST_NAME]
-        if not safe or safe != name or safe.lower() in taken:  # some file systems do not tell capitals apart
-            safe += f"-{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
-        taken.add(safe.lower())
-        names.append(safe)
-    return names
 
 
 def _check_same(folder: Path, settings: FetchSettings, overwrite: bool) -> None:

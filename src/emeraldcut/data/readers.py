@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from emeraldcut.settings import setting
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
 IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
+LONGEST_NAME = 100  # letters of a file name made of an id
 GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml")
@@ -85,7 +88,7 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         A folder (searched recursively, in sorted order) of FITS, PNG, JPEG, TIFF and NPY files; one such
         file; a FITS cube (n, ny, nx) or multi-extension FITS; an HDF5 file with `images` (and `ans`); a set
         written by `write_images`; a folder made by `fetch`; a thesis text map such as `2df.dat`; a table with a
-        column `file`, relative to the table; or, with `settings.catalogue`, a mosaic.
+        column `file`, relative to the table or else to where the program runs; or, with `settings.catalogue`, a mosaic.
     settings : ReadSettings, optional
 
     Returns
@@ -177,6 +180,23 @@ def unique_ids() -> Callable[[str], str]:
     return unique
 
 
+def safe_names() -> Callable[[str], str]:
+    """A function that gives each id a file name that every file system takes and that it has not given before.
+
+    A name that is not the id itself ends with a hash of the id.
+    """
+    taken: set[str] = set()
+
+    def safe(identity: str) -> str:
+        name = re.sub(r"[^A-Za-z0-9._+-]", "_", identity).lstrip(".-")[:LONGEST_NAME]
+        if not name or name != identity or name.lower() in taken:  # some file systems do not tell capitals apart
+            name += f"-{sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+        taken.add(name.lower())
+        return name
+
+    return safe
+
+
 def _text(path: Path | str) -> str:
     """A file name as text that can be stored, also where its bytes are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")
@@ -250,7 +270,10 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
                 yield _no_file(row), {"id": str(number), **known}
                 continue
             name = known.pop("id", None) or _stem(row["file"])
-            yield from _file(path.parent / row["file"], name, known)
+            file = path.parent / row["file"]
+            yield from _file(
+                file if file.exists() or not Path(row["file"]).exists() else Path(row["file"]), name, known
+            )
 
     return _from_pictures(None, items, settings)
 
