@@ -1,5 +1,6 @@
 """Fetch: against a small server of the test's own that answers, refuses, fails, stalls and sends garbage."""
 
+import errno
 import io
 import threading
 import time
@@ -7,6 +8,7 @@ from collections import Counter
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -215,6 +217,27 @@ def test_what_is_there_and_whole_is_not_fetched_again(tmp_path):
         server.asked.clear()
         fetch(out, quick(server, tmp_path, 7, survey="other"), overwrite=True)
         assert len(server.asked) == 7
+
+
+def test_a_full_disk_ends_the_run_and_the_next_goes_on(tmp_path, monkeypatch, capsys):
+    whole = Path.write_bytes
+
+    def fills(path, data):
+        if len(list(path.parent.glob("*.fits"))) == 3:
+            whole(path, data[:100])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return whole(path, data)
+
+    with serving({}) as server:
+        words = ["--service", server.url, "--survey", "X", "--catalogue", catalogue(tmp_path, 6), "--rate", "1000"]
+        words += ["--cutout-size", "24", "--pixel-scale-arcsec", str(SCALE), "-o", str(tmp_path / "out")]
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "write_bytes", fills)
+            assert cli.main(["fetch", *words]) == 1 and "is full; make room" in capsys.readouterr().err
+        assert sorted(path.name for path in (tmp_path / "out" / "fits").iterdir()) == ["g1.fits", "g2.fits", "g3.fits"]
+        server.asked.clear()
+        assert cli.main(["fetch", *words]) == 0
+        assert [row for row, *_ in server.asked] == [4, 5, 6]
 
 
 def test_results_of_another_command_are_left_alone(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -497,6 +499,16 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
     return parser
 
 
+def _no_room(error: BaseException | None) -> bool:
+    """Whether a disk, or a share of one, that is full is behind an error. Astropy and numpy say so without a number."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return error is not None and bool(
+        getattr(error, "errno", None) in full
+        or (isinstance(error, OSError) and re.search(r"Not enough space on disk|requested and \d+ written", str(error)))
+        or _no_room(error.__cause__ or error.__context__)
+    )
+
+
 def _sentence(error: OSError) -> str:
     """What the system says of a file, without its number."""
     return f"'{error.filename}': {error.strerror}." if error.filename and error.strerror else str(error)
@@ -526,6 +538,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has gone
         return 0
     except OSError as error:
+        if _no_room(error):
+            said = f"the disk of '{arguments.output}' is full; make room, then give the same command again."
+            print(f"emeraldcut {name}: {said}", file=sys.stderr)
+            return 1
         print(f"emeraldcut {name}: {_sentence(error)}", file=sys.stderr)
         return 1 if isinstance(error, ConnectionError) else 2
     except (ValueError, ImportError, RuntimeError, MemoryError) as error:
