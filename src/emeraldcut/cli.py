@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -493,10 +495,31 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
+    cluster = parser.add_mutually_exclusive_group()
+    cluster.add_argument("--cluster", metavar="ADDRESS", help="work on a Dask scheduler's workers: tcp://host:8786")
+    cluster.add_argument(
+        "--slurm", metavar="FILE.toml", help="work on workers that Slurm starts (see docs/clusters.md)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.add_argument("--quiet", action="store_true", help="no progress and no messages")
     add_flags(parser, *classes)
     return parser
+
+
+@contextmanager
+def _workers(arguments: argparse.Namespace) -> Iterator[int | str]:
+    """Who does the work, as `map_chunks` takes it. Workers elsewhere are told whole paths."""
+    if arguments.cluster or arguments.slurm:
+        arguments.output = os.path.abspath(arguments.output)
+        if os.path.exists(getattr(arguments, "source", None) or ""):
+            arguments.source = os.path.abspath(arguments.source)
+    if not arguments.slurm:
+        yield arguments.cluster or arguments.jobs
+        return
+    from emeraldcut.data.streaming import slurm_cluster
+
+    with slurm_cluster(arguments.slurm) as address:
+        yield address
 
 
 def _no_room(error: BaseException | None) -> bool:
@@ -531,7 +554,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.jobs < 1:
             raise ValueError(f"--jobs expects at least 1; received {arguments.jobs}.")
-        print(command.run(arguments, from_flags(arguments, *classes)))
+        settings = from_flags(arguments, *classes)
+        with _workers(arguments) as arguments.jobs:
+            print(command.run(arguments, settings))
     except NoImagesError as error:
         print(f"emeraldcut {name}: {error}", file=sys.stderr)
         return 1

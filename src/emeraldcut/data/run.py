@@ -192,6 +192,12 @@ def _unlock(folder: Path) -> None:
         file.close()
 
 
+def unlock_all() -> None:
+    """Gives up every folder that this process has taken."""
+    for folder in list(_HELD):
+        _unlock(folder)
+
+
 def _plain(value: Any) -> Any:
     """Numpy scalars and arrays as Python values, anything else as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
