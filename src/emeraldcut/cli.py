@@ -538,7 +538,7 @@ def _sentence(error: OSError) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; prints what it wrote. Returns 0 done, 1 nothing usable, 2 wrong usage."""
+    """Runs one command; prints what it wrote. Returns 0 done, 1 nothing usable, no room or no answer, 2 wrong usage."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] not in COMMANDS:
         _overview().parse_args(argv or ["--help"])
