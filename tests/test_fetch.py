@@ -134,7 +134,7 @@ def catalogue(tmp_path, n, **columns):
 
 def quick(server, tmp_path, n, **changes):
     facts = {"service": server.url, "survey": "CDS/P/X 1&2", "cutout_size": 24, "pixel_scale_arcsec": SCALE}
-    facts |= {"rate": 1000.0, "wait_s": 0.01, "timeout_s": 0.3, "retries": 2}
+    facts |= {"rate": 1000.0, "wait_s": 0.01, "timeout_s": 1.0, "retries": 2}
     facts["catalogue"] = changes.get("catalogue") or catalogue(tmp_path, n)
     return FetchSettings(**(facts | changes))
 
@@ -240,11 +240,13 @@ def test_a_full_disk_ends_the_run_and_the_next_goes_on(tmp_path, monkeypatch, ca
         assert [row for row, *_ in server.asked] == [4, 5, 6]
 
 
-def test_results_of_another_command_are_left_alone(tmp_path):
-    (tmp_path / "manifest.json").write_text("{}")
+@pytest.mark.parametrize("name", ["manifest.json", "fits/g1.fits"])
+def test_what_others_have_made_is_left_alone(tmp_path, name):
+    (tmp_path / "out" / "fits").mkdir(parents=True)
+    (tmp_path / "out" / name).write_text("{}")
     with serving({}) as server, pytest.raises(ValueError, match="begun with survey = nothing"):
-        fetch(tmp_path, quick(server, tmp_path, 1))
-    assert not server.asked
+        fetch(tmp_path / "out", quick(server, tmp_path, 1))
+    assert not server.asked and (tmp_path / "out" / name).read_text() == "{}"
 
 
 def test_a_server_that_is_down_ends_the_run_and_the_next_goes_on(tmp_path):
@@ -261,24 +263,31 @@ def test_a_server_that_is_down_ends_the_run_and_the_next_goes_on(tmp_path):
         assert len(server.asked) == 18
     with pytest.raises(ConnectionError, match="refused"):
         fetch(tmp_path / "other", options)
+    with serving({k: [(502,)] for k in range(3, 13)}) as server:  # or it is broken there for good
+        table = fetch(tmp_path / "hole", quick(server, tmp_path, 20, retries=0, give_up=0))
+    assert (table["flag"] == Flag.UNREADABLE).sum() == 10
 
 
-def test_requests_keep_the_pace_and_retry_after(tmp_path):
+def test_requests_keep_the_pace(tmp_path):
+    with serving({}) as server:
+        fetch(tmp_path / "out", quick(server, tmp_path, 9, rate=20.0), jobs=4)
+    times = [when for _, when, *_ in server.asked]
+    assert max(times) - min(times) > 8 / 20 - 0.1
+
+
+def test_retry_after_holds_everybody(tmp_path):
     with serving({1: [(429, b"", {"Retry-After": "1"}), "image"]}) as server:
         fetch(tmp_path / "out", quick(server, tmp_path, 8, rate=20.0), jobs=4)
-    times = np.sort([when for _, when, *_ in server.asked])
-    assert np.diff(times).min() > 0.02  # 0.05 s apart when they leave
     first = [when for row, when, *_ in server.asked if row == 1]
-    assert first[1] - first[0] >= 0.95
-    waited = np.diff(times).max()  # nobody else asks while the server wants to be left alone
-    assert waited > 0.7
+    assert first[1] - first[0] > 0.95
+    assert np.diff(np.sort([when for _, when, *_ in server.asked])).max() > 0.5
 
 
 def test_waits_double(tmp_path):
     with serving({1: [(500,)]}) as server, pytest.raises(NoImagesError, match="none of the 1"):
         fetch(tmp_path / "out", quick(server, tmp_path, 1, retries=3, wait_s=0.1))
     gaps = np.diff([when for _, when, *_ in server.asked])
-    np.testing.assert_allclose(gaps, [0.1, 0.2, 0.4], atol=0.09)
+    assert (gaps > np.array([0.1, 0.2, 0.4]) - 0.01).all() and gaps[0] < 0.4 < gaps[2] + 0.01
 
 
 def test_retry_after_as_seconds_and_as_date():

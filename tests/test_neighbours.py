@@ -217,11 +217,14 @@ def test_a_table_of_results_leads_to_its_images(tmp_path, monkeypatch, stored):
         (["{tmp}/none.csv", "-o", "{tmp}/t.reg"], "regions need ra and dec"),
         (["{set}", "--to", "topcat", "-o", "{tmp}/x"], "zoobot, hyrax, anomalymatch"),
         (["{set}", "--to", "zoobot", "-o", "{set}"], "finished run"),
+        (["{tmp}/images", "--to", "hyrax", "-o", "{tmp}"], "holds files already"),
         (["{tmp}/gone", "--to", "zoobot", "-o", "{tmp}/x"], "no file or folder"),
     ],
 )
 def test_wrong_input_gets_one_sentence(words, said, stored, tmp_path, capsys):
     (tmp_path / "none.csv").write_text("id\n1\n")
+    (tmp_path / "images").mkdir()
+    fits.PrimaryHDU(np.eye(16)).writeto(tmp_path / "images" / "mine.fits")
     assert cli.main(["convert", *[word.format(set=stored, tmp=tmp_path) for word in words]]) == 2
     out, err = capsys.readouterr()
     assert out == "" and said in err and len(err.strip().splitlines()) == 1

@@ -6,7 +6,6 @@ import json
 import os
 import string
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from emeraldcut.data.columns import describe_columns, keep_apart, numbers
 from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.data.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
 from emeraldcut.data.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
-from emeraldcut.data.run import MANIFEST, SETTINGS, Run
+from emeraldcut.data.run import MANIFEST, Run, begun_settings
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import check_folder, read_catalogue, write_table
 from emeraldcut.settings import setting
@@ -40,7 +39,6 @@ FILES = "fits"  # folder of the cut-outs
 DECIDES = ("survey", "service", "cutout_size", "pixel_scale_arcsec")  # settings that decide what a cut-out shows
 PASSING = (408, 425, 429)  # client errors that another try may get past: timeout, too early, too many requests
 LONGEST_WAIT_S = 120.0  # however long a server asks to be left alone, and however often it has failed
-GIVE_UP = 5  # cut-outs in a row for which no try had an answer: the server is down
 OFF_CENTRE_PIX = 2.0  # services round the centre to pixels; what is further off is another place
 
 
@@ -64,6 +62,9 @@ class FetchSettings:
         1.0, "wait before the first further try, doubled for each; Retry-After of the server counts"
     )
     timeout_s: float = setting(60.0, "longest time for one answer")
+    give_up: int = setting(
+        5, "end after this many cut-outs in a row that did not come, as the server is down; 0: never"
+    )
 
     def __post_init__(self) -> None:
         if self.catalogue is None or self.survey is None:
@@ -75,8 +76,9 @@ class FetchSettings:
         for name in ("pixel_scale_arcsec", "rate", "timeout_s"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"setting '{name}' must be above 0; received {getattr(self, name)}.")
-        if self.retries < 0 or not 0 <= self.wait_s < np.inf:
-            raise ValueError(f"need retries >= 0 and wait_s >= 0; received {self.retries} and {self.wait_s}.")
+        for name in ("retries", "wait_s", "give_up"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"setting '{name}' must be at least 0; received {getattr(self, name)}.")
         try:
             used = {name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None}
         except ValueError:  # a brace without its other
@@ -148,20 +150,21 @@ def fetch(
     check_folder(folder / FILES)
     _check_same(folder, settings, overwrite)
     run = Run.start(folder, "fetch", settings, inputs=[settings.catalogue], overwrite=True)
-    if overwrite:
-        for path in (folder / FILES).glob("*.fits"):
-            path.unlink()
     ra, dec, names = numbers(table["ra"]), numbers(table["dec"]), list(map(safe_names(), table["id"]))
+    if overwrite:
+        for name in names:
+            (folder / FILES / f"{name}.fits").unlink(missing_ok=True)
     get = _Getter(folder, settings, ra, dec, names)
     done = (lambda n: progress(len(table), n)) if progress else None
+    rows = (range(k, k + 1) for k in range(len(table)))
     results: list[tuple[Flag, str, bool]] = []
     failures = 0
-    for result in map_chunks(get, [range(k, k + 1) for k in range(len(table))], jobs=jobs, threads=True, progress=done):
+    for result in map_chunks(get, rows, jobs=jobs, threads=True, progress=done):
         results.append(result)
         failures = failures + 1 if result[0] & Flag.UNREADABLE else 0
-        if failures == GIVE_UP:
+        if failures and failures == settings.give_up:
             raise ConnectionError(
-                f"{urlsplit(settings.template).netloc} gave no image {GIVE_UP} times in a row ({result[1]}) "
+                f"{urlsplit(settings.template).netloc} gave no image {failures} times in a row ({result[1]}) "
                 "What has come is kept; the same command goes on."
             )
     flags = np.array([int(flag) for flag, _, _ in results], dtype=np.int64)
@@ -198,13 +201,11 @@ def _places(catalogue: str) -> Table:
 
 
 def _check_same(folder: Path, settings: FetchSettings, overwrite: bool) -> None:
-    """ValueError if the folder holds results that other settings, or another command, have made."""
-    begun = folder / SETTINGS
-    if overwrite or not (begun.exists() or (folder / MANIFEST).exists()):
-        return
-    old = tomllib.loads(begun.read_text(encoding="utf-8")) if begun.exists() else {}
+    """ValueError if the folder holds cut-outs that other settings have made, or something else."""
+    old = begun_settings(folder)
+    begun = bool(old) or (folder / MANIFEST).exists() or any((folder / FILES).glob("*"))
     changed = [name for name in DECIDES if old.get(name) != getattr(settings, name)]
-    if changed:
+    if begun and changed and not overwrite:
         name = changed[0]
         raise ValueError(
             f"'{folder}' was begun with {name} = {old.get(name, 'nothing')}, now it is {getattr(settings, name)}; "

@@ -14,7 +14,7 @@ from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.readers import NoImagesError, ReadSettings, open_images, safe_names
-from emeraldcut.data.run import Run, write_text
+from emeraldcut.data.run import Run, begun_settings, write_text
 from emeraldcut.data.tables import check_folder, check_output, read_catalogue, read_table, write_table
 from emeraldcut.settings import setting
 
@@ -151,9 +151,12 @@ def convert_images(
     - anomalymatch: FITS; `metadata.csv` with `filename`, `sourceID`, and what else is known, and, if there are labels,
       `labeled_data.csv` with `filename` and `label`: `anomaly` for rectangular galaxies, else `normal`.
 
-    Raises NoImagesError if no image can be used, FileExistsError if the folder holds a finished run.
+    Raises NoImagesError if no image can be used, FileExistsError if the folder holds a finished run, or images that
+    `convert` has not made.
     """
-    images = open_images(source, read_settings)
+    images, folder = open_images(source, read_settings), Path(folder)
+    if any((folder / FILES).glob("*")) and "to" not in begun_settings(folder):
+        raise FileExistsError(f"'{folder / FILES}' holds files already; choose another folder.")
     run = Run.start(folder, "convert", (settings, read_settings), inputs=[source], overwrite=overwrite)
     tables, left_out, name_of = [], 0, safe_names()
     write = _write_png if settings.to == "zoobot" else _write_fits

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -155,6 +156,12 @@ class Run:
         write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2, default=_plain) + "\n")
         _unlock(self.folder)
         return self.folder / MANIFEST
+
+
+def begun_settings(folder: Path) -> dict[str, Any]:
+    """The settings with which the run in `folder`, finished or not, was begun; empty where there is none."""
+    path = folder / SETTINGS
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 _HELD: dict[Path, Any] = {}  # open lock files of this process, by folder
