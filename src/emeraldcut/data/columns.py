@@ -23,7 +23,7 @@ _BOXY = "boxy negative, disky positive"
 COLUMNS = (
     # The contract's columns, in the contract's order.
     Column("id", str, "", "Identifier, unique within one table", "meta.id;meta.main"),
-    Column("file", str, "", "File that the image was read from", "meta.file"),
+    Column("file", str, "", "File that the image was read from", "meta.id;meta.file"),
     Column("label", str, "", "Known class: oval, rectangular, obround or other", "meta.code.class"),
     Column("p_oval", float, "", "Probability that the galaxy is oval", "stat.probability"),
     Column("p_rectangular", float, "", "Probability that the galaxy is rectangular", "stat.probability"),
@@ -55,7 +55,7 @@ COLUMNS = (
     Column("y", float, "pix", "Centre of the galaxy along y, first pixel is 0", "pos.cartesian.y"),
     Column("mosaic_x", float, "pix", "Catalogue position in the mosaic along x, first pixel is 0"),
     Column("mosaic_y", float, "pix", "Catalogue position in the mosaic along y, first pixel is 0"),
-    Column("pixel_scale_arcsec", float, "arcsec", "Side of a pixel on the sky", "instr.pixel"),
+    Column("pixel_scale_arcsec", float, "arcsec", "Side of a pixel on the sky", "instr.scale;instr.pixel"),
     Column("psf_fwhm_pix", float, "pix", "Full width at half maximum of the PSF", "instr.det.psf"),
     Column("background", float, "", "Sky level, counts per pixel", "instr.background"),
     Column("sky_sigma", float, "", "Standard deviation of the sky noise, counts per pixel", "stat.stdev"),
