@@ -148,12 +148,12 @@ def test_a_study_sees_the_shapes_that_are_there(finished):
     from emeraldcut.data import read_table
 
     shares, tests = (read_table(finished.path(name)) for name in ("shares.ecsv", "tests.ecsv"))
-    ours = {"group": "mass_ratio", "phase": "relaxed", "sight": "clear", "eye": "label"}
+    ours = {"group": "mass_ratio", "phase": "relaxed", "sight": "clear", "eye": "outline"}
     assert share(shares, **ours, value="3", **{"class": "oval"}) > 0.9
     assert share(shares, **ours, value="3", **{"class": "rectangular"}) == 0
     boxes = share(shares, **ours, value="1", **{"class": "rectangular"})
     assert boxes > 0.2
-    row = tests[(np.array(tests["sight"]) == "clear") & (np.array(tests["eye"]) == "label")][0]
+    row = tests[(np.array(tests["sight"]) == "clear") & (np.array(tests["eye"]) == "outline")][0]
     assert row["on"] == "mass_ratio" and row["class"] == "rectangular"
     assert row["difference"] == pytest.approx(-boxes) and row["p"] < 0.15  # 2 of 16 permutations
     assert row["slope"] == pytest.approx(-boxes / np.log2(3))

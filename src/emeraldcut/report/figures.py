@@ -299,7 +299,7 @@ def plot_dependence(shares: Table, group: str, label: str) -> str:
     if len(values) < 2:
         return ""
     looks = list(dict.fromkeys(zip(own["sight"], own["eye"], strict=True)))
-    styles = {"label": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (AMBER, "^")}
+    styles = {"outline": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (AMBER, "^")}
     lines = {"clear": "-", "noisy": "--", "cleaned": ":"}
 
     def draw(axes) -> None:
@@ -325,7 +325,7 @@ def plot_dependence(shares: Table, group: str, label: str) -> str:
 def _words(look: str) -> str:
     """A sight and an eye of `study` in words."""
     sight, eye = look.split()
-    return "true outline" if eye == "label" else f"{eye}, {sight}"
+    return "true outline" if eye == "outline" else f"{eye}, {sight}"
 
 
 def plot_scores(table: Table) -> str:

@@ -63,7 +63,7 @@ def _interval(row: Row, name: str = "share") -> str:
 
 def _result(shares: Table, tests: Table) -> str:
     """What was found, in plain sentences."""
-    true = _row(shares, "relaxed", "clear", "label", "rectangular")
+    true = _row(shares, "relaxed", "clear", "outline", "rectangular")
     if true is None:
         return "No merger of this run has a relaxed remnant; shares of other moments are below."
     seen = _row(shares, "relaxed", "noisy", "network", "rectangular")
@@ -74,7 +74,7 @@ def _result(shares: Table, tests: Table) -> str:
         f"{_interval(seen, 'corrected')}."
     )
     for row in tests:
-        if (row["sight"], row["eye"], row["class"]) == ("clear", "label", "rectangular"):
+        if (row["sight"], row["eye"], row["class"]) == ("clear", "outline", "rectangular"):
             sentence += (
                 f" Does the share depend on the {NAMES[row['on']]}? p = {row['p']:.2g}, from the smallest to the "
                 f"largest it changes by {_signed(row, 'difference')}."
@@ -126,7 +126,7 @@ def _tests(tests: Table) -> str:
 
 
 def _seen_by(row: Row) -> str:
-    return "true outline" if row["eye"] == "label" else f"{row['eye']}, {row['sight']}"
+    return "true outline" if row["eye"] == "outline" else f"{row['eye']}, {row['sight']}"
 
 
 def _dependences(shares: Table) -> str:

@@ -17,15 +17,15 @@ from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate, suite_fi
 from emeraldcut.networks import CLASSES
 from emeraldcut.settings import from_file
 from emeraldcut.similarity import read_references
-from emeraldcut.study.look import EYES, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
+from emeraldcut.study.look import EYES, FALLIBLE, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
 from emeraldcut.study.shares import confusion_of, dependence, estimate_shares, shares_of
 from emeraldcut.study.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
 
 IMAGES, SHARES, TESTS, CLOSEST, REFERENCE = "images.parquet", "shares.ecsv", "tests.ecsv", "closest", "references"
 SHIPPED = Path(__file__).parent / "studies"  # TOML files
 CHUNK = 100  # galaxies of known shape at a time
-TRUTH = ("clear", "label")  # the sight and eye of the true outline
-SEEN = (TRUTH, *((sight, eye) for sight in SIGHTS for eye in EYES))
+FALLIBLY = tuple((sight, eye) for sight in SIGHTS for eye in FALLIBLE)
+SEEN = (("clear", "outline"), *FALLIBLY)
 TESTED = {"mass_ratio": "gas_fraction", "gas_fraction": "mass_ratio"}  # and what must be alike besides the orbit
 SINCE_GYR, COS_INCLINATION = (0.0, 0.5, 1.0, 2.0, np.inf), (0.0, 1 / 3, 2 / 3, 1.0)  # edges of bins
 GROUPS = ("all", "model", "mass_ratio", "gas_fraction", "since_merging_gyr", "cos_inclination")
@@ -138,7 +138,7 @@ def confusion_table(judged: Table) -> Table:
     """Counts of synthetic galaxies by `sight`, `eye`, true `label`, and class that they are called."""
     rows = [
         {"sight": sight, "eye": eye, "label": name} | dict(zip(CLASSES, counts.astype(int).tolist(), strict=True))
-        for sight, eye in SEEN[1:]
+        for sight, eye in FALLIBLY
         for name, counts in zip(CLASSES, _confusion(judged, sight, eye), strict=True)
     ]
     return Table(rows=rows)
@@ -146,7 +146,7 @@ def confusion_table(judged: Table) -> Table:
 
 def _confusion(judged: Table, sight: str, eye: str) -> np.ndarray:
     own = judged[np.array(judged["sight"]) == sight]
-    return confusion_of(np.array(own["label"]), np.array(own[eye]), CLASSES)
+    return confusion_of(np.array(own["label"]), np.array(own[EYES[eye]]), CLASSES)
 
 
 def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
@@ -155,17 +155,17 @@ def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
     Returns
     -------
     Table
-        `group` and `value` (e.g. mass_ratio, 3), `phase`, `sight`, `eye` (network, isophotes, or label: the true
-        outline of the particles), `class`, `mergers`, `images`; `share` with `share_low` and `share_high`, the 90 %
+        `group` and `value` (e.g. mass_ratio, 3), `phase`, `sight`, `eye` (network, isophotes, or outline: the
+        true one of the particles), `class`, `mergers`, `images`; `share` with `share_low` and `share_high`, the 90 %
         interval over mergers (`shares.share_interval`); and `corrected` with its interval: the same with what the eyes
         get wrong on galaxies of known shape taken out (`shares.corrected`), masked for the true outline.
     """
     rng, rows = np.random.default_rng([seed, 1]), []
-    confusion = {(sight, eye): _confusion(judged, sight, eye) for sight, eye in SEEN[1:]}
+    confusion = {(sight, eye): _confusion(judged, sight, eye) for sight, eye in FALLIBLY}
     for phase, sight, eye in ((phase, *seen) for phase in PHASES for seen in SEEN):
         part = images[(np.array(images["phase"]) == phase) & (np.array(images["sight"]) == sight)]
         for group, value, own in _groups(part):
-            _, shares = shares_of(np.array(own[eye], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
+            _, shares = shares_of(np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
             common = {"group": group, "value": value, "phase": phase, "sight": sight, "eye": eye}
             common |= {"mergers": len(shares), "images": len(own)}
             plain = estimate_shares(shares, rng)
@@ -217,7 +217,7 @@ def test_table(images: Table, *, seed: int = 0) -> Table:
     for what, other in TESTED.items() if len(relaxed) else ():
         for sight, eye in SEEN:
             own = relaxed[np.array(relaxed["sight"]) == sight]
-            names, shares = shares_of(np.array(own[eye], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
+            names, shares = shares_of(np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
             first = own[np.unique(np.array(own["merger"], dtype=str), return_index=True)[1]]
             values = numbers(first[what])
             values = np.log2(values) if what == "mass_ratio" else values

@@ -80,11 +80,11 @@ def conclusions(judged: Table, images: Table, shares: Table) -> Table:
             if 0 < box.sum() < len(box)
             else None,
         }
-        for column, sight, eye in (("rectangular", "clear", "label"), ("corrected", "noisy", "network")):
+        for column, sight, eye in (("rectangular", "clear", "outline"), ("corrected", "noisy", "network")):
             wanted = {"group": "model", "value": model, "phase": "relaxed", "class": "rectangular"}
             wanted |= {"sight": sight, "eye": eye}
             found = shares[np.all([np.array(shares[k], dtype=str) == v for k, v in wanted.items()], axis=0)]
-            source = "share" if eye == "label" else "corrected"
+            source = "share" if eye == "outline" else "corrected"
             for end in ("", "_low", "_high"):
                 row[column + end] = float(found[source + end][0]) if len(found) else None
         relaxed = images[(np.array(images["model"], dtype=str) == model) & (np.array(images["phase"]) == "relaxed")]
