@@ -19,6 +19,7 @@ from emeraldcut.mergers.suite import (
     plan,
     shipped_suites,
     simulate,
+    snapshots_of,
     suite_file,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "scaled",
     "shipped_suites",
     "simulate",
+    "snapshots_of",
     "suite_file",
     "thesis_orbits",
 ]

@@ -15,6 +15,7 @@ from emeraldcut.data.snapshot import Snapshot
 from emeraldcut.galaxies.shapes import label_of
 from emeraldcut.galaxies.sky import Psf, brightest_half, expose, finer_pixels, through_psf
 from emeraldcut.galaxies.synthesise import amplitude
+from emeraldcut.mergers.orbits import rotation as turn_to
 from emeraldcut.mergers.outline import Outline, outline
 from emeraldcut.mergers.pixels import count, project, smooth
 from emeraldcut.mergers.stars import MassToLight, Stars, gather
@@ -153,11 +154,7 @@ def rotation(theta_deg: float, phi_deg: float, roll_deg: float = 0.0) -> np.ndar
     The camera looks from polar angle theta and azimuth phi; image x is then along growing azimuth and y along falling
     theta, before the image is turned counter-clockwise by `roll_deg`.
     """
-    theta, phi, roll = np.radians([theta_deg, phi_deg, roll_deg])
-    east = np.array([-np.sin(phi), np.cos(phi), 0])
-    north = np.array([-np.cos(theta) * np.cos(phi), -np.cos(theta) * np.sin(phi), np.sin(theta)])
-    towards = np.array([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
-    return np.stack([np.cos(roll) * east - np.sin(roll) * north, np.sin(roll) * east + np.cos(roll) * north, towards])
+    return turn_to((0.0, roll_deg - 90.0)) @ turn_to((theta_deg, phi_deg)).T
 
 
 def surface_brightness(counts: np.ndarray, zero_point_mag: float, pixel_scale_arcsec: float) -> np.ndarray:

@@ -80,7 +80,7 @@ def outline(
     alone, particles with any weight g(s) / (1 + eps)^2 are spread evenly in psi, since the area element is
     (1 + eps)^2 s ds dpsi: whatever the profile, their sums of cos(m psi) and sin(m psi) vanish. That is solved for the
     centre (m = 1), axis ratio and position angle (m = 2) and eps (m = 3 to 12), by steps of 2 <cos(m psi)> / gamma.
-    Here g = (1 - t^2)^2 falls from 1 on the isophote to 0 at 1 - w and 1 + w times its size, and gamma = 2 + <s g'> / <g>
+    Here g = (1 - t^2)^2 falls from 1 on the isophote to 0 at 1 - w and 1 + w times its size; gamma = 2 + <s g'> / <g>
     is the mean of -dlnI/dlns, by partial integration. The standard error of a term is sqrt(2 / n) / gamma with n =
     (sum of weights)^2 / (sum of their squares). All derived for this program. The error is that of counting particles;
     on strong boxes that of b4 is half as large again, since the position angle is uncertain too.

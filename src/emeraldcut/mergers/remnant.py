@@ -36,12 +36,12 @@ def look_at(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
     Returns
     -------
     Table
-        One row per view: `view_theta_deg`, `view_phi_deg`; `a4`, a4/a as the mean of two isophotes, which see
-        stars between 0.24 and 1.12 half-light semi-major axes (Naab & Burkert 2003, ApJ 597, 893, took the mean between
-        0.25 and 1 half-light radii), and `a4_err`, its standard error from the number of particles; `a4_outer`, `a4_outer_err` at 1.5 half-light semi-major axes,
-        and there `axis_ratio`; `rotation_km_s`, the mean speed along the line of sight in a slit along the major axis
-        between 1 and 2 half-light semi-major axes, opposite on both sides; `dispersion_km_s` of the centre. NaN where
-        an isophote does not settle.
+        One row per view: `view_theta_deg`, `view_phi_deg`; `a4`, a4/a as the mean of two isophotes, which see stars
+        between 0.24 and 1.12 half-light semi-major axes (Naab & Burkert 2003, ApJ 597, 893, took the mean between 0.25
+        and 1 half-light radii), and `a4_err`, its standard error from the number of particles; `a4_outer` and
+        `a4_outer_err` at 1.5 half-light semi-major axes, and there `axis_ratio`; `rotation_km_s`, the mean speed along
+        the line of sight in a slit along the major axis between 1 and 2 half-light semi-major axes, opposite on both
+        sides; `dispersion_km_s` of the centre. NaN where an isophote does not settle.
 
     Raises
     ------

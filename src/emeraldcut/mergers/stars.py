@@ -17,7 +17,7 @@ _YOUNGEST_GYR = 0.01  # younger stars are still hidden in their clouds
 _FADING = 0.75  # power of age in the mass-to-light ratio of stars of one age
 _TREE = 20_000  # stars among which the densest place is sought
 _NEIGHBOURS = 32
-_FEWEST = 100
+FEWEST = 100  # stars that can be looked at
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,9 @@ def gather(
 def _centred(snapshot: Snapshot, ratios: MassToLight | None, of_pair: bool) -> tuple[np.ndarray, np.ndarray, float]:
     """Positions (n, 3) from the centre, light (n,) and the separation of the progenitors."""
     chosen = snapshot.stars
-    if np.count_nonzero(chosen) < _FEWEST:
+    if np.count_nonzero(chosen) < FEWEST:
         raise ValueError(
-            f"an image needs a snapshot with {_FEWEST} stars or more; received {np.count_nonzero(chosen)} stars "
+            f"an image needs a snapshot with {FEWEST} stars or more; received {np.count_nonzero(chosen)} stars "
             f"among {len(snapshot)} particles."
         )
     stars = Snapshot(
@@ -148,7 +148,7 @@ def _centred(snapshot: Snapshot, ratios: MassToLight | None, of_pair: bool) -> t
         raise ValueError(f"positions and masses must be finite; the snapshot at {snapshot.time_gyr:g} Gyr has others.")
     light = stars.mass.astype(float) if ratios is None else ratios.light(stars)
     members = [stars.galaxy == number for number in np.unique(stars.galaxy)]
-    members = [of for of in members if np.count_nonzero(of) >= _FEWEST]
+    members = [of for of in members if np.count_nonzero(of) >= FEWEST]
     centres = [centre_of(stars.position[of], stars.mass[of]) for of in members] if len(members) > 1 else []
     separation = max((float(np.linalg.norm(a - b)) for a, b in combinations(centres, 2)), default=0.0)
     if of_pair and centres:

@@ -22,6 +22,7 @@ from emeraldcut.mergers.leapfrog import EvolveSettings, centre, evolve
 from emeraldcut.mergers.orbits import OrbitSettings, attracting_mass_msun, draw_orbits, place, thesis_orbits
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.mergers.remnant import look_at
+from emeraldcut.mergers.stars import FEWEST
 from emeraldcut.settings import build, setting
 
 DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"
@@ -329,7 +330,7 @@ def simulate(
     facts = {"thickening": _thickening(folder, tasks, settings), "control_a4": _control_a4(folder, controls)}
     table.meta |= facts
     write_table(table, folder / SUITE, overwrite=True)
-    run.finish(mergers=len(tasks), **facts)
+    run.finish(mergers=len(tasks), disc_scale_kpc=settings.heavier.disc_scale_kpc, **facts)
     return table
 
 
@@ -365,9 +366,14 @@ def _control_a4(folder: Path, controls: list[str]) -> dict[str, dict[str, list[f
         there = snapshots_of(folder / name)
         found[name] = {}
         for when, paths in (("begin", there[:CONTROL_STACK]), ("end", there[-CONTROL_STACK:])):
-            views = look_at([read_snapshot(path) for path in paths], CONTROL_VIEWS, seed=0)
-            values = np.append(np.nanquantile(views["a4"], (0.16, 0.5, 0.84)), np.nanmean(views["a4_err"]))
-            found[name][when] = values.tolist()
+            snapshots = [read_snapshot(path) for path in paths]
+            found[name][when] = [np.nan] * 4
+            if np.count_nonzero(snapshots[0].stars) < FEWEST:
+                continue
+            views = look_at(snapshots, CONTROL_VIEWS, seed=0)
+            a4, error = (np.asarray(views[column])[np.isfinite(views["a4"])] for column in ("a4", "a4_err"))
+            if len(a4):
+                found[name][when] = [*map(float, np.quantile(a4, (0.16, 0.5, 0.84))), float(error.mean())]
     return found
 
 

@@ -266,7 +266,7 @@ def plot_classes(table: Table) -> str:
         axes.set_xlim(0, 1.12 * high.max())
         axes.set_xlabel("per cent of the classified images")
 
-    return _svg("classes", draw)
+    return svg_of("classes", draw)
 
 
 def plot_shares(shares: Table) -> str:
@@ -289,7 +289,7 @@ def plot_shares(shares: Table) -> str:
         above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(CLASSES), "borderaxespad": 0.2}
         axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1, columnspacing=1.2, **above)
 
-    return _svg("shares", draw)
+    return svg_of("shares", draw)
 
 
 def plot_dependence(shares: Table, group: str, label: str) -> str:
@@ -319,7 +319,7 @@ def plot_dependence(shares: Table, group: str, label: str) -> str:
         axes.set_ylabel("share of rectangular views")
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
 
-    return _svg(group, draw)
+    return svg_of(group, draw)
 
 
 def _words(look: str) -> str:
@@ -345,7 +345,7 @@ def plot_scores(table: Table) -> str:
         axes.set_xlabel("score")
         axes.set_ylabel("images")
 
-    return _svg("scores", draw)
+    return svg_of("scores", draw)
 
 
 def column(table: Table, name: str) -> np.ndarray:
@@ -379,7 +379,7 @@ def _scatter(table: Table, marked: Sequence[int], name: str, label: str, annotat
         axes.set_ylabel("a4/a")
         annotate(axes)
 
-    return _svg(name, draw)
+    return svg_of(name, draw)
 
 
 def _crosses(axes, x, y, x_err, y_err, colour: str, alpha: float) -> None:
@@ -420,7 +420,7 @@ def _loci(axes) -> None:
         axes.annotate(name, (a6[-1], a4[-1]), offset, textcoords="offset points", ha=side, color=INK)
 
 
-def _svg(name: str, draw) -> str:
+def svg_of(name: str, draw) -> str:
     """SVG text of a plot for a page: its colours are the page's, and its ids begin with `name`."""
     from matplotlib import rc_context
 

@@ -8,9 +8,10 @@ from emeraldcut.data import read_manifest
 from emeraldcut.data.run import MANIFEST, write_text
 from emeraldcut.report.screen_page import screen_page
 from emeraldcut.report.study_page import study_page
+from emeraldcut.report.suite_page import suite_page
 
 PAGE = "report.html"
-PAGES = {"screen": screen_page, "demo": screen_page, "study": study_page}
+PAGES = {"screen": screen_page, "demo": screen_page, "study": study_page, "simulate": suite_page}
 
 
 def report(folder: str | Path) -> Path:
@@ -22,13 +23,14 @@ def report(folder: str | Path) -> Path:
         A run of `screen` or `demo`: `manifest.json`, `candidates.parquet`, and as far as they are there the
         sets `best` and `references`, `settings.toml`, and `notes.json` (`title`, `paragraphs`, `table` with
         `columns`, `rows` and `caption`, and `figures` with `file` and `caption`), shown at the top. Or a run of `study`
-        with its tables and sets.
+        with its tables and sets, or of `simulate`.
 
     Returns
     -------
     Path
         Of `report.html`, which is complete or not there. Where there are candidates with a score,
-        `figures/best.png` and `figures/best_match.png` are written too; of a study `figures/closest.png`.
+        `figures/best.png` and `figures/best_match.png` are written too; of a study `figures/closest.png`; of
+        mergers `course.png` in the folder of each.
 
     Raises
     ------

@@ -1,0 +1,85 @@
+"""A suite of mergers is killed ten times, at random moments, and must end with the same snapshots as one undisturbed.
+
+    python benchmarks/kills.py [--kills N] [--seed N] [--quick]
+
+Two small mergers and a control, in a process of its own, which gets SIGKILL at a time drawn evenly from as long as the
+undisturbed one took; a process that had ended by then is no kill. The last line is one JSON object:
+
+    kills        processes that were killed
+    snapshots    files compared
+    same         whether position, velocity, mass and what each file says of its state are the same in all
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from emeraldcut.data import read_snapshot
+
+FLAGS = (
+    "--mass-ratios 1,2 --orbits 1 --duration-gyr 0.3 --output-gyr 0.01 --halo-particles 1000 --star-particles 800 "
+    "--separation 10 --quiet"
+)
+RUN = "import sys; from emeraldcut.cli import main; sys.exit(main())"
+
+
+def start(folder: Path, seed: int) -> subprocess.Popen:
+    """A process that runs the suite."""
+    command = [sys.executable, "-c", RUN, "simulate", "-o", str(folder), "--seed", str(seed), *FLAGS.split()]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """All snapshots of a run."""
+    return sorted(folder.glob("*/snapshot_*.hdf5"))
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two snapshots hold the same."""
+    first, second = read_snapshot(one), read_snapshot(other)
+    arrays = ("position", "velocity", "mass", "component", "galaxy")
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in arrays) and (
+        (first.time_gyr, first.about) == (second.time_gyr, second.about)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="three kills")
+    arguments = parser.parse_args()
+    rng, wanted, killed = np.random.default_rng(arguments.seed), 3 if arguments.quick else arguments.kills, 0
+    with TemporaryDirectory() as place:
+        whole, broken = Path(place) / "whole", Path(place) / "broken"
+        begun = time.perf_counter()
+        assert start(whole, arguments.seed).wait() == 0
+        took = time.perf_counter() - begun
+        print(f"undisturbed: {len(snapshots(whole))} snapshots in {took:.0f} s", flush=True)
+        while killed < wanted:
+            process = start(broken, arguments.seed)
+            try:
+                process.wait(rng.uniform(0, took))
+                break  # it has come to its end
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                killed += 1
+                print(f"kill {killed}: {len(snapshots(broken))} snapshots", flush=True)
+        else:
+            assert start(broken, arguments.seed).wait() == 0
+        pairs = list(zip(snapshots(whole), snapshots(broken), strict=True))
+        equal = all(a.name == b.name and same(a, b) for a, b in pairs)
+    print(json.dumps({"kills": killed, "snapshots": len(pairs), "same": equal}))
+
+
+if __name__ == "__main__":
+    main()

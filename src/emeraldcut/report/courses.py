@@ -1,0 +1,115 @@
+"""Courses of mergers as figures: how far apart the galaxies are, and how well is kept what is conserved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data.columns import numbers
+from emeraldcut.mergers import THICKENING
+from emeraldcut.report.figures import ACCENT, EMERALD, GREY, INK, MUTED, new_figure, save_figure, svg_of
+
+ALLOWED = 0.01  # drift of energy and of angular momentum
+DRIFTS = {"energy": EMERALD, "angular momentum": "#7a3db8", "momentum": "#d9822b"}
+LEAST = 1e-7  # of a logarithmic axis of drifts
+
+
+def course_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[str, object], path: str | Path) -> Path:
+    """Draws one run: separation of the centres (of a galaxy alone the thickness of its disc), and drifts.
+
+    Parameters
+    ----------
+    rows : its diagnostics
+    drifts : (n,) each, see `mergers.drifts`
+    facts : its row of `suite.ecsv`
+    path : path of the picture to write
+    """
+    time = np.asarray(rows["time_gyr"], float)
+    figure = new_figure(9.0, 3.6)
+    left, right = figure.subplots(1, 2, sharex=True)
+    if facts["mass_ratio"] is None:
+        thickness = np.asarray(rows["disc_height_kpc"], float)
+        left.plot(time, thickness / thickness[0], color=EMERALD)
+        left.axhline(THICKENING, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+        left.annotate("limit before the encounter", (time[-1], THICKENING), (0, 3), textcoords="offset points",
+                      ha="right", fontsize=8, color=GREY)  # fmt: skip
+        left.set_ylim(0.9, 1.05 * max(THICKENING, (thickness / thickness[0]).max()))
+        left.set_ylabel("thickness of the disc over the first")
+    else:
+        left.plot(time, np.asarray(rows["separation_kpc"], float), color=EMERALD)
+        left.set_yscale("log")
+        softening = float(facts["disc_softening_kpc"])
+        left.axhline(softening, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+        left.annotate(f"softening {softening:g} kpc", (time[0], softening), (2, 3), textcoords="offset points",
+                      fontsize=8, color=GREY)  # fmt: skip
+        left.set_ylabel("separation of the centres in kpc")
+        if facts["merged_gyr"] is not None:
+            left.axvline(float(facts["merged_gyr"]), color=GREY, linewidth=0.8)
+            left.annotate(f"merged at {facts['merged_gyr']:.2f} Gyr", (float(facts["merged_gyr"]), 0.97), (4, 0),
+                          xycoords=("data", "axes fraction"), textcoords="offset points", va="top", fontsize=8,
+                          color=GREY)  # fmt: skip
+    for name, colour in DRIFTS.items():
+        right.plot(time[1:], np.maximum(drifts[name.replace(" ", "_")][1:], LEAST), color=colour, label=name)
+    right.axhline(ALLOWED, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+    right.set_yscale("log")
+    right.set_ylabel("change, relative")
+    right.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(DRIFTS))
+    for panel in (left, right):
+        panel.set_xlabel("time in Gyr")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.margins(x=0.02)
+    spacing = ", ".join(
+        f"{name}: softening {facts[soft]:.3g} kpc, mean spacing {facts[space]:.3g} kpc"
+        for name, soft, space in (
+            ("stars", "disc_softening_kpc", "star_spacing_kpc"), ("halo", "halo_softening_kpc", "halo_spacing_kpc"),
+        )
+    )  # fmt: skip
+    figure.suptitle(
+        f"{facts['merger']}, {facts['particles']:,} particles, {facts['lost']:,} lost; {spacing}",
+        fontsize=9,
+        x=0.01,
+        ha="left",
+    )
+    figure.tight_layout()
+    return save_figure(figure, path)
+
+
+def plot_separations(courses: list[Table], scale_kpc: float) -> str:
+    """SVG: separation against time of all mergers; empty if there are none."""
+    courses = [rows for rows in courses if np.isfinite(numbers(rows["separation_kpc"])).any()]
+    if not courses:
+        return ""
+
+    def draw(axes) -> None:
+        for rows in courses:
+            axes.plot(rows["time_gyr"], rows["separation_kpc"], color=MUTED, linewidth=0.8, alpha=0.8)
+        axes.axhline(scale_kpc, color=ACCENT, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.annotate("merged", (1, scale_kpc), (0, 3), xycoords=("axes fraction", "data"), ha="right",
+                      textcoords="offset points", color=ACCENT)  # fmt: skip
+        axes.set_yscale("log")
+        axes.set_xlabel("time in Gyr")
+        axes.set_ylabel("separation of the centres in kpc")
+
+    return svg_of("separations", draw)
+
+
+def plot_thickness(controls: Mapping[str, Table]) -> str:
+    """SVG: thickness of the discs of galaxies alone, over that at the start; empty if there are none."""
+    if not controls:
+        return ""
+
+    def draw(axes) -> None:
+        for name, rows in controls.items():
+            height = np.asarray(rows["disc_height_kpc"], float)
+            axes.plot(rows["time_gyr"], height / height[0], linewidth=1.2, label=name)
+        axes.axhline(THICKENING, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.annotate("limit before the encounter", (1, THICKENING), (0, 3), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", ha="right", color=INK)  # fmt: skip
+        axes.set_xlabel("time in Gyr")
+        axes.set_ylabel("thickness over that at the start")
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
+
+    return svg_of("thickness", draw)

@@ -1,0 +1,68 @@
+"""Remnants from all sides: shape and rotation of bodies that are known."""
+
+import numpy as np
+import pytest
+
+from emeraldcut.data.snapshot import Snapshot
+from emeraldcut.galaxies import shapes
+from emeraldcut.mergers import look_at
+from emeraldcut.mergers.camera import draw_angles
+
+SPEED, DISPERSION = 150.0, 50.0
+
+
+def body(n, seed, thickness=0.5):
+    """An oblate Plummer body about z that turns at one speed, with the same dispersion everywhere."""
+    rng = np.random.default_rng(seed)
+    direction = rng.normal(size=(n, 3))
+    direction /= np.linalg.norm(direction, axis=1)[:, None]
+    place = direction / np.sqrt(rng.random(n) ** (-2 / 3) - 1)[:, None] * (1, 1, thickness)
+    around = np.stack([-place[:, 1], place[:, 0], 0 * place[:, 0]], axis=1)
+    around /= np.linalg.norm(around, axis=1)[:, None]
+    disc = np.ones(n, np.int8)
+    velocity = SPEED * around + rng.normal(0, DISPERSION, (n, 3)) + (300, -200, 100)
+    return Snapshot(place + (5, -3, 8), velocity, np.ones(n), disc, disc - disc)
+
+
+def test_an_ellipsoid_has_no_a4_from_anywhere():
+    """Its projections are ellipses, whose axis ratio follows from the angle to the axis."""
+    views = look_at([body(40_000, seed) for seed in range(3)], 20, seed=1)
+    pull = np.asarray(views["a4"] / views["a4_err"])
+    assert abs(pull.mean()) < 1 and pull.std() < 1.6
+    assert np.all(np.abs(views["a4_outer"]) < 4 * views["a4_outer_err"])
+    cosine = np.cos(np.radians(views["view_theta_deg"]))
+    np.testing.assert_allclose(views["axis_ratio"], np.sqrt(0.25 + 0.75 * cosine**2), atol=0.03)
+
+
+def test_a_box_is_boxy_where_it_is_seen_as_one():
+    """A flat body whose outline is a superellipse, from above."""
+    shape, rng, n = shapes.superellipse(0.7, 3.0), np.random.default_rng(2), 200_000
+    share = np.concatenate([[0], np.cumsum(shape.rho**2)])
+    step = 2 * np.pi / len(shape.rho)
+    psi = np.interp(rng.random(n), share / share[-1], step * (np.arange(len(share)) - 0.5))
+    rho = rng.gamma(2, 1.0, n) * np.interp(psi, step * np.arange(len(shape.rho)), shape.rho, period=2 * np.pi)
+    place = np.stack([rho * np.cos(psi), 0.7 * rho * np.sin(psi), rng.normal(0, 0.1, n)], axis=1)
+    disc = np.ones(n, np.int8)
+    above = next(k for k in range(10_000) if draw_angles(np.random.default_rng([k, 0]))[0] < 5)
+    (view,) = look_at([Snapshot(place, place * 0, np.ones(n), disc, disc - disc)], 1, seed=above)
+    wanted = shapes.harmonics(shape)["a4"]
+    assert view["a4"] == pytest.approx(wanted, abs=4 * view["a4_err"])
+    assert view["a4_outer"] == pytest.approx(wanted, abs=4 * view["a4_outer_err"])
+
+
+def test_rotation_goes_with_the_sine_of_the_inclination():
+    """And bulk motion, which is not rotation, does not matter."""
+    views = look_at([body(100_000, 4)], 30, seed=5)
+    sine = np.sin(np.radians(views["view_theta_deg"]))
+    seen = views["rotation_km_s"] / sine
+    assert np.std(seen[sine > 0.3]) / np.mean(seen[sine > 0.3]) < 0.12
+    assert 0.6 * SPEED < np.mean(seen[sine > 0.3]) < SPEED
+    assert np.all(views["dispersion_km_s"] > 0.95 * DISPERSION)
+
+
+def test_views_are_the_same_for_the_same_seed():
+    one, two, other = (look_at([body(3000, 6)], 3, seed=seed) for seed in (7, 7, 8))
+    np.testing.assert_array_equal(one["a4_outer"], two["a4_outer"])
+    assert not np.array_equal(one["view_phi_deg"], other["view_phi_deg"])
+    with pytest.raises(ValueError, match="100 stars"):
+        look_at([body(50, 6)], 3, seed=7)
