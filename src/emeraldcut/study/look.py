@@ -189,8 +189,8 @@ def _mean_between(
 def known_galaxies(part: range, settings: StudySettings = StudySettings(), *, seed: int = 0) -> Table:
     """Synthetic galaxies of this part of an endless series, of known shape and as large and noisy as the views are.
 
-    One row for every galaxy and sight, with `label`, `sight`, `class_network` and `class_isophotes`. They tell how often
-    the eyes err, also in the grey zone between two shapes, where the label is the nearest one.
+    One row for every galaxy and sight, with `label`, `sight`, `class_network` and `class_isophotes`: how often the
+    eyes err, also in the grey zone between two shapes, where the label is the nearest one.
     """
     camera, tables = settings.camera(), []
     radius = np.array([0.8, 1.25]) * camera.radius_pix / camera.size
