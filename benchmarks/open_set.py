@@ -1,8 +1,8 @@
 """Does the network say so when it sees what it was never trained on?
 
 Trains the screening network as it ships but without two kinds of confusers, draws both and the three shape classes anew
-(S/N 60 to 300), and asks how well scores separate the two kinds from the shapes: the probability of a shape 1 - p_other,
-`typical` (how usual an image's features are), and their product. The first is the score to go by: what is new is mostly
+(S/N 60 to 300), and asks how well scores separate the two kinds from the shapes: 1 - p_other (a shape),
+`typical` (how usual an image's features are), and their product. The first is the one to go by: what is new is mostly
 called `other`. With `--folder` what is done is kept there, and the same command goes on from it.
 
     python benchmarks/open_set.py [--without spiral,close_pair] [--number 330000] [--folder F] --jobs 2      1 hour
