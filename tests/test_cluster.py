@@ -5,13 +5,15 @@ import stat
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
 from emeraldcut import cli
-from emeraldcut.data import map_chunks, read_images, read_table
+from emeraldcut.data import map_chunks, read_images, read_snapshot, read_table
+from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own threads and sockets
@@ -121,7 +123,7 @@ def test_commands_give_the_same_tables(address, tmp_path, capsys):
     for name, words in (("one", []), ("cluster", ["--cluster", address])):
         there = tmp_path / name
         there.mkdir()
-        assert cli.main(["synthesise", "--number", "260", "--size", "32", "-o", str(there / "set"), *words]) == 0
+        assert cli.main(["synthesise", "--number", "24", "--size", "32", "-o", str(there / "set"), *words]) == 0
         assert cli.main(["measure", str(there / "set"), "-o", str(there / "shapes.parquet"), *words]) == 0
     assert capsys.readouterr().err == ""
     sets = [read_images(tmp_path / name / "set") for name in ("one", "cluster")]
@@ -130,6 +132,20 @@ def test_commands_give_the_same_tables(address, tmp_path, capsys):
     assert one.colnames == many.colnames and list(one["id"]) == list(many["id"])
     for column in one.colnames:
         np.testing.assert_array_equal(np.ma.filled(one[column], 0), np.ma.filled(many[column], 0), err_msg=column)
+
+
+def test_a_suite_of_mergers_has_the_same_particles(address, tmp_path):
+    settings = SuiteSettings(mass_ratios=(1.0, 2.0), orbits=1, control=False, halo_particles=100, star_particles=200)
+    settings = replace(settings, duration_gyr=0.004, separation=10.0)
+    coarse = EvolveSettings(output_gyr=0.004, softening_kpc=(0.5, 0.3, 0.3, 0.3, 0.3))
+    one = simulate(tmp_path / "one", settings, coarse, seed=4)
+    many = simulate(tmp_path / "many", settings, coarse, seed=4, jobs=address)
+    assert list(one["merger"]) == list(many["merger"]) and list(one["steps"]) == list(many["steps"])
+    snapshots = sorted((tmp_path / "one").glob("*/snapshot_*.hdf5"))
+    assert len(snapshots) == 4
+    for path in snapshots:
+        there = read_snapshot(tmp_path / "many" / path.relative_to(tmp_path / "one"))
+        np.testing.assert_array_equal(read_snapshot(path).position, there.position)
 
 
 def test_slurm_starts_the_workers(tmp_path, monkeypatch, capsys):

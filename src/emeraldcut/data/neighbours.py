@@ -15,10 +15,10 @@ from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.readers import NoImagesError, ReadSettings, open_images, safe_names
 from emeraldcut.data.run import Run, begun_settings, write_text
-from emeraldcut.data.tables import check_folder, check_output, read_catalogue, read_table, write_table
+from emeraldcut.data.tables import THESIS_CLASSES, check_folder, check_output, read_catalogue, read_table, write_table
 from emeraldcut.settings import setting
 
-LABELS = ("oval", "rectangular", "obround", "other")  # 0, 1, 2, 3 for Zoobot
+LABELS = (*THESIS_CLASSES, "other")  # 0, 1, 2, 3 for Zoobot
 ANOMALY = "rectangular"
 REGIONS = ".reg"
 FILES = "images"  # folder of the pictures
@@ -28,7 +28,7 @@ SOFTENING_SIGMAS = 3.0  # of the sky, where the stretch turns from linear to log
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertSettings:
-    """For whom."""
+    """For which programs a table or images are written."""
 
     to: str = setting(
         "",

@@ -141,8 +141,7 @@ def _on_cluster(address: str, stage: Callable, chunks: Iterable[Sized], done: Ca
             raise ConnectionError(f"the Dask scheduler at '{address}' has no workers.") from None
         try:
             submit = partial(client.submit, _remote, stage, pure=False)
-            room = lambda: 2 * max(sum(client.nthreads().values()), 1)  # noqa: E731 - workers come and go
-            for n_images, result in _in_order(submit, chunks, room):
+            for n_images, result in _in_order(submit, chunks, partial(_room, client)):
                 done(n_images)
                 yield result
         except KilledWorker:
@@ -153,6 +152,11 @@ def _on_cluster(address: str, stage: Callable, chunks: Iterable[Sized], done: Ca
             if isinstance(error, OSError) and client.status == "running":  # of the stage itself
                 raise
             raise ConnectionError(f"the Dask scheduler at '{address}' is lost.") from None
+
+
+def _room(client) -> int:
+    """Chunks to be under way at a cluster, whose workers come and go."""
+    return 2 * max(sum(client.nthreads().values()), 1)
 
 
 def _remote(stage: Callable[[Any], Result], chunk: Any) -> Result:
