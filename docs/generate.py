@@ -18,8 +18,9 @@ def commands_page() -> str:
         "# Commands",
         "",
         "Written by `docs/generate.py` from the settings of each stage. Every command also has",
-        "`--output`, `--seed`, `-j/--jobs`, `--overwrite`, `--quiet` and `--settings FILE.toml`; the keys of the file",
-        "are the names in the tables. Exit status: 0 done, 1 nothing usable, 2 wrong usage.",
+        "`--output`, `--seed`, `-j/--jobs`, `--cluster`, `--slurm`, `--overwrite`, `--quiet` and",
+        "`--settings FILE.toml`; the keys of the file are the names in the tables. Exit status: 0 done; 1 nothing",
+        "usable, or a disk that is full, or a server or scheduler that does not answer; 2 wrong usage.",
         "",
     ]
     for name, command in COMMANDS.items():

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -72,4 +74,21 @@ def test_manifest_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", breaks)
     with pytest.raises(OSError, match="disk full"):
         run.finish()
-    assert list((tmp_path / "run").iterdir()) == []
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_a_folder_is_for_one_run_at_a_time(tmp_path):
+    code = f"from emeraldcut.data import Run; r = Run.start({str(tmp_path)!r}, 'a'); print('on', flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"on\n"
+        for overwrite in (False, True):
+            with pytest.raises(FileExistsError, match="another run is writing"):
+                Run.start(tmp_path, "b", overwrite=overwrite)
+    finally:
+        other.kill()  # no chance to tidy up
+        other.communicate()
+    run = Run.start(tmp_path, "c")
+    Run.start(tmp_path, "c")  # the same process may begin again, as after an error
+    run.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

@@ -96,3 +96,91 @@ def test_a_dependence_is_found_with_its_size():
     assert found.difference.value == pytest.approx(shares[16:].mean() - shares[:8].mean())
     with pytest.raises(ValueError, match="two or more different values"):
         dependence(shares, np.ones(24), alike, rng)
+
+
+def write_suite(folder, shapes):
+    """A finished suite whose remnants are clouds of particles of known outlines, by mass ratio: `shapes` holds the
+    exponent of the superellipsoid for each."""
+    from astropy.table import Table
+
+    from emeraldcut.data import Run, Snapshot, write_snapshot, write_table
+    from emeraldcut.data.tables import table_from_rows
+
+    rng, rows = np.random.default_rng(7), []
+    run = Run.start(folder, "simulate", seed=0)
+    for ratio, exponent in shapes.items():
+        for orbit in range(4):
+            name = f"ratio{ratio:g}-gas0-orbit{orbit:03d}"
+            rows.append({"merger": name, "mass_ratio": ratio, "gas_fraction": 0.0, "orbit": orbit, "merged_gyr": 1.0})
+            n = 60_000
+            where = rng.uniform(-1, 1, (n * 6, 3))  # evenly within a superellipsoid, then stretched outwards
+            size = np.sum(np.abs(where) ** exponent, axis=1) ** (1 / exponent)
+            where = (where[size < 1] / size[size < 1, None])[:n]
+            where *= rng.gamma(2.0, 1.0, (len(where), 1)) * [1.0, 0.7, 0.7]
+            stars, whose = np.full(len(where), 1, np.int8), np.zeros(len(where), np.int8)
+            light = np.full(len(where), 1e5, np.float32)
+            about = {"merger": name, "mass_ratio": ratio, "gas_fraction": 0.0}
+            still = np.zeros((len(where), 3), np.float32)
+            for k, time in enumerate((0.0, 1.0, 2.0)):
+                cloud = Snapshot(where.astype(np.float32), still, light, stars, whose, time, about=about)
+                write_snapshot(cloud, folder / name / f"snapshot_{k:04d}.hdf5")
+            course = Table({"time_gyr": [0.0, 1.0, 2.0], "separation_kpc": [9.0, 0.1, 0.1]})
+            write_table(course, folder / name / "diagnostics.ecsv")
+    write_table(table_from_rows(rows), folder / "suite.ecsv")
+    run.finish()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    from emeraldcut.study import StudySettings, study
+
+    folder = tmp_path_factory.mktemp("study")
+    write_suite(folder / "run", {1.0: 6.0, 3.0: 2.0})
+    return study(folder / "run", folder / "out", StudySettings(views=6, moments=1, known=60), seed=1)
+
+
+def share(table, **wanted):
+    chosen = np.all([np.array(table[name], dtype=str) == value for name, value in wanted.items()], axis=0)
+    return float(table[chosen]["share"][0])
+
+
+def test_a_study_sees_the_shapes_that_are_there(finished):
+    from emeraldcut.data import read_table
+
+    shares, tests = (read_table(finished.path(name)) for name in ("shares.ecsv", "tests.ecsv"))
+    ours = {"group": "mass_ratio", "phase": "relaxed", "sight": "clear", "eye": "outline"}
+    assert share(shares, **ours, value="3", **{"class": "oval"}) > 0.9
+    assert share(shares, **ours, value="3", **{"class": "rectangular"}) == 0
+    boxes = share(shares, **ours, value="1", **{"class": "rectangular"})
+    assert boxes > 0.2
+    row = tests[(np.array(tests["sight"]) == "clear") & (np.array(tests["eye"]) == "outline")][0]
+    assert row["on"] == "mass_ratio" and row["class"] == "rectangular"
+    assert row["difference"] == pytest.approx(-boxes) and row["p"] < 0.15  # 2 of 16 permutations
+    assert row["slope"] == pytest.approx(-boxes / np.log2(3))
+
+
+def test_a_study_has_a_row_for_every_view_and_sight(finished):
+    from emeraldcut.data import read_table
+
+    images = read_table(finished.path("images.parquet"))
+    assert len(images) == 8 * 6 * 3 and set(images["phase"]) == {"relaxed"}
+    names, counts = np.unique(images["sight"], return_counts=True)
+    assert names.tolist() == ["cleaned", "clear", "noisy"] and counts.tolist() == [48, 48, 48]
+    assert np.ptp(np.asarray(images["cos_inclination"])) > 0.5
+
+
+def test_the_page_of_a_study(finished):
+    from emeraldcut.report import report
+
+    page = report(finished.folder).read_text()
+    assert "Do mergers make rectangular galaxies?" in page and "Remnants most like the reference" in page
+    assert (finished.folder / "figures" / "closest.png").exists()
+
+
+def test_a_study_needs_a_finished_suite(tmp_path):
+    from emeraldcut.study import study
+
+    with pytest.raises(FileNotFoundError, match="no finished suite"):
+        study(tmp_path, tmp_path / "out")
+    with pytest.raises(ValueError, match="settings that name `suites`"):
+        study(None, tmp_path / "out")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -43,6 +47,16 @@ def _bar(arguments: argparse.Namespace, total: int | None, unit: str = " images"
 
     silent = arguments.quiet or not sys.stderr.isatty()
     return tqdm(total=total, unit=unit, disable=silent, desc=arguments.command)
+
+
+def _of_total(bar) -> Callable[[int | None, int], None]:
+    """Moves `bar` on by n of a total that only the stage knows."""
+
+    def progress(total: int | None, n: int) -> None:
+        bar.total = total
+        bar.update(n)
+
+    return progress
 
 
 def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: Any) -> str:
@@ -107,6 +121,20 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
         chunks = open_images(arguments.source, read_settings).chunks()
         written.append(str(explain_best(chunks, read_table(written[0]), references, explanation)))
     return "\n".join(written)
+
+
+def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data import Flag, fetch
+    from emeraldcut.data.readers import CUTOUTS
+
+    with _bar(arguments, None, unit=" cut-outs") as bar:
+        table = fetch(
+            arguments.output, *settings, jobs=arguments.jobs, overwrite=arguments.overwrite, progress=_of_total(bar)
+        )
+    failed = int(sum(table["flag"] & int(Flag.UNREADABLE) != 0))
+    if failed and not arguments.quiet:
+        print(f"{failed} of {len(table)} cut-outs did not come; the same command tries them again.", file=sys.stderr)
+    return str(Path(arguments.output) / CUTOUTS)
 
 
 def _run_synthesise(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -184,16 +212,24 @@ def _run_export(arguments: argparse.Namespace, settings: tuple) -> str:
     return str(export_network(load_network(arguments.source), arguments.output, overwrite=arguments.overwrite))
 
 
+def _run_convert(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data import convert_images, convert_table
+
+    if not settings[0].to:
+        return str(convert_table(arguments.source, arguments.output, settings[0], overwrite=arguments.overwrite))
+    with _bar(arguments, None) as bar:
+        return str(
+            convert_images(
+                arguments.source, arguments.output, *settings, overwrite=arguments.overwrite, progress=_of_total(bar)
+            )
+        )
+
+
 def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report
     from emeraldcut.screening import screen_run
 
     with _bar(arguments, None) as bar:
-
-        def progress(total: int | None, n: int) -> None:
-            bar.total = total
-            bar.update(n)
-
         run = screen_run(
             arguments.source,
             arguments.output,
@@ -201,7 +237,7 @@ def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
             seed=arguments.seed,
             jobs=arguments.jobs,
             overwrite=arguments.overwrite,
-            progress=progress,
+            progress=_of_total(bar),
         )
     return str(report(run.folder))
 
@@ -211,18 +247,13 @@ def _run_completeness(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.screening import completeness_run
 
     with _bar(arguments, None) as bar:
-
-        def progress(total: int, n: int) -> None:
-            bar.total = total
-            bar.update(n)
-
         run, table = completeness_run(
             arguments.output,
             *settings,
             seed=arguments.seed,
             jobs=arguments.jobs,
             overwrite=arguments.overwrite,
-            progress=progress,
+            progress=_of_total(bar),
         )
     return str(completeness_figure(table, run.path("completeness.png")))
 
@@ -274,6 +305,29 @@ def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
     return "\n".join(written)
 
 
+def _run_study(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.report import report
+    from emeraldcut.study import study
+
+    source = arguments.source if arguments.source and Path(arguments.source).is_dir() else None
+    with _bar(arguments, None, unit=" parts") as bar:
+
+        def progress(total: int, n: int) -> None:
+            bar.total = total
+            bar.update(n)
+
+        run = study(
+            source,
+            arguments.output,
+            *settings,
+            seed=arguments.seed,
+            jobs=arguments.jobs,
+            overwrite=arguments.overwrite,
+            progress=progress,
+        )
+    return str(report(run.folder))
+
+
 def _run_report(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report
 
@@ -309,6 +363,14 @@ COMMANDS = {
         output="DIR",
         output_help="folder to write; ends with DIR/report.html",
         default_output="emeraldcut-demo",
+    ),
+    "fetch": Command(
+        "get cut-outs of a survey from a server, by position",
+        ("emeraldcut.data:FetchSettings",),
+        _run_fetch,
+        source=None,
+        output="DIR",
+        output_help="folder to write: a FITS file a position, and cutouts.parquet; what is there is not fetched again",
     ),
     "synthesise": Command(
         "make labelled images of galaxies of known shape",
@@ -366,6 +428,15 @@ COMMANDS = {
         output="FILE",
         output_help=".onnx (needs the extra [export]), .keras (needs [train]), or a folder for .json and .h5",
     ),
+    "convert": Command(
+        "write a table, or images, for other programs",
+        ("emeraldcut.data:ConvertSettings", READ),
+        _run_convert,
+        source="a table of any format; with --to, images in any form",
+        source_name="TABLE",
+        output="FILE",
+        output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .reg for DS9; with --to, a folder",
+    ),
     "classify": Command(
         "class probabilities of every image",
         ("emeraldcut.networks:ClassifySettings", READ),
@@ -397,11 +468,22 @@ COMMANDS = {
         output="DIR",
         output_help="folder to write: completeness.ecsv, completeness.png, injected.parquet",
     ),
+    "study": Command(
+        "look at all mergers of a run and tell what share has which shape, and what it depends on",
+        ("emeraldcut.study:StudySettings",),
+        _run_study,
+        source="a run of `simulate` or a folder of several; or a study whose suites are run first: a TOML file, or the "
+        "name of one that ships (small, thesis)",
+        source_name="RUN",
+        settings_file="emeraldcut.study:study_file",
+        output="DIR",
+        output_help="folder to write: images.parquet, shares.ecsv, tests.ecsv, report.html",
+    ),
     "report": Command(
         "write the page and the pictures of a finished run again",
         (),
         _run_report,
-        source="folder of a run of `screen`, `demo` or `simulate`",
+        source="folder of a run of `screen`, `demo`, `simulate` or `study`",
         source_name="DIR",
         output="PAGE",
         output_help="where the page is copied to, besides DIR/report.html",
@@ -454,10 +536,41 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
+    cluster = parser.add_mutually_exclusive_group()
+    cluster.add_argument("--cluster", metavar="ADDRESS", help="work on a Dask scheduler's workers: tcp://host:8786")
+    cluster.add_argument(
+        "--slurm", metavar="FILE.toml", help="work on workers that Slurm starts (see docs/clusters.md)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.add_argument("--quiet", action="store_true", help="no progress and no messages")
     add_flags(parser, *classes)
     return parser
+
+
+@contextmanager
+def _workers(arguments: argparse.Namespace) -> Iterator[int | str]:
+    """Who does the work, as `map_chunks` takes it. Workers elsewhere are told whole paths."""
+    if arguments.cluster or arguments.slurm:
+        arguments.output = os.path.abspath(arguments.output)
+        if os.path.exists(getattr(arguments, "source", None) or ""):
+            arguments.source = os.path.abspath(arguments.source)
+    if not arguments.slurm:
+        yield arguments.cluster or arguments.jobs
+        return
+    from emeraldcut.data.streaming import slurm_cluster
+
+    with slurm_cluster(arguments.slurm) as address:
+        yield address
+
+
+def _no_room(error: BaseException | None) -> bool:
+    """Whether a disk, or a share of one, that is full is behind an error. Astropy and numpy say so without a number."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return error is not None and bool(
+        getattr(error, "errno", None) in full
+        or (isinstance(error, OSError) and re.search(r"Not enough space on disk|requested and \d+ written", str(error)))
+        or _no_room(error.__cause__ or error.__context__)
+    )
 
 
 def _sentence(error: OSError) -> str:
@@ -466,7 +579,7 @@ def _sentence(error: OSError) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; prints what it wrote. Returns 0 done, 1 nothing usable, 2 wrong usage."""
+    """Runs one command; prints what it wrote. Returns 0 done, 1 nothing usable, no room or no answer, 2 wrong usage."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] not in COMMANDS:
         _overview().parse_args(argv or ["--help"])
@@ -483,18 +596,24 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ValueError(f"give '{arguments.source}' or --{command.numbered}, not both.")
             arguments.source = f"{command.numbered}_{arguments.numbered}"
         if command.settings_file and arguments.source:
-            arguments.settings = load(command.settings_file)(arguments.source)
+            arguments.settings = load(command.settings_file)(arguments.source) or arguments.settings
         if arguments.jobs < 1:
             raise ValueError(f"--jobs expects at least 1; received {arguments.jobs}.")
-        print(command.run(arguments, from_flags(arguments, *classes)))
+        settings = from_flags(arguments, *classes)
+        with _workers(arguments) as arguments.jobs:
+            print(command.run(arguments, settings))
     except NoImagesError as error:
         print(f"emeraldcut {name}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read our output has gone
         return 0
     except OSError as error:
+        if _no_room(error):
+            said = f"the disk of '{arguments.output}' is full; make room, then give the same command again."
+            print(f"emeraldcut {name}: {said}", file=sys.stderr)
+            return 1
         print(f"emeraldcut {name}: {_sentence(error)}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, ConnectionError) else 2
     except (ValueError, ImportError, RuntimeError, MemoryError) as error:
         print(f"emeraldcut {name}: {error}", file=sys.stderr)
         return 2

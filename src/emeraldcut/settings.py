@@ -92,6 +92,11 @@ def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: A
     parser.add_argument(flag, dest=field.name, default=None, metavar=metavar, help=text)
 
 
+def from_file(path: str | Path, *classes: type) -> tuple[Any, ...]:
+    """One settings object per class, from defaults and a TOML file; raises as `from_flags` does."""
+    return _build_all(_read_toml(path, classes), classes)
+
+
 def from_flags(arguments: argparse.Namespace, *classes: type) -> tuple[Any, ...]:
     """One settings object per class, from defaults, then the file given by `--settings`, then flags.
 
@@ -100,17 +105,29 @@ def from_flags(arguments: argparse.Namespace, *classes: type) -> tuple[Any, ...]
     ValueError
         For a key that no class knows (the message lists those that are known), or a value of the wrong kind.
     """
-    given: dict[str, Any] = {}
-    if getattr(arguments, "settings", None):
-        try:
-            given = tomllib.loads(Path(arguments.settings).read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ValueError(f"settings file '{arguments.settings}' cannot be read: {error}.") from None
-    known = [field.name for cls in classes for field in dataclasses.fields(cls)]
+    file = getattr(arguments, "settings", None)
+    given = _read_toml(file, classes) if file else {}
+    flags = {name: getattr(arguments, name, None) for name in _known(classes)}
+    return _build_all(given | {name: value for name, value in flags.items() if value is not None}, classes)
+
+
+def _known(classes: tuple[type, ...]) -> list[str]:
+    return [field.name for cls in classes for field in dataclasses.fields(cls)]
+
+
+def _read_toml(path: str | Path, classes: tuple[type, ...]) -> dict[str, Any]:
+    try:
+        given = tomllib.loads(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"settings file '{path}' cannot be read: {error}.") from None
+    known = _known(classes)
     unknown = [key for key in given if key not in known]
     if unknown:
-        raise ValueError(f"unknown setting '{unknown[0]}' in '{arguments.settings}'; known are {', '.join(known)}.")
-    given |= {name: getattr(arguments, name) for name in known if getattr(arguments, name, None) is not None}
+        raise ValueError(f"unknown setting '{unknown[0]}' in '{path}'; known are {', '.join(known)}.")
+    return given
+
+
+def _build_all(given: Mapping[str, Any], classes: tuple[type, ...]) -> tuple[Any, ...]:
     return tuple(
         build(cls, {f.name: given[f.name] for f in dataclasses.fields(cls) if f.name in given}) for cls in classes
     )

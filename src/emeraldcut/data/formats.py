@@ -22,6 +22,7 @@ from emeraldcut.data.flags import Flag
 
 SMALLEST_SIDE_PIX = 8
 LARGEST_MEGAPIXELS = 400  # a claim beyond this in a file that is read as one image is damage, or a mosaic
+GZIP = b"\x1f\x8b"
 LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip and of tiled FITS, makes nothing more than 1032 times smaller
 # Rec. 601 luma, the weights of PIL's convert("L"): colour pictures of galaxies are mostly sRGB composites
 # that were made grey in this way elsewhere, so that results can be compared. Not a photometric quantity.
@@ -91,7 +92,7 @@ def kind_of(path: Path) -> str:
         head = file.read(1024)
     if not head:
         raise BadImage(Flag.UNREADABLE, "It is empty (0 bytes).")
-    if head.startswith(b"\x1f\x8b"):
+    if head.startswith(GZIP):
         with gzip.open(path) as file:
             head = file.read(80)
     signatures = {
@@ -153,6 +154,10 @@ def _failed(error: Exception) -> Picture:
 def _fits(path: Path) -> Iterator[Picture]:
     from astropy.io import fits
 
+    if _is_gzip(path):
+        with gzip.open(path) as file:  # to the end, where the checksum is that astropy does not get to
+            while file.read(2**20):
+                pass
     # Astropy maps the file into memory, so a cube is read piece by piece.
     with fits.open(path, lazy_load_hdus=False) as units:
         pictures, masks, facts = image_units(units)
@@ -163,6 +168,11 @@ def _fits(path: Path) -> Iterator[Picture]:
         for index, picture in enumerate(chain.from_iterable(planes)):
             picture.index = None if alone else index
             yield picture
+
+
+def _is_gzip(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == GZIP
 
 
 def image_units(units) -> tuple[list, dict[int, Any], dict[str, Any]]:
@@ -228,8 +238,7 @@ def check_claim(unit, path: Path, largest_megapixels: float = LARGEST_MEGAPIXELS
     shape = _shape(unit)
     claimed = float(np.prod(shape, dtype=float)) * abs(int(unit.header["BITPIX"])) / 8
     size = path.stat().st_size
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b" or type(unit).__name__ == "CompImageHDU"
+    packed = _is_gzip(path) or type(unit).__name__ == "CompImageHDU"
     room = size * LARGEST_COMPRESSION if packed else size - unit.fileinfo()["datLoc"]
     if claimed > room:
         pixels = " x ".join(map(str, reversed(shape)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import keep_apart
-from emeraldcut.data.flags import Flag, describe
+from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.data.formats import (
     NO_PIXELS,
     BadImage,
@@ -34,7 +36,9 @@ from emeraldcut.settings import setting
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
 IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
+LONGEST_NAME = 100  # letters of a file name made of an id
 GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
+CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml")
 
 
@@ -83,8 +87,8 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     source : str or Path
         A folder (searched recursively, in sorted order) of FITS, PNG, JPEG, TIFF and NPY files; one such
         file; a FITS cube (n, ny, nx) or multi-extension FITS; an HDF5 file with `images` (and `ans`); a set
-        written by `write_images`; a thesis text map such as `2df.dat`; a table with a column `file`, relative
-        to the table; or, with `settings.catalogue`, a mosaic.
+        written by `write_images`; a folder made by `fetch`; a thesis text map such as `2df.dat`; a table with a
+        column `file`, relative to the table or else to where the program runs; or, with `settings.catalogue`, a mosaic.
     settings : ReadSettings, optional
 
     Returns
@@ -109,6 +113,8 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if settings.catalogue is not None:
         return _open_mosaic(path, settings)
     if path.is_dir():
+        if (path / CUTOUTS).is_file():
+            return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS), settings)
         return _open_stored(path, settings) if is_stored_set(path) else _open_folder(path, settings)
     try:
         kind = kind_of(path)
@@ -172,6 +178,23 @@ def unique_ids() -> Callable[[str], str]:
         return free
 
     return unique
+
+
+def safe_names() -> Callable[[str], str]:
+    """A function that gives each id a file name that every file system takes and that it has not given before.
+
+    A name that is not the id itself ends with a hash of the id.
+    """
+    taken: set[str] = set()
+
+    def safe(identity: str) -> str:
+        name = re.sub(r"[^A-Za-z0-9._+-]", "_", identity).lstrip(".-")[:LONGEST_NAME]
+        if not name or name != identity or name.lower() in taken:  # some file systems do not tell capitals apart
+            name += f"-{sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+        taken.add(name.lower())
+        return name
+
+    return safe
 
 
 def _text(path: Path | str) -> str:
@@ -244,13 +267,23 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
         for number, row in enumerate(table[: settings.limit]):
             known = {name: None if row[name] is np.ma.masked else row[name] for name in carried}
             if row["file"] is np.ma.masked or not row["file"]:
-                picture = Picture(NO_PIXELS, Flag.UNREADABLE, "The table names no file.")
-                yield picture, {"id": str(number), **known}
+                yield _no_file(row), {"id": str(number), **known}
                 continue
             name = known.pop("id", None) or _stem(row["file"])
-            yield from _file(path.parent / row["file"], name, known)
+            file = path.parent / row["file"]
+            yield from _file(
+                file if file.exists() or not Path(row["file"]).exists() else Path(row["file"]), name, known
+            )
 
     return _from_pictures(None, items, settings)
+
+
+def _no_file(row) -> Picture:
+    """What a row that names no file has instead: its own flag and sentence, where it says that it cannot be used."""
+    if {"flag", "flag_text"} <= set(row.colnames) and not np.ma.is_masked(row["flag"]) and not usable(row["flag"]):
+        text = "" if np.ma.is_masked(row["flag_text"]) else str(row["flag_text"])
+        return Picture(NO_PIXELS, Flag(int(row["flag"])), text.removeprefix(describe(row["flag"])).strip())
+    return Picture(NO_PIXELS, Flag.UNREADABLE, "The table names no file.")
 
 
 def _is_fits_table(path: Path) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 import platform
 import sys
 import time
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +20,7 @@ from typing import Any
 from emeraldcut.settings import to_toml
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 SETTINGS = "settings.toml"
 CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
 BEST, REFERENCES = "best", "references"  # its sets: images of the best candidates, and what they are compared with
@@ -119,18 +122,21 @@ class Run:
     ) -> Run:
         """Makes `folder` and writes the resolved settings to `settings.toml`.
 
-        Raises FileExistsError if a finished run is there and `overwrite` is not set; with `overwrite` its
-        manifest is removed first, so that a run that is cut short is not taken for the old one.
+        Raises FileExistsError if a finished run is there and `overwrite` is not set, or if another process is writing
+        to it; with `overwrite` the manifest is removed first, so that a run that is cut short is not taken for the old
+        one.
         """
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
             raise FileExistsError(f"'{folder}' is a file; give the name of a folder to write to.")
+        folder.mkdir(parents=True, exist_ok=True)
+        _lock(folder)
         manifest = folder / MANIFEST
         if manifest.exists():
             if not overwrite:
+                _unlock(folder)
                 raise FileExistsError(f"'{folder}' holds a finished run; choose another folder or set --overwrite.")
             manifest.unlink()
-        folder.mkdir(parents=True, exist_ok=True)
         if settings is not None:
             write_text(folder / SETTINGS, "".join(to_toml(part) for part in _parts(settings)))
         return cls(folder, provenance(command, settings, seed, inputs))
@@ -148,6 +154,7 @@ class Run:
         manifest["cpu_seconds"] = round(_cpu_seconds() - self._cpu, 3)
         manifest |= facts
         write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2, default=_plain) + "\n")
+        _unlock(self.folder)
         return self.folder / MANIFEST
 
 
@@ -164,6 +171,53 @@ def begin_or_go_on(file: Path, facts: dict[str, Any], what: str) -> None:
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, described)
+
+
+def begun_settings(folder: Path) -> dict[str, Any]:
+    """The settings with which the run in `folder`, finished or not, was begun; empty where there is none."""
+    path = folder / SETTINGS
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+_HELD: dict[Path, Any] = {}  # open lock files of this process, by folder
+
+
+def _lock(folder: Path) -> None:
+    """Takes the folder for this process, until `_unlock` or its end, however it ends; FileExistsError if it is taken.
+
+    The same process may take it again, as after an error. Where the system has no locks, everything is free.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    folder = folder.resolve()
+    if folder in _HELD:
+        return
+    file = (folder / LOCK).open("w")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+            return
+        raise FileExistsError(
+            f"another run is writing to '{folder}'; wait until it has finished, or choose another folder."
+        ) from None
+    _HELD[folder] = file
+
+
+def _unlock(folder: Path) -> None:
+    file = _HELD.pop(folder.resolve(), None)
+    if file is not None:
+        (folder / LOCK).unlink(missing_ok=True)
+        file.close()
+
+
+def unlock_all() -> None:
+    """Gives up every folder that this process has taken."""
+    for folder in list(_HELD):
+        _unlock(folder)
 
 
 def _plain(value: Any) -> Any:

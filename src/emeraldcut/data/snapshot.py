@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.data.hdf5 import new_hdf5
+
 COMPONENTS = ("halo", "disc", "bulge", "gas", "new_stars")  # `Snapshot.component` counts through these
 STARS = (1, 2, 4)  # components that shine
 GRAVITY = 4.30091e-6  # kpc (km/s)^2 / Msun
@@ -88,8 +90,6 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
     ValueError
         A component that is none of `COMPONENTS`, or an `about` that JSON cannot hold.
     """
-    import h5py
-
     path = Path(path)
     component = np.asarray(snapshot.component)
     if len(snapshot) and not 0 <= component.min() <= component.max() < len(COMPONENTS):
@@ -104,7 +104,7 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with h5py.File(temporary, "w") as file:
+        with new_hdf5(temporary) as file:
             file.create_group("Header").attrs.update(_header(snapshot))
             file.create_group("Units").attrs.update(_UNITS)
             ours = file.create_group(_OURS)

@@ -10,6 +10,7 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from emeraldcut.data.columns import describe_columns
+from emeraldcut.data.hdf5 import NewFile
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.run import MANIFEST, Run
 from emeraldcut.data.tables import read_table, write_table
@@ -22,7 +23,7 @@ class ImageSetWriter:
     """Writes a set image by image or chunk by chunk; to be used in a `with` statement.
 
     Images of different sizes are padded with NaN at their upper ends; the columns `ny`, `nx` remember the
-    sizes. The manifest is written when the `with` block ends without an error.
+    sizes. The manifest is written when the `with` block ends without an error. OSError where the disk is full.
 
     Examples
     --------
@@ -44,7 +45,8 @@ class ImageSetWriter:
         import h5py
 
         self.run = Run.start(folder, command, settings, seed, inputs, overwrite)
-        self._file = h5py.File(self.run.path(PIXELS), "w")
+        self._target = NewFile(self.run.path(PIXELS))
+        self._file = h5py.File(self._target, "w")
         self._dataset = None
         self._tables: list[Table] = []
 
@@ -68,6 +70,7 @@ class ImageSetWriter:
             for row, image in enumerate(images.pixels):
                 block[row, : image.shape[0], : image.shape[1]] = image
             self._dataset[start:, :ny, :nx] = block
+        self._target.check()
         table = images.table.copy()
         table["ny"], table["nx"] = shapes.T.astype(np.int32)
         self._tables.append(table)
@@ -85,7 +88,11 @@ class ImageSetWriter:
         )
 
     def __exit__(self, error_type, error, traceback) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        finally:
+            self._target.close()
+            self._target.check()
         if error_type is None:
             tables = self._tables or [Table({"id": [""]})[:0]]
             table = vstack(tables, metadata_conflicts="silent")

@@ -1,18 +1,24 @@
-"""One stage over many chunks, on one core or several, with no more than a few chunks in memory."""
+"""One stage over many chunks, on one core, several, or many machines, with no more than a few chunks in memory."""
 
 from __future__ import annotations
 
 import os
 import signal
+import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import wraps
+from contextlib import contextmanager
+from functools import partial, wraps
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, TypeVar
 
+from emeraldcut.data.run import unlock_all
+
 Result = TypeVar("Result")
+CONNECT_S = 30  # for a scheduler to answer, and to have a worker
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -37,7 +43,8 @@ def map_chunks(
     stage: Callable[[Any], Result],
     chunks: Iterable[Sized],
     *,
-    jobs: int = 1,
+    jobs: int | str = 1,
+    threads: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> Iterator[Result]:
     """Results of `stage(chunk)` for each chunk, in order.
@@ -50,17 +57,27 @@ def map_chunks(
     chunks : iterable
         Image sets, or whatever else has a length, such as ranges of numbers.
         Read no further ahead than 2 * `jobs` chunks, so memory does not grow with their number.
-    jobs : int
+    jobs : int or str
         Worker processes of one thread each; 1 works in this process. A script that asks for more needs the
-        usual `if __name__ == "__main__":`.
+        usual `if __name__ == "__main__":`. Or the address of a Dask scheduler, such as tcp://host:8786.
+    threads : bool
+        Threads of this process instead, for a stage that waits for something else, such as a server.
     progress : callable, optional
         Called with the number of images of each chunk that is done.
 
     Raises
     ------
     RuntimeError
-        A worker process died. Errors of `stage` itself are raised as they are.
+        A worker process died; on a cluster, several did with the same chunk. Errors of `stage` itself are raised as
+        they are.
+    ConnectionError
+        No scheduler answers, or it has no workers, or it is lost.
     """
+    if isinstance(jobs, str):
+        if threads:
+            raise ValueError("this work waits for one server, so it is not spread over a cluster; use --jobs.")
+        yield from _on_cluster(jobs, stage, chunks, progress or (lambda n_images: None))
+        return
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1; received {jobs}.")
     done = progress or (lambda n_images: None)
@@ -71,9 +88,13 @@ def map_chunks(
             yield result
         return
     # "spawn" because forking a process whose libraries run threads can deadlock.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
+    pool = (
+        ThreadPoolExecutor(jobs)
+        if threads
+        else ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
+    )
     try:
-        for n_images, result in _in_order(pool, stage, chunks, 2 * jobs):
+        for n_images, result in _in_order(partial(pool.submit, stage), chunks, lambda: 2 * jobs):
             done(n_images)
             yield result
     except BrokenProcessPool:
@@ -84,15 +105,91 @@ def map_chunks(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(pool, stage, chunks: Iterable[Sized], in_flight: int) -> Iterator[tuple[int, Result]]:
+def _in_order(
+    submit: Callable[[Any], Any], chunks: Iterable[Sized], in_flight: Callable[[], int]
+) -> Iterator[tuple[int, Any]]:
+    """Size and result of each chunk, in order, with `in_flight()` of them submitted and not yet taken."""
     waiting: deque = deque()
     for chunk in chunks:
-        waiting.append((len(chunk), pool.submit(stage, chunk)))
-        if len(waiting) >= in_flight:
+        waiting.append((len(chunk), submit(chunk)))
+        while len(waiting) >= in_flight():
             n_images, future = waiting.popleft()
             yield n_images, future.result()
-    for n_images, future in waiting:
+    while waiting:
+        n_images, future = waiting.popleft()
         yield n_images, future.result()
+
+
+# --- on many machines
+
+
+def _on_cluster(address: str, stage: Callable, chunks: Iterable[Sized], done: Callable[[int], object]) -> Iterator:
+    """`map_chunks` through a Dask scheduler; a chunk whose worker dies is done again by another."""
+    try:
+        import dask
+        from distributed import Client, KilledWorker
+    except ImportError:
+        raise ImportError("a cluster needs Dask: pip install 'emeraldcut[cluster]'.") from None
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"no Dask scheduler answers at '{address}' ({str(error) or 'no answer'}).") from None
+    with client, dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}):
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_S)
+        except TimeoutError:
+            raise ConnectionError(f"the Dask scheduler at '{address}' has no workers.") from None
+        try:
+            submit = partial(client.submit, _remote, stage, pure=False)
+            for n_images, result in _in_order(submit, chunks, partial(_room, client)):
+                done(n_images)
+                yield result
+        except KilledWorker:
+            raise RuntimeError(
+                "several workers died with the same chunk, most likely for lack of memory; give them more."
+            ) from None
+        except (CancelledError, OSError) as error:
+            if isinstance(error, OSError) and client.status == "running":  # of the stage itself
+                raise
+            raise ConnectionError(f"the Dask scheduler at '{address}' is lost.") from None
+
+
+def _room(client) -> int:
+    """Chunks to be under way at a cluster, whose workers come and go."""
+    return 2 * max(sum(client.nthreads().values()), 1)
+
+
+def _remote(stage: Callable[[Any], Result], chunk: Any) -> Result:
+    """`stage(chunk)` in a worker of the cluster, which lives on: it keeps no folder, and one thread for each chunk."""
+    try:
+        return single_threaded(stage)(chunk)
+    finally:
+        unlock_all()
+
+
+@contextmanager
+def slurm_cluster(file: str | Path) -> Iterator[str]:
+    """The address of a Dask scheduler in this process whose workers Slurm starts, until the block ends.
+
+    `file` is TOML with the arguments of `dask_jobqueue.SLURMCluster` (cores, processes, memory, queue, account,
+    walltime, ...) and `jobs`, the number of Slurm jobs. Waits until the first worker is there, however long it queues.
+    """
+    try:
+        from dask_jobqueue import SLURMCluster
+        from distributed import Client
+    except ImportError:
+        raise ImportError("Slurm needs dask-jobqueue: pip install 'emeraldcut[cluster]'.") from None
+    try:
+        options = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+        jobs = int(options.pop("jobs", 1))
+        cluster = SLURMCluster(**options)
+    except (OSError, TypeError, ValueError) as error:  # TOML errors are ValueErrors
+        raise ValueError(f"'{file}' is no description of a Slurm cluster: {error}.") from None
+    with cluster:
+        cluster.scale(jobs=jobs)
+        with Client(cluster, set_as_default=False) as client:
+            client.wait_for_workers(1)
+        yield cluster.scheduler_address
 
 
 def _start_worker() -> None:

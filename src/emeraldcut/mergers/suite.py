@@ -45,6 +45,7 @@ class SuiteSettings:
     eccentricity: float = setting(1.0, "of the orbit: 1 is parabolic, less is bound")
     separation: float = setting(30.0, "distance of the galaxies at the start, in scale lengths of the heavier disc")
     grid: str = setting("isotropic", "orbits: ours, or the thesis's grid", choices=("isotropic", "thesis"))
+    grid_step: int = setting(1, "of the thesis's distinct orbits only every so-manyth is run")
     duration_gyr: float = setting(3.0, "time that is simulated")
     halo_particles: int | None = setting(None, "halo particles of the heavier galaxy; as the progenitor has them")
     star_particles: int | None = setting(None, "star particles of the heavier galaxy; as the progenitor has them")
@@ -60,8 +61,11 @@ class SuiteSettings:
             raise ValueError(f"mass_ratios are heavier over lighter, 1 or more; received {self.mass_ratios}.")
         if self.gas_fractions and not 0 <= min(self.gas_fractions) <= max(self.gas_fractions) < 1:
             raise ValueError(f"gas_fractions go from 0 to below 1; received {self.gas_fractions}.")
-        if self.orbits < 1 or not 0 < self.duration_gyr < np.inf:
-            raise ValueError(f"need orbits >= 1 and duration_gyr > 0; received {self.orbits} and {self.duration_gyr}.")
+        if min(self.orbits, self.grid_step) < 1 or not 0 < self.duration_gyr < np.inf:
+            raise ValueError(
+                "need orbits and grid_step of 1 or more and duration_gyr > 0; "
+                f"received {self.orbits}, {self.grid_step} and {self.duration_gyr}."
+            )
 
     @property
     def heavier(self) -> ProgenitorSettings:
@@ -112,7 +116,7 @@ def suite_file(name: str) -> Path:
 def plan(settings: SuiteSettings) -> list[Task]:
     """All tasks of a suite, controls first. Of the thesis's 819 orbits only the distinct ones are run."""
     if settings.grid == "thesis":
-        orbits = [k for k, orbit in enumerate(thesis_orbits(1.0)) if orbit.about["distinct"]]
+        orbits = [k for k, orbit in enumerate(thesis_orbits(1.0)) if orbit.about["distinct"]][:: settings.grid_step]
     else:
         orbits = list(range(settings.orbits))
     fractions = settings.gas_fractions or (settings.heavier.gas_fraction,)

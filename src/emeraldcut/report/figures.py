@@ -286,7 +286,8 @@ def plot_shares(shares: Table) -> str:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(0, 1)
         axes.set_xlabel("share of the views")
-        axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(CLASSES), "borderaxespad": 0.2}
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1, columnspacing=1.2, **above)
 
     return svg_of("shares", draw)
 
@@ -298,7 +299,7 @@ def plot_dependence(shares: Table, group: str, label: str) -> str:
     if len(values) < 2:
         return ""
     looks = list(dict.fromkeys(zip(own["sight"], own["eye"], strict=True)))
-    styles = {"label": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (AMBER, "^")}
+    styles = {"outline": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (AMBER, "^")}
     lines = {"clear": "-", "noisy": "--", "cleaned": ":"}
 
     def draw(axes) -> None:
@@ -324,7 +325,7 @@ def plot_dependence(shares: Table, group: str, label: str) -> str:
 def _words(look: str) -> str:
     """A sight and an eye of `study` in words."""
     sight, eye = look.split()
-    return "true outline" if eye == "label" else f"{eye}, {sight}"
+    return "true outline" if eye == "outline" else f"{eye}, {sight}"
 
 
 def plot_scores(table: Table) -> str:

@@ -14,7 +14,7 @@ from emeraldcut.report import figures
 from emeraldcut.report.cards import data_url
 from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
 from emeraldcut.report.pictures import views
-from emeraldcut.study import CLOSEST, IMAGES, PHASES, REFERENCE, SHARES, TESTS
+from emeraldcut.study import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, TESTS
 
 WORDS = {
     "relaxed": "Relaxed remnants",
@@ -37,7 +37,13 @@ def study_page(folder: Path) -> str:
         "S/N of noisy images": manifest.get("settings.snr"),
     }
     parts = [fact_list(facts | made_by(manifest)), _shares(shares), _tests(tests), _dependences(shares)]
-    parts += [_discs(images), _closest(folder), _meaning(), _all_shares(shares)]
+    parts += [
+        _discs(images) if "relaxed" in images["phase"] else "",
+        _closest(folder),
+        _thesis(folder),
+        _meaning(),
+        _all_shares(shares),
+    ]
     parts += [f"<section id='settings'><h2>How it was made</h2>{how_it_was_made(folder, manifest)}</section>"]
     return shell("Do mergers make rectangular galaxies?", _result(shares, tests), "".join(parts), manifest)
 
@@ -57,17 +63,18 @@ def _interval(row: Row, name: str = "share") -> str:
 
 def _result(shares: Table, tests: Table) -> str:
     """What was found, in plain sentences."""
-    true = _row(shares, "relaxed", "clear", "label", "rectangular")
+    true = _row(shares, "relaxed", "clear", "outline", "rectangular")
     if true is None:
         return "No merger of this run has a relaxed remnant; shares of other moments are below."
     seen = _row(shares, "relaxed", "noisy", "network", "rectangular")
+    images, mergers = counted(int(true["images"]), "view"), counted(int(true["mergers"]), "merger")
     sentence = (
-        f"Of {counted(int(true['images']), 'view')} of the relaxed remnants of "
-        f"{counted(int(true['mergers']), 'merger')}, {_interval(true)} have a rectangular outline. The network "
-        f"calls {_interval(seen)} of them rectangular where there is noise; with its known errors taken out that is {_interval(seen, 'corrected')}."
+        f"Of {images} of the relaxed remnants of {mergers}, {_interval(true)} have a rectangular outline. The network "
+        f"calls {_interval(seen)} of them rectangular where there is noise; with its known errors taken out that is "
+        f"{_interval(seen, 'corrected')}."
     )
     for row in tests:
-        if (row["sight"], row["eye"], row["class"]) == ("clear", "label", "rectangular"):
+        if (row["sight"], row["eye"], row["class"]) == ("clear", "outline", "rectangular"):
             sentence += (
                 f" Does the share depend on the {NAMES[row['on']]}? p = {row['p']:.2g}, from the smallest to the "
                 f"largest it changes by {_signed(row, 'difference')}."
@@ -119,7 +126,7 @@ def _tests(tests: Table) -> str:
 
 
 def _seen_by(row: Row) -> str:
-    return "true outline" if row["eye"] == "label" else f"{row['eye']}, {row['sight']}"
+    return "true outline" if row["eye"] == "outline" else f"{row['eye']}, {row['sight']}"
 
 
 def _dependences(shares: Table) -> str:
@@ -165,6 +172,28 @@ def _closest(folder: Path) -> str:
         f"most like the reference, beside it' src='{data_url(path.read_bytes(), 'image/png')}'><figcaption>One noisy "
         "view of each merger, on the sky and in its own frame.</figcaption></figure>"
         f"{table_of(columns, rows)}</section>"
+    )
+
+
+def _thesis(folder: Path) -> str:
+    """What the thesis would have concluded, beside what holds."""
+    if not (folder / CONCLUSIONS).exists():
+        return ""
+    rows = [
+        [escape(str(row["model"])), percent(row["called_rectangular"]), f"{row['best_cosine']:.3f}",
+         escape(str(row["best_is"])), _known(row, "cosine_gap"), _interval(row, "rectangular"),
+         _interval(row, "corrected"), _known(row, "best_similarity"), _known(row, "best_p")]
+        for row in read_table(folder / CONCLUSIONS)
+    ]  # fmt: skip
+    columns = ["model", "its network: rectangular", "its best cosine", "which is", "cosine of boxes less others",
+               "relaxed and rectangular", "by our network, corrected", "best similarity", "p"]  # fmt: skip
+    words = (
+        "As in the thesis: density maps of 50 x 50 of all moments together, a network trained on its own grid of ovals "
+        "and rectangles, and the cosine of raw pixels with the reference. Beside it, what holds."
+    )
+    return (
+        f"<section id='thesis'><h2>What the thesis would have concluded</h2><p>{words}</p>{table_of(columns, rows)}"
+        "</section>"
     )
 
 

@@ -1,6 +1,20 @@
 """A suite of mergers -> shares of shapes against mass ratio, gas and time, with intervals and tests."""
 
 from emeraldcut.study.look import EYES, PHASES, SIGHTS, StudySettings
-from emeraldcut.study.study import CLOSEST, IMAGES, REFERENCE, SHARES, TESTS, study
+from emeraldcut.study.study import CLOSEST, IMAGES, REFERENCE, SHARES, TESTS, study, study_file
+from emeraldcut.study.thesis import CONCLUSIONS
 
-__all__ = ["CLOSEST", "EYES", "IMAGES", "PHASES", "REFERENCE", "SHARES", "SIGHTS", "TESTS", "StudySettings", "study"]
+__all__ = [
+    "CLOSEST",
+    "CONCLUSIONS",
+    "EYES",
+    "IMAGES",
+    "PHASES",
+    "REFERENCE",
+    "SHARES",
+    "SIGHTS",
+    "TESTS",
+    "StudySettings",
+    "study",
+    "study_file",
+]

@@ -21,10 +21,12 @@ from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, compare
 
 SIGHTS = ("clear", "noisy", "cleaned")  # without noise, with it, and with it removed again
-EYES = ("network", "isophotes")  # who gives a class
+EYES = {"outline": "label", "network": "class_network", "isophotes": "class_isophotes"}  # who gives which class
+FALLIBLE = ("network", "isophotes")  # eyes that see images; the outline is that of the particles
 PHASES = ("relaxed", "merging", "alone")
 FACTS = ("mass_ratio", "gas_fraction", "orbit", "merged_gyr")  # of a merger, masked where there is none
 INNER, OUTER = (0.3, 0.7), (1.5, 2.5)  # in half-light radii, where a disc inside and a box outside are looked for
+_CALLED = tuple(EYES[eye] for eye in FALLIBLE)
 MEASURED = ("axis_ratio", "radius_pix", "a4", "a4_err", "a6", "a6_err", "p_boxy")
 CLEAR = 20.0  # times the signal-to-noise ratio, of synthetic galaxies that stand for images without noise
 _TERMS = {"a3": "a3", "b3": "b3", "a4": "a4", "b4": "b4_sin", "a6": "a6"}
@@ -34,6 +36,9 @@ _TERMS = {"a3": "a3", "b3": "b3", "a4": "a4", "b4": "b4_sin", "a6": "a6"}
 class StudySettings:
     """Which moments of each merger are looked at, from how many sides, and as what telescope would see them."""
 
+    suites: tuple[str, ...] = setting(
+        (), "suites to run first where no run is given: names of those that ship, or TOML files"
+    )
     views: int = setting(40, "images of each moment, from directions drawn evenly over the sphere")
     moments: int = setting(2, "moments of each phase of a merger: the last ones, relaxed; some before, merging")
     relaxed_gyr: float = setting(0.5, "time since the merging from which on a remnant is called relaxed")
@@ -44,11 +49,16 @@ class StudySettings:
     reference: tuple[str, ...] = setting(("leda074886",), "galaxy that remnants are compared with")
     known: int = setting(4000, "synthetic galaxies of known shape that tell how often an eye errs")
     best: int = setting(12, "remnants most like the reference that are shown")
+    thesis_epochs: int = setting(
+        0,
+        "train the thesis's network for so many epochs, and tell what the thesis would have concluded from the same "
+        "mergers; 0: do not (needs the extra [train])",
+    )
 
     def __post_init__(self) -> None:
-        for name in ("views", "moments", "known", "best"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} expects at least 1; received {getattr(self, name)}.")
+        for name, least in {"views": 1, "moments": 1, "known": 1, "best": 1, "thesis_epochs": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} expects at least {least}; received {getattr(self, name)}.")
         if not 0 <= self.relaxed_gyr < np.inf:
             raise ValueError(f"relaxed_gyr expects a time of 0 or more; received {self.relaxed_gyr}.")
         if not self.psf_fwhm_pix > 0:
@@ -120,13 +130,14 @@ def _phases(times: np.ndarray, apart: np.ndarray, facts: dict, settings: StudySe
 
 
 def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int = 0) -> ImageSet:
-    """The images of one moment, each once with every one of SIGHTS, and what EYES say of them.
+    """The images of one moment, each once with every one of SIGHTS, and what the FALLIBLE eyes say of them.
 
     The table holds, beside the moment's facts: `sight`; the true outline (`label`, `truth_a4`, ..., of the particles);
-    `network`, `isophotes`: the classes that the network gives and that `galaxies.shapes.label_of` gives to the measured
-    harmonics (`other` where there is none); what `measure` measures; `similarity` to the reference; `cos_inclination`,
-    of the line of sight to the axis of the orbit; and `boxy_around_disky`: a4 <= -0.02 between 1.5 and 2.5 half-light
-    radii and a4 >= 0.01 between 0.3 and 0.7, the disc inside a box that Graham et al. 2012 found.
+    `class_network`, `class_isophotes`: what the network gives and that `galaxies.shapes.label_of` gives to the measured
+    harmonics (`other` where there is none); what `measure` measures; `similarity` to the reference, with
+    `similarity_p`; `cos_inclination`, of the line of sight to the axis of the orbit; and `boxy_around_disky`: a4 <=
+    -0.02 between 1.5 and 2.5 half-light radii and a4 >= 0.01 between 0.3 and 0.7, the disc inside a box that Graham et
+    al. 2012 found.
     """
     snapshot = read_snapshot(moment.file)
     own = int(np.random.default_rng([seed, moment.number]).integers(2**31))
@@ -135,7 +146,7 @@ def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int
     seen = (clear, noisy, clean(noisy, CleanSettings()))
     for sight, images in zip(SIGHTS, seen, strict=True):
         judged = judge(images, settings, seed=seed)
-        for name in (*EYES, *MEASURED, "boxy_around_disky", "similarity", "flag"):
+        for name in (*_CALLED, *MEASURED, "boxy_around_disky", "similarity", "similarity_p", "flag"):
             images.table[name] = judged[name]
         images.table["sight"] = sight
         images.table["cos_inclination"] = np.abs(np.cos(np.radians(np.asarray(images.table["view_theta_deg"]))))
@@ -145,13 +156,13 @@ def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int
 
 
 def judge(images: ImageSet, settings: StudySettings, *, seed: int = 0) -> Table:
-    """What both EYES say of images, see `look`."""
+    """What the FALLIBLE eyes say of images, see `look`."""
     frames = frame_galaxies(images)
     table = measure(images, seed=seed, frames=frames)
     called = np.array(classify(images, ClassifySettings(network=settings.network), frames=frames)["class"], dtype=str)
-    table["network"] = np.where(called == "", "other", called)
+    table["class_network"] = np.where(called == "", "other", called)
     terms = {name: numbers(table[column]) for name, column in _TERMS.items()}
-    table["isophotes"] = [
+    table["class_isophotes"] = [
         label_of({name: values[k] for name, values in terms.items()})[0] if np.isfinite(terms["a4"][k]) else "other"
         for k in range(len(table))
     ]
@@ -161,7 +172,8 @@ def judge(images: ImageSet, settings: StudySettings, *, seed: int = 0) -> Table:
     radius = numbers(profiles["isophote_radius_pix"]) / numbers(table["radius_pix"])[which]
     inner, outer = (_mean_between(numbers(profiles["a4"]), radius, ends, which, len(table)) for ends in (INNER, OUTER))
     table["boxy_around_disky"] = (outer <= -0.02) & (inner >= 0.01)
-    table["similarity"] = compare(images, CompareSettings(reference=settings.reference), frames=frames)["similarity"]
+    compared = compare(images, CompareSettings(reference=settings.reference), frames=frames)
+    table["similarity"], table["similarity_p"] = compared["similarity"], compared["similarity_p"]
     return table
 
 
@@ -177,8 +189,8 @@ def _mean_between(
 def known_galaxies(part: range, settings: StudySettings = StudySettings(), *, seed: int = 0) -> Table:
     """Synthetic galaxies of this part of an endless series, of known shape and as large and noisy as the views are.
 
-    One row for every galaxy and sight, with `label`, `sight`, `network` and `isophotes`. They tell how often the eyes
-    err, also in the grey zone between two shapes, where the label is the nearest one.
+    One row for every galaxy and sight, with `label`, `sight`, `class_network` and `class_isophotes`: how often the
+    eyes err, also in the grey zone between two shapes, where the label is the nearest one.
     """
     camera, tables = settings.camera(), []
     radius = np.array([0.8, 1.25]) * camera.radius_pix / camera.size
@@ -197,6 +209,6 @@ def known_galaxies(part: range, settings: StudySettings = StudySettings(), *, se
 
 
 def _named(images: ImageSet, sight: str, settings: StudySettings) -> Table:
-    table = judge(images, settings)["label", *EYES]
+    table = judge(images, settings)["label", *_CALLED]
     table["sight"] = sight
     return table

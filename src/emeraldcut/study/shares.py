@@ -15,7 +15,7 @@ from scipy.stats import beta, norm, t
 LEVEL = 0.9  # of all intervals
 REPEATS = 1000  # of the bootstrap
 PERMUTATIONS = 4999
-_EM_STEPS = 500
+_EM_STEPS, _EM_SETTLED = 500, 1e-5
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,11 @@ def corrected(shares: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     shares, confusion = np.asarray(shares, float), np.asarray(confusion, float)
     true = np.full(np.broadcast_shapes(shares.shape, confusion.shape[:-1]), 1 / shares.shape[-1])
     for _ in range(_EM_STEPS):
-        called = np.einsum("...k,...kj->...j", true, confusion)
-        true = true * np.einsum("...kj,...j->...k", confusion, shares / np.maximum(called, 1e-12))
+        called = (true[..., None, :] @ confusion)[..., 0, :]
+        grown = true * (confusion @ (shares / np.maximum(called, 1e-12))[..., None])[..., 0]
+        moved, true = np.max(np.abs(grown - true)), grown
+        if moved < _EM_SETTLED:
+            break
     return true / true.sum(axis=-1, keepdims=True)
 
 

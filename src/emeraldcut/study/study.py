@@ -11,22 +11,28 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data import ImageSet, Run, concatenate, describe_columns, map_chunks, write_images, write_table
 from emeraldcut.data.columns import numbers
+from emeraldcut.data.run import MANIFEST
+from emeraldcut.data.tables import table_from_rows
+from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate, suite_file
 from emeraldcut.networks import CLASSES
+from emeraldcut.settings import from_file
 from emeraldcut.similarity import read_references
-from emeraldcut.study.look import EYES, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
+from emeraldcut.study.look import EYES, FALLIBLE, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
 from emeraldcut.study.shares import confusion_of, dependence, estimate_shares, shares_of
+from emeraldcut.study.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
 
 IMAGES, SHARES, TESTS, CLOSEST, REFERENCE = "images.parquet", "shares.ecsv", "tests.ecsv", "closest", "references"
+SHIPPED = Path(__file__).parent / "studies"  # TOML files
 CHUNK = 100  # galaxies of known shape at a time
-TRUTH = ("clear", "label")  # the sight and eye of the true outline
-SEEN = (TRUTH, *((sight, eye) for sight in SIGHTS for eye in EYES))
+FALLIBLY = tuple((sight, eye) for sight in SIGHTS for eye in FALLIBLE)
+SEEN = (("clear", "outline"), *FALLIBLY)
 TESTED = {"mass_ratio": "gas_fraction", "gas_fraction": "mass_ratio"}  # and what must be alike besides the orbit
 SINCE_GYR, COS_INCLINATION = (0.0, 0.5, 1.0, 2.0, np.inf), (0.0, 1 / 3, 2 / 3, 1.0)  # edges of bins
 GROUPS = ("all", "model", "mass_ratio", "gas_fraction", "since_merging_gyr", "cos_inclination")
 
 
 def study(
-    source: str | Path,
+    source: str | Path | None,
     folder: str | Path,
     settings: StudySettings = StudySettings(),
     *,
@@ -39,20 +45,26 @@ def study(
 
     Parameters
     ----------
-    source : a run of `simulate`, or a folder that holds several; each suite is a model.
+    source : a run of `simulate`, or a folder that holds several; each suite is a model. Without it the suites that the
+        settings name are run in FOLDER/suites, as far as they are not there.
     folder : gets `images.parquet` (one row per moment, view and sight, see `look`), `shares.ecsv` and `tests.ecsv` (see
         `share_table` and `test_table`), `confusion.ecsv` (how often eyes err, on synthetic galaxies), and the sets
-        `closest` and `references`, of the relaxed remnants most like the reference, one view of each.
+        `closest` and `references`, of the relaxed remnants most like the reference, one view of each; and on demand
+        `thesis.ecsv`, see `thesis.conclusions`.
     jobs : worker processes; results do not depend on their number.
-    progress : called with the number of pieces of work and 1 for each that is done.
+    progress : called with the number of pieces of work and 1 for each that is done, after the suites.
 
     Raises
     ------
+    ValueError
+        There is no source and the settings name no suite.
     FileNotFoundError
         There is no finished suite in `source`.
     FileExistsError
         The folder holds a finished study and `overwrite` is not set.
     """
+    if source is None:
+        source = run_suites(Path(folder) / "suites", settings, seed=seed, jobs=jobs)
     found = moments(source, settings)
     known = [range(first, min(first + CHUNK, settings.known)) for first in range(0, settings.known, CHUNK)]
     run = Run.start(folder, "study", settings, seed, [source], overwrite)
@@ -68,6 +80,11 @@ def study(
     shares = share_table(images, judged, seed=seed)
     tests = test_table(images, seed=seed)
     results = {IMAGES: images, SHARES: shares, TESTS: tests, "confusion.ecsv": confusion_table(judged)}
+    if settings.thesis_epochs:
+        network = thesis_network(Path(folder) / "thesis_network", settings.thesis_epochs, seed=seed)
+        stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
+        as_thesis = vstack(list(map_chunks(stage, [[moment] for moment in found], jobs=jobs)))
+        results[CONCLUSIONS] = conclusions(as_thesis, images, shares)
     for name, table in results.items():
         write_table(table, run.path(name), provenance=run.origin, overwrite=True)
     facts = {"moments": len(found), "mergers": len(set(images["merger"]))}
@@ -78,6 +95,25 @@ def study(
         write_images(references, run.path(REFERENCE), command="study", settings=settings, seed=seed, overwrite=True)
     run.finish(**facts)
     return run
+
+
+def run_suites(folder: Path, settings: StudySettings, *, seed: int = 0, jobs: int = 1) -> Path:
+    """Runs the suites that the settings name, each in a folder of its name, unless it is finished; returns `folder`."""
+    if not settings.suites:
+        raise ValueError("a study needs a run of `simulate`, or settings that name `suites`; received neither.")
+    for name in settings.suites:
+        own = folder / Path(name).stem
+        if not (own / MANIFEST).exists():
+            suite, evolve = from_file(suite_file(name), SuiteSettings, EvolveSettings)
+            simulate(own, suite, evolve, seed=seed, jobs=jobs)
+    return folder
+
+
+def study_file(name: str) -> Path | None:
+    """The TOML file of a study: the one that ships under this name, or the file of this name; None for a folder."""
+    if (SHIPPED / f"{name}.toml").is_file():
+        return SHIPPED / f"{name}.toml"
+    return None if Path(name).is_dir() else Path(name)
 
 
 def _look_and_keep(chunk: list[Moment], settings: StudySettings, seed: int) -> tuple[Table, list[ImageSet]]:
@@ -102,7 +138,7 @@ def confusion_table(judged: Table) -> Table:
     """Counts of synthetic galaxies by `sight`, `eye`, true `label`, and class that they are called."""
     rows = [
         {"sight": sight, "eye": eye, "label": name} | dict(zip(CLASSES, counts.astype(int).tolist(), strict=True))
-        for sight, eye in SEEN[1:]
+        for sight, eye in FALLIBLY
         for name, counts in zip(CLASSES, _confusion(judged, sight, eye), strict=True)
     ]
     return Table(rows=rows)
@@ -110,7 +146,7 @@ def confusion_table(judged: Table) -> Table:
 
 def _confusion(judged: Table, sight: str, eye: str) -> np.ndarray:
     own = judged[np.array(judged["sight"]) == sight]
-    return confusion_of(np.array(own["label"]), np.array(own[eye]), CLASSES)
+    return confusion_of(np.array(own["label"]), np.array(own[EYES[eye]]), CLASSES)
 
 
 def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
@@ -119,17 +155,17 @@ def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
     Returns
     -------
     Table
-        `group` and `value` (e.g. mass_ratio, 3), `phase`, `sight`, `eye` (network, isophotes, or label: the true
-        outline of the particles), `class`, `mergers`, `images`; `share` with `share_low` and `share_high`, the 90 %
+        `group` and `value` (e.g. mass_ratio, 3), `phase`, `sight`, `eye` (network, isophotes, or outline: the
+        true one of the particles), `class`, `mergers`, `images`; `share` with `share_low` and `share_high`, the 90 %
         interval over mergers (`shares.share_interval`); and `corrected` with its interval: the same with what the eyes
         get wrong on galaxies of known shape taken out (`shares.corrected`), masked for the true outline.
     """
     rng, rows = np.random.default_rng([seed, 1]), []
-    confusion = {(sight, eye): _confusion(judged, sight, eye) for sight, eye in SEEN[1:]}
+    confusion = {(sight, eye): _confusion(judged, sight, eye) for sight, eye in FALLIBLY}
     for phase, sight, eye in ((phase, *seen) for phase in PHASES for seen in SEEN):
         part = images[(np.array(images["phase"]) == phase) & (np.array(images["sight"]) == sight)]
         for group, value, own in _groups(part):
-            _, shares = shares_of(np.array(own[eye], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
+            _, shares = shares_of(np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
             common = {"group": group, "value": value, "phase": phase, "sight": sight, "eye": eye}
             common |= {"mergers": len(shares), "images": len(own)}
             plain = estimate_shares(shares, rng)
@@ -139,7 +175,7 @@ def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
             for name, share, true in zip(CLASSES, plain, mended, strict=True):
                 row = common | {"class": name} | _columns("share", share)
                 rows.append(row | _columns("corrected", true))
-    return ImageSet.from_rows([None] * len(rows), rows).table
+    return table_from_rows(rows)
 
 
 def _columns(name: str, estimate) -> dict[str, float | None]:
@@ -181,7 +217,7 @@ def test_table(images: Table, *, seed: int = 0) -> Table:
     for what, other in TESTED.items() if len(relaxed) else ():
         for sight, eye in SEEN:
             own = relaxed[np.array(relaxed["sight"]) == sight]
-            names, shares = shares_of(np.array(own[eye], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
+            names, shares = shares_of(np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
             first = own[np.unique(np.array(own["merger"], dtype=str), return_index=True)[1]]
             values = numbers(first[what])
             values = np.log2(values) if what == "mass_ratio" else values

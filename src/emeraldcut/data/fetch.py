@@ -1,0 +1,369 @@
+"""Fetch: cut-outs of a survey by position, one FITS file each from an HTTP service, and the table that names them."""
+
+from __future__ import annotations
+
+import json
+import os
+import string
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from pathlib import Path
+from threading import Lock
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data.columns import describe_columns, keep_apart, numbers
+from emeraldcut.data.flags import Flag, describe, usable
+from emeraldcut.data.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
+from emeraldcut.data.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
+from emeraldcut.data.run import MANIFEST, Run, begun_settings
+from emeraldcut.data.streaming import map_chunks
+from emeraldcut.data.tables import check_folder, read_catalogue, write_table
+from emeraldcut.settings import setting
+
+SERVICES = {
+    # https://alasky.cds.unistra.fr/hips-image-services/hips2fits; `fov` is the larger side, in degrees
+    "hips2fits": "https://alasky.cds.unistra.fr/hips-image-services/hips2fits?hips={survey}&ra={ra}&dec={dec}"
+    "&width={size}&height={size}&fov={fov}&projection=TAN&coordsys=icrs&format=fits",
+}
+PLACEHOLDERS = ("survey", "ra", "dec", "size", "scale", "fov")
+FILES = "fits"  # folder of the cut-outs
+DECIDES = ("survey", "service", "cutout_size", "pixel_scale_arcsec")  # settings that decide what a cut-out shows
+PASSING = (408, 425, 429)  # client errors that another try may get past: timeout, too early, too many requests
+LONGEST_WAIT_S = 120.0  # however long a server asks to be left alone, and however often it has failed
+OFF_CENTRE_PIX = 2.0  # services round the centre to pixels; what is further off is another place
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchSettings:
+    """What is fetched, and how politely."""
+
+    catalogue: str | None = setting(None, "table of positions: ra and dec in degrees, and id if there is one")
+    survey: str | None = setting(None, "name of the survey at the service, for hips2fits such as CDS/P/DSS2/red")
+    service: str = setting(
+        "hips2fits",
+        "hips2fits, or a URL with {survey}, {ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
+    )
+    cutout_size: int = setting(64, "side of a cut-out, in pixels")
+    pixel_scale_arcsec: float = setting(0.25, "side of a pixel on the sky; take the survey's own")
+    rate: float = setting(2.0, "most requests a second, of all jobs together")
+    retries: int = setting(
+        4, "further tries after an error of the server or the network, or an answer that is no image"
+    )
+    wait_s: float = setting(
+        1.0, "wait before the first further try, doubled for each; Retry-After of the server counts"
+    )
+    timeout_s: float = setting(60.0, "longest time for one answer")
+    give_up: int = setting(
+        5, "end after this many cut-outs in a row that did not come, as the server is down; 0: never"
+    )
+
+    def __post_init__(self) -> None:
+        if self.catalogue is None or self.survey is None:
+            raise ValueError("fetch needs positions and a survey: --catalogue TABLE --survey NAME.")
+        if self.cutout_size < SMALLEST_SIDE_PIX:
+            raise ValueError(
+                f"setting 'cutout_size' must be at least {SMALLEST_SIDE_PIX}; received {self.cutout_size}."
+            )
+        for name in ("pixel_scale_arcsec", "rate", "timeout_s"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"setting '{name}' must be above 0; received {getattr(self, name)}.")
+        for name in ("retries", "wait_s", "give_up"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"setting '{name}' must be at least 0; received {getattr(self, name)}.")
+        try:
+            used = {name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None}
+        except ValueError:  # a brace without its other
+            used = set()
+        if urlsplit(self.template).scheme not in ("http", "https") or not {"ra", "dec"} <= used <= {*PLACEHOLDERS}:
+            raise ValueError(
+                f"service must be one of {', '.join(SERVICES)}, or a URL (http, https) with placeholders of "
+                f"{', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}; received '{self.service}'."
+            )
+
+    @property
+    def template(self) -> str:
+        """The service's URL with its placeholders."""
+        return SERVICES.get(self.service, self.service)
+
+    def url(self, ra: float, dec: float) -> str:
+        """Where the cut-out around `ra`, `dec` (degrees) is to be had."""
+        size, scale = self.cutout_size, self.pixel_scale_arcsec
+        return self.template.format(
+            survey=quote(self.survey, safe=""),
+            ra=f"{ra:.7f}",
+            dec=f"{dec:.7f}",
+            size=size,
+            scale=f"{scale:.10g}",
+            fov=f"{size * scale / 3600:.10g}",
+        )
+
+
+def fetch(
+    folder: str | Path,
+    settings: FetchSettings,
+    *,
+    jobs: int = 1,
+    overwrite: bool = False,
+    progress: Callable[[int | None, int], object] | None = None,
+) -> Table:
+    """Fetches a cut-out for every row of a catalogue.
+
+    The folder gets `fits/NAME.fits` for each cut-out that there is, `cutouts.parquet` (a row for every row of the
+    catalogue, in its order), `settings.toml`, and `manifest.json` when every row has been asked for. A file has its
+    name only when it is whole. The same call goes on where it was stopped, and tries again what did not come.
+
+    Parameters
+    ----------
+    folder : where the cut-outs are written.
+    settings : what is fetched.
+    jobs : requests under way at the same time; `settings.rate` holds for all of them together.
+    overwrite : fetch again what is there.
+    progress : called with the number of rows, and 1, for each row that is done.
+
+    Returns
+    -------
+    Table
+        The catalogue with `id` (unique), `file` (relative to the folder, masked where there is none), `ra`, `dec`,
+        `flag` and `flag_text`: NO_DATA outside the survey or where the server refuses, UNREADABLE where no whole
+        image came. Every command that takes images takes the folder or the table.
+
+    Raises
+    ------
+    ValueError
+        A catalogue without positions, or a folder that holds cut-outs made with other settings.
+    NoImagesError
+        Not one cut-out can be used.
+    ConnectionError
+        The server answers none of several cut-outs in a row; what has come stays, for the next call.
+    """
+    folder = Path(folder)
+    table = _places(settings.catalogue)
+    check_folder(folder / FILES)
+    _check_same(folder, settings, overwrite)
+    run = Run.start(folder, "fetch", settings, inputs=[settings.catalogue], overwrite=True)
+    ra, dec, names = numbers(table["ra"]), numbers(table["dec"]), list(map(safe_names(), table["id"]))
+    if overwrite:
+        for name in names:
+            (folder / FILES / f"{name}.fits").unlink(missing_ok=True)
+    get = _Getter(folder, settings, ra, dec, names)
+    done = (lambda n: progress(len(table), n)) if progress else None
+    rows = (range(k, k + 1) for k in range(len(table)))
+    results: list[tuple[Flag, str, bool]] = []
+    failures = 0
+    for result in map_chunks(get, rows, jobs=jobs, threads=True, progress=done):
+        results.append(result)
+        failures = failures + 1 if result[0] & Flag.UNREADABLE else 0
+        if failures and failures == settings.give_up:
+            raise ConnectionError(
+                f"{urlsplit(settings.template).netloc} gave no image {failures} times in a row ({result[1]}) "
+                "What has come is kept; the same command goes on."
+            )
+    flags = np.array([int(flag) for flag, _, _ in results], dtype=np.int64)
+    files = [f"{FILES}/{name}.fits" if there else "" for name, (_, _, there) in zip(names, results, strict=True)]
+    table["file"] = np.ma.MaskedArray(np.array(files, dtype=object), mask=[not file for file in files])
+    table["flag"] = flags
+    table["flag_text"] = np.array([f"{describe(flag)} {text}".strip() for flag, text, _ in results], dtype=object)
+    table = describe_columns(table)
+    write_table(table, folder / CUTOUTS, provenance=run.origin, overwrite=True)
+    counts = {"usable": int(usable(flags).sum()), "failed": int(np.sum(flags & int(Flag.UNREADABLE) != 0))}
+    run.finish(images=len(table), **counts)
+    if not counts["usable"]:
+        raise NoImagesError(f"none of the {len(table)} cut-outs can be used: {table['flag_text'][0]}")
+    return table
+
+
+def _places(catalogue: str) -> Table:
+    """The catalogue with unique ids, from the position where it has none, and without what `fetch` writes."""
+    table = read_catalogue(catalogue)
+    if not {"ra", "dec"} <= set(table.colnames):
+        raise ValueError(
+            f"the catalogue '{catalogue}' needs the columns ra and dec; it has {', '.join(table.colnames)}."
+        )
+    if len(table) == 0:
+        raise NoImagesError(f"the catalogue '{catalogue}' has no rows.")
+    table.remove_columns([name for name in ("flag", "flag_text") if name in table.colnames])
+    if "file" in table.colnames:
+        table.rename_column("file", "input_file")
+    given = table["id"] if "id" in table.colnames else [""] * len(table)
+    unique, places = unique_ids(), zip(numbers(table["ra"]), numbers(table["dec"]), strict=True)
+    ids = [unique(name or f"{ra:.5f}{dec:+.5f}") for name, (ra, dec) in zip(given, places, strict=True)]
+    table["id"] = np.array(ids, dtype=object)
+    return keep_apart(table)
+
+
+def _check_same(folder: Path, settings: FetchSettings, overwrite: bool) -> None:
+    """ValueError if the folder holds cut-outs that other settings have made, or something else."""
+    old = begun_settings(folder)
+    begun = bool(old) or (folder / MANIFEST).exists() or any((folder / FILES).glob("*"))
+    changed = [name for name in DECIDES if old.get(name) != getattr(settings, name)]
+    if begun and changed and not overwrite:
+        name = changed[0]
+        raise ValueError(
+            f"'{folder}' was begun with {name} = {old.get(name, 'nothing')}, now it is {getattr(settings, name)}; "
+            "use the old settings, another folder, or --overwrite."
+        )
+
+
+class _Pace:
+    """Says when the next request may start, to any number of threads."""
+
+    def __init__(self, rate: float) -> None:
+        self._gap_s, self._next, self._lock = 1 / rate, 0.0, Lock()
+
+    def wait(self) -> None:
+        """Returns when it is this caller's turn."""
+        with self._lock:
+            start = max(self._next, time.monotonic())
+            self._next = start + self._gap_s
+        time.sleep(max(start - time.monotonic(), 0.0))
+
+    def pause(self, seconds: float) -> None:
+        """Nobody's turn comes for `seconds`."""
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
+
+
+@dataclass
+class _Getter:
+    """Gets the cut-out of one row of the catalogue: its flag, a detail, and whether its file is there."""
+
+    folder: Path
+    settings: FetchSettings
+    ra: np.ndarray
+    dec: np.ndarray
+    names: list[str]
+
+    def __post_init__(self) -> None:
+        self._pace, self._lock = _Pace(self.settings.rate), Lock()
+
+    def __call__(self, rows: range) -> tuple[Flag, str, bool]:
+        row = rows[0]
+        if not (np.isfinite(self.ra[row]) and abs(self.dec[row]) <= 90):
+            return Flag.NO_DATA, "The position is unknown.", False
+        path = self.folder / FILES / f"{self.names[row]}.fits"
+        if path.exists():
+            try:
+                return *self._look(path, row), True
+            except BadImage:  # broken since, or of another position with the same id
+                path.unlink()
+        try:
+            return *self._download(path, row), True
+        except BadImage as error:
+            return error.flag, error.detail, False
+
+    def _download(self, path: Path, row: int) -> tuple[Flag, str]:
+        """Fetches to `path`, in as many tries as it takes; BadImage with the last reason if all of them fail."""
+        settings, url = self.settings, self.settings.url(self.ra[row], self.dec[row])
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        for attempt in range(settings.retries + 1):
+            self._pace.wait()
+            wait_s = settings.wait_s * 2**attempt
+            try:
+                partial.write_bytes(_answer(url, settings.timeout_s, _largest_bytes(settings.cutout_size)))
+                seen = self._look(partial, row)
+                os.replace(partial, path)
+                return seen
+            except HTTPError as error:
+                reason = _words(error)
+                if 400 <= error.code < 500 and error.code not in PASSING:
+                    raise BadImage(Flag.NO_DATA, f"The server has no image of this place ({reason}).") from None
+                wait_s = max(wait_s, _retry_after_s(error.headers.get("Retry-After", "")))
+            except (ConnectionError, BadImage) as error:
+                reason = str(error)
+            finally:
+                partial.unlink(missing_ok=True)
+            self._pace.pause(min(wait_s, LONGEST_WAIT_S))
+        tries = f"{settings.retries + 1} tries" if settings.retries else "one try"
+        raise BadImage(Flag.UNREADABLE, f"The server sent no whole image in {tries} ({reason.rstrip('.')}).")
+
+    def _look(self, path: Path, row: int) -> tuple[Flag, str]:
+        """Flag and detail of a file that is a whole FITS image of this place; BadImage if it is not."""
+        with self._lock:  # the reader silences warnings, which is not for several threads at once
+            pictures = read_file(path)
+            picture = next(pictures)
+            pictures.close()
+        if picture.flag & ~Flag.NO_DATA:
+            raise BadImage(Flag.UNREADABLE, picture.detail)
+        if kind_of(path) != "fits":
+            raise BadImage(Flag.UNREADABLE, f"It is a {kind_of(path)} picture, not FITS.")
+        facts = picture.facts
+        if {"ra", "dec"} <= facts.keys():
+            ra, dec = np.radians([facts["ra"], self.ra[row]]), np.radians([facts["dec"], self.dec[row]])
+            sine = np.hypot(np.sin((dec[1] - dec[0]) / 2), np.sqrt(np.cos(dec).prod()) * np.sin((ra[1] - ra[0]) / 2))
+            apart_arcsec = np.degrees(2 * np.arcsin(min(sine, 1.0))) * 3600
+            if apart_arcsec > OFF_CENTRE_PIX * max(facts["pixel_scale_arcsec"], self.settings.pixel_scale_arcsec):
+                raise BadImage(Flag.UNREADABLE, f"Its centre is {apart_arcsec:.1f} arcsec from the position.")
+        outside = bool(picture.flag & Flag.NO_DATA)
+        return picture.flag, "The place is outside the survey." if outside else ""
+
+
+def _largest_bytes(size: int) -> int:
+    """More than any cut-out of `size` pixels a side takes: double precision, a mask and a weight, and headers."""
+    return 24 * size**2 + 10_000_000
+
+
+def _answer(url: str, timeout_s: float, largest_bytes: int) -> bytes:
+    """The body of the answer to a GET.
+
+    Raises HTTPError for an error of the server, ConnectionError where no answer comes in time, BadImage for an answer
+    that is too long or too short.
+    """
+    from emeraldcut import __version__
+
+    deadline = time.monotonic() + timeout_s
+    body = bytearray()
+    try:
+        with urlopen(Request(url, headers={"User-Agent": f"emeraldcut/{__version__}"}), timeout=timeout_s) as response:
+            while part := response.read1(65536):
+                body += part
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the answer took more than {timeout_s:g} s")
+                if len(body) > largest_bytes:
+                    raise BadImage(Flag.UNREADABLE, f"the answer is longer than {largest_bytes} bytes")
+            promised = response.headers.get("Content-Length", "")
+    except HTTPError:
+        raise
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise ConnectionError(str(reason) or type(reason).__name__) from None
+    if promised.isdigit() and len(body) < int(promised):
+        raise BadImage(Flag.UNREADABLE, f"only {len(body)} of {promised} bytes came")
+    return bytes(body)
+
+
+def _words(error: HTTPError) -> str:
+    """What an error of the server says: its code, and the text that comes with it if that is short and plain."""
+    said = f"{error.code} {error.reason}".strip()
+    try:
+        with error:
+            text = error.read(2000).decode("utf-8", "replace")
+    except (OSError, HTTPException):
+        return said
+    try:
+        answer = json.loads(text)
+        text = ": ".join(str(answer[key]) for key in ("title", "description") if answer.get(key))
+    except (ValueError, AttributeError):
+        text = "" if "<" in text else text
+    text = " ".join(text.split())[:200].rstrip(".")
+    return f"{said}: {text}" if text else said
+
+
+def _retry_after_s(value: str) -> float:
+    """Seconds that a Retry-After header asks for, as a number or a date; 0 if it says nothing."""
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return 0.0

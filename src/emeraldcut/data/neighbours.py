@@ -1,0 +1,260 @@
+"""Convert: our tables and images in the forms that other programs take, and tables sent to those that run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table, vstack
+
+from emeraldcut.data.columns import describe_columns, numbers
+from emeraldcut.data.flags import usable
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.readers import NoImagesError, ReadSettings, open_images, safe_names
+from emeraldcut.data.run import Run, begun_settings, write_text
+from emeraldcut.data.tables import THESIS_CLASSES, check_folder, check_output, read_catalogue, read_table, write_table
+from emeraldcut.settings import setting
+
+LABELS = (*THESIS_CLASSES, "other")  # 0, 1, 2, 3 for Zoobot
+ANOMALY = "rectangular"
+REGIONS = ".reg"
+FILES = "images"  # folder of the pictures
+WHITE_PERCENTILE = 99.8  # of a picture's pixels
+SOFTENING_SIGMAS = 3.0  # of the sky, where the stretch turns from linear to logarithmic
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings:
+    """For which programs a table or images are written."""
+
+    to: str = setting(
+        "",
+        "program that the images are for, which get a folder; without it a table is written",
+        choices=("", "zoobot", "hyrax", "anomalymatch"),
+    )
+    send: bool = setting(False, "ask TOPCAT, Aladin and others that run here to load the table (.vot), through SAMP")
+
+
+def convert_table(
+    source: str | Path, output: str | Path, settings: ConvertSettings = ConvertSettings(), *, overwrite: bool = False
+) -> Path:
+    """Writes the table `source` in the format of the ending of `output`, also as regions for DS9 (.reg).
+
+    Columns of ours get their units, descriptions and UCDs, whatever the source's format could hold. With
+    `settings.send` the programs that listen are asked to load it, see `send`.
+
+    Raises ValueError where the format cannot hold the table, FileExistsError if `output` exists.
+    """
+    output = Path(output)
+    as_regions = output.name.lower().endswith(REGIONS)
+    if settings.send and not output.name.lower().endswith((".vot", ".vot.xml")):
+        raise ValueError(f"only a VOTable can be sent; let the output end in .vot (received '{output.name}').")
+    if as_regions:
+        text = regions(read_catalogue(source))
+        if output.exists() and not overwrite:
+            raise FileExistsError(f"'{output}' exists; choose another name or set --overwrite.")
+        check_folder(output.parent)
+        write_text(output, text)
+        return output
+    check_output(output, overwrite)
+    path = write_table(describe_columns(read_table(source)), output, overwrite=overwrite)
+    if settings.send:
+        send(path)
+    return path
+
+
+def regions(table: Table) -> str:
+    """The rows of a table that have a position as text for DS9, with `id` beside each.
+
+    On the sky (`ra`, `dec`), else in pixels of the mosaic (`mosaic_x`, `mosaic_y`) or image (`x`, `y`), from 1 as DS9
+    counts. The half-light ellipse where `radius_pix`, `axis_ratio` and its angle are known (on the sky
+    `pixel_scale_arcsec` and `pa_sky_deg`), else a point. DS9's angle on the sky runs from west through north, so it is
+    the position angle and 90 degrees (https://ds9.si.edu/doc/ref/region.html).
+
+    Raises ValueError if the table has no positions.
+    """
+    pairs = [pair for pair in (("ra", "dec"), ("mosaic_x", "mosaic_y"), ("x", "y")) if {*pair} <= {*table.colnames}]
+    if not pairs:
+        raise ValueError(f"regions need ra and dec, or x and y; the table has {', '.join(table.colnames)}.")
+
+    def values(name: str) -> np.ndarray:
+        return numbers(table[name]) if name in table.colnames else np.full(len(table), np.nan)
+
+    sky = pairs[0] == ("ra", "dec")
+    first, second = (values(name) + (not sky) for name in pairs[0])
+    major = values("radius_pix") * (values("pixel_scale_arcsec") if sky else 1)
+    minor = major * values("axis_ratio")
+    angle = values("pa_sky_deg") + 90 if sky else values("position_angle_deg")
+    unit = '"' if sky else ""
+    lines = ["# Region file format: DS9 version 4.1", "global color=green", "icrs" if sky else "image"]
+    ids = table["id"] if "id" in table.colnames else range(len(table))
+    for a, b, ma, mi, an, name in zip(first, second, major, minor, angle, ids, strict=True):
+        if not np.isfinite(a + b):
+            continue
+        shape = f"point({a:.7f},{b:.7f}) # point=cross"
+        if np.isfinite(ma + mi + an):
+            shape = f"ellipse({a:.7f},{b:.7f},{ma:.4f}{unit},{mi:.4f}{unit},{an % 180:.3f}) #"
+        text = "".join("_" if letter in "{}\n\r" else letter for letter in str(name))
+        lines.append(f"{shape} text={{{text}}}")
+    return "\n".join(lines) + "\n"
+
+
+def send(path: Path) -> list[str]:
+    """Asks all programs that listen through SAMP on this machine to load a VOTable; returns their names.
+
+    Raises ConnectionError if none does.
+    """
+    from astropy.samp import SAMPHubError, SAMPIntegratedClient
+
+    kind = "table.load.votable"
+    client = SAMPIntegratedClient(name="emeraldcut", description="galaxies of rare shapes", callable=False)
+    try:
+        client.connect()
+    except SAMPHubError:
+        raise ConnectionError(
+            f"'{path}' is written, but no SAMP hub runs here; start TOPCAT or Aladin first."
+        ) from None
+    try:
+        listeners = [
+            client.get_metadata(listener).get("samp.name", listener) for listener in client.get_subscribed_clients(kind)
+        ]
+        if not listeners:
+            raise ConnectionError(f"'{path}' is written, but no program that is connected through SAMP takes tables.")
+        parameters = {"url": path.resolve().as_uri(), "table-id": path.resolve().as_uri(), "name": path.name}
+        client.notify_all({"samp.mtype": kind, "samp.params": parameters})
+    finally:
+        client.disconnect()
+    return listeners
+
+
+def convert_images(
+    source: str | Path,
+    folder: str | Path,
+    settings: ConvertSettings,
+    read_settings: ReadSettings = ReadSettings(),
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int | None, int], object] | None = None,
+) -> Path:
+    """Writes images and their table as the program `settings.to` takes them.
+
+    The folder gets `images/`, the program's tables, `settings.toml` and `manifest.json`. Images that cannot be used
+    are left out; the manifest counts them.
+
+    - zoobot: PNG with an arcsinh stretch; `catalog.csv` with `id_str`, `file_loc` (absolute) and, if there are labels,
+      `label` (0 oval, 1 rectangular, 2 obround, 3 other; labels of others as they are).
+    - hyrax: FITS; `catalog.fits` with `object_id` (whole numbers: the ids if they are, else the rows' numbers),
+      `filename`, and what else is known, for `FitsImageDataset`.
+    - anomalymatch: FITS; `metadata.csv` with `filename`, `sourceID`, and what else is known, and, if there are labels,
+      `labeled_data.csv` with `filename` and `label`: `anomaly` for rectangular galaxies, else `normal`.
+
+    Raises NoImagesError if no image can be used, FileExistsError if the folder holds a finished run, or images that
+    `convert` has not made.
+    """
+    images, folder = open_images(source, read_settings), Path(folder)
+    if any((folder / FILES).glob("*")) and "to" not in begun_settings(folder):
+        raise FileExistsError(f"'{folder / FILES}' holds files already; choose another folder.")
+    run = Run.start(folder, "convert", (settings, read_settings), inputs=[source], overwrite=overwrite)
+    tables, left_out, name_of = [], 0, safe_names()
+    write = _write_png if settings.to == "zoobot" else _write_fits
+    ending = ".png" if settings.to == "zoobot" else ".fits"
+    for chunk in images.chunks():
+        good = usable(chunk.table["flag"])
+        left_out += int((~good).sum())
+        if progress:
+            progress(images.n_images, len(chunk))
+        if good.any():
+            tables.append(_write_pictures(chunk[good], run, write, ending, name_of))
+    if not tables:
+        raise NoImagesError(f"none of the {left_out} images of '{source}' can be used.")
+    table = vstack(tables, metadata_conflicts="silent")
+    for name, part in PROGRAMS[settings.to](table, run.folder.resolve()).items():
+        write_table(part, run.path(name), overwrite=True)
+    run.finish(images=len(table), left_out=left_out)
+    return run.folder
+
+
+def _write_pictures(images: ImageSet, run: Run, write: Callable, ending: str, name_of: Callable[[str], str]) -> Table:
+    """Writes each image to a file of its own; the table of the images with the files' names in `filename`."""
+    table = images.table.copy()
+    table["filename"] = np.array([name_of(name) + ending for name in table["id"]], dtype=object)
+    for pixels, name in zip(images.pixels, table["filename"], strict=True):
+        write(np.asarray(pixels), run.path(f"{FILES}/{name}"))
+    return table
+
+
+def _write_fits(pixels: np.ndarray, path: Path) -> None:
+    from astropy.io import fits
+
+    fits.PrimaryHDU(pixels).writeto(path, overwrite=True)
+
+
+def _write_png(pixels: np.ndarray, path: Path) -> None:
+    """8 bits: black at the median, arcsinh stretch softened at 3 sigma of the sky, white at the 99.8th percentile."""
+    from PIL import Image
+
+    from emeraldcut.compiled import MAD_TO_SIGMA
+
+    black = np.nanmedian(pixels)
+    sigma = MAD_TO_SIGMA * np.nanmedian(np.abs(pixels - black)) or np.nanstd(pixels)
+    stretched = np.arcsinh((pixels - black) / (SOFTENING_SIGMAS * sigma))
+    white = max(np.nanpercentile(stretched, WHITE_PERCENTILE), 1e-6)
+    grey = np.round(255 * np.clip(np.nan_to_num(stretched / white), 0, 1)).astype(np.uint8)
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=-1)).save(path)
+
+
+def _labels(table: Table) -> np.ma.MaskedArray | None:
+    """Labels as text, masked where there is none; None if no row has one."""
+    if "label" not in table.colnames:
+        return None
+    labels = np.ma.MaskedArray(np.asarray(table["label"], dtype=object), mask=np.ma.getmaskarray(table["label"]).copy())
+    labels[np.array([not label for label in labels.filled("")], dtype=bool)] = np.ma.masked
+    return None if labels.mask.all() else labels
+
+
+def _known(table: Table) -> list[str]:
+    """Columns that go along beside the program's own."""
+    return [name for name in table.colnames if name not in ("filename", "file", "flag", "flag_text")]
+
+
+def _for_zoobot(table: Table, folder: Path) -> dict[str, Table]:
+    files = [os.fspath(folder / FILES / name) for name in table["filename"]]
+    catalog = Table({"id_str": table["id"], "file_loc": np.array(files, dtype=object)})
+    labels = _labels(table)
+    if labels is not None:
+        if set(labels.compressed()) <= set(LABELS):
+            places = [LABELS.index(label) if label in LABELS else 0 for label in labels.filled("")]
+            labels = np.ma.MaskedArray(places, mask=labels.mask)
+        catalog["label"] = labels
+    return {"catalog.csv": catalog}
+
+
+def _for_hyrax(table: Table, folder: Path) -> dict[str, Table]:
+    """Hyrax converts every `object_id` to a whole number (hyrax/datasets/fits_image_dataset.py)."""
+    ids = list(table["id"])
+    whole = all(name.isascii() and name.isdigit() and len(name) < 19 for name in ids)
+    if not whole or len({int(name) for name in ids}) < len(ids):
+        ids = range(len(ids))
+    catalog = Table({"object_id": np.array([int(name) for name in ids], dtype=np.int64), "filename": table["filename"]})
+    for name in _known(table):
+        catalog[name] = table[name]
+    return {"catalog.fits": catalog}
+
+
+def _for_anomalymatch(table: Table, folder: Path) -> dict[str, Table]:
+    metadata = Table({"filename": table["filename"], "sourceID": table["id"]})
+    for name in _known(table):
+        if name not in ("id", "label"):
+            metadata[name] = table[name]
+    tables, labels = {"metadata.csv": metadata}, _labels(table)
+    if labels is not None:
+        known = ~labels.mask
+        words = np.array(["anomaly" if label == ANOMALY else "normal" for label in labels[known]], dtype=object)
+        tables["labeled_data.csv"] = Table({"filename": table["filename"][known], "label": words})
+    return tables
+
+
+PROGRAMS = {"zoobot": _for_zoobot, "hyrax": _for_hyrax, "anomalymatch": _for_anomalymatch}
