@@ -123,7 +123,7 @@ def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[f
     about: dict[str, Any] = {"merger": task.name, "seed": seed, "gas_fraction": task.gas_fraction}
     if task.mass_ratio is None:
         return replace(galaxy, about=dict(galaxy.about) | about)
-    about |= {"mass_ratio": task.mass_ratio, "orbit_number": task.orbit}
+    about |= {"mass_ratio": task.mass_ratio, "orbit_number": task.orbit, "sound_speed_km_s": heavier.sound_speed_km_s}
     lighter = scaled(heavier, 1 / task.mass_ratio)
     other = make_progenitor(lighter, seed=second_seed, softening_kpc=softening_kpc)
     scale = heavier.disc_scale_kpc
@@ -160,7 +160,8 @@ def run_task(
         rows.append(base)
         states: Iterator = iter(())
     else:
-        states = evolve(snapshot, evolve_settings, until_gyr=settings.duration_gyr)
+        own = int(np.random.default_rng([seed, task.number]).integers(2**31))  # other stars form in every merger
+        states = evolve(snapshot, evolve_settings, until_gyr=settings.duration_gyr, seed=own)
     seconds = {"force_seconds": 0.0, "other_seconds": 0.0}
     for k, (state, row) in enumerate(states, start=max(len(there) - 1, 0)):
         seconds = {name: row.pop(name) for name in seconds}
@@ -215,6 +216,7 @@ def _summary(task: Task, rows: Table, particles: int, scale_kpc: float) -> dict[
         "merged_gyr": merged,
         "energy_drift": float(np.max(np.abs(energy / energy[0] - 1))),
         "angular_momentum_drift": float(np.max(np.linalg.norm(spin - spin[0], axis=1)) / np.linalg.norm(spin[0])),
+        "new_stars_mass": float(rows["new_stars_mass"][-1]),
         "lost": int(rows["lost"][-1]),
         "steps": int(rows["steps"][-1]),
     }
@@ -248,8 +250,8 @@ def simulate(
     Table
         One row per merger and control: `merger`, `mass_ratio` (masked for a control), `gas_fraction`, `orbit`,
         `particles`, `time_gyr`, `merged_gyr` (since when the centres have stayed together; masked if they do not),
-        `energy_drift`, `angular_momentum_drift` (largest change over what it was), `lost` (particles that are not
-        bound), `steps`. Its `meta` holds `thickening`: for each control how many times as thick as at the start its
+        `energy_drift`, `angular_momentum_drift` (largest change over what it was), `new_stars_mass` (Msun), `lost`
+        (particles that are not bound), `steps`. Its `meta` holds `thickening`: for each control how many times as thick as at the start its
         disc is when the others meet.
 
     Raises
