@@ -86,7 +86,8 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
     pynbody and yt open the file: gas is PartType0, the halo PartType1 and all stars PartType4; lengths are in kpc,
     velocities in km/s, masses in 1e10 Msun and times in 0.978 Gyr. `read_snapshot` gives back what was written to
     the last bit and in the same order: ParticleIDs is the place in the snapshot, counted from 1, and the datasets
-    Component, Galaxy and FormedGyr are ours. InternalEnergy is there where gas has one. Arrays are stored in the types that `Snapshot` documents.
+    Component, Galaxy and FormedGyr are ours. InternalEnergy is there where gas has one. Arrays are stored in the types
+    that `Snapshot` documents.
 
     Raises
     ------

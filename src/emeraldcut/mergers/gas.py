@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,8 @@ from emeraldcut.mergers.sph import Flow, flow_of
 GAMMA = 5 / 3  # of the adiabatic gas
 ZERO_DENSITY = 1e9  # Msun/kpc^3 at which the free energy of isothermal gas is counted as 0
 EQUATIONS = ("isothermal", "adiabatic")
-NOTHING = Flow(np.empty((0, 3)), *(np.empty(0) for _ in range(6)))
+FINEST = 2**30  # parts of a step at most
+NOTHING = Flow(np.empty((0, 3)), *(np.empty(0) for _ in range(8)))
 
 
 def schmidt_rate(density: np.ndarray, efficiency: float, threshold: float) -> np.ndarray:
@@ -41,7 +43,7 @@ class Gas:
     neighbours, viscosity
         As of `flow_of`.
     courant : float
-        Steps are at most this times H over the fastest signal of every particle.
+        Steps of a particle are at most this times H over its fastest signal.
     efficiency, threshold
         As of `schmidt_rate`.
     seed : int
@@ -84,73 +86,103 @@ class Gas:
         self.rng, self.flow = np.random.default_rng([self.seed, output]), None
         if self.internal_energy is not None:
             self.internal_energy = self.internal_energy.astype(np.float32).astype(float)
-        self._look(position, velocity, 0.0)
+        self._look(position, velocity, None, 0.0)
 
-    def _look(self, position: np.ndarray, velocity: np.ndarray, ahead: float) -> None:
-        """The flow at the present positions. Velocities and internal energies are `ahead` kpc/(km/s) behind these."""
+    def _look(self, position: np.ndarray, velocity: np.ndarray, active: np.ndarray | None, ahead: np.ndarray) -> None:
+        """The flow of active particles at the present positions.
+
+        Velocities and internal energies are those of a time that is `ahead` (n,) kpc/(km/s) away from now.
+        """
         if len(self.places) == 0:
             self.flow = NOTHING
             return
-        velocity, energy, radius, flow = velocity[self.places], self.internal_energy, None, self.flow
-        if flow is not None:
-            velocity = velocity + flow.acceleration * ahead
-            radius = flow.radius * np.exp(np.clip(flow.divergence * ahead * (2 / 3), -0.2, 0.2))
+        velocity, energy = velocity[self.places], self.internal_energy
+        if self.flow is not None:
+            velocity = velocity + self.flow.acceleration * ahead[:, None]
         if energy is None:
             sound = np.full(len(self.places), self.sound_speed_km_s)
             stiffness = sound**2
         else:
-            stiffness = (GAMMA - 1) * (energy if flow is None else self._heated(ahead))
+            stiffness = (GAMMA - 1) * (energy if self.flow is None else self._heated(ahead))
             sound = np.sqrt(GAMMA * stiffness)
         self.flow = flow_of(
-            position[self.places], velocity, self.mass, stiffness, sound,
-            neighbours=self.neighbours, viscosity=self.viscosity, radius=radius, threads=self.threads,
+            position[self.places], velocity, self.mass, stiffness, sound, neighbours=self.neighbours,
+            viscosity=self.viscosity, before=self.flow, active=active, threads=self.threads,
         )  # fmt: skip
 
-    def _heated(self, distance: float) -> np.ndarray:
-        """Internal energies (n,) after the time in which 1 km/s makes this distance; at least half of what they are."""
+    def _heated(self, distance: np.ndarray) -> np.ndarray:
+        """Internal energies (n,) after the times in which 1 km/s makes these distances; not less than half."""
         change = (self.flow.compression + self.flow.friction) * distance
         return self.internal_energy + np.maximum(change, -0.5 * self.internal_energy)
 
-    def longest_step(self) -> float:
-        """Gyr: the Courant condition of the particle for which it is the shortest (Springel 2005, equation 16)."""
-        return self.courant * float(np.min(self.flow.radius / self.flow.signal, initial=np.inf)) / KPC_PER_KM_S_GYR
+    def move(self, position: np.ndarray, velocity: np.ndarray, gyr: float) -> Iterator[tuple[np.ndarray, float]]:
+        """Moves the gas under its own forces alone by `gyr`, in the arrays of all particles.
 
-    def step(self, position: np.ndarray, velocity: np.ndarray, gyr: float) -> np.ndarray:
-        """Moves the gas by a step, in the arrays of all particles, under its own forces alone: kick, drift, kick.
+        Each particle makes steps of its own, kick, drift, kick: power-of-two fractions of `gyr` that begin at their own
+        multiples, as long as the Courant condition allows it (Springel 2005, equation 16). Where a step ends, forces
+        come from the present positions of all; what of other particles is in the middle of a step is carried on.
 
-        Returns the rows of what has become stars. These leave the gas between both kicks, so that no momentum is lost.
+        Yields the rows of what has just become stars, and the Gyr that are left. These leave the gas before the last
+        kick of their step.
         """
-        distance = gyr * KPC_PER_KM_S_GYR
-        self._kick(velocity, 0.5 * distance)
+        unit = gyr * KPC_PER_KM_S_GYR / FINEST
+        now, begun = 0, np.zeros(len(self.places), np.int64)
+        span = self._spans(now, unit)
+        everyone = np.ones(len(self.places), bool)
+        self._kick(velocity, everyone, 0.5 * unit * span)
+        while now < FINEST:
+            then = int(np.min(begun + span, initial=FINEST))
+            self._drift(position, velocity, (then - now) * unit)
+            now, ends = then, begun + span == then
+            stays = ~(ends & self._forms_stars(span * unit))
+            formed = self.places[~stays]
+            if len(formed):
+                self._keep(stays)
+                begun, span, ends = begun[stays], span[stays], ends[stays]
+                yield formed, gyr * (1 - now / FINEST)
+            self._look(position, velocity, ends, (now - begun - 0.5 * span) * unit)
+            self._kick(velocity, ends, 0.5 * unit * span)
+            begun[ends] = now
+            if now < FINEST:
+                span[ends] = self._spans(now, unit)[ends]
+                self._kick(velocity, ends, 0.5 * unit * span)
+
+    def _spans(self, now: int, unit: float) -> np.ndarray:
+        """Steps (n,) in units: the largest powers of two that the Courant condition and the time `now` allow."""
+        longest = self.courant * self.flow.radius / self.flow.signal / unit
+        aligned = now & -now if now else FINEST
+        return 2 ** np.floor(np.log2(np.clip(longest, 1, aligned))).astype(np.int64)
+
+    def _drift(self, position: np.ndarray, velocity: np.ndarray, distance: float) -> None:
         position[self.places] += velocity[self.places] * distance
-        formed = self._form_stars(distance)
-        self._look(position, velocity, 0.5 * distance)
-        self._kick(velocity, 0.5 * distance)
-        return formed
+        growth = np.clip(self.flow.divergence * distance, -0.5, 0.5)
+        self.flow = self.flow._replace(
+            radius=self.flow.radius * np.exp(growth / 3), density=self.flow.density * np.exp(-growth)
+        )
 
-    def _kick(self, velocity: np.ndarray, distance: float) -> None:
-        velocity[self.places] += self.flow.acceleration * distance
+    def _kick(self, velocity: np.ndarray, chosen: np.ndarray, distance: np.ndarray) -> None:
+        """Changes velocities and internal energies of the chosen particles; `distance` (n,) is as of `_heated`."""
+        velocity[self.places[chosen]] += self.flow.acceleration[chosen] * distance[chosen, None]
         if self.internal_energy is None:
-            self.radiated += float(self.mass @ self.flow.friction) * distance
+            self.radiated += float(self.mass[chosen] @ (self.flow.friction * distance)[chosen])
         else:
-            self.internal_energy = self._heated(distance)
+            self.internal_energy[chosen] = self._heated(distance)[chosen]
 
-    def _form_stars(self, distance: float) -> np.ndarray:
-        """Takes the gas away that becomes stars during a step; returns the rows of these.
-
-        A particle that leaves takes its share in the free energy, and its part in the densities of its neighbours: its
-        chemical potential c^2 [ln(density) + 1], for small particles.
-        """
+    def _forms_stars(self, distance: np.ndarray) -> np.ndarray:
+        """Which particles (n,) become stars, at random, in the times in which 1 km/s makes these distances."""
         rate = schmidt_rate(self.flow.density, self.efficiency, self.threshold)
-        forms = self.rng.random(len(self.places)) < -np.expm1(-rate * distance)
+        return self.rng.random(len(self.places)) < -np.expm1(-rate * distance)
+
+    def _keep(self, stays: np.ndarray) -> None:
+        """Takes the other particles away, and counts their energy as radiated.
+
+        Of isothermal gas a particle takes its share in the free energy and its part in the densities of its neighbours,
+        its chemical potential c^2 [ln(density) + 1]. This is exact for small particles.
+        """
         if self.internal_energy is None:
             energy = self._free_energy(self.flow.density) + self.sound_speed_km_s**2
         else:
             energy = self.internal_energy
-        formed = self.places[forms]
-        if len(formed):
-            self.radiated += float(self.mass[forms] @ energy[forms])
-            self.places, self.mass, self.flow = self.places[~forms], self.mass[~forms], self.flow.of(~forms)
-            if self.internal_energy is not None:
-                self.internal_energy = self.internal_energy[~forms]
-        return formed
+            self.internal_energy = energy[stays]
+        self.radiated += float(self.mass[~stays] @ energy[~stays])
+        self.places, self.mass, self.flow = self.places[stays], self.mass[stays], self.flow.of(stays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -126,20 +126,6 @@ def _shortest(softening: np.ndarray, acceleration: np.ndarray) -> float:
     return largest**-0.25
 
 
-def _steps(gyr: float, longest: Callable[[], float]) -> Iterator[float]:
-    """Steps that add up to `gyr`: power-of-two fractions of it that begin at their own multiples.
-
-    Each is the largest one that is not longer than what `longest` says when its turn comes.
-    """
-    done, whole = 0, 2**FINEST  # counted in the finest steps
-    while done < whole:
-        most, size = longest(), whole
-        while size > 1 and (size * (gyr / whole) > most or done % size):
-            size //= 2
-        yield size * (gyr / whole)
-        done += size
-
-
 @dataclass
 class _Particles:
     """What moves, in double precision: position kpc, velocity km/s, acceleration (km/s)^2/kpc, potential (km/s)^2.
@@ -199,23 +185,26 @@ class _Particles:
         self.now += gyr
 
     def _drift(self, gyr: float) -> None:
-        """Drifts by a step. Gas does so in steps of its own, at each of which its own forces kick it."""
-        start, gas, left = time.process_time(), self.gas, gyr
+        """Drifts by a step. Gas does so in steps of its own, at which its own forces kick it."""
+        start, gas = time.process_time(), self.gas
         held = self.position[gas.places]
         _advance(self.position, self.velocity, gyr * KPC_PER_KM_S_GYR)
         self.position[gas.places] = held
-        for step in _steps(gyr, gas.longest_step):
-            formed = gas.step(self.position, self.velocity, step)
-            left -= step
+        for formed, left in gas.move(self.position, self.velocity, gyr):
             self.position[formed] += self.velocity[formed] * (left * KPC_PER_KM_S_GYR)
             self.component[formed], self.softening[formed] = NEW_STARS, self.lengths[NEW_STARS]
-            self.formed_gyr[formed] = self.now + (gyr - left)
+            self.formed_gyr[formed] = self.now + gyr - left
         self.force_seconds += time.process_time() - start
 
     def go(self, gyr: float) -> None:
-        """Moves all by `gyr`."""
-        for step in _steps(gyr, self.longest_step):
-            self.step(step)
+        """Moves all by `gyr`, in steps that are power-of-two fractions of it and begin at their own multiples."""
+        done, whole = 0, 2**FINEST  # counted in the finest steps
+        while done < whole:
+            longest, size = self.longest_step(), whole
+            while size > 1 and (size * (gyr / whole) > longest or done % size):
+                size //= 2
+            self.step(size * (gyr / whole))
+            done += size
 
     def settle(self, now: float, output: int) -> None:
         """Rounds the state to what a Snapshot holds, so that to go on from a Snapshot is to go on undisturbed.
@@ -267,10 +256,10 @@ def evolve(
 
     Kick-drift-kick leapfrog (Springel 2005, MNRAS 364, 1105) with one step for all particles: the largest power-of-two
     fraction of the time between two outputs that is at most accuracy * sqrt(softening / |acceleration|) of every
-    particle. A step begins at a multiple of itself, so that all outputs are hit. Gas divides each step in the same way
-    into as many as the Courant condition asks for, at which its pressure and viscosity kick it (`Gas.step`; of
-    several time steps see Tuckerman, Berne & Martyna 1992, J. Chem. Phys. 97, 1990), and at each of which stars form
-    from it at random: a particle of gas becomes one of `new_stars`.
+    particle. A step begins at a multiple of itself, so that all outputs are hit. Within it gas makes steps of its own,
+    as short as the Courant condition asks for, at which its pressure and viscosity kick it (`Gas.move`; for forces with
+    several steps see Tuckerman, Berne & Martyna 1992, J. Chem. Phys. 97, 1990), and at whose ends stars form from it at
+    random: a particle of gas becomes one of `new_stars`.
 
     Outputs are at multiples of `output_gyr` and at `until_gyr`. Between them the state is held in double precision. At
     an output it is rounded to single precision, which is what is yielded. So a run that goes on from a yielded
@@ -293,9 +282,9 @@ def evolve(
         First the state at the beginning, then that at each output.
     row : dict
         time_gyr; energy, kinetic, potential, gas_energy, radiated in Msun (km/s)^2; momentum (3,) in Msun km/s;
-        angular_momentum (3,) in Msun kpc km/s; gas_mass, new_stars_mass in Msun; lost, the number of particles that are not bound (their energy in the frame of the centre of
-        mass is positive); separation_kpc, see `separation`; steps since the beginning; force_seconds and
-        other_seconds, CPU time in and outside the forces since the beginning.
+        angular_momentum (3,) in Msun kpc km/s; gas_mass, new_stars_mass in Msun; lost, the number of particles that are
+        not bound (their energy in the frame of the centre of mass is positive); separation_kpc, see `separation`; steps
+        since the beginning; force_seconds and other_seconds, CPU time in and outside the forces since the beginning.
 
         gas_energy is internal energy, of isothermal gas its free energy, see `Gas.energy`; radiated is what has left,
         see `Gas`. energy is the sum of all four, so that it stays.
@@ -335,9 +324,7 @@ def _gas(snapshot: Snapshot, settings: EvolveSettings, seed: int, threads: int) 
         if not np.all(energy > 0):
             raise ValueError("adiabatic gas needs a positive internal_energy of each gas particle of the snapshot.")
     elif len(places) and not (speed is not None and 0 < speed < np.inf):
-        raise ValueError(
-            f"sound_speed_km_s expects a positive number, or a snapshot that states it; received {speed}."
-        )
+        raise ValueError(f"sound_speed_km_s expects a positive number, or a snapshot that states it; received {speed}.")
     return Gas(
         places=places,
         mass=np.asarray(snapshot.mass, float)[places],

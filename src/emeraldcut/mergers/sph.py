@@ -44,7 +44,9 @@ class Flow(NamedTuple):
     density : (n,), Msun/kpc^3
     radius : (n,), kpc
         H, outside of which the kernel is 0.
-    divergence : (n,), km/s/kpc
+    omega : (n,)
+        Factor of the changing H: 1 + d ln(density) / d ln(H) / 3, the density being a function of H.
+    divergence, rotation : (n,), km/s/kpc
         Of the velocity.
     signal : (n,), km/s
         Fastest signal between the particle and a neighbour: the sum of both sound speeds, the speed at which they come
@@ -56,7 +58,9 @@ class Flow(NamedTuple):
     friction: np.ndarray
     density: np.ndarray
     radius: np.ndarray
+    omega: np.ndarray
     divergence: np.ndarray
+    rotation: np.ndarray
     signal: np.ndarray
 
     def of(self, chosen: np.ndarray) -> Flow:
@@ -120,7 +124,9 @@ def _list_near(
 
 
 @compiled
-def _sum_density(x: float, y: float, z: float, vx: float, vy: float, vz: float, inverse: float, near: np.ndarray, n: int):
+def _sum_density(
+    x: float, y: float, z: float, vx: float, vy: float, vz: float, inverse: float, near: np.ndarray, n: int
+) -> tuple[float, ...]:
     """Sums over the first n columns of `near` (7, ...): x, y, z, velocity, mass. q is r / H, t is 1 - q or 0.
 
     Returns those of m t^4 (1 + 4 q), m q^2 t^3, m t^3 v.r, and of the three components of m t^3 v x r.
@@ -146,18 +152,19 @@ def _sum_density(x: float, y: float, z: float, vx: float, vy: float, vz: float, 
 
 @compiled
 def _densities(
-    begin: int, end: int, held: float, excess: float, of_leaves: np.ndarray, fields: np.ndarray, tree: Tree,
-    radius: np.ndarray, out: np.ndarray,
+    begin: int, end: int, held: float, excess: float, of_leaves: np.ndarray, active: np.ndarray, fields: np.ndarray,
+    tree: Tree, radius: np.ndarray, out: np.ndarray,
 ) -> None:  # fmt: skip
-    """Density and its like of the particles of the leaves from `begin` up to `end`, everything in the tree's order.
+    """Density and its like of active particles of the leaves from `begin` up to `end`, everything in the tree's order.
 
     Parameters
     ----------
     held : mass in the sphere of radius H at the particle's density.
     excess : part of a particle's own share in its density that is too much.
+    active : (n,) bool
     fields : (4, n) float32: velocity and mass.
     radius : (n,) a guess of H, which becomes H.
-    out : (4, n) becomes density, the factor of the changing H (omega), divergence and rotation of the velocity.
+    out : (4, n) becomes density, omega, divergence and rotation.
     """
     n, box = len(tree.order), tree.box[0]
     leaves, places = np.empty(len(tree.first), np.uint32), np.empty(n + 1, np.uint32)
@@ -169,9 +176,12 @@ def _densities(
         first, last = tree.first[leaf], tree.last[leaf]
         box = tree.box[leaf]
         cx, cy, cz = 0.5 * (box[0] + box[3]), 0.5 * (box[1] + box[4]), 0.5 * (box[2] + box[5])
-        done, waiting = np.zeros(last - first, np.bool_), True
+        done, waiting = ~active[first:last], active[first:last].any()
         while waiting:
-            waiting, largest = False, MARGIN * min(radius[first:last].max(), most)
+            waiting, largest = False, 0.0
+            for i in range(first, last):
+                if not done[i - first]:
+                    largest = max(largest, MARGIN * min(radius[i], most))
             reach[leaf] = largest
             found = around_group(leaf, reach, False, tree, leaves)
             columns = np.uintp(_list_near(leaf, largest, none, fields, tree, leaves, found, places, near))
@@ -253,10 +263,10 @@ def _sum_forces(own: np.ndarray, viscosity: float, near: np.ndarray, n: int, spe
 
 @compiled
 def _forces(
-    begin: int, end: int, viscosity: float, of_leaves: np.ndarray, fields: np.ndarray, tree: Tree, radius: np.ndarray,
-    reach: np.ndarray, out: np.ndarray,
+    begin: int, end: int, viscosity: float, of_leaves: np.ndarray, active: np.ndarray, fields: np.ndarray, tree: Tree,
+    radius: np.ndarray, reach: np.ndarray, out: np.ndarray,
 ) -> None:  # fmt: skip
-    """Sums (n, 6) of `_sum_forces` of the particles of the leaves from `begin` up to `end`, in their own order."""
+    """Sums (n, 6) of `_sum_forces` of active particles of the leaves from `begin` up to `end`, in their own order."""
     n = len(tree.order)
     leaves, places = np.empty(len(tree.first), np.uint32), np.empty(n + 1, np.uint32)
     near, speeds = np.empty((13, n + VECTOR), np.float32), np.empty(n + VECTOR, np.float32)
@@ -264,9 +274,13 @@ def _forces(
     for number in range(begin, end):
         leaf = of_leaves[number]
         box = tree.box[leaf]
+        if not active[tree.first[leaf] : tree.last[leaf]].any():
+            continue
         found = around_group(leaf, reach, True, tree, leaves)
         columns = np.uintp(_list_near(leaf, reach[leaf], radius, fields, tree, leaves, found, places, near))
         for i in range(tree.first[leaf], tree.last[leaf]):
+            if not active[i]:
+                continue
             for axis in range(3):
                 own[axis] = tree.position[axis, i] - 0.5 * (box[axis] + box[3 + axis])
             for row in range(10):
@@ -295,7 +309,8 @@ def flow_of(
     *,
     neighbours: float = 64.0,
     viscosity: float = 1.0,
-    radius: np.ndarray | None = None,
+    before: Flow | None = None,
+    active: np.ndarray | None = None,
     threads: int = 1,
 ) -> Flow:
     """Density of gas and the forces of its pressure and viscosity.
@@ -312,8 +327,10 @@ def flow_of(
         Mean particle masses in the sphere of radius H at the particle's density.
     viscosity : float
         Strength alpha.
-    radius : (n,), kpc, optional
-        What H was a moment ago. It saves time, and changes results by less than 1e-4.
+    before : Flow, optional
+        What it was a moment ago. Its H, where the search begins, saves time, and changes results by less than 1e-4.
+    active : (n,) bool, optional
+        Particles that are looked at; the others only act on them, and keep what they have in `before`.
     threads : int
         Results do not depend on it.
     """
@@ -321,12 +338,19 @@ def flow_of(
     tree, n = plant(np.ascontiguousarray(position, np.float64)), len(mass)
     order = tree.order
     of_leaves = np.flatnonzero(tree.skip[:-1] == np.arange(1, len(tree.skip))).astype(np.uint32)
-    radius = _guess(neighbours, tree) if radius is None else radius[order]
-    fields, found = np.empty((10, n), np.float32), np.empty((4, n))
+    active = np.ones(n, bool) if active is None else active[order]
+    fields, found, sums = np.empty((10, n), np.float32), np.empty((4, n)), np.empty((n, 6))
+    if before is None:
+        radius = _guess(neighbours, tree)
+    else:
+        radius = before.radius[order]
+        found[:] = before.density[order], before.omega[order], before.divergence[order], before.rotation[order]
+        sums[:, :3], sums[:, 3], sums[:, 4] = before.acceleration, before.compression, before.friction
+        sums[:, 5] = before.signal
     fields[:3], fields[3] = velocity[order].T, mass[order]
     held, excess = 3 / (4 * np.pi) * neighbours * mass.mean(), SELF * (neighbours / 100) ** SELF_POWER
     _in_parts(
-        lambda begin, end: _densities(begin, end, held, excess, of_leaves, fields[:4], tree, radius, found),
+        lambda begin, end: _densities(begin, end, held, excess, of_leaves, active, fields[:4], tree, radius, found),
         len(of_leaves), threads,
     )  # fmt: skip
     density, omega, divergence, rotation = found
@@ -335,12 +359,11 @@ def flow_of(
     fields[4], fields[5], fields[6] = 1 / radius, sound, density
     fields[7] = size / (size + rotation + 1e-4 * sound / radius)
     fields[8], fields[9] = factor * stiffness[order] / (omega * density), factor
-    reach, sums = reach_of_nodes(radius, tree), np.empty((n, 6))
-    alpha = np.float32(0.25 * viscosity)
+    reach, alpha = reach_of_nodes(radius, tree), np.float32(0.25 * viscosity)
     _in_parts(
-        lambda begin, end: _forces(begin, end, alpha, of_leaves, fields, tree, radius, reach, sums),
+        lambda begin, end: _forces(begin, end, alpha, of_leaves, active, fields, tree, radius, reach, sums),
         len(of_leaves), threads,
     )  # fmt: skip
-    unordered = np.empty((3, n))
-    unordered[:, order] = density, radius, divergence
+    unordered = np.empty((5, n))
+    unordered[:, order] = density, radius, omega, divergence, rotation
     return Flow(np.ascontiguousarray(sums[:, :3]), sums[:, 3], sums[:, 4], *unordered, sums[:, 5])

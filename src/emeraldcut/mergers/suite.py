@@ -251,8 +251,8 @@ def simulate(
         One row per merger and control: `merger`, `mass_ratio` (masked for a control), `gas_fraction`, `orbit`,
         `particles`, `time_gyr`, `merged_gyr` (since when the centres have stayed together; masked if they do not),
         `energy_drift`, `angular_momentum_drift` (largest change over what it was), `new_stars_mass` (Msun), `lost`
-        (particles that are not bound), `steps`. Its `meta` holds `thickening`: for each control how many times as thick as at the start its
-        disc is when the others meet.
+        (particles that are not bound), `steps`. Its `meta` holds `thickening`: for each control how many times as thick
+        as at the start its disc is when the others meet.
 
     Raises
     ------
