@@ -86,28 +86,24 @@ class Gas:
         self.rng, self.flow = np.random.default_rng([self.seed, output]), None
         if self.internal_energy is not None:
             self.internal_energy = self.internal_energy.astype(np.float32).astype(float)
-        self._look(position, velocity, None, 0.0)
+        self._look(position[self.places], velocity[self.places], self.internal_energy)
 
-    def _look(self, position: np.ndarray, velocity: np.ndarray, active: np.ndarray | None, ahead: np.ndarray) -> None:
-        """The flow of active particles at the present positions.
-
-        Velocities and internal energies are those of a time that is `ahead` (n,) kpc/(km/s) away from now.
-        """
+    def _look(
+        self, position: np.ndarray, velocity: np.ndarray, energy: np.ndarray | None, active: np.ndarray | None = None
+    ) -> None:
+        """The flow of active particles, from what is known of all gas at the present time."""
         if len(self.places) == 0:
             self.flow = NOTHING
             return
-        velocity, energy = velocity[self.places], self.internal_energy
-        if self.flow is not None:
-            velocity = velocity + self.flow.acceleration * ahead[:, None]
         if energy is None:
             sound = np.full(len(self.places), self.sound_speed_km_s)
             stiffness = sound**2
         else:
-            stiffness = (GAMMA - 1) * (energy if self.flow is None else self._heated(ahead))
+            stiffness = (GAMMA - 1) * energy
             sound = np.sqrt(GAMMA * stiffness)
         self.flow = flow_of(
-            position[self.places], velocity, self.mass, stiffness, sound, neighbours=self.neighbours,
-            viscosity=self.viscosity, before=self.flow, active=active, threads=self.threads,
+            position, velocity, self.mass, stiffness, sound, neighbours=self.neighbours, viscosity=self.viscosity,
+            before=self.flow, active=active, threads=self.threads,
         )  # fmt: skip
 
     def _heated(self, distance: np.ndarray) -> np.ndarray:
@@ -115,8 +111,12 @@ class Gas:
         change = (self.flow.compression + self.flow.friction) * distance
         return self.internal_energy + np.maximum(change, -0.5 * self.internal_energy)
 
-    def move(self, position: np.ndarray, velocity: np.ndarray, gyr: float) -> Iterator[tuple[np.ndarray, float]]:
+    def move(
+        self, position: np.ndarray, velocity: np.ndarray, gravity: np.ndarray, gyr: float
+    ) -> Iterator[tuple[np.ndarray, float]]:
         """Moves the gas under its own forces alone by `gyr`, in the arrays of all particles.
+
+        Velocities are taken to hold half of what `gravity`, (n, 3) in (km/s)^2/kpc, adds to them in this time.
 
         Each particle makes steps of its own, kick, drift, kick: power-of-two fractions of `gyr` that begin at their own
         multiples, as long as the Courant condition allows it (Springel 2005, equation 16). Where a step ends, forces
@@ -140,7 +140,12 @@ class Gas:
                 self._keep(stays)
                 begun, span, ends = begun[stays], span[stays], ends[stays]
                 yield formed, gyr * (1 - now / FINEST)
-            self._look(position, velocity, ends, (now - begun - 0.5 * span) * unit)
+            # velocities are those of the middle of each particle's step, and as to gravity of that of the whole
+            ahead, rows = (now - begun - 0.5 * span) * unit, self.places
+            seen = velocity[rows] + self.flow.acceleration * ahead[:, None]
+            seen += gravity[rows] * ((now - 0.5 * FINEST) * unit)
+            energy = None if self.internal_energy is None else self._heated(ahead)
+            self._look(position[rows], seen, energy, ends)
             self._kick(velocity, ends, 0.5 * unit * span)
             begun[ends] = now
             if now < FINEST:

@@ -190,7 +190,7 @@ class _Particles:
         held = self.position[gas.places]
         _advance(self.position, self.velocity, gyr * KPC_PER_KM_S_GYR)
         self.position[gas.places] = held
-        for formed, left in gas.move(self.position, self.velocity, gyr):
+        for formed, left in gas.move(self.position, self.velocity, self.acceleration, gyr):
             self.position[formed] += self.velocity[formed] * (left * KPC_PER_KM_S_GYR)
             self.component[formed], self.softening[formed] = NEW_STARS, self.lengths[NEW_STARS]
             self.formed_gyr[formed] = self.now + gyr - left
