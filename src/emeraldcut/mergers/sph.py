@@ -84,7 +84,7 @@ def _guess(neighbours: float, tree: Tree) -> np.ndarray:
             sides = box[3:] - box[:3]
             thin = 0.1 * sides.max()
             volume = max(sides[0], thin) * max(sides[1], thin) * max(sides[2], thin)
-            of_node[k] = (3 / (4 * np.pi) * volume * neighbours / count) ** (1 / 3)
+            of_node[k] = (3 / (4 * np.pi) * volume * neighbours / count) ** (1 / 3) if volume > 0 else 1.0
         if leaf:
             radius[tree.first[k] : tree.last[k]] = of_node[k]
     return radius
