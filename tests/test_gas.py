@@ -14,6 +14,7 @@ from emeraldcut.mergers.gas import schmidt_rate
 from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.progenitors import DWARF, make_progenitor
 from emeraldcut.mergers.sph import flow_of
+from emeraldcut.mergers.suite import SuiteSettings, last_snapshots, simulate
 
 GAS, NEW = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
 PATH = Path(__file__).parent.parent / "benchmarks" / "gas.py"  # holds the problems and their true solutions
@@ -231,3 +232,15 @@ def test_gas_of_unknown_temperature_is_an_error(galaxy):
     for wrong in ({"courant": 0.0}, {"viscosity": -1.0}, {"neighbours": 3.0}, {"star_efficiency": -0.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             EvolveSettings(**wrong)
+
+
+def test_a_suite_with_gas(tmp_path):
+    suite = SuiteSettings(
+        mass_ratios=(2.0,), gas_fractions=(0.3,), orbits=1, duration_gyr=0.02, separation=8.0, control=False,
+        halo_particles=300, star_particles=400, gas_particles=200,
+    )  # fmt: skip
+    row = simulate(tmp_path / "run", suite, EvolveSettings(output_gyr=0.01, star_efficiency=0.5), seed=1)[0]
+    last = read_snapshot(last_snapshots(tmp_path / "run")[0][-1])
+    assert row["new_stars_mass"] == pytest.approx(last.mass[last.component == NEW].sum()) and row["new_stars_mass"] > 0
+    assert last.about["diagnostics"]["gas_mass"] == pytest.approx(last.mass[last.component == GAS].sum())
+    assert row["energy_drift"] < 0.01
