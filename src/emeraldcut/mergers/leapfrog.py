@@ -318,12 +318,12 @@ def _gas(snapshot: Snapshot, settings: EvolveSettings, seed: int, threads: int) 
     places = np.flatnonzero(snapshot.component == GAS)
     speed, energy = settings.sound_speed_km_s, None
     if speed is None:
-        speed = snapshot.about.get("sound_speed_km_s")
+        speed = snapshot.about.get("sound_speed_km_s", np.nan)
     if settings.gas == "adiabatic":
         energy = np.asarray(snapshot.internal_energy, float)[places]
         if not np.all(energy > 0):
             raise ValueError("adiabatic gas needs a positive internal_energy of each gas particle of the snapshot.")
-    elif len(places) and not (speed is not None and 0 < speed < np.inf):
+    elif len(places) and not 0 < speed < np.inf:
         raise ValueError(f"sound_speed_km_s expects a positive number, or a snapshot that states it; received {speed}.")
     return Gas(
         places=places,
