@@ -48,6 +48,8 @@ class Gas:
         As of `schmidt_rate`.
     seed : int
         Of star formation.
+    threads : int
+        Results do not depend on it.
     radiated : float, Msun (km/s)^2
         Energy that has left: what friction made of isothermal gas, and what gas had that became stars.
     """
