@@ -55,6 +55,12 @@ softening = {"softening_kpc": (1.0,) * 5}
 for _ in evolve(Snapshot(position, position, numpy.ones(300), kinds, galaxies, about=softening), until_gyr=0.05):
     pass
 """,
+    "gas": """
+import numpy
+from emeraldcut.mergers.sph import flow_of
+one = numpy.ones(300)
+flow_of(numpy.random.default_rng(0).normal(size=(300, 3)), numpy.zeros((300, 3)), one, one, one)
+""",
 }
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 

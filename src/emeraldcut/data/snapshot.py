@@ -44,6 +44,8 @@ class Snapshot:
     time_gyr : float
     formed_gyr : (n,) float32
         When a star formed; NaN where it was there from the beginning and for what is no star.
+    internal_energy : (n,) float32, (km/s)^2
+        Of a unit of mass of gas; NaN where it is not known or not needed, as for isothermal gas.
     about : mapping
         Whatever else is known of the run: merger, mass ratio, seed ...
     """
@@ -55,13 +57,16 @@ class Snapshot:
     galaxy: np.ndarray
     time_gyr: float = 0.0
     formed_gyr: np.ndarray | None = None
+    internal_energy: np.ndarray | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.mass)
-        if self.formed_gyr is None:
-            object.__setattr__(self, "formed_gyr", np.full(n, np.nan, np.float32))
-        shapes = {"position": (n, 3), "velocity": (n, 3), "component": (n,), "galaxy": (n,), "formed_gyr": (n,)}
+        for name in ("formed_gyr", "internal_energy"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(n, np.nan, np.float32))
+        shapes = {"position": (n, 3), "velocity": (n, 3)}
+        shapes |= dict.fromkeys(("component", "galaxy", "formed_gyr", "internal_energy"), (n,))
         for name, shape in shapes.items():
             if np.shape(getattr(self, name)) != shape:
                 raise ValueError(
@@ -83,7 +88,8 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
     pynbody and yt open the file: gas is PartType0, the halo PartType1 and all stars PartType4; lengths are in kpc,
     velocities in km/s, masses in 1e10 Msun and times in 0.978 Gyr. `read_snapshot` gives back what was written to
     the last bit and in the same order: ParticleIDs is the place in the snapshot, counted from 1, and the datasets
-    Component, Galaxy and FormedGyr are ours. Arrays are stored in the types that `Snapshot` documents.
+    Component, Galaxy and FormedGyr are ours. InternalEnergy is there where gas has one. Arrays are stored in the types
+    that `Snapshot` documents.
 
     Raises
     ------
@@ -183,6 +189,9 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
     if part == 4:
         time = formed_gyr.astype(np.float64) * KPC_PER_KM_S_GYR
         arrays["StellarFormationTime"] = (time, _UNITS["UnitTime_in_s"], "U_T")
+    energy = np.asarray(snapshot.internal_energy, np.float32)[places]
+    if part == 0 and np.isfinite(energy).any():
+        arrays["InternalEnergy"] = (energy, _CM_S_PER_KM_S**2, "U_V^2")
     group = file.create_group(f"PartType{part}")
     for name, (values, cgs, units) in arrays.items():
         dataset = group.create_dataset(name, data=values)
@@ -238,13 +247,21 @@ def _read_ours(file: Any) -> Snapshot:
         "formed_gyr": np.empty(n, np.float32),
     }
     names = ("Coordinates", "Velocities", "Masses", "Component", "Galaxy", "FormedGyr")
+    internal_energy = np.full(n, np.nan, np.float32)
     for group in groups:
         places = group["ParticleIDs"][:].astype(np.int64) - 1
+        if "InternalEnergy" in group:
+            internal_energy[places] = group["InternalEnergy"][:]
         for name, array in zip(names, arrays.values(), strict=True):
             values = group[name][:]
             array[places] = values * _MSUN if name == "Masses" else values
     ours = file[_OURS]
-    return Snapshot(**arrays, time_gyr=float(ours.attrs["time_gyr"]), about=json.loads(ours["about"][()]))
+    return Snapshot(
+        **arrays,
+        internal_energy=internal_energy,
+        time_gyr=float(ours.attrs["time_gyr"]),
+        about=json.loads(ours["about"][()]),
+    )
 
 
 def _read_others(file: Any) -> Snapshot:

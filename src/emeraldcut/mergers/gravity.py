@@ -33,7 +33,7 @@ ZERO, HALF, THIRD, ONE, THREE, FIVE = (np.float32(x) for x in (0, 0.5, 1 / 3, 1,
 
 
 @intrinsic
-def _wide_vectors(typing_context):
+def wide_vectors(typing_context):
     """Makes the calling function use the longest vectors there are, where LLVM prefers those of 256 bits.
 
     With 512 bits pairs take a quarter less time.
@@ -213,7 +213,7 @@ def _add_particles(targets: np.ndarray, sources: np.ndarray, n: int, own: bool, 
 
     With `own` the first sources are the targets, each of which does not act on itself.
     """
-    _wide_vectors()
+    wide_vectors()
     x, y, z, mass, softening = sources[0], sources[1], sources[2], sources[3], sources[4]
     for i in range(targets.shape[1]):
         xi, yi, zi, soft = targets[0, i], targets[1, i], targets[2, i], targets[4, i]
@@ -243,7 +243,7 @@ def _add_cells(targets: np.ndarray, sources: np.ndarray, n: int, field: np.ndarr
 
     The potential is -[M / R + (3 x.S.x / R^5 - tr S / R^3) / 2], x being the distance vector.
     """
-    _wide_vectors()
+    wide_vectors()
     x, y, z, mass, softening = sources[0], sources[1], sources[2], sources[3], sources[4]
     xx, xy, xz, yy, yz, zz = sources[5], sources[6], sources[7], sources[8], sources[9], sources[10]
     for i in range(targets.shape[1]):
@@ -279,7 +279,7 @@ def _expand(sources: np.ndarray, n: int, soft: float, series: np.ndarray) -> Non
     xz, yy, yz, zz) and their gradients (10 to 19: xxx, xxy, xxz, xyy, xyz, xzz, yyy, yyz, yzz, zzz) from the mass. All
     terms up to the third order in size over distance are there.
     """
-    _wide_vectors()
+    wide_vectors()
     x, y, z, mass, softening = sources[0], sources[1], sources[2], sources[3], sources[4]
     xx, xy, xz, yy, yz, zz = sources[5], sources[6], sources[7], sources[8], sources[9], sources[10]
     ax, ay, az, potential, u, ux, uy, uz = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO

@@ -1,4 +1,4 @@
-"""Leapfrog: moves particles under their own gravity from one output to the next."""
+"""Leapfrog: moves particles under their own gravity, and gas by its pressure, from one output to the next."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from emeraldcut.compiled import compiled
 from emeraldcut.data.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, STARS, Snapshot
+from emeraldcut.mergers.gas import EQUATIONS, Gas
 from emeraldcut.mergers.gravity import ENGINES, OPENING, accelerations
 from emeraldcut.settings import setting
 
@@ -18,6 +19,7 @@ FINEST = 30  # halvings of the way between two outputs at most
 TURNS = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 3, 3)))[0]  # axes along which trees are built
 SHRINK = 0.9  # by which the sphere that finds a centre shrinks (Power et al. 2003)
 LEAST_IN_CENTRE = 50  # particles, or 2 % of them, at which it stops
+GAS, NEW_STARS = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +33,25 @@ class EvolveSettings:
     opening: float = setting(OPENING, "largest size over distance of cells that attract as a whole")
     accuracy: float = setting(0.3, "steps are at most this times sqrt(softening / acceleration) of every particle")
     output_gyr: float = setting(0.05, "time between outputs in Gyr; they are at its multiples")
+    gas: str = setting("isothermal", "of one temperature, or an ideal gas with gamma 5/3", choices=EQUATIONS)
+    sound_speed_km_s: float | None = setting(None, "sound speed of isothermal gas; none: as the snapshot states")
+    neighbours: float = setting(64.0, "gas particles under the kernel that smooths gas")
+    viscosity: float = setting(1.0, "strength alpha of the viscosity by which gas is shocked")
+    courant: float = setting(0.3, "steps of gas are at most this times the kernel's radius over the fastest signal")
+    star_efficiency: float = setting(0.02, "part of the gas that becomes stars in a free-fall time; 0: no stars form")
+    star_threshold: float = setting(3e6, "density of gas in Msun/kpc^3 below which no stars form")
 
     def __post_init__(self) -> None:
         if not 0 < self.opening <= 1:
             raise ValueError(f"opening expects a number above 0 and up to 1; received {self.opening}.")
-        for name in ("accuracy", "output_gyr"):
+        for name in ("accuracy", "output_gyr", "courant"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} expects a positive number; received {getattr(self, name)}.")
+        for name in ("viscosity", "star_efficiency", "star_threshold"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name} expects 0 or a positive number; received {getattr(self, name)}.")
+        if not 20 <= self.neighbours <= 1000:
+            raise ValueError(f"neighbours expects a number from 20 to 1000; received {self.neighbours}.")
 
 
 @compiled
@@ -114,19 +128,30 @@ def _shortest(softening: np.ndarray, acceleration: np.ndarray) -> float:
 
 @dataclass
 class _Particles:
-    """What moves, in double precision: position kpc, velocity km/s, acceleration (km/s)^2/kpc, potential (km/s)^2."""
+    """What moves, in double precision: position kpc, velocity km/s, acceleration (km/s)^2/kpc, potential (km/s)^2.
+
+    `lengths` are the softening lengths in kpc of `COMPONENTS`, `softening` those of the particles.
+    """
 
     position: np.ndarray
     velocity: np.ndarray
     mass: np.ndarray
-    softening: np.ndarray
+    component: np.ndarray
+    formed_gyr: np.ndarray
+    lengths: np.ndarray
+    now: float
     settings: EvolveSettings
     threads: int
+    gas: Gas
+    softening: np.ndarray = field(init=False)
     acceleration: np.ndarray = field(init=False)
     potential: np.ndarray = field(init=False)
     turn: int = 0
     steps: int = 0
     force_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.softening = self.lengths[self.component]
 
     def pull(self) -> None:
         """Acceleration and potential at the present positions.
@@ -153,10 +178,23 @@ class _Particles:
         """Kick by half a step, drift by a step, kick by half a step."""
         distance = gyr * KPC_PER_KM_S_GYR  # that 1 km/s makes
         _advance(self.velocity, self.acceleration, 0.5 * distance)
-        _advance(self.position, self.velocity, distance)
+        self._drift(gyr)
         self.pull()
         _advance(self.velocity, self.acceleration, 0.5 * distance)
         self.steps += 1
+        self.now += gyr
+
+    def _drift(self, gyr: float) -> None:
+        """Drifts by a step. Gas does so in steps of its own, at which its own forces kick it."""
+        start, gas = time.process_time(), self.gas
+        held = self.position[gas.places]
+        _advance(self.position, self.velocity, gyr * KPC_PER_KM_S_GYR)
+        self.position[gas.places] = held
+        for formed, left in gas.move(self.position, self.velocity, self.acceleration, gyr):
+            self.position[formed] += self.velocity[formed] * (left * KPC_PER_KM_S_GYR)
+            self.component[formed], self.softening[formed] = NEW_STARS, self.lengths[NEW_STARS]
+            self.formed_gyr[formed] = self.now + gyr - left
+        self.force_seconds += time.process_time() - start
 
     def go(self, gyr: float) -> None:
         """Moves all by `gyr`, in steps that are power-of-two fractions of it and begin at their own multiples."""
@@ -168,31 +206,38 @@ class _Particles:
             self.step(size * (gyr / whole))
             done += size
 
-    def settle(self, turn: int) -> None:
+    def settle(self, now: float, output: int) -> None:
         """Rounds the state to what a Snapshot holds, so that to go on from a Snapshot is to go on undisturbed.
 
-        `turn` says which axes come next; it must not depend on what was before the Snapshot.
+        From the number of the `output` follow the axes and random numbers that come next, whatever was before.
         """
-        self.turn = turn
+        self.now, self.turn = now, output
         self.position = self.position.astype(np.float32).astype(float)
         self.velocity = self.velocity.astype(np.float32).astype(float)
+        start = time.process_time()
+        self.gas.settle(output, self.position, self.velocity)
+        self.force_seconds += time.process_time() - start
         self.pull()
 
 
 def _row(particles: _Particles, snapshot: Snapshot) -> dict[str, Any]:
     """Diagnostics of the present state."""
-    position, velocity, mass = particles.position, particles.velocity, particles.mass
+    position, velocity, mass, gas = particles.position, particles.velocity, particles.mass, particles.gas
     kinetic = 0.5 * np.einsum("i,ij,ij->", mass, velocity, velocity)
     potential = 0.5 * mass @ particles.potential
     relative = velocity - np.average(velocity, axis=0, weights=mass)
     lost = 0.5 * np.einsum("ij,ij->i", relative, relative) + particles.potential > 0
     return {
         "time_gyr": snapshot.time_gyr,
-        "energy": kinetic + potential,
+        "energy": kinetic + potential + gas.energy + gas.radiated,
         "kinetic": kinetic,
         "potential": potential,
+        "gas_energy": gas.energy,
+        "radiated": gas.radiated,
         "momentum": mass @ velocity,
         "angular_momentum": mass @ np.cross(position, velocity),
+        "gas_mass": float(gas.mass.sum()),
+        "new_stars_mass": float(mass[particles.component == NEW_STARS].sum()),
         "lost": int(lost.sum()),
         "separation_kpc": separation(snapshot),
         "steps": particles.steps,
@@ -200,13 +245,21 @@ def _row(particles: _Particles, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def evolve(
-    snapshot: Snapshot, settings: EvolveSettings = EvolveSettings(), *, until_gyr: float, threads: int = 1
+    snapshot: Snapshot,
+    settings: EvolveSettings = EvolveSettings(),
+    *,
+    until_gyr: float,
+    seed: int = 0,
+    threads: int = 1,
 ) -> Iterator[tuple[Snapshot, dict[str, Any]]]:
-    """Moves the particles of a snapshot under their own gravity, and yields the state at each output.
+    """Moves the particles of a snapshot under gravity and the forces of gas, and yields the state at each output.
 
     Kick-drift-kick leapfrog (Springel 2005, MNRAS 364, 1105) with one step for all particles: the largest power-of-two
     fraction of the time between two outputs that is at most accuracy * sqrt(softening / |acceleration|) of every
-    particle. A step begins at a multiple of itself, so that all outputs are hit.
+    particle. A step begins at a multiple of itself, so that all outputs are hit. Within it gas makes steps of its own,
+    as short as the Courant condition asks for, at which its pressure and viscosity kick it (`Gas.move`; for forces with
+    several steps see Tuckerman, Berne & Martyna 1992, J. Chem. Phys. 97, 1990), and at whose ends stars form from it at
+    random: a particle of gas becomes one of `new_stars`.
 
     Outputs are at multiples of `output_gyr` and at `until_gyr`. Between them the state is held in double precision. At
     an output it is rounded to single precision, which is what is yielded. So a run that goes on from a yielded
@@ -218,57 +271,87 @@ def evolve(
         The state at the beginning.
     until_gyr : float
         When to stop; later than the snapshot.
+    seed : int
+        Of star formation.
     threads : int
-        For the force; results do not depend on it.
+        For the forces; results do not depend on it.
 
     Yields
     ------
     snapshot : Snapshot
         First the state at the beginning, then that at each output.
     row : dict
-        time_gyr; energy, kinetic, potential in Msun (km/s)^2; momentum (3,) in Msun km/s; angular_momentum (3,) in
-        Msun kpc km/s; lost, the number of particles that are not bound (their energy in the frame of the centre of
-        mass is positive); separation_kpc, see `separation`; steps since the beginning; force_seconds and
-        other_seconds, CPU time in and outside the force since the beginning.
+        time_gyr; energy, kinetic, potential, gas_energy, radiated in Msun (km/s)^2; momentum (3,) in Msun km/s;
+        angular_momentum (3,) in Msun kpc km/s; gas_mass, new_stars_mass in Msun; lost, the number of particles that are
+        not bound (their energy in the frame of the centre of mass is positive); separation_kpc, see `separation`; steps
+        since the beginning; force_seconds and other_seconds, CPU time in and outside the forces since the beginning.
+
+        gas_energy is internal energy, of isothermal gas its free energy, see `Gas.energy`; radiated is what has left,
+        see `Gas`. energy is the sum of all four, so that it stays.
 
     Raises
     ------
     ValueError
-        If the end is not after the beginning, softening lengths are not known, or particles have no usable mass or
-        position.
+        If the end is not after the beginning, softening lengths are not known, the sound speed or internal energy of
+        gas is not known, or particles have no usable mass or position.
     """
     if not snapshot.time_gyr < until_gyr < np.inf:
         raise ValueError(
             f"until_gyr expects a time after that of the snapshot, {snapshot.time_gyr} Gyr; received {until_gyr}."
         )
-    return _evolve(snapshot, settings, _softening(snapshot, settings), until_gyr, threads)
+    lengths, gas = _softening(snapshot, settings), _gas(snapshot, settings, seed, threads)
+    return _evolve(snapshot, settings, lengths, gas, until_gyr, threads)
 
 
 def _softening(snapshot: Snapshot, settings: EvolveSettings) -> np.ndarray:
-    """Softening length (n,) in kpc of each particle."""
+    """Softening lengths in kpc of `COMPONENTS`."""
     lengths = snapshot.about.get("softening_kpc") if settings.softening_kpc is None else settings.softening_kpc
     if lengths is None or len(lengths) != len(COMPONENTS) or not min(lengths) > 0:
         raise ValueError(
             f"softening_kpc expects {len(COMPONENTS)} positive lengths, of {', '.join(COMPONENTS)}; received {lengths}."
         )
-    return np.array(lengths, float)[snapshot.component]
+    return np.array(lengths, float)
+
+
+def _gas(snapshot: Snapshot, settings: EvolveSettings, seed: int, threads: int) -> Gas:
+    """The gas of a snapshot; it may hold no particles."""
+    places = np.flatnonzero(snapshot.component == GAS)
+    speed, energy = settings.sound_speed_km_s, None
+    if speed is None:
+        speed = snapshot.about.get("sound_speed_km_s", np.nan)
+    if settings.gas == "adiabatic":
+        energy = np.asarray(snapshot.internal_energy, float)[places]
+        if not np.all(energy > 0):
+            raise ValueError("adiabatic gas needs a positive internal_energy of each gas particle of the snapshot.")
+    elif len(places) and not 0 < speed < np.inf:
+        raise ValueError(f"sound_speed_km_s expects a positive number, or a snapshot that states it; received {speed}.")
+    return Gas(
+        places=places,
+        mass=np.asarray(snapshot.mass, float)[places],
+        internal_energy=energy,
+        sound_speed_km_s=speed,
+        neighbours=settings.neighbours,
+        viscosity=settings.viscosity,
+        courant=settings.courant,
+        efficiency=settings.star_efficiency,
+        threshold=settings.star_threshold,
+        seed=seed,
+        threads=threads,
+        radiated=snapshot.about.get("radiated", 0.0),
+    )
 
 
 def _evolve(
-    snapshot: Snapshot, settings: EvolveSettings, softening: np.ndarray, until_gyr: float, threads: int
+    snapshot: Snapshot, settings: EvolveSettings, lengths: np.ndarray, gas: Gas, until_gyr: float, threads: int
 ) -> Iterator[tuple[Snapshot, dict[str, Any]]]:
     begun, now = time.process_time(), snapshot.time_gyr
     state = (np.array(values, float) for values in (snapshot.position, snapshot.velocity, snapshot.mass))
-    particles, outside = _Particles(*state, softening, settings, threads), 0.0
+    kinds = snapshot.component.copy(), snapshot.formed_gyr.copy()
+    particles, outside = _Particles(*state, *kinds, lengths, now, settings, threads, gas), 0.0
     while True:
         number = int(now / settings.output_gyr + 1e-6)  # of outputs from time 0 on
-        particles.settle(number)
-        snapshot = replace(
-            snapshot,
-            position=particles.position.astype(np.float32),
-            velocity=particles.velocity.astype(np.float32),
-            time_gyr=now,
-        )
+        particles.settle(now, number)
+        snapshot = _snapshot(particles, snapshot)
         row = _row(particles, snapshot)
         spent = time.process_time() - begun - outside
         yield (
@@ -281,3 +364,23 @@ def _evolve(
         following = min((number + 1) * settings.output_gyr, until_gyr)
         particles.go(following - now)
         now = following
+
+
+def _snapshot(particles: _Particles, before: Snapshot) -> Snapshot:
+    """The present state; what does not change is as in the snapshot before."""
+    gas, about, energy = particles.gas, before.about, before.internal_energy
+    if len(gas.places) or gas.radiated:
+        about = dict(about) | {"radiated": gas.radiated}
+    if gas.internal_energy is not None:
+        energy = np.full(len(before), np.nan, np.float32)
+        energy[gas.places] = gas.internal_energy
+    return replace(
+        before,
+        position=particles.position.astype(np.float32),
+        velocity=particles.velocity.astype(np.float32),
+        component=particles.component.copy(),
+        formed_gyr=particles.formed_gyr.copy(),
+        internal_energy=energy,
+        time_gyr=particles.now,
+        about=about,
+    )

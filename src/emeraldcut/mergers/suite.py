@@ -143,7 +143,7 @@ def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[f
     about: dict[str, Any] = {"merger": task.name, "seed": seed, "gas_fraction": task.gas_fraction}
     if task.mass_ratio is None:
         return replace(galaxy, about=dict(galaxy.about) | about)
-    about |= {"mass_ratio": task.mass_ratio, "orbit_number": task.orbit}
+    about |= {"mass_ratio": task.mass_ratio, "orbit_number": task.orbit, "sound_speed_km_s": heavier.sound_speed_km_s}
     lighter = scaled(heavier, 1 / task.mass_ratio)
     other = make_progenitor(lighter, seed=second_seed, softening_kpc=softening_kpc)
     scale = heavier.disc_scale_kpc
@@ -180,7 +180,8 @@ def run_task(
         rows.append(base)
         states: Iterator = iter(())
     else:
-        states = evolve(snapshot, evolve_settings, until_gyr=settings.duration_gyr)
+        own = int(np.random.default_rng([seed, task.number]).integers(2**31))  # other stars form in every merger
+        states = evolve(snapshot, evolve_settings, until_gyr=settings.duration_gyr, seed=own)
     seconds = {"force_seconds": 0.0, "other_seconds": 0.0}
     for k, (state, row) in enumerate(states, start=max(len(there) - 1, 0)):
         seconds = {name: row.pop(name) for name in seconds}
@@ -262,6 +263,7 @@ def _summary(task: Task, rows: Table, first: Snapshot, scale_kpc: float) -> dict
         "time_gyr": float(rows["time_gyr"][-1]),
         "merged_gyr": merged,
         **{f"{name}_drift": float(np.max(change)) for name, change in changes.items()},
+        "new_stars_mass": float(rows["new_stars_mass"][-1]),
         "lost": int(rows["lost"][-1]),
         "steps": int(rows["steps"][-1]),
         "disc_softening_kpc": softening["disc"],
@@ -299,8 +301,8 @@ def simulate(
     Table
         One row per merger and control: `merger`, `mass_ratio` (masked for a control), `gas_fraction`, `orbit`,
         `particles`, `time_gyr`, `merged_gyr` (since when the centres have stayed together; masked if they do not),
-        `energy_drift`, `momentum_drift`, `angular_momentum_drift` (largest of `drifts`), `lost` (particles that are not
-        bound), `steps`; `disc_softening_kpc` and `halo_softening_kpc` against `star_spacing_kpc` and
+        `energy_drift`, `momentum_drift`, `angular_momentum_drift` (largest of `drifts`), `new_stars_mass` (Msun), `lost`
+        (particles that are not bound), `steps`; `disc_softening_kpc` and `halo_softening_kpc` against `star_spacing_kpc` and
         `halo_spacing_kpc`, the mean distance of neighbours in the half-mass sphere of the first galaxy's stars, and
         halo, at the start. Its `meta` holds `thickening`: for each control how many times as thick as at the start its
         disc is when the others meet; and `control_a4`: of each control the a4/a that its views have without any merger,
