@@ -152,7 +152,7 @@ def test_shipped_suites_are_suites(name):
 
 def test_shipped_suites_are_found_by_name():
     known = {f"sequence_{n}" for n in (1, 2, 3)} | {f"published_facts_{kind}" for kind in ("1to1", "3to1", "gas")}
-    assert set(shipped_suites()) == known
+    assert known <= set(shipped_suites())
     assert suite_file("sequence_2").exists()
 
 
