@@ -53,7 +53,10 @@ class Guard:
 
         async def send_with_headers(message: dict) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((k.lower().encode(), v.encode()) for k, v in HEADERS.items())]
+                message["headers"] = [
+                    *message["headers"],
+                    *((k.lower().encode(), v.encode()) for k, v in HEADERS.items()),
+                ]
             await send(message)
 
         refusal = self._refusal(Headers(scope=scope), QueryParams(scope["query_string"]))
@@ -75,7 +78,14 @@ class Guard:
 
 def page(name: str, given: dict[str, Any], suffix: str = "") -> str:
     """The HTML of a page; the script fills it from `given` and from its JSON twin. `suffix` ends local addresses."""
-    facts = {"page": name, "orders": ORDERS, "show": SHOW, "verdicts": VERDICTS, "longest": LONGEST, "colours": colours()}
+    facts = {
+        "page": name,
+        "orders": ORDERS,
+        "show": SHOW,
+        "verdicts": VERDICTS,
+        "longest": LONGEST,
+        "colours": colours(),
+    }
     return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
         name=name,
         title=PAGES[name],
@@ -110,7 +120,9 @@ def application(desk: Desk, token: str) -> Starlette:
         return show
 
     def judge(request: Request) -> Response:
-        skip = [int(row) for row in request.query_params.get("skip", "").split(",") if row.isdecimal() and len(row) < 10]
+        skip = [
+            int(row) for row in request.query_params.get("skip", "").split(",") if row.isdecimal() and len(row) < 10
+        ]
         count = min(number(request, "count", 20), MOST_ROWS)
         return JSONResponse(desk.judge(reviewer(request), choice(request, "order", ORDERS), count, skip[:MOST_ROWS]))
 

@@ -123,6 +123,7 @@ class Verdicts:
         self._connection.executescript(_SCHEMA)
         self.entries: list[Entry] = []
         self._read = 0  # number of the last row that is in `entries`
+        self._by_key: dict[str, Entry] = {}
         self._undone: set[tuple[str, str]] = set()  # reviewer, key
         # kind -> reviewer -> id -> entries that stand, oldest first; a repeated verdict is of the kind "again"
         self._standing: dict[str, dict[str, dict[str, list[Entry]]]] = {
@@ -161,16 +162,20 @@ class Verdicts:
                 entry = Entry(**dict(zip(("key", "time", "reviewer", "id", "what", "value"), values, strict=True)),
                               again=bool(again))  # fmt: skip
                 self.entries.append(entry)
+                self._by_key[entry.key] = entry
                 self._take_in(entry)
                 self._read = number
 
     def _take_in(self, entry: Entry) -> None:
         if entry.what == "undo":
             self._undone.add((entry.reviewer, entry.value))
+            undone = self._by_key.get(entry.value)
+            if undone is None or undone.reviewer != entry.reviewer:
+                return
             for kind in self._standing.values():
-                rest = [e for e in kind[entry.reviewer].pop(entry.id, []) if e.key != entry.value]
+                rest = [e for e in kind[undone.reviewer].pop(undone.id, []) if e.key != undone.key]
                 if rest:
-                    kind[entry.reviewer][entry.id] = rest
+                    kind[undone.reviewer][undone.id] = rest
         elif (entry.reviewer, entry.key) not in self._undone:
             kind = "again" if entry.again and entry.what == "verdict" else entry.what
             self._standing[kind][entry.reviewer].setdefault(entry.id, []).append(entry)
