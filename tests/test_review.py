@@ -127,7 +127,8 @@ def test_an_undo_is_a_row_and_the_verdict_before_stands_again(tmp_path):
 
 ENTRIES = st.lists(
     st.tuples(st.integers(0, 12), st.sampled_from("ab"), st.sampled_from(["Ann", "Bob"]),
-              st.sampled_from(["verdict", "note", "undo"]), st.sampled_from(VERDICTS), st.integers(0, 12), st.booleans()),
+              st.sampled_from(["verdict", "note", "undo"]), st.sampled_from(VERDICTS), st.integers(0, 12),
+              st.booleans()),
     max_size=25,
 )  # fmt: skip
 
@@ -216,12 +217,12 @@ def test_cohen_is_that_of_scikit_learn_and_its_error_that_of_statsmodels(pairs):
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 6).flatmap(lambda r: st.lists(st.lists(st.integers(0, 3), min_size=r, max_size=r), min_size=2)))
 def test_fleiss_is_that_of_statsmodels(ratings):
-    from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa as theirs
+    from statsmodels.stats import inter_rater
 
     if len({value for row in ratings for value in row}) == 1:
         return
-    counts, _ = aggregate_raters(np.array(ratings))
-    assert fleiss_kappa(counts) == pytest.approx(theirs(counts), abs=1e-12)
+    counts, _ = inter_rater.aggregate_raters(np.array(ratings))
+    assert fleiss_kappa(counts) == pytest.approx(inter_rater.fleiss_kappa(counts), abs=1e-12)
 
 
 def test_published_kappas():

@@ -118,7 +118,11 @@ def test_judging_with_the_keyboard_alone(page, home, desk):
     press(page, "ArrowRight", NAMES[3])
     press(page, "j", NAMES[4])  # passed over
     saved(page)
-    assert desk.verdicts.said("verdict", "Ann") == dict(zip(NAMES, ["rectangular", "oval", "unsure"]))
+    assert desk.verdicts.said("verdict", "Ann") == {
+        NAMES[0]: "rectangular",
+        NAMES[1]: "oval",
+        NAMES[2]: "unsure",
+    }
     assert desk.verdicts.said("note", "Ann") == {NAMES[2]: "r is typed, not judged <b>"}
     assert [e.what for e in desk.verdicts.entries] == ["verdict", "verdict", "note", "verdict", "undo", "verdict"]
     assert page.text_content("#progress") == "3 of 6 judged, 1 rectangular"

@@ -72,9 +72,9 @@ def agreement(votes: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
     """
     shared = [said for said in votes.values() if len(said) > 1]
     words = sorted({word for said in shared for word in said.values()})
-    counts = np.array([[list(said.values()).count(word) for word in words] for said in shared]).reshape(
-        -1, max(len(words), 1)
-    )
+    counts = np.zeros((len(shared), len(words)), dtype=int)
+    for row, said in enumerate(shared):
+        counts[row] = [list(said.values()).count(word) for word in words]
     pairs = []
     for a, b in combinations(sorted({name for said in shared for name in said}), 2):
         both = [(said[a], said[b]) for said in shared if a in said and b in said]

@@ -155,8 +155,8 @@ class Desk:
             item["id"] = self._ids[item["row"]]
             item["note"] = "" if item["again"] else notes.get(item["id"], "")
         recent = [
-            {"key": entry.key, "row": self._rows[entry.id], "id": entry.id, "verdict": entry.value, "again": entry.again,
-             "note": notes.get(entry.id, "")}
+            {"key": entry.key, "row": self._rows[entry.id], "id": entry.id, "verdict": entry.value,
+             "again": entry.again, "note": notes.get(entry.id, "")}
             for entry in self.verdicts.recent(reviewer, LATEST) if entry.id in self._rows
         ]  # fmt: skip
         return {"order": order, "queue": queue, "recent": recent, "progress": self.progress(reviewer)}
@@ -200,7 +200,8 @@ class Desk:
         page = min(max(page, 1), pages)
         shown = rows[(page - 1) * PAGE : page * PAGE].tolist()
         items = [{"row": row, "rank": int(self.table["rank"][row]), "id": self._ids[row],
-                  "verdict": said.get(self._ids[row]), "note": notes.get(self._ids[row], "")} for row in shown]  # fmt: skip
+                  "verdict": said.get(self._ids[row]), "note": notes.get(self._ids[row], "")}
+                 for row in shown]  # fmt: skip
         return {"order": order, "show": show, "page": page, "pages": pages, "candidates": len(rows), "items": items,
                 "progress": self.progress(reviewer)}  # fmt: skip
 

@@ -15,7 +15,7 @@ TELLING_EVERY = 5  # of the suggested candidates, one in so many is there becaus
 CHUNK = 20_000
 # The Gaussian process that corrects the score: standard deviation of the correction, and of a verdict; length scale
 # in units of the typical distance of two candidates.
-AMPLITUDE, NOISE, LENGTH = 0.3, 0.3, 1.2
+AMPLITUDE, NOISE, LENGTH = 0.3, 0.3, 2.0
 
 PLAIN = "axis_ratio a3 b3 a4 b4_sin a6 b6_sin a8 b8_sin residual similarity".split()
 PER_ERROR = "a3 a4 a6 a8".split()

@@ -12,6 +12,7 @@ from string import Template
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
@@ -53,10 +54,8 @@ class Guard:
 
         async def send_with_headers(message: dict) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    *((k.lower().encode(), v.encode()) for k, v in HEADERS.items()),
-                ]
+                ours = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *ours]
             await send(message)
 
         refusal = self._refusal(Headers(scope=scope), QueryParams(scope["query_string"]))
@@ -78,19 +77,12 @@ class Guard:
 
 def page(name: str, given: dict[str, Any], suffix: str = "") -> str:
     """The HTML of a page; the script fills it from `given` and from its JSON twin. `suffix` ends local addresses."""
-    facts = {
-        "page": name,
-        "orders": ORDERS,
-        "show": SHOW,
-        "verdicts": VERDICTS,
-        "longest": LONGEST,
-        "colours": colours(),
-    }
+    facts = {"page": name, "orders": ORDERS, "show": SHOW, "verdicts": VERDICTS, "longest": LONGEST}
     return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
         name=name,
         title=PAGES[name],
         suffix=suffix,
-        given=json.dumps(facts | given).replace("<", "\\u003c"),
+        given=json.dumps(facts | {"colours": colours()} | given).replace("<", "\\u003c"),
     )
 
 
@@ -120,9 +112,8 @@ def application(desk: Desk, token: str) -> Starlette:
         return show
 
     def judge(request: Request) -> Response:
-        skip = [
-            int(row) for row in request.query_params.get("skip", "").split(",") if row.isdecimal() and len(row) < 10
-        ]
+        skipped = request.query_params.get("skip", "").split(",")
+        skip = [int(row) for row in skipped if row.isdecimal() and len(row) < 10]
         count = min(number(request, "count", 20), MOST_ROWS)
         return JSONResponse(desk.judge(reviewer(request), choice(request, "order", ORDERS), count, skip[:MOST_ROWS]))
 
@@ -200,8 +191,10 @@ def serve(desk: Desk, say: Callable[[str], object]) -> None:
             place.bind((NAMES[0], desk.settings.port))
         except OSError as error:
             raise OSError(
-                f"port {desk.settings.port} cannot be used ({error.strerror}); choose another with --port, or 0 for any."
+                f"port {desk.settings.port} cannot be used ({error.strerror}); choose another with --port, 0 for any."
             ) from None
+        for row in desk.order.next(ORDERS[0], np.ones(len(desk), dtype=bool), 4):
+            desk.card(row)  # drawn before anybody asks; the first one loads compiled code
         say(f"http://{NAMES[0]}:{place.getsockname()[1]}/?token={token}")
         server = uvicorn.Server(uvicorn.Config(application(desk, token), log_level="warning", access_log=False))
         desk.learn_soon()
