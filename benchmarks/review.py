@@ -5,8 +5,9 @@
 In a real browser (Chromium, driven by Playwright): from asking for the page to the first card among 100,000
 candidates, and from the key of a verdict to the next card. Planted: 20 rectangles among 2,000 galaxies with confusers,
 screened; one is given, and a reviewer who knows the truth looks at 100 more, in the suggested order, in the run's own
-and in a random one. Killed: two clients send 1,000 verdicts at once while the server is killed five times. With --quick the
-planted pool has 4 among 400 galaxies, with looks in proportion, and 200 verdicts and two kills. The last line is JSON.
+and in a random one; and the same where the score is the similarity alone and nothing is known from the network. Killed:
+two clients send 1,000 verdicts at once while the server is killed five times. With --quick the planted pool has 4 among
+400 galaxies, with looks in proportion, and 200 verdicts and two kills. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from astropy.table import Table
 from retrieval import scored_galaxies
 
 from emeraldcut.data import ImageSet, ReadSettings, Run, concatenate, write_table
+from emeraldcut.data.columns import numbers
 from emeraldcut.review.desk import LOG
 from emeraldcut.review.order import Order
 from emeraldcut.review.verdicts import VERDICTS, Verdicts
@@ -74,6 +76,21 @@ def found(table: Table, looks: int, given: int, seed: int) -> dict[str, int]:
         "rank": int(truth[static].sum()),
         "random": int(truth[chance].sum()),
     }
+
+
+def found_by_order(table: Table, looks: int, seed: int) -> dict[str, list[float]]:
+    """Mean, worst and best number of rectangles found, over which one was given; that one counts."""
+    rectangles = np.flatnonzero(np.asarray(table["label"]) == "rectangular")
+    trials = [found(table, looks, int(given), seed + k) for k, given in enumerate(rectangles)]
+    counts = {order: [1 + trial[order] for trial in trials] for order in trials[0]}
+    return {order: [round(float(np.mean(of)), 2), min(of), max(of)] for order, of in counts.items()}
+
+
+def without_network(table: Table) -> Table:
+    """The candidates as they would be without a network: ranked by similarity."""
+    rest = table[[name for name in table.colnames if not name.startswith("p_") and name != "typical"]]
+    rest["p_boxy"], rest["score"] = table["p_boxy"], np.clip(numbers(table["similarity"], 0.0), 0, 1)
+    return rank(rest)
 
 
 def large_run(folder: Path, table: Table, images: ImageSet, number: int) -> Path:
@@ -192,13 +209,10 @@ def main() -> None:
     number, looks, n_verdicts, n_kills = (400, 20, 200, 2) if arguments.quick else (2000, 100, 1000, 5)
     images = pool(number, arguments.seed, arguments.snr_min)
     table = rank(examine(images))
-    rectangles = np.flatnonzero(np.asarray(table["label"]) == "rectangular")
-    trials = [found(table, looks, int(given), arguments.seed + k) for k, given in enumerate(rectangles)]
-    figures: dict[str, object] = {"planted": len(rectangles), "candidates": number, "looks": looks}
-    for order in trials[0]:
-        of = [1 + trial[order] for trial in trials]  # the given one is found too
-        figures[f"found_{order}"] = {"mean": float(np.mean(of)), "worst": min(of), "best": max(of)}
-        print(f"{order}: with the given one {np.mean(of):.1f} of {len(rectangles)} (worst {min(of)}, best {max(of)})")
+    figures: dict[str, object] = {"candidates": number, "planted": number // 100, "looks": looks}
+    for name, of in (("found", table), ("found_without_network", without_network(table))):
+        figures[name] = found_by_order(of, looks, arguments.seed)
+        print(f"{name}, mean, worst and best over the given one, which counts: {figures[name]}")
     with tempfile.TemporaryDirectory() as name:
         folder = large_run(Path(name), table[:200], images, 100_000)
         process, port = start(folder)

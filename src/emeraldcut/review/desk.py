@@ -141,6 +141,7 @@ class Desk:
         `recent` are the reviewer's last verdicts, oldest first, `progress` how far they are. Rows in `skip` are left
         out.
         """
+        self.verdicts.refresh()
         said = self.verdicts.said("verdict", reviewer)
         again = self.verdicts.said("again", reviewer)
         left = self._left(said)
@@ -191,6 +192,7 @@ class Desk:
 
     def grid(self, reviewer: str, order: str = "rank", show: str = "all", page: int = 1) -> dict[str, Any]:
         """A page of candidates in an order; `show` those that the reviewer gave a verdict, or not yet."""
+        self.verdicts.refresh()
         said, notes = self.verdicts.said("verdict", reviewer), self.verdicts.said("note", reviewer)
         rows = self.order.all(order)
         if show != "all":
@@ -207,6 +209,7 @@ class Desk:
 
     def results(self) -> dict[str, Any]:
         """Verdicts and agreement of all reviewers, candidates that they disagree on, and the latest entries."""
+        self.verdicts.refresh()
         votes, notes = self.verdicts.votes(), self.verdicts.notes()
         sides = {name: {who: "yes" if word == VERDICTS[0] else "no" for who, word in said.items()}
                  for name, said in votes.items()}  # fmt: skip

@@ -125,7 +125,7 @@ def application(desk: Desk, token: str) -> Starlette:
         return JSONResponse(desk.results())
 
     def card(request: Request) -> Response:
-        return JSONResponse(desk.card(request.path_params["row"]), headers={"Cache-Control": "max-age=60"})
+        return JSONResponse(desk.card(request.path_params["row"]))
 
     async def verdicts(request: Request) -> Response:
         if request.method == "GET":
