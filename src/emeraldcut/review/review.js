@@ -608,7 +608,7 @@ async function showResults() {
     make("div", { class: "scroll", tabindex: 0 }, make("table", {},
       make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name)))),
       make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell ?? "–")))))));
-  const decimal = (v, n = 2) => (v === null || v === undefined ? "–" : v.toFixed(n).replace("-", "−"));
+  const decimal = (v) => (v === null ? "–" : (Math.round(100 * v) / 100 + 0).toFixed(2).replace("-", "−"));
   const kappa = (one) => (one.kappa === null ? "–" : `${decimal(one.kappa)} ± ${decimal(one.kappa_err)}`);
   const link = (item) => (item.row === null ? item.id : make("a", { class: "id", href: `judge?token=${given.token}&row=${item.row}` }, item.id));
   const reviewers = all.reviewers.map((one) => [
@@ -638,7 +638,7 @@ async function showResults() {
     make("h2", {}, "Disputed"),
     all.disputed.length
       ? table(["candidate", "verdicts", "notes"], all.disputed.map((item) => [link(item), words(item.votes), words(item.notes)]))
-      : make("p", {}, "Reviewers do not contradict one another."),
+      : make("p", {}, "There is no candidate on which reviewers differ."),
     make("h2", {}, "Take away"),
     make("p", { class: "links" }, ...downloads),
     make("p", { class: "quiet" }, "The tables are the candidates with verdict, share of reviewers who gave it, their number, names and notes; verdicts.json is the log."),
