@@ -193,8 +193,9 @@ def serve(desk: Desk, say: Callable[[str], object]) -> None:
             raise OSError(
                 f"port {desk.settings.port} cannot be used ({error.strerror}); choose another with --port, 0 for any."
             ) from None
+        colours()  # what the first page and the first cards need is loaded before anybody asks for them
         for row in desk.order.next(ORDERS[0], np.ones(len(desk), dtype=bool), 4):
-            desk.card(row)  # drawn before anybody asks; the first one loads compiled code
+            desk.card(row)
         say(f"http://{NAMES[0]}:{place.getsockname()[1]}/?token={token}")
         server = uvicorn.Server(uvicorn.Config(application(desk, token), log_level="warning", access_log=False))
         desk.learn_soon()
