@@ -20,7 +20,7 @@ lint: .venv/test
 	touch $@
 
 .venv/test: .venv/core
-	$(BIN)/python -m pip install --quiet --editable '.[train,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,review,test]'
 	$(BIN)/python -m pip install --quiet --no-deps astrovista  # for one image of its, not for its windows
 	touch $@
 

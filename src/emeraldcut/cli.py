@@ -337,6 +337,21 @@ def _run_report(arguments: argparse.Namespace, settings: tuple) -> str:
     return str(copyfile(page, arguments.output))
 
 
+def _run_review(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.review import review
+
+    output = None if arguments.output == COMMANDS["review"].default_output else arguments.output
+    written = review(
+        arguments.source,
+        *settings,
+        seed=arguments.seed,
+        output=output,
+        overwrite=arguments.overwrite,
+        say=partial(print, flush=True),
+    )
+    return "\n".join(map(str, written))
+
+
 def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.demo import demo
 
@@ -488,6 +503,16 @@ COMMANDS = {
         output="PAGE",
         output_help="where the page is copied to, besides DIR/report.html",
         default_output="DIR/report.html",
+    ),
+    "review": Command(
+        "judge the candidates of a finished run on a page in the browser (needs the extra [review])",
+        ("emeraldcut.review:ReviewSettings",),
+        _run_review,
+        source="folder of a run of `screen` or `demo`",
+        source_name="DIR",
+        output="FOLDER",
+        output_help="folder to write with --static",
+        default_output="DIR/review",
     ),
 }
 

@@ -80,7 +80,7 @@ def add_flags(parser: argparse.ArgumentParser, *classes: type) -> None:
 
 def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: Any) -> None:
     """One flag; its value stays text, which `build` checks and converts."""
-    flag = "--" + field.name.replace("_", "-")
+    flag = "--" + field.name.rstrip("_").replace("_", "-")  # `import_`, which Python does not allow without
     default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
     known = "" if default in (None, "") else f" (default: {default})"
     text = (field.metadata["help"] + known).replace("%", "%%")

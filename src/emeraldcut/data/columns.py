@@ -87,6 +87,12 @@ COLUMNS = (
     Column("b8_sin_err", float, "", "Standard error of b8_sin", "stat.error"),
     Column("boxy_kind", str, "", "What a4 and a6 say: elliptical, disky, boxy, rectangular or obround"),
     Column("residual", float, "", "Scatter about the fitted model that is not noise, over the light"),
+    # What people say of it.
+    Column("verdict", str, "", "What most reviewers say it is; unsure where two answers are as frequent"),
+    Column("verdict_share", float, "", "Share of the reviewers with the most frequent answer", "stat.probability"),
+    Column("verdicts", int, "", "Number of reviewers with a verdict", "meta.number"),
+    Column("reviewers", str, "", "Their names, separated by commas"),
+    Column("review_notes", str, "", "What they noted", "meta.note"),
     # What is true of a synthetic galaxy.
     Column("kind", str, "", "Shape, or kind of object, that was drawn"),
     Column("shape", str, "", "Outline that was drawn"),

@@ -126,9 +126,9 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _open_table(path, read_catalogue(path), settings)
     if kind == "fits" and _is_fits_table(path):
         return _open_table(path, read_catalogue(path), settings)
-    if kind == "" and _is_text_map(path):
-        return _from_pictures(None, lambda: _text_map(path, settings.text_map_size), settings)
-    return _from_pictures(None, lambda: _file(path, _stem(path.name)), settings)
+    if kind == "" and is_text_map(path):
+        return _from_pictures(None, lambda: text_map(path, settings.text_map_size), settings)
+    return _from_pictures(None, lambda: _file(path, stem_of(path.name)), settings)
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
@@ -202,7 +202,7 @@ def _text(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
     """A file name without the ending of an image file."""
     ending = max((e for e in IMAGE_ENDINGS if name.lower().endswith(e)), key=len, default=Path(name).suffix)
     return _text(name[: len(name) - len(ending)] or name)
@@ -225,7 +225,7 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
 
     def items() -> Iterator[Item]:
         for name in names:
-            yield from _file(folder / name, _stem(name))
+            yield from _file(folder / name, stem_of(name))
 
     return _from_pictures(None, items, settings)
 
@@ -269,7 +269,7 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
             if row["file"] is np.ma.masked or not row["file"]:
                 yield _no_file(row), {"id": str(number), **known}
                 continue
-            name = known.pop("id", None) or _stem(row["file"])
+            name = known.pop("id", None) or stem_of(row["file"])
             file = path.parent / row["file"]
             yield from _file(
                 file if file.exists() or not Path(row["file"]).exists() else Path(row["file"]), name, known
@@ -322,7 +322,7 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
             }
     except OSError as error:
         picture = Picture(NO_PIXELS, Flag.UNREADABLE, f"It is truncated or damaged ({error}).")
-        item = (picture, {"id": _stem(path.name), "file": _text(path)})
+        item = (picture, {"id": stem_of(path.name), "file": _text(path)})
         return _from_pictures(1, lambda: iter([item]), settings)
     if "label" in facts:
         facts["label"] = [v.decode() if isinstance(v, bytes) else str(v) for v in facts["label"]]
@@ -331,7 +331,7 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
         with h5py.File(path, "r") as file:
             for i, picture in enumerate(_hdf5_pictures(file["images"])):
                 known = {name: values[i] for name, values in facts.items()}
-                yield picture, {"id": f"{_stem(path.name)}#{i}", "file": _text(path), **known}
+                yield picture, {"id": f"{stem_of(path.name)}#{i}", "file": _text(path), **known}
 
     return _from_pictures(shape[0], items, settings)
 
@@ -350,7 +350,7 @@ def _hdf5_pictures(images) -> Iterator[Picture]:
         yield from (checked(luminance(image) if image.ndim == 3 else image) for image in array)
 
 
-def _is_text_map(path: Path) -> bool:
+def is_text_map(path: Path) -> bool:
     with path.open(encoding="ascii", errors="replace") as file:
         return _number(next((line for line in file if line.strip()), "")[:100]) is not None
 
@@ -362,7 +362,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _text_map(path: Path, size: int) -> Iterator[Item]:
+def text_map(path: Path, size: int) -> Iterator[Item]:
     """Images of a thesis text map: one value per line, size * size lines an image, row by row."""
     labels = _thesis_labels(path)
     with path.open(encoding="ascii", errors="replace") as file:
@@ -409,7 +409,7 @@ def _open_mosaic(path: Path, settings: ReadSettings) -> ImageSource:
     if len(catalogue) == 0:
         raise NoImagesError(f"the catalogue '{settings.catalogue}' has no rows.")
     unique = unique_ids()
-    numbered = [f"{_stem(path.name)}#{i}" for i in range(len(catalogue))]
+    numbered = [f"{stem_of(path.name)}#{i}" for i in range(len(catalogue))]
     names = catalogue["id"] if "id" in catalogue.colnames else numbered
     catalogue["id"] = np.array([unique(str(name)) for name in names], dtype=object)
     return ImageSource(len(catalogue), lambda size: cut_out(path, catalogue, settings.cutout_size, size))

@@ -64,14 +64,14 @@ def text(row: Row, name: str) -> str:
     return "" if name not in row.colnames or np.ma.is_masked(row[name]) else str(row[name])
 
 
-def views(images: ImageSet) -> list[View]:
-    """The images that have any data, in the set's order, as the report shows them."""
+def views(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[View]:
+    """The images that have any data, in the set's order, cut `shown_radii` half-light radii around the galaxies."""
     images = images[np.array([np.isfinite(image).any() for image in images.pixels], dtype=bool)]
     frames = frame_galaxies(images)
     shown = []
     galaxies = map(_with_harmonics, frames.galaxies)
     for row, image, stamp, galaxy in zip(images.table, images.pixels, frames.stamps, galaxies, strict=True):
-        cutout = _cutout(np.asarray(image, dtype=float), galaxy, number(row, "pixel_scale_arcsec"))
+        cutout = _cutout(np.asarray(image, dtype=float), galaxy, number(row, "pixel_scale_arcsec"), shown_radii)
         shown.append(View(row, cutout, None if galaxy is None else _framed(stamp, galaxy)))
     return shown
 
@@ -128,14 +128,16 @@ def _square(image: np.ndarray, x: float, y: float, side: int) -> tuple[np.ndarra
     return square, x0, y0
 
 
-def _cutout(image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: float | None) -> Picture:
+def _cutout(
+    image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: float | None, shown_radii: float
+) -> Picture:
     """The galaxy on the sky: as much of the image as shows it well, with isophotes and a scale bar."""
     ny, nx = image.shape
     x, y, side = (nx - 1) / 2, (ny - 1) / 2, max(nx, ny)
     if galaxy is not None:
         bins, ellipse = galaxy.binning, galaxy.ellipse
         x, y = (unbinned(centre, bins) for centre in (ellipse.x, ellipse.y))
-        side = min(side, max(int(2 * SHOWN_RADII * galaxy.radius * bins), SMALLEST_SIDE_PIX))
+        side = min(side, max(int(2 * shown_radii * galaxy.radius * bins), SMALLEST_SIDE_PIX))
     factor = int(np.ceil(side / LARGEST_SIDE_PIX))
     square, x0, y0 = _square(image, x, y, side - side % factor)
     sky, sigma = sky_level(image, galaxy)

@@ -1,0 +1,231 @@
+"""The review page: how quick it is with 100,000 candidates, how soon rectangles are found, and what a kill costs.
+
+    python benchmarks/review.py [--quick] [--seed N] [--snr-min S]
+
+In a real browser (Chromium, driven by Playwright): from asking for the page to the first card among 100,000
+candidates, and from the key of a verdict to the next card. Planted: 20 rectangles among 2,000 galaxies with confusers,
+screened; one is given, and a reviewer who knows the truth looks at 100 more, in the suggested order, in the run's own
+and in a random one; and the same where the score is the similarity alone and nothing is known from the network. Killed:
+two clients send 1,000 verdicts at once while the server is killed five times. With --quick the planted pool has 4 among
+400 galaxies, with looks in proportion, and 200 verdicts and two kills. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from retrieval import scored_galaxies
+
+from emeraldcut.data import ImageSet, ReadSettings, Run, concatenate, write_table
+from emeraldcut.data.columns import numbers
+from emeraldcut.review.desk import LOG
+from emeraldcut.review.order import Order
+from emeraldcut.review.verdicts import VERDICTS, Verdicts
+from emeraldcut.screening import examine
+from emeraldcut.screening.screen import rank
+
+TOKEN = "of-the-benchmark"
+REFRESH = 5
+SERVER = """
+import sys
+from emeraldcut.review import server
+from emeraldcut.review.desk import Desk, ReviewSettings
+server.secrets.token_urlsafe = lambda n: sys.argv[3]
+desk = Desk(sys.argv[1], ReviewSettings(port=int(sys.argv[2])))
+server.serve(desk, lambda address: print(address, flush=True))
+"""
+
+
+def pool(number: int, seed: int, snr_min: float) -> ImageSet:
+    """Galaxies of known kind: 1 in 100 rectangular, 1 in 50 obround, the rest half oval, half confusers."""
+    k = number // 100
+    half = (number - 3 * k) // 2
+    parts = {"rectangular": k, "obround": 2 * k, "oval": half, "other": number - 3 * k - half}
+    kinds = [scored_galaxies(n, seed + i, classes=(c,), snr_min=snr_min) for i, (c, n) in enumerate(parts.items())]
+    images = concatenate(kinds)
+    images.table["id"] = np.array([f"galaxy {i}" for i in range(len(images))], dtype=object)
+    return images
+
+
+def found(table: Table, looks: int, given: int, seed: int) -> dict[str, int]:
+    """How many other rectangles a reviewer who knows the truth finds in so many looks, by order."""
+    truth = np.asarray(table["label"]) == "rectangular"
+    order, judged, left = Order(table), [given], np.ones(len(table), dtype=bool)
+    left[given] = False
+    while len(judged) <= looks:
+        order.learn(np.array(judged), truth[judged].astype(float))
+        judged += order.next("suggested", left, min(REFRESH, looks + 1 - len(judged)))
+        left[judged] = False
+    left[:], left[given] = True, False
+    static = order.next("rank", left, looks)
+    chance = np.random.default_rng(seed).permutation(np.flatnonzero(left))[:looks]
+    return {
+        "suggested": int(truth[judged[1:]].sum()),
+        "rank": int(truth[static].sum()),
+        "random": int(truth[chance].sum()),
+    }
+
+
+def found_by_order(table: Table, looks: int, seed: int) -> dict[str, list[float]]:
+    """Mean, worst and best number of rectangles found, over which one was given; that one counts."""
+    rectangles = np.flatnonzero(np.asarray(table["label"]) == "rectangular")
+    trials = [found(table, looks, int(given), seed + k) for k, given in enumerate(rectangles)]
+    counts = {order: [1 + trial[order] for trial in trials] for order in trials[0]}
+    return {order: [round(float(np.mean(of)), 2), min(of), max(of)] for order, of in counts.items()}
+
+
+def without_network(table: Table) -> Table:
+    """The candidates as they would be without a network: ranked by similarity."""
+    rest = table[[name for name in table.colnames if not name.startswith("p_") and name != "typical"]]
+    rest["p_boxy"], rest["score"] = table["p_boxy"], np.clip(numbers(table["similarity"], 0.0), 0, 1)
+    return rank(rest)
+
+
+def large_run(folder: Path, table: Table, images: ImageSet, number: int) -> Path:
+    """A run of `number` candidates: the rows of `table` again and again, of files of the images."""
+    pixels = dict(zip(images.table["id"], images.pixels, strict=True))
+    files = [folder / "images" / f"{row}.fits" for row in range(len(table))]
+    files[0].parent.mkdir(parents=True)
+    for path, name in zip(files, table["id"], strict=True):
+        fits.PrimaryHDU(np.asarray(pixels[name])).writeto(path)
+    which = np.sort(np.arange(number) % len(table))
+    many = table[which]
+    many["id"] = np.array([f"candidate {row}" for row in range(number)], dtype=object)
+    many["file"] = np.array([str(files[row]) for row in which], dtype=object)
+    many["rank"] = np.arange(1, number + 1)
+    run = Run.start(folder / "run", "screen", ReadSettings(), 0, [folder / "images"])
+    write_table(many, run.path("candidates.parquet"))
+    run.finish()
+    return run.folder
+
+
+def start(folder: Path, port: int = 0) -> tuple[subprocess.Popen, int]:
+    """A server of its own process, and its port."""
+    command = [sys.executable, "-c", SERVER, str(folder), str(port), TOKEN]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    address = process.stdout.readline()
+    return process, int(address.split(":")[2].split("/")[0])
+
+
+def in_the_browser(port: int, n_verdicts: int) -> dict[str, float]:
+    """Seconds to the first card, and milliseconds from a verdict to the next card."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    with sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page.add_init_script("try { localStorage.setItem('emeraldcut/reviewer', 'bench') } catch {}")
+        page.goto(f"http://127.0.0.1:{port}/nothing")  # the browser runs already and has shown some other page
+        firsts = []
+        for _ in range(5):
+            page.goto("about:blank")
+            begin = time.perf_counter()
+            page.goto(f"http://127.0.0.1:{port}/judge?token={TOKEN}", wait_until="commit")
+            page.wait_for_selector("body[data-shown] svg.picture")
+            firsts.append(time.perf_counter() - begin)
+        # from the key to the next card being drawn, by the browser's own clock
+        page.evaluate("""() => { window.times = []; let begin = 0;
+          addEventListener('keydown', () => { begin = performance.now(); }, true);
+          new MutationObserver(() => requestAnimationFrame(() => times.push(performance.now() - begin)))
+            .observe(document.body, { attributes: true, attributeFilter: ['data-shown'] }); }""")
+        for k in range(n_verdicts):
+            page.keyboard.press("rox"[k % 3])
+            page.wait_for_function("k => times.length > k", arg=k)
+            page.wait_for_timeout(150)  # nobody is quicker
+        times = np.array(page.evaluate("() => times"))
+        browser.close()
+    return {
+        "first_card_s": round(firsts[0], 3),
+        "first_card_again_s": round(float(np.median(firsts[1:])), 3),
+        "next_card_median_ms": round(float(np.median(times)), 1),
+        "next_card_worst_ms": round(float(times.max()), 1),
+    }
+
+
+def killed(folder: Path, n_verdicts: int, n_kills: int) -> dict[str, int]:
+    """Two clients send verdicts, each again until it is acknowledged, while the server is killed and started again."""
+    (folder / LOG).unlink(missing_ok=True)
+    process, port = start(folder)
+    sent, acknowledged = [0, 0], [set(), set()]
+
+    def client(number: int) -> None:
+        for k in range(n_verdicts // 2):
+            one = {"key": f"client{number}-{k:06d}", "reviewer": f"client {number}", "id": f"candidate {k}",
+                   "what": "verdict", "value": VERDICTS[k % 5]}  # fmt: skip
+            while True:
+                sent[number] += 1
+                try:
+                    body = json.dumps({"entries": [one]}).encode()
+                    url = f"http://127.0.0.1:{port}/verdicts.json?token={TOKEN}"
+                    urllib.request.urlopen(url, body, timeout=20).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            acknowledged[number].add(one["key"])
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for kill in range(n_kills):
+        while sum(map(len, acknowledged)) < n_verdicts * (kill + 1) // (n_kills + 1):
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        process, _ = start(folder, port)
+    for thread in threads:
+        thread.join()
+    process.kill()
+    process.wait()
+    log = Verdicts(folder / LOG)
+    keys = [entry.key for entry in log.entries]
+    log.close()
+    return {
+        "sent": sum(sent),
+        "acknowledged": sum(map(len, acknowledged)),
+        "lost": len(set.union(*acknowledged) - set(keys)),
+        "doubled": len(keys) - len(set(keys)),
+        "kept": len(keys),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a smaller pool, fewer verdicts")
+    parser.add_argument("--seed", type=int, default=61_000, help="of the planted pool")
+    parser.add_argument("--snr-min", type=float, default=60.0, help="of its galaxies; they go up to 300")
+    arguments = parser.parse_args()
+    number, looks, n_verdicts, n_kills = (400, 20, 200, 2) if arguments.quick else (2000, 100, 1000, 5)
+    images = pool(number, arguments.seed, arguments.snr_min)
+    table = rank(examine(images))
+    figures: dict[str, object] = {"candidates": number, "planted": number // 100, "looks": looks}
+    for name, of in (("found", table), ("found_without_network", without_network(table))):
+        figures[name] = found_by_order(of, looks, arguments.seed)
+        print(f"{name}, mean, worst and best over the given one, which counts: {figures[name]}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = large_run(Path(name), table[:200], images, 100_000)
+        process, port = start(folder)
+        try:
+            figures |= in_the_browser(port, 30)
+        except (ImportError, StopIteration):
+            print("without a browser or Playwright, the page is not timed")
+        process.kill()
+        process.wait()
+        figures |= killed(folder, n_verdicts, n_kills)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

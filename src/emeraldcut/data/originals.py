@@ -1,0 +1,130 @@
+"""Originals: the images that the rows of a table were made of, found again one at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data.columns import numbers
+from emeraldcut.data.formats import NO_PIXELS, checked, kind_of, luminance, read_file
+from emeraldcut.data.mosaic import open_mosaic
+from emeraldcut.data.readers import ReadSettings, is_text_map, stem_of, text_map
+from emeraldcut.data.storage import PIXELS, is_stored_set, stored_table
+
+
+class Originals:
+    """Pixels of single rows of a table that a stage made of the images of `source`, whatever their order now.
+
+    Parameters
+    ----------
+    table : Table
+        With `id` and, as far as `open_images` gave them, `file`, `mosaic_x`, `mosaic_y`.
+    source : str or Path
+        What `open_images` was given.
+    settings : ReadSettings
+        Those that the images were read with.
+    moved_from : str or Path, optional
+        Where `source` was when the table was made, if that is another place: files named in the table are
+        looked for at the same place within `source`.
+    roots : paths, optional
+        Folders in which relative names of files are looked for, besides the current one.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no `source`.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        source: str | Path,
+        settings: ReadSettings = ReadSettings(),
+        *,
+        moved_from: str | Path | None = None,
+        roots: Iterable[Path] = (),
+    ) -> None:
+        self._roots = (Path(), *roots)
+        self._ids, self._settings, self._moved_from = table["id"], settings, moved_from
+        self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
+        if settings.catalogue is not None:
+            self._places = np.stack([numbers(table[name]) for name in ("mosaic_x", "mosaic_y")], axis=1)
+            self._mosaic = self._open.enter_context(open_mosaic(self._source))
+            self._find = self._cutout
+        elif self._source.is_dir() and is_stored_set(self._source):
+            import h5py
+
+            stored = stored_table(self._source)
+            self._rows = {name: row for row, name in reversed(list(enumerate(stored["id"])))}
+            self._shapes = np.stack([stored["ny"], stored["nx"]], axis=1)
+            self._images = self._open.enter_context(h5py.File(self._source / PIXELS, "r"))["pixels"]
+            self._find = self._stored
+        else:
+            self._files = table["file"] if "file" in table.colnames else None
+            self._find = self._from_file
+
+    def close(self) -> None:
+        self._open.close()
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Pixels (ny, nx) float32 of a row of the table; shape (0, 0) where they cannot be found or read."""
+        try:
+            with self._lock:  # a file has one position for all threads
+                return self._find(row)
+        except (OSError, LookupError, ValueError):
+            return NO_PIXELS
+
+    def _place(self, path: Path) -> Path:
+        """Where `path` is, seen from the first root that has it."""
+        for root in self._roots:
+            if (root / path).exists():
+                return root / path
+        raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
+
+    def _cutout(self, row: int) -> np.ndarray:
+        size = self._settings.cutout_size
+        x0, y0 = (round(float(middle) - (size - 1) / 2) for middle in self._places[row])
+        return checked(self._mosaic.window(x0, y0, size)).pixels
+
+    def _stored(self, row: int) -> np.ndarray:
+        place = self._rows[self._ids[row]]
+        ny, nx = self._shapes[place]
+        return self._images[place, :ny, :nx]
+
+    def _from_file(self, row: int) -> np.ndarray:
+        if self._files is None or self._files[row] is np.ma.masked:
+            return NO_PIXELS
+        path = Path(self._files[row])
+        if self._moved_from is not None and path.is_relative_to(self._moved_from):
+            path = self._source / path.relative_to(self._moved_from)
+        path = self._place(path)
+        number = _number_in_file(str(self._ids[row]), path)
+        kind = kind_of(path)
+        if kind == "hdf5":
+            import h5py
+
+            with h5py.File(path, "r") as file:
+                image = file["images"][number]
+            return checked(luminance(image) if image.ndim == 3 else image).pixels
+        if kind == "" and is_text_map(path):
+            maps = text_map(path, self._settings.text_map_size)
+            return next(islice(maps, number, None))[0].pixels
+        pictures = (p.pixels for p in read_file(path) if p.index is None or p.index == number)
+        return next(pictures, NO_PIXELS)
+
+
+def _number_in_file(identity: str, path: Path) -> int:
+    """The n of an id NAME#n or, where NAME was there twice, NAME#n#2; NAME is the end of the file's path."""
+    wholes = (str(path), stem_of(str(path)))
+    found = list(re.finditer(r"#(\d+)(?=#|$)", identity))
+    for match in found:
+        if any(whole.endswith(identity[: match.start()]) for whole in wholes):
+            return int(match[1])
+    return int(found[-1][1]) if found else 0

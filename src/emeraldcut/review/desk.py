@@ -1,0 +1,310 @@
+"""Desk: one run with its verdicts, and what each page shows of them, as values that become JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+import numpy as np
+from astropy.table import MaskedColumn, Table
+
+from emeraldcut.data import ImageSet, ReadSettings, describe_columns, read_images, read_manifest, read_table
+from emeraldcut.data.originals import Originals
+from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST
+from emeraldcut.report.pictures import View, views
+from emeraldcut.review.agreement import agreement, compared
+from emeraldcut.review.cards import CONTEXT_RADII, card
+from emeraldcut.review.order import ORDERS, Order
+from emeraldcut.review.verdicts import UNSURE, VERDICTS, Entry, Verdicts
+from emeraldcut.settings import setting
+
+LOG = "verdicts.sqlite"  # in the run's folder
+REMEMBERED = 20  # a candidate is shown again after at least so many others
+PAGE = 48  # candidates on a page of the grid
+SHOW = ("all", "unjudged", *VERDICTS)
+CARDS_KEPT = 2000  # in memory; some 15 kB each
+LATEST = 50  # entries on the page of results
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewSettings:
+    """How candidates are judged, and what else to do than to show the page."""
+
+    port: int = setting(8642, "port of the page; 0 takes any that is free")
+    images: str | None = setting(None, "where the images are now, if they were moved since the run")
+    refresh: int = setting(5, "verdicts after which the suggested order is renewed")
+    repeats: float = setting(0.05, "share of candidates that are shown a second time without saying so")
+    static: bool = setting(False, "do not serve a page but write a folder that opens from disk")
+    number: int = setting(200, "candidates in that folder")
+    import_: tuple[str, ...] = setting((), "files of verdicts to take in, separated by commas")
+    export: str | None = setting(None, "table to write of the candidates with their verdicts")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"port expects 0 to 65535; received {self.port}.")
+        if self.refresh < 1 or self.number < 1:
+            raise ValueError(f"refresh and number expect at least 1; received {self.refresh} and {self.number}.")
+        if not 0 <= self.repeats <= 0.5:
+            raise ValueError(f"repeats expects a share between 0 and 0.5; received {self.repeats}.")
+
+
+class Desk:
+    """A finished run, its log of verdicts, and the order of its candidates.
+
+    Safe to be used by several threads. Close it at the end.
+
+    Raises
+    ------
+    ValueError
+        The folder holds no finished run, or one without candidates.
+    """
+
+    def __init__(self, folder: str | Path, settings: ReviewSettings = ReviewSettings(), *, seed: int = 0) -> None:
+        self.folder, self.settings, self._seed = Path(folder), settings, seed
+        if not (self.folder / MANIFEST).exists() or not (self.folder / CANDIDATES).exists():
+            raise ValueError(
+                f"review expects a finished run of `screen` or `demo`; '{folder}' lacks {MANIFEST} or {CANDIDATES}."
+            )
+        self.manifest = read_manifest(self.folder)
+        self.table = read_table(self.folder / CANDIDATES)
+        self._ids = [str(name) for name in self.table["id"]]
+        self._rows = {name: row for row, name in reversed(list(enumerate(self._ids)))}
+        self.originals = self._find_originals()
+        best = self.folder / BEST
+        self._best = read_images(best) if (best / MANIFEST).exists() else None
+        self.verdicts = Verdicts(self.folder / LOG)
+        self.order = Order(self.table)
+        self._drawing, self._learning = Lock(), Lock()
+        self._n_learned = -1  # entries of the log that the order has seen
+        self.card = lru_cache(CARDS_KEPT)(self._card)
+
+    def close(self) -> None:
+        if self.originals is not None:
+            self.originals.close()
+        self.verdicts.close()
+
+    def _find_originals(self) -> Originals | None:
+        """The images that were screened, None if they are not there; the best ones are in the run itself."""
+        names = {field.name for field in dataclasses.fields(ReadSettings)}
+        given = {name: self.manifest.get(f"settings.{name}") for name in names}
+        settings = ReadSettings(**{name: value for name, value in given.items() if value is not None})
+        source = self.manifest.get("input_1", "")
+        moved = {"moved_from": source} if self.settings.images else {}
+        try:
+            return Originals(self.table, self.settings.images or source, settings,
+                             roots=(self.folder.parent, self.folder), **moved)  # fmt: skip
+        except FileNotFoundError:
+            if self.settings.images:
+                raise
+            return None
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What every page is told: what was screened, how many, and a `key` of the run, under which a browser keeps
+        what is not sent yet."""
+        source = Path(str(self.manifest.get("input_1", self.folder.resolve())))
+        key = sha256("\n".join([str(self.manifest.get("date_utc")), *self._ids]).encode()).hexdigest()[:16]
+        return {"run": source.name, "candidates": len(self), "key": key}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    # --- one candidate
+
+    def _card(self, row: int) -> dict[str, Any]:
+        """The card of a row of the candidates' table; IndexError if there is no such row."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"there are candidates 0 to {len(self) - 1}; received {row}.")
+        with self._drawing:
+            return {"row": row, **card(self.table[row], self._view(row))}
+
+    def _view(self, row: int) -> View | None:
+        pixels = np.zeros((0, 0)) if self.originals is None else self.originals[row]
+        if pixels.size == 0 and self._best is not None:
+            kept = np.flatnonzero(self._best.table["id"] == self._ids[row])
+            pixels = self._best.pixels[kept[0]] if len(kept) else pixels
+        shown = views(ImageSet([pixels], self.table[row : row + 1]), CONTEXT_RADII)
+        return shown[0] if shown else None
+
+    # --- pages
+
+    def judge(self, reviewer: str, order: str = ORDERS[0], count: int = 20, skip: Iterable[int] = ()) -> dict[str, Any]:
+        """What comes next for a reviewer: `queue`, the candidates' `row` and whether they are shown `again`.
+
+        `recent` are the reviewer's last verdicts, oldest first, `progress` how far they are. Rows in `skip` are left
+        out.
+        """
+        self.verdicts.refresh()
+        said = self.verdicts.said("verdict", reviewer)
+        again = self.verdicts.said("again", reviewer)
+        left = self._left(said)
+        skipped = [row for row in skip if 0 <= row < len(self)]
+        left[skipped] = False
+        queue = [{"row": row, "again": False} for row in self.order.next(order, left, count)]
+        old = list(said)[:-REMEMBERED]
+        old = [row for name in old if name not in again and (row := self._rows.get(name)) not in (None, *skipped)]
+        queue = self._with_repeats(queue, old, len(said) + len(again) + len(skipped))
+        notes = self.verdicts.said("note", reviewer)
+        for item in queue:
+            item["id"] = self._ids[item["row"]]
+            item["note"] = "" if item["again"] else notes.get(item["id"], "")
+        recent = [
+            {"key": entry.key, "row": self._rows[entry.id], "id": entry.id, "verdict": entry.value,
+             "again": entry.again, "note": notes.get(entry.id, "")}
+            for entry in self.verdicts.recent(reviewer, LATEST) if entry.id in self._rows
+        ]  # fmt: skip
+        return {"order": order, "queue": queue, "recent": recent, "progress": self.progress(reviewer)}
+
+    def _left(self, said: Iterable[str]) -> np.ndarray:
+        """(n,) True for candidates that are not in `said`."""
+        left = np.ones(len(self), dtype=bool)
+        left[[self._rows[name] for name in said if name in self._rows]] = False
+        return left
+
+    def _with_repeats(self, queue: list[dict], old: list[int], n_looks: int) -> list[dict]:
+        """The queue with one of the candidates `old` at every 1 / repeats-th look; which, the seed decides."""
+        if not self.settings.repeats:
+            return queue
+        every, mixed, old = round(1 / self.settings.repeats), [], list(old)
+        for item in queue:
+            if (n_looks + len(mixed) + 1) % every == 0 and old:
+                draw = np.random.default_rng([self._seed, n_looks + len(mixed)])
+                mixed.append({"row": old.pop(int(draw.integers(len(old)))), "again": True})
+            mixed.append(item)
+        return mixed
+
+    def progress(self, reviewer: str) -> dict[str, Any]:
+        """How many candidates a reviewer has judged, of how many, how many are rectangular, what the order knows."""
+        said = self.verdicts.said("verdict", reviewer)
+        return {
+            "judged": len(said),
+            "of": len(self),
+            "rectangular": sum(value == VERDICTS[0] for value in said.values()),
+            "learned": self.order.n_verdicts,
+        }
+
+    def grid(self, reviewer: str, order: str = "rank", show: str = "all", page: int = 1) -> dict[str, Any]:
+        """A page of candidates in an order; `show` those that the reviewer gave a verdict, or not yet."""
+        self.verdicts.refresh()
+        said, notes = self.verdicts.said("verdict", reviewer), self.verdicts.said("note", reviewer)
+        rows = self.order.all(order)
+        if show != "all":
+            wanted = self._left(name for name, value in said.items() if show in ("unjudged", value))
+            rows = rows[wanted[rows] == (show == "unjudged")]
+        pages = max(-(-len(rows) // PAGE), 1)
+        page = min(max(page, 1), pages)
+        shown = rows[(page - 1) * PAGE : page * PAGE].tolist()
+        items = [{"row": row, "rank": int(self.table["rank"][row]), "id": self._ids[row],
+                  "verdict": said.get(self._ids[row]), "note": notes.get(self._ids[row], "")}
+                 for row in shown]  # fmt: skip
+        return {"order": order, "show": show, "page": page, "pages": pages, "candidates": len(rows), "items": items,
+                "progress": self.progress(reviewer)}  # fmt: skip
+
+    def results(self) -> dict[str, Any]:
+        """Verdicts and agreement of all reviewers, candidates that they disagree on, and the latest entries."""
+        self.verdicts.refresh()
+        votes, notes = self.verdicts.votes(), self.verdicts.notes()
+        sides = {name: {who: "yes" if word == VERDICTS[0] else "no" for who, word in said.items()}
+                 for name, said in votes.items()}  # fmt: skip
+        disputed = [{"id": name, "row": self._rows.get(name), "votes": said, "notes": notes.get(name, {})}
+                    for name, said in votes.items() if len(set(said.values())) > 1]  # fmt: skip
+        disputed.sort(key=lambda item: len(self) if item["row"] is None else item["row"])
+        return {
+            "candidates": len(self),
+            "judged": len(votes),
+            "reviewers": [self._reviewer(name) for name in self.verdicts.reviewers],
+            "agreement": {"all verdicts": agreement(votes), "rectangular or not": agreement(sides)},
+            "disputed": disputed[:500],
+            "latest": [{**dataclasses.asdict(entry), "row": self._rows.get(entry.id)}
+                       for entry in self.verdicts.entries[: -LATEST - 1 : -1]],
+        }  # fmt: skip
+
+    def _reviewer(self, name: str) -> dict[str, Any]:
+        """How often a reviewer gave each verdict, and how far they agree with themselves."""
+        said, again = self.verdicts.said("verdict", name), self.verdicts.said("again", name)
+        counts = Counter(said.values())
+        both = [(said[key], value) for key, value in again.items() if key in said]
+        return {
+            "name": name,
+            "judged": len(said),
+            "counts": {word: counts[word] for word in VERDICTS},
+            "repeats": compared(both) if both else None,
+        }
+
+    # --- verdicts
+
+    def add(self, entries: Iterable[Any]) -> list[Entry]:
+        """Checks and adds entries of the log, and renews the suggested order when it is time.
+
+        Raises ValueError with one sentence if one is no entry, or of no candidate of this run; then none is added.
+        """
+        checked = [Entry.checked(entry) for entry in entries]
+        unknown = [entry.id for entry in checked if entry.id not in self._rows]
+        if unknown:
+            raise ValueError(
+                f"verdicts must be of candidates of this run; received {len(unknown)} of others, such as "
+                f"{unknown[0][:200]!r}."
+            )
+        self.verdicts.add(checked)
+        if len(self.verdicts.entries) - max(self._n_learned, 0) >= self.settings.refresh:
+            self.learn_soon()
+        return checked
+
+    def learn_soon(self) -> Thread:
+        """Renews the suggested order in a thread of its own."""
+        thread = Thread(target=self.learn, daemon=True)
+        thread.start()
+        return thread
+
+    def learn(self) -> None:
+        """Renews the suggested order from all verdicts, unless that is done or being done already."""
+        if not self._learning.acquire(blocking=False):
+            return
+        try:
+            n_entries = len(self.verdicts.entries)
+            if n_entries == self._n_learned:
+                return
+            rows, shares = [], []
+            for name, said in self.verdicts.votes().items():
+                sure = [word == VERDICTS[0] for word in said.values() if word != UNSURE]
+                if sure and name in self._rows:
+                    rows.append(self._rows[name])
+                    shares.append(sum(sure) / len(sure))
+            self.order.learn(np.array(rows, dtype=int), np.array(shares))
+            self._n_learned = n_entries
+        finally:
+            self._learning.release()
+
+    def joined(self) -> Table:
+        """The candidates with their verdicts: `verdict`, `verdict_share`, `verdicts`, `reviewers`, `review_notes`.
+
+        The verdict is the most frequent one; "unsure" if two are equally frequent. Rows without any have none.
+        """
+        votes, notes = self.verdicts.votes(), self.verdicts.notes()
+        table, n = self.table.copy(), len(self)
+        words, names, texts = (np.full(n, "", dtype=object) for _ in range(3))
+        shares, counts = np.zeros(n), np.zeros(n, dtype=np.int64)
+        for row, name in enumerate(self._ids):
+            said = votes.get(name, {})
+            most = Counter(said.values()).most_common(2)
+            if most:
+                tied = len(most) == 2 and most[0][1] == most[1][1]
+                words[row] = UNSURE if tied else most[0][0]
+                counts[row] = len(said)
+                shares[row] = most[0][1] / len(said)
+                names[row] = ", ".join(said)
+            texts[row] = "; ".join(f"{who}: {text}" for who, text in notes.get(name, {}).items())
+        none = counts == 0
+        table["verdict"] = MaskedColumn(words, mask=none)
+        table["verdict_share"] = MaskedColumn(shares, mask=none)
+        table["verdicts"] = counts
+        table["reviewers"] = MaskedColumn(names, mask=none)
+        table["review_notes"] = MaskedColumn(texts, mask=texts == "")
+        return describe_columns(table)

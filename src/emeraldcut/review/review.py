@@ -1,0 +1,94 @@
+"""Review: people judge the candidates of a finished run, on a page in their browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from emeraldcut.data import provenance, write_table
+from emeraldcut.data.tables import check_output
+from emeraldcut.review.desk import LOG, Desk, ReviewSettings
+
+NEEDED = "review needs the extra [review]: pip install 'emeraldcut[review]'"
+
+
+def review(
+    folder: str | Path,
+    settings: ReviewSettings = ReviewSettings(),
+    *,
+    seed: int = 0,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], object] = print,
+) -> list[Path]:
+    """Takes verdicts in, writes what was asked for, or else shows the page until interrupted.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A finished run of `screen` or `demo`. Verdicts are kept there, in `verdicts.sqlite`.
+    settings : ReviewSettings
+        With `import_`, `static` or `export`, these are done and no page is shown.
+    seed : int
+        Which candidates are shown again.
+    output : str or Path, optional
+        Folder for `static`; `review` in the run's own if not given.
+    overwrite : bool
+        Replace what `static` or `export` wrote before.
+    say : callable
+        Is told the page's address.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    ValueError
+        No finished run, a file that holds no verdicts, or verdicts of candidates that the run does not have.
+    FileExistsError
+        What would be written is there already.
+    ImportError
+        The extra [review] is not installed.
+    """
+    folder, written = Path(folder), []
+    try:
+        import sklearn  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"{NEEDED} ({error}).") from error
+    from emeraldcut.review.server import serve
+    from emeraldcut.review.static import write_static
+
+    if settings.export:
+        check_output(settings.export, overwrite)
+    desk = Desk(folder, settings, seed=seed)
+    try:
+        for path in settings.import_:
+            desk.add(read_verdicts(path))
+            written.append(folder / LOG)
+        if settings.export:
+            origin = provenance("review", settings, seed, [folder / LOG])
+            written.append(write_table(desk.joined(), settings.export, provenance=origin, overwrite=overwrite))
+        if settings.static:
+            written.append(write_static(desk, output or folder / "review", overwrite=overwrite))
+        if not written:
+            serve(desk, say)
+            written.append(folder / LOG)
+    finally:
+        desk.close()
+    return list(dict.fromkeys(written))
+
+
+def read_verdicts(path: str | Path) -> list[dict]:
+    """Entries from a file that the page has saved; ValueError with one sentence if it holds none."""
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))["entries"]
+        if isinstance(entries, list):
+            return entries
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise ValueError(f"'{path}' holds no verdicts: expected JSON with a list 'entries', as the page saves it.")

@@ -1,0 +1,40 @@
+"""Static: the page as a folder that opens from disk, judges in the browser and saves verdicts as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from shutil import copyfile
+
+from emeraldcut.data.run import write_text
+from emeraldcut.review.desk import Desk
+from emeraldcut.review.server import HERE, page
+
+INDEX, CARDS = "index.html", "cards"
+CARDS_A_FILE = 20
+
+
+def write_static(desk: Desk, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes the first `desk.settings.number` candidates in the suggested order; returns the page's path.
+
+    The folder gets `index.html`, the script and the style, and `cards/N.js`, which hold pictures and numbers of 20
+    candidates each. A browser loads these as scripts, since it may not read other files from disk.
+
+    Raises FileExistsError where there is such a page and `overwrite` is not set.
+    """
+    folder = Path(folder)
+    if (folder / INDEX).exists() and not overwrite:
+        raise FileExistsError(f"'{folder}' holds a page; choose another folder or set --overwrite.")
+    (folder / CARDS).mkdir(parents=True, exist_ok=True)
+    desk.learn()
+    rows = desk.order.all("suggested")[: desk.settings.number].tolist()
+    for start in range(0, len(rows), CARDS_A_FILE):
+        cards = [desk.card(row) for row in rows[start : start + CARDS_A_FILE]]
+        write_text(folder / CARDS / f"{start // CARDS_A_FILE}.js", f"emeraldcutCards({json.dumps(cards)});\n")
+    for name in ("review.js", "review.css"):
+        copyfile(HERE / name, folder / name)
+    known = [{"row": row, "id": desk.card(row)["id"], "rank": desk.card(row)["rank"]} for row in rows]
+    every = round(1 / desk.settings.repeats) if desk.settings.repeats else 0
+    given = {"static": known, "aFile": CARDS_A_FILE, "every": every}
+    write_text(folder / INDEX, page("judge", given | desk.facts))
+    return folder / INDEX

@@ -1,0 +1,211 @@
+"""Verdicts: who said what of which candidate, in a log to which rows are only ever added."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+SHAPES = ("rectangular", "oval", "obround", "other")
+UNSURE = "unsure"
+VERDICTS = (*SHAPES, UNSURE)
+LONGEST = {"key": 64, "reviewer": 80, "note": 2000}  # characters
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS log (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  key TEXT NOT NULL UNIQUE,
+  time TEXT NOT NULL,
+  reviewer TEXT NOT NULL,
+  id TEXT NOT NULL,
+  what TEXT NOT NULL CHECK (what IN ('verdict', 'note', 'undo')),
+  value TEXT NOT NULL,
+  again INTEGER NOT NULL
+);
+CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'rows are only added'); END;
+CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'rows are only added'); END;
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row of the log.
+
+    Attributes
+    ----------
+    key : str
+        Chosen by whoever made the entry, so that sending it twice leaves one row.
+    time : str
+        When it was made, ISO 8601 in UTC.
+    reviewer, id : str
+        Who, and of which candidate.
+    what, value : str
+        "verdict" with one of `VERDICTS`; "note" with a text, which takes the place of an earlier one; or "undo"
+        with the key of the reviewer's own entry that no longer counts.
+    again : bool
+        The candidate was shown once more without saying so; the first verdict stands, this one is for comparison.
+    """
+
+    key: str
+    time: str
+    reviewer: str
+    id: str
+    what: str
+    value: str
+    again: bool = False
+
+    @classmethod
+    def checked(cls, given: Any) -> Entry:
+        """An entry from what a page or a file sent; ValueError with one sentence if it is none."""
+        names = [field.name for field in fields(cls)]
+        if not isinstance(given, Mapping) or not set(given) <= set(names):
+            raise ValueError(f"an entry has the keys {', '.join(names)}; received {str(given)[:200]!r}.")
+        values = {"time": now(), **given}
+        texts = {name: values.get(name) for name in names if name != "again"}
+        for name, text in texts.items():
+            if not isinstance(text, str) or not _storable(text):
+                raise ValueError(f"'{name}' of an entry must be text; received {str(text)[:200]!r}.")
+        if not re.fullmatch(rf"[A-Za-z0-9-]{{8,{LONGEST['key']}}}", texts["key"]):
+            raise ValueError(f"the key of an entry is 8 to 64 letters and digits; received {texts['key'][:200]!r}.")
+        if not 1 <= len(texts["reviewer"].strip()) <= LONGEST["reviewer"]:
+            raise ValueError(f"a reviewer's name has 1 to 80 characters; received {len(texts['reviewer'])}.")
+        if texts["what"] not in ("verdict", "note", "undo"):
+            raise ValueError(f"an entry is a verdict, a note or an undo; received {texts['what'][:200]!r}.")
+        if texts["what"] == "verdict" and texts["value"] not in VERDICTS:
+            raise ValueError(f"a verdict is one of {', '.join(VERDICTS)}; received {texts['value'][:200]!r}.")
+        if len(texts["value"]) > LONGEST["note"]:
+            raise ValueError(f"a note has at most 2000 characters; received {len(texts['value'])}.")
+        try:
+            texts["time"] = datetime.fromisoformat(texts["time"]).astimezone(UTC).isoformat(timespec="milliseconds")
+        except (ValueError, OverflowError):
+            raise ValueError(f"the time of an entry is ISO 8601; received {texts['time'][:200]!r}.") from None
+        texts["reviewer"] = texts["reviewer"].strip()
+        return cls(**texts, again=values.get("again") is True)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _storable(text: str) -> bool:
+    """Whether `text` is Unicode: JSON may hold half a surrogate pair."""
+    try:
+        return "\0" not in text and bool(text.encode("utf-8") or True)
+    except UnicodeEncodeError:
+        return False
+
+
+class Verdicts:
+    """The log in an SQLite file, and what stands after all of it.
+
+    Any number of processes may add to one file. An entry is on the disk when `add` returns.
+
+    Examples
+    --------
+    >>> log = Verdicts(":memory:")
+    >>> log.add([Entry(key="k1234567", time=now(), reviewer="Ann", id="g1", what="verdict", value="oval")])
+    1
+    >>> log.said("verdict", "Ann")
+    {'g1': 'oval'}
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._lock = Lock()
+        self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.executescript(_SCHEMA)
+        self.entries: list[Entry] = []
+        self._read = 0  # number of the last row that is in `entries`
+        self._by_key: dict[str, Entry] = {}
+        self._undone: set[tuple[str, str]] = set()  # reviewer, key
+        # kind -> reviewer -> id -> entries that stand, oldest first; a repeated verdict is of the kind "again"
+        self._standing: dict[str, dict[str, dict[str, list[Entry]]]] = {
+            kind: defaultdict(dict) for kind in ("verdict", "again", "note")
+        }
+        self.refresh()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def add(self, entries: Iterable[Entry]) -> int:
+        """Adds those whose key is new, all or none; returns their number."""
+        rows = [tuple(asdict(entry).values()) for entry in entries]
+        marks = ", ".join("?" for _ in fields(Entry))
+        names = ", ".join(field.name for field in fields(Entry))
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                before = self._connection.total_changes
+                self._connection.executemany(f"INSERT OR IGNORE INTO log ({names}) VALUES ({marks})", rows)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            added = self._connection.total_changes - before
+        self.refresh()
+        return added
+
+    def refresh(self) -> None:
+        """Takes in what this and other processes have added."""
+        names = ", ".join(field.name for field in fields(Entry))
+        with self._lock:
+            rows = self._connection.execute(f"SELECT number, {names} FROM log WHERE number > ? ORDER BY number",
+                                            (self._read,))  # fmt: skip
+            for number, *values, again in rows:
+                entry = Entry(**dict(zip(("key", "time", "reviewer", "id", "what", "value"), values, strict=True)),
+                              again=bool(again))  # fmt: skip
+                self.entries.append(entry)
+                self._by_key[entry.key] = entry
+                self._take_in(entry)
+                self._read = number
+
+    def _take_in(self, entry: Entry) -> None:
+        if entry.what == "undo":
+            self._undone.add((entry.reviewer, entry.value))
+            undone = self._by_key.get(entry.value)
+            if undone is None or undone.reviewer != entry.reviewer:
+                return
+            for kind in self._standing.values():
+                rest = [e for e in kind[undone.reviewer].pop(undone.id, []) if e.key != undone.key]
+                if rest:
+                    kind[undone.reviewer][undone.id] = rest
+        elif (entry.reviewer, entry.key) not in self._undone:
+            kind = "again" if entry.again and entry.what == "verdict" else entry.what
+            self._standing[kind][entry.reviewer].setdefault(entry.id, []).append(entry)
+
+    @property
+    def reviewers(self) -> list[str]:
+        """Everyone with a verdict that stands."""
+        return sorted(name for name, said in self._standing["verdict"].items() if said)
+
+    def said(self, kind: str, reviewer: str) -> dict[str, str]:
+        """By id, what stands of a reviewer: kind "verdict", "note", or "again" for verdicts on repeats."""
+        return {name: entries[-1].value for name, entries in list(self._standing[kind].get(reviewer, {}).items())}
+
+    def recent(self, reviewer: str, count: int) -> list[Entry]:
+        """The last `count` verdicts of a reviewer that stand, repeats among them, oldest first."""
+        of = [e for e in self.entries if e.reviewer == reviewer and e.what == "verdict"]
+        return [e for e in of if (reviewer, e.key) not in self._undone][-count:]
+
+    def votes(self) -> dict[str, dict[str, str]]:
+        """By id, the verdict of each reviewer."""
+        return self._by_id("verdict")
+
+    def notes(self) -> dict[str, dict[str, str]]:
+        """By id, the note of each reviewer who left one."""
+        return {name: kept for name, notes in self._by_id("note").items()
+                if (kept := {who: text for who, text in notes.items() if text})}  # fmt: skip
+
+    def _by_id(self, kind: str) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        for reviewer in sorted(self._standing[kind]):
+            for name, value in self.said(kind, reviewer).items():
+                found[name][reviewer] = value
+        return dict(found)

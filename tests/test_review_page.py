@@ -1,0 +1,263 @@
+"""The review page in a real browser: judged with the keyboard alone, safe with hostile names, readable."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from emeraldcut.data import ImageSet
+from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.review.desk import LOG, Desk, ReviewSettings
+from emeraldcut.review.server import HERE, application
+from emeraldcut.review.static import write_static
+from emeraldcut.review.verdicts import VERDICTS
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NAMES = ["<img src=x onerror='window.hacked=1'>", "</script><script>window.hacked=1</script>", "🐉 \"it's\" & co",
+         "../../etc/passwd", "e", "f"]  # fmt: skip
+TOKEN = "a-token-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium to show the page in")
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    from test_review import made_run
+
+    images = synthesise(SynthesiseSettings(number=len(NAMES), size=32, snr_min=100), seed=3)
+    return made_run(tmp_path_factory.mktemp("page") / "run", ImageSet(np.array(images.pixels), Table({"id": NAMES})))
+
+
+@pytest.fixture
+def desk(finished):
+    (finished / LOG).unlink(missing_ok=True)
+    desk = Desk(finished, ReviewSettings(refresh=10_000, repeats=0))
+    yield desk
+    desk.close()
+
+
+@pytest.fixture
+def home(desk):
+    """The address of a server that runs in a thread."""
+    import uvicorn
+
+    config = uvicorn.Config(application(desk, TOKEN), port=0, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    page = context.new_page()
+    page.wrong = []
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and page.wrong.append(message.text))
+    page.on("request", lambda request: page.wrong.append(request.url) if "127.0.0.1" not in request.url
+            and not request.url.startswith(("data:", "file:", "blob:")) else None)  # fmt: skip
+    yield page
+    assert page.wrong == [] and page.evaluate("window.hacked") is None
+    context.close()
+
+
+def begin(page, address, name="Ann"):
+    page.goto(address)
+    page.keyboard.type(name)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body[data-shown]")
+
+
+def press(page, key, shows=None):
+    """Presses a key; `shows` waits until that candidate is there."""
+    page.keyboard.press(key)
+    if shows is not None:
+        page.wait_for_function("name => document.querySelector('h1')?.textContent === name", arg=shows)
+
+
+def saved(page):
+    page.wait_for_selector("body[data-unsaved='0']")
+
+
+def test_judging_with_the_keyboard_alone(page, home, desk):
+    begin(page, f"{home}/?token={TOKEN}")
+    assert page.text_content("h1") == NAMES[0]
+    press(page, "r", NAMES[1])
+    press(page, "2", NAMES[2])
+    press(page, "n")
+    page.keyboard.type("r is typed, not judged <b>")
+    press(page, "Escape")
+    press(page, "x", NAMES[3])
+    press(page, "z", NAMES[2])  # undo leads back
+    assert page.input_value("#note") == "r is typed, not judged <b>"
+    press(page, "u", NAMES[3])
+    press(page, "k", NAMES[2])
+    assert page.get_attribute("[data-verdict=unsure]", "aria-pressed") == "true"
+    press(page, "ArrowRight", NAMES[3])
+    press(page, "j", NAMES[4])  # passed over
+    saved(page)
+    assert desk.verdicts.said("verdict", "Ann") == {
+        NAMES[0]: "rectangular",
+        NAMES[1]: "oval",
+        NAMES[2]: "unsure",
+    }
+    assert desk.verdicts.said("note", "Ann") == {NAMES[2]: "r is typed, not judged <b>"}
+    assert [e.what for e in desk.verdicts.entries] == ["verdict", "verdict", "note", "verdict", "undo", "verdict"]
+    assert page.text_content("#progress") == "3 of 6 judged, 1 rectangular"
+    page.reload()
+    page.wait_for_selector("body[data-shown]")
+    assert page.text_content("h1") == NAMES[3]
+    press(page, "z", NAMES[2])  # also what was judged before
+    saved(page)
+    assert len(desk.verdicts.said("verdict", "Ann")) == 2
+
+
+def test_stretch_colours_zoom_and_lines(page, home):
+    begin(page, f"{home}/judge?token={TOKEN}")
+
+    def table():
+        return page.get_attribute("feFuncR", "tableValues")
+
+    def window():
+        return [float(v) for v in page.get_attribute("svg.picture", "viewBox").split()]
+
+    looks = [table()]
+    for key in "scc":
+        press(page, key)
+        looks.append(table())
+    assert len(set(looks)) == 4
+    values = [float(v) for v in looks[-1].split()]  # inverted grey
+    assert values[0] == 1 and values[-1] == 0 and values == sorted(values, reverse=True)
+    first = window()
+    press(page, "+")
+    assert window()[2] < first[2]
+    press(page, "0")
+    assert window() == first
+    press(page, "l")
+    assert page.eval_on_selector(".isophote", "node => getComputedStyle(node).display") == "none"
+
+
+def test_the_grid_with_the_keyboard_alone(page, home, desk):
+    begin(page, f"{home}/grid?token={TOKEN}", "Bob")
+    assert page.locator(".tile").count() == len(NAMES)
+    page.focus(".tile")
+    press(page, "b")
+    press(page, "ArrowRight")
+    press(page, "x")
+    press(page, "z")
+    saved(page)
+    assert desk.verdicts.said("verdict", "Bob") == {NAMES[0]: "obround"}
+    labels = page.eval_on_selector_all(".tile", "tiles => tiles.map(tile => tile.getAttribute('aria-label'))")
+    assert labels[0] == f"{NAMES[0]}, rank 1, obround" and labels[2] == f"{NAMES[2]}, rank 3, not judged"
+    page.wait_for_function("() => document.querySelectorAll('.tile svg').length === 6")
+    press(page, "Enter")
+    page.wait_for_url("**/judge?**row=2*")
+    page.wait_for_selector("body[data-shown]")
+    assert page.text_content("h1") == NAMES[2]
+
+
+def test_what_was_not_sent_is_sent_when_the_server_is_back(page, home, desk):
+    begin(page, f"{home}/?token={TOKEN}", "Cy")
+    page.route("**/verdicts.json*", lambda route: route.abort())
+    press(page, "r", NAMES[1])
+    page.wait_for_selector("#saved.bad")
+    assert "1 not saved yet" in page.text_content("#saved") and desk.verdicts.entries == []
+    page.wrong.clear()  # the browser tells of the failed request
+    page.unroute("**/verdicts.json*")
+    page.reload()
+    saved(page)
+    assert desk.verdicts.said("verdict", "Cy") == {NAMES[0]: "rectangular"}
+    page.wrong.clear()
+
+
+def test_results_show_hostile_words_as_words(page, home, desk):
+    entries = [(0, "Ann", "oval"), (0, NAMES[0], "other"), (1, "Ann", "oval"), (1, NAMES[0], "oval")]
+    desk.add({"key": f"key{k:08d}", "reviewer": who, "id": NAMES[row], "what": "verdict", "value": value}
+             for k, (row, who, value) in enumerate(entries))  # fmt: skip
+    desk.add([{"key": "key-of-a-note", "reviewer": NAMES[1], "id": NAMES[0], "what": "note", "value": NAMES[0]}])
+    page.goto(f"{home}/results?token={TOKEN}")
+    page.wait_for_selector("body[data-shown]")
+    text = page.text_content("main")
+    assert all(name in text for name in NAMES[:2]) and "50 %" in text
+    assert page.locator("main img, main script").count() == 0
+    with page.expect_download() as download:
+        page.click("text=candidates.ecsv")
+    assert Path(download.value.path()).read_text().startswith("# %ECSV")
+
+
+def test_the_static_page_judges_from_disk(page, desk, tmp_path):
+    folder = write_static(desk, tmp_path / "static").parent
+    begin(page, (folder / "index.html").as_uri(), "Dee")
+    press(page, "r", NAMES[1])
+    press(page, "o", NAMES[2])
+    press(page, "z", NAMES[1])
+    press(page, "x", NAMES[2])
+    page.click("text=Grid")
+    page.wait_for_function("() => document.querySelectorAll('.tile svg').length === 6")
+    page.reload()
+    page.wait_for_selector(".tile.judged")
+    with page.expect_download() as download:
+        page.click("#save")
+    entries = json.loads(Path(download.value.path()).read_text())["entries"]
+    desk.add(entries)
+    assert desk.verdicts.said("verdict", "Dee") == {NAMES[0]: "rectangular", NAMES[1]: "other"}
+
+
+def test_everything_one_can_use_has_a_name(page, home):
+    begin(page, f"{home}/?token={TOKEN}")
+    for name in ("judge", "grid", "results"):
+        page.goto(f"{home}/{name}?token={TOKEN}")
+        page.wait_for_selector("body[data-shown]")
+        nameless = page.eval_on_selector_all(
+            "button, a, select, textarea, input:not(dialog *)",
+            """nodes => nodes.filter(n => !(n.textContent.trim() || n.getAttribute('aria-label') || n.labels?.length))
+               .map(n => n.outerHTML)""",
+        )
+        assert nameless == []
+        assert page.locator("h1").count() == 1 and page.get_attribute("html", "lang") == "en"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb, WCAG 2."""
+    c = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+def test_words_stand_out_from_what_is_behind_them():
+    text = (HERE / "review.css").read_text()
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in text.split("@media (prefers-color")[:2])
+    pairs = [(ink, paper) for ink in ("ink", "muted", "accent", "bad") for paper in ("paper", "card", "wash")]
+    pairs += [("warn", "warn-wash"), ("on-accent", "accent")]
+    for colours in (light, {**light, **dark}):
+        for ink, paper in pairs:
+            bright, dim = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+            assert (bright + 0.05) / (dim + 0.05) >= 4.5, (ink, paper)
+
+
+def test_each_verdict_has_a_key_of_its_own():
+    script = (HERE / "review.js").read_text()
+    keys = [{"other": "x", "obround": "b"}.get(name, name[0]) for name in VERDICTS]
+    assert len(set(keys)) == len(keys) and 'other: "x"' in script and 'name === "obround" ? "b"' in script
