@@ -193,12 +193,18 @@ def serve(desk: Desk, say: Callable[[str], object]) -> None:
             raise OSError(
                 f"port {desk.settings.port} cannot be used ({error.strerror}); choose another with --port, 0 for any."
             ) from None
+        address = f"http://{NAMES[0]}:{place.getsockname()[1]}/?token={token}"
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets=None) -> None:
+                await super().startup(sockets=sockets)
+                say(address)  # not before there is an answer
+
         colours()  # what the first page and the first cards need is loaded before anybody asks for them
+        desk.learn()
         for row in desk.order.next(ORDERS[0], np.ones(len(desk), dtype=bool), 4):
             desk.card(row)
-        say(f"http://{NAMES[0]}:{place.getsockname()[1]}/?token={token}")
-        server = uvicorn.Server(uvicorn.Config(application(desk, token), log_level="warning", access_log=False))
-        desk.learn_soon()
+        server = Server(uvicorn.Config(application(desk, token), log_level="warning", access_log=False))
         try:
             server.run(sockets=[place])
         except KeyboardInterrupt:  # the way to end it

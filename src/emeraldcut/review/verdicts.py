@@ -63,11 +63,10 @@ class Entry:
     @classmethod
     def checked(cls, given: Any) -> Entry:
         """An entry from what a page or a file sent; ValueError with one sentence if it is none."""
-        names = [field.name for field in fields(cls)]
-        if not isinstance(given, Mapping) or not set(given) <= set(names):
-            raise ValueError(f"an entry has the keys {', '.join(names)}; received {str(given)[:200]!r}.")
+        if not isinstance(given, Mapping) or not set(given) <= set(NAMES):
+            raise ValueError(f"an entry has the keys {', '.join(NAMES)}; received {str(given)[:200]!r}.")
         values = {"time": now(), **given}
-        texts = {name: values.get(name) for name in names if name != "again"}
+        texts = {name: values.get(name) for name in NAMES if name != "again"}
         for name, text in texts.items():
             if not isinstance(text, str) or not _storable(text):
                 raise ValueError(f"'{name}' of an entry must be text; received {str(text)[:200]!r}.")
@@ -89,16 +88,20 @@ class Entry:
         return cls(**texts, again=values.get("again") is True)
 
 
+NAMES = tuple(field.name for field in fields(Entry))
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _storable(text: str) -> bool:
-    """Whether `text` is Unicode: JSON may hold half a surrogate pair."""
+    """Whether `text` is Unicode that SQLite keeps: JSON may hold half a surrogate pair, or a zero."""
     try:
-        return "\0" not in text and bool(text.encode("utf-8") or True)
+        text.encode("utf-8")
     except UnicodeEncodeError:
         return False
+    return "\0" not in text
 
 
 class Verdicts:
@@ -137,13 +140,12 @@ class Verdicts:
     def add(self, entries: Iterable[Entry]) -> int:
         """Adds those whose key is new, all or none; returns their number."""
         rows = [tuple(asdict(entry).values()) for entry in entries]
-        marks = ", ".join("?" for _ in fields(Entry))
-        names = ", ".join(field.name for field in fields(Entry))
+        order = f"INSERT OR IGNORE INTO log ({', '.join(NAMES)}) VALUES ({', '.join('?' * len(NAMES))})"
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 before = self._connection.total_changes
-                self._connection.executemany(f"INSERT OR IGNORE INTO log ({names}) VALUES ({marks})", rows)
+                self._connection.executemany(order, rows)
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._connection.execute("ROLLBACK")
@@ -154,13 +156,11 @@ class Verdicts:
 
     def refresh(self) -> None:
         """Takes in what this and other processes have added."""
-        names = ", ".join(field.name for field in fields(Entry))
+        question = f"SELECT number, {', '.join(NAMES)} FROM log WHERE number > ? ORDER BY number"
         with self._lock:
-            rows = self._connection.execute(f"SELECT number, {names} FROM log WHERE number > ? ORDER BY number",
-                                            (self._read,))  # fmt: skip
-            for number, *values, again in rows:
-                entry = Entry(**dict(zip(("key", "time", "reviewer", "id", "what", "value"), values, strict=True)),
-                              again=bool(again))  # fmt: skip
+            for number, *values in self._connection.execute(question, (self._read,)):
+                known = dict(zip(NAMES, values, strict=True))
+                entry = Entry(**known | {"again": bool(known["again"])})
                 self.entries.append(entry)
                 self._by_key[entry.key] = entry
                 self._take_in(entry)
