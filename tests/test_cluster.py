@@ -153,7 +153,10 @@ def test_slurm_starts_the_workers(tmp_path, monkeypatch, capsys):
     pytest.importorskip("dask_jobqueue")
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "sbatch").write_text(f'#!/bin/sh\nsh "$1" > {tmp_path}/log 2>&1 &\necho Submitted batch job $!\n')
+    own = tmp_path / "job"  # the script is gone when sbatch returns
+    (tools / "sbatch").write_text(
+        f'#!/bin/sh\ncp "$1" {own}\nsh {own} > {tmp_path}/log 2>&1 &\necho Submitted batch job $!\n'
+    )
     (tools / "scancel").write_text("#!/bin/sh\nkill $1\n")
     for tool in tools.iterdir():
         tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
