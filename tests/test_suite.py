@@ -98,6 +98,9 @@ def test_a_suite_that_is_killed_ends_the_same(run, tmp_path):
         assert one.about == other.about
     with pytest.raises(FileExistsError, match="--overwrite"):
         simulate(cut, SMALL, COARSE, seed=4)
+    short = replace(SMALL, duration_gyr=0.01, mass_ratios=(1.0,), control=False)
+    simulate(cut, short, COARSE, seed=5, overwrite=True)
+    assert len(list(cut.glob("*/snapshot_*.hdf5"))) == 2
 
 
 def test_the_disc_is_as_thick_as_it_was_made():

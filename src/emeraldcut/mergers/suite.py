@@ -26,6 +26,7 @@ from emeraldcut.mergers.stars import FEWEST
 from emeraldcut.settings import build, setting
 
 DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"
+BEGUN = "suite.json"  # the settings that began an unfinished suite
 SHIPPED = Path(__file__).parent / "suites"  # TOML files
 THICKENING = 1.3  # of an isolated disc before the encounter, above which a suite is not to be trusted
 CONTROL_VIEWS, CONTROL_STACK = 100, 3  # of each control, at its beginning and its end; snapshots that are seen together
@@ -317,14 +318,15 @@ def simulate(
     """
     folder = Path(folder)
     tasks = plan(settings)
-    if overwrite:
-        for name in (MANIFEST, "suite.json", f"*/{MANIFEST}", f"*/{DIAGNOSTICS}", "*/snapshot_*.hdf5"):
+    facts = {"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}
+    if not overwrite and not (folder / MANIFEST).exists():
+        begin_or_go_on(folder / BEGUN, facts, "a suite")
+    run = Run.start(folder, "simulate", (settings, evolve_settings), seed, overwrite=overwrite)
+    if overwrite:  # not before `start` has made sure that no other process writes here
+        for name in (BEGUN, f"*/{MANIFEST}", f"*/{DIAGNOSTICS}", "*/snapshot_*.hdf5"):
             for path in folder.glob(name):
                 path.unlink()
-    facts = {"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}
-    if not (folder / MANIFEST).exists():
-        begin_or_go_on(folder / "suite.json", facts, "a suite")
-    run = Run.start(folder, "simulate", (settings, evolve_settings), seed)
+        begin_or_go_on(folder / BEGUN, facts, "a suite")
     stage = partial(_run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, seed=seed)
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
     table = table_from_rows(rows, unknown=np.nan)
