@@ -314,10 +314,12 @@ def plot_dependence(shares: Table, group: str, label: str) -> str:
                 linewidth=1.1, elinewidth=0.8, label=_words(f"{sight} {eye}"),
             )  # fmt: skip
         axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
-        axes.set_ylim(0, 1)
+        axes.set_xlim(-0.5, len(values) - 0.5)
+        axes.set_ylim(0, min(1.0, 1.15 * float(np.max(own["share_high"]))))
         axes.set_xlabel(label)
         axes.set_ylabel("share of rectangular views")
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, **above)
 
     return svg_of(group, draw)
 

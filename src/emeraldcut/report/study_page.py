@@ -58,7 +58,8 @@ def _row(shares: Table, phase: str, sight: str, eye: str, name: str) -> Row | No
 def _interval(row: Row, name: str = "share") -> str:
     if np.ma.is_masked(row[name]):
         return ""
-    return f"{percent(row[name])} ({percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])})"
+    share, low, high = (f"{100 * row[column]:.2g}" for column in (name, f"{name}_low", f"{name}_high"))
+    return f"{share} % ({low} to {high})"
 
 
 def _result(shares: Table, tests: Table) -> str:
@@ -169,8 +170,8 @@ def _closest(folder: Path) -> str:
     columns = ["rank", "view", "similarity", "mass ratio", "gas", "Gyr since merging", "true a4/a", "true outline"]
     return (
         "<section id='closest' class='note'><h2>Remnants most like the reference</h2><figure><img alt='The remnants "
-        f"most like the reference, beside it' src='{data_url(path.read_bytes(), 'image/png')}'><figcaption>One noisy "
-        "view of each merger, on the sky and in its own frame.</figcaption></figure>"
+        f"most like the reference, beside it' src='{data_url(path.read_bytes(), 'image/png')}'><figcaption>One "
+        "view of each merger, without noise, on the sky and in its own frame.</figcaption></figure>"
         f"{table_of(columns, rows)}</section>"
     )
 

@@ -134,7 +134,7 @@ def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int
 
     The table holds, beside the moment's facts: `sight`; the true outline (`label`, `truth_a4`, ..., of the particles);
     `class_network`, `class_isophotes`: what the network gives and that `galaxies.shapes.label_of` gives to the measured
-    harmonics (`other` where there is none); what `measure` measures; `similarity` to the reference, with
+    harmonics (`other` where there is none); what `measure` measures; `similarity` to the `reference`, with
     `similarity_p`; `cos_inclination`, of the line of sight to the axis of the orbit; and `boxy_around_disky`: a4 <=
     -0.02 between 1.5 and 2.5 half-light radii and a4 >= 0.01 between 0.3 and 0.7, the disc inside a box that Graham et
     al. 2012 found.
@@ -146,7 +146,7 @@ def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int
     seen = (clear, noisy, clean(noisy, CleanSettings()))
     for sight, images in zip(SIGHTS, seen, strict=True):
         judged = judge(images, settings, seed=seed)
-        for name in (*_CALLED, *MEASURED, "boxy_around_disky", "similarity", "similarity_p", "flag"):
+        for name in (*_CALLED, *MEASURED, "boxy_around_disky", "similarity", "similarity_p", "reference", "flag"):
             images.table[name] = judged[name]
         images.table["sight"] = sight
         images.table["cos_inclination"] = np.abs(np.cos(np.radians(np.asarray(images.table["view_theta_deg"]))))
@@ -173,7 +173,8 @@ def judge(images: ImageSet, settings: StudySettings, *, seed: int = 0) -> Table:
     inner, outer = (_mean_between(numbers(profiles["a4"]), radius, ends, which, len(table)) for ends in (INNER, OUTER))
     table["boxy_around_disky"] = (outer <= -0.02) & (inner >= 0.01)
     compared = compare(images, CompareSettings(reference=settings.reference), frames=frames)
-    table["similarity"], table["similarity_p"] = compared["similarity"], compared["similarity_p"]
+    for name in ("similarity", "similarity_p", "reference"):
+        table[name] = compared[name]
     return table
 
 

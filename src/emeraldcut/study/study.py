@@ -117,10 +117,10 @@ def study_file(name: str) -> Path | None:
 
 
 def _look_and_keep(chunk: list[Moment], settings: StudySettings, seed: int) -> tuple[Table, list[ImageSet]]:
-    """The table of a moment, and of a relaxed one the noisy view most like the reference."""
+    """The table of a moment, and of a relaxed one the clear view most like the reference."""
     (moment,) = chunk
     images = look(moment, settings, seed=seed)
-    alike = np.where(np.array(images.table["sight"]) == "noisy", numbers(images.table["similarity"], -1.0), -1.0)
+    alike = np.where(np.array(images.table["sight"]) == "clear", numbers(images.table["similarity"], -1.0), -1.0)
     best = [images[[int(np.argmax(alike))]]] if moment.facts["phase"] == "relaxed" and alike.max() > -1 else []
     return images.table, best
 
@@ -210,7 +210,8 @@ def test_table(images: Table, *, seed: int = 0) -> Table:
     Table
         One row for each of mass_ratio (as its logarithm to base 2) and gas_fraction that has several values in the run,
         and for each sight, eye and class of `rectangular` and `obround`: `slope`, `difference` with their 90 %
-        intervals, `explained` and `p` (see `shares.Dependence`), `mergers`.
+        intervals, `explained` and `p` (see `shares.Dependence`), `mergers`. Permuted are mergers of one orbit and of
+        the same other value, and of one model (suite) where models have several values each.
     """
     rng, rows = np.random.default_rng([seed, 2]), []
     relaxed = images[np.array(images["phase"]) == "relaxed"]
@@ -223,7 +224,10 @@ def test_table(images: Table, *, seed: int = 0) -> Table:
             values = np.log2(values) if what == "mass_ratio" else values
             if len(np.unique(values)) < 2:
                 continue
-            alike = np.array([f"{row['model']} {row[other]} {row['orbit']}" for row in first])
+            models = np.array(first["model"], dtype=str)
+            within = all(len(np.unique(values[models == model])) > 1 for model in set(models))
+            kinds = models if within else np.full(len(models), "")
+            alike = np.array([f"{kind} {row[other]} {row['orbit']}" for row, kind in zip(first, kinds, strict=True)])
             for name in ("rectangular", "obround"):
                 found = dependence(shares[:, CLASSES.index(name)], values, alike, rng)
                 row = {"on": what, "sight": sight, "eye": eye, "class": name, "mergers": len(names)}
