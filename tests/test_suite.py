@@ -121,7 +121,7 @@ def test_when_centres_have_merged():
     task = plan(SMALL)[1]
     small = begin(task, SMALL, 4)
     rows = {name: [1.0] * 5 for name in ("energy", "kinetic", *(f"{v}_{a}" for v in VECTORS for a in "xyz"))}
-    rows |= {"time_gyr": [0.0, 1, 2, 3, 4], "lost": [0] * 5, "steps": [9] * 5}
+    rows |= {"time_gyr": [0.0, 1, 2, 3, 4], "lost": [0] * 5, "steps": [9] * 5, "new_stars_mass": [0.0] * 5}
     for apart, merged in (([9, 0.1, 5, 0.2, 0.1], 3), ([9, 5, 5, 5, 5], None), ([0.1] * 5, 0)):
         table = Table(rows | {"separation_kpc": np.array(apart, float)})
         assert _summary(task, table, small, scale_kpc=1.0)["merged_gyr"] == merged
