@@ -87,7 +87,8 @@ def study(
         results[CONCLUSIONS] = conclusions(as_thesis, images, shares)
     for name, table in results.items():
         write_table(table, run.path(name), provenance=run.origin, overwrite=True)
-    facts = {"moments": len(found), "mergers": len(set(images["merger"]))}
+    merging = np.array(images["phase"]) != "alone"
+    facts = {"moments": len(found), "mergers": len(set(images["merger"][merging]))}
     if closest:
         kept = _closest(closest, settings.best)
         write_images(kept, run.path(CLOSEST), command="study", settings=settings, seed=seed, overwrite=True)
