@@ -57,7 +57,7 @@ def test_many_independent_mergers_give_the_textbook_interval():
 
 
 def test_what_no_merger_shows_may_still_be():
-    none = share_interval(0.0, 0.0, 10)
+    none = share_interval(0.0, np.zeros(5), 10)
     assert none.low == 0 and 0.1 < none.high < 0.3
 
 
@@ -77,6 +77,14 @@ def test_intervals_hold_the_truth(mergers):
         ):
             total += [one.low <= share <= one.high for share, one in zip(truth, found, strict=True)]
     assert 0.85 <= held.mean() / 500 <= 0.95 and 0.85 <= mended.mean() / 500 <= 0.95
+
+
+def test_a_corrected_share_of_nothing_is_not_unknown():
+    """Few rectangles are called so, as many as an eye errs: the truth may be none, and cannot be most."""
+    counts = np.array([[380, 20, 0, 0], [40, 360, 0, 0], [0, 0, 400, 0], [0, 0, 0, 400]])
+    shares = np.tile([0.95, 0.05, 0.0, 0.0], (20, 1)) + np.outer(np.linspace(-0.02, 0.02, 20), [-1, 1, 0, 0])
+    found = estimate_shares(shares, np.random.default_rng(0), counts)[1]
+    assert found.value < 0.02 and found.low <= found.value and 0.01 < found.high < 0.15
 
 
 def test_chance_is_even_where_nothing_depends():

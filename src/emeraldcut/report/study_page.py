@@ -120,7 +120,7 @@ def _tests(tests: Table) -> str:
     ]  # fmt: skip
     caption = (
         "p: chance of as large a part explained if the share did not depend on it, by permutations of mergers that are "
-        "alike in everything else. The unit of the mass ratio is a factor of 2, that of the gas fraction is 1. "
+        "alike in everything else. The unit of the mass ratio is a factor of 2, that of the gas fraction 0.1. "
         "Explained: part of the variance between mergers."
     )
     return f"<section id='tests'>{title}{table_of(columns, rows, caption)}</section>"

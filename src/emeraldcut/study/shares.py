@@ -40,20 +40,21 @@ def resampled(mergers: int, rng: np.random.Generator, repeats: int = REPEATS) ->
     return rng.multinomial(mergers, np.full(mergers, 1 / mergers), repeats) / mergers
 
 
-def share_interval(share: float, variance: float, mergers: int, level: float = LEVEL) -> Estimate:
-    """The interval of a share of which the bootstrap over so many mergers gives the variance.
+def share_interval(share: float, drawn: np.ndarray, mergers: int, level: float = LEVEL) -> Estimate:
+    """The interval of a share of which a bootstrap over so many mergers has drawn these values (repeats,).
 
     That of a share among independent draws, Jeffreys' beta(n p + 1/2, n (1 - p) + 1/2), with as many draws n as give
-    the variance, p (1 - p) / n, less what a variance from few mergers is uncertain by: n (z / t)^2 with the quantiles
-    of a normal and of Student's distribution. So do Korn & Graubard (1998, Survey Methodology 24, 193), with Clopper &
-    Pearson's interval. The bootstrap's variance is (m - 1) / m of the true one. Without any variance n is the number
-    of mergers: if not one of ten mergers shows a class, another kind of merger may.
+    the bootstrap's variance, m (1 - m) / n with its mean m, less what a variance from few mergers is uncertain by:
+    n (z / t)^2 with the quantiles of a normal and of Student's distribution. So do Korn & Graubard (1998, Survey
+    Methodology 24, 193), with Clopper & Pearson's interval. The bootstrap's variance is (mergers - 1) / mergers of the
+    true one. Without any variance n is the number of mergers: if not one of ten mergers shows a class, another kind of
+    merger may.
     """
     if mergers < 2:
         return Estimate(share, 0.0, 1.0)
-    tail = (1 - level) / 2
-    variance *= mergers / (mergers - 1)
-    draws = max(share * (1 - share) / variance, 1.0) if variance > 1e-12 else mergers
+    tail, mean = (1 - level) / 2, float(drawn.mean())
+    variance = float(drawn.var()) * mergers / (mergers - 1)
+    draws = max(mean * (1 - mean) / variance, 1.0) if variance > 1e-12 else mergers
     draws *= (norm.ppf(tail) / t.ppf(tail, mergers - 1)) ** 2
     low, high = beta.ppf((tail, 1 - tail), draws * share + 0.5, draws * (1 - share) + 0.5)
     return Estimate(share, min(float(low), share), max(float(high), share))
@@ -100,7 +101,7 @@ def estimate_shares(
         rows = rng.standard_gamma(counts, (repeats, *counts.shape))
         drawn = corrected(drawn, rows / rows.sum(axis=-1, keepdims=True))
         mean = corrected(mean, counts / counts.sum(axis=1, keepdims=True))
-    return [share_interval(float(m), float(v), mergers) for m, v in zip(mean, drawn.var(axis=0), strict=True)]
+    return [share_interval(float(share), values, mergers) for share, values in zip(mean, drawn.T, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -209,8 +209,8 @@ def test_table(images: Table, *, seed: int = 0) -> Table:
     Returns
     -------
     Table
-        One row for each of mass_ratio (as its logarithm to base 2) and gas_fraction that has several values in the run,
-        and for each sight, eye and class of `rectangular` and `obround`: `slope`, `difference` with their 90 %
+        One row for each of mass_ratio (in factors of 2) and gas_fraction (in tenths) that has several values in the
+        run, and for each sight, eye and class of `rectangular` and `obround`: `slope`, `difference` with their 90 %
         intervals, `explained` and `p` (see `shares.Dependence`), `mergers`. Permuted are mergers of one orbit and of
         the same other value, and of one model (suite) where models have several values each.
     """
@@ -222,7 +222,7 @@ def test_table(images: Table, *, seed: int = 0) -> Table:
             names, shares = shares_of(np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
             first = own[np.unique(np.array(own["merger"], dtype=str), return_index=True)[1]]
             values = numbers(first[what])
-            values = np.log2(values) if what == "mass_ratio" else values
+            values = np.log2(values) if what == "mass_ratio" else 10 * values
             if len(np.unique(values)) < 2:
                 continue
             models = np.array(first["model"], dtype=str)
