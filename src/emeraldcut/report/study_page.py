@@ -15,6 +15,7 @@ from emeraldcut.report.cards import data_url
 from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
 from emeraldcut.report.pictures import views
 from emeraldcut.study import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, TESTS
+from emeraldcut.study.shares import rows_where
 
 WORDS = {
     "relaxed": "Relaxed remnants",
@@ -50,9 +51,8 @@ def study_page(folder: Path) -> str:
 
 def _row(shares: Table, phase: str, sight: str, eye: str, name: str) -> Row | None:
     """The share of one class among all views of a phase, or None."""
-    wanted = {"group": "all", "phase": phase, "sight": sight, "eye": eye, "class": name}
-    chosen = np.all([np.array(shares[column], dtype=str) == value for column, value in wanted.items()], axis=0)
-    return shares[chosen][0] if chosen.any() else None
+    found = rows_where(shares, group="all", phase=phase, sight=sight, eye=eye, class_=name)
+    return found[0] if len(found) else None
 
 
 def _interval(row: Row, name: str = "share") -> str:

@@ -10,7 +10,7 @@ from astropy.table import MaskedColumn, Table, vstack
 
 from emeraldcut.data import ImageSet, concatenate, read_manifest, read_snapshot, read_table
 from emeraldcut.data.columns import numbers
-from emeraldcut.frame import CleanSettings, clean, frame_galaxies
+from emeraldcut.frame import CleanSettings, FrameSet, clean, frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.galaxies.shapes import label_of
 from emeraldcut.isophotes import measure, radial_profiles
@@ -18,7 +18,7 @@ from emeraldcut.mergers import SUITE, ObserveSettings, observe
 from emeraldcut.mergers.suite import DIAGNOSTICS, snapshots_of
 from emeraldcut.networks import ClassifySettings, classify
 from emeraldcut.settings import setting
-from emeraldcut.similarity import CompareSettings, compare
+from emeraldcut.similarity import CompareSettings, References, compare
 
 SIGHTS = ("clear", "noisy", "cleaned")  # without noise, with it, and with it removed again
 EYES = {"outline": "label", "network": "class_network", "isophotes": "class_isophotes"}  # who gives which class
@@ -85,8 +85,8 @@ def moments(folder: str | Path, settings: StudySettings = StudySettings()) -> li
     """The moments of all finished suites in and below a folder.
 
     Of each merger the last snapshots, if they are `relaxed_gyr` after its merging, as `relaxed`; and as many between
-    half of the time to the merging (or of the run, if it has not merged) and it, evenly chosen, as `merging`. Of each
-    galaxy alone the last ones, as `alone`.
+    its first passage and the merging (or the end, if it has not merged), evenly chosen, as `merging`. Of each galaxy
+    alone the last ones, as `alone`.
 
     Raises
     ------
@@ -129,7 +129,13 @@ def _phases(times: np.ndarray, apart: np.ndarray, facts: dict, settings: StudySe
     }
 
 
-def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int = 0) -> ImageSet:
+def look(
+    moment: Moment,
+    settings: StudySettings = StudySettings(),
+    *,
+    seed: int = 0,
+    references: References | None = None,
+) -> ImageSet:
     """The images of one moment, each once with every one of SIGHTS, and what the FALLIBLE eyes say of them.
 
     The table holds, beside the moment's facts: `sight`; the true outline (`label`, `truth_a4`, ..., of the particles);
@@ -137,17 +143,21 @@ def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int
     harmonics (`other` where there is none); what `measure` measures; `similarity` to the `reference`, with
     `similarity_p`; `cos_inclination`, of the line of sight to the axis of the orbit; and `boxy_around_disky`: a4 <=
     -0.02 between 1.5 and 2.5 half-light radii and a4 >= 0.01 between 0.3 and 0.7, the disc inside a box that Graham et
-    al. 2012 found.
+    al. 2012 found. `references`, if they are prepared already, spare reading those of the settings.
     """
-    snapshot = read_snapshot(moment.file)
+    snapshot, alike = read_snapshot(moment.file), CompareSettings(reference=settings.reference)
     own = int(np.random.default_rng([seed, moment.number]).integers(2**31))
     noisy = observe(snapshot, settings.camera(), seed=own)
     clear = observe(snapshot, replace(settings.camera(), noise=False), seed=own)
     seen = (clear, noisy, clean(noisy, CleanSettings()))
     for sight, images in zip(SIGHTS, seen, strict=True):
-        judged = judge(images, settings, seed=seed)
-        for name in (*_CALLED, *MEASURED, "boxy_around_disky", "similarity", "similarity_p", "reference", "flag"):
+        frames = frame_galaxies(images)
+        judged, compared = judge(images, settings, frames), compare(images, alike, frames=frames, references=references)
+        for name in (*_CALLED, *MEASURED, "flag"):
             images.table[name] = judged[name]
+        for name in ("similarity", "similarity_p", "reference"):
+            images.table[name] = compared[name]
+        images.table["boxy_around_disky"] = _boxy_around_disky(images, judged, frames)
         images.table["sight"] = sight
         images.table["cos_inclination"] = np.abs(np.cos(np.radians(np.asarray(images.table["view_theta_deg"]))))
         for name, value in moment.facts.items():
@@ -155,10 +165,9 @@ def look(moment: Moment, settings: StudySettings = StudySettings(), *, seed: int
     return concatenate(list(seen))
 
 
-def judge(images: ImageSet, settings: StudySettings, *, seed: int = 0) -> Table:
-    """What the FALLIBLE eyes say of images, see `look`."""
-    frames = frame_galaxies(images)
-    table = measure(images, seed=seed, frames=frames)
+def judge(images: ImageSet, settings: StudySettings, frames: FrameSet) -> Table:
+    """What `measure` finds in images, and the classes that the FALLIBLE eyes give, see `look`."""
+    table = measure(images, frames=frames)
     called = np.array(classify(images, ClassifySettings(network=settings.network), frames=frames)["class"], dtype=str)
     table["class_network"] = np.where(called == "", "other", called)
     terms = {name: numbers(table[column]) for name, column in _TERMS.items()}
@@ -166,16 +175,18 @@ def judge(images: ImageSet, settings: StudySettings, *, seed: int = 0) -> Table:
         label_of({name: values[k] for name, values in terms.items()})[0] if np.isfinite(terms["a4"][k]) else "other"
         for k in range(len(table))
     ]
-    profiles = radial_profiles(images, frames=frames)
-    place = {name: k for k, name in enumerate(table["id"])}
-    which = np.array([place[name] for name in profiles["id"]], dtype=int)
-    radius = numbers(profiles["isophote_radius_pix"]) / numbers(table["radius_pix"])[which]
-    inner, outer = (_mean_between(numbers(profiles["a4"]), radius, ends, which, len(table)) for ends in (INNER, OUTER))
-    table["boxy_around_disky"] = (outer <= -0.02) & (inner >= 0.01)
-    compared = compare(images, CompareSettings(reference=settings.reference), frames=frames)
-    for name in ("similarity", "similarity_p", "reference"):
-        table[name] = compared[name]
     return table
+
+
+def _boxy_around_disky(images: ImageSet, measured: Table, frames: FrameSet) -> np.ndarray:
+    """Which images (n,) show a disc inside a box, see `look`."""
+    profiles = radial_profiles(images, frames=frames)
+    place = {name: k for k, name in enumerate(measured["id"])}
+    which = np.array([place[name] for name in profiles["id"]], dtype=int)
+    radius = numbers(profiles["isophote_radius_pix"]) / numbers(measured["radius_pix"])[which]
+    a4 = numbers(profiles["a4"])
+    inner, outer = (_mean_between(a4, radius, ends, which, len(measured)) for ends in (INNER, OUTER))
+    return (outer <= -0.02) & (inner >= 0.01)
 
 
 def _mean_between(
@@ -210,6 +221,6 @@ def known_galaxies(part: range, settings: StudySettings = StudySettings(), *, se
 
 
 def _named(images: ImageSet, sight: str, settings: StudySettings) -> Table:
-    table = judge(images, settings)["label", *_CALLED]
+    table = judge(images, settings, frame_galaxies(images))["label", *_CALLED]
     table["sight"] = sight
     return table

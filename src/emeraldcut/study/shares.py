@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.table import Table
 from scipy.stats import beta, norm, t
 
 LEVEL = 0.9  # of all intervals
@@ -33,6 +34,12 @@ def shares_of(labels: np.ndarray, mergers: np.ndarray, classes: Sequence[str]) -
     hit = labels[:, None] == np.asarray(classes, dtype=labels.dtype)
     views = np.bincount(which, minlength=len(names))
     return names, np.stack([np.bincount(which, column, len(names)) for column in hit.T], axis=1) / views[:, None]
+
+
+def rows_where(shares: Table, **wanted: str) -> Table:
+    """The rows of a table of `study.share_table` whose columns hold these words; `class_` stands for `class`."""
+    chosen = [np.array(shares[name.rstrip("_")], dtype=str) == value for name, value in wanted.items()]
+    return shares[np.all(chosen, axis=0)]
 
 
 def resampled(mergers: int, rng: np.random.Generator, repeats: int = REPEATS) -> np.ndarray:

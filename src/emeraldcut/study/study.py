@@ -16,7 +16,7 @@ from emeraldcut.data.tables import table_from_rows
 from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate, suite_file
 from emeraldcut.networks import CLASSES
 from emeraldcut.settings import from_file
-from emeraldcut.similarity import read_references
+from emeraldcut.similarity import References, prepare_references, read_references
 from emeraldcut.study.look import EYES, FALLIBLE, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
 from emeraldcut.study.shares import confusion_of, dependence, estimate_shares, shares_of
 from emeraldcut.study.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
@@ -69,7 +69,8 @@ def study(
     known = [range(first, min(first + CHUNK, settings.known)) for first in range(0, settings.known, CHUNK)]
     run = Run.start(folder, "study", settings, seed, [source], overwrite)
     done = partial(progress, len(found) + len(known)) if progress else None
-    stage = partial(_look_and_keep, settings=settings, seed=seed)
+    references = read_references(settings.reference)
+    stage = partial(_look_and_keep, settings=settings, seed=seed, references=prepare_references(references))
     tables, closest = [], []
     for table, best in map_chunks(stage, [[moment] for moment in found], jobs=jobs, progress=done):
         tables.append(table)
@@ -92,7 +93,6 @@ def study(
     if closest:
         kept = _closest(closest, settings.best)
         write_images(kept, run.path(CLOSEST), command="study", settings=settings, seed=seed, overwrite=True)
-        references = read_references(settings.reference)
         write_images(references, run.path(REFERENCE), command="study", settings=settings, seed=seed, overwrite=True)
     run.finish(**facts)
     return run
@@ -117,10 +117,12 @@ def study_file(name: str) -> Path | None:
     return None if Path(name).is_dir() else Path(name)
 
 
-def _look_and_keep(chunk: list[Moment], settings: StudySettings, seed: int) -> tuple[Table, list[ImageSet]]:
+def _look_and_keep(
+    chunk: list[Moment], settings: StudySettings, seed: int, references: References
+) -> tuple[Table, list[ImageSet]]:
     """The table of a moment, and of a relaxed one the clear view most like the reference."""
     (moment,) = chunk
-    images = look(moment, settings, seed=seed)
+    images = look(moment, settings, seed=seed, references=references)
     alike = np.where(np.array(images.table["sight"]) == "clear", numbers(images.table["similarity"], -1.0), -1.0)
     best = [images[[int(np.argmax(alike))]]] if moment.facts["phase"] == "relaxed" and alike.max() > -1 else []
     return images.table, best

@@ -16,6 +16,7 @@ from emeraldcut.mergers import THESIS_DIRECTIONS, THESIS_MAPS, observe
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.similarity import CompareSettings, compare
 from emeraldcut.study.look import Moment, StudySettings
+from emeraldcut.study.shares import rows_where
 
 CONCLUSIONS = "thesis.ecsv"
 
@@ -81,9 +82,8 @@ def conclusions(judged: Table, images: Table, shares: Table) -> Table:
             else None,
         }
         for column, sight, eye in (("rectangular", "clear", "outline"), ("corrected", "noisy", "network")):
-            wanted = {"group": "model", "value": model, "phase": "relaxed", "class": "rectangular"}
-            wanted |= {"sight": sight, "eye": eye}
-            found = shares[np.all([np.array(shares[k], dtype=str) == v for k, v in wanted.items()], axis=0)]
+            of_model = {"group": "model", "value": model, "phase": "relaxed", "class_": "rectangular"}
+            found = rows_where(shares, **of_model, sight=sight, eye=eye)
             source = "share" if eye == "outline" else "corrected"
             for end in ("", "_low", "_high"):
                 row[column + end] = float(found[source + end][0]) if len(found) else None
