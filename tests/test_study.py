@@ -147,6 +147,37 @@ def finished(tmp_path_factory):
     return study(folder / "run", folder / "out", StudySettings(views=6, moments=1, known=60), seed=1)
 
 
+def test_a_study_does_not_depend_on_the_number_of_workers(finished, tmp_path):
+    from emeraldcut.data import read_table
+    from emeraldcut.study import StudySettings, study
+
+    again = study(finished.folder.parent / "run", tmp_path, StudySettings(views=6, moments=1, known=60), seed=1, jobs=2)
+    for name in ("shares.ecsv", "tests.ecsv", "eyes.ecsv", "confusion.ecsv", "images.parquet"):
+        one, two = (read_table(run.path(name)) for run in (finished, again))
+        assert one.colnames == two.colnames and one.pformat(-1, -1) == two.pformat(-1, -1), name
+
+
+def test_how_well_eyes_see_is_counted():
+    """Two mergers of 10 views: 6 rectangular, of which the eye finds 3, and it calls one oval rectangular as well."""
+    from astropy.table import Table, vstack
+
+    from emeraldcut.study.study import skill_table
+
+    views = Table({"merger": ["a"] * 10 + ["b"] * 10})
+    views["label"] = ["rectangular"] * 4 + ["oval"] * 6 + ["rectangular"] * 2 + ["oval"] * 8
+    views["class_network"] = ["rectangular"] * 2 + ["oval"] * 8 + ["rectangular"] + ["oval"] * 8 + ["rectangular"]
+    views["class_isophotes"], views["phase"] = views["label"], "relaxed"
+    seen = vstack([Table(views, copy=True) for _ in range(3)])
+    seen["sight"] = np.repeat(["clear", "noisy", "cleaned"], 20)
+    skills = skill_table(seen)
+    row = skills[(skills["sight"] == "noisy") & (skills["eye"] == "network") & (skills["class"] == "rectangular")][0]
+    assert (row["found"], row["right"]) == (0.5, 0.75) and row["difference"] == pytest.approx(-0.1)
+    assert row["found_low"] < 0.5 < row["found_high"] and row["mergers"] == 2
+    perfect = skills[(skills["eye"] == "isophotes") & (skills["class"] == "rectangular")]
+    assert set(perfect["found"]) == {1.0} == set(perfect["right"]) and set(perfect["difference"]) == {0.0}
+    assert np.ma.getmaskarray(skills["found"])[np.array(skills["class"]) == "obround"].all()
+
+
 def share(table, **wanted):
     chosen = np.all([np.array(table[name], dtype=str) == value for name, value in wanted.items()], axis=0)
     return float(table[chosen]["share"][0])

@@ -14,7 +14,7 @@ from emeraldcut.report import figures
 from emeraldcut.report.cards import data_url
 from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
 from emeraldcut.report.pictures import views
-from emeraldcut.study import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, TESTS
+from emeraldcut.study import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
 from emeraldcut.study.shares import rows_where
 
 WORDS = {
@@ -37,7 +37,8 @@ def study_page(folder: Path) -> str:
         "Network": manifest.get("settings.network"),
         "S/N of noisy images": manifest.get("settings.snr"),
     }
-    parts = [fact_list(facts | made_by(manifest)), _shares(shares), _tests(tests), _dependences(shares)]
+    parts = [fact_list(facts | made_by(manifest)), _shares(shares), _skills(read_table(folder / SKILLS))]
+    parts += [_tests(tests), _dependences(shares)]
     parts += [
         _discs(images) if "relaxed" in images["phase"] else "",
         _closest(folder),
@@ -104,6 +105,33 @@ def _shares(shares: Table) -> str:
     )
     body = f"<p>{words}</p><div class='plots'>{''.join(plots)}</div>"
     return f"<section id='shares'><h2>Shares of shapes</h2>{body}</section>"
+
+
+def _skills(skills: Table) -> str:
+    """How well eyes see the true outline, with noise and without it, and whether removing the noise helps."""
+    own = rows_where(skills, phase="relaxed", class_="rectangular") if len(skills) else skills
+    if not len(own):
+        return ""
+    columns = ["seen by", "of the rectangular views found", "of the views called so right", "share less the true one"]
+    rows = [
+        [_seen_by(row), _interval(row, "found"), _interval(row, "right"), _signed(row, "difference")] for row in own
+    ]
+    caption = (
+        f"Relaxed remnants; the truth is the outline of the particles. Other phases and obrounds: {_link(SKILLS)}."
+    )
+    words = "".join(f"<p>{_cleaning(own, eye)}</p>" for eye in dict.fromkeys(own["eye"]))
+    title = "What noise costs, and whether removing it helps"
+    return f"<section id='eyes'><h2>{title}</h2>{words}{table_of(columns, rows, caption)}</section>"
+
+
+def _cleaning(skills: Table, eye: str) -> str:
+    """In a sentence, what an eye sees of the rectangular views raw and cleaned of noise."""
+    noisy, cleaned = (rows_where(skills, eye=eye, sight=sight)[0] for sight in ("noisy", "cleaned"))
+    parts = [
+        f"{words} {_interval(noisy, name) or 'none'} with noise, {_interval(cleaned, name) or 'none'} once removed"
+        for name, words in (("found", "of the rectangular views found"), ("right", "of the views called so right"))
+    ]
+    return f"By the {eye}: {'; '.join(parts)}."
 
 
 def _tests(tests: Table) -> str:
@@ -198,6 +226,10 @@ def _thesis(folder: Path) -> str:
     )
 
 
+def _link(name: str) -> str:
+    return f"<a href='{name}'>{name}</a>"
+
+
 def _known(row: Row, name: str) -> str:
     return "" if np.ma.is_masked(row[name]) else f"{row[name]:.3g}"
 
@@ -227,5 +259,5 @@ def _all_shares(shares: Table) -> str:
         for row in own
     )  # fmt: skip
     columns = ["group", "value", "phase", "seen by", "rectangular", "corrected", "mergers", "views"]
-    caption = f"All classes are in <a href='{SHARES}'>{SHARES}</a>, all views in <a href='{IMAGES}'>{IMAGES}</a>."
+    caption = f"All classes are in {_link(SHARES)}, all views in {_link(IMAGES)}."
     return f"<details><summary>Rectangular views of every group</summary>{table_of(columns, rows, caption)}</details>"

@@ -1,7 +1,7 @@
 """A suite of mergers -> shares of shapes against mass ratio, gas and time, with intervals and tests."""
 
 from emeraldcut.study.look import EYES, PHASES, SIGHTS, StudySettings
-from emeraldcut.study.study import CLOSEST, IMAGES, REFERENCE, SHARES, TESTS, study, study_file
+from emeraldcut.study.study import CLOSEST, IMAGES, REFERENCE, SHARES, SKILLS, TESTS, study, study_file
 from emeraldcut.study.thesis import CONCLUSIONS
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "REFERENCE",
     "SHARES",
     "SIGHTS",
+    "SKILLS",
     "TESTS",
     "StudySettings",
     "study",

@@ -67,6 +67,15 @@ def share_interval(share: float, drawn: np.ndarray, mergers: int, level: float =
     return Estimate(share, min(float(low), share), max(float(high), share))
 
 
+def part_of(some: np.ndarray, whole: np.ndarray, rng: np.random.Generator, repeats: int = REPEATS) -> Estimate | None:
+    """Which part of the mergers' counts `whole` (m,) are `some` (m,), with its interval; None if there is no count."""
+    if not whole.any():
+        return None
+    weights = resampled(len(whole), rng, repeats)
+    weights = weights[weights @ whole > 0]
+    return share_interval(some.sum() / whole.sum(), (weights @ some) / (weights @ whole), int(np.sum(whole > 0)))
+
+
 def corrected(shares: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     """The true shares (..., k) behind `shares` (..., k) that a fallible eye reports.
 

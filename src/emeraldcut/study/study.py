@@ -18,16 +18,18 @@ from emeraldcut.networks import CLASSES
 from emeraldcut.settings import from_file
 from emeraldcut.similarity import References, prepare_references, read_references
 from emeraldcut.study.look import EYES, FALLIBLE, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
-from emeraldcut.study.shares import confusion_of, dependence, estimate_shares, shares_of
+from emeraldcut.study.shares import REPEATS, confusion_of, dependence, estimate_shares, expanded, part_of, shares_of
 from emeraldcut.study.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
 
-IMAGES, SHARES, TESTS, CLOSEST, REFERENCE = "images.parquet", "shares.ecsv", "tests.ecsv", "closest", "references"
+IMAGES, SHARES, TESTS, SKILLS = "images.parquet", "shares.ecsv", "tests.ecsv", "eyes.ecsv"
+CLOSEST, REFERENCE = "closest", "references"
 SHIPPED = Path(__file__).parent / "studies"  # TOML files
 CHUNK = 100  # galaxies of known shape at a time
 FALLIBLY = tuple((sight, eye) for sight in SIGHTS for eye in FALLIBLE)
 SEEN = (("clear", "outline"), *FALLIBLY)
 TESTED = {"mass_ratio": "gas_fraction", "gas_fraction": "mass_ratio"}  # and what must be alike besides the orbit
 SINCE_GYR, COS_INCLINATION = (0.0, 0.5, 1.0, 2.0, np.inf), (0.0, 1 / 3, 2 / 3, 1.0)  # edges of bins
+RARE = ("rectangular", "obround")  # classes that are looked for
 GROUPS = ("all", "model", "mass_ratio", "gas_fraction", "since_merging_gyr", "cos_inclination")
 
 
@@ -48,9 +50,10 @@ def study(
     source : a run of `simulate`, or a folder that holds several; each suite is a model. Without it the suites that the
         settings name are run in FOLDER/suites, as far as they are not there.
     folder : gets `images.parquet` (one row per moment, view and sight, see `look`), `shares.ecsv` and `tests.ecsv` (see
-        `share_table` and `test_table`), `confusion.ecsv` (how often eyes err, on synthetic galaxies), and the sets
-        `closest` and `references`, of the relaxed remnants most like the reference, one view of each; and on demand
-        `thesis.ecsv`, see `thesis.conclusions`.
+        `share_table` and `dependence_table`), `eyes.ecsv` (how well eyes see the true outlines, see `skill_table`),
+        `confusion.ecsv` (how often they err on synthetic galaxies), and the sets `closest` and `references`, of the
+        relaxed remnants most like the reference, one view of each; and on demand `thesis.ecsv`, see
+        `thesis.conclusions`.
     jobs : worker processes; results do not depend on their number.
     progress : called with the number of pieces of work and 1 for each that is done, after the suites.
 
@@ -79,8 +82,9 @@ def study(
     stage = partial(known_galaxies, settings=settings, seed=seed)
     judged = vstack(list(map_chunks(stage, known, jobs=jobs, progress=done)))
     shares = share_table(images, judged, seed=seed)
-    tests = test_table(images, seed=seed)
-    results = {IMAGES: images, SHARES: shares, TESTS: tests, "confusion.ecsv": confusion_table(judged)}
+    tests = dependence_table(images, seed=seed)
+    skills = skill_table(images, seed=seed)
+    results = {IMAGES: images, SHARES: shares, TESTS: tests, SKILLS: skills, "confusion.ecsv": confusion_table(judged)}
     if settings.thesis_epochs:
         network = thesis_network(Path(folder) / "thesis_network", settings.thesis_epochs, seed=seed)
         stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
@@ -205,14 +209,14 @@ def _groups(images: Table) -> Iterator[tuple[str, str, Table]]:
                 yield group, f"{value:g}" if group != "model" else str(value), images[known & (images[group] == value)]
 
 
-def test_table(images: Table, *, seed: int = 0) -> Table:
+def dependence_table(images: Table, *, seed: int = 0) -> Table:
     """Tests of "the share does not depend on the mass ratio" and "gas removes it", for relaxed remnants.
 
     Returns
     -------
     Table
         One row for each of mass_ratio (in factors of 2) and gas_fraction (in tenths) that has several values in the
-        run, and for each sight, eye and class of `rectangular` and `obround`: `slope`, `difference` with their 90 %
+        run, and for each sight, eye and class of RARE: `slope`, `difference` with their 90 %
         intervals, `explained` and `p` (see `shares.Dependence`), `mergers`. Permuted are mergers of one orbit and of
         the same other value, and of one model (suite) where models have several values each.
     """
@@ -231,9 +235,40 @@ def test_table(images: Table, *, seed: int = 0) -> Table:
             within = all(len(np.unique(values[models == model])) > 1 for model in set(models))
             kinds = models if within else np.full(len(models), "")
             alike = np.array([f"{kind} {row[other]} {row['orbit']}" for row, kind in zip(first, kinds, strict=True)])
-            for name in ("rectangular", "obround"):
+            for name in RARE:
                 found = dependence(shares[:, CLASSES.index(name)], values, alike, rng)
                 row = {"on": what, "sight": sight, "eye": eye, "class": name, "mergers": len(names)}
                 row |= _columns("slope", found.slope) | _columns("difference", found.difference)
                 rows.append(row | {"explained": found.explained, "p": found.p})
     return Table(rows=rows) if rows else Table(names=["on", "p"], dtype=[str, float])
+
+
+def skill_table(images: Table, *, seed: int = 0) -> Table:
+    """How well the fallible eyes see the true outline of the same views: what noise costs, and what removing it brings.
+
+    Returns
+    -------
+    Table
+        One row for each phase, sight, eye and class of RARE, all with 90 % intervals over mergers: `found`, the part of
+        the views of that outline that the eye calls so (masked if there are none); `right`, the part of the views that
+        it calls so that have that outline (masked if there are none); `difference`, the share that it calls so less
+        that of the outline; `mergers`, `images`.
+    """
+    rng, rows = np.random.default_rng([seed, 3]), []
+    for phase, sight, eye in ((phase, *seen) for phase in PHASES for seen in FALLIBLY):
+        own = images[(np.array(images["phase"]) == phase) & (np.array(images["sight"]) == sight)]
+        mergers, which = np.unique(np.array(own["merger"], dtype=str), return_inverse=True)
+        if len(mergers) < 2:
+            continue
+        drawn = rng.integers(len(mergers), size=(REPEATS, len(mergers)))
+        for name in RARE:
+            is_so, called = np.array(own["label"]) == name, np.array(own[EYES[eye]]) == name
+            true, seen, both, views = (
+                np.bincount(which, hit, len(mergers)) for hit in (is_so, called, is_so & called, np.ones(len(own)))
+            )
+            more = expanded(lambda rows, more=(seen - true) / views: more[rows].mean(axis=1), drawn, len(mergers))
+            row = {"phase": phase, "sight": sight, "eye": eye, "class": name}
+            row |= {"mergers": len(mergers), "images": len(own)}
+            row |= _columns("found", part_of(both, true, rng)) | _columns("right", part_of(both, seen, rng))
+            rows.append(row | _columns("difference", more))
+    return table_from_rows(rows, unknown=np.nan)
