@@ -59,6 +59,7 @@ COLUMNS = (
     Column("psf_fwhm_pix", float, "pix", "Full width at half maximum of the PSF", "instr.det.psf"),
     Column("background", float, "", "Sky level, counts per pixel", "instr.background"),
     Column("sky_sigma", float, "", "Standard deviation of the sky noise, counts per pixel", "stat.stdev"),
+    Column("noise_sigma", float, "", "Noise per pixel that the image's own map of it states, counts", "stat.stdev"),
     Column("noise_removed", float, "", "Noise that cleaning removed, counts per pixel", "stat.stdev"),
     Column("cd11", float, "deg", "Local WCS matrix: degrees towards east per pixel along x"),
     Column("cd12", float, "deg", "Local WCS matrix: degrees towards east per pixel along y"),

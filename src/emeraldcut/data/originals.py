@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -14,9 +14,9 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.formats import NO_PIXELS, checked, kind_of, luminance, read_file
-from emeraldcut.data.mosaic import open_mosaic
-from emeraldcut.data.readers import ReadSettings, is_text_map, stem_of, text_map
+from emeraldcut.data.readers import ReadSettings, is_text_map, mosaic_files, stem_of, text_map
 from emeraldcut.data.storage import PIXELS, is_stored_set, stored_table
+from emeraldcut.data.tiles import Tiles
 
 
 class Originals:
@@ -56,7 +56,8 @@ class Originals:
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
         if settings.catalogue is not None:
             self._places = np.stack([numbers(table[name]) for name in ("mosaic_x", "mosaic_y")], axis=1)
-            self._mosaic = self._open.enter_context(open_mosaic(self._source))
+            self._tiles = self._open.enter_context(closing(Tiles(mosaic_files(self._source))))
+            self._tile_of = self._tile_numbers(table, Path(moved_from or source))
             self._find = self._cutout
         elif self._source.is_dir() and is_stored_set(self._source):
             import h5py
@@ -88,10 +89,19 @@ class Originals:
                 return root / path
         raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
 
+    def _tile_numbers(self, table: Table, source: Path) -> list[int]:
+        """The mosaic of each row, which was in the file or folder `source` when the table was made."""
+        if "file" not in table.colnames or len(self._tiles) == 1:
+            return [0] * len(table)
+        ends = [str(name).removeprefix(str(source)) for name in table["file"]]
+        return [self._tiles.numbers.get(f"{self._source}{end}", -1) for end in ends]
+
     def _cutout(self, row: int) -> np.ndarray:
-        size = self._settings.cutout_size
+        size, number = self._settings.cutout_size, self._tile_of[row]
+        if number < 0:
+            return NO_PIXELS
         x0, y0 = (round(float(middle) - (size - 1) / 2) for middle in self._places[row])
-        return checked(self._mosaic.window(x0, y0, size)).pixels
+        return checked(self._tiles.cutout(number, x0, y0, size)[0]).pixels
 
     def _stored(self, row: int) -> np.ndarray:
         place = self._rows[self._ids[row]]
