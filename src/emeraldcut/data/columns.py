@@ -55,6 +55,8 @@ COLUMNS = (
     Column("y", float, "pix", "Centre of the galaxy along y, first pixel is 0", "pos.cartesian.y"),
     Column("mosaic_x", float, "pix", "Catalogue position in the mosaic along x, first pixel is 0"),
     Column("mosaic_y", float, "pix", "Catalogue position in the mosaic along y, first pixel is 0"),
+    Column("detected_area_pix", float, "pix2", "Pixels of the source above the threshold", "phys.angArea"),
+    Column("detected_flux", float, "", "Light of the source there, counts", "phot.count"),
     Column("pixel_scale_arcsec", float, "arcsec", "Side of a pixel on the sky", "instr.scale;instr.pixel"),
     Column("psf_fwhm_pix", float, "pix", "Full width at half maximum of the PSF", "instr.det.psf"),
     Column("background", float, "", "Sky level, counts per pixel", "instr.background"),

@@ -170,7 +170,7 @@ class Mosaic:
         return self.window_and_noise(x0, y0, size)[0]
 
     def window_and_noise(self, x0: int, y0: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The same, and the noise per pixel (size, size) that the file states, NaN where unknown; None if it has no map."""
+        """The same, and the noise per pixel (size, size) that a map in the file states, NaN where unknown, or None."""
         window = np.full((size, size), np.nan, dtype=np.float32)
         ny, nx = self.tile.shape
         left, right, bottom, top = max(x0, 0), min(x0 + size, nx), max(y0, 0), min(y0 + size, ny)

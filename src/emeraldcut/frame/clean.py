@@ -57,6 +57,8 @@ def clean(images: ImageSet, settings: CleanSettings = CleanSettings(), *, seed: 
         pixels.append(image)
     table = images.table.copy()
     table["noise_removed"] = sigmas
+    if "noise_sigma" in table.colnames:  # it is no longer there
+        table.remove_column("noise_sigma")
     if isinstance(images.pixels, np.ndarray):
         pixels = np.array(pixels, np.float32).reshape(images.pixels.shape)
     return ImageSet(pixels, table)

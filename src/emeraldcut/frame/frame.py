@@ -303,9 +303,7 @@ def _divide(image, noise):
     return divided, 1, np.zeros(ALL), 0.0
 
 
-def frame_galaxy(
-    image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan
-) -> FramedGalaxy | None:
+def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> FramedGalaxy | None:
     """Finds the central galaxy of one stamp and its centre, axes and size; None if there is none.
 
     Parameters are those of `look_at`.
