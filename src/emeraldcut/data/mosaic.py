@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from emeraldcut.data.formats import (
     weighed,
 )
 
-SAMPLE_PIX, SAMPLES_A_SIDE = 128, 4  # parts of a mosaic that tell how its weights and its noise go together
+SAMPLE_PIX, SAMPLES_A_SIDE = 128, 3  # parts of a mosaic that tell how its weights and its noise go together
+BLOCK_PIX, KEPT_BYTES = 128, 48_000_000  # what is unpacked at a time of a compressed mosaic, and what stays so
 SIGMA_PER_MAD = 1.4826
 
 
@@ -50,6 +51,8 @@ class Tile:
         Sky axes.
     fault : str
         Why it cannot be read; empty if it can.
+    packed : bool
+        Whether it is compressed, so that it is best read from the bottom up.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Tile:
     shape: tuple[int, int] = (0, 0)
     wcs: Any = None
     fault: str = ""
+    packed: bool = False
 
     @cached_property
     def circle(self) -> tuple[np.ndarray, float]:
@@ -148,7 +152,8 @@ def _fits_tiles(path: Path) -> list[Tile]:
             except BadImage as error:
                 fault = error.detail
             name = str(path) if len(pictures) == 1 else f"{path}[{number}]"
-            tiles.append(Tile(name, path, number, shape_of(unit), _wcs_or_none(unit.header), fault))
+            packed = hasattr(unit, "tile_shape")
+            tiles.append(Tile(name, path, number, shape_of(unit), _wcs_or_none(unit.header), fault, packed))
         return tiles
 
 
@@ -163,17 +168,19 @@ class Mosaic:
     """The pixels of a tile, part by part."""
 
     def __init__(self, tile: Tile, data, beside: Beside = Beside()) -> None:
-        self.tile, self._data, self._beside = tile, data, beside
+        self.tile, self._beside = tile, beside
+        self._data, self._mask, self._noise = map(_readable, (data, beside.mask, beside.noise))
 
     def window(self, x0: int, y0: int, size: int) -> np.ndarray:
         """Pixels (size, size) float32 from column x0, row y0 on; NaN outside, where masked, and without weight."""
-        return self.window_and_noise(x0, y0, size)[0]
+        return self.window_and_noise(x0, y0, size, size)[0]
 
-    def window_and_noise(self, x0: int, y0: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The same, and the noise per pixel (size, size) that a map in the file states, NaN where unknown, or None."""
-        window = np.full((size, size), np.nan, dtype=np.float32)
+    def window_and_noise(self, x0: int, y0: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Such pixels (height, width), and the noise per pixel that a map in the file states, NaN where unknown, or None
+        without a map."""
+        window = np.full((height, width), np.nan, dtype=np.float32)
         ny, nx = self.tile.shape
-        left, right, bottom, top = max(x0, 0), min(x0 + size, nx), max(y0, 0), min(y0 + size, ny)
+        left, right, bottom, top = max(x0, 0), min(x0 + width, nx), max(y0, 0), min(y0 + height, ny)
         noise = None if self._noise_scale is None else window.copy()
         if left >= right or bottom >= top:
             return window, noise
@@ -181,9 +188,9 @@ class Mosaic:
         inside = slice(bottom - y0, top - y0), slice(left - x0, right - x0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            part = np.array(_read(self._data, rows, columns), dtype=np.float32)
-            if self._beside.mask is not None:
-                part = masked(part, _read(self._beside.mask, rows, columns))
+            part = np.array(self._data[rows, columns], dtype=np.float32)
+            if self._mask is not None:
+                part = masked(part, self._mask[rows, columns])
             if noise is not None:
                 sigma = self._noise_scale * self._stated(rows, columns)
                 noise[inside] = sigma
@@ -192,7 +199,7 @@ class Mosaic:
         return window, noise
 
     def _stated(self, rows: slice, columns: slice) -> np.ndarray:
-        return noise_per_pixel(_read(self._beside.noise, rows, columns), self._beside.kind)
+        return noise_per_pixel(self._noise[rows, columns], self._beside.kind)
 
     @cached_property
     def _noise_scale(self) -> float | None:
@@ -201,23 +208,22 @@ class Mosaic:
         That of weights is such that they agree with the noise that the pixels of some parts of the mosaic show, as
         SExtractor has it (Bertin & Arnouts 1996); other maps are taken at their word.
         """
-        if self._beside.noise is None:
+        if self._noise is None:
             return None
-        ratios, stated = [], False
+        relative, ratios, stated = self._beside.kind == WEIGHT, [], False
         for y in self._sampled(0):
             for x in self._sampled(1):
                 here = slice(y, y + SAMPLE_PIX), slice(x, x + SAMPLE_PIX)
                 sigma = self._stated(*here)
                 stated |= bool(np.isfinite(sigma).any())
+                if stated and not relative:
+                    return 1.0
                 with np.errstate(invalid="ignore"):
-                    pulls = np.asarray(_read(self._data, *here), np.float32) / sigma
+                    pulls = np.asarray(self._data[here], np.float32) / sigma
                 pulls = pulls[np.isfinite(pulls)]
                 if pulls.size > SAMPLE_PIX:
                     ratios.append(SIGMA_PER_MAD * np.median(np.abs(pulls - np.median(pulls))))
-        if not stated:
-            return None
-        scale = float(np.median(ratios)) if ratios else 0.0
-        return scale if self._beside.kind == WEIGHT and scale > 0 else 1.0
+        return float(np.median(ratios)) if ratios and min(ratios) > 0 else 1.0 if stated else None
 
     def _sampled(self, axis: int) -> np.ndarray:
         """Where the sampled parts begin along an axis."""
@@ -244,12 +250,45 @@ def open_mosaic(tile: Tile) -> Iterator[Mosaic]:
         yield Mosaic(tile, unit, beside[id(unit)])
 
 
-def _read(source, rows: slice, columns: slice) -> np.ndarray:
-    """A part of an array, or of a FITS unit, of which nothing else is read."""
-    if isinstance(source, np.ndarray):
-        return source[rows, columns]
-    leading = (0,) * (int(source.header["NAXIS"]) - 2)  # axes of length 1
-    return source.section[(*leading, rows, columns)]
+class _Unit:
+    """A FITS unit of which a part [rows, columns] is read without the rest; axes of length 1 are passed over."""
+
+    def __init__(self, unit) -> None:
+        self._section, self._leading = unit.section, (0,) * (int(unit.header["NAXIS"]) - 2)
+
+    def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
+        return self._section[(*self._leading, *part)]
+
+
+class _PackedUnit:
+    """The same of a compressed unit: blocks that were unpacked last are kept a while, since unpacking takes long."""
+
+    def __init__(self, unit) -> None:
+        self._unit, self._shape = _Unit(unit), shape_of(unit)
+        self._sides = [min(-(-BLOCK_PIX // n) * n, m) for n, m in zip(unit.tile_shape[-2:], self._shape, strict=True)]
+        block_bytes = 4 * self._sides[0] * self._sides[1]
+        self._block = lru_cache(max(KEPT_BYTES // int(block_bytes), 2))(self._unpack)
+
+    def _unpack(self, row: int, column: int) -> np.ndarray:
+        places = [slice(k * n, (k + 1) * n) for k, n in zip((row, column), self._sides, strict=True)]
+        return self._unit[tuple(places)]
+
+    def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
+        (y0, y1), (x0, x1) = (sorted((max(s.start, 0), min(s.stop, n))) for s, n in zip(part, self._shape, strict=True))
+        ny, nx = self._sides
+        bands = [
+            np.concatenate([self._block(row, column) for column in range(x0 // nx, -(-x1 // nx))], axis=1)
+            for row in range(y0 // ny, -(-y1 // ny))
+        ]
+        below, left = y0 // ny * ny, x0 // nx * nx
+        return np.concatenate(bands)[y0 - below : y1 - below, x0 - left : x1 - left]
+
+
+def _readable(source):
+    """What gives any part of an array or of a FITS unit."""
+    if source is None or isinstance(source, np.ndarray):
+        return source
+    return _PackedUnit(source) if hasattr(source, "tile_shape") else _Unit(source)
 
 
 def _whole(path: Path) -> np.ndarray:

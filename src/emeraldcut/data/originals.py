@@ -16,7 +16,7 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.data.formats import NO_PIXELS, checked, kind_of, luminance, read_file
 from emeraldcut.data.readers import ReadSettings, is_text_map, mosaic_files, stem_of, text_map
 from emeraldcut.data.storage import PIXELS, is_stored_set, stored_table
-from emeraldcut.data.tiles import Tiles
+from emeraldcut.data.tiles import Tiles, first_pixel
 
 
 class Originals:
@@ -98,10 +98,9 @@ class Originals:
 
     def _cutout(self, row: int) -> np.ndarray:
         size, number = self._settings.cutout_size, self._tile_of[row]
-        if number < 0:
+        if number < 0 or not np.isfinite(self._places[row]).all():
             return NO_PIXELS
-        x0, y0 = (round(float(middle) - (size - 1) / 2) for middle in self._places[row])
-        return checked(self._tiles.cutout(number, x0, y0, size)[0]).pixels
+        return checked(self._tiles.cutout(number, *first_pixel(self._places[row], size), size)[0]).pixels
 
     def _stored(self, row: int) -> np.ndarray:
         place = self._rows[self._ids[row]]

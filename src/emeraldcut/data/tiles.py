@@ -15,7 +15,7 @@ from emeraldcut.data.columns import keep_apart, numbers
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.formats import NO_PIXELS, Picture, already_unusable, checked, failed, sky_facts
 from emeraldcut.data.imageset import ImageSet, add_flag
-from emeraldcut.data.mosaic import Mosaic, Tile, on_sky, open_mosaic, tiles_in
+from emeraldcut.data.mosaic import BLOCK_PIX, Mosaic, Tile, on_sky, open_mosaic, tiles_in
 from emeraldcut.data.tables import catalogue_parts
 
 KEPT_OPEN = 8  # mosaics; a cut-out needs its own and those beside it
@@ -60,7 +60,7 @@ class Tiles:
 
         What lies beyond the tile comes from tiles beside it that share its grid of pixels; NaN where there is none.
         """
-        window, noise = self.mosaic(number).window_and_noise(x0, y0, size)
+        window, noise = self.mosaic(number).window_and_noise(x0, y0, size, size)
         beyond = self[number].beyond(x0, y0, size)
         for other, dx, dy in self.beside(number) if beyond.any() else ():
             filled = beyond & ~self[other].beyond(x0 - dx, y0 - dy, size)
@@ -101,20 +101,22 @@ class Tiles:
                 f"{', '.join(catalogue.colnames)}{'' if with_wcs else '; the mosaic has no WCS'}."
             )
         x, y = numbers(catalogue["x"]), numbers(catalogue["y"])
-        number = np.zeros(len(catalogue), int)
-        if len({tile.path for tile in self._tiles}) > 1:
-            if "file" not in catalogue.colnames:
+        names = catalogue["file"] if "file" in catalogue.colnames else [""] * len(catalogue)
+        number = np.array([self._named(str(name)) for name in names])
+        if not (number >= 0).any():
+            if len({tile.path for tile in self._tiles}) > 1:
                 raise ValueError("positions x, y in several mosaics need a column 'file' that names the mosaic.")
-            number = np.array([self.named(str(name)) for name in catalogue["file"]])
+            number = np.zeros(len(catalogue), int)
         for k in np.unique(number[number >= 0]):
             there = number == k
             number[there] = np.where(self[k].depth(x[there], y[there]) > -reach, k, -1)  # not for NaN
         return number, x, y
 
-    def named(self, name: str) -> int:
-        """The number of the tile with a name, or the only one whose name ends with it; -1 if there is none."""
-        ends = [self.numbers[name]] if name in self.numbers else []
-        ends = ends or [k for k, tile in enumerate(self._tiles) if Path("/", tile.name).match(name or "*/")]
+    def _named(self, name: str) -> int:
+        """The number of the tile with a name, or the only one whose path ends with it; -1 if there is none."""
+        if name in self.numbers:
+            return self.numbers[name]
+        ends = [k for k, tile in enumerate(self._tiles) if name and f"/{tile.name}".endswith(f"/{name}")]
         return ends[0] if len(ends) == 1 else -1
 
     def _places_on_sky(self, ra: np.ndarray, dec: np.ndarray, reach: float):
@@ -198,9 +200,18 @@ def _near(one: Tile, other: Tile) -> bool:
     return bool(np.degrees(np.arccos(np.clip(a @ b, -1, 1))) < 1.1 * (a_radius + b_radius))
 
 
+def first_pixel(middle: np.ndarray, size: int) -> np.ndarray:
+    """Where along an axis a cut-out around `middle` (n,) begins.
+
+    Halves, as of whole numbers in a cut-out of even size, go up, also where the arithmetic of a projection has left
+    them a little less, so that the same place gives the same cut-out on every tile.
+    """
+    return np.floor(np.asarray(middle) - (size - 1) / 2 + 0.5 + 1e-6).astype(int)
+
+
 def cut_out(tiles: Tiles, catalogue: Table, size: int, chunk: int) -> Iterator[ImageSet]:
     """Cut-outs (size, size) around the positions of a catalogue, `chunk` at a time: tile by tile, and within each in
-    the order of the catalogue. Every row of the catalogue comes once.
+    the order of the catalogue (if it is compressed from the bottom up). Every row of the catalogue comes once.
 
     Each row carries the catalogue's columns, `file` (the tile), `mosaic_x`, `mosaic_y`, the local WCS, and
     `noise_sigma` where the mosaic has a map of its noise. The middle of a cut-out, (size - 1) / 2, is within half a
@@ -211,7 +222,9 @@ def cut_out(tiles: Tiles, catalogue: Table, size: int, chunk: int) -> Iterator[I
         number, x, y = tiles.places(catalogue, reach=size / 2)
         if "file" in catalogue.colnames and not set(catalogue["file"]) <= tiles.numbers.keys():
             catalogue.rename_column("file", "input_file")
-        order = np.argsort(np.where(number < 0, len(tiles), number), kind="stable")
+        packed = np.array([tile.packed for tile in tiles])[number] & (number >= 0)
+        bands = np.where(packed, np.nan_to_num(y) // BLOCK_PIX, 0)
+        order = np.lexsort((bands, np.where(number < 0, len(tiles), number)))
         for start in range(0, len(order), chunk):
             rows = order[start : start + chunk]
             yield _cutouts(tiles, catalogue[rows], number[rows], x[rows], y[rows], size)
@@ -221,7 +234,7 @@ def cut_out(tiles: Tiles, catalogue: Table, size: int, chunk: int) -> Iterator[I
 
 def _cutouts(tiles: Tiles, table: Table, number: np.ndarray, x: np.ndarray, y: np.ndarray, size: int) -> ImageSet:
     known = number >= 0
-    x0, y0 = (np.where(known, np.round(v - (size - 1) / 2), 0).astype(int) for v in (x, y))
+    x0, y0 = (first_pixel(np.where(known, v, 0.0), size) for v in (x, y))
     pictures = [_picture(tiles, table[i], number[i], x0[i], y0[i], size) for i in range(len(table))]
     facts: dict[str, np.ndarray] = {}
     for k in np.unique(number[known]):

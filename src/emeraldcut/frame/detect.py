@@ -144,13 +144,15 @@ def _search(parts: _RowOfParts, settings: DetectSettings) -> Table:
 
 def _search_part(mosaic: Mosaic, x0: int, y0: int, settings: DetectSettings) -> Table:
     """The sources whose centroid lies in a part, or hardly outside, since the next part may see it a bit elsewhere."""
-    side = settings.part_pix
-    field, noise = mosaic.window_and_noise(x0 - MARGIN_PIX, y0 - MARGIN_PIX, side + 2 * MARGIN_PIX)
-    found = detect_sources(field, noise, n_sigma=settings.n_sigma, min_area_pix=settings.min_area_pix)
-    x, y = found["x"] - MARGIN_PIX, found["y"] - MARGIN_PIX
-    inside = (np.minimum(x, y) >= -1) & (np.maximum(x, y) < side + 1)
-    table = found[inside]
-    table["x"], table["y"] = x[inside] + x0, y[inside] + y0
+    side, (ny, nx) = settings.part_pix, mosaic.tile.shape
+    left, bottom = max(x0 - MARGIN_PIX, 0), max(y0 - MARGIN_PIX, 0)
+    width, height = min(x0 + side + MARGIN_PIX, nx) - left, min(y0 + side + MARGIN_PIX, ny) - bottom
+    field, noise = mosaic.window_and_noise(left, bottom, width, height)
+    table = detect_sources(field, noise, n_sigma=settings.n_sigma, min_area_pix=settings.min_area_pix)
+    table["x"] += left
+    table["y"] += bottom
+    x, y = table["x"] - x0, table["y"] - y0
+    table = table[(np.minimum(x, y) >= -1) & (np.maximum(x, y) < side + 1)]
     table["part"] = f"{x0},{y0}"
     table["flag"], table["flag_text"] = 0, Column([""] * len(table), dtype=object)
     return table
@@ -222,34 +224,27 @@ def detect_sources(
     from photutils.segmentation import SourceCatalog, SourceFinder
 
     nothing = Table(names=("id", "x", "y", "area_pix", "flux"), dtype=(object, float, float, float, float))
-    box = max(16, min(field.shape) // 8)
     missing = ~np.isfinite(field)
     if np.mean(~missing) < LEAST_SHARE or np.ptp(field[~missing]) == 0:
         return nothing
-    sky = Background2D(
-        np.where(missing, 0.0, field), box, filter_size=3, bkg_estimator=MedianBackground(), coverage_mask=missing,
-        exclude_percentile=100 * (1 - LEAST_SHARE),
-    )  # fmt: skip
-    light = np.where(missing, 0.0, field - sky.background)
-    sigma = np.maximum(sky.background_rms, 1e-12)
-    if noise is not None:
-        known = np.isfinite(noise) & ~missing
-        sigma = np.where(known, noise * np.median(sigma[known] / noise[known]), sigma) if known.any() else sigma
-    finder = SourceFinder(n_pixels=min_area_pix, n_levels=16, contrast=0.02, progress_bar=False)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there are no sources
+        warnings.simplefilter("ignore")  # about pixels without data, and that there are no sources
+        sky = Background2D(
+            np.where(missing, 0.0, field), max(16, min(field.shape) // 8), filter_size=3,
+            bkg_estimator=MedianBackground(), coverage_mask=missing, exclude_percentile=100 * (1 - LEAST_SHARE),
+        )  # fmt: skip
+        light = np.where(missing, 0.0, field - sky.background)
+        sigma = np.maximum(sky.background_rms, 1e-12)
+        if noise is not None:
+            known = np.isfinite(noise) & ~missing
+            sigma = np.where(known, noise * np.median(sigma[known] / noise[known]), sigma)
+        finder = SourceFinder(n_pixels=min_area_pix, n_levels=16, contrast=0.02, progress_bar=False)
         segments = finder(light, n_sigma * sigma, mask=missing)
         if segments is None:
             return nothing
         sources = SourceCatalog(light, segments)
-        table = Table(
-            {
-                "x": sources.x_centroid,
-                "y": sources.y_centroid,
-                "area_pix": sources.area.value,
-                "flux": sources.segment_flux,
-            }
-        )
+        table = Table({"x": sources.x_centroid, "y": sources.y_centroid})
+        table["area_pix"], table["flux"] = sources.area.value, sources.segment_flux
     table = table[np.isfinite(table["x"]) & np.isfinite(table["y"])]
     table.sort("flux", reverse=True)
     table.add_column(np.array([f"source-{i:04d}" for i in range(1, len(table) + 1)], dtype=object), name="id", index=0)
