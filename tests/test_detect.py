@@ -135,18 +135,18 @@ def test_what_cannot_be_read_is_a_flagged_row(mosaics, tmp_path, capsys):
 
 
 def test_parts_that_cannot_be_read(tmp_path):
-    shape = (300, 300)
+    shape = (600, 150)
     pixels = np.random.default_rng(0).normal(100, 5, shape).astype(np.float32)
-    pixels[40:90, 80:130] += draw_galaxy(shapes.ellipse(0.7), Sersic(1), size=50, flux=5e4, radius_pix=5)
-    units = [fits.PrimaryHDU(), fits.CompImageHDU(pixels, tile_shape=(50, 300), quantize_level=16)]
+    pixels[40:90, 60:110] += draw_galaxy(shapes.ellipse(0.7), Sersic(1), size=50, flux=5e4, radius_pix=5)
+    units = [fits.PrimaryHDU(), fits.CompImageHDU(pixels, tile_shape=(50, 150), quantize_level=16)]
     fits.HDUList(units).writeto(tmp_path / "m.fits.fz")
     content = bytearray((tmp_path / "m.fits.fz").read_bytes())
-    content[-8_000:] = bytes(8_000)
+    content[-4_000:] = bytes(4_000)  # the last tile of the compression
     (tmp_path / "m.fits.fz").write_bytes(content)
     table = detect(tmp_path / "m.fits.fz", DetectSettings(part_pix=150, min_area_pix=30))
     bad = np.asarray(table["flag"] != 0)
     assert bad.any() and (~bad).sum() == 1
-    assert np.hypot(table["x"] - 104.5, table["y"] - 64.5)[~bad][0] < 0.3
+    assert np.hypot(table["x"] - 84.5, table["y"] - 64.5)[~bad][0] < 0.3
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((200, 200)), np.full((200, 200), np.nan)])

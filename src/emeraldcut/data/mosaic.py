@@ -176,8 +176,7 @@ class Mosaic:
         return self.window_and_noise(x0, y0, size, size)[0]
 
     def window_and_noise(self, x0: int, y0: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Such pixels (height, width), and the noise per pixel that a map in the file states, NaN where unknown, or None
-        without a map."""
+        """The same of any shape, and the noise per pixel that a map in the file states, NaN where unknown, or None."""
         window = np.full((height, width), np.nan, dtype=np.float32)
         ny, nx = self.tile.shape
         left, right, bottom, top = max(x0, 0), min(x0 + width, nx), max(y0, 0), min(y0 + height, ny)
