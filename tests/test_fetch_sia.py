@@ -1,4 +1,4 @@
-"""Fetch through SIA, DataLink and SODA: against a small service of the test's own; pyvo reads the same answers alike."""
+"""Fetch through SIA, DataLink and SODA: against a small service of the test's own; pyvo reads its answers alike."""
 
 import io
 import threading

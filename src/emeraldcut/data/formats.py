@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -148,7 +148,7 @@ def read_file(path: Path) -> Iterator[Picture]:
 
 
 def _pictures(path: Path) -> Iterator[Picture]:
-    readers = {"fits": _fits, "png": _raster, "jpeg": _raster, "tiff": _tiff, "npy": _npy}
+    readers = {"fits": _fits, "png": raster, "jpeg": raster, "tiff": _tiff, "npy": _npy}
     kind = kind_of(path)
     if kind not in readers:
         detail = "It is not a FITS, PNG, JPEG, TIFF or NPY file, whatever its name says."
@@ -406,8 +406,8 @@ def _to_icrs(wcs, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 # --- PNG, JPEG, TIFF, NPY
 
 
-def _raster(path: Path) -> Iterator[Picture]:
-    """PNG or JPEG; 16-bit values keep their range, palettes and CMYK go through RGB."""
+def raster(path: Path | BinaryIO) -> Iterator[Picture]:
+    """PNG or JPEG, in a file or in memory; 16-bit values keep their range, palettes and CMYK go through RGB."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -436,7 +436,7 @@ def _tiff(path: Path) -> Iterator[Picture]:
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
-        return _raster(path)  # a compression that tifffile leaves to another package
+        return raster(path)  # a compression that tifffile leaves to another package
     if "S" in axes:
         array = luminance(np.moveaxis(array, axes.index("S"), -1))
     return _planes(array)

@@ -14,6 +14,7 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.formats import NO_PIXELS, checked, kind_of, luminance, read_file
+from emeraldcut.data.parquet import parquet_image
 from emeraldcut.data.readers import ReadSettings, is_text_map, mosaic_files, stem_of, text_map
 from emeraldcut.data.storage import PIXELS, is_stored_set, stored_table
 from emeraldcut.data.tiles import Tiles, first_pixel
@@ -113,6 +114,9 @@ class Originals:
         path = Path(self._files[row])
         if self._moved_from is not None and path.is_relative_to(self._moved_from):
             path = self._source / path.relative_to(self._moved_from)
+        packed = re.fullmatch(r"(.+)\[(\d+)\]", str(path))
+        if packed and not path.exists():
+            return parquet_image(self._place(Path(packed[1])), int(packed[2])).pixels
         path = self._place(path)
         number = _number_in_file(str(self._ids[row]), path)
         kind = kind_of(path)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.columns import keep_apart
+from emeraldcut.data.columns import RESULTS, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.formats import (
     NO_PIXELS,
@@ -29,9 +29,10 @@ from emeraldcut.data.formats import (
     read_file,
 )
 from emeraldcut.data.imageset import ImageSet, concatenate
+from emeraldcut.data.parquet import image_column, n_rows, parquet_images
 from emeraldcut.data.run import MANIFEST
 from emeraldcut.data.storage import is_stored_set, stored_chunks, stored_table
-from emeraldcut.data.tables import THESIS_CLASSES, read_catalogue
+from emeraldcut.data.tables import THESIS_CLASSES, common_name, read_catalogue
 from emeraldcut.data.tiles import Tiles, cut_out
 from emeraldcut.settings import setting
 
@@ -91,9 +92,9 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     source : str or Path
         A folder (searched recursively, in sorted order) of FITS, PNG, JPEG, TIFF and NPY files; one such
         file; a FITS cube (n, ny, nx) or multi-extension FITS; an HDF5 file with `images` (and `ans`); a set
-        written by `write_images`; a folder made by `fetch`; a thesis text map such as `2df.dat`; a table with a
-        column `file`, relative to the table or else to where the program runs; or, with `settings.catalogue`, a mosaic
-        or a folder of mosaics, which may overlap.
+        written by `write_images`; a folder made by `fetch`; Parquet with a column of images, or a folder of such
+        files; a thesis text map such as `2df.dat`; a table with a column `file`, relative to the table or else to
+        where the program runs; or, with `settings.catalogue`, a mosaic or a folder of mosaics, which may overlap.
     settings : ReadSettings, optional
 
     Returns
@@ -120,13 +121,20 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if path.is_dir():
         if (path / CUTOUTS).is_file():
             return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS), settings)
-        return _open_stored(path, settings) if is_stored_set(path) else _open_folder(path, settings)
+        if is_stored_set(path):
+            return _open_stored(path, settings)
+        shards = [file for file in sorted(path.rglob("*.parquet")) if image_column(file)]
+        if shards and next(_image_files(path), None) is None:
+            return _open_parquet(shards, settings)
+        return _open_folder(path, settings)
     try:
         kind = kind_of(path)
     except (BadImage, OSError, EOFError):  # the row of this one file says what is wrong
         kind = "damaged"
     if kind == "hdf5":
         return _open_hdf5(path, settings)
+    if kind == "parquet" and image_column(path):
+        return _open_parquet([path], settings)
     if kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS):
         return _open_table(path, read_catalogue(path), settings)
     if kind == "fits" and _is_fits_table(path):
@@ -346,6 +354,21 @@ def _hdf5_pictures(images) -> Iterator[Picture]:
             yield from (Picture(NO_PIXELS, Flag.UNREADABLE, detail) for _ in range(lost))
             continue
         yield from (checked(luminance(image) if image.ndim == 3 else image) for image in array)
+
+
+def _open_parquet(files: list[Path], settings: ReadSettings) -> ImageSource:
+    """Parquet files with a column of images, see `data.parquet`; ids from the usual columns, else from the file's name."""
+
+    def items() -> Iterator[Item]:
+        for file in files:
+            for number, (picture, row) in enumerate(parquet_images(file, image_column(file))):
+                ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
+                row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
+                known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
+                known |= {name: str(known[name]) for name in ("id", "label") if name in known}
+                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known, "file": f"{_text(file)}[{number}]"}
+
+    return _from_pictures(sum(map(n_rows, files)), items, settings)
 
 
 def is_text_map(path: Path) -> bool:

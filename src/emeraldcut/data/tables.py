@@ -6,7 +6,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -140,7 +140,7 @@ def read_catalogue(path: str | Path) -> Table:
 
 def _as_catalogue(table: Table) -> Table:
     for wanted in ("ra", "dec", "id"):
-        found = _common_name(wanted, table.colnames)
+        found = common_name(wanted, table.colnames)
         if wanted not in table.colnames and found is not None:
             table.rename_column(found, wanted)
     for name in ("ra", "dec"):
@@ -153,9 +153,9 @@ def _as_catalogue(table: Table) -> Table:
     return table
 
 
-def _common_name(wanted: str, columns: Sequence[str]) -> str | None:
+def common_name(wanted: str, columns: Iterable[str]) -> str | None:
     """The column that holds ra, dec or id under one of the names in common use."""
-    by_lower_name = {name.lower(): name for name in reversed(columns)}
+    by_lower_name = {name.lower(): name for name in reversed(list(columns))}
     names = {"ra": RA_NAMES, "dec": DEC_NAMES, "id": ID_NAMES}[wanted]
     return next((by_lower_name[name] for name in names if name in by_lower_name), None)
 
@@ -174,7 +174,7 @@ def catalogue_parts(folder: str | Path, dec: tuple[float, float], ra: Sequence[t
     for file in files:
         try:
             data = ds.dataset(str(file), format="parquet", partitioning=None)
-            columns = [names.get(w) or _common_name(w, data.schema.names) for w in ("ra", "dec")]
+            columns = [names.get(w) or common_name(w, data.schema.names) for w in ("ra", "dec")]
             if None in columns:
                 raise ValueError(f"'{file}' needs columns ra and dec; it has {', '.join(data.schema.names)}.")
             at = [ds.field(name) for name in columns]
