@@ -389,7 +389,7 @@ def test_the_box_around_tiles_holds_their_corners(tmp_path):
     for ra, dec in ((0.0, 10.0), (359.99, -60.0), (200.0, 89.5), (40.0, 70.0)):
         wcs = tan((200, 300), ra, dec, angle_deg=30)
         write(tmp_path / f"{ra}.fits", np.zeros((200, 300), np.float32), wcs)
-        (low, high), east = Tiles([tmp_path / f"{ra}.fits"])._box()
+        (low, high), east = Tiles([tmp_path / f"{ra}.fits"]).box()
         for corner_ra, corner_dec in wcs.calc_footprint():
             assert low <= corner_dec <= high
             assert any(west <= corner_ra <= far for west, far in east)

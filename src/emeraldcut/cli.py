@@ -19,7 +19,7 @@ from typing import Any
 import emeraldcut
 
 IMAGES_HELP = (
-    "a folder, file, cube, HDF5 or table of images, a set of ours, or (with --catalogue) one or more mosaics: "
+    "a folder, file, cube, HDF5, Parquet or table of images, a set of ours, or (with --catalogue) one or more mosaics: "
     "FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
 )
 

@@ -288,7 +288,7 @@ def check_claim(unit, path: Path, largest_megapixels: float = LARGEST_MEGAPIXELS
         pixels = " x ".join(map(str, reversed(shape)))
         raise BadImage(Flag.UNREADABLE, f"Its header claims {pixels} pixels; the file has only {size} bytes.")
     if np.prod(shape[-2:], dtype=float) > largest_megapixels * 1e6:
-        detail = f"Its {shape[-1]} x {shape[-2]} pixels are a mosaic; give a catalogue to cut galaxies out."
+        detail = f"Its {shape[-1]} x {shape[-2]} pixels are a mosaic; `emeraldcut detect` makes a --catalogue."
         raise BadImage(Flag.UNREADABLE, detail)
 
 

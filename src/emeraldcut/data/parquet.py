@@ -1,4 +1,4 @@
-"""Images in Parquet, as data sets of Hugging Face have them: files in a column, or bands of numbers with their noise."""
+"""Images in Parquet, as data sets of Hugging Face have them: files in a column, or bands of numbers with noise."""
 
 from __future__ import annotations
 

@@ -357,7 +357,7 @@ def _hdf5_pictures(images) -> Iterator[Picture]:
 
 
 def _open_parquet(files: list[Path], settings: ReadSettings) -> ImageSource:
-    """Parquet files with a column of images, see `data.parquet`; ids from the usual columns, else from the file's name."""
+    """Parquet files with a column of images, see `data.parquet`; ids from the usual columns, else the file's name."""
 
     def items() -> Iterator[Item]:
         for file in files:

@@ -162,13 +162,13 @@ class Tiles:
     def rows_inside(self, folder: str | Path) -> Table:
         """The rows of a catalogue in Parquet files, see `catalogue_parts`, that lie in one of the tiles."""
         inside = []
-        for part in catalogue_parts(folder, *self._box()):
+        for part in catalogue_parts(folder, *self.box()):
             part = part[self.places(part)[0] >= 0]
             if len(part):
                 inside.append(part)
         return vstack(inside, metadata_conflicts="silent") if inside else Table()
 
-    def _box(self) -> tuple[tuple[float, float], list[tuple[float, float]]]:
+    def box(self) -> tuple[tuple[float, float], list[tuple[float, float]]]:
         """Ranges of declination, and of right ascension, in which all tiles lie, degrees."""
         circles = [tile.circle for tile in self._tiles if tile.wcs is not None]
         if not circles:
@@ -218,6 +218,7 @@ def cut_out(tiles: Tiles, catalogue: Table, size: int, chunk: int) -> Iterator[I
     pixel of the position. What no mosaic has is NaN; a cut-out wholly outside is flagged NO_DATA, one that cannot be
     read UNREADABLE.
     """
+    catalogue = catalogue.copy(copy_data=False)
     try:
         number, x, y = tiles.places(catalogue, reach=size / 2)
         if "file" in catalogue.colnames and not set(catalogue["file"]) <= tiles.numbers.keys():
