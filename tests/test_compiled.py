@@ -21,7 +21,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def _divided(image):
-    found, *parts = segment(image)
+    found, *parts = segment(image, np.nan)
     assert found
     return Segmentation(*parts)
 

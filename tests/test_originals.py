@@ -4,6 +4,8 @@ import os
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
@@ -72,7 +74,15 @@ def mosaic(path):
     return path / "field.fits", ReadSettings(catalogue=str(listed), cutout_size=32)
 
 
-SOURCES = [folder_of_files, cube, extensions, hdf5, text_maps, stored, table_of_files, mosaic]
+def parquet(path):
+    path.mkdir()
+    bands = [[{"band": "r", "array": image.tolist(), "scale": 0.2}] for image in PIXELS]
+    table = pa.table({"object_id": [f"o{i}" for i in range(N)], "image": bands})
+    pq.write_table(table, path / "train.parquet", row_group_size=2)
+    return path, ReadSettings()
+
+
+SOURCES = [folder_of_files, cube, extensions, hdf5, text_maps, stored, table_of_files, mosaic, parquet]
 
 
 @pytest.mark.parametrize("make", SOURCES, ids=lambda f: f.__name__)

@@ -19,7 +19,7 @@ from typing import Any
 import emeraldcut
 
 IMAGES_HELP = (
-    "a folder, file, cube, HDF5 or table of images, a set of ours, or (with --catalogue) a mosaic: "
+    "a folder, file, cube, HDF5, Parquet or table of images, a set of ours, or (with --catalogue) one or more mosaics: "
     "FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
 )
 
@@ -121,6 +121,18 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
         chunks = open_images(arguments.source, read_settings).chunks()
         written.append(str(explain_best(chunks, read_table(written[0]), references, explanation)))
     return "\n".join(written)
+
+
+def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.data import provenance, write_table
+    from emeraldcut.data.tables import check_output
+    from emeraldcut.frame import detect
+
+    check_output(arguments.output, arguments.overwrite)
+    with _bar(arguments, None, unit=" rows of parts") as bar:
+        table = detect(arguments.source, settings[0], seed=arguments.seed, jobs=arguments.jobs, progress=_of_total(bar))
+    origin = provenance("detect", settings[0], arguments.seed, [arguments.source])
+    return str(write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite))
 
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -386,6 +398,13 @@ COMMANDS = {
         source=None,
         output="DIR",
         output_help="folder to write: a FITS file a position, and cutouts.parquet; what is there is not fetched again",
+    ),
+    "detect": Command(
+        "find the sources in mosaics: a catalogue for --catalogue of the other commands",
+        ("emeraldcut.frame:DetectSettings",),
+        _run_detect,
+        source="a mosaic of any size, or a folder of mosaics, which may overlap: FITS, PNG, JPEG, TIFF, NPY",
+        source_name="MOSAICS",
     ),
     "synthesise": Command(
         "make labelled images of galaxies of known shape",

@@ -25,6 +25,7 @@ from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.data.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
 from emeraldcut.data.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
 from emeraldcut.data.run import MANIFEST, Run, begun_settings
+from emeraldcut.data.sia import VERSIONS, cut_to, image_at
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import check_folder, read_catalogue, write_table
 from emeraldcut.settings import setting
@@ -38,6 +39,7 @@ PLACEHOLDERS = ("survey", "ra", "dec", "size", "scale", "fov")
 FILES = "fits"  # folder of the cut-outs
 DECIDES = ("survey", "service", "cutout_size", "pixel_scale_arcsec")  # settings that decide what a cut-out shows
 PASSING = (408, 425, 429)  # client errors that another try may get past: timeout, too early, too many requests
+LARGEST_IMAGE_BYTES = 400_000_000  # of a service that does not cut
 LONGEST_WAIT_S = 120.0  # however long a server asks to be left alone, and however often it has failed
 OFF_CENTRE_PIX = 2.0  # services round the centre to pixels; what is further off is another place
 
@@ -47,10 +49,13 @@ class FetchSettings:
     """What is fetched, and how politely."""
 
     catalogue: str | None = setting(None, "table of positions: ra and dec in degrees, and id if there is one")
-    survey: str | None = setting(None, "name of the survey at the service, for hips2fits such as CDS/P/DSS2/red")
+    survey: str | None = setting(
+        None, "name of the survey at the service, for hips2fits such as CDS/P/DSS2/red; sia1 needs none"
+    )
     service: str = setting(
         "hips2fits",
-        "hips2fits, or a URL with {survey}, {ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
+        "hips2fits; or sia1:URL or sia2:URL of an image service of the Virtual Observatory; or a URL with {survey}, "
+        "{ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
     )
     cutout_size: int = setting(64, "side of a cut-out, in pixels")
     pixel_scale_arcsec: float = setting(0.25, "side of a pixel on the sky; take the survey's own")
@@ -67,7 +72,7 @@ class FetchSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.catalogue is None or self.survey is None:
+        if self.catalogue is None or (self.survey is None and not self.service.startswith("sia1:")):
             raise ValueError("fetch needs positions and a survey: --catalogue TABLE --survey NAME.")
         if self.cutout_size < SMALLEST_SIDE_PIX:
             raise ValueError(
@@ -79,20 +84,29 @@ class FetchSettings:
         for name in ("retries", "wait_s", "give_up"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"setting '{name}' must be at least 0; received {getattr(self, name)}.")
+        if self.searches:
+            if urlsplit(self.template).scheme not in ("http", "https"):
+                raise ValueError(f"service expects sia1:URL or sia2:URL (http, https); received '{self.service}'.")
+            return
         try:
             used = {name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None}
         except ValueError:  # a brace without its other
             used = set()
         if urlsplit(self.template).scheme not in ("http", "https") or not {"ra", "dec"} <= used <= {*PLACEHOLDERS}:
             raise ValueError(
-                f"service must be one of {', '.join(SERVICES)}, or a URL (http, https) with placeholders of "
-                f"{', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}; received '{self.service}'."
+                f"service must be one of {', '.join(SERVICES)}, sia1:URL, sia2:URL, or a URL (http, https) with "
+                f"placeholders of {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}; received '{self.service}'."
             )
+
+    @property
+    def searches(self) -> bool:
+        """Whether the service is asked which images it has, before one of them is."""
+        return self.service.startswith(tuple(f"{version}:" for version in VERSIONS))
 
     @property
     def template(self) -> str:
         """The service's URL with its placeholders."""
-        return SERVICES.get(self.service, self.service)
+        return self.service.partition(":")[2] if self.searches else SERVICES.get(self.service, self.service)
 
     def url(self, ra: float, dec: float) -> str:
         """Where the cut-out around `ra`, `dec` (degrees) is to be had."""
@@ -262,13 +276,20 @@ class _Getter:
 
     def _download(self, path: Path, row: int) -> tuple[Flag, str]:
         """Fetches to `path`, in as many tries as it takes; BadImage with the last reason if all of them fail."""
-        settings, url = self.settings, self.settings.url(self.ra[row], self.dec[row])
+        settings, ra, dec = self.settings, self.ra[row], self.dec[row]
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         for attempt in range(settings.retries + 1):
-            self._pace.wait()
             wait_s = settings.wait_s * 2**attempt
             try:
-                partial.write_bytes(_answer(url, settings.timeout_s, _largest_bytes(settings.cutout_size)))
+                if settings.searches:
+                    width_deg = settings.cutout_size * settings.pixel_scale_arcsec / 3600
+                    partial.write_bytes(
+                        image_at(settings.service, settings.survey, ra, dec, width_deg, self._get_image)
+                    )
+                    with self._lock:  # see `_look`
+                        cut_to(partial, ra, dec, settings.cutout_size)
+                else:
+                    partial.write_bytes(self._get(settings.url(ra, dec), _largest_bytes(settings.cutout_size)))
                 seen = self._look(partial, row)
                 os.replace(partial, path)
                 return seen
@@ -277,13 +298,24 @@ class _Getter:
                 if 400 <= error.code < 500 and error.code not in PASSING:
                     raise BadImage(Flag.NO_DATA, f"The server has no image of this place ({reason}).") from None
                 wait_s = max(wait_s, _retry_after_s(error.headers.get("Retry-After", "")))
-            except (ConnectionError, BadImage) as error:
+            except BadImage as error:
+                if error.flag == Flag.NO_DATA:
+                    raise
+                reason = error.detail
+            except ConnectionError as error:
                 reason = str(error)
             finally:
                 partial.unlink(missing_ok=True)
             self._pace.pause(min(wait_s, LONGEST_WAIT_S))
         tries = f"{settings.retries + 1} tries" if settings.retries else "one try"
         raise BadImage(Flag.UNREADABLE, f"The server sent no whole image in {tries} ({reason.rstrip('.')}).")
+
+    def _get(self, url: str, largest_bytes: int) -> bytes:
+        self._pace.wait()
+        return _answer(url, self.settings.timeout_s, largest_bytes)
+
+    def _get_image(self, url: str) -> bytes:
+        return self._get(url, LARGEST_IMAGE_BYTES)
 
     def _look(self, path: Path, row: int) -> tuple[Flag, str]:
         """Flag and detail of a file that is a whole FITS image of this place; BadImage if it is not."""

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from emeraldcut.data.flags import Flag
+from emeraldcut.data.flags import Flag, describe, usable
 
 SMALLEST_SIDE_PIX = 8
 LARGEST_MEGAPIXELS = 400  # a claim beyond this in a file that is read as one image is damage, or a mosaic
@@ -29,7 +29,16 @@ LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip and of tiled FITS, makes nothing 
 LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 MASK_NAMES = {"MASK", "DQ", "BADPIX"}
-NOT_IMAGE_NAMES = set("WHT WEIGHT IVAR INVVAR ERR ERROR VAR VARIANCE UNCERT PSF EXP CTX".split())
+# Maps of the noise, by the names of their units, and what their values are. Of weights only the ratios count.
+WEIGHT = "weight"
+NOISE_NAMES = {
+    **dict.fromkeys(("WHT", "WEIGHT"), WEIGHT),
+    **dict.fromkeys(("IVAR", "INVVAR"), "inverse variance"),
+    **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
+    **dict.fromkeys(("ERR", "ERROR", "UNCERT"), "deviation"),
+}
+NOT_IMAGE_NAMES = {"EXP", "CTX"}
+NOISIEST = 3.0  # a pixel with more than this many times the usual noise of an image is as good as missing
 PIXEL_SCALE_KEYS = ("PIXSCALE", "PIXSCAL1", "PIXSCL", "PIXSIZE", "SECPIX", "SECPIX1", "PIXELSCL", "PLATESCL")
 
 
@@ -76,6 +85,14 @@ def checked(array: Any, *, index: int | None = None, facts: dict | None = None) 
     if values.size == 0 or values.min() == values.max():
         return Picture(pixels, Flag.NO_DATA, "", index, facts)
     return Picture(pixels, Flag.GOOD, "", index, facts)
+
+
+def already_unusable(row) -> Picture | None:
+    """What stands for the image of a table's row that says itself why there is none; None if it does not say so."""
+    if not {"flag", "flag_text"} <= set(row.colnames) or np.ma.is_masked(row["flag"]) or usable(row["flag"]):
+        return None
+    text = "" if np.ma.is_masked(row["flag_text"]) else str(row["flag_text"])
+    return Picture(NO_PIXELS, Flag(int(row["flag"])), text.removeprefix(describe(row["flag"])).strip())
 
 
 def luminance(array: np.ndarray) -> np.ndarray:
@@ -125,13 +142,13 @@ def read_file(path: Path) -> Iterator[Picture]:
         except StopIteration:
             return
         except Exception as error:  # image libraries raise errors of every kind on damaged files
-            yield _failed(error)
+            yield failed(error)
             return
         yield picture
 
 
 def _pictures(path: Path) -> Iterator[Picture]:
-    readers = {"fits": _fits, "png": _raster, "jpeg": _raster, "tiff": _tiff, "npy": _npy}
+    readers = {"fits": _fits, "png": raster, "jpeg": raster, "tiff": _tiff, "npy": _npy}
     kind = kind_of(path)
     if kind not in readers:
         detail = "It is not a FITS, PNG, JPEG, TIFF or NPY file, whatever its name says."
@@ -139,7 +156,8 @@ def _pictures(path: Path) -> Iterator[Picture]:
     return readers[kind](path)
 
 
-def _failed(error: Exception) -> Picture:
+def failed(error: Exception) -> Picture:
+    """What stands for an image that could not be read because of `error`."""
     if isinstance(error, BadImage):
         return Picture(NO_PIXELS, error.flag, error.detail)
     if isinstance(error, OSError) and error.strerror:
@@ -160,11 +178,11 @@ def _fits(path: Path) -> Iterator[Picture]:
                 pass
     # Astropy maps the file into memory, so a cube is read piece by piece.
     with fits.open(path, lazy_load_hdus=False) as units:
-        pictures, masks, facts = image_units(units)
+        pictures, beside, facts = image_units(units)
         if not pictures:
             raise _no_picture(units)
-        alone = len(pictures) == 1 and len(_shape(pictures[0])) != 3
-        planes = (_unit_planes(unit, masks.get(id(unit)), facts, path) for unit in pictures)
+        alone = len(pictures) == 1 and len(shape_of(pictures[0])) != 3
+        planes = (_unit_planes(unit, beside[id(unit)], facts, path) for unit in pictures)
         for index, picture in enumerate(chain.from_iterable(planes)):
             picture.index = None if alone else index
             yield picture
@@ -175,31 +193,46 @@ def _is_gzip(path: Path) -> bool:
         return file.read(2) == GZIP
 
 
-def image_units(units) -> tuple[list, dict[int, Any], dict[str, Any]]:
-    """The picture units of a FITS file, the mask unit of each (by `id` of the picture), and facts for all of
-    them.
+@dataclass
+class Beside:
+    """What a FITS file holds beside a picture: the units of its mask and of its noise, None where there is none."""
 
-    Units named MASK or DQ are masks of the last picture before them with the same EXTVER; weights, errors and
-    variances are left alone; the PSF's width is a fact.
+    mask: Any = None
+    noise: Any = None
+
+    @property
+    def kind(self) -> str:
+        """What the values of the noise are, see `NOISE_NAMES`; CCDData tells in the key UTYPE of UNCERT."""
+        said = str(self.noise.header.get("UTYPE", ""))
+        told = {"VarianceUncertainty": "variance", "InverseVariance": "inverse variance"}
+        return told.get(said, NOISE_NAMES[self.noise.name])
+
+
+def image_units(units) -> tuple[list, dict[int, Beside], dict[str, Any]]:
+    """The picture units of a FITS file, what lies beside each (by `id` of the picture), and facts for all of them.
+
+    A mask (MASK, DQ, BADPIX) or a map of the noise (WHT, IVAR, ERR, VAR, ...) is that of the last picture before it
+    with the same EXTVER and shape; the PSF's width is a fact.
     """
-    pictures, masks, facts = [], {}, {}
+    pictures, beside, facts = [], {}, {}
     for unit in units:
-        shape = _shape(unit)
+        shape = shape_of(unit)
         if not unit.is_image or 0 in shape or not shape:
             continue
-        if unit.name in MASK_NAMES:
-            owner = [p for p in pictures if p.ver == unit.ver and _shape(p) == shape]
+        if unit.name in MASK_NAMES or unit.name in NOISE_NAMES:
+            owner = [p for p in pictures if p.ver == unit.ver and shape_of(p) == shape]
             if owner:
-                masks[id(owner[-1])] = unit
+                setattr(beside[id(owner[-1])], "mask" if unit.name in MASK_NAMES else "noise", unit)
         elif unit.name == "PSF":
             fwhm = unit.header.get("FWHM")
             facts["psf_fwhm_pix"] = float(fwhm) if isinstance(fwhm, int | float) and fwhm > 0 else _fwhm_pix(unit.data)
         elif unit.name not in NOT_IMAGE_NAMES and len(shape) >= 2:
             pictures.append(unit)
-    return pictures, masks, facts
+            beside[id(unit)] = Beside()
+    return pictures, beside, facts
 
 
-def _shape(unit) -> tuple[int, ...]:
+def shape_of(unit) -> tuple[int, ...]:
     """Axis lengths of an image unit, y first, from its header alone; leading axes of length 1 are dropped."""
     header = unit.header
     shape = [int(header.get(f"NAXIS{i}", 0)) for i in range(int(header.get("NAXIS", 0)), 0, -1)]
@@ -211,31 +244,42 @@ def _shape(unit) -> tuple[int, ...]:
 def _no_picture(units) -> BadImage:
     if any(not unit.is_image for unit in units):
         return BadImage(Flag.NOT_AN_IMAGE, "The FITS file holds only tables.")
-    shapes = [_shape(unit) for unit in units if _shape(unit)]
+    shapes = [shape_of(unit) for unit in units if shape_of(unit)]
     detail = f"Its array has {len(shapes[0])} axis." if shapes else "The FITS file holds no data."
     return BadImage(Flag.NOT_AN_IMAGE, detail)
 
 
-def _unit_planes(unit, mask, facts: dict, path: Path) -> Iterator[Picture]:
-    shape = _shape(unit)
+def _unit_planes(unit, beside: Beside, facts: dict, path: Path) -> Iterator[Picture]:
+    shape = shape_of(unit)
     if len(shape) > 3:
         yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, f"Its array has {len(shape)} axes.")
         return
     check_claim(unit, path)
     facts = facts | header_facts(unit.header, shape)
     if len(shape) == 2:
-        pixels = np.asarray(unit.data).reshape(shape)
-        yield checked(_masked(pixels, mask.data.reshape(shape) if mask else None), facts=facts)
+        pixels, mask, noise = (part and part.data.reshape(shape) for part in (unit, beside.mask, beside.noise))
+        yield _plane(pixels, mask, noise, beside, facts)
         return
     leading = (0,) * (int(unit.header["NAXIS"]) - 3)
     for plane in range(shape[0]):
-        mask_plane = mask.section[(*leading, plane)] if mask else None
-        yield checked(_masked(unit.section[(*leading, plane)], mask_plane), facts=facts)
+        here = (*leading, plane)
+        yield _plane(*(part and part.section[here] for part in (unit, beside.mask, beside.noise)), beside, facts)
+
+
+def _plane(pixels, mask, noise, beside: Beside, facts: dict) -> Picture:
+    """One image without its masked pixels and those of no weight; its fact `noise_sigma` is what its noise map says."""
+    pixels = masked(pixels, mask)
+    if noise is not None:
+        sigma = noise_per_pixel(noise, beside.kind)
+        if np.isfinite(sigma).any():  # else the map was never filled
+            pixels, typical = weighed(pixels, sigma, beside.kind == WEIGHT)
+            facts = facts | ({} if beside.kind == WEIGHT else {"noise_sigma": typical})
+    return checked(pixels, facts=facts)
 
 
 def check_claim(unit, path: Path, largest_megapixels: float = LARGEST_MEGAPIXELS) -> None:
     """BadImage if the header claims more data than the file can hold, before memory is taken for it."""
-    shape = _shape(unit)
+    shape = shape_of(unit)
     claimed = float(np.prod(shape, dtype=float)) * abs(int(unit.header["BITPIX"])) / 8
     size = path.stat().st_size
     packed = _is_gzip(path) or type(unit).__name__ == "CompImageHDU"
@@ -244,17 +288,42 @@ def check_claim(unit, path: Path, largest_megapixels: float = LARGEST_MEGAPIXELS
         pixels = " x ".join(map(str, reversed(shape)))
         raise BadImage(Flag.UNREADABLE, f"Its header claims {pixels} pixels; the file has only {size} bytes.")
     if np.prod(shape[-2:], dtype=float) > largest_megapixels * 1e6:
-        detail = f"Its {shape[-1]} x {shape[-2]} pixels are a mosaic; give a catalogue to cut galaxies out."
+        detail = f"Its {shape[-1]} x {shape[-2]} pixels are a mosaic; `emeraldcut detect` makes a --catalogue."
         raise BadImage(Flag.UNREADABLE, detail)
 
 
-def _masked(pixels, mask) -> np.ndarray:
+def masked(pixels, mask) -> np.ndarray:
     """`pixels` with NaN where `mask` is not zero; a type that has no NaN becomes float32."""
     if mask is None:
         return pixels
     pixels = np.array(pixels, dtype=np.float32)
     pixels[np.asarray(mask) != 0] = np.nan
     return pixels
+
+
+def noise_per_pixel(values, kind: str) -> np.ndarray:
+    """Standard deviation of the noise (ny, nx) float32 from a map of it; NaN where it says that there is no data.
+
+    `kind` is what the values are, see `NOISE_NAMES`; weights give deviations of unknown scale.
+    """
+    values = np.asarray(values, np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sigma = np.sqrt(values) if kind == "variance" else np.array(values) if kind == "deviation" else values**-0.5
+    sigma[~(np.isfinite(sigma) & (values > 0))] = np.nan
+    return sigma
+
+
+def weighed(pixels: np.ndarray, sigma: np.ndarray, relative: bool) -> tuple[np.ndarray, float]:
+    """`pixels` (ny, nx), NaN where their noise `sigma` is not known, and the median noise of the others.
+
+    Where the noise comes from relative weights, which do not know of the light of galaxies, pixels that are noisier
+    than NOISIEST times the median are taken out too: the frayed borders of mosaics.
+    """
+    known = np.isfinite(sigma) & np.isfinite(pixels)
+    typical = float(np.median(sigma[known])) if known.any() else np.nan
+    if relative:
+        known &= sigma <= NOISIEST * typical
+    return np.where(known, pixels, np.float32(np.nan)), typical
 
 
 def _fwhm_pix(psf: np.ndarray) -> float | None:
@@ -337,8 +406,8 @@ def _to_icrs(wcs, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 # --- PNG, JPEG, TIFF, NPY
 
 
-def _raster(path: Path) -> Iterator[Picture]:
-    """PNG or JPEG; 16-bit values keep their range, palettes and CMYK go through RGB."""
+def raster(path: Path | BinaryIO) -> Iterator[Picture]:
+    """PNG or JPEG, in a file or in memory; 16-bit values keep their range, palettes and CMYK go through RGB."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -367,7 +436,7 @@ def _tiff(path: Path) -> Iterator[Picture]:
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
-        return _raster(path)  # a compression that tifffile leaves to another package
+        return raster(path)  # a compression that tifffile leaves to another package
     if "S" in axes:
         array = luminance(np.moveaxis(array, axes.index("S"), -1))
     return _planes(array)

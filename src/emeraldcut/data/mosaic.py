@@ -1,158 +1,302 @@
-"""Cutouts from one large image at the positions of a catalogue; the large image is read piece by piece."""
+"""One large image, of which any part is read alone: its pixels, what is masked, and the noise that its maps state."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from astropy.table import MaskedColumn, Table
 
-from emeraldcut.data.columns import keep_apart, numbers
+from emeraldcut.data.flags import Flag
 from emeraldcut.data.formats import (
     NO_PIXELS,
+    WEIGHT,
     BadImage,
+    Beside,
     celestial_wcs,
     check_claim,
-    checked,
     image_units,
     kind_of,
+    masked,
+    noise_per_pixel,
     read_file,
+    shape_of,
     sky_facts,
+    weighed,
 )
-from emeraldcut.data.imageset import ImageSet, add_flag
+
+SAMPLE_PIX, SAMPLES_A_SIDE = 128, 3  # parts of a mosaic that tell how its weights and its noise go together
+BLOCK_PIX, KEPT_BYTES = 128, 48_000_000  # what is unpacked at a time of a compressed mosaic, and what stays so
+SIGMA_PER_MAD = 1.4826
 
 
-class Mosaic:
-    """A large image: `window` gives any part of it, `wcs` its sky axes or None."""
+@dataclass(frozen=True)
+class Tile:
+    """Where a large image is, and what its header says; its pixels are in no memory.
 
-    def __init__(self, data, mask, wcs, shape: tuple[int, int]) -> None:
-        self.data, self.mask, self.wcs, self.shape = data, mask, wcs, shape
-
-    def window(self, x0: int, y0: int, size: int) -> np.ndarray:
-        """Pixels (size, size) float32 from column x0, row y0 on; NaN outside the mosaic and where masked."""
-        window = np.full((size, size), np.nan, dtype=np.float32)
-        left, right = max(x0, 0), min(x0 + size, self.shape[1])
-        bottom, top = max(y0, 0), min(y0 + size, self.shape[0])
-        if left >= right or bottom >= top:
-            return window
-        part = np.array(self.data[bottom:top, left:right], dtype=np.float32)
-        if self.mask is not None:
-            part[np.asarray(self.mask[bottom:top, left:right]) != 0] = np.nan
-        window[bottom - y0 : top - y0, left - x0 : right - x0] = part
-        return window
-
-
-@contextmanager
-def open_mosaic(path: Path) -> Iterator[Mosaic]:
-    """The first image in a FITS file (read piece by piece), or any other image file (read whole).
-
-    Raises ValueError with one sentence where there is no image.
+    Attributes
+    ----------
+    name : str
+        The file, and [n] for the n-th unit of a FITS file that holds several images, as CFITSIO has it.
+    path : Path
+    unit : int
+        Its place in a FITS file, -1 for other files.
+    shape : (ny, nx)
+    wcs : astropy WCS or None
+        Sky axes.
+    fault : str
+        Why it cannot be read; empty if it can.
+    packed : bool
+        Whether it is compressed, so that it is best read from the bottom up.
     """
+
+    name: str
+    path: Path
+    unit: int = -1
+    shape: tuple[int, int] = (0, 0)
+    wcs: Any = None
+    fault: str = ""
+    packed: bool = False
+
+    @cached_property
+    def circle(self) -> tuple[np.ndarray, float]:
+        """A circle on the sky around the tile: unit vector (3,) of its middle, and radius in degrees."""
+        ny, nx = self.shape
+        x, y = np.array([(nx - 1) / 2, 0, nx - 1, 0, nx - 1]), np.array([(ny - 1) / 2, 0, 0, ny - 1, ny - 1])
+        middle, *corners = on_sky(*self.to_sky(x, y))
+        radius = np.degrees(np.arccos(np.clip(np.array(corners) @ middle, -1, 1)).max())
+        return (middle, float(radius)) if np.isfinite(radius) else (np.array([0.0, 0.0, 1.0]), 180.0)
+
+    @cached_property
+    def scale_arcsec(self) -> float:
+        """Side of a pixel in the middle."""
+        y, x = (np.array([(n - 1) / 2]) for n in self.shape)
+        return float(sky_facts(self.wcs, x, y)["pixel_scale_arcsec"][0])
+
+    def to_sky(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Right ascension and declination (n,), ICRS, degrees, of pixels."""
+        facts = sky_facts(self.wcs, np.asarray(x, float), np.asarray(y, float))
+        return facts["ra"], facts["dec"]
+
+    def to_pixels(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels x, y (n,) at positions in degrees, ICRS; NaN where the projection has none."""
+        from astropy.coordinates import SkyCoord
+
+        with warnings.catch_warnings():  # about distortions that have no inverse far outside
+            warnings.simplefilter("ignore")
+            x, y = self.wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg"))
+        return np.atleast_1d(x), np.atleast_1d(y)
+
+    def depth(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """How deep inside places x, y (n,) lie, in pixels from the nearest edge; negative outside, NaN if unknown."""
+        ny, nx = self.shape
+        return np.minimum(np.minimum(x, nx - 1 - x), np.minimum(y, ny - 1 - y)) + 0.5
+
+    def beyond(self, x0: int, y0: int, size: int) -> np.ndarray:
+        """Which pixels of the square (size, size) from column x0, row y0 on are not in the image."""
+        ny, nx = self.shape
+        x, y = np.arange(x0, x0 + size), np.arange(y0, y0 + size)[:, None]
+        return (x < 0) | (x >= nx) | (y < 0) | (y >= ny)
+
+
+def on_sky(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Unit vectors (n, 3) of positions in degrees."""
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def tiles_in(path: Path) -> list[Tile]:
+    """The large images in a file, at least one; one that cannot be read has a fault."""
     try:
         kind = kind_of(path)
     except BadImage as error:
-        raise ValueError(f"the mosaic '{path}' cannot be read: {error}") from None
+        return [Tile(str(path), path, fault=error.detail)]
+    except (OSError, EOFError) as error:
+        return [Tile(str(path), path, fault=f"{getattr(error, 'strerror', None) or error}.")]
+    if kind == "npy":
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.ndim == 2 and array.dtype.kind in "buif":
+            return [Tile(str(path), path, shape=array.shape)]
     if kind != "fits":
         picture = next(read_file(path))
-        if picture.pixels is NO_PIXELS:
-            raise ValueError(f"the mosaic '{path}' cannot be read: {picture.detail}")
-        yield Mosaic(picture.pixels, None, None, picture.pixels.shape)
-        return
+        return [
+            Tile(str(path), path, shape=picture.pixels.shape, fault=picture.detail if not picture.pixels.size else "")
+        ]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _fits_tiles(path)
+    except Exception as error:  # astropy raises many kinds of errors on damaged files
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        return [Tile(str(path), path, fault=f"It is truncated or damaged ({reason}).")]
+
+
+def _fits_tiles(path: Path) -> list[Tile]:
     from astropy.io import fits
 
     with fits.open(path) as units:
-        pictures, masks, _ = image_units(units)
-        pictures = [unit for unit in pictures if int(unit.header["NAXIS"]) == 2]
+        numbers = {id(unit): number for number, unit in enumerate(units)}
+        pictures = [unit for unit in image_units(units)[0] if len(shape_of(unit)) == 2]
         if not pictures:
-            raise ValueError(f"the mosaic '{path}' holds no two-dimensional image.")
-        unit = pictures[0]
-        try:
-            check_claim(unit, path, largest_megapixels=np.inf)
-        except BadImage as error:
-            raise ValueError(f"the mosaic '{path}' cannot be read: {error}") from None
-        mask = masks.get(id(unit))
-        shape = (int(unit.header["NAXIS2"]), int(unit.header["NAXIS1"]))
-        yield Mosaic(unit.section, mask.section if mask else None, _wcs_or_none(unit.header), shape)
+            return [Tile(str(path), path, fault="It holds no two-dimensional image.")]
+        tiles = []
+        for unit in pictures:
+            number, fault = numbers[id(unit)], ""
+            try:
+                check_claim(unit, path, largest_megapixels=np.inf)
+            except BadImage as error:
+                fault = error.detail
+            name = str(path) if len(pictures) == 1 else f"{path}[{number}]"
+            packed = hasattr(unit, "tile_shape")
+            tiles.append(Tile(name, path, number, shape_of(unit), _wcs_or_none(unit.header), fault, packed))
+        return tiles
 
 
 def _wcs_or_none(header):
     try:
-        wcs = celestial_wcs(header)
+        return celestial_wcs(header)
     except Exception:  # astropy raises many kinds of errors; without a WCS positions must be x, y
         return None
-    return wcs if wcs.naxis == 2 else None
 
 
-def positions(mosaic: Mosaic, catalogue: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel positions x, y (n,), NaN where unknown: from `ra`, `dec` and the WCS where both are there, else
-    `x`, `y`.
+class Mosaic:
+    """The pixels of a tile, part by part."""
 
-    Sky positions come first because in tables of ours `x`, `y` are places in a cutout, not in the mosaic.
-    """
-    if mosaic.wcs is not None and {"ra", "dec"} <= set(catalogue.colnames):
-        ra, dec = numbers(catalogue["ra"]), numbers(catalogue["dec"])
-        x, y = np.full((2, len(catalogue)), np.nan)
-        good = np.isfinite(ra) & np.isfinite(dec)
-        if good.any():
-            x[good], y[good] = _to_pixels(mosaic.wcs, ra[good], dec[good])
-        return x, y
-    if {"x", "y"} <= set(catalogue.colnames):
-        return numbers(catalogue["x"]), numbers(catalogue["y"])
-    raise ValueError(
-        f"the catalogue needs ra and dec (for a mosaic with a WCS) or x and y; its columns are "
-        f"{', '.join(catalogue.colnames)}{'' if mosaic.wcs is not None else '; the mosaic has no WCS'}."
-    )
+    def __init__(self, tile: Tile, data, beside: Beside = Beside()) -> None:
+        self.tile, self._beside = tile, beside
+        self._data, self._mask, self._noise = map(_readable, (data, beside.mask, beside.noise))
 
+    def window(self, x0: int, y0: int, size: int) -> np.ndarray:
+        """Pixels (size, size) float32 from column x0, row y0 on; NaN outside, where masked, and without weight."""
+        return self.window_and_noise(x0, y0, size, size)[0]
 
-def _to_pixels(wcs, ra: np.ndarray, dec: np.ndarray):
-    from astropy.coordinates import SkyCoord
-
-    return wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg"))
-
-
-def cut_out(path: Path, catalogue: Table, size: int, chunk: int) -> Iterator[ImageSet]:
-    """Cutouts (size, size) of the mosaic around the catalogue's positions, `chunk` at a time, in catalogue
-    order.
-
-    Each row carries the catalogue's columns, `mosaic_x`, `mosaic_y`, and the local WCS. The middle of a
-    cutout, (size - 1) / 2, is within half a pixel of the position. What lies outside the mosaic is NaN; a
-    cutout wholly outside is flagged NO_DATA.
-    """
-    with open_mosaic(path) as mosaic:
+    def window_and_noise(self, x0: int, y0: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The same of any shape, and the noise per pixel that a map in the file states, NaN where unknown, or None."""
+        window = np.full((height, width), np.nan, dtype=np.float32)
+        ny, nx = self.tile.shape
+        left, right, bottom, top = max(x0, 0), min(x0 + width, nx), max(y0, 0), min(y0 + height, ny)
+        noise = None if self._noise_scale is None else window.copy()
+        if left >= right or bottom >= top:
+            return window, noise
+        rows, columns = slice(bottom, top), slice(left, right)
+        inside = slice(bottom - y0, top - y0), slice(left - x0, right - x0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            x, y = positions(mosaic, catalogue)
-        for start in range(0, len(catalogue), chunk):
-            rows = slice(start, min(start + chunk, len(catalogue)))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                images = _cutouts(mosaic, catalogue[rows], x[rows], y[rows], size)
-            yield images
+            part = np.array(self._data[rows, columns], dtype=np.float32)
+            if self._mask is not None:
+                part = masked(part, self._mask[rows, columns])
+            if noise is not None:
+                sigma = self._noise_scale * self._stated(rows, columns)
+                noise[inside] = sigma
+                part = weighed(part, sigma, self._beside.kind == WEIGHT)[0]
+        window[inside] = part
+        return window, noise
+
+    def _stated(self, rows: slice, columns: slice) -> np.ndarray:
+        return noise_per_pixel(self._noise[rows, columns], self._beside.kind)
+
+    @cached_property
+    def _noise_scale(self) -> float | None:
+        """What the values of the noise map are to be multiplied with; None where there is no map, or an empty one.
+
+        That of weights is such that they agree with the noise that the pixels of some parts of the mosaic show, as
+        SExtractor has it (Bertin & Arnouts 1996); other maps are taken at their word.
+        """
+        if self._noise is None:
+            return None
+        relative, ratios, stated = self._beside.kind == WEIGHT, [], False
+        for y in self._sampled(0):
+            for x in self._sampled(1):
+                here = slice(y, y + SAMPLE_PIX), slice(x, x + SAMPLE_PIX)
+                sigma = self._stated(*here)
+                stated |= bool(np.isfinite(sigma).any())
+                if stated and not relative:
+                    return 1.0
+                with np.errstate(invalid="ignore"):
+                    pulls = np.asarray(self._data[here], np.float32) / sigma
+                pulls = pulls[np.isfinite(pulls)]
+                if pulls.size > SAMPLE_PIX:
+                    ratios.append(SIGMA_PER_MAD * np.median(np.abs(pulls - np.median(pulls))))
+        return float(np.median(ratios)) if ratios and min(ratios) > 0 else 1.0 if stated else None
+
+    def _sampled(self, axis: int) -> np.ndarray:
+        """Where the sampled parts begin along an axis."""
+        last = max(self.tile.shape[axis] - SAMPLE_PIX, 0)
+        return np.unique(np.linspace(0, last, SAMPLES_A_SIDE + 2)[1:-1].astype(int))
 
 
-def _cutouts(mosaic: Mosaic, table: Table, x: np.ndarray, y: np.ndarray, size: int) -> ImageSet:
-    height, width = mosaic.shape
-    half = size / 2
-    inside = (x > -half) & (x < width - 1 + half) & (y > -half) & (y < height - 1 + half)  # False for NaN
-    x0, y0 = (np.where(inside, np.round(v - (size - 1) / 2), 0).astype(int) for v in (x, y))
-    pictures = [
-        checked(mosaic.window(a, b, size) if ok else np.full((size, size), np.nan))
-        for a, b, ok in zip(x0, y0, inside, strict=True)
-    ]
-    if mosaic.wcs is not None:
-        middle = [np.where(inside, v + (size - 1) / 2, np.nan) for v in (x0, y0)]
-        for name, values in sky_facts(mosaic.wcs, *middle).items():
-            if name not in ("ra", "dec") or name not in table.colnames:
-                table[name] = MaskedColumn(values, mask=~np.isfinite(values))
-    table["mosaic_x"], table["mosaic_y"] = (MaskedColumn(v, mask=~np.isfinite(v)) for v in (x, y))
-    table.remove_columns([name for name in ("x", "y", "flag", "flag_text") if name in table.colnames])
-    table = keep_apart(table)
-    images = ImageSet(np.stack([picture.pixels for picture in pictures]), table)
-    for row, picture in enumerate(pictures):
-        if picture.flag:
-            detail = "" if inside[row] else "The position is unknown or outside the mosaic."
-            add_flag(images.table, row, picture.flag, picture.detail or detail)
-    return images
+@contextmanager
+def open_mosaic(tile: Tile) -> Iterator[Mosaic]:
+    """The pixels of a tile; BadImage if it has a fault."""
+    if tile.fault:
+        raise BadImage(Flag.UNREADABLE, tile.fault)
+    if tile.unit < 0:
+        yield Mosaic(tile, _whole(tile.path))
+        return
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        units = fits.open(tile.path)
+    with units:
+        beside = image_units(units)[1]
+        unit = units[tile.unit]
+        yield Mosaic(tile, unit, beside[id(unit)])
+
+
+class _Unit:
+    """A FITS unit of which a part [rows, columns] is read without the rest; axes of length 1 are passed over."""
+
+    def __init__(self, unit) -> None:
+        self._section, self._leading = unit.section, (0,) * (int(unit.header["NAXIS"]) - 2)
+
+    def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
+        return self._section[(*self._leading, *part)]
+
+
+class _PackedUnit:
+    """The same of a compressed unit: blocks that were unpacked last are kept a while, since unpacking takes long."""
+
+    def __init__(self, unit) -> None:
+        self._unit, self._shape = _Unit(unit), shape_of(unit)
+        self._sides = [min(-(-BLOCK_PIX // n) * n, m) for n, m in zip(unit.tile_shape[-2:], self._shape, strict=True)]
+        block_bytes = 4 * self._sides[0] * self._sides[1]
+        self._block = lru_cache(max(KEPT_BYTES // int(block_bytes), 2))(self._unpack)
+
+    def _unpack(self, row: int, column: int) -> np.ndarray:
+        places = [slice(k * n, (k + 1) * n) for k, n in zip((row, column), self._sides, strict=True)]
+        return self._unit[tuple(places)]
+
+    def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
+        (y0, y1), (x0, x1) = (sorted((max(s.start, 0), min(s.stop, n))) for s, n in zip(part, self._shape, strict=True))
+        ny, nx = self._sides
+        bands = [
+            np.concatenate([self._block(row, column) for column in range(x0 // nx, -(-x1 // nx))], axis=1)
+            for row in range(y0 // ny, -(-y1 // ny))
+        ]
+        below, left = y0 // ny * ny, x0 // nx * nx
+        return np.concatenate(bands)[y0 - below : y1 - below, x0 - left : x1 - left]
+
+
+def _readable(source):
+    """What gives any part of an array or of a FITS unit."""
+    if source is None or isinstance(source, np.ndarray):
+        return source
+    return _PackedUnit(source) if hasattr(source, "tile_shape") else _Unit(source)
+
+
+def _whole(path: Path) -> np.ndarray:
+    """An image file other than FITS; one of numpy stays on disk."""
+    if kind_of(path) == "npy":
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.ndim == 2:
+            return array
+    picture = next(read_file(path))
+    if picture.pixels is NO_PIXELS:
+        raise BadImage(picture.flag, picture.detail)
+    return picture.pixels

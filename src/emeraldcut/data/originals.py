@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -14,9 +14,10 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.formats import NO_PIXELS, checked, kind_of, luminance, read_file
-from emeraldcut.data.mosaic import open_mosaic
-from emeraldcut.data.readers import ReadSettings, is_text_map, stem_of, text_map
+from emeraldcut.data.parquet import parquet_image
+from emeraldcut.data.readers import ReadSettings, is_text_map, mosaic_files, stem_of, text_map
 from emeraldcut.data.storage import PIXELS, is_stored_set, stored_table
+from emeraldcut.data.tiles import Tiles, first_pixel
 
 
 class Originals:
@@ -56,7 +57,8 @@ class Originals:
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
         if settings.catalogue is not None:
             self._places = np.stack([numbers(table[name]) for name in ("mosaic_x", "mosaic_y")], axis=1)
-            self._mosaic = self._open.enter_context(open_mosaic(self._source))
+            self._tiles = self._open.enter_context(closing(Tiles(mosaic_files(self._source))))
+            self._tile_of = self._tile_numbers(table, Path(moved_from or source))
             self._find = self._cutout
         elif self._source.is_dir() and is_stored_set(self._source):
             import h5py
@@ -88,10 +90,18 @@ class Originals:
                 return root / path
         raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
 
+    def _tile_numbers(self, table: Table, source: Path) -> list[int]:
+        """The mosaic of each row, which was in the file or folder `source` when the table was made."""
+        if "file" not in table.colnames or len(self._tiles) == 1:
+            return [0] * len(table)
+        ends = [str(name).removeprefix(str(source)) for name in table["file"]]
+        return [self._tiles.numbers.get(f"{self._source}{end}", -1) for end in ends]
+
     def _cutout(self, row: int) -> np.ndarray:
-        size = self._settings.cutout_size
-        x0, y0 = (round(float(middle) - (size - 1) / 2) for middle in self._places[row])
-        return checked(self._mosaic.window(x0, y0, size)).pixels
+        size, number = self._settings.cutout_size, self._tile_of[row]
+        if number < 0 or not np.isfinite(self._places[row]).all():
+            return NO_PIXELS
+        return checked(self._tiles.cutout(number, *first_pixel(self._places[row], size), size)[0]).pixels
 
     def _stored(self, row: int) -> np.ndarray:
         place = self._rows[self._ids[row]]
@@ -104,6 +114,9 @@ class Originals:
         path = Path(self._files[row])
         if self._moved_from is not None and path.is_relative_to(self._moved_from):
             path = self._source / path.relative_to(self._moved_from)
+        packed = re.fullmatch(r"(.+)\[(\d+)\]", str(path))
+        if packed and not path.exists():
+            return parquet_image(self._place(Path(packed[1])), int(packed[2])).pixels
         path = self._place(path)
         number = _number_in_file(str(self._ids[row]), path)
         kind = kind_of(path)

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.columns import keep_apart
-from emeraldcut.data.flags import Flag, describe, usable
+from emeraldcut.data.columns import RESULTS, keep_apart
+from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.formats import (
     NO_PIXELS,
     BadImage,
     Picture,
+    already_unusable,
     checked,
     image_units,
     kind_of,
@@ -28,10 +29,11 @@ from emeraldcut.data.formats import (
     read_file,
 )
 from emeraldcut.data.imageset import ImageSet, concatenate
-from emeraldcut.data.mosaic import cut_out
+from emeraldcut.data.parquet import image_column, n_rows, parquet_images
 from emeraldcut.data.run import MANIFEST
 from emeraldcut.data.storage import is_stored_set, stored_chunks, stored_table
-from emeraldcut.data.tables import THESIS_CLASSES, read_catalogue
+from emeraldcut.data.tables import THESIS_CLASSES, common_name, read_catalogue
+from emeraldcut.data.tiles import Tiles, cut_out
 from emeraldcut.settings import setting
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
@@ -50,7 +52,10 @@ class NoImagesError(ValueError):
 class ReadSettings:
     """How images are read."""
 
-    catalogue: str | None = setting(None, "table of positions (ra, dec or x, y) to cut out of a mosaic")
+    catalogue: str | None = setting(
+        None,
+        "positions (ra, dec or x, y) to cut out of a mosaic, or of a folder of mosaics: a table, or a folder of HATS",
+    )
     cutout_size: int = setting(64, "side of a cutout from a mosaic, in pixels")
     text_map_size: int = setting(50, "side of the images in the thesis's text maps, in pixels")
     limit: int | None = setting(None, "read only this many images")
@@ -87,8 +92,9 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     source : str or Path
         A folder (searched recursively, in sorted order) of FITS, PNG, JPEG, TIFF and NPY files; one such
         file; a FITS cube (n, ny, nx) or multi-extension FITS; an HDF5 file with `images` (and `ans`); a set
-        written by `write_images`; a folder made by `fetch`; a thesis text map such as `2df.dat`; a table with a
-        column `file`, relative to the table or else to where the program runs; or, with `settings.catalogue`, a mosaic.
+        written by `write_images`; a folder made by `fetch`; Parquet with a column of images, or a folder of such
+        files; a thesis text map such as `2df.dat`; a table with a column `file`, relative to the table or else to
+        where the program runs; or, with `settings.catalogue`, a mosaic or a folder of mosaics, which may overlap.
     settings : ReadSettings, optional
 
     Returns
@@ -111,17 +117,24 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
     if settings.catalogue is not None:
-        return _open_mosaic(path, settings)
+        return _open_mosaics(path, settings)
     if path.is_dir():
         if (path / CUTOUTS).is_file():
             return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS), settings)
-        return _open_stored(path, settings) if is_stored_set(path) else _open_folder(path, settings)
+        if is_stored_set(path):
+            return _open_stored(path, settings)
+        shards = [file for file in sorted(path.rglob("*.parquet")) if image_column(file)]
+        if shards and next(_image_files(path), None) is None:
+            return _open_parquet(shards, settings)
+        return _open_folder(path, settings)
     try:
         kind = kind_of(path)
     except (BadImage, OSError, EOFError):  # the row of this one file says what is wrong
         kind = "damaged"
     if kind == "hdf5":
         return _open_hdf5(path, settings)
+    if kind == "parquet" and image_column(path):
+        return _open_parquet([path], settings)
     if kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS):
         return _open_table(path, read_catalogue(path), settings)
     if kind == "fits" and _is_fits_table(path):
@@ -267,7 +280,8 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
         for number, row in enumerate(table[: settings.limit]):
             known = {name: None if row[name] is np.ma.masked else row[name] for name in carried}
             if row["file"] is np.ma.masked or not row["file"]:
-                yield _no_file(row), {"id": str(number), **known}
+                nothing = Picture(NO_PIXELS, Flag.UNREADABLE, "The table names no file.")
+                yield already_unusable(row) or nothing, {"id": str(number), **known}
                 continue
             name = known.pop("id", None) or stem_of(row["file"])
             file = path.parent / row["file"]
@@ -276,14 +290,6 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
             )
 
     return _from_pictures(None, items, settings)
-
-
-def _no_file(row) -> Picture:
-    """What a row that names no file has instead: its own flag and sentence, where it says that it cannot be used."""
-    if {"flag", "flag_text"} <= set(row.colnames) and not np.ma.is_masked(row["flag"]) and not usable(row["flag"]):
-        text = "" if np.ma.is_masked(row["flag_text"]) else str(row["flag_text"])
-        return Picture(NO_PIXELS, Flag(int(row["flag"])), text.removeprefix(describe(row["flag"])).strip())
-    return Picture(NO_PIXELS, Flag.UNREADABLE, "The table names no file.")
 
 
 def _is_fits_table(path: Path) -> bool:
@@ -350,6 +356,21 @@ def _hdf5_pictures(images) -> Iterator[Picture]:
         yield from (checked(luminance(image) if image.ndim == 3 else image) for image in array)
 
 
+def _open_parquet(files: list[Path], settings: ReadSettings) -> ImageSource:
+    """Parquet files with a column of images, see `data.parquet`; ids from the usual columns, else the file's name."""
+
+    def items() -> Iterator[Item]:
+        for file in files:
+            for number, (picture, row) in enumerate(parquet_images(file, image_column(file))):
+                ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
+                row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
+                known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
+                known |= {name: str(known[name]) for name in ("id", "label") if name in known}
+                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known, "file": f"{_text(file)}[{number}]"}
+
+    return _from_pictures(sum(map(n_rows, files)), items, settings)
+
+
 def is_text_map(path: Path) -> bool:
     with path.open(encoding="ascii", errors="replace") as file:
         return _number(next((line for line in file if line.strip()), "")[:100]) is not None
@@ -404,12 +425,28 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
     return ImageSource(len(table), lambda size: stored_chunks(folder, table, size))
 
 
-def _open_mosaic(path: Path, settings: ReadSettings) -> ImageSource:
-    catalogue = read_catalogue(settings.catalogue)[: settings.limit]
+def _open_mosaics(path: Path, settings: ReadSettings) -> ImageSource:
+    tiles = Tiles(mosaic_files(path))
+    if Path(settings.catalogue).is_dir():
+        catalogue = tiles.rows_inside(settings.catalogue)
+    else:
+        catalogue = read_catalogue(settings.catalogue)
+    catalogue = catalogue[: settings.limit]
     if len(catalogue) == 0:
-        raise NoImagesError(f"the catalogue '{settings.catalogue}' has no rows.")
+        where = " on these mosaics" if Path(settings.catalogue).is_dir() else ""
+        raise NoImagesError(f"the catalogue '{settings.catalogue}' has no rows{where}.")
     unique = unique_ids()
     numbered = [f"{stem_of(path.name)}#{i}" for i in range(len(catalogue))]
     names = catalogue["id"] if "id" in catalogue.colnames else numbered
     catalogue["id"] = np.array([unique(str(name)) for name in names], dtype=object)
-    return ImageSource(len(catalogue), lambda size: cut_out(path, catalogue, settings.cutout_size, size))
+    return ImageSource(len(catalogue), lambda size: cut_out(tiles, catalogue, settings.cutout_size, size))
+
+
+def mosaic_files(path: Path) -> list[Path]:
+    """The files of mosaics at `path`: those of a folder, in order, or itself."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(_image_files(path))
+    if not files:
+        raise NoImagesError(f"the folder '{path}' holds no mosaics ({', '.join(IMAGE_ENDINGS)}).")
+    return files

@@ -1,7 +1,7 @@
 """A galaxy's own frame."""
 
 from emeraldcut.frame.clean import CleanSettings, clean, emptied, noise_of, without_galaxy
-from emeraldcut.frame.detect import detect_sources
+from emeraldcut.frame.detect import DetectSettings, detect, detect_sources
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
 from emeraldcut.frame.frame import (
     ASSUMED_PSF_FWHM_PIX,
@@ -24,6 +24,7 @@ __all__ = [
     "ALL",
     "ASSUMED_PSF_FWHM_PIX",
     "CleanSettings",
+    "DetectSettings",
     "EXTENT",
     "Ellipse",
     "FrameSet",
@@ -37,6 +38,7 @@ __all__ = [
     "RING_MIDDLES",
     "STAMP_SIZE",
     "clean",
+    "detect",
     "detect_sources",
     "emptied",
     "first_looks",

@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from emeraldcut.compiled import MAD_TO_SIGMA
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.frame.frame import Look, known_psf, look_at
+from emeraldcut.frame.frame import Look, known_noise, known_psf, look_at
 from emeraldcut.frame.resample import unbinned
 from emeraldcut.settings import setting
 
@@ -46,17 +46,19 @@ def clean(images: ImageSet, settings: CleanSettings = CleanSettings(), *, seed: 
         The same rows, with `noise_removed`, the standard deviation per pixel that was estimated (NaN in an image that
         cannot be used, which stays as it is). Pixels without data stay without.
     """
-    good, psf = usable(images.table["flag"]), known_psf(images)
+    good, psf, noise = usable(images.table["flag"]), known_psf(images), known_noise(images)
     pixels, sigmas = [], np.full(len(images), np.nan)
     for i, image in enumerate(images.pixels):
         image = np.asarray(image, np.float32)
         if good[i] and image.ndim == 2 and min(image.shape) >= 8 and np.isfinite(image).any():
-            look = look_at(image, psf[i])
+            look = look_at(image, psf[i], noise[i])
             sigmas[i] = noise_of(image, look)
             image = _cleaned(image, sigmas[i], settings)
         pixels.append(image)
     table = images.table.copy()
     table["noise_removed"] = sigmas
+    if "noise_sigma" in table.colnames:  # it is no longer there
+        table.remove_column("noise_sigma")
     if isinstance(images.pixels, np.ndarray):
         pixels = np.array(pixels, np.float32).reshape(images.pixels.shape)
     return ImageSet(pixels, table)

@@ -1,17 +1,215 @@
-"""Where the galaxies are in a large field."""
+"""Detect: where the galaxies are, in one field or in mosaics of any size, part for part."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
 import numpy as np
-from astropy.table import Table
+from astropy.table import Column, Table, vstack
+from scipy.spatial import cKDTree
+
+from emeraldcut.data import Flag, NoImagesError, describe, describe_columns, map_chunks
+from emeraldcut.data.formats import failed
+from emeraldcut.data.mosaic import Mosaic, Tile, on_sky, open_mosaic
+from emeraldcut.data.readers import mosaic_files, stem_of, unique_ids
+from emeraldcut.data.tiles import Tiles
+from emeraldcut.settings import setting
+
+MARGIN_PIX = 128  # around each part, so that a galaxy on its border is whole in one of them
+SAME_PIX = 3.0  # sources of different parts or mosaics that are closer are one
+LEAST_SHARE = 0.05  # of a part must have data, to know its sky
 
 
-def detect_sources(field: np.ndarray, *, n_sigma: float = 3.0, min_area_pix: int = 60) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class DetectSettings:
+    """What counts as a source, and how much of a mosaic is searched at a time."""
+
+    n_sigma: float = setting(3.0, "threshold above the local sky, in units of its noise")
+    min_area_pix: int = setting(60, "connected pixels that a source must have")
+    part_pix: int = setting(1024, "side of the parts of a mosaic that are searched one at a time")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.n_sigma < np.inf:
+            raise ValueError(f"setting 'n_sigma' must be above 0; received {self.n_sigma}.")
+        for name, least in (("min_area_pix", 1), ("part_pix", 128)):
+            if getattr(self, name) < least:
+                raise ValueError(f"setting '{name}' must be at least {least}; received {getattr(self, name)}.")
+
+
+def detect(
+    source: str | Path,
+    settings: DetectSettings = DetectSettings(),
+    *,
+    seed: int = 0,
+    jobs: int | str = 1,
+    progress: Callable[[int, int], object] | None = None,
+) -> Table:
+    """Sources of a mosaic, or of a folder of mosaics, each once: a catalogue to cut out by.
+
+    Parameters
+    ----------
+    source : path of an image file or of a folder of them
+        Mosaics may have any size, since one part at a time is in memory, and may overlap: a source in several is
+        that of the mosaic in which it lies deepest.
+    settings : DetectSettings
+    seed : int
+        Not used, because nothing is drawn; all stages take one.
+    jobs : workers, as `map_chunks` takes them
+    progress : callable, optional
+        Called with the number of rows of parts, and 1, for each that is done.
+
+    Returns
+    -------
+    Table
+        `id`, `file` (the mosaic), `ra`, `dec` (degrees) where it has a WCS, `x`, `y` (pixels of the mosaic),
+        `detected_area_pix`, `detected_flux` (counts), in the order of the mosaics and of their parts. A mosaic, or
+        part, that cannot be read is a row without position, flagged UNREADABLE.
+
+    Raises
+    ------
+    ValueError
+        Not one mosaic can be read.
+    NoImagesError
+        A folder without image files, or nothing is found.
+    """
+    tiles = Tiles(mosaic_files(Path(source)))
+    rows = [row for tile in tiles for row in _rows_of_parts(tile, settings.part_pix)]
+    search = partial(_search, settings=settings)
+    done = (lambda n: progress(len(rows), n)) if progress else None
+    found = [table for table in map_chunks(search, rows, jobs=jobs, progress=done) if len(table)]
+    if not any(np.isfinite(table["x"]).any() for table in found):
+        raise NoImagesError(f"no source is found in '{source}'.")
+    table = _once(vstack(found, metadata_conflicts="silent"), tiles)
+    unique = unique_ids()
+    table["id"] = np.array([unique(name) for name in table["id"]], dtype=object)
+    table.remove_columns(["part", "depth"])
+    table.rename_columns(["area_pix", "flux"], ["detected_area_pix", "detected_flux"])
+    texts = [f"{describe(f)} {text}".strip() for f, text in zip(table["flag"], table["flag_text"], strict=True)]
+    table["flag_text"] = np.array(texts, dtype=object)
+    return describe_columns(table)
+
+
+@dataclass(frozen=True)
+class _RowOfParts:
+    """Parts of a mosaic side by side, which one worker searches: where their lower left pixels are."""
+
+    tile: Tile
+    x0: tuple[int, ...]
+    y0: int
+
+    def __len__(self) -> int:
+        return 1
+
+
+def _rows_of_parts(tile: Tile, side: int) -> list[_RowOfParts]:
+    ny, nx = tile.shape
+    if tile.fault:
+        return [_RowOfParts(tile, (0,), 0)]
+    return [_RowOfParts(tile, tuple(range(0, nx, side)), y0) for y0 in range(0, ny, side)]
+
+
+def _search(parts: _RowOfParts, settings: DetectSettings) -> Table:
+    """The sources of a row of parts, with the number of their part and their depth in the mosaic (arcsec or pixels)."""
+    tile, tables = parts.tile, []
+    stem = stem_of(Path(tile.name).name)
+    try:
+        with open_mosaic(tile) as mosaic:
+            for x0 in parts.x0:
+                try:
+                    tables.append(_search_part(mosaic, x0, parts.y0, settings))
+                except Exception as error:  # libraries raise errors of every kind on damaged files
+                    tables.append(_unread(f"{stem}[{x0}:,{parts.y0}:]", error))
+    except Exception as error:
+        tables = [_unread(stem, error)]
+    table = vstack(tables)
+    table["file"] = np.array([tile.name] * len(table), dtype=object)
+    place, n = np.flatnonzero(np.isfinite(table["x"])), len(table)
+    depth = np.full(n, np.nan)
+    depth[place] = tile.depth(table["x"][place], table["y"][place])
+    if tile.wcs is not None:
+        ra, dec = np.full((2, n), np.nan)
+        ra[place], dec[place] = tile.to_sky(table["x"][place], table["y"][place])
+        table["ra"], table["dec"], depth = ra, dec, depth * tile.scale_arcsec
+        names = [f"{a:.5f}{d:+.5f}" for a, d in zip(ra[place], dec[place], strict=True)]
+    else:
+        names = [f"{stem}-{x:.0f}-{y:.0f}" for x, y in zip(table["x"][place], table["y"][place], strict=True)]
+    table["id"][place] = names
+    table["depth"] = depth
+    return table
+
+
+def _search_part(mosaic: Mosaic, x0: int, y0: int, settings: DetectSettings) -> Table:
+    """The sources whose centroid lies in a part, or hardly outside, since the next part may see it a bit elsewhere."""
+    side, (ny, nx) = settings.part_pix, mosaic.tile.shape
+    left, bottom = max(x0 - MARGIN_PIX, 0), max(y0 - MARGIN_PIX, 0)
+    width, height = min(x0 + side + MARGIN_PIX, nx) - left, min(y0 + side + MARGIN_PIX, ny) - bottom
+    field, noise = mosaic.window_and_noise(left, bottom, width, height)
+    table = detect_sources(field, noise, n_sigma=settings.n_sigma, min_area_pix=settings.min_area_pix)
+    table["x"] += left
+    table["y"] += bottom
+    x, y = table["x"] - x0, table["y"] - y0
+    table = table[(np.minimum(x, y) >= -1) & (np.maximum(x, y) < side + 1)]
+    table["part"] = f"{x0},{y0}"
+    table["flag"], table["flag_text"] = 0, Column([""] * len(table), dtype=object)
+    return table
+
+
+def _unread(identity: str, error: Exception) -> Table:
+    """A row for what could not be read."""
+    picture = failed(error)
+    row = {"id": identity, "x": np.nan, "y": np.nan, "area_pix": np.nan, "flux": np.nan, "part": ""}
+    row |= {"flag": int(picture.flag | Flag.UNREADABLE), "flag_text": picture.detail}
+    table = Table([row])
+    for name in ("id", "flag_text"):
+        table[name] = table[name].astype(object)
+    return table
+
+
+def _once(table: Table, tiles: Tiles) -> Table:
+    """The table without sources that lie, closer than SAME_PIX, on a source of another part or mosaic that is deeper.
+
+    Where the depth is the same, as in two parts of one mosaic, the first stays.
+    """
+    keep = np.ones(len(table), bool)
+    owners = np.array([f"{file} {part}" for file, part in zip(table["file"], table["part"], strict=True)])
+    groups: list[tuple[np.ndarray, np.ndarray, float]] = []  # rows, their places, and how near is near
+    on_the_sky = np.zeros(len(table), bool)
+    if "ra" in table.colnames:
+        ra, dec = (np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec"))
+        on_the_sky = np.isfinite(ra)
+        scale = max(tile.scale_arcsec for tile in tiles if tile.wcs is not None)
+        rows = np.flatnonzero(on_the_sky)
+        groups.append((rows, on_sky(ra[rows], dec[rows]), np.radians(SAME_PIX * scale / 3600)))
+    for file in np.unique(table["file"][~on_the_sky].astype(str)):
+        rows = np.flatnonzero((table["file"] == file) & ~on_the_sky & np.isfinite(table["x"]))
+        groups.append((rows, np.stack([table["x"][rows], table["y"][rows]], axis=1), SAME_PIX))
+    for rows, places, near in groups:
+        order = np.argsort(-np.asarray(table["depth"][rows]), kind="stable")
+        rank = np.empty(len(rows), int)
+        rank[order] = np.arange(len(rows))
+        pairs = np.sort(rank[cKDTree(places).query_pairs(near, output_type="ndarray").reshape(-1, 2)], axis=1)
+        for first, second in pairs[np.lexsort(pairs.T[::-1])]:
+            one, other = rows[order[first]], rows[order[second]]
+            if keep[one] and owners[one] != owners[other]:
+                keep[other] = False
+    return table[keep]
+
+
+def detect_sources(
+    field: np.ndarray, noise: np.ndarray | None = None, *, n_sigma: float = 3.0, min_area_pix: int = 60
+) -> Table:
     """Sources of a field, brightest first, by photutils' segmentation and deblending.
 
     Parameters
     ----------
     field : (ny, nx) counts, NaN where there is no data
+    noise : (ny, nx), optional
+        Noise per pixel, NaN where unknown. Only its ratios count: its median is made that of the noise that the sky
+        shows.
     n_sigma : float
         Threshold above the local sky, in units of its noise.
     min_area_pix : int
@@ -25,20 +223,28 @@ def detect_sources(field: np.ndarray, *, n_sigma: float = 3.0, min_area_pix: int
     from photutils.background import Background2D, MedianBackground
     from photutils.segmentation import SourceCatalog, SourceFinder
 
-    box = max(16, min(field.shape) // 8)
+    nothing = Table(names=("id", "x", "y", "area_pix", "flux"), dtype=(object, float, float, float, float))
     missing = ~np.isfinite(field)
-    sky = Background2D(
-        np.where(missing, 0.0, field), box, filter_size=3, bkg_estimator=MedianBackground(), coverage_mask=missing
-    )
-    light = np.where(missing, 0.0, field - sky.background)
-    finder = SourceFinder(n_pixels=min_area_pix, n_levels=16, contrast=0.02, progress_bar=False)
-    segments = finder(light, n_sigma * np.maximum(sky.background_rms, 1e-12), mask=missing)
-    if segments is None:
-        return Table(names=("id", "x", "y", "area_pix", "flux"), dtype=(object, float, float, float, float))
-    sources = SourceCatalog(light, segments)
-    table = Table(
-        {"x": sources.x_centroid, "y": sources.y_centroid, "area_pix": sources.area.value, "flux": sources.segment_flux}
-    )
+    if np.mean(~missing) < LEAST_SHARE or np.ptp(field[~missing]) == 0:
+        return nothing
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pixels without data, and that there are no sources
+        sky = Background2D(
+            np.where(missing, 0.0, field), max(16, min(field.shape) // 8), filter_size=3,
+            bkg_estimator=MedianBackground(), coverage_mask=missing, exclude_percentile=100 * (1 - LEAST_SHARE),
+        )  # fmt: skip
+        light = np.where(missing, 0.0, field - sky.background)
+        sigma = np.maximum(sky.background_rms, 1e-12)
+        if noise is not None:
+            known = np.isfinite(noise) & ~missing
+            sigma = np.where(known, noise * np.median(sigma[known] / noise[known]), sigma)
+        finder = SourceFinder(n_pixels=min_area_pix, n_levels=16, contrast=0.02, progress_bar=False)
+        segments = finder(light, n_sigma * sigma, mask=missing)
+        if segments is None:
+            return nothing
+        sources = SourceCatalog(light, segments)
+        table = Table({"x": sources.x_centroid, "y": sources.y_centroid})
+        table["area_pix"], table["flux"] = sources.area.value, sources.segment_flux
     table = table[np.isfinite(table["x"]) & np.isfinite(table["y"])]
     table.sort("flux", reverse=True)
     table.add_column(np.array([f"source-{i:04d}" for i in range(1, len(table) + 1)], dtype=object), name="id", index=0)

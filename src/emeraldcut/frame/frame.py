@@ -242,7 +242,7 @@ def _signal(image, parts, shape, radius, sigma, correlation, gradient):
 _flag = cache(Flag)  # making one takes longer than many a step here
 
 
-def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> Look | None:
+def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> Look | None:
     """Finds the central galaxy of one stamp and, roughly, its centre, axes and size; None if there is none.
 
     Parameters
@@ -250,17 +250,19 @@ def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> Look | None:
     image : (ny, nx), counts, NaN where there is no data
     psf_fwhm_pix : float
         Full width at half maximum of the PSF; 2.5 pixels are assumed where it is not known.
+    noise_sigma : float
+        Noise per pixel that the image's own map of it states, see `segment`; NaN if there is none.
     """
     compile_apart("images")
     psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
-    (found, *divided), binning, shape, light, radius, snr, flag = _look_at(_as_float32(image), psf)
+    (found, *divided), binning, shape, light, radius, snr, flag = _look_at(_as_float32(image), psf, noise_sigma)
     return Look(Segmentation(*divided), shape, light, radius, snr, binning, _flag(flag)) if found else None
 
 
 @compiled
-def _look_at(image, psf_fwhm):
+def _look_at(image, psf_fwhm, noise):
     """See `look_at`: what `segment` returns, the binning and what else makes a `Look`."""
-    divided, binning, shape, size = _divide(image)
+    divided, binning, shape, size = _divide(image, noise)
     found, data, smooth, parts, level, sigma, gradient, correlation, beside = divided
     light, radius, snr, flag = np.zeros(2, np.float32), 0.0, 0.0, 0
     if found:
@@ -274,7 +276,7 @@ def _look_at(image, psf_fwhm):
 
 
 @compiled
-def _divide(image):
+def _divide(image, noise):
     """The segmented image, binned down if its galaxy is large, the binning, and first shape and size from moments.
 
     In a large image the galaxy is looked for on a coarse one first; if it is large too, that is all that is needed.
@@ -282,7 +284,7 @@ def _divide(image):
     coarse = min(image.shape) // COARSE_SIDE_PIX
     for attempt in range(0 if coarse > 1 else 1, 2):
         binning = 1 if attempt else coarse
-        divided = segment(bin_down(image, binning))
+        divided = segment(bin_down(image, binning), noise / binning)
         found, data, smooth, parts = divided[:4]
         if not found:
             continue
@@ -293,7 +295,7 @@ def _divide(image):
         radius = half_light(light, shape, size)[0] * binning
         if radius > 1.5 * LARGEST_RADIUS_PIX:
             binning = int(np.ceil(radius / LARGEST_RADIUS_PIX))
-            divided = segment(bin_down(image, binning))
+            divided = segment(bin_down(image, binning), noise / binning)
             shape, size = moments(divided[2], divided[3])
             return divided, binning, shape, size
         if binning == 1:
@@ -301,12 +303,12 @@ def _divide(image):
     return divided, 1, np.zeros(ALL), 0.0
 
 
-def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalaxy | None:
+def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> FramedGalaxy | None:
     """Finds the central galaxy of one stamp and its centre, axes and size; None if there is none.
 
     Parameters are those of `look_at`.
     """
-    first = look_at(image, psf_fwhm_pix)
+    first = look_at(image, psf_fwhm_pix, noise_sigma)
     if first is None:
         return None
     division = first.segmentation
@@ -327,8 +329,8 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> FramedGalax
 
 def first_looks(images: ImageSet) -> list[Look | None]:
     """The first look at every image; None where there is no galaxy or the image is flagged as not usable."""
-    good, psf = usable(images.table["flag"]), known_psf(images)
-    return [look_at(pixels, psf[i]) if good[i] else None for i, pixels in enumerate(images.pixels)]
+    good, psf, noise = usable(images.table["flag"]), known_psf(images), known_noise(images)
+    return [look_at(pixels, psf[i], noise[i]) if good[i] else None for i, pixels in enumerate(images.pixels)]
 
 
 def looked_flags(images: ImageSet, looks: list[Look | FramedGalaxy | None]) -> np.ndarray:
@@ -363,8 +365,8 @@ def frame_galaxies(images: ImageSet) -> FrameSet:
     FrameSet
         One row per image; images without a galaxy are flagged `NO_GALAXY`.
     """
-    good, psf = usable(images.table["flag"]), known_psf(images)
-    galaxies = [frame_galaxy(pixels, psf[i]) if good[i] else None for i, pixels in enumerate(images.pixels)]
+    good, psf, noise = usable(images.table["flag"]), known_psf(images), known_noise(images)
+    galaxies = [frame_galaxy(p, psf[i], noise[i]) if good[i] else None for i, p in enumerate(images.pixels)]
     return FrameSet(_frame_table(images, galaxies), galaxies)
 
 
@@ -378,9 +380,18 @@ def _as_float32(image: np.ndarray) -> np.ndarray:
 
 def known_psf(images: ImageSet) -> np.ndarray:
     """`psf_fwhm_pix` of every image (n,), NaN where it is not known."""
-    if "psf_fwhm_pix" not in images.table.colnames:
+    return _known(images, "psf_fwhm_pix")
+
+
+def known_noise(images: ImageSet) -> np.ndarray:
+    """`noise_sigma` of every image (n,), NaN where it is not known."""
+    return _known(images, "noise_sigma")
+
+
+def _known(images: ImageSet, column: str) -> np.ndarray:
+    if column not in images.table.colnames:
         return np.full(len(images), np.nan)
-    return np.array([_positive(value) for value in images.table["psf_fwhm_pix"]])
+    return np.array([_positive(value) for value in images.table[column]])
 
 
 def _positive(value) -> float:

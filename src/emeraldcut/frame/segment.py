@@ -13,6 +13,7 @@ DETECTION_SIGMA = 3.0  # threshold in units of the noise of the smoothed image
 MIN_SIDE, MIN_PIXELS = 8, 50  # with less there is no sky to speak of
 OWN_PEAK = 1.3  # a blended object is one of its own if its peak rises to this many times its saddle to the next,
 OWN_PEAK_SIGMA = 5.0  # and by this many times the noise of the smoothed image
+BELIEVED = 3.0  # what is stated of the noise counts if it is within this factor of what the sky shows
 CORRELATION_PIX = 2  # the noise may be correlated over this distance
 # What a pixel is.
 SKY, GALAXY, NEIGHBOUR, MISSING = 0, 1, 2, 3
@@ -449,9 +450,11 @@ def _correlation(image, parts, sigma):
 
 
 @compiled
-def segment(image: np.ndarray):
+def segment(image: np.ndarray, stated: float):
     """Divides a stamp (ny, nx) float32, NaN where there is no data, into sky, central galaxy and neighbours.
 
+    `stated` is the noise per pixel that somebody else knows of, or NaN. It is believed if it is within BELIEVED times
+    that of the pixels: a galaxy that fills its stamp, or a crowd, looks like noise.
     Returns whether anything stands out near the centre, and the fields of a `Segmentation`.
     """
     ny, nx = image.shape
@@ -487,6 +490,8 @@ def segment(image: np.ndarray):
                 ordered[n] = data[y, x]
                 n += 1
     bright = select(ordered, n, n - 1 - n // 200)
+    if sigma < BELIEVED * stated and stated < BELIEVED * sigma:
+        sigma = stated
     sigma = max(sigma, 1e-4 * bright)  # a noise-free drawing still has a scale
     if not 0 < sigma < np.inf or not bright > 0:  # also where numbers are too large for single precision
         return nothing

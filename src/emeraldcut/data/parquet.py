@@ -1,0 +1,123 @@
+"""Images in Parquet, as data sets of Hugging Face have them: files in a column, or bands of numbers with noise."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emeraldcut.data.flags import Flag
+from emeraldcut.data.formats import (
+    NO_PIXELS,
+    Picture,
+    checked,
+    failed,
+    noise_per_pixel,
+    raster,
+    weighed,
+)
+
+ROWS_AT_ONCE = 64
+ARRAYS = ("array", "flux")  # what bands of numbers are called: Multimodal Universe's scripts have the first
+
+
+def image_column(path: Path) -> str | None:
+    """The column of a Parquet file that holds images, `image` if there are several; None if there is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def holds_images(kind) -> bool:
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):  # one for each band
+            kind = kind.value_type
+            return pa.types.is_struct(kind) and any(kind.get_field_index(name) >= 0 for name in ARRAYS)
+        if not pa.types.is_struct(kind):
+            return False
+        return any(kind.get_field_index(name) >= 0 for name in ("bytes", *ARRAYS))
+
+    try:
+        schema = pq.ParquetFile(path).schema_arrow
+    except (OSError, ValueError):  # damaged; whoever reads it as a table will say so
+        return None
+    names = [field.name for field in schema if holds_images(field.type)]
+    return "image" if "image" in names else names[0] if names else None
+
+
+def parquet_images(path: Path, column: str) -> Iterator[tuple[Picture, dict[str, Any]]]:
+    """The image of each row, and what the row's other columns of one value say of it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        plain = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column, *plain]):
+            for row in batch.to_pylist():
+                image = row.pop(column)
+                try:
+                    yield _picture(image), row
+                except Exception as error:  # image libraries raise errors of every kind on damaged data
+                    yield failed(error), row
+
+
+def parquet_image(path: Path, number: int) -> Picture:
+    """The image of one row; LookupError if there is no such row."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if number < rows:
+                batches = file.iter_batches(ROWS_AT_ONCE, [group], [image_column(path)])
+                batch = next(islice(batches, number // ROWS_AT_ONCE, None))
+                return _picture(batch.column(0)[number % ROWS_AT_ONCE].as_py())
+            number -= rows
+    raise LookupError(f"'{path}' has no such row.")
+
+
+def n_rows(path: Path) -> int:
+    """Rows of a Parquet file."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path).metadata.num_rows
+
+
+def _picture(image: Any) -> Picture:
+    if image is None:
+        return Picture(NO_PIXELS, Flag.UNREADABLE, "The row has no image.")
+    if isinstance(image, dict) and image.get("bytes") is not None:
+        return next(raster(io.BytesIO(image["bytes"])))
+    bands = image if isinstance(image, list) else _bands(image)
+    if not bands:
+        return Picture(NO_PIXELS, Flag.UNREADABLE, "The row has no image.")
+    return _of_bands(bands)
+
+
+def _bands(image: dict[str, Any]) -> list[dict[str, Any]]:
+    """A struct of lists, one entry a band, as a list of structs."""
+    lists = {name: values for name, values in image.items() if isinstance(values, list)}
+    numbers = {len(values) for name, values in lists.items() if name in ARRAYS}
+    n = numbers.pop() if numbers else 0
+    return [{name: values[k] for name, values in lists.items() if len(values) == n} for k in range(n)]
+
+
+def _of_bands(bands: list[dict[str, Any]]) -> Picture:
+    """The mean of the bands, with the noise that their inverse variances give it, and the mean width of the PSF.
+
+    What has no weight in one of them is missing. Masks are left alone, because in some sets they mark what is good.
+    """
+    name = next(name for name in ARRAYS if name in bands[0])
+    pixels, facts = np.mean([np.asarray(band[name], dtype=np.float32) for band in bands], axis=0), {}
+    given = [band["ivar"] for band in bands if band.get("ivar") is not None]
+    if len(given) == len(bands):
+        variances = [noise_per_pixel(np.asarray(ivar, np.float32), "inverse variance") ** 2 for ivar in given]
+        pixels, facts["noise_sigma"] = weighed(pixels, np.sqrt(np.sum(variances, axis=0)) / len(bands), False)
+    scales = [band["scale"] for band in bands if band.get("scale")]
+    widths = [band["psf_fwhm"] for band in bands if band.get("psf_fwhm")]
+    if scales:
+        facts["pixel_scale_arcsec"] = float(np.mean(scales))
+    if scales and len(widths) == len(bands):  # in arcsec there
+        facts["psf_fwhm_pix"] = float(np.mean(widths) / np.mean(scales))
+    return checked(pixels, facts=facts)

@@ -1,0 +1,234 @@
+"""Fetch through SIA, DataLink and SODA: against a small service of the test's own; pyvo reads its answers alike."""
+
+import io
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from emeraldcut import cli
+from emeraldcut.data import FetchSettings, Flag, NoImagesError, fetch, read_images, read_table
+from emeraldcut.data.sia import _cutting_link, _nearest, _records
+
+SCALE, SIDE = 0.5, 200
+VOTABLE = '<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">{}</VOTABLE>'
+OK = '<INFO name="QUERY_STATUS" value="OK"/>'
+
+
+def survey_image(ra=150.0, dec=2.0):
+    """A large image of the survey; its pixels say where they are."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [ra, dec]
+    wcs.wcs.crpix, wcs.wcs.cdelt = [(SIDE + 1) / 2] * 2, [-SCALE / 3600, SCALE / 3600]
+    return np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE), wcs
+
+
+def fits_bytes(pixels, wcs, **maps):
+    file = io.BytesIO()
+    units = [fits.ImageHDU(values, name=name) for name, values in maps.items()]
+    fits.HDUList([fits.PrimaryHDU(pixels, wcs.to_header()), *units]).writeto(file)
+    return file.getvalue()
+
+
+def results(fields, rows, info=OK, more=""):
+    names = "".join(f"<FIELD {field}/>" for field in fields)
+    cells = "".join("<TR>" + "".join(f"<TD>{cell}</TD>" for cell in row) + "</TR>" for row in rows)
+    table = f"<TABLE>{names}<DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE>"
+    return VOTABLE.format(f'<RESOURCE type="results">{info}{table}</RESOURCE>{more}').encode()
+
+
+TEXT = 'datatype="char" arraysize="*"'
+SIA1_FIELDS = [
+    f'name="title" ucd="VOX:Image_Title" {TEXT}', f'name="link" ucd="VOX:Image_AccessReference" {TEXT}',
+    f'name="mime" ucd="VOX:Image_Format" {TEXT}', 'name="lon" ucd="POS_EQ_RA_MAIN" datatype="double"',
+    'name="lat" ucd="POS_EQ_DEC_MAIN" datatype="double"',
+]  # fmt: skip
+SIA2_FIELDS = [
+    f'name="access_url" ucd="meta.ref.url" {TEXT}', f'name="access_format" ucd="meta.code.mime" {TEXT}',
+    'name="s_ra" ucd="pos.eq.ra" datatype="double"', 'name="s_dec" ucd="pos.eq.dec" datatype="double"',
+]  # fmt: skip
+LINK_FIELDS = [
+    f'name="{name}" ucd="{ucd}" {TEXT}'
+    for name, ucd in (
+        ("ID", "meta.id;meta.main"), ("access_url", "meta.ref.url"), ("service_def", "meta.ref"),
+        ("error_message", "meta.code.error"), ("semantics", "meta.code"), ("description", "meta.note"),
+        ("content_type", "meta.code.mime"),
+    )
+]  # fmt: skip
+
+
+def sia1(url):
+    rows = [("a picture", f"{url}/picture", "image/jpeg", 150.0, 2.0), ("far", f"{url}/far", "image/fits", 150.5, 2.0)]
+    return results(SIA1_FIELDS, [*rows, ("it", f"{url}/whole?a=1&amp;b=2", "image/fits", 150.0, 2.0)])
+
+
+def sia2(url):
+    form = "application/x-votable+xml;content=datalink"
+    return results(SIA2_FIELDS, [(f"{url}/links?ID=x", form, 150.0, 2.0), (f"{url}/far", "image/fits", 151.0, 2.0)])
+
+
+def links(url, cuts=True):
+    rows = [("x/1", f"{url}/whole", "", "", "#this", "the image", "image/fits")]
+    if cuts:
+        rows.append(("x/1", "", "soda", "", "#cutout", "a part", "image/fits"))
+    service = (
+        '<RESOURCE type="meta" utype="adhoc:service" ID="soda">'
+        f'<PARAM name="standardID" {TEXT} value="ivo://ivoa.net/std/SODA#sync-1.0"/>'
+        f'<PARAM name="accessURL" {TEXT} value="{url}/soda"/>'
+        f'<GROUP name="inputParams"><PARAM name="ID" {TEXT} value="x/1"/></GROUP></RESOURCE>'
+    )
+    return results(LINK_FIELDS, rows, more=service)
+
+
+class Service(BaseHTTPRequestHandler):
+    """Answers as `server.manner` says, by the last part of the path."""
+
+    def do_GET(self):
+        parts = urlsplit(self.path)
+        place, query = parts.path.strip("/"), {k: v[0] for k, v in parse_qs(parts.query).items()}
+        self.server.asked.append((place, query))
+        answer = self.server.manner.get(place)
+        answer = answer(query) if callable(answer) else answer
+        self.send_response(404 if answer is None else 200)
+        self.send_header("Content-Length", str(len(answer or b"")))
+        self.end_headers()
+        self.wfile.write(answer or b"")
+
+    def log_message(self, *arguments):
+        pass
+
+
+def soda(query):
+    """The part of the survey's image around a place, cut off where the image ends."""
+    ra, dec, radius = map(float, query["CIRCLE"].split())
+    pixels, wcs = survey_image()
+    x, y = wcs.all_world2pix(ra, dec, 0)
+    r = radius * 3600 / SCALE
+    x0, x1, y0, y1 = (int(v) for v in np.clip([x - r, x + r + 1, y - r, y + r + 1], 0, SIDE))
+    wcs.wcs.crpix = wcs.wcs.crpix - [x0, y0]
+    return fits_bytes(pixels[y0:y1, x0:x1], wcs, VAR=np.full((y1 - y0, x1 - x0), 4.0))
+
+
+@contextmanager
+def serving(**manner):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    server.url, server.asked, server.daemon_threads = f"http://127.0.0.1:{server.server_port}", [], True
+    made = {"sia1": sia1(server.url), "sia2": sia2(server.url), "links": links(server.url)}
+    server.manner = made | {"whole": fits_bytes(*survey_image()), "soda": soda} | manner
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def options(tmp_path, service, x, y, **changes):
+    """Settings to fetch what is at pixels of the survey's image."""
+    ra, dec = survey_image()[1].all_pix2world(x, y, 0)
+    Table({"id": [f"g{k}" for k in range(len(x))], "ra": ra, "dec": dec}).write(tmp_path / "c.ecsv", overwrite=True)
+    facts = {"cutout_size": 20, "pixel_scale_arcsec": SCALE, "rate": 1000.0, "wait_s": 0.01, "retries": 1}
+    return FetchSettings(catalogue=str(tmp_path / "c.ecsv"), service=service, **(facts | changes))
+
+
+@pytest.mark.parametrize("version", ["sia1", "sia2"])
+def test_cutouts_are_those_of_the_surveys_image(tmp_path, version):
+    with serving() as server:
+        asked = options(tmp_path, f"{version}:{server.url}/{version}", [60, 150, 3], [70, 40, 100], survey="DEEP")
+        table = fetch(tmp_path / "out", asked, jobs=2)
+    assert not table["flag"].any()
+    images, pixels = read_images(tmp_path / "out"), survey_image()[0]
+    np.testing.assert_array_equal(images.pixels[0], pixels[61:81, 51:71])
+    np.testing.assert_array_equal(images.pixels[1], pixels[31:51, 141:161])
+    assert np.isnan(images.pixels[2][:, :6]).all()
+    np.testing.assert_array_equal(images.pixels[2][:, 6:], pixels[91:111, :14])
+    places = [place for place, _ in server.asked]
+    if version == "sia1":
+        assert places.count("whole") == 3 and "far" not in places and "picture" not in places
+        query = server.asked[0][1]
+        assert float(query["SIZE"]) == pytest.approx(20 * SCALE / 3600, rel=1e-4) and query["FORMAT"] == "image/fits"
+        assert ("whole", {"a": "1", "b": "2"}) in server.asked
+    else:
+        assert places.count("soda") == 3 and "whole" not in places
+        query = next(q for place, q in server.asked if place == "sia2")
+        assert query["COLLECTION"] == "DEEP" and query["POS"].startswith("CIRCLE 150.0")
+        np.testing.assert_allclose(images.table["noise_sigma"], 2)
+
+
+def test_pyvo_reads_the_same_from_the_same_answers():
+    pyvo = pytest.importorskip("pyvo")
+    from astropy.io.votable import parse
+
+    url = "http://host"
+    for answer, reader, of in (
+        (sia1(url), pyvo.dal.sia.SIAResults, lambda record: (record.acref, record.format)),
+        (sia2(url), pyvo.dal.sia2.SIA2Results, lambda record: (record.access_url, record.access_format)),
+    ):
+        theirs = [of(record) for record in reader(parse(io.BytesIO(answer)))]
+        ours = _records(answer)
+        assert list(zip(map(str, ours["url"]), map(str, ours["format"]), strict=True)) == theirs
+        assert _nearest(ours, 150.0, 2.0)[0] == theirs[-1 if reader is pyvo.dal.sia.SIAResults else 0][0]
+    theirs = pyvo.dal.adhoc.DatalinkResults(parse(io.BytesIO(links(url)))).get_first_proc()
+    ours = urlsplit(_cutting_link(links(url), 150.0, 2.0, 0.01))
+    assert f"{ours.scheme}://{ours.netloc}{ours.path}" == theirs.access_url
+    assert parse_qs(ours.query) == {"ID": ["x/1"], "CIRCLE": ["150.0000000 2.0000000 0.0100000"]}
+
+
+def test_a_service_that_does_not_cut_gives_the_image(tmp_path):
+    with serving() as server:
+        server.manner["links"] = links(server.url, cuts=False)
+        fetch(tmp_path / "out", options(tmp_path, f"sia2:{server.url}/sia2", [60], [70], survey="DEEP"))
+    np.testing.assert_array_equal(read_images(tmp_path / "out").pixels[0], survey_image()[0][61:81, 51:71])
+
+
+NOTHING = results(SIA2_FIELDS, [])
+ERROR = VOTABLE.format('<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">too many</INFO></RESOURCE>')
+
+
+@pytest.mark.parametrize(
+    ("manner", "flag", "said"),
+    [
+        ({"sia2": NOTHING}, Flag.NO_DATA, "no FITS image of this place"),
+        ({"sia2": ERROR.encode()}, Flag.UNREADABLE, "the service says: too many"),
+        ({"sia2": b"<html>down</html>"}, Flag.UNREADABLE, "no VOTable"),
+        ({"sia2": b""}, Flag.UNREADABLE, "no VOTable"),
+        ({"sia2": results([f'name="x" {TEXT}'], [("1",)])}, Flag.UNREADABLE, "does not say where"),
+        ({"links": b"\0\1"}, Flag.UNREADABLE, "no VOTable"),
+        ({"links": results(LINK_FIELDS, [])}, Flag.NO_DATA, "links to no image"),
+        ({"links": links("file:///etc")}, Flag.UNREADABLE, "points to 'file:"),
+        ({"soda": None}, Flag.NO_DATA, "404"),
+        ({"soda": b"garbage"}, Flag.UNREADABLE, "cannot be read"),
+        ({"soda": fits_bytes(*survey_image(151.0))}, Flag.NO_DATA, "not in the image"),
+    ],
+)
+def test_whatever_a_service_answers_is_a_row(tmp_path, manner, flag, said):
+    with serving() as server:
+        asked = options(tmp_path, f"sia2:{server.url}/sia2", [60, 61], [70, 70], survey="DEEP")
+        whole = dict(server.manner)
+        server.manner |= manner
+        with pytest.raises(NoImagesError, match="none of the 2"):
+            fetch(tmp_path / "out", asked)
+        table = read_table(tmp_path / "out" / "cutouts.parquet")
+        assert list(table["flag"]) == [flag, flag] and all(said in text for text in table["flag_text"])
+        server.manner = whole
+        assert not fetch(tmp_path / "out", asked)["flag"].any()  # the next call gets them
+
+
+def test_the_command_says_what_a_service_is(tmp_path, capsys):
+    Table({"ra": [1.0], "dec": [1.0]}).write(tmp_path / "c.ecsv")
+    words = ["fetch", "--catalogue", str(tmp_path / "c.ecsv"), "-o", str(tmp_path / "out"), "--service"]
+    assert cli.main([*words, "sia2:ftp://x", "--survey", "X"]) == 2
+    assert "sia1:URL or sia2:URL (http, https)" in capsys.readouterr().err
