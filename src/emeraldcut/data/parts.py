@@ -146,6 +146,21 @@ def column_of(files: Iterable[Path], name: str) -> np.ndarray:
     return np.concatenate(pieces)
 
 
+def rows_of(file: Path, places: np.ndarray, columns: list[str]) -> Table:
+    """Rows of a Parquet table at `places` (n,), which rise, of those `columns` that it has."""
+    import pyarrow.parquet as pq
+
+    reader, start = pq.ParquetFile(file), 0
+    columns = [name for name in columns if name in reader.schema_arrow.names]
+    pieces = [reader.schema_arrow.empty_table().select(columns)]
+    for group in range(reader.num_row_groups):
+        piece = reader.read_row_group(group, columns)
+        first, last = np.searchsorted(places, (start, start + len(piece)))
+        pieces.append(piece.take(places[first:last] - start))
+        start += len(piece)
+    return from_arrow(joined(pieces))
+
+
 @contextmanager
 def _complete(path: Path) -> Iterator[Path]:
     """A path to write to that becomes `path` when everything is written; nothing is left of it after an error."""
