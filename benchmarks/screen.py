@@ -1,6 +1,6 @@
 """A large set of galaxies on disk is screened: speed, memory, workers, and kills.
 
-    python benchmarks/screen.py [--number N] [--small N] [--jobs N] [--kills N] [--folder DIR] [--quick]
+    python benchmarks/screen.py [--number N] [--small N] [--jobs N] [--kills N] [--only speed|kills] [--quick]
 
 The set is made of 2,048 synthetic galaxies (0.5 per cent of them rectangular, 64 x 64 pixels, S/N of at least 300),
 repeated: each time turned and mirrored in one of eight ways, with fresh noise for an S/N of 15 to 300. It is written
@@ -10,7 +10,7 @@ as a set of our own (HDF5), and `emeraldcut screen` reads it from there, in a pr
   each process (VmHWM). A core's speed is images over CPU seconds of all processes, start and report included, so
   that other work on the machine does not count.
 - workers: the small set with one and with two.
-- kills: a run of 20,000 other images; at random moments the main process or a worker gets SIGKILL, and the command is
+- kills: a run of other images; at random moments the main process or a worker gets SIGKILL, and the command is
   given again, until it has come to its end; one round is on a Dask cluster whose worker and scheduler are killed. Its
   table must be that of an undisturbed run, by id.
 
@@ -23,7 +23,8 @@ The last line is one JSON object:
     peak_memory_mb, main_memory_mb     of the largest worker, and of the main process, in the large run
     memory_growth                      of main process and workers together, large over small run, minus 1
     scaling_2_workers                  wall time with one worker over that with two
-    kills, kills_cluster, same         processes killed; whether all tables are those of undisturbed runs
+    kill_images, kills, kills_cluster  images of that run, and how many processes were killed
+    same                               whether its tables are those of an undisturbed run
 """
 
 from __future__ import annotations
@@ -56,7 +57,6 @@ DRAWN = SynthesiseSettings(number=2048, weights=(0.4, 0.005, 0.1, 0.495), snr_mi
 SNR = 15.0, 300.0
 BLOCK = 4096
 KEPT = ["label", "psf_fwhm_pix", "pixel_scale_arcsec", "sky_sigma"]
-KILL_IMAGES = 20_000
 
 
 def make_set(folder: Path, number: int, drawn: ImageSet, seed: int) -> Path:
@@ -222,47 +222,43 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=100_000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kill-images", type=int, default=12_000)
+    parser.add_argument("--only", choices=("speed", "kills"), help="one half of the figures")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="for the set and the runs, instead of one that is removed at last")
+    parser.add_argument("--folder", type=Path, help="for sets and runs, instead of one that is removed at last")
     parser.add_argument("--quick", action="store_true", help="4,000 and 2,000 images, one kill, no cluster")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.number, arguments.small, arguments.kills = 4000, 2000, 1
-    with TemporaryDirectory() as place:
-        measure_all(Path(arguments.folder or place), arguments)
+        arguments.number, arguments.small, arguments.kill_images, arguments.kills = 4000, 2000, 2000, 1
+    figures: dict[str, object] = {}
+    with TemporaryDirectory() as temporary:
+        place = arguments.folder or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        drawn = synthesise(DRAWN, seed=arguments.seed)
+        if arguments.only != "kills":
+            figures |= speed(place, drawn, arguments)
+        if arguments.only != "speed":
+            figures |= kills(place, drawn, arguments)
+    print(json.dumps(figures))
 
 
-def measure_all(place: Path, arguments: argparse.Namespace) -> None:
-    """Everything, into files in `place`; a set that is there already is taken as it is."""
-    place.mkdir(parents=True, exist_ok=True)
-    source, jobs = place / "set", arguments.jobs
-    if not (source / "manifest.json").exists():
-        begun = time.perf_counter()
-        make_set(source, arguments.number, synthesise(DRAWN, seed=arguments.seed), arguments.seed)
-        print(f"{arguments.number:,} images on disk after {time.perf_counter() - begun:.0f} s", flush=True)
+def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[str, object]:
+    """Figures of speed, memory and workers."""
+    begun, jobs = time.perf_counter(), arguments.jobs
+    source = make_set(place / "set", arguments.number, drawn, arguments.seed)
+    print(f"{arguments.number:,} images on disk after {time.perf_counter() - begun:.0f} s", flush=True)
     parts = stages(source)
     print("CPU milliseconds an image:", ", ".join(f"{name} {value}" for name, value in parts.items()), flush=True)
     small = ("--limit", str(arguments.small))
-    runs = {
-        "one": watched(source, place / "one", 1, *small),
-        "two": watched(source, place / "two", 2, *small),
-        "large": watched(source, place / "large", jobs),
-    }
+    runs = {}
     print("run     images  workers     wall s      CPU s  images/s/core  main MB  worker MB")
-    for (name, run), workers in zip(runs.items(), (1, 2, jobs), strict=True):
+    for name, workers, words in (("one", 1, small), ("two", 2, small), ("large", jobs, ())):
+        run = runs[name] = watched(source, place / name, workers, *words)
         print(f"{name:6} {run['images']:8,} {workers:8} {run['wall']:10.1f} {run['cpu']:10.1f}"
               f" {run['images'] / run['cpu']:14.0f} {run['main']:8.0f} {run['worker']:10.0f}", flush=True)  # fmt: skip
-    limit, rng = min(KILL_IMAGES, arguments.small), np.random.default_rng(arguments.seed)
-    few = make_set(place / "few", limit, synthesise(DRAWN, seed=arguments.seed), arguments.seed + 1)
-    took = watched(few, place / "whole", 2)["wall"]
-    killed, on_cluster = kill_at_random(few, place / "broken", took, arguments.kills, 2, rng), 0
-    equal = same(place / "whole", place / "broken")
-    if not arguments.quick:
-        on_cluster = kill_cluster(few, place / "broken_cluster", took, rng)
-        equal = equal and same(place / "whole", place / "broken_cluster")
     large, little = runs["large"], runs["two" if jobs > 1 else "one"]
     memory = [run["main"] + (jobs > 1) * jobs * run["worker"] for run in (little, large)]
-    figures = {
+    return {
         "images": large["images"],
         "images_per_second_core": round(large["images"] / large["cpu"]),
         "wall_seconds": round(large["wall"], 1),
@@ -273,11 +269,21 @@ def measure_all(place: Path, arguments: argparse.Namespace) -> None:
         "main_memory_mb": round(large["main"]),
         "memory_growth": round(memory[1] / memory[0] - 1, 4),
         "scaling_2_workers": round(runs["one"]["wall"] / runs["two"]["wall"], 3),
-        "kills": killed,
-        "kills_cluster": on_cluster,
-        "same": equal,
     }
-    print(json.dumps(figures))
+
+
+def kills(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[str, object]:
+    """What is left after kills."""
+    rng = np.random.default_rng(arguments.seed)
+    source = make_set(place / "few", arguments.kill_images, drawn, arguments.seed + 1)
+    took = watched(source, place / "whole", 2)["wall"]
+    print(f"undisturbed: {took:.0f} s", flush=True)
+    killed, on_cluster = kill_at_random(source, place / "broken", took, arguments.kills, 2, rng), 0
+    equal = same(place / "whole", place / "broken")
+    if not arguments.quick:
+        on_cluster = kill_cluster(source, place / "broken_cluster", took, rng)
+        equal = equal and same(place / "whole", place / "broken_cluster")
+    return {"kill_images": arguments.kill_images, "kills": killed, "kills_cluster": on_cluster, "same": equal}
 
 
 if __name__ == "__main__":
