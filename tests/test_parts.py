@@ -13,7 +13,7 @@ from astropy.table import MaskedColumn, Table, vstack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Parts, fill, join, read_table
+from emeraldcut.data import Parts, fill, join, provenance, read_table
 from emeraldcut.data import parts as module
 from emeraldcut.data.parts import column_of, in_order, joined
 from emeraldcut.data.run import unlock_all
@@ -98,6 +98,14 @@ def test_other_settings_are_noticed(tmp_path):
         Parts(tmp_path, ORIGIN | {"seed": 2}, "a test")
     assert Parts(tmp_path, ORIGIN, "a test", overwrite=True).done == 30
     assert Parts(tmp_path, ORIGIN | {"seed": 2}, "a test", overwrite=True).done == 0
+
+
+def test_work_inside_its_own_input_goes_on(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"1")
+    for done in (0, 30):
+        parts = Parts(tmp_path / "parts", provenance("test", inputs=[tmp_path]), "a test")
+        assert parts.done == done
+        fill(parts, rows_of, lambda done: chunks(done, 30))
 
 
 KILLED = """

@@ -59,7 +59,7 @@ class Parts:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         lock(folder)
-        facts = {name: value for name, value in origin.items() if name not in NOT_FACTS}
+        facts = {name: value for name, value in origin.items() if name not in (*NOT_FACTS, *_around(folder, origin))}
         try:
             begin_or_go_on(folder / BEGUN, facts, what)
         except FileExistsError:
@@ -128,6 +128,13 @@ class Parts:
         """Removes the folder."""
         rmtree(self.folder)
         unlock(self.folder)
+
+
+def _around(folder: Path, origin: dict[str, Any]) -> list[str]:
+    """Names of the facts on inputs that are folders around `folder`, which change with it."""
+    inputs = [name for name in origin if re.fullmatch(r"input_\d+", name)]
+    around = [name for name in inputs if folder.resolve().is_relative_to(Path(origin[name]).resolve())]
+    return [fact for fact in origin for name in around if fact.startswith(f"{name}_")]
 
 
 def _read(path: Path, columns: list[str] | None = None):

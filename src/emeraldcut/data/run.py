@@ -23,6 +23,7 @@ MANIFEST = "manifest.json"
 LOCK = ".lock"
 SETTINGS = "settings.toml"
 CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
+LISTED = "candidates.ecsv"  # the first of its rows
 BEST, REFERENCES = "best", "references"  # its sets: images of the best candidates, and what they are compared with
 LARGEST_HASHED_BYTES = 64 * 1024**2
 PACKAGES = ("numpy", "scipy", "astropy", "photutils", "openvino")

@@ -221,6 +221,7 @@ def to_arrow(table: Table):
     """A table of Arrow, with units, descriptions and `table.meta` in its schema."""
     import pyarrow as pa
 
+    table = _plain_copy(table)
     arrays, fields = [], []
     for name in table.colnames:
         column = table[name]

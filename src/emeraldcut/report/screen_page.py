@@ -16,7 +16,7 @@ from astropy.table import Table
 from emeraldcut.data import read_images, read_manifest, usable
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.data.parts import column_of, rows_of
-from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST, REFERENCES
+from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
 from emeraldcut.report import figures
 from emeraldcut.report.cards import card, cutout, data_url, decimal, flag_name, framed, with_error
 from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
@@ -230,8 +230,9 @@ def _candidates(contents: Contents) -> str:
     if not contents.best:
         words = "There is no candidate with a score and an image."
         return f"<section id='candidates'><h2>Candidates</h2><p>{words}</p></section>"
-    files = [name for name in ("candidates.ecsv", CANDIDATES) if (contents.folder / name).exists()]
-    links = " and ".join(f"<a href='{name}'>{name}</a>" for name in files)
+    links = f"<a href='{CANDIDATES}'>{CANDIDATES}</a>"
+    if (contents.folder / LISTED).exists():
+        links += f", the first of them also in <a href='{LISTED}'>{LISTED}</a>"
     cards = "".join(card(view) for view in contents.best)
     return (
         f"<section id='candidates'><h2>The best {counted(len(contents.best), 'candidate')}</h2>"

@@ -26,14 +26,14 @@ from emeraldcut.data import (
 )
 from emeraldcut.data.originals import Originals
 from emeraldcut.data.parts import column_of, described, in_order, joined, joined_schema, write_joined
-from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST, REFERENCES
+from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
 from emeraldcut.data.tables import from_arrow, table_pieces
 from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, expectations, look
 from emeraldcut.similarity import References, prepare_references, read_references
 
 FIRST, CAREFUL, SORTED = "parts_first", "parts_careful", "parts_sorted"  # folders of a run that is not finished
 CHUNK = 256  # images that get a careful look at a time
-LISTED = 10_000  # best candidates that are also written as text
+LISTED_ROWS = 10_000  # best candidates that are also written as text
 # Columns of the parts that are not of the result.
 HIGHEST, FLAG, FLAG_TEXT, PLACE = "_highest", "_flag", "_flag_text", "_place"
 WHERE = ["id", "file", "mosaic_x", "mosaic_y"]  # what tells where an image is
@@ -207,6 +207,6 @@ def _write_ranked(first: Parts, careful: Parts, places: np.ndarray, run: Run, nu
     path = run.path(CANDIDATES)
     tables = in_order(_replaced(first, careful, places), "score", run.folder / SORTED)
     write_joined(ranked(tables), described(schema, run.origin), path)
-    text = next(table_pieces(path, LISTED))
-    write_table(text, run.path("candidates.ecsv"), provenance=run.origin, overwrite=True)
+    text = next(table_pieces(path, LISTED_ROWS))
+    write_table(text, run.path(LISTED), provenance=run.origin, overwrite=True)
     return from_arrow(joined(best))
