@@ -36,6 +36,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,6 +54,9 @@ from emeraldcut.screening import examine
 from emeraldcut.similarity import prepare_references, read_references
 
 RUN = "import sys; from emeraldcut.cli import main; sys.exit(main())"
+# With parts of 512 rows and a careful look at 1,000 images, few images are enough for kills everywhere.
+SMALL_PARTS = "from emeraldcut.data import parts; from emeraldcut.screening import many; parts.PART_ROWS = 512; "
+SMALL_PARTS += "many.LEAST_CAREFUL = 1000; "
 DRAWN = SynthesiseSettings(number=2048, weights=(0.4, 0.005, 0.1, 0.495), snr_min=300, snr_max=1000)
 SNR = 15.0, 300.0
 BLOCK = 4096
@@ -80,9 +84,9 @@ def make_set(folder: Path, number: int, drawn: ImageSet, seed: int) -> Path:
     return folder
 
 
-def start(source: Path, folder: Path, *words: str) -> subprocess.Popen:
+def start(source: Path, folder: Path, *words: str, run: str = RUN) -> subprocess.Popen:
     """A process that screens; what it says is in `folder`.log."""
-    command = [sys.executable, "-c", RUN, "screen", str(source), "-o", str(folder), "--quiet", *words]
+    command = [sys.executable, "-c", run, "screen", str(source), "-o", str(folder), "--quiet", *words]
     with folder.with_suffix(".log").open("a") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -105,10 +109,10 @@ def peak_mb(pid: int) -> float:
         return 0.0
 
 
-def watched(source: Path, folder: Path, jobs: int, *words: str) -> dict[str, float]:
+def watched(source: Path, folder: Path, jobs: int, *words: str, run: str = RUN) -> dict[str, float]:
     """Figures of a run: wall and CPU seconds, peaks of main process and largest worker."""
     begun, before = time.perf_counter(), os.times()
-    process = start(source, folder, "--jobs", str(jobs), *words)
+    process = start(source, folder, "--jobs", str(jobs), *words, run=run)
     main, workers = 0.0, {}
     while process.poll() is None:
         main = max(main, peak_mb(process.pid))
@@ -122,7 +126,7 @@ def watched(source: Path, folder: Path, jobs: int, *words: str) -> dict[str, flo
     return figures | {"worker": max(workers.values(), default=main), "seconds": facts["seconds"]}
 
 
-def stages(source: Path) -> dict[str, float]:
+def stages(folder: Path) -> dict[str, float]:
     """CPU milliseconds an image by stage, in this process, one chunk after another."""
     references = prepare_references(read_references(("leda074886",)))
     spent: dict[str, float] = {}
@@ -133,8 +137,9 @@ def stages(source: Path) -> dict[str, float]:
         spent[name] = spent.get(name, 0.0) + time.process_time() - begun
         return result
 
-    number, chunks = 0, open_images(source).chunks()
-    for count in range(9):
+    source = open_images(folder)
+    number, chunks = 0, source.chunks()
+    for count in range(min(9, source.n_images // 256)):
         images = timed("read from disk", lambda: next(chunks))
         frames = timed("frame", partial(frame_galaxies, images))
         seen = MeasureSettings(psf_correction=False)
@@ -167,7 +172,7 @@ def kill_at_random(source: Path, broken: Path, took: float, kills: int, jobs: in
     """Starts a run again and again, until it has been killed so many times, and then to its end. Number of kills."""
     killed = 0
     while killed < kills:
-        process = start(source, broken, "--jobs", str(jobs), "--overwrite")
+        process = start(source, broken, "--jobs", str(jobs), "--overwrite", run=SMALL_PARTS + RUN)
         deadline = time.perf_counter() + rng.uniform(0.05, 1.0) * took
         while time.perf_counter() < deadline and process.poll() is None:
             time.sleep(0.02)
@@ -176,8 +181,12 @@ def kill_at_random(source: Path, broken: Path, took: float, kills: int, jobs: in
         if process.poll() is None:
             os.kill(victim, signal.SIGKILL)
             killed += process.wait() != 0
-            print(f"kill {killed}: {'main process' if victim == process.pid else 'a worker'}", flush=True)
-    assert (broken / "manifest.json").exists() or start(source, broken, "--jobs", str(jobs)).wait() == 0
+            parts = [len(list(broken.glob(f"parts_{look}/*.parquet"))) for look in ("first", "careful")]
+            print(
+                f"kill {killed}: {'main process' if victim == process.pid else 'a worker'}, parts {parts}", flush=True
+            )
+    if not (broken / "manifest.json").exists():
+        assert start(source, broken, "--jobs", str(jobs), run=SMALL_PARTS + RUN).wait() == 0
     return killed
 
 
@@ -194,7 +203,7 @@ def kill_cluster(source: Path, broken: Path, took: float, rng, port: int = 18_78
     """A run on a cluster whose worker and then whose scheduler is killed, and another that ends it. Number of kills."""
     words = "--cluster", f"tcp://127.0.0.1:{port}"
     running = cluster(port, 2)
-    process = start(source, broken, *words)
+    process = start(source, broken, *words, run=SMALL_PARTS + RUN)
     try:
         for victim in (running[1], running[0]):
             while not list(broken.glob("parts_first/*.parquet")) and process.poll() is None:
@@ -208,7 +217,7 @@ def kill_cluster(source: Path, broken: Path, took: float, rng, port: int = 18_78
             other.wait()
     running = cluster(port, 2)
     try:
-        assert start(source, broken, *words).wait() == 0
+        assert start(source, broken, *words, run=SMALL_PARTS + RUN).wait() == 0
     finally:
         for other in running:
             other.kill()
@@ -222,19 +231,19 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=100_000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--kill-images", type=int, default=12_000)
+    parser.add_argument("--kill-images", type=int, default=6000)
     parser.add_argument("--only", choices=("speed", "kills"), help="one half of the figures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="for sets and runs, instead of one that is removed at last")
-    parser.add_argument("--quick", action="store_true", help="4,000 and 2,000 images, one kill, no cluster")
+    parser.add_argument("--quick", action="store_true", help="2,000 and 1,000 images, one kill, no cluster")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.number, arguments.small, arguments.kill_images, arguments.kills = 4000, 2000, 2000, 1
+        arguments.number, arguments.small, arguments.kill_images, arguments.kills = 2000, 1000, 1500, 1
     figures: dict[str, object] = {}
     with TemporaryDirectory() as temporary:
         place = arguments.folder or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
-        drawn = synthesise(DRAWN, seed=arguments.seed)
+        drawn = synthesise(replace(DRAWN, number=256) if arguments.quick else DRAWN, seed=arguments.seed)
         if arguments.only != "kills":
             figures |= speed(place, drawn, arguments)
         if arguments.only != "speed":
@@ -276,7 +285,7 @@ def kills(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[s
     """What is left after kills."""
     rng = np.random.default_rng(arguments.seed)
     source = make_set(place / "few", arguments.kill_images, drawn, arguments.seed + 1)
-    took = watched(source, place / "whole", 2)["wall"]
+    took = watched(source, place / "whole", 2, run=SMALL_PARTS + RUN)["wall"]
     print(f"undisturbed: {took:.0f} s", flush=True)
     killed, on_cluster = kill_at_random(source, place / "broken", took, arguments.kills, 2, rng), 0
     equal = same(place / "whole", place / "broken")
