@@ -59,7 +59,7 @@ class Parts:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         lock(folder)
-        facts = {name: value for name, value in origin.items() if name not in (*NOT_FACTS, *_around(folder, origin))}
+        facts = _facts(folder, origin)
         try:
             begin_or_go_on(folder / BEGUN, facts, what)
         except FileExistsError:
@@ -130,11 +130,14 @@ class Parts:
         unlock(self.folder)
 
 
-def _around(folder: Path, origin: dict[str, Any]) -> list[str]:
-    """Names of the facts on inputs that are folders around `folder`, which change with it."""
-    inputs = [name for name in origin if re.fullmatch(r"input_\d+", name)]
-    around = [name for name in inputs if folder.resolve().is_relative_to(Path(origin[name]).resolve())]
-    return [fact for fact in origin for name in around if fact.startswith(f"{name}_")]
+def _facts(folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same when work goes on: inputs by their whole paths, without what changes with `folder`."""
+    facts = {name: value for name, value in origin.items() if name not in NOT_FACTS}
+    for name in [name for name in facts if re.fullmatch(r"input_\d+", name)]:
+        facts[name] = os.path.abspath(facts[name])
+        if folder.resolve().is_relative_to(Path(facts[name]).resolve()):  # the list of its files grows with the parts
+            facts = {fact: value for fact, value in facts.items() if not fact.startswith(f"{name}_")}
+    return facts
 
 
 def _read(path: Path, columns: list[str] | None = None):
