@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from emeraldcut import cli
-from emeraldcut.data import map_chunks, read_images, read_snapshot, read_table
+from emeraldcut.data import ImageSource, map_chunks, read_images, read_snapshot, read_table, write_images
+from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate
+from emeraldcut.screening import screen_run
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own threads and sockets
@@ -132,6 +134,23 @@ def test_commands_give_the_same_tables(address, tmp_path, capsys):
     assert one.colnames == many.colnames and list(one["id"]) == list(many["id"])
     for column in one.colnames:
         np.testing.assert_array_equal(np.ma.filled(one[column], 0), np.ma.filled(many[column], 0), err_msg=column)
+
+
+def test_screen_gives_the_same_for_any_workers(address, tmp_path, monkeypatch):
+    monkeypatch.setattr("emeraldcut.screening.many.LEAST_CAREFUL", 20)
+    chunks = ImageSource.chunks_after
+    monkeypatch.setattr(ImageSource, "chunks_after", lambda images, done: chunks(images, done, 16))
+    write_images(synthesise(SynthesiseSettings(number=80, size=48), seed=5), tmp_path / "set", command="synthesise")
+    tables = []
+    for jobs in (1, 2, 4, address):
+        run = screen_run(tmp_path / "set", tmp_path / str(len(tables)), seed=3, jobs=jobs)
+        tables.append(read_table(run.path("candidates.parquet")))
+    assert tables[0]["careful"].sum() == 20
+    for other in tables[1:]:
+        assert other.colnames == tables[0].colnames
+        for name in other.colnames:
+            one, many = (np.ma.filled(table[name], 0) for table in (tables[0], other))
+            np.testing.assert_array_equal(one, many, err_msg=name)
 
 
 def test_a_suite_of_mergers_has_the_same_particles(address, tmp_path):

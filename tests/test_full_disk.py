@@ -91,6 +91,21 @@ def test_snapshots(tmp_path):
     np.testing.assert_array_equal(read_snapshot(tmp_path / "s.hdf5").position, position)
 
 
+def test_a_table_in_parts_goes_on_when_there_is_room(small_disk, tmp_path, capsys, monkeypatch):
+    place, resize = small_disk
+    monkeypatch.setattr("emeraldcut.data.parts.PART_ROWS", 100)
+    assert run(capsys, "synthesise", "--number", "600", "--size", "16", "-o", tmp_path / "set")[0] == 0
+    words = ("measure", tmp_path / "set", "-o", place / "shapes.parquet")
+    assert said_so(run(capsys, *words))
+    assert [path.name for path in place.iterdir()] == [".shapes.parquet.parts"]
+    resize("4m")
+    assert run(capsys, *words)[0] == 0
+    assert run(capsys, "measure", tmp_path / "set", "-o", tmp_path / "shapes.parquet")[0] == 0
+    one, other = (read_table(folder / "shapes.parquet") for folder in (place, tmp_path))
+    assert len(one) == 600 and list(one["id"]) == list(other["id"])
+    np.testing.assert_array_equal(np.ma.filled(one["a4"], 0), np.ma.filled(other["a4"], 0))
+
+
 def test_a_real_small_disk(small_disk, tmp_path, capsys):
     place, resize = small_disk
     assert run(capsys, "synthesise", "--number", "8", "-o", tmp_path / "set")[0] == 0

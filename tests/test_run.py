@@ -92,3 +92,23 @@ def test_a_folder_is_for_one_run_at_a_time(tmp_path):
     Run.start(tmp_path, "c")  # the same process may begin again, as after an error
     run.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_lock_that_is_removed_while_it_is_taken_is_taken_again(tmp_path, monkeypatch):
+    """Whoever holds the folder removes the file after another process has opened it and before that locks it."""
+    fcntl = pytest.importorskip("fcntl")
+    locked, calls = fcntl.lockf, []
+
+    def slow(file, how):
+        calls.append(file)
+        if len(calls) == 1:
+            (tmp_path / ".lock").unlink()
+        return locked(file, how)
+
+    monkeypatch.setattr(fcntl, "lockf", slow)
+    run = Run.start(tmp_path, "a")
+    assert len(calls) == 2 and (tmp_path / ".lock").exists()
+    code = f"from emeraldcut.data import Run; Run.start({str(tmp_path)!r}, 'a')"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "another run is writing" in other.stderr
+    run.finish()

@@ -6,10 +6,21 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import ImageSet, concatenate
+from emeraldcut.data import (
+    ImageSet,
+    ImageSource,
+    concatenate,
+    parts,
+    read_images,
+    read_manifest,
+    read_table,
+    write_images,
+    write_table,
+)
+from emeraldcut.data.run import unlock_all
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.networks import CLASSES, shift_priors
-from emeraldcut.screening import ScreenSettings, screen
+from emeraldcut.screening import ScreenSettings, many, screen
 from emeraldcut.screening.screen import rank, scores
 
 EASY = {"snr_min": 120.0, "neighbours": 0.3, "psf_fwhm_max_pix": 2.0, "blemishes": 0.0}
@@ -76,7 +87,86 @@ def test_bad_images_keep_their_row(pool):
     assert len(table) == 4 and row["rank"][0] == 4 and row["score"].mask[0] and row["flag"][0] == 4
 
 
-@pytest.mark.parametrize("wrong", [{"prevalence": 0.0}, {"prevalence": 2.0}, {"best": 0}])
+@pytest.fixture
+def few_carefully(monkeypatch):
+    """Two looks also where there are few images, in small chunks and parts."""
+    chunks = ImageSource.chunks_after
+    monkeypatch.setattr(many, "LEAST_CAREFUL", 20)
+    monkeypatch.setattr(many, "CHUNK", 6)
+    monkeypatch.setattr(parts, "PART_ROWS", 20)
+    monkeypatch.setattr(ImageSource, "chunks_after", lambda images, done: chunks(images, done, 16))
+    yield
+    unlock_all()
+
+
+def stored(pool, folder):
+    write_images(pool, folder / "set", command="synthesise")
+    return folder / "set"
+
+
+def files(pool, folder):
+    """One file for each image, what is known of them in a table beside."""
+    (folder / "files").mkdir()
+    for name, pixels in zip(pool.table["id"], pool.pixels, strict=True):
+        np.save(folder / "files" / f"{name}.npy", pixels)
+    table = pool.table["id", "psf_fwhm_pix"]
+    table["file"] = [f"files/{name}.npy" for name in table["id"]]
+    write_table(table, folder / "files.csv")
+    return folder / "files.csv"
+
+
+@pytest.mark.parametrize("written", [stored, files])
+def test_the_careful_look_is_that_of_all(pool, tmp_path, few_carefully, written):
+    run = many.screen_run(written(pool, tmp_path), tmp_path / "run", ScreenSettings(best=5, careful=0.25))
+    table, facts, whole = read_table(run.path("candidates.parquet")), read_manifest(run.folder), screen(pool)
+    assert facts["careful"] == table["careful"].sum() == 22 and sorted(table["id"]) == sorted(whole["id"])
+    assert (
+        list(table["rank"]) == list(range(1, len(pool) + 1)) and (np.diff(np.ma.filled(table["score"], -1)) <= 0).all()
+    )
+    sure = facts["sure_ranks"]
+    assert 3 < sure <= 22 and list(table["id"][:sure]) == list(whole["id"][:sure])
+    order = {name: row for row, name in enumerate(whole["id"])}
+    truth, with_care = whole[[order[name] for name in table["id"]]], np.array(table["careful"])
+
+    def values(table, name):
+        return np.ma.filled(table[name].astype(float), -9)[with_care]
+
+    for name in ("a4", "a4_err", "similarity", "similarity_p", "score", "axis_ratio", "p_rectangular", "flag"):
+        np.testing.assert_allclose(values(table, name), values(truth, name), rtol=1e-4, atol=1e-5, err_msg=name)
+    assert np.ma.getmaskarray(table["similarity"])[~with_care].all()
+    assert np.ma.filled(table["score"] <= truth["score"] + 0.05, True).all()
+    best = read_images(run.folder / "best")
+    assert list(best.table["id"]) == list(table["id"][:5])
+    np.testing.assert_array_equal(best.pixels[0], pool.pixels[list(pool.table["id"]).index(table["id"][0])])
+
+
+@pytest.mark.parametrize("where", ["_first_look", "_careful_look", "write_joined", "write_images"])
+def test_a_run_that_was_stopped_goes_on(pool, tmp_path, few_carefully, monkeypatch, where):
+    source, settings, calls = stored(pool, tmp_path), ScreenSettings(best=5), []
+    whole = many.screen_run(source, tmp_path / "whole", settings)
+
+    def stops(*arguments, **keywords):
+        calls.append(where)
+        if len(calls) == 3 or where.startswith("write"):
+            raise KeyboardInterrupt
+        return original(*arguments, **keywords)
+
+    original = getattr(many, where)
+    monkeypatch.setattr(many, where, stops)
+    with pytest.raises(KeyboardInterrupt):
+        many.screen_run(source, tmp_path / "run", settings)
+    monkeypatch.setattr(many, where, original)
+    with pytest.raises(FileExistsError, match="other settings"):
+        many.screen_run(source, tmp_path / "run", ScreenSettings(best=4))
+    run = many.screen_run(source, tmp_path / "run", settings)
+    one, other = (read_table(each.path("candidates.parquet")) for each in (whole, run))
+    assert one.colnames == other.colnames
+    for name in one.colnames:
+        np.testing.assert_array_equal(np.ma.filled(one[name], 0), np.ma.filled(other[name], 0), err_msg=name)
+    assert not list(run.folder.glob("parts*"))
+
+
+@pytest.mark.parametrize("wrong", [{"prevalence": 0.0}, {"prevalence": 2.0}, {"best": 0}, {"careful": 1.5}])
 def test_settings_are_checked(wrong):
     with pytest.raises(ValueError, match="expects"):
         ScreenSettings(**wrong)

@@ -60,27 +60,38 @@ def _of_total(bar) -> Callable[[int | None, int], None]:
 
 
 def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: Any) -> str:
-    """Applies a stage to all images, chunk by chunk, and writes the rows as one table."""
-    from astropy.table import vstack
+    """Applies a stage to all images, chunk by chunk, and writes the rows as one table; goes on where it was stopped.
 
-    from emeraldcut.data import NoImagesError, map_chunks, open_images, provenance, usable, write_table
+    A Parquet table is never whole in memory.
+    """
+    import numpy as np
+
+    from emeraldcut.data import NoImagesError, Parts, fill, join, open_images, provenance, usable, write_table
+    from emeraldcut.data.parts import joined_table
     from emeraldcut.data.tables import check_output
 
-    check_output(arguments.output, arguments.overwrite)
+    path = check_output(arguments.output, arguments.overwrite)
     if arguments.output.endswith(".out") and arguments.command != "classify":
         raise ValueError("the thesis's format .out holds class probabilities, which only `classify` makes.")
     source = open_images(arguments.source, read_settings)
-    with _bar(arguments, source.n_images) as bar:
-        tables = list(map_chunks(stage, source.chunks(), jobs=arguments.jobs, progress=bar.update))
-    if not tables:
-        raise NoImagesError(f"'{arguments.source}' holds no images.")
-    table = vstack(tables, metadata_conflicts="silent")
     inputs = [name for name in (arguments.source, read_settings.catalogue) if name]
     settings = (*(value for name, value in stage.keywords.items() if name.endswith("settings")), read_settings)
     origin = provenance(arguments.command, settings, arguments.seed, inputs)
-    path = write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite)
-    if "flag" in table.colnames and not usable(table["flag"]).any():
-        raise NoImagesError(f"none of the {len(table)} images can be used; '{path}' says why.")
+    beside = path.with_name(f".{path.name}.parts")
+    parts = Parts(beside, origin, f"a table of `{arguments.command}`", overwrite=arguments.overwrite)
+    with _bar(arguments, source.n_images) as bar:
+        fill(parts, stage, source.chunks_after, jobs=arguments.jobs, progress=bar.update)
+    if parts.done == 0:
+        parts.remove()
+        raise NoImagesError(f"'{arguments.source}' holds no images.")
+    if path.suffix == ".parquet":
+        join(parts, path, origin)
+    else:
+        write_table(joined_table(parts), path, provenance=origin, overwrite=arguments.overwrite)
+    flags = parts.column("flag")
+    parts.remove()
+    if np.isfinite(flags).any() and not usable(flags).any():
+        raise NoImagesError(f"none of the {len(flags)} images can be used; '{path}' says why.")
     return str(path)
 
 

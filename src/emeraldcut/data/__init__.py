@@ -5,11 +5,12 @@ from emeraldcut.data.fetch import FetchSettings, fetch
 from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable
 from emeraldcut.data.imageset import ImageSet, add_flag, add_flags, concatenate
 from emeraldcut.data.neighbours import ConvertSettings, convert_images, convert_table
+from emeraldcut.data.parts import Parts, join
 from emeraldcut.data.readers import ImageSource, NoImagesError, ReadSettings, open_images, read_images
 from emeraldcut.data.run import Run, provenance, read_manifest
 from emeraldcut.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from emeraldcut.data.storage import ImageSetWriter, write_images
-from emeraldcut.data.streaming import map_chunks
+from emeraldcut.data.streaming import fill, map_chunks
 from emeraldcut.data.tables import check_output, read_catalogue, read_table, write_table
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ImageSource",
     "NoImagesError",
     "ReadSettings",
+    "Parts",
     "Run",
     "Snapshot",
     "add_flag",
@@ -34,6 +36,8 @@ __all__ = [
     "describe",
     "describe_columns",
     "fetch",
+    "fill",
+    "join",
     "map_chunks",
     "open_images",
     "provenance",

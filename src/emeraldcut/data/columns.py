@@ -71,6 +71,7 @@ COLUMNS = (
     Column("class", str, "", "Most probable class if all were equally frequent", "meta.code.class"),
     Column("possible", str, "", "Classes that the true one is among in nine of ten cases, at any snr"),
     Column("typical", float, "", "Share of galaxies of known classes that are at least as unusual", "stat.probability"),
+    Column("careful", bool, "", "Whether the image had the careful look: PSF taken off, similarity"),
     Column("p_boxy", float, "", "Probability that the galaxy is boxy, a4 < -0.03", "stat.probability"),
     Column("axis_ratio_err", float, "", "Standard error of axis_ratio", "stat.error"),
     Column("position_angle_err_deg", float, "deg", "Standard error of position_angle_deg", "stat.error"),
@@ -172,7 +173,7 @@ RESULTS = frozenset(
     "p_oval p_rectangular p_obround p_other axis_ratio axis_ratio_err position_angle_deg position_angle_err_deg "
     "pa_sky_deg radius_pix snr a3 a3_err a4 a4_err a6 a6_err a8 a8_err b3 b3_err b4_sin b4_sin_err b6_sin b6_sin_err "
     "b8_sin b8_sin_err p_boxy boxy_kind residual similarity similarity_p similarity_oriented turn_deg mirrored "
-    "reference score rank class network x y background".split()
+    "reference score rank careful class network x y background".split()
 )
 
 

@@ -36,6 +36,8 @@ class Originals:
         looked for at the same place within `source`.
     roots : paths, optional
         Folders in which relative names of files are looked for, besides the current one.
+    places : (n,) int, optional
+        Place of each row among the images of `source`, if it is known; only a set of ours makes use of it.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class Originals:
         *,
         moved_from: str | Path | None = None,
         roots: Iterable[Path] = (),
+        places: np.ndarray | None = None,
     ) -> None:
         self._roots = (Path(), *roots)
         self._ids, self._settings, self._moved_from = table["id"], settings, moved_from
@@ -63,9 +66,11 @@ class Originals:
         elif self._source.is_dir() and is_stored_set(self._source):
             import h5py
 
-            stored = stored_table(self._source)
-            self._rows = {name: row for row, name in reversed(list(enumerate(stored["id"])))}
-            self._shapes = np.stack([stored["ny"], stored["nx"]], axis=1)
+            if places is None:
+                rows = {name: row for row, name in reversed(list(enumerate(stored_table(self._source, ["id"])["id"])))}
+                places = np.array([rows.get(name, -1) for name in self._ids], dtype=int)
+            sizes = stored_table(self._source, ["ny", "nx"])
+            self._rows, self._shapes = places, np.stack([sizes["ny"][places], sizes["nx"][places]], axis=1)
             self._images = self._open.enter_context(h5py.File(self._source / PIXELS, "r"))["pixels"]
             self._find = self._stored
         else:
@@ -104,9 +109,8 @@ class Originals:
         return checked(self._tiles.cutout(number, *first_pixel(self._places[row], size), size)[0]).pixels
 
     def _stored(self, row: int) -> np.ndarray:
-        place = self._rows[self._ids[row]]
-        ny, nx = self._shapes[place]
-        return self._images[place, :ny, :nx]
+        ny, nx = self._shapes[row]
+        return NO_PIXELS if self._rows[row] < 0 else self._images[self._rows[row], :ny, :nx]
 
     def _from_file(self, row: int) -> np.ndarray:
         if self._files is None or self._files[row] is np.ma.masked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from emeraldcut.data.formats import (
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.data.parquet import image_column, n_rows, parquet_images
 from emeraldcut.data.run import MANIFEST
-from emeraldcut.data.storage import is_stored_set, stored_chunks, stored_table
+from emeraldcut.data.storage import StoredImages, is_stored_set, loaded, stored_chunks, stored_number
 from emeraldcut.data.tables import THESIS_CLASSES, common_name, read_catalogue
 from emeraldcut.data.tiles import Tiles, cut_out
 from emeraldcut.settings import setting
@@ -75,13 +76,17 @@ class ImageSource:
     """
 
     n_images: int | None
-    _chunks: Callable[[int], Iterator[ImageSet]]
+    _chunks: Callable[[int], Iterator[ImageSet | StoredImages]]
 
     def chunks(self, size: int = 256) -> Iterator[ImageSet]:
         """The images in order, at most `size` at a time."""
         if size < 1:
             raise ValueError(f"a chunk must hold at least 1 image; received {size}.")
-        return self._chunks(size)
+        return map(loaded, self._chunks(size))
+
+    def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
+        """The same without the first `done`, a whole number of chunks; images of a set are named, not yet read."""
+        return islice(self._chunks(size), -(-done // size), None)
 
 
 def open_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSource:
@@ -419,10 +424,10 @@ def _thesis_labels(path: Path) -> list[str | None]:
 
 
 def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
-    table = stored_table(folder)[: settings.limit]
-    if len(table) == 0:
+    number = min(stored_number(folder), settings.limit or sys.maxsize)
+    if number == 0:
         raise NoImagesError(f"the set '{folder}' holds no images.")
-    return ImageSource(len(table), lambda size: stored_chunks(folder, table, size))
+    return ImageSource(number, lambda size: stored_chunks(folder, number, size))
 
 
 def _open_mosaics(path: Path, settings: ReadSettings) -> ImageSource:

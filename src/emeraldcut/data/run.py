@@ -11,7 +11,7 @@ import platform
 import sys
 import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ MANIFEST = "manifest.json"
 LOCK = ".lock"
 SETTINGS = "settings.toml"
 CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
+LISTED = "candidates.ecsv"  # the first of its rows
 BEST, REFERENCES = "best", "references"  # its sets: images of the best candidates, and what they are compared with
 LARGEST_HASHED_BYTES = 64 * 1024**2
 PACKAGES = ("numpy", "scipy", "astropy", "photutils", "openvino")
@@ -42,16 +43,28 @@ def _input_facts(path: Path) -> dict[str, Any]:
     """Size and checksum of a file, or the number of files in a folder and a hash of their names and sizes."""
     try:
         if path.is_dir():
-            files = [file for file in path.rglob("*") if file.is_file()]
-            listing = sorted(f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files)
-            digest = hashlib.sha256("\n".join(listing).encode("utf-8", "surrogateescape")).hexdigest()
-            return {"files": len(listing), "names_sizes_sha256": digest}
+            number, digest = 0, hashlib.sha256()
+            for number, (name, size) in enumerate(_files(path), start=1):
+                line = f"{name} {size}" if number == 1 else f"\n{name} {size}"
+                digest.update(line.encode("utf-8", "surrogateescape"))
+            return {"files": number, "names_sizes_sha256": digest.hexdigest()}
         size = path.stat().st_size
         if size > LARGEST_HASHED_BYTES:
             return {"bytes": size}
         return {"bytes": size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     except OSError as error:
         return {"error": error.strerror or str(error)}
+
+
+def _files(folder: Path, before: str = "") -> Iterator[tuple[str, int]]:
+    """Names and sizes of all files in a folder, in order of their whole names, with one folder's list in memory."""
+    with os.scandir(folder) as entries:
+        listed = sorted(entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries)
+    for name in listed:
+        if name.endswith("/"):
+            yield from _files(folder / name, before + name)
+        elif (file := folder / name).is_file():
+            yield before + name, file.stat().st_size
 
 
 def provenance(command: str, settings: Any = None, seed: int | None = None, inputs: Iterable = ()) -> dict[str, Any]:
@@ -130,11 +143,11 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise FileExistsError(f"'{folder}' is a file; give the name of a folder to write to.")
         folder.mkdir(parents=True, exist_ok=True)
-        _lock(folder)
+        lock(folder)
         manifest = folder / MANIFEST
         if manifest.exists():
             if not overwrite:
-                _unlock(folder)
+                unlock(folder)
                 raise FileExistsError(f"'{folder}' holds a finished run; choose another folder or set --overwrite.")
             manifest.unlink()
         if settings is not None:
@@ -154,7 +167,7 @@ class Run:
         manifest["cpu_seconds"] = round(_cpu_seconds() - self._cpu, 3)
         manifest |= facts
         write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2, default=_plain) + "\n")
-        _unlock(self.folder)
+        unlock(self.folder)
         return self.folder / MANIFEST
 
 
@@ -182,8 +195,8 @@ def begun_settings(folder: Path) -> dict[str, Any]:
 _HELD: dict[Path, Any] = {}  # open lock files of this process, by folder
 
 
-def _lock(folder: Path) -> None:
-    """Takes the folder for this process, until `_unlock` or its end, however it ends; FileExistsError if it is taken.
+def lock(folder: Path) -> None:
+    """Takes the folder for this process, until `unlock` or its end, however it ends; FileExistsError if it is taken.
 
     The same process may take it again, as after an error. Where the system has no locks, everything is free.
     """
@@ -194,20 +207,33 @@ def _lock(folder: Path) -> None:
     folder = folder.resolve()
     if folder in _HELD:
         return
-    file = (folder / LOCK).open("w")
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
-            return
-        raise FileExistsError(
-            f"another run is writing to '{folder}'; wait until it has finished, or choose another folder."
-        ) from None
+    while True:
+        file = (folder / LOCK).open("w")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+                return
+            raise FileExistsError(
+                f"another run is writing to '{folder}'; wait until it has finished, or choose another folder."
+            ) from None
+        if _is_at(file, folder / LOCK):
+            break
+        file.close()  # between opening and locking, whoever held the folder has given it up and removed this file
     _HELD[folder] = file
 
 
-def _unlock(folder: Path) -> None:
+def _is_at(file: Any, path: Path) -> bool:
+    """Whether `path` is still the open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def unlock(folder: Path) -> None:
+    """Gives up a folder, if this process has taken it."""
     file = _HELD.pop(folder.resolve(), None)
     if file is not None:
         (folder / LOCK).unlink(missing_ok=True)
@@ -217,7 +243,7 @@ def _unlock(folder: Path) -> None:
 def unlock_all() -> None:
     """Gives up every folder that this process has taken."""
     for folder in list(_HELD):
-        _unlock(folder)
+        unlock(folder)
 
 
 def _plain(value: Any) -> Any:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
-from astropy.table import Table, vstack
+from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.hdf5 import NewFile
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.parts import Parts, join
 from emeraldcut.data.run import MANIFEST, Run
-from emeraldcut.data.tables import read_table, write_table
+from emeraldcut.data.tables import read_table, table_pieces, to_arrow, write_table
 
-PIXELS, TABLE = "images.h5", "table.parquet"
+PIXELS, TABLE, PARTS = "images.h5", "table.parquet", "table_parts"
 IMAGES_PER_BLOCK = 16
 
 
@@ -48,7 +51,8 @@ class ImageSetWriter:
         self._target = NewFile(self.run.path(PIXELS))
         self._file = h5py.File(self._target, "w")
         self._dataset = None
-        self._tables: list[Table] = []
+        rmtree(self.run.folder / PARTS, ignore_errors=True)
+        self._rows = Parts(self.run.folder / PARTS, self.run.origin, "a set")
 
     def __enter__(self) -> ImageSetWriter:
         return self
@@ -73,7 +77,7 @@ class ImageSetWriter:
         self._target.check()
         table = images.table.copy()
         table["ny"], table["nx"] = shapes.T.astype(np.int32)
-        self._tables.append(table)
+        self._rows.append(to_arrow(describe_columns(table)), len(table))
 
     def _make_dataset(self, ny: int, nx: int):
         return self._file.create_dataset(
@@ -94,11 +98,14 @@ class ImageSetWriter:
             self._target.close()
             self._target.check()
         if error_type is None:
-            tables = self._tables or [Table({"id": [""]})[:0]]
-            table = vstack(tables, metadata_conflicts="silent")
-            path = self.run.path(TABLE)
-            write_table(describe_columns(table), path, provenance=self.run.origin, overwrite=True)
-            self.run.finish(images=len(table))
+            self._rows.flush()
+            path, number = self.run.path(TABLE), len(self._rows)
+            if number:
+                join(self._rows, path, self.run.origin)
+            else:
+                write_table(Table({"id": [""]})[:0], path, provenance=self.run.origin, overwrite=True)
+            self._rows.remove()
+            self.run.finish(images=number)
 
 
 def write_images(
@@ -131,24 +138,65 @@ def is_stored_set(folder: Path) -> bool:
     return (folder / TABLE).exists()
 
 
-def stored_table(folder: Path) -> Table:
-    """The table of a set, one row per image."""
-    return read_table(folder / TABLE)
+def stored_table(folder: Path, columns: Sequence[str] | None = None) -> Table:
+    """The table of a set, one row per image, or some columns of it."""
+    return read_table(folder / TABLE, columns)
 
 
-def stored_chunks(folder: Path, table: Table, size: int) -> Iterator[ImageSet]:
-    """The images of a set with their rows of `table`, `size` at a time, each as large as it was written."""
-    import h5py
+@dataclass(frozen=True)
+class StoredImages:
+    """Images of a set that are named here and read when they are `loaded`.
 
-    with h5py.File(folder / PIXELS, "r") as file:
-        dataset = file["pixels"]
-        for start in range(0, len(table), size):
-            rows = table[start : start + size]
-            pixels = dataset[start : start + len(rows)]
-            shapes = list(zip(rows["ny"], rows["nx"], strict=True))
-            rows.remove_columns(["ny", "nx"])
-            if len(set(shapes)) == 1:
-                pixels = pixels[:, : shapes[0][0], : shapes[0][1]]
-            else:
-                pixels = [image[:ny, :nx] for image, (ny, nx) in zip(pixels, shapes, strict=True)]
-            yield ImageSet(pixels, rows)
+    Attributes
+    ----------
+    folder : Path
+    start : int
+        Place of the first of them in the set.
+    table : Table
+        Their rows, with `ny` and `nx`.
+    """
+
+    folder: Path
+    start: int
+    table: Table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def load(self) -> ImageSet:
+        """The images, each as large as it was written."""
+        import h5py
+
+        with h5py.File(self.folder / PIXELS, "r") as file:
+            pixels = file["pixels"][self.start : self.start + len(self)]
+        rows = self.table.copy()
+        shapes = list(zip(rows["ny"], rows["nx"], strict=True))
+        rows.remove_columns(["ny", "nx"])
+        if len(set(shapes)) == 1:
+            pixels = pixels[:, : shapes[0][0], : shapes[0][1]]
+        else:
+            pixels = [image[:ny, :nx] for image, (ny, nx) in zip(pixels, shapes, strict=True)]
+        return ImageSet(pixels, rows)
+
+
+def loaded(chunk: Any) -> Any:
+    """A chunk as a stage takes it: named images are read, anything else is as it is."""
+    return chunk.load() if isinstance(chunk, StoredImages) else chunk
+
+
+def stored_number(folder: Path) -> int:
+    """How many images a set has."""
+    import pyarrow.parquet as pq
+
+    return pq.read_metadata(folder / TABLE).num_rows
+
+
+def stored_chunks(folder: Path, number: int, size: int) -> Iterator[StoredImages]:
+    """The first `number` images of a set with their rows, `size` at a time; no pixel is read yet."""
+    start = 0
+    for rows in table_pieces(folder / TABLE, size):
+        rows = rows[: number - start]
+        yield StoredImages(folder, start, rows)
+        start += len(rows)
+        if start >= number:
+            return

@@ -11,11 +11,17 @@ from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolEx
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial, wraps
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
+from astropy.table import Table
+
+from emeraldcut.data.parts import Parts
 from emeraldcut.data.run import unlock_all
+from emeraldcut.data.storage import loaded
+from emeraldcut.data.tables import to_arrow
 
 Result = TypeVar("Result")
 CONNECT_S = 30  # for a scheduler to answer, and to have a worker
@@ -56,7 +62,8 @@ def map_chunks(
         1.
     chunks : iterable
         Image sets, or whatever else has a length, such as ranges of numbers.
-        Read no further ahead than 2 * `jobs` chunks, so memory does not grow with their number.
+        Read no further ahead than 2 * `jobs` chunks, so memory does not grow with their number. Images that are only
+        named (`StoredImages`) are read by the process that works on them, or here if that is on another machine.
     jobs : int or str
         Worker processes of one thread each; 1 works in this process. A script that asks for more needs the
         usual `if __name__ == "__main__":`. Or the address of a Dask scheduler, such as tcp://host:8786.
@@ -83,18 +90,19 @@ def map_chunks(
     done = progress or (lambda n_images: None)
     if jobs == 1:
         for chunk in chunks:
-            result = stage(chunk)
+            result = stage(loaded(chunk))
             done(len(chunk))
             yield result
         return
     # "spawn" because forking a process whose libraries run threads can deadlock.
-    pool = (
-        ThreadPoolExecutor(jobs)
-        if threads
-        else ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
-    )
+    if threads:
+        pool = ThreadPoolExecutor(jobs)
+        submit = partial(pool.submit, stage)
+    else:
+        pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(stage,))
+        submit = partial(pool.submit, _work)
     try:
-        for n_images, result in _in_order(partial(pool.submit, stage), chunks, lambda: 2 * jobs):
+        for n_images, result in _in_order(submit, chunks, lambda: 2 * jobs):
             done(n_images)
             yield result
     except BrokenProcessPool:
@@ -103,6 +111,30 @@ def map_chunks(
         ) from None
     finally:  # also after Ctrl-C, and when the caller stops early
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def fill(
+    parts: Parts,
+    stage: Callable[[Any], Table],
+    chunks: Callable[[int], Iterable[Sized]],
+    *,
+    jobs: int | str = 1,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Adds to `parts` the rows of `stage(chunk)` of every chunk that they do not hold yet.
+
+    `chunks(n)` are those after the first n images.
+    """
+    if progress and parts.done:
+        progress(parts.done)
+    rows = map_chunks(partial(_in_arrow, stage), chunks(parts.done), jobs=jobs, progress=progress)
+    for table, n_images in rows:
+        parts.append(table, n_images)
+    parts.flush()
+
+
+def _in_arrow(stage: Callable[[Any], Table], chunk: Sized) -> tuple[Any, int]:
+    return to_arrow(stage(chunk)), len(chunk)
 
 
 def _in_order(
@@ -141,7 +173,7 @@ def _on_cluster(address: str, stage: Callable, chunks: Iterable[Sized], done: Ca
             raise ConnectionError(f"the Dask scheduler at '{address}' has no workers.") from None
         try:
             submit = partial(client.submit, _remote, stage, pure=False)
-            for n_images, result in _in_order(submit, chunks, partial(_room, client)):
+            for n_images, result in _in_order(submit, map(loaded, chunks), partial(_room, client)):
                 done(n_images)
                 yield result
         except KilledWorker:
@@ -192,10 +224,25 @@ def slurm_cluster(file: str | Path) -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def _start_worker() -> None:
-    """One thread per worker, and Ctrl-C left to the main process."""
+_STAGE: Callable[[Any], Any] | None = None  # of a worker process, which gets it once, with all that it has prepared
+
+
+def _start_worker(stage: Callable[[Any], Any]) -> None:
+    """One thread per worker, Ctrl-C left to the main process, and an end when that ends, however it does."""
     from threadpoolctl import threadpool_limits
 
+    global _STAGE
+    _STAGE = stage
+    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for libraries that are loaded later
     threadpool_limits(1)  # for those that are loaded already
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _work(chunk: Any) -> Any:
+    return _STAGE(loaded(chunk))

@@ -113,8 +113,8 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".manifest.json")
 
 
-def read_table(path: str | Path) -> Table:
-    """Reads a table; text columns have dtype object, missing values are masked.
+def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
+    """Reads a table, or those of `columns` that it has; text columns have dtype object, missing values are masked.
 
     Raises FileNotFoundError, or ValueError with one sentence for an unknown ending or a damaged file.
     """
@@ -124,7 +124,10 @@ def read_table(path: str | Path) -> Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _READERS[ending](path)
+            if columns is not None and ending == ".parquet":
+                return _read_parquet(path, columns)
+            table = _READERS[ending](path)
+            return table if columns is None else table[[name for name in columns if name in table.colnames]]
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(f"'{path}' cannot be read as a {ending} table: {reason}") from error
@@ -185,7 +188,7 @@ def catalogue_parts(folder: str | Path, dec: tuple[float, float], ra: Sequence[t
         except OSError as error:  # ArrowInvalid is a ValueError and says what is wrong
             raise ValueError(f"'{file}' cannot be read as Parquet: {error}") from None
         if rows.num_rows:
-            table = _from_arrow(rows)
+            table = from_arrow(rows)
             table.rename_columns(columns, ["ra", "dec"])
             yield _as_catalogue(table)
 
@@ -276,9 +279,11 @@ def _column(values: np.ndarray, mask: np.ndarray, unit=None, description=None):
 # --- Parquet and CSV, through Arrow, which knows missing values
 
 
-def _to_arrow(table: Table):
+def to_arrow(table: Table):
+    """A table of Arrow, with units, descriptions and `table.meta` in its schema."""
     import pyarrow as pa
 
+    table = _plain_copy(table)
     arrays, fields = [], []
     for name in table.colnames:
         column = table[name]
@@ -291,7 +296,8 @@ def _to_arrow(table: Table):
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=notes))
 
 
-def _from_arrow(data) -> Table:
+def from_arrow(data) -> Table:
+    """The table that `to_arrow` made, or of any other table of Arrow."""
     import pyarrow as pa
 
     metadata = data.schema.metadata or {}
@@ -314,19 +320,28 @@ def _from_arrow(data) -> Table:
 def _write_parquet(table: Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(_to_arrow(table), path, compression="zstd")
+    pq.write_table(to_arrow(table), path, compression="zstd")
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     import pyarrow.parquet as pq
 
-    return _from_arrow(pq.ParquetFile(path).read())
+    return from_arrow(pq.ParquetFile(path).read(columns))
+
+
+def table_pieces(path: Path, size: int) -> Iterator[Table]:
+    """The rows of a Parquet table in order, `size` at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(path).iter_batches(size):
+        yield from_arrow(pa.Table.from_batches([batch]))
 
 
 def _write_csv(table: Table, path: Path) -> None:
     import pyarrow.csv as pc
 
-    pc.write_csv(_to_arrow(table), path)
+    pc.write_csv(to_arrow(table), path)
 
 
 def _read_csv(path: Path) -> Table:
@@ -353,7 +368,7 @@ def _read_csv(path: Path) -> Table:
             column_types=text,
         ),
     )
-    table = _from_arrow(data.rename_columns([name.strip() for name in data.column_names]))
+    table = from_arrow(data.rename_columns([name.strip() for name in data.column_names]))
     for name in table.colnames:  # a column of whole numbers, or of nothing, has lost its type
         if name in BY_NAME and BY_NAME[name].dtype is float and table[name].dtype.kind == "i":
             table[name] = table[name].astype(float)

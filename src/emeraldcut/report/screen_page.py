@@ -13,23 +13,32 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_images, read_manifest, read_table, usable
+from emeraldcut.data import read_images, read_manifest, usable
 from emeraldcut.data.flags import SENTENCES
-from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST, REFERENCES
+from emeraldcut.data.parts import column_of, rows_of
+from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
 from emeraldcut.report import figures
 from emeraldcut.report.cards import card, cutout, data_url, decimal, flag_name, framed, with_error
 from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
 from emeraldcut.report.pictures import View, number, text, views
 
 NOTES = "notes.json"
+SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks
+# What the page tells of the list as a whole.
+COLUMNS = ["id", "class", "axis_ratio", "axis_ratio_err", "a4", "a4_err", "a6", "a6_err", "score", "rank"]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a finished run folder holds, `best` and `references` already as the report shows them."""
+    """What a finished run folder holds, `best` and `references` already as the report shows them.
+
+    `scores` and `flags` are of all images; `table` has `SAMPLED` of them at most, the first among them.
+    """
 
     folder: Path
     manifest: dict[str, Any]
+    scores: np.ndarray
+    flags: np.ndarray
     table: Table
     best: list[View]
     references: list[View]
@@ -59,8 +68,12 @@ def _read(folder: Path) -> Contents:
             for name in (BEST, REFERENCES)}  # fmt: skip
     best = [view for view in sets[BEST] if number(view.row, "score") is not None]
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
-    table = read_table(folder / CANDIDATES)
-    return Contents(folder, read_manifest(folder), table, best[: figures.SHOWN], sets[REFERENCES], notes)
+    scores, flags = (column_of([folder / CANDIDATES], name) for name in ("score", "flag"))
+    rows = np.unique(np.linspace(0, len(flags) - 1, min(len(flags), SAMPLED)).astype(int))
+    table = rows_of(folder / CANDIDATES, rows, COLUMNS)
+    return Contents(
+        folder, read_manifest(folder), scores, flags.astype(int), table, best[: figures.SHOWN], sets[REFERENCES], notes
+    )
 
 
 def _page(contents: Contents) -> str:
@@ -72,7 +85,7 @@ def _page(contents: Contents) -> str:
         match=_match(contents),
         candidates=_candidates(contents),
         figures=_figures(contents),
-        flags=_flags(contents.table),
+        flags=_flags(contents.flags),
         settings=how_it_was_made(contents.folder, contents.manifest),
     )
     title = f"Rectangular galaxies in {Path(str(source)).name}"
@@ -87,17 +100,17 @@ def _result(contents: Contents) -> str:
     table, manifest = contents.table, contents.manifest
     first = None if len(table) == 0 or number(table[0], "score") is None else table[0]
     if first is None:
-        images = counted(len(table), "image")
+        images = counted(len(contents.flags), "image")
         return f"None of {images} could be scored; the <a href='#flags'>flags</a> say why."
     shape = ""
     if number(first, "a4") is not None:
         shape = f", a4/a = <span class='number'>{with_error(first, 'a4')}</span>"
-    clear = int((figures.column(table, "score") > figures.CLEAR_SCORE).sum())
+    clear = int((contents.scores > figures.CLEAR_SCORE).sum())
     name = f"<span class='id'>{escape(text(first, 'id'))}</span>"
     if contents.best:
         name = f"<a href='#rank-{int(contents.best[0].row['rank'])}'>{name}</a>"
     sentence = (
-        f"The best of {counted(len(table), 'image')} is {name}, "
+        f"The best of {counted(len(contents.flags), 'image')} is {name}, "
         f"score {decimal(number(first, 'score'), 2)}{shape}; {counted(clear, 'image')} "
         f"{'scores' if clear == 1 else 'score'} above {figures.CLEAR_SCORE}"
     )
@@ -132,21 +145,30 @@ def _between(interval: list[float]) -> str:
 
 def _facts(contents: Contents) -> str:
     """What was asked, of what, when and with what: the summary."""
-    manifest, table = contents.manifest, contents.table
-    good = usable(table["flag"])
-    flagged = good & (np.asarray(table["flag"]) != 0)
+    manifest, flags = contents.manifest, contents.flags
+    good = usable(flags)
+    flagged = good & (flags != 0)
     wall, prevalence = manifest.get("wall_seconds"), manifest.get("settings.prevalence")
-    speed = f" ({len(table) / wall:.3g} images/s)" if wall else ""
+    speed = f" ({len(flags) / wall:.3g} images/s)" if wall else ""
     facts = {
         "Asked": f"emeraldcut {manifest.get('command', '')}",
-        "Images": f"{len(table):,}",
+        "Images": f"{len(flags):,}",
         "Usable": f"{good.sum():,}",
         "Of these flagged": f"{flagged.sum():,}",
+        "With a careful look": _careful(manifest, len(flags)),
         "Network": manifest.get("settings.network"),
         "Reference": ", ".join(manifest.get("settings.reference") or []),
         "Prevalence": None if prevalence is None else percent(prevalence),
     }
     return fact_list(facts | made_by(manifest, speed))
+
+
+def _careful(manifest: dict[str, Any], images: int) -> str | None:
+    """How many images had the careful look, and how far down the list that makes no difference; None if all had it."""
+    careful = manifest.get("careful", images)
+    if careful == images:
+        return None
+    return f"{careful:,}; the first {manifest['sure_ranks']:,} are as if all had had it"
 
 
 def _notes(contents: Contents) -> str:
@@ -208,12 +230,13 @@ def _candidates(contents: Contents) -> str:
     if not contents.best:
         words = "There is no candidate with a score and an image."
         return f"<section id='candidates'><h2>Candidates</h2><p>{words}</p></section>"
-    files = [name for name in ("candidates.ecsv", CANDIDATES) if (contents.folder / name).exists()]
-    links = " and ".join(f"<a href='{name}'>{name}</a>" for name in files)
+    links = f"<a href='{CANDIDATES}'>{CANDIDATES}</a>"
+    if (contents.folder / LISTED).exists():
+        links += f", the first of them also in <a href='{LISTED}'>{LISTED}</a>"
     cards = "".join(card(view) for view in contents.best)
     return (
         f"<section id='candidates'><h2>The best {counted(len(contents.best), 'candidate')}</h2>"
-        f"<p>In order of falling score, of {counted(len(contents.table), 'image')}; all rows are in "
+        f"<p>In order of falling score, of {counted(len(contents.flags), 'image')}; all rows are in "
         f"{links}. Lines: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the "
         f"ellipses they deviate from.</p><div class='cards'>{cards}</div></section>"
     )
@@ -249,12 +272,12 @@ def _figures(contents: Contents) -> str:
         ),
     )
     shown = "".join(plot(*each) for each in plots if each[0])
-    return f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>" if shown else ""
+    title = f"All images, {len(table):,} of them shown" if len(table) < len(contents.flags) else "All images"
+    return f"<section id='figures'><h2>{title}</h2><div class='plots'>{shown}</div></section>" if shown else ""
 
 
-def _flags(table: Table) -> str:
+def _flags(flags: np.ndarray) -> str:
     """How many rows carry each flag."""
-    flags = np.asarray(table["flag"], dtype=np.int64)
     rows = [("", ["none", "Nothing is known to be wrong.", f"{(flags == 0).sum():,}"])]
     for bit, sentence in SENTENCES.items():
         count = int(((flags & bit) != 0).sum())

@@ -1,32 +1,20 @@
-"""Screen: three independent looks at every galaxy, one score, one ranked list."""
+"""Screen: independent looks at every galaxy, a careful one at the best, one score, one ranked list.
+
+The first look takes a galaxy's frame, the harmonics of its isophotes as they are seen, and the network. The careful one
+frees the harmonics of the PSF and compares with the references. A score can rise to no more than the square root of
+the network's probability, so the careful look goes to the images where that is highest, and how far down the list
+nothing can have been missed is known (`sure_ranks`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
-from astropy.table import MaskedColumn, Table, vstack
+from astropy.table import MaskedColumn, Table
 
-from emeraldcut.data import (
-    Flag,
-    ImageSet,
-    NoImagesError,
-    ReadSettings,
-    Run,
-    add_flags,
-    concatenate,
-    describe_columns,
-    map_chunks,
-    open_images,
-    usable,
-    write_images,
-    write_table,
-)
+from emeraldcut.data import Flag, ImageSet, add_flags, describe_columns
 from emeraldcut.data.columns import numbers
-from emeraldcut.data.run import BEST, CANDIDATES, REFERENCES
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.networks import (
@@ -39,8 +27,9 @@ from emeraldcut.networks import (
     shift_priors,
 )
 from emeraldcut.settings import setting
-from emeraldcut.similarity import CompareSettings, References, compare, prepare_references, read_references
+from emeraldcut.similarity import CompareSettings, References, compare
 
+LEAST_CAREFUL = 10_000  # images that get a careful look whatever their share
 LOOK_AT = (0.5, 0.8, 0.9)  # shares of the expected rectangular galaxies for which one wants to know how far to look
 
 
@@ -54,9 +43,14 @@ class ScreenSettings:
     )
     prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images")
     best: int = setting(20, "number of best candidates whose images are kept and shown")
+    careful: float = setting(
+        0.05, "share of the images that get a careful look, those the network thinks most of; at least 10,000 of them"
+    )
 
     def __post_init__(self) -> None:
         check_prevalence(self.prevalence)
+        if not 0 <= self.careful <= 1:
+            raise ValueError(f"careful expects a share from 0 to 1; received {self.careful}.")
         if self.best < 1:
             raise ValueError(f"best expects at least 1; received {self.best}.")
 
@@ -83,12 +77,29 @@ def examine(
     references: References | None = None,
 ) -> Table:
     """Everything `screen` finds out about each image, in the order of the input and without ranks."""
+    return look(images, settings, seed=seed, references=references)[0]
+
+
+def look(
+    images: ImageSet,
+    settings: ScreenSettings = ScreenSettings(),
+    *,
+    seed: int = 0,
+    references: References | None = None,
+    careful: bool = True,
+) -> tuple[Table, np.ndarray]:
+    """What `examine` gives, and the highest score that any measurement could give, (n,), NaN without a network's look.
+
+    Without `careful`, harmonics are those that are seen, and there is no similarity.
+    """
     frames = frame_galaxies(images)
-    measured = measure(images, MeasureSettings(), seed=seed, frames=frames)
+    measured = measure(images, MeasureSettings(psf_correction=careful), seed=seed, frames=frames)
     classified = classify(images, ClassifySettings(network=settings.network), seed=seed, frames=frames)
-    compared = compare(
-        images, CompareSettings(reference=settings.reference), seed=seed, frames=frames, references=references
-    )
+    compared = _not_compared(len(images))
+    if careful:
+        compared = compare(
+            images, CompareSettings(reference=settings.reference), seed=seed, frames=frames, references=references
+        )
     table = measured
     for source, names in (
         (compared, ("similarity", "similarity_p", "reference")),
@@ -102,8 +113,21 @@ def examine(
     shifted = shift_priors(equal, CLASSES, settings.prevalence)
     for k, name in enumerate(CLASSES):
         table[f"p_{name}"] = MaskedColumn(shifted[:, k], mask=np.ma.getmaskarray(classified[f"p_{name}"]))
+    table["careful"] = np.full(len(table), careful)
     add_flags(table, np.array(classified["flag"]) & int(Flag.UNUSUAL))
-    return describe_columns(table)
+    return describe_columns(table), np.sqrt(np.clip(numbers(classified["p_rectangular"]), 0, 1))
+
+
+def _not_compared(number: int) -> Table:
+    """What `compare` would find, all of it missing."""
+    missing = np.ones(number, dtype=bool)
+    return Table(
+        {
+            "similarity": MaskedColumn(np.zeros(number), mask=missing),
+            "similarity_p": MaskedColumn(np.zeros(number), mask=missing),
+            "reference": MaskedColumn(np.full(number, "", dtype=object), mask=missing),
+        }
+    )
 
 
 def rank(table: Table) -> Table:
@@ -115,7 +139,7 @@ def rank(table: Table) -> Table:
 
 
 def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, seed: int = 0) -> Table:
-    """Candidates for rectangular galaxies: every image classified, measured and compared, best first.
+    """Candidates for rectangular galaxies: every image classified, measured and compared, with care, best first.
 
     Parameters
     ----------
@@ -145,7 +169,7 @@ def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, objec
         if the images are like the network's held-out galaxies of the same S/N; not there for a network without figures.
     """
     p = numbers(candidates["p_rectangular"], 0.0)
-    total, growth = float(p.sum()), np.cumsum(p)
+    total, growth = float(p.sum(dtype=float)), np.cumsum(p, dtype=float)
     facts: dict[str, object] = {"expected_rectangular": total, "found": int(np.sum(p >= FOUND))}
     if total > 0:
         facts["look_at"] = {f"{share:g}": int(np.searchsorted(growth, share * total)) + 1 for share in LOOK_AT}
@@ -154,63 +178,3 @@ def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, objec
     if expected is not None:
         facts |= {f"expected_{name}": interval for name, interval in expected.items()}
     return facts
-
-
-def _examine_and_keep(images: ImageSet, settings: ScreenSettings, seed: int, references: References):
-    """The table of a chunk, and the images of its best candidates."""
-    table = examine(images, settings, seed=seed, references=references)
-    return table, _best(ImageSet(images.pixels, table), settings.best)
-
-
-def _best(images: ImageSet, number: int) -> ImageSet:
-    """The `number` images of highest score, best first, ties in their order."""
-    return images[np.argsort(-numbers(images.table["score"], -1.0), kind="stable")[:number]]
-
-
-def screen_run(
-    source: str | Path,
-    folder: str | Path,
-    settings: ScreenSettings = ScreenSettings(),
-    read_settings: ReadSettings = ReadSettings(),
-    *,
-    seed: int = 0,
-    jobs: int = 1,
-    overwrite: bool = False,
-    progress: Callable[[int, int | None], object] | None = None,
-) -> Run:
-    """Screens all images of `source`, chunk by chunk, into a run folder.
-
-    The folder gets `candidates.parquet` and `candidates.ecsv` (one row per input image, best first), the sets `best`
-    and `references` with images to look at, `settings.toml`, and `manifest.json` when everything is done.
-
-    Raises
-    ------
-    NoImagesError
-        There is no image, or not one of them can be used.
-    """
-    if Path(folder).resolve() == Path(source).resolve():
-        raise ValueError(f"the results need a folder of their own; '{folder}' is that of the images.")
-    images, references = open_images(source, read_settings), read_references(settings.reference)
-    inputs = [name for name in (source, read_settings.catalogue) if name]
-    run = Run.start(folder, "screen", (settings, read_settings), seed, inputs, overwrite)
-    prepared = prepare_references(references)
-    look = partial(_examine_and_keep, settings=settings, seed=seed, references=prepared)
-    tables, best = [], None
-    done = partial(progress, images.n_images) if progress else None
-    for table, kept in map_chunks(look, images.chunks(), jobs=jobs, progress=done):
-        tables.append(table)
-        best = kept if best is None else _best(concatenate([best, kept]), settings.best)
-    if best is None:
-        raise NoImagesError(f"'{source}' holds no images.")
-    candidates = rank(vstack(tables, metadata_conflicts="silent"))
-    for name in (CANDIDATES, "candidates.ecsv"):
-        write_table(candidates, run.path(name), provenance=run.origin, overwrite=True)
-    ranks = dict(zip(candidates["id"], candidates["rank"], strict=True))
-    best.table["rank"] = [ranks[i] for i in best.table["id"]]
-    for name, kept in ((BEST, best[np.argsort(best.table["rank"])]), (REFERENCES, references)):
-        write_images(kept, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
-    n_usable = int(usable(candidates["flag"]).sum())
-    run.finish(images=len(candidates), usable=n_usable, **expectations(candidates, settings))
-    if n_usable == 0:
-        raise NoImagesError(f"none of the {len(candidates)} images in '{source}' can be used; see '{run.folder}'.")
-    return run

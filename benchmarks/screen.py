@@ -1,0 +1,299 @@
+"""A large set of galaxies on disk is screened: speed, memory, workers, and kills.
+
+    python benchmarks/screen.py [--number N] [--small N] [--jobs N] [--kills N] [--only speed|kills] [--quick]
+
+The set is made of 2,048 synthetic galaxies (0.5 per cent of them rectangular, 64 x 64 pixels, S/N of at least 300),
+repeated: each time turned and mirrored in one of eight ways, with fresh noise for an S/N of 15 to 300. It is written
+as a set of our own (HDF5), and `emeraldcut screen` reads it from there, in a process of its own. Several figures:
+
+- speed and memory: the first `--small` images and all, with `--jobs` workers; peaks are those the system keeps for
+  each process (VmHWM). A core's speed is images over CPU seconds of all processes, start and report included, so
+  that other work on the machine does not count.
+- workers: the small set with one and with two.
+- kills: a run of other images; at random moments the main process or a worker gets SIGKILL, and the command is
+  given again, until it has come to its end; one round is on a Dask cluster whose worker and scheduler are killed. Its
+  table must be that of an undisturbed run, by id.
+
+The last line is one JSON object:
+
+    images, images_per_second_core     of the large run
+    wall_seconds, jobs                 of the large run
+    stages                             CPU milliseconds an image in this process, by stage
+    seconds                            wall seconds of the large run: first look, careful look, list
+    peak_memory_mb, main_memory_mb     of the largest worker, and of the main process, in the large run
+    memory_growth                      of main process and workers together, large over small run, minus 1
+    scaling_2_workers                  wall time with one worker over that with two
+    kill_images, kills, kills_cluster  images of that run, and how many processes were killed
+    same                               whether its tables are those of an undisturbed run
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from emeraldcut.data import ImageSetWriter, open_images, read_manifest, read_table
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.tables import to_arrow
+from emeraldcut.frame import frame_galaxies
+from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.isophotes import MeasureSettings, measure
+from emeraldcut.networks import ClassifySettings, classify
+from emeraldcut.screening import examine
+from emeraldcut.similarity import prepare_references, read_references
+
+RUN = "import sys; from emeraldcut.cli import main; sys.exit(main())"
+# With parts of 512 rows and a careful look at 1,000 images, few images are enough for kills everywhere.
+SMALL_PARTS = "from emeraldcut.data import parts; from emeraldcut.screening import many; parts.PART_ROWS = 512; "
+SMALL_PARTS += "many.LEAST_CAREFUL = 1000; "
+DRAWN = SynthesiseSettings(number=2048, weights=(0.4, 0.005, 0.1, 0.495), snr_min=300, snr_max=1000)
+SNR = 15.0, 300.0
+BLOCK = 4096
+KEPT = ["label", "psf_fwhm_pix", "pixel_scale_arcsec", "sky_sigma"]
+
+
+def make_set(folder: Path, number: int, drawn: ImageSet, seed: int) -> Path:
+    """A set of `number` images on disk, made block by block."""
+    with ImageSetWriter(folder, command="synthesise", seed=seed) as writer:
+        for start in range(0, number, BLOCK):
+            rng = np.random.default_rng([seed, start])
+            n = min(BLOCK, number - start)
+            rows = rng.integers(0, len(drawn), n)
+            snr = np.exp(rng.uniform(*np.log(SNR), n)).astype(np.float32)
+            sigma = np.sqrt((np.array(drawn.table["truth_snr"], np.float32)[rows] / snr) ** 2 - 1)
+            pixels = np.empty((n, *drawn.pixels.shape[1:]), np.float32)
+            for k, (row, turn) in enumerate(zip(rows, rng.integers(0, 8, n), strict=True)):
+                image = np.rot90(drawn.pixels[row], turn % 4)
+                pixels[k] = image[::-1] if turn >= 4 else image
+            pixels += sigma[:, None, None] * rng.standard_normal(pixels.shape, np.float32)
+            table = drawn.table[KEPT][rows]
+            table["id"] = np.array([f"galaxy-{start + k:08d}" for k in range(n)], dtype=object)
+            table["sky_sigma"] = np.hypot(sigma, table["sky_sigma"])
+            writer.append(ImageSet(pixels, table))
+    return folder
+
+
+def start(source: Path, folder: Path, *words: str, run: str = RUN) -> subprocess.Popen:
+    """A process that screens; what it says is in `folder`.log."""
+    command = [sys.executable, "-c", run, "screen", str(source), "-o", str(folder), "--quiet", *words]
+    with folder.with_suffix(".log").open("a") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def children(pid: int) -> list[int]:
+    """Workers of a process."""
+    try:
+        names = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(name) for name in names if "spawn_main" in Path(f"/proc/{name}/cmdline").read_text()]
+    except OSError:
+        return []
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a process had so far, 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+    except OSError:
+        return 0.0
+
+
+def watched(source: Path, folder: Path, jobs: int, *words: str, run: str = RUN) -> dict[str, float]:
+    """Figures of a run: wall and CPU seconds, peaks of main process and largest worker."""
+    begun, before = time.perf_counter(), os.times()
+    process = start(source, folder, "--jobs", str(jobs), *words, run=run)
+    main, workers = 0.0, {}
+    while process.poll() is None:
+        main = max(main, peak_mb(process.pid))
+        for pid in children(process.pid):
+            workers[pid] = max(workers.get(pid, 0.0), peak_mb(pid))
+        time.sleep(0.1)
+    assert process.returncode == 0, folder.with_suffix(".log").read_text()
+    after, facts = os.times(), read_manifest(folder)
+    cpu = sum(after[2:4]) - sum(before[2:4])
+    figures = {"images": facts["images"], "wall": time.perf_counter() - begun, "cpu": cpu, "main": main}
+    return figures | {"worker": max(workers.values(), default=main), "seconds": facts["seconds"]}
+
+
+def stages(folder: Path) -> dict[str, float]:
+    """CPU milliseconds an image by stage, in this process, one chunk after another."""
+    references = prepare_references(read_references(("leda074886",)))
+    spent: dict[str, float] = {}
+
+    def timed(name: str, work):
+        begun = time.process_time()
+        result = work()
+        spent[name] = spent.get(name, 0.0) + time.process_time() - begun
+        return result
+
+    source = open_images(folder)
+    number, chunks = 0, source.chunks()
+    for count in range(min(9, source.n_images // 256)):
+        images = timed("read from disk", lambda: next(chunks))
+        frames = timed("frame", partial(frame_galaxies, images))
+        seen = MeasureSettings(psf_correction=False)
+        table = timed("harmonics", partial(measure, images, seen, frames=frames))
+        timed("network", partial(classify, images, ClassifySettings(), frames=frames))
+        timed("rows for the table", partial(to_arrow, table))
+        timed("careful look, all of it", partial(examine, images, references=references))
+        if count == 0:  # the first loads libraries
+            spent.clear()
+        else:
+            number += len(images)
+    return {name: round(1000 * seconds / number, 3) for name, seconds in spent.items()}
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two runs have the same candidates, by id, and each id once."""
+    first, second = (read_table(folder / "candidates.parquet") for folder in (one, other))
+    for table in (first, second):
+        if len(set(table["id"])) != len(table):
+            return False
+        table.sort("id")
+    return first.colnames == second.colnames and all(
+        np.array_equal(np.ma.getmaskarray(first[name]), np.ma.getmaskarray(second[name]))
+        and np.all(np.ma.filled(first[name] == second[name], True) | (first[name] != first[name]))
+        for name in first.colnames
+    )
+
+
+def kill_at_random(source: Path, broken: Path, took: float, kills: int, jobs: int, rng) -> int:
+    """Starts a run again and again, until it has been killed so many times, and then to its end. Number of kills."""
+    killed = 0
+    while killed < kills:
+        process = start(source, broken, "--jobs", str(jobs), "--overwrite", run=SMALL_PARTS + RUN)
+        deadline = time.perf_counter() + rng.uniform(0.05, 1.0) * took
+        while time.perf_counter() < deadline and process.poll() is None:
+            time.sleep(0.02)
+        workers = children(process.pid)
+        victim = int(rng.choice(workers)) if workers and rng.random() < 0.5 else process.pid
+        if process.poll() is None:
+            os.kill(victim, signal.SIGKILL)
+            killed += process.wait() != 0
+            parts = [len(list(broken.glob(f"parts_{look}/*.parquet"))) for look in ("first", "careful")]
+            print(
+                f"kill {killed}: {'main process' if victim == process.pid else 'a worker'}, parts {parts}", flush=True
+            )
+    if not (broken / "manifest.json").exists():
+        assert start(source, broken, "--jobs", str(jobs), run=SMALL_PARTS + RUN).wait() == 0
+    return killed
+
+
+def cluster(port: int, workers: int) -> list[subprocess.Popen]:
+    """A Dask scheduler and its workers, each a process."""
+    address, quiet = f"tcp://127.0.0.1:{port}", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    module = "distributed.cli.dask_{}".format
+    head = [sys.executable, "-m", module("scheduler"), "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    hand = [sys.executable, "-m", module("worker"), address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    return [subprocess.Popen(head, **quiet), *(subprocess.Popen(hand, **quiet) for _ in range(workers))]
+
+
+def kill_cluster(source: Path, broken: Path, took: float, rng, port: int = 18_786) -> int:
+    """A run on a cluster whose worker and then whose scheduler is killed, and another that ends it. Number of kills."""
+    words = "--cluster", f"tcp://127.0.0.1:{port}"
+    running = cluster(port, 2)
+    process = start(source, broken, *words, run=SMALL_PARTS + RUN)
+    try:
+        for victim in (running[1], running[0]):
+            while not list(broken.glob("parts_first/*.parquet")) and process.poll() is None:
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0.1, 0.3) * took)
+            victim.kill()
+        assert process.wait() == 1, "without its scheduler the run should have stopped"
+    finally:
+        for other in running:
+            other.kill()
+            other.wait()
+    running = cluster(port, 2)
+    try:
+        assert start(source, broken, *words, run=SMALL_PARTS + RUN).wait() == 0
+    finally:
+        for other in running:
+            other.kill()
+            other.wait()
+    return 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--number", type=int, default=1_000_000)
+    parser.add_argument("--small", type=int, default=100_000)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kill-images", type=int, default=6000)
+    parser.add_argument("--only", choices=("speed", "kills"), help="one half of the figures")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="for sets and runs, instead of one that is removed at last")
+    parser.add_argument("--quick", action="store_true", help="2,000 and 1,000 images, one kill, no cluster")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.number, arguments.small, arguments.kill_images, arguments.kills = 2000, 1000, 1500, 1
+    figures: dict[str, object] = {}
+    with TemporaryDirectory() as temporary:
+        place = arguments.folder or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        drawn = synthesise(replace(DRAWN, number=256) if arguments.quick else DRAWN, seed=arguments.seed)
+        if arguments.only != "kills":
+            figures |= speed(place, drawn, arguments)
+        if arguments.only != "speed":
+            figures |= kills(place, drawn, arguments)
+    print(json.dumps(figures))
+
+
+def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[str, object]:
+    """Figures of speed, memory and workers."""
+    begun, jobs = time.perf_counter(), arguments.jobs
+    source = make_set(place / "set", arguments.number, drawn, arguments.seed)
+    print(f"{arguments.number:,} images on disk after {time.perf_counter() - begun:.0f} s", flush=True)
+    parts = stages(source)
+    print("CPU milliseconds an image:", ", ".join(f"{name} {value}" for name, value in parts.items()), flush=True)
+    small = ("--limit", str(arguments.small))
+    runs = {}
+    print("run     images  workers     wall s      CPU s  images/s/core  main MB  worker MB")
+    for name, workers, words in (("one", 1, small), ("two", 2, small), ("large", jobs, ())):
+        run = runs[name] = watched(source, place / name, workers, *words)
+        print(f"{name:6} {run['images']:8,} {workers:8} {run['wall']:10.1f} {run['cpu']:10.1f}"
+              f" {run['images'] / run['cpu']:14.0f} {run['main']:8.0f} {run['worker']:10.0f}", flush=True)  # fmt: skip
+    large, little = runs["large"], runs["two" if jobs > 1 else "one"]
+    memory = [run["main"] + (jobs > 1) * jobs * run["worker"] for run in (little, large)]
+    return {
+        "images": large["images"],
+        "images_per_second_core": round(large["images"] / large["cpu"]),
+        "wall_seconds": round(large["wall"], 1),
+        "jobs": jobs,
+        "stages": parts,
+        "seconds": large["seconds"],
+        "peak_memory_mb": round(large["worker"]),
+        "main_memory_mb": round(large["main"]),
+        "memory_growth": round(memory[1] / memory[0] - 1, 4),
+        "scaling_2_workers": round(runs["one"]["wall"] / runs["two"]["wall"], 3),
+    }
+
+
+def kills(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[str, object]:
+    """What is left after kills."""
+    rng = np.random.default_rng(arguments.seed)
+    source = make_set(place / "few", arguments.kill_images, drawn, arguments.seed + 1)
+    took = watched(source, place / "whole", 2, run=SMALL_PARTS + RUN)["wall"]
+    print(f"undisturbed: {took:.0f} s", flush=True)
+    killed, on_cluster = kill_at_random(source, place / "broken", took, arguments.kills, 2, rng), 0
+    equal = same(place / "whole", place / "broken")
+    if not arguments.quick:
+        on_cluster = kill_cluster(source, place / "broken_cluster", took, rng)
+        equal = equal and same(place / "whole", place / "broken_cluster")
+    return {"kill_images": arguments.kill_images, "kills": killed, "kills_cluster": on_cluster, "same": equal}
+
+
+if __name__ == "__main__":
+    main()
