@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emeraldcut.data import Flag, ImageSet, Run, read_table, write_images, write_table
-from emeraldcut.report import figures, report
+from emeraldcut.report import figures, palette, report
 from emeraldcut.report.cards import sky_links
 from emeraldcut.report.pictures import Picture, png, stretch, views
 
@@ -294,6 +294,24 @@ def test_the_page_links_to_the_whole_table(tmp_path):
     files = [link for link in page.links if not link.startswith(("#", "https://"))]
     assert files and all((folder / name).exists() for name in files)
     assert list(read_table(folder / files[-1])["id"]) == ["a", "b"]
+
+
+# --- colours
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb, WCAG 2."""
+    c = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+def test_words_stand_out_from_what_is_behind_them():
+    pairs = [(ink, paper) for ink in ("ink", "muted", "accent", "bad") for paper in ("paper", "card", "wash")]
+    pairs += [("warn", "warn-wash"), ("on-accent", "accent")]
+    for colours in (palette.LIGHT, palette.LIGHT | palette.DARK):
+        for ink, paper in pairs:
+            bright, dim = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+            assert (bright + 0.05) / (dim + 0.05) >= 4.5, (ink, paper)
 
 
 # --- pictures

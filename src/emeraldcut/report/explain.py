@@ -12,13 +12,13 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import EXTENT, RING_MIDDLES, frame_galaxies, known_psf
-from emeraldcut.report.figures import BLACK, EMERALD, GREY, new_figure, save_figure
+from emeraldcut.report.figures import new_figure, save_figure
+from emeraldcut.report.palette import BLACK, EMERALD, GREY, SERIES
 from emeraldcut.report.pictures import COLOUR_MAP, stretch
 from emeraldcut.settings import setting
 from emeraldcut.similarity.framed import MIRRORS, Deviations
 
 SHOWN_TERMS = ((4, "a4"), (6, "a6"), (8, "a8"))  # orders whose cosine terms are drawn against radius
-COLOURS = (EMERALD, "#c2571a", "#3465a4")
 STAMP_FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # rows and columns, in the order of MIRRORS
 RESIDUAL_SIGMA = 5.0  # where the colours of a residual end
 
@@ -134,7 +134,7 @@ def _label(axes, title: str, below: str, colour: str = BLACK) -> None:
 
 def _harmonics(axes, terms: np.ndarray, variances: np.ndarray, others: np.ndarray) -> None:
     """Cosine terms of the isophotes against radius: the galaxy as points with errors, the reference as lines."""
-    for (order, name), colour, shift in zip(SHOWN_TERMS, COLOURS, (-0.04, 0, 0.04), strict=True):
+    for (order, name), colour, shift in zip(SHOWN_TERMS, SERIES, (-0.04, 0, 0.04), strict=False):
         t = 2 * (order - 1)
         axes.plot(RING_MIDDLES, others[:, t], color=colour, lw=1.2, label=name)
         axes.errorbar(RING_MIDDLES + shift, terms[:, t], np.sqrt(variances), fmt="o", ms=3.5, lw=1, color=colour)

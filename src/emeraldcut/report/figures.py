@@ -14,6 +14,7 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
 from emeraldcut.galaxies import shapes
+from emeraldcut.report.palette import AMBER, BLACK, EMERALD, GREY, MINT, SERIES
 from emeraldcut.report.pictures import COLOUR_MAP, Picture, View, sky_level, stretch, text, views
 
 SHOWN = 20  # candidates on the page and in the gallery
@@ -24,12 +25,11 @@ CLEAR_SCORE = 0.5  # scores above it are counted and marked
 CLASSES = ("oval", "rectangular", "obround", "other")
 LEDA_A4 = (-0.08, -0.05)  # LEDA 074886 between 3 and 5 kpc (Graham et al. 2012, ApJ 750, 121)
 
-BLACK, GREY, EMERALD = "#111111", "#555555", "#0f8a5f"  # on white paper
-MINT, AMBER = "#7df0c3", "#ffb454"  # on dark pictures
-
 # Colours that a plot is drawn in, and what the page's style sheet makes of them, in light and in dark.
-INK, MUTED, LINE, ACCENT = "#010203", "#010204", "#010205", "#010206"
-STYLED = {INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)"}
+INK, MUTED, LINE, ACCENT, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
+STYLED = {
+    INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)", SECOND: "var(--second)",
+}  # fmt: skip
 PLOT_STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "emeraldcut", "font.size": 10, "text.color": INK,
     "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
@@ -142,7 +142,7 @@ def completeness_figure(table: Table, path: str | Path) -> Path:
     sizes, exponents, snrs = (np.unique(table[name]) for name in ("radius_fwhm", "exponent", "snr"))
     figure = new_figure(1.2 + 2.9 * len(sizes), 3.5)
     panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
-    colours = [f"C{k}" for k in range(len(exponents))] if len(exponents) > 4 else [GREY, EMERALD, "#d9822b", "#7a3db8"]
+    colours = [f"C{k}" for k in range(len(exponents))] if len(exponents) > 4 else [GREY, *SERIES[:3]]
     for panel, size in zip(panels, sizes, strict=True):
         for k, exponent in enumerate(exponents):
             cells = [table[(table["radius_fwhm"] == size) & (table["exponent"] == exponent) & (table["snr"] == snr)]
@@ -273,7 +273,7 @@ def plot_shares(shares: Table) -> str:
     """SVG: the shares of the classes that each eye sees, with intervals; `shares` as of one phase of `study`."""
     looks = [f"{row['sight']} {row['eye']}" for row in shares]
     names = list(dict.fromkeys(looks))
-    colours = dict(zip(CLASSES, (LINE, ACCENT, AMBER, MUTED), strict=True))
+    colours = dict(zip(CLASSES, (LINE, ACCENT, SECOND, MUTED), strict=True))
 
     def draw(axes) -> None:
         for k, name in enumerate(CLASSES):
@@ -299,7 +299,7 @@ def plot_dependence(shares: Table, group: str, label: str) -> str:
     if len(values) < 2:
         return ""
     looks = list(dict.fromkeys(zip(own["sight"], own["eye"], strict=True)))
-    styles = {"outline": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (AMBER, "^")}
+    styles = {"outline": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (SECOND, "^")}
     lines = {"clear": "-", "noisy": "--", "cleaned": ":"}
 
     def draw(axes) -> None:

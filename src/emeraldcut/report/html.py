@@ -9,13 +9,15 @@ from string import Template
 from typing import Any
 
 from emeraldcut.data.run import MANIFEST, SETTINGS
+from emeraldcut.report import palette
 
 
 def shell(title: str, result: str, main: str, manifest: Mapping[str, Any]) -> str:
     """The whole page: a title (text), what was found in a sentence, and the main part (both HTML)."""
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     version = escape(str(manifest.get("version", "")))
-    return template.substitute(title=escape(title), version=version, result=result, main=main)
+    known = {"title": escape(title), "version": version, "result": result, "main": main}
+    return template.substitute(known, colours=palette.style())
 
 
 def made_by(manifest: Mapping[str, Any], per_image: str = "") -> dict[str, Any]:
