@@ -18,7 +18,7 @@ from emeraldcut.data.flags import SENTENCES
 from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST, REFERENCES
 from emeraldcut.report import figures
 from emeraldcut.report.cards import card, cutout, data_url, decimal, flag_name, framed, with_error
-from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
+from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of
 from emeraldcut.report.pictures import View, number, text, views
 
 NOTES = "notes.json"
@@ -73,10 +73,9 @@ def _page(contents: Contents) -> str:
         candidates=_candidates(contents),
         figures=_figures(contents),
         flags=_flags(contents.table),
-        settings=how_it_was_made(contents.folder, contents.manifest),
     )
     title = f"Rectangular galaxies in {Path(str(source)).name}"
-    return shell(title, _result(contents), main, contents.manifest)
+    return shell(title, _result(contents), main, contents.manifest, contents.folder)
 
 
 # --- sections

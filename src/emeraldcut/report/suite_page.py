@@ -13,7 +13,7 @@ from emeraldcut.data import read_manifest, read_snapshot, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.mergers import DIAGNOSTICS, MERGED, SUITE, THICKENING, drifts, snapshots_of
 from emeraldcut.report.courses import course_figure, plot_separations, plot_thickness
-from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, plot, shell, table_of
+from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of, words_of
 
 PICTURE = "course.png"  # in the folder of each merger
 
@@ -38,8 +38,7 @@ def suite_page(folder: Path) -> str:
     }
     parts = [fact_list(shown | made_by(manifest)), _mergers(facts, courses, manifest)]
     parts += [_controls({name: courses[name] for name in alone}, manifest), _meaning()]
-    parts += [f"<section id='settings'><h2>How it was made</h2>{how_it_was_made(folder, manifest)}</section>"]
-    return shell(f"Mergers in {folder.resolve().name}", _result(suite, manifest), "".join(parts), manifest)
+    return shell(f"Mergers in {folder.resolve().name}", _result(suite, manifest), "".join(parts), manifest, folder)
 
 
 def _percent(suite: Table, name: str) -> str:
@@ -118,5 +117,4 @@ def _meaning() -> str:
         "Spacing": "The mean distance of neighbours, the cube root of the volume per particle, in the half-mass sphere "
         "of the heavier galaxy at the start. Forces are softened over the (Plummer) softening length.",
     }
-    body = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in words.items())
-    return f"<section id='words'><h2>What the words mean</h2><dl class='words'>{body}</dl></section>"
+    return words_of(words)
