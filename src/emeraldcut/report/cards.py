@@ -3,47 +3,156 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Container
 from html import escape
 from urllib.parse import quote
 
 import numpy as np
-from astropy.table import Row
+from astropy.table import Row, Table
 
 from emeraldcut.data import Flag
 from emeraldcut.data.flags import SENTENCES
+from emeraldcut.networks import CLASSES
+from emeraldcut.report.evidence import Evidence
 from emeraldcut.report.pictures import Picture, View, number, png, text
 
+CARD_WORDS = (  # what is to be seen on cards, for those who read them
+    "Lines on the pictures: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the ellipses they "
+    "deviate from. Below: the reference as it is turned for the comparison, and the galaxy less the reference with the "
+    "galaxy's profile (red is more light, blue is less; the colours end at 5 sigma of the noise); a4/a against radius "
+    "in half-light radii, points with standard errors for the galaxy, a line for the reference; and the galaxies of "
+    "this run whose isophotes are most alike, by their harmonics within the errors."
+)
 NONE = "–"  # where there is no value
+PROFILE_BOX = (300.0, 92.0)  # of the drawing of a4 against radius: width and height,
+PROFILE_AREA = (34.0, 5.0, 260.0, 70.0)  # and in it the axes: x, y, width, height
+COLUMN_WORDS = {"p_rectangular": "p(rect.)", "p_boxy": "p(boxy)"}  # columns that cards may be ordered by, for readers
+RADII = (0.2, 3.2)  # half-light radii on its logarithmic axis
+STEPS = (0.05, 0.1, 0.2)  # of its axis of a4; the first that all points but very uncertain ones fit in
 
 
-def card(view: View) -> str:
-    """One candidate: pictures, numbers, flags and links."""
-    row, score = view.row, number(view.row, "score")
+def card(view: View, found: Evidence, table: Table, shown: Container[int], by: str = "score") -> str:
+    """One candidate: pictures, what speaks for it, numbers, flags, look-alikes and links.
+
+    Parameters
+    ----------
+    view : View
+        With `rank` in its row.
+    found : Evidence
+    table : Table
+        All candidates, which `found.alike` counts.
+    shown : ranks that have a card on the page
+    by : str
+        Column that orders the candidates.
+    """
+    row, score = view.row, number(view.row, by)
     rank = int(row["rank"])
     values = {
         "a4/a": with_error(row, "a4"),
-        "p(rectangular)": _probability(number(row, "p_rectangular")),
+        "a6/a": with_error(row, "a6"),
         "similarity": decimal(number(row, "similarity"), 2),
+        "its p-value": probability(number(row, "similarity_p")),
         "axis ratio": decimal(number(row, "axis_ratio"), 2),
-        "S/N": decimal(number(row, "snr"), 0),
         "half light": _radius(row),
+        "S/N": decimal(number(row, "snr"), 0),
     }
+    if number(row, "typical") is not None:
+        values["typical"] = probability(number(row, "typical"))
     if text(row, "label"):
         values["known as"] = escape(text(row, "label"))
-    wide = {"a4/a", "p(rectangular)", "known as"}
+    wide = {"a4/a", "a6/a", "known as"}
     listed = "".join(
         f"<div{' class=wide' if name in wide else ''}><dt>{name}</dt><dd>{value}</dd></div>"
         for name, value in values.items()
     )
+    words = COLUMN_WORDS.get(by, by)
+    share = 0 if score is None else 100 * min(max(score, 0), 1)
     return (
         f"<article class='card' id='rank-{rank}'><header><span class='rank'>{rank}</span>"
         f"<h3 class='id'>{escape(text(row, 'id'))}</h3></header>"
-        f"<div class='looks'>{cutout(view)}<div class='side'><div><span class='quiet'>score</span> "
+        f"<div class='looks'>{cutout(view)}<div class='side'><div><span class='quiet'>{words}</span> "
         f"<strong class='score'>{decimal(score, 2)}</strong>"
-        f"<div class='meter' aria-hidden='true'><i style='width:{100 * score:.0f}%'></i></div></div>"
-        f"{framed(view)}</div></div>"
-        f"<dl class='values'>{listed}</dl>{_chips(row)}{_links(row)}</article>"
+        f"<div class='meter' aria-hidden='true'><i style='width:{share:.0f}%'></i></div></div>"
+        f"{framed(view)}</div></div>{_beside(found, row)}{_profile(found)}"
+        f"<dl class='values'>{listed}</dl>{_chips(row)}{_alike(found, table, shown)}{_links(row)}</article>"
     )
+
+
+def _beside(found: Evidence, row: Row) -> str:
+    """The reference and what is left of it, and the probabilities of the classes."""
+    name = escape(text(row, "reference"))
+    pictures = [
+        (found.reference, f"reference {name}", "reference"),
+        (found.residual, "galaxy less reference", "residual"),
+    ]
+    parts = [
+        f"<figure>{_picture(picture, words)}<figcaption>{caption}</figcaption></figure>"
+        for picture, words, caption in pictures
+        if picture is not None
+    ]
+    known = {name: number(row, f"p_{name}") for name in CLASSES}
+    if any(p is not None for p in known.values()):
+        bars = "".join(
+            f"<div><dt>{name}</dt><dd>{probability(p)}</dd><i style='width:{100 * (p or 0):.1f}%'></i></div>"
+            for name, p in known.items()
+        )
+        parts.append(f"<dl class='classes' aria-label='Probability of each class'>{bars}</dl>")
+    return f"<div class='looks beside'>{''.join(parts)}</div>" if parts else ""
+
+
+def _profile(found: Evidence) -> str:
+    """a4 against radius: the galaxy as points with errors, the reference as a line."""
+    own = found.profile
+    if own is None:
+        return ""
+    sure = own.a4_err < STEPS[0]  # the others have bars without dots
+    reach = np.max(np.abs(own.a4[sure]), initial=0)
+    if found.of_reference is not None:
+        reach = max(reach, np.max(np.abs(found.of_reference.a4[found.of_reference.a4_err < STEPS[0]]), initial=0))
+    step = next((step for step in STEPS if 1.4 * step > reach), STEPS[-1])
+    x0, y0, width, height = PROFILE_AREA
+    low, high = np.log(RADII)
+
+    def place(radius: np.ndarray, a4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return width * (np.log(radius) - low) / (high - low), height * (0.5 - a4 / (3 * step))
+
+    grid = "".join(
+        f"<path class='grid' d='M{x0} {y0 + y:.1f}h{width}'/><text x='{x0 - 4}' y='{y0 + y + 3:.1f}' "
+        f"text-anchor='end'>{decimal(a4, 2)}</text>"
+        for a4 in (-step, 0.0, step)
+        for y in [place(np.ones(1), np.array([a4]))[1][0]]
+    )
+    grid += "".join(
+        f"<text x='{x0 + place(np.array([radius]), np.zeros(1))[0][0]:.1f}' y='{PROFILE_BOX[1] - 4}' "
+        f"text-anchor='middle'>{radius:g}</text>"
+        for radius in (0.25, 0.5, 1, 2)
+    )
+    x, y = place(own.radius, own.a4)
+    bars = height * own.a4_err / (3 * step)
+    points = "".join(f"M{a:.1f} {b - c:.1f}v{2 * c:.1f}" for a, b, c in zip(x, y, bars, strict=True))
+    dots = "".join(f"<circle cx='{a:.1f}' cy='{b:.1f}' r='1.8'/>" for a, b, s in zip(x, y, sure, strict=True) if s)
+    line = ""
+    if found.of_reference is not None:
+        line = "L".join(
+            f"{a:.1f} {b:.1f}" for a, b in zip(*place(found.of_reference.radius, found.of_reference.a4), strict=True)
+        )
+        line = f"<path class='theirs' d='M{line}'/>"
+    inner = f"x='{x0}' y='{y0}' width='{width}' height='{height}'"
+    return (
+        f"<svg class='profile' viewBox='0 0 {PROFILE_BOX[0]:g} {PROFILE_BOX[1]:g}' role='img' "
+        f"aria-label='a4/a against radius in half-light radii'>{grid}<svg {inner}>{line}"
+        f"<path class='errors' d='{points}'/>{dots}</svg></svg>"
+    )
+
+
+def _alike(found: Evidence, table: Table, shown: Container[int]) -> str:
+    """The names of the look-alikes, linked to their cards where they have one."""
+    names = []
+    for place in found.alike:
+        rank, name = int(table["rank"][place]), escape(str(table["id"][place]))
+        words = f"{rank}. <span class='id'>{name}</span>"
+        names.append(f"<a href='#rank-{rank}'>{words}</a>" if rank in shown else words)
+    return f"<p class='alike'><span class='quiet'>Most alike:</span> {'; '.join(names)}</p>" if names else ""
 
 
 def _radius(row: Row) -> str:
@@ -148,7 +257,7 @@ def with_error(row: Row, name: str) -> str:
     return f"{decimal(value, 3)} ± {decimal(error, 3)}"
 
 
-def _probability(value: float | None) -> str:
+def probability(value: float | None) -> str:
     """A probability without a false 0 or 1."""
     if value is not None and value < 0.001:
         return "&lt; 0.001"

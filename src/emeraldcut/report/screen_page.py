@@ -14,24 +14,27 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import read_images, read_manifest, read_table, usable
-from emeraldcut.data.flags import SENTENCES
 from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST, REFERENCES
 from emeraldcut.report import figures
-from emeraldcut.report.cards import card, cutout, data_url, decimal, flag_name, framed, with_error
-from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of
-from emeraldcut.report.pictures import View, number, text, views
+from emeraldcut.report.cards import CARD_WORDS, card, cutout, data_url, decimal, framed, with_error
+from emeraldcut.report.evidence import Evidence, evidence
+from emeraldcut.report.html import counted, fact_list, made_by, percent, shell, table_of
+from emeraldcut.report.pictures import View, number, text, views, with_data
+from emeraldcut.report.sections import all_images, flags_section
 
 NOTES = "notes.json"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a finished run folder holds, `best` and `references` already as the report shows them."""
+    """What a finished run folder holds, `best` (with `evidence` of each) and `references` already as the report
+    shows them."""
 
     folder: Path
     manifest: dict[str, Any]
     table: Table
     best: list[View]
+    evidence: list[Evidence]
     references: list[View]
     notes: dict[str, Any]
 
@@ -55,12 +58,16 @@ def _read(folder: Path) -> Contents:
     """The contents of a run folder; ValueError if it holds no candidates."""
     if not (folder / CANDIDATES).exists():
         raise ValueError(f"report expects a run of `screen` or `demo`; '{folder}' has no {CANDIDATES}.")
-    sets = {name: views(read_images(folder / name)) if (folder / name / MANIFEST).exists() else []
+    sets = {name: read_images(folder / name) if (folder / name / MANIFEST).exists() else None
             for name in (BEST, REFERENCES)}  # fmt: skip
-    best = [view for view in sets[BEST] if number(view.row, "score") is not None]
+    table, best, found = read_table(folder / CANDIDATES), [], []
+    if sets[BEST] is not None:
+        scored = np.isfinite(figures.column(sets[BEST].table, "score"))
+        kept = with_data(sets[BEST][scored])[: figures.SHOWN]
+        best, found = views(kept), evidence(kept, sets[REFERENCES], table)
+    references = [] if sets[REFERENCES] is None else views(sets[REFERENCES])
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
-    table = read_table(folder / CANDIDATES)
-    return Contents(folder, read_manifest(folder), table, best[: figures.SHOWN], sets[REFERENCES], notes)
+    return Contents(folder, read_manifest(folder), table, best, found, references, notes)
 
 
 def _page(contents: Contents) -> str:
@@ -71,8 +78,8 @@ def _page(contents: Contents) -> str:
         notes=_notes(contents),
         match=_match(contents),
         candidates=_candidates(contents),
-        figures=_figures(contents),
-        flags=_flags(contents.table),
+        figures=all_images(contents.table, [int(view.row["rank"]) for view in contents.best]),
+        flags=flags_section(contents.table),
     )
     title = f"Rectangular galaxies in {Path(str(source)).name}"
     return shell(title, _result(contents), main, contents.manifest, contents.folder)
@@ -209,55 +216,12 @@ def _candidates(contents: Contents) -> str:
         return f"<section id='candidates'><h2>Candidates</h2><p>{words}</p></section>"
     files = [name for name in ("candidates.ecsv", CANDIDATES) if (contents.folder / name).exists()]
     links = " and ".join(f"<a href='{name}'>{name}</a>" for name in files)
-    cards = "".join(card(view) for view in contents.best)
+    shown = {int(view.row["rank"]) for view in contents.best}
+    cards = "".join(
+        card(view, found, contents.table, shown) for view, found in zip(contents.best, contents.evidence, strict=True)
+    )
     return (
         f"<section id='candidates'><h2>The best {counted(len(contents.best), 'candidate')}</h2>"
         f"<p>In order of falling score, of {counted(len(contents.table), 'image')}; all rows are in "
-        f"{links}. Lines: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the "
-        f"ellipses they deviate from.</p><div class='cards'>{cards}</div></section>"
+        f"{links}. {CARD_WORDS}</p><div class='cards'>{cards}</div></section>"
     )
-
-
-def _figures(contents: Contents) -> str:
-    """The plots of all rows."""
-    table, marked = contents.table, [int(view.row["rank"]) for view in contents.best]
-    plots = (
-        (
-            figures.plot_axis_ratio(table, marked),
-            "a4/a against axis ratio",
-            "Shape of the isophotes against axis ratio, with standard errors. Emerald: the best candidates, "
-            "linked to their cards. Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012).",
-        ),
-        (
-            figures.plot_sixth(table, marked),
-            "a4/a against a6/a",
-            "Rectangle or obround: lines are ideal shapes, superellipses of axis ratio 0.6 with exponents "
-            "from 2 to 6, and obrounds of axis ratios from 0.95 to 0.4.",
-        ),
-        (
-            figures.plot_classes(table),
-            "Share of each class",
-            "The most probable class of every image at equal priors, before the prevalence counts. Lines: 95 "
-            "% binomial intervals (Wilson); numbers: images.",
-        ),
-        (
-            figures.plot_scores(table),
-            "Histogram of scores",
-            "Scores of all images; the count axis is logarithmic, and images of score 0 stand at the left "
-            f"end. Emerald: above {figures.CLEAR_SCORE}.",
-        ),
-    )
-    shown = "".join(plot(*each) for each in plots if each[0])
-    return f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>" if shown else ""
-
-
-def _flags(table: Table) -> str:
-    """How many rows carry each flag."""
-    flags = np.asarray(table["flag"], dtype=np.int64)
-    rows = [("", ["none", "Nothing is known to be wrong.", f"{(flags == 0).sum():,}"])]
-    for bit, sentence in SENTENCES.items():
-        count = int(((flags & bit) != 0).sum())
-        if count:
-            rows.append((f"flag-{bit.value}", [f"{flag_name(bit)} ({bit.value})", sentence, f"{count:,}"]))
-    body = table_of(["flag", "meaning", "images"], [row for _, row in rows], "", [name for name, _ in rows])
-    return f"<section id='flags'><h2>How the rows are flagged</h2>{body}</section>"
