@@ -97,7 +97,11 @@ def main() -> None:
         }
         try:
             for look, times in opened(page).items():
-                figures[f"open_{look}_s"] = [round(min(times), 3), round(float(np.median(times)), 3), round(max(times), 3)]
+                figures[f"open_{look}_s"] = [
+                    round(min(times), 3),
+                    round(float(np.median(times)), 3),
+                    round(max(times), 3),
+                ]
                 print(f"open, {look}: least, median and most of {TIMES}: {figures[f'open_{look}_s']} s")
             figures["pdf_mb"] = round(write_pdf(page).stat().st_size / 1e6, 2)
         except (ImportError, StopIteration, ValueError) as error:

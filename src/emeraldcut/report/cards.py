@@ -50,14 +50,15 @@ def card(view: View, found: Evidence, table: Table, shown: Container[int], by: s
     values = {
         "a4/a": with_error(row, "a4"),
         "a6/a": with_error(row, "a6"),
-        "similarity": decimal(number(row, "similarity"), 2),
-        "its p-value": probability(number(row, "similarity_p")),
         "axis ratio": decimal(number(row, "axis_ratio"), 2),
         "half light": _radius(row),
         "S/N": decimal(number(row, "snr"), 0),
     }
-    if number(row, "typical") is not None:
-        values["typical"] = probability(number(row, "typical"))
+    if "similarity" in row.colnames:
+        values["similarity"] = decimal(number(row, "similarity"), 2)
+    for name, column in (("its p-value", "similarity_p"), ("typical", "typical")):
+        if number(row, column) is not None:
+            values[name] = probability(number(row, column))
     if text(row, "label"):
         values["known as"] = escape(text(row, "label"))
     wide = {"a4/a", "a6/a", "known as"}

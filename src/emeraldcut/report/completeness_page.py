@@ -52,7 +52,7 @@ def _result(table: Table) -> str:
     )
     half = next((snr for snr, share in sums if share >= 0.5), None)
     if half is not None:
-        return f"{sentence}; of all sizes and shapes together half are from S/N {half:g} on."
+        return f"{sentence}; of all sizes and shapes together, at least half from S/N {half:g} on."
     snr, share = sums[-1]
     return f"{sentence}; at S/N {snr:g}, all sizes and shapes together, {percent(share)}."
 

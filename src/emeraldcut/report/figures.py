@@ -299,7 +299,7 @@ def plot_classes(table: Table, name: str = "class") -> str:
         axes.set_yticks(place, CLASSES)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(0, 1.12 * high.max())
-        axes.set_xlabel("per cent of the classified images")
+        axes.set_xlabel("per cent of the images with a class")
 
     return svg_of("classes", draw)
 
@@ -461,12 +461,22 @@ def plot_histogram(table: Table, name: str, label: str) -> str:
         return ""
 
     def draw(axes) -> None:
-        axes.hist(values, bins=np.geomspace(values.min(), values.max(), SCORE_BINS), color=MUTED)
+        bins = int(np.clip(2 * len(values) ** (1 / 3), 8, SCORE_BINS))  # Rice's rule
+        axes.hist(values, bins=np.geomspace(values.min(), values.max(), bins + 1), color=MUTED)
         axes.set_xscale("log")
+        shown = [v for v in _round_numbers(values.min(), values.max()) if values.min() <= v <= values.max()]
+        axes.set_xticks(shown, [f"{v:g}" for v in shown])
+        axes.minorticks_off()
         axes.set_xlabel(label)
         axes.set_ylabel("images")
 
     return svg_of(name, draw)
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, 20, ... from `low` to `high`."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    return [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
 
 
 def plot_steps(names: Sequence[str], shares: np.ndarray, label: str, of: str) -> str:

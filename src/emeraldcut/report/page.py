@@ -30,9 +30,7 @@ PAGES = {
 class ReportSettings:
     """What is written besides the page."""
 
-    format: str = setting(
-        "html", "html; or pdf, which is written beside the page by a Chromium or Chrome", choices=FORMATS
-    )
+    format: str = setting("html", "pdf: also print the page, with a Chromium or Chrome", choices=FORMATS)
     latex: bool = setting(False, "also write the run's tables as LaTeX, and what to cite as BibTeX, into DIR/latex")
 
 

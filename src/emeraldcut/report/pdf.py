@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 BROWSERS = (
-    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", "brave-browser",
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge",
 )  # fmt: skip
 MOST_SECONDS = 180
 
@@ -26,16 +26,14 @@ def write_pdf(page: str | Path) -> Path:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise ValueError(
-            "a PDF needs a Chromium or Chrome, which was not found; install one (Debian: apt install chromium), or open "
-            f"'{page}' in any browser and print it."
+            "a PDF needs a Chromium or Chrome, which was not found; install one (Debian: apt install chromium), or "
+            f"open '{page}' in any browser and print it."
         )
     target = page.with_suffix(".pdf")
     with tempfile.TemporaryDirectory() as folder:
         printed = Path(folder) / "page.pdf"
-        command = [
-            browser, "--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer",
-            f"--user-data-dir={folder}/profile", f"--print-to-pdf={printed}",
-        ]  # fmt: skip
+        command = [browser, "--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer"]
+        command += [f"--user-data-dir={folder}/profile", f"--print-to-pdf={printed}"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command.append("--no-sandbox")  # which does not work for root
         try:

@@ -43,7 +43,8 @@ def all_images(table: Table, marked: list[int]) -> str:
             figures.plot_growth(table),
             "How far to look",
             "Rectangular galaxies (line) and others (dashed) to expect among so many images from the top of the list, "
-            "by the network's probabilities at the stated prevalence: completeness and false positives of looking so far.",
+            "by the network's probabilities at the stated prevalence: how complete looking so far is, and its false "
+            "positives.",
         ),
         (
             figures.plot_scores(table),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from astropy.table import Table
@@ -21,6 +22,9 @@ PICTURE = "course.png"  # in the folder of each merger
 def suite_page(folder: Path) -> str:
     """The page of a run of `simulate`; writes a picture into the folder of each merger. See `report`."""
     manifest, suite = read_manifest(folder), read_table(folder / SUITE)
+    for name in suite["merger"]:
+        if Path(str(name)).name != name:
+            raise ValueError(f"{SUITE} expects names of folders in '{folder}'; received {str(name)!r}.")
     courses = {str(name): read_table(folder / str(name) / DIAGNOSTICS) for name in suite["merger"]}
     facts = [{name: None if np.ma.is_masked(row[name]) else row[name] for name in suite.colnames} for row in suite]
     for row in facts:
@@ -69,7 +73,7 @@ def _mergers(facts: list[dict[str, Any]], courses: dict[str, Table], manifest: d
     columns = ["run", "merged at Gyr", "until", "energy", "angular momentum", "momentum", "lost", "particles",
                "stars: softening / spacing kpc", "halo: softening / spacing kpc"]  # fmt: skip
     rows = [
-        [f"<a href='{escape(row['merger'])}/{PICTURE}'>{escape(row['merger'])}</a>",
+        [f"<a href='./{quote(row['merger'])}/{PICTURE}'>{escape(row['merger'])}</a>",
          "" if row["merged_gyr"] is None else f"{row['merged_gyr']:.2f}", f"{row['time_gyr']:.2f}",
          _small(row['energy_drift']), _small(row['angular_momentum_drift']), _small(row['momentum_drift']),
          f"{row['lost']:,}", f"{row['particles']:,}",
