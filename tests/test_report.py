@@ -158,8 +158,8 @@ def test_report_says_what_the_run_found(tmp_path):
     assert "0.877" in page.text and "0.46" in page.text and "1.60″" in page.text
     assert page.text.count("neighbour") >= 2 and "A neighbour overlaps the galaxy" in page.text
     assert [f"rank-{k}" in page.ids for k in (1, 5, 6)] == [True, True, False]
-    assert len(page.images) == 2 * (5 + 2)  # five cards, and the best match with its reference
-    assert page.tags.count("figure") == 4
+    assert len(page.images) == 4 * 5 + 2 * 2  # five cards, and the best match with its reference
+    assert page.tags.count("figure") == 5 + 2 * 5  # plots, and reference and residual of each card
     from matplotlib.image import imread
 
     for name in ("best.png", "best_match.png"):
@@ -207,7 +207,7 @@ def test_one_image_without_references_and_with_little_known(tmp_path):
     page = checked(folder)
     assert "The best of 1 image is only , score 0.79; 1 image scores above 0.5." in page.text
     assert "Its reference" not in page.text and "The best 1 candidate " in page.text
-    assert page.text.count("–") >= 5  # what is not known is a dash
+    assert "half light" not in page.text and "S/N" not in page.text.split("What the numbers mean")[0]
 
 
 def test_nothing_could_be_scored(tmp_path):
@@ -527,10 +527,7 @@ def test_completeness_has_a_page(tmp_path):
     write_table(Table({"id": ["a"], "found": [True], "flag": [64]}), run.path("injected.parquet"))
     run.finish()
     page = checked(tmp_path)
-    assert (
-        "18 of 40 injected rectangular galaxies are found; of all sizes and shapes together half are from S/N 160"
-        in page.text
-    )
+    assert "18 of 40 injected rectangular galaxies are found" in page.text and "at least half from S/N 160" in page.text
     assert page.tags.count("figure") == 2 and (tmp_path / "completeness.png").exists()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Container
+from collections.abc import Callable, Container
 from html import escape
 from urllib.parse import quote
 
@@ -47,20 +47,7 @@ def card(view: View, found: Evidence, table: Table, shown: Container[int], by: s
     """
     row, score = view.row, number(view.row, by)
     rank = int(row["rank"])
-    values = {
-        "a4/a": with_error(row, "a4"),
-        "a6/a": with_error(row, "a6"),
-        "axis ratio": decimal(number(row, "axis_ratio"), 2),
-        "half light": _radius(row),
-        "S/N": decimal(number(row, "snr"), 0),
-    }
-    if "similarity" in row.colnames:
-        values["similarity"] = decimal(number(row, "similarity"), 2)
-    for name, column in (("its p-value", "similarity_p"), ("typical", "typical")):
-        if number(row, column) is not None:
-            values[name] = probability(number(row, column))
-    if text(row, "label"):
-        values["known as"] = escape(text(row, "label"))
+    values = {name: of(row) for name, (column, of) in FACTS.items() if column in row.colnames}
     wide = {"a4/a", "a6/a", "known as"}
     listed = "".join(
         f"<div{' class=wide' if name in wide else ''}><dt>{name}</dt><dd>{value}</dd></div>"
@@ -154,6 +141,20 @@ def _alike(found: Evidence, table: Table, shown: Container[int]) -> str:
         words = f"{rank}. <span class='id'>{name}</span>"
         names.append(f"<a href='#rank-{rank}'>{words}</a>" if rank in shown else words)
     return f"<p class='alike'><span class='quiet'>Most alike:</span> {'; '.join(names)}</p>" if names else ""
+
+
+# What a card lists: name, the column without which it is left out, and what it says of a row.
+FACTS: dict[str, tuple[str, Callable[[Row], str]]] = {
+    "a4/a": ("a4", lambda row: with_error(row, "a4")),
+    "a6/a": ("a6", lambda row: with_error(row, "a6")),
+    "similarity": ("similarity", lambda row: decimal(number(row, "similarity"), 2)),
+    "its p-value": ("similarity_p", lambda row: probability(number(row, "similarity_p"))),
+    "axis ratio": ("axis_ratio", lambda row: decimal(number(row, "axis_ratio"), 2)),
+    "half light": ("radius_pix", lambda row: _radius(row)),
+    "S/N": ("snr", lambda row: decimal(number(row, "snr"), 0)),
+    "typical": ("typical", lambda row: probability(number(row, "typical"))),
+    "known as": ("label", lambda row: escape(text(row, "label")) or NONE),
+}
 
 
 def _radius(row: Row) -> str:
