@@ -23,6 +23,7 @@ from emeraldcut.report.evidence import alike, evidence
 from emeraldcut.report.latex import escaped
 from emeraldcut.report.pictures import Picture, png, stretch, views
 from emeraldcut.screening import CompletenessSettings
+from emeraldcut.similarity import CompareSettings
 
 HALF_LIGHT = 1.678  # half-light radius of an exponential profile in scale lengths
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -488,7 +489,7 @@ def test_tables_of_measure_compare_and_classify_have_pages_with_their_images(tmp
         ("measure", emeraldcut.measure(images)), ("compare", emeraldcut.compare(images)),
         ("classify", emeraldcut.classify(images)),
     ):  # fmt: skip
-        facts = provenance(command, emeraldcut.CompareSettings() if command == "compare" else None, 0, [folder])
+        facts = provenance(command, CompareSettings() if command == "compare" else None, 0, [folder])
         path = write_table(made, tmp_path / f"{command}.parquet", provenance=facts)
         page = report(path)
         assert page == tmp_path / f"{command}.report.html"
