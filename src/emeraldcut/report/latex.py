@@ -150,6 +150,8 @@ def _cell(table: Table, row: int, column: str) -> str:
         return rf"${value:.{digits}f}_{{-{max(value - low, 0):.{digits}f}}}^{{+{max(high - value, 0):.{digits}f}}}$"
     if column in ("ra", "dec"):
         return f"${value:.5f}$"
+    if column.startswith("p_") and not 0.001 <= value <= 0.999:  # a probability is no 0 and no 1
+        return "$< 0.001$" if value < 0.5 else "$> 0.999$"
     text = f"{value:.3g}"
     if "e" in text:
         mantissa, exponent = text.split("e")
