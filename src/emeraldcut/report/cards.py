@@ -89,47 +89,46 @@ def _beside(found: Evidence, row: Row) -> str:
 
 
 def _profile(found: Evidence) -> str:
-    """a4 against radius: the galaxy as points with errors, the reference as a line."""
-    own = found.profile
+    """a4 against radius as SVG: the galaxy as points with errors, the reference as a line."""
+    own, other = found.profile, found.of_reference
     if own is None:
         return ""
     sure = own.a4_err < STEPS[0]  # the others have bars without dots
-    reach = np.max(np.abs(own.a4[sure]), initial=0)
-    if found.of_reference is not None:
-        reach = max(reach, np.max(np.abs(found.of_reference.a4[found.of_reference.a4_err < STEPS[0]]), initial=0))
+    reach = max(np.max(np.abs(one.a4[one.a4_err < STEPS[0]]), initial=0) for one in (own, other) if one is not None)
     step = next((step for step in STEPS if 1.4 * step > reach), STEPS[-1])
-    x0, y0, width, height = PROFILE_AREA
-    low, high = np.log(RADII)
+    left, top, width, height = PROFILE_AREA
+    ends = np.log(RADII)
 
-    def place(radius: np.ndarray, a4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return width * (np.log(radius) - low) / (high - low), height * (0.5 - a4 / (3 * step))
+    def across(radius):
+        return width * (np.log(radius) - ends[0]) / (ends[1] - ends[0])
+
+    def down(a4):
+        return height * (0.5 - a4 / (3 * step))
 
     grid = "".join(
-        f"<path class='grid' d='M{x0} {y0 + y:.1f}h{width}'/><text x='{x0 - 4}' y='{y0 + y + 3:.1f}' "
-        f"text-anchor='end'>{decimal(a4, 2)}</text>"
+        f"<path class='grid' d='M{left:g} {top + down(a4):.1f}h{width:g}'/>"
+        f"<text x='{left - 4:g}' y='{top + down(a4) + 3:.1f}' text-anchor='end'>{decimal(a4, 2)}</text>"
         for a4 in (-step, 0.0, step)
-        for y in [place(np.ones(1), np.array([a4]))[1][0]]
     )
     grid += "".join(
-        f"<text x='{x0 + place(np.array([radius]), np.zeros(1))[0][0]:.1f}' y='{PROFILE_BOX[1] - 4}' "
-        f"text-anchor='middle'>{radius:g}</text>"
+        f"<text x='{left + across(radius):.1f}' y='{PROFILE_BOX[1] - 4:g}' text-anchor='middle'>{radius:g}</text>"
         for radius in (0.25, 0.5, 1, 2)
     )
-    x, y = place(own.radius, own.a4)
-    bars = height * own.a4_err / (3 * step)
-    points = "".join(f"M{a:.1f} {b - c:.1f}v{2 * c:.1f}" for a, b, c in zip(x, y, bars, strict=True))
-    dots = "".join(f"<circle cx='{a:.1f}' cy='{b:.1f}' r='1.8'/>" for a, b, s in zip(x, y, sure, strict=True) if s)
-    line = ""
-    if found.of_reference is not None:
-        line = "L".join(
-            f"{a:.1f} {b:.1f}" for a, b in zip(*place(found.of_reference.radius, found.of_reference.a4), strict=True)
-        )
-        line = f"<path class='theirs' d='M{line}'/>"
-    inner = f"x='{x0}' y='{y0}' width='{width}' height='{height}'"
+    lines = ""
+    if other is not None:
+        points = zip(across(other.radius), down(other.a4), strict=True)
+        lines = f"<path class='theirs' d='M{'L'.join(f'{x:.1f} {y:.1f}' for x, y in points)}'/>"
+    bars, dots = "", ""
+    for x, y, error, known in zip(
+        across(own.radius), down(own.a4), height * own.a4_err / (3 * step), sure, strict=True
+    ):
+        bars += f"M{x:.1f} {y - error:.1f}v{2 * error:.1f}"
+        dots += f"<circle cx='{x:.1f}' cy='{y:.1f}' r='1.8'/>" if known else ""
     return (
         f"<svg class='profile' viewBox='0 0 {PROFILE_BOX[0]:g} {PROFILE_BOX[1]:g}' role='img' "
-        f"aria-label='a4/a against radius in half-light radii'>{grid}<svg {inner}>{line}"
-        f"<path class='errors' d='{points}'/>{dots}</svg></svg>"
+        f"aria-label='a4/a against radius in half-light radii'>{grid}"
+        f"<svg x='{left:g}' y='{top:g}' width='{width:g}' height='{height:g}'>{lines}"
+        f"<path class='errors' d='{bars}'/>{dots}</svg></svg>"
     )
 
 

@@ -479,7 +479,7 @@ def _round_numbers(low: float, high: float) -> list[float]:
     return [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
 
 
-def plot_steps(names: Sequence[str], shares: np.ndarray, label: str, of: str) -> str:
+def plot_bars(names: Sequence[str], shares: np.ndarray, label: str, of: str) -> str:
     """SVG: shares between 0 and 1 of things in their order."""
 
     def draw(axes) -> None:
@@ -491,7 +491,7 @@ def plot_steps(names: Sequence[str], shares: np.ndarray, label: str, of: str) ->
         axes.set_xlabel(label)
         axes.set_ylabel(of)
 
-    return svg_of("steps", draw)
+    return svg_of("bars", draw)
 
 
 def texts(table: Table, name: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_manifest, read_table, usable
+from emeraldcut.data import read_manifest, read_table
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.data.run import CANDIDATES, write_text
@@ -95,7 +95,7 @@ def _of_galaxies(table: Table) -> dict[str, Table]:
     if "flag" in table.colnames:
         flags = np.asarray(table["flag"], dtype=np.int64)
         counts = {flag_name(bit): int(((flags & bit) != 0).sum()) for bit in SENTENCES}
-        counts = {"none": int((flags == 0).sum()), "usable": int(usable(flags).sum())} | counts
+        counts = {"none": int((flags == 0).sum())} | counts
         known = {name: count for name, count in counts.items() if count}
         tables["flags"] = Table({"flag": np.array(list(known), dtype=object), "images": list(known.values())})
     return tables
