@@ -9,6 +9,7 @@ from emeraldcut.data import read_manifest
 from emeraldcut.data.readers import CUTOUTS
 from emeraldcut.data.run import MANIFEST, write_text
 from emeraldcut.data.storage import is_stored_set
+from emeraldcut.data.tables import table_ending
 from emeraldcut.report.completeness_page import completeness_page
 from emeraldcut.report.network_page import CARD, network_page
 from emeraldcut.report.screen_page import screen_page
@@ -61,7 +62,8 @@ def report(source: str | Path) -> Path:
     source = Path(source)
     page = source / PAGE
     if source.is_file():
-        page, text = source.with_name(f"{source.name.split('.')[0]}.{PAGE}"), table_page(source)
+        page = source.with_name(f"{source.name[: -len(table_ending(source))]}.{PAGE}")
+        text = table_page(source)
     elif (source / CARD).exists():
         text = network_page(source)
     else:

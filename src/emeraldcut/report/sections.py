@@ -40,7 +40,7 @@ def all_images(table: Table, marked: list[int]) -> str:
             "line is above, there are galaxies like the reference, or of kinds that the ordinary ones lack.",
         ),
         (
-            figures.plot_growth(table),
+            figures.plot_growth(table) if "score" in table.colnames else "",
             "How far to look",
             "Rectangular galaxies (line) and others (dashed) to expect among so many images from the top of the list, "
             "by the network's probabilities at the stated prevalence: how complete looking so far is, and its false "
