@@ -40,7 +40,8 @@ from astropy.table import Table, vstack
 from emeraldcut.data import read_manifest, read_snapshot
 from emeraldcut.data.run import MANIFEST
 from emeraldcut.mergers import look_at, snapshots_of
-from emeraldcut.report.figures import EMERALD, GREY, new_figure, save_figure
+from emeraldcut.report.figures import new_figure, save_figure
+from emeraldcut.report.palette import EMERALD, GREY
 
 SURE, STRONG, SLOW = 2.0, -0.01, 0.4
 BOOTSTRAPS = 10_000

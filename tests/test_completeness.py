@@ -79,7 +79,7 @@ def test_completeness_as_a_command(tmp_path, capsys):
     out = tmp_path / "out"
     command = ["completeness", "--background", str(tmp_path / "set"), "-o", str(out), "--quiet", *flags]
     assert main(command) == 0
-    assert capsys.readouterr().out.endswith("completeness.png\n")
+    assert capsys.readouterr().out.endswith("report.html\n")
     shares, injected = read_table(out / "completeness.ecsv"), read_table(out / "injected.parquet")
     assert len(shares) == 1 and shares["injected"][0] == len(injected) == 5
     assert set(injected["injected_into"]) == set(read_table(tmp_path / "set" / "table.parquet")["id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from io import BytesIO
 from urllib.parse import parse_qs, urlsplit
@@ -14,10 +15,15 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Flag, ImageSet, Run, read_table, write_images, write_table
-from emeraldcut.report import figures, report
+from emeraldcut.data import Flag, ImageSet, Run, provenance, read_table, write_images, write_table
+from emeraldcut.networks import load_network
+from emeraldcut.report import cite, figures, palette, report, write_latex, write_pdf
 from emeraldcut.report.cards import sky_links
+from emeraldcut.report.evidence import alike, evidence
+from emeraldcut.report.latex import escaped
 from emeraldcut.report.pictures import Picture, png, stretch, views
+from emeraldcut.screening import CompletenessSettings
+from emeraldcut.similarity import CompareSettings
 
 HALF_LIGHT = 1.678  # half-light radius of an exponential profile in scale lengths
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -153,8 +159,8 @@ def test_report_says_what_the_run_found(tmp_path):
     assert "0.877" in page.text and "0.46" in page.text and "1.60″" in page.text
     assert page.text.count("neighbour") >= 2 and "A neighbour overlaps the galaxy" in page.text
     assert [f"rank-{k}" in page.ids for k in (1, 5, 6)] == [True, True, False]
-    assert len(page.images) == 2 * (5 + 2)  # five cards, and the best match with its reference
-    assert page.tags.count("figure") == 4
+    assert len(page.images) == 4 * 5 + 2 * 2  # five cards, and the best match with its reference
+    assert page.tags.count("figure") == 5 + 2 * 5  # plots, and reference and residual of each card
     from matplotlib.image import imread
 
     for name in ("best.png", "best_match.png"):
@@ -202,7 +208,7 @@ def test_one_image_without_references_and_with_little_known(tmp_path):
     page = checked(folder)
     assert "The best of 1 image is only , score 0.79; 1 image scores above 0.5." in page.text
     assert "Its reference" not in page.text and "The best 1 candidate " in page.text
-    assert page.text.count("–") >= 5  # what is not known is a dash
+    assert "half light" not in page.text and "S/N" not in page.text.split("What the numbers mean")[0]
 
 
 def test_nothing_could_be_scored(tmp_path):
@@ -296,6 +302,24 @@ def test_the_page_links_to_the_whole_table(tmp_path):
     assert list(read_table(folder / files[-1])["id"]) == ["a", "b"]
 
 
+# --- colours
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb, WCAG 2."""
+    c = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+def test_words_stand_out_from_what_is_behind_them():
+    pairs = [(ink, paper) for ink in ("ink", "muted", "accent", "bad") for paper in ("paper", "card", "wash")]
+    pairs += [("warn", "warn-wash"), ("on-accent", "accent")]
+    for colours in (palette.LIGHT, palette.LIGHT | palette.DARK):
+        for ink, paper in pairs:
+            bright, dim = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+            assert (bright + 0.05) / (dim + 0.05) >= 4.5, (ink, paper)
+
+
 # --- pictures
 
 
@@ -386,3 +410,195 @@ def test_isophotes_of_a_box_are_drawn_as_a_box(axis_ratio):
     (x, y), middle = framed.isophotes[0].T, (len(framed.values) - 1) / 2
     radius, angle = np.hypot(x - middle, y - middle), np.arctan2(y - middle, x - middle)
     assert 2 * np.mean(radius[:-1] * np.cos(4 * angle[:-1])) / radius.mean() < -0.06  # 96 even angles
+
+
+# --- evidence on cards
+
+
+def box(exponent, axis_ratio=0.6, seed=0, size=64):
+    """A superellipse of light in noise: (ny, nx), and its true a4."""
+    from emeraldcut.galaxies import draw_galaxy, shapes
+    from emeraldcut.galaxies.profiles import Sersic
+
+    outline = shapes.superellipse(axis_ratio, exponent)
+    light = draw_galaxy(outline, Sersic(1), size=size, radius_pix=8, position_angle_deg=30)
+    noise = np.random.default_rng(seed).normal(0, light.max() / 1000, light.shape)
+    return (light + noise).astype(np.float32), shapes.harmonics(outline)["a4"]
+
+
+def test_profiles_are_the_true_ones_and_a_galaxy_less_itself_is_nothing():
+    image, a4 = box(3.5)
+    table = Table({"id": ["a"], "reference": ["itself"]})
+    (found,) = evidence(ImageSet([image], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"]))
+    inner = (found.profile.radius > 0.7) & (found.profile.radius < 2)
+    assert inner.sum() > 5
+    assert np.allclose(found.profile.a4[inner], a4, atol=0.01)
+    assert (found.profile.a4_err[inner] < 0.01).all()
+    assert np.array_equal(found.profile.a4, found.of_reference.a4)
+    assert np.allclose(found.residual.values, 0.5, atol=1e-6)  # the middle of its colours
+    (other,) = evidence(ImageSet([galaxy()], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"]))
+    assert np.abs(other.residual.values - 0.5).max() > 0.1
+
+
+def test_a_galaxy_without_a_reference_or_an_image_with_nothing_has_less_evidence():
+    table = Table({"id": ["a", "b"], "reference": ["gone", "gone"]})
+    images = ImageSet([galaxy(), np.full((32, 32), 5, np.float32)], table)
+    first, second = evidence(images, None, rows(["a", "b"]))
+    assert first.profile is not None and first.reference is None and second.profile is None
+
+
+def test_look_alikes_have_the_same_harmonics_within_the_errors():
+    table = rows(["a", "twin", "far", "vague", "useless"])
+    table["a4"], table["a4_err"] = [-0.07, -0.068, 0.02, -0.07, -0.07], [0.005, 0.005, 0.005, 0.5, 0.005]
+    table["flag"][4] = int(Flag.NO_GALAXY)
+    assert alike(table, table[0]) == (1, 3, 2)
+    table["a4"] = MaskedColumn(table["a4"], mask=[True] + [False] * 4)
+    assert alike(table, table[0]) == ()
+    assert alike(rows(["alone"]), rows(["alone"])[0]) == ()
+
+
+def test_cards_show_profiles_residuals_classes_and_look_alikes(tmp_path):
+    table = rows([f"g{i}" for i in range(8)], similarity_p=np.full(8, 0.0123))
+    for name, value in (("oval", 0.2), ("obround", 0.05), ("other", 0.25)):
+        table[f"p_{name}"] = np.full(8, value)
+    folder = make_run(tmp_path, table, [galaxy(seed=i) for i in range(3)])
+    page = checked(folder)
+    html = (folder / "report.html").read_text()
+    assert html.count("class='profile'") == 3 and html.count("<figcaption>residual</figcaption>") == 3
+    assert html.count("class='classes'") == 3 and "0.250" in page.text and "0.012" in page.text
+    assert page.text.count("Most alike:") == 3 and "How far to look" in html and "Similarity and chance" in html
+
+
+# --- other runs
+
+
+def pictured(tmp_path, ids, **columns):
+    """A set of images in a folder, as `synthesise` leaves it."""
+    images = [box(2 + i % 4, seed=i)[0] for i in range(len(ids))]
+    table = Table({"id": np.array(ids, dtype=object), **columns})
+    return write_images(ImageSet(images, table), tmp_path / "set", command="synthesise", seed=3)
+
+
+def test_tables_of_measure_compare_and_classify_have_pages_with_their_images(tmp_path):
+    import emeraldcut
+
+    ids = [HOSTILE, "../../up", "plain"]
+    folder = pictured(tmp_path, ids)
+    images = emeraldcut.read_images(folder)
+    for command, made in (
+        ("measure", emeraldcut.measure(images)), ("compare", emeraldcut.compare(images)),
+        ("classify", emeraldcut.classify(images)),
+    ):  # fmt: skip
+        facts = provenance(command, CompareSettings() if command == "compare" else None, 0, [folder])
+        path = write_table(made, tmp_path / f"{command}.parquet", provenance=facts)
+        page = report(path)
+        assert page == tmp_path / f"{command}.report.html"
+        read = Checker(page.read_text())
+        assert read.stack == [] and "script" not in read.tags
+        assert read.text.count(HOSTILE) >= 1 and "../../up" in read.text
+        assert len(read.images) == 3 * (4 if command == "compare" else 2)
+        assert not any("up" in (link or "") for link in read.links)
+    write_table(made, tmp_path / "bare.csv")
+    assert "not where they were" in Checker(report(tmp_path / "bare.csv").read_text()).text
+    write_table(Table({"id": ["a"]}), tmp_path / "other.csv")
+    with pytest.raises(ValueError, match="has no column"):
+        report(tmp_path / "other.csv")
+
+
+def test_a_set_has_a_page_with_examples_of_every_label(tmp_path):
+    labels = np.array(["oval", "rectangular", "oval", "other"], dtype=object)
+    a4 = np.array([0.0, -0.07, 0.0, 0.03])
+    folder = pictured(
+        tmp_path, [HOSTILE, "../b", "c", "d"], label=labels, truth_a4=a4, truth_axis_ratio=np.full(4, 0.6),
+        merger=np.array(["m1", "m1", "m2", HOSTILE], dtype=object), truth_snr=[20.0, 40.0, 80.0, 160.0],
+    )  # fmt: skip
+    page = checked(folder)
+    assert "4 images: 2 oval, 1 rectangular, 1 other." in page.text
+    assert len(page.images) == 4 and page.text.count(HOSTILE) == 2 and "1 (50 %)" in page.text
+    assert page.tags.count("figure") == 4 + 3
+
+
+def test_completeness_has_a_page(tmp_path):
+    run = Run.start(tmp_path, "completeness", CompletenessSettings(), seed=1)
+    cells = [(snr, size, 0.5, 4.0, 10, int(snr / 20)) for snr in (20.0, 160.0) for size in (1.5, 4.0)]
+    table = Table(rows=cells, names=("snr", "radius_fwhm", "axis_ratio", "exponent", "injected", "found"))
+    for name, factor in (("completeness", 0.1), ("completeness_low", 0.08), ("completeness_high", 0.12)):
+        table[name] = factor * table["found"]
+    write_table(table, run.path("completeness.ecsv"))
+    write_table(Table({"id": ["a"], "found": [True], "flag": [64]}), run.path("injected.parquet"))
+    run.finish()
+    page = checked(tmp_path)
+    assert "18 of 40 injected rectangular galaxies are found" in page.text and "at least half from S/N 160" in page.text
+    assert page.tags.count("figure") == 2 and (tmp_path / "completeness.png").exists()
+
+
+def test_a_network_has_a_page(tmp_path):
+    card = load_network("screener").card
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    page = Checker(report(tmp_path).read_text())
+    assert page.stack == [] and f"{card['metrics']['accuracy']:.3f}" in page.text
+    assert page.text.count("called") >= 4 and "Brown" not in page.text and "Guo, Chuan" in page.text
+
+
+def test_names_that_lead_out_of_a_suite_are_refused(tmp_path):
+    run = Run.start(tmp_path, "simulate", seed=1)
+    write_table(Table({"merger": ["../elsewhere"]}), run.path("suite.ecsv"))
+    run.finish()
+    with pytest.raises(ValueError, match="elsewhere"):
+        report(tmp_path)
+
+
+# --- what to cite, LaTeX, PDF
+
+
+def test_what_is_cited_is_what_was_used():
+    known = cite.entries()
+    assert all(entry.count("{") == entry.count("}") for entry in known.values())
+    used = [*cite.METHODS.values(), *cite.BY_SETTING.values(), cite.GAS, cite.ALWAYS]
+    assert {key for keys in used for key in keys} == set(known)
+    sift = cite.bibliography({"command": "compare", "settings.method": "sift", "settings.reference": ["mine.fits"]})
+    assert "Lowe" in sift and "Graham" not in sift
+    wet = cite.bibliography({"command": "simulate", "settings.gas_fractions": [0.1]})
+    assert "Aly" in wet and "Aly" not in cite.bibliography({"command": "simulate", "settings.gas_fractions": []})
+
+
+def test_latex_tables_show_values_with_errors_and_hostile_names(tmp_path):
+    table = rows([HOSTILE, "b_1"], ra=[12.5, np.nan], dec=[-3.0, 1.0])
+    table["similarity"] = MaskedColumn(table["similarity"], mask=[False, True])
+    folder = make_run(tmp_path, table, [galaxy()])
+    names = [path.name for path in write_latex(folder)]
+    assert names == ["galaxies.tex", "classes.tex", "flags.tex", "methods.bib"]
+    text = (folder / "latex" / "galaxies.tex").read_text()
+    assert r"$-0.0712 \pm 0.0098$" in text and r"b\_1" in text and r"\dots" in text and "$12.50000$" in text
+    assert r"\textless{}script\textgreater{}alert('x')" in text and r"\&amp;\$id" in text
+    lines = [line for line in text.splitlines() if line.endswith(r"\\") and "&" in line]
+    assert len({len(re.findall(r"(?<!\\)&", line)) for line in lines}) == 1
+    classes = (folder / "latex" / "classes.tex").read_text()
+    assert "rectangular & 1 & $0.50_{-0.41}^{+0.41}$" in classes
+    with pytest.raises(ValueError, match="--latex expects"):
+        write_latex(pictured(tmp_path, ["a"]))
+
+
+@given(st.text(max_size=40))
+def test_escaped_text_has_no_bare_characters_of_latex(text):
+    shown = re.sub(r"\\text\w+\{\}|\\[{}$&#%_]|\$-\$|\$''\$", "", escaped(text))
+    assert not set(shown) & set("\\{}$&#%_~^\n\r")
+
+
+def test_a_pdf_needs_a_browser_and_says_so(tmp_path, monkeypatch):
+    page = report(make_run(tmp_path, rows(["a"]), [galaxy()]))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="needs a Chromium or Chrome"):
+        write_pdf(page)
+    (tmp_path / "chromium").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "chromium").chmod(0o755)
+    with pytest.raises(ValueError, match="ended with status 3"):
+        write_pdf(page)
+    assert not (tmp_path / "report.pdf").exists()
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium to print with")
+def test_a_pdf_is_printed(tmp_path):
+    page = report(make_run(tmp_path, rows(["a"]), [galaxy()]))
+    assert write_pdf(page) == tmp_path / "report.pdf"
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF") and not list(tmp_path.glob(".report*"))

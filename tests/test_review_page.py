@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import threading
 import time
@@ -239,23 +238,6 @@ def test_everything_one_can_use_has_a_name(page, home):
         assert nameless == []
         assert page.locator("h1").count() == 1 and page.get_attribute("html", "lang") == "en"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def luminance(colour):
-    """Relative luminance of #rrggbb, WCAG 2."""
-    c = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
-
-
-def test_words_stand_out_from_what_is_behind_them():
-    text = (HERE / "review.css").read_text()
-    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in text.split("@media (prefers-color")[:2])
-    pairs = [(ink, paper) for ink in ("ink", "muted", "accent", "bad") for paper in ("paper", "card", "wash")]
-    pairs += [("warn", "warn-wash"), ("on-accent", "accent")]
-    for colours in (light, {**light, **dark}):
-        for ink, paper in pairs:
-            bright, dim = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
-            assert (bright + 0.05) / (dim + 0.05) >= 4.5, (ink, paper)
 
 
 def test_each_verdict_has_a_key_of_its_own():

@@ -266,11 +266,11 @@ def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_completeness(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.report import completeness_figure
+    from emeraldcut.report import report
     from emeraldcut.screening import completeness_run
 
     with _bar(arguments, None) as bar:
-        run, table = completeness_run(
+        run, _ = completeness_run(
             arguments.output,
             *settings,
             seed=arguments.seed,
@@ -278,7 +278,7 @@ def _run_completeness(arguments: argparse.Namespace, settings: tuple) -> str:
             overwrite=arguments.overwrite,
             progress=_of_total(bar),
         )
-    return str(completeness_figure(table, run.path("completeness.png")))
+    return str(report(run.folder))
 
 
 def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -352,12 +352,16 @@ def _run_study(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_report(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.report import report
+    from emeraldcut.report import report, write_latex, write_pdf
 
+    (options,) = settings
     page = report(arguments.source)
-    if arguments.output == COMMANDS["report"].default_output:
-        return str(page)
-    return str(copyfile(page, arguments.output))
+    if options.format == "pdf":
+        page = write_pdf(page)
+    if arguments.output != COMMANDS["report"].default_output:
+        page = Path(copyfile(page, arguments.output))
+    written = [page, *(write_latex(arguments.source) if options.latex else ())]
+    return "\n".join(map(str, written))
 
 
 def _run_review(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -511,7 +515,7 @@ COMMANDS = {
         _run_completeness,
         source=None,
         output="DIR",
-        output_help="folder to write: completeness.ecsv, completeness.png, injected.parquet",
+        output_help="folder to write: completeness.ecsv, completeness.png, injected.parquet, report.html",
     ),
     "study": Command(
         "look at all mergers of a run and tell what share has which shape, and what it depends on",
@@ -525,13 +529,13 @@ COMMANDS = {
         output_help="folder to write: images.parquet, shares.ecsv, tests.ecsv, report.html",
     ),
     "report": Command(
-        "write the page and the pictures of a finished run again",
-        (),
+        "write a page to read of any finished run; also as PDF, and its tables as LaTeX",
+        ("emeraldcut.report:ReportSettings",),
         _run_report,
-        source="folder of a run of `screen`, `demo`, `simulate` or `study`",
+        source="folder of a run, of a set of images or of a network; or a table of `measure`, `compare` or `classify`",
         source_name="DIR",
         output="PAGE",
-        output_help="where the page is copied to, besides DIR/report.html",
+        output_help="where the page is copied to, besides DIR/report.html, or TABLE.report.html beside a table",
         default_output="DIR/report.html",
     ),
     "review": Command(

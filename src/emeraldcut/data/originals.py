@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -76,6 +78,18 @@ class Originals:
         else:
             self._files = table["file"] if "file" in table.colnames else None
             self._find = self._from_file
+
+    @classmethod
+    def of_run(
+        cls, table: Table, manifest: Mapping[str, Any], *, moved_to: str | None = None, roots: Iterable[Path] = ()
+    ) -> Originals:
+        """Those of a run's table, by what its manifest says of input and settings, or now in `moved_to`."""
+        names = [field.name for field in dataclasses.fields(ReadSettings)]
+        given = {name: manifest.get(f"settings.{name}") for name in names}
+        settings = ReadSettings(**{name: value for name, value in given.items() if value is not None})
+        source = manifest.get("input_1", "")
+        moved = {"moved_from": source} if moved_to else {}
+        return cls(table, moved_to or source, settings, roots=roots, **moved)
 
     def close(self) -> None:
         self._open.close()

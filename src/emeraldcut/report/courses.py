@@ -10,10 +10,11 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.mergers import THICKENING
-from emeraldcut.report.figures import ACCENT, EMERALD, GREY, INK, MUTED, new_figure, save_figure, svg_of
+from emeraldcut.report.figures import ACCENT, INK, MUTED, new_figure, save_figure, svg_of
+from emeraldcut.report.palette import EMERALD, GREY, SERIES
 
 ALLOWED = 0.01  # drift of energy and of angular momentum
-DRIFTS = {"energy": EMERALD, "angular momentum": "#7a3db8", "momentum": "#d9822b"}
+DRIFTS = dict(zip(("energy", "momentum", "angular momentum"), SERIES, strict=False))
 LEAST = 1e-7  # of a logarithmic axis of drifts
 
 

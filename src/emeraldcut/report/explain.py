@@ -12,15 +12,14 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import EXTENT, RING_MIDDLES, frame_galaxies, known_psf
-from emeraldcut.report.figures import BLACK, EMERALD, GREY, new_figure, save_figure
-from emeraldcut.report.pictures import COLOUR_MAP, stretch
+from emeraldcut.report.evidence import RESIDUAL_SIGMA, beside
+from emeraldcut.report.figures import new_figure, save_figure
+from emeraldcut.report.palette import BLACK, EMERALD, GREY, SERIES
+from emeraldcut.report.pictures import COLOUR_MAP, RESIDUAL_MAP, stretch
 from emeraldcut.settings import setting
 from emeraldcut.similarity.framed import MIRRORS, Deviations
 
 SHOWN_TERMS = ((4, "a4"), (6, "a6"), (8, "a8"))  # orders whose cosine terms are drawn against radius
-COLOURS = (EMERALD, "#c2571a", "#3465a4")
-STAMP_FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # rows and columns, in the order of MIRRORS
-RESIDUAL_SIGMA = 5.0  # where the colours of a residual end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,35 +84,17 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
     for line, i in zip(axes, shown, strict=True):
         row = rows[str(images.table["id"][i])]
         k = places[str(row["reference"])]
-        galaxy, reference = frames.galaxies[i], framed_references.galaxies[k]
-        mirror = int(np.argmax(MIRRORS @ np.einsum("kt,kt->t", galaxy.rings[0], reference.rings[0])))
-        own, other = frames.stamps[i], framed_references.stamps[k][:: STAMP_FLIPS[mirror][0], :: STAMP_FLIPS[mirror][1]]
+        other, left, mirror = beside(frames, i, framed_references, k)
         chance = f", p = {row['similarity_p']:.2g}" if "similarity_p" in row.colnames else ""
-        _picture(line[0], stretch(own, 0.0, 1.0), str(row["id"]), f"similarity {row['similarity']:.2f}{chance}")
-        _picture(line[1], stretch(other, 0.0, 1.0), str(row["reference"]), "the reference", EMERALD)
-        line[2].imshow(
-            own - _dressed(other, own), cmap="RdBu_r", vmin=-RESIDUAL_SIGMA, vmax=RESIDUAL_SIGMA, origin="lower"
+        _picture(
+            line[0], stretch(frames.stamps[i], 0.0, 1.0), str(row["id"]), f"similarity {row['similarity']:.2f}{chance}"
         )
+        _picture(line[1], stretch(other, 0.0, 1.0), str(row["reference"]), "the reference", EMERALD)
+        line[2].imshow(left, cmap=RESIDUAL_MAP, vmin=-RESIDUAL_SIGMA, vmax=RESIDUAL_SIGMA, origin="lower")
         _label(line[2], "residual", f"in noise units, ±{RESIDUAL_SIGMA:g}")
-        _harmonics(line[3], galaxy.rings[0], variances[i], MIRRORS[mirror] * reference.rings[0])
+        rings, others = frames.galaxies[i].rings[0], framed_references.galaxies[k].rings[0]
+        _harmonics(line[3], rings, variances[i], MIRRORS[mirror] * others)
     return save_figure(figure, path)
-
-
-def _dressed(reference: np.ndarray, galaxy: np.ndarray) -> np.ndarray:
-    """The reference's stamp with the azimuthal mean of the galaxy's instead of its own."""
-    size = len(galaxy)
-    grid = np.arange(size) + 0.5 - size / 2
-    radius = np.hypot(*np.meshgrid(grid, grid))
-    place = np.minimum(radius, size / 2).ravel()
-    ring = np.arange(int(place.max()) + 2)
-    share = np.clip(1 - np.abs(place - ring[:, None]), 0, None)  # (n_rings, p)
-
-    def mean(stamp: np.ndarray) -> np.ndarray:
-        profile = (share @ stamp.ravel()) / np.maximum(share.sum(axis=1), 1e-9)
-        return (profile @ share).reshape(size, size)
-
-    own = mean(reference)
-    return mean(galaxy) * np.clip(reference / np.where(np.abs(own) > 1e-6 * own.max(), own, np.inf), 0, 3)
 
 
 def _picture(axes, values: np.ndarray, title: str, below: str, colour: str = BLACK) -> None:
@@ -134,7 +115,7 @@ def _label(axes, title: str, below: str, colour: str = BLACK) -> None:
 
 def _harmonics(axes, terms: np.ndarray, variances: np.ndarray, others: np.ndarray) -> None:
     """Cosine terms of the isophotes against radius: the galaxy as points with errors, the reference as lines."""
-    for (order, name), colour, shift in zip(SHOWN_TERMS, COLOURS, (-0.04, 0, 0.04), strict=True):
+    for (order, name), colour, shift in zip(SHOWN_TERMS, SERIES, (-0.04, 0, 0.04), strict=False):
         t = 2 * (order - 1)
         axes.plot(RING_MIDDLES, others[:, t], color=colour, lw=1.2, label=name)
         axes.errorbar(RING_MIDDLES + shift, terms[:, t], np.sqrt(variances), fmt="o", ms=3.5, lw=1, color=colour)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
 from emeraldcut.galaxies import shapes
+from emeraldcut.report.palette import AMBER, BLACK, EMERALD, GREY, MINT, SERIES
 from emeraldcut.report.pictures import COLOUR_MAP, Picture, View, sky_level, stretch, text, views
 
 SHOWN = 20  # candidates on the page and in the gallery
@@ -24,12 +26,11 @@ CLEAR_SCORE = 0.5  # scores above it are counted and marked
 CLASSES = ("oval", "rectangular", "obround", "other")
 LEDA_A4 = (-0.08, -0.05)  # LEDA 074886 between 3 and 5 kpc (Graham et al. 2012, ApJ 750, 121)
 
-BLACK, GREY, EMERALD = "#111111", "#555555", "#0f8a5f"  # on white paper
-MINT, AMBER = "#7df0c3", "#ffb454"  # on dark pictures
-
 # Colours that a plot is drawn in, and what the page's style sheet makes of them, in light and in dark.
-INK, MUTED, LINE, ACCENT = "#010203", "#010204", "#010205", "#010206"
-STYLED = {INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)"}
+INK, MUTED, LINE, ACCENT, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
+STYLED = {
+    INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)", SECOND: "var(--second)",
+}  # fmt: skip
 PLOT_STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "emeraldcut", "font.size": 10, "text.color": INK,
     "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
@@ -137,41 +138,61 @@ def completeness_figure(table: Table, path: str | Path) -> Path:
 
     Axis ratios are taken together; bars are 68 % intervals (Jeffreys).
     """
-    from astropy.stats import binom_conf_interval
-
-    sizes, exponents, snrs = (np.unique(table[name]) for name in ("radius_fwhm", "exponent", "snr"))
+    sizes, exponents = (np.unique(table[name]) for name in ("radius_fwhm", "exponent"))
     figure = new_figure(1.2 + 2.9 * len(sizes), 3.5)
     panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
-    colours = [f"C{k}" for k in range(len(exponents))] if len(exponents) > 4 else [GREY, EMERALD, "#d9822b", "#7a3db8"]
+    colours = [f"C{k}" for k in range(len(exponents))] if len(exponents) > 4 else [GREY, *SERIES[:3]]
     for panel, size in zip(panels, sizes, strict=True):
-        for k, exponent in enumerate(exponents):
-            cells = [table[(table["radius_fwhm"] == size) & (table["exponent"] == exponent) & (table["snr"] == snr)]
-                     for snr in snrs]  # fmt: skip
-            found, injected = (np.array([cell[name].sum() for cell in cells]) for name in ("found", "injected"))
-            low, high = binom_conf_interval(found, injected, interval="jeffreys")
-            share = found / injected
-            panel.errorbar(
-                snrs * (1 + 0.02 * (k - (len(exponents) - 1) / 2)),
-                share,
-                [np.maximum(share - low, 0), np.maximum(high - share, 0)],
-                fmt="o-",
-                markersize=4,
-                linewidth=1.4,
-                color=colours[k],
-                label=f"exponent {exponent:g}",
-            )
-        panel.set_xscale("log")
-        panel.set_xticks(snrs, [f"{snr:g}" for snr in snrs])
-        panel.minorticks_off()
+        _draw_completeness(panel, table[table["radius_fwhm"] == size], colours)
         panel.set_title(f"half-light radius {size:g} FWHM", fontsize=10)
-        panel.set_xlabel("S/N within half of the light")
-        panel.set_ylim(-0.03, 1.03)
-        panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("share of rectangular galaxies found")
     panels[0].legend(frameon=False, fontsize=9, loc="upper left")
     figure.tight_layout()
     return save_figure(figure, path)
+
+
+def plot_completeness(table: Table) -> dict[float, str]:
+    """SVG for each size (radius over FWHM): the share found against S/N, as `completeness_figure` draws it."""
+    colours = [MUTED, ACCENT, SECOND, INK] * len(np.unique(table["exponent"]))
+
+    def draw(axes, own: Table) -> None:
+        _draw_completeness(axes, own, colours)
+        axes.set_ylabel("share found")
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left")
+
+    sizes = np.unique(table["radius_fwhm"])
+    parts = [table[table["radius_fwhm"] == size] for size in sizes]
+    return {float(size): svg_of(f"found-{k}", partial(draw, own=own))
+            for k, (size, own) in enumerate(zip(sizes, parts, strict=True))}  # fmt: skip
+
+
+def _draw_completeness(panel, table: Table, colours: Sequence[str]) -> None:
+    """Share found against S/N with 68 % intervals, a line for each exponent; `table` of one size."""
+    from astropy.stats import binom_conf_interval
+
+    exponents, snrs = (np.unique(table[name]) for name in ("exponent", "snr"))
+    for k, exponent in enumerate(exponents):
+        cells = [table[(table["exponent"] == exponent) & (table["snr"] == snr)] for snr in snrs]
+        found, injected = (np.array([cell[name].sum() for cell in cells]) for name in ("found", "injected"))
+        low, high = binom_conf_interval(found, injected, interval="jeffreys")
+        share = found / injected
+        panel.errorbar(
+            snrs * (1 + 0.02 * (k - (len(exponents) - 1) / 2)),
+            share,
+            [np.maximum(share - low, 0), np.maximum(high - share, 0)],
+            fmt="o-",
+            markersize=4,
+            linewidth=1.4,
+            color=colours[k],
+            label=f"exponent {exponent:g}",
+        )
+    panel.set_xscale("log")
+    panel.set_xticks(snrs, [f"{snr:g}" for snr in snrs])
+    panel.minorticks_off()
+    panel.set_xlabel("S/N within half of the light")
+    panel.set_ylim(-0.03, 1.03)
+    panel.grid(alpha=0.25)
 
 
 def new_figure(width_inch: float, height_inch: float):
@@ -241,18 +262,32 @@ def plot_sixth(table: Table, marked: Sequence[int]) -> str:
     return _scatter(table, marked, "a6", "a6/a", _loci)
 
 
-def plot_classes(table: Table) -> str:
-    """SVG: the share of each class with 95 % intervals (Wilson 1927, JASA 22, 209); empty without classes."""
+def class_shares(table: Table, name: str = "class") -> Table:
+    """`class`, `images`, and `share` with its 95 % interval `share_low`, `share_high` (Wilson 1927, JASA 22, 209).
+
+    Of the column `name`; no rows where it says nothing.
+    """
     from astropy.stats import binom_conf_interval
 
-    if "class" not in table.colnames:
-        return ""
-    classes = np.ma.filled(np.ma.asarray(table["class"], dtype=object), "")
-    counts = np.array([(classes == name).sum() for name in CLASSES])
+    found = texts(table, name)
+    counts = np.array([(found == known).sum() for known in CLASSES])
+    shares = Table({"class": np.array(CLASSES, dtype=object), "images": counts})
     if counts.sum() == 0:
+        return shares[:0]
+    shares["share"] = counts / counts.sum()
+    shares["share_low"], shares["share_high"] = binom_conf_interval(
+        counts, counts.sum(), confidence_level=0.95, interval="wilson"
+    )
+    return shares
+
+
+def plot_classes(table: Table, name: str = "class") -> str:
+    """SVG: the share of each class with its interval, as from `class_shares`; empty without classes."""
+    shares = class_shares(table, name)
+    if not len(shares):
         return ""
-    share = 100 * counts / counts.sum()
-    low, high = 100 * binom_conf_interval(counts, counts.sum(), confidence_level=0.95, interval="wilson")
+    counts = shares["images"]
+    share, low, high = (100 * np.array(shares[key]) for key in ("share", "share_low", "share_high"))
 
     def draw(axes) -> None:
         place = np.arange(len(CLASSES))[::-1]
@@ -264,7 +299,7 @@ def plot_classes(table: Table) -> str:
         axes.set_yticks(place, CLASSES)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(0, 1.12 * high.max())
-        axes.set_xlabel("per cent of the classified images")
+        axes.set_xlabel("per cent of the images with a class")
 
     return svg_of("classes", draw)
 
@@ -273,7 +308,7 @@ def plot_shares(shares: Table) -> str:
     """SVG: the shares of the classes that each eye sees, with intervals; `shares` as of one phase of `study`."""
     looks = [f"{row['sight']} {row['eye']}" for row in shares]
     names = list(dict.fromkeys(looks))
-    colours = dict(zip(CLASSES, (LINE, ACCENT, AMBER, MUTED), strict=True))
+    colours = dict(zip(CLASSES, (LINE, ACCENT, SECOND, MUTED), strict=True))
 
     def draw(axes) -> None:
         for k, name in enumerate(CLASSES):
@@ -299,7 +334,7 @@ def plot_dependence(shares: Table, group: str, label: str) -> str:
     if len(values) < 2:
         return ""
     looks = list(dict.fromkeys(zip(own["sight"], own["eye"], strict=True)))
-    styles = {"outline": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (AMBER, "^")}
+    styles = {"outline": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (SECOND, "^")}
     lines = {"clear": "-", "noisy": "--", "cleaned": ":"}
 
     def draw(axes) -> None:
@@ -348,6 +383,122 @@ def plot_scores(table: Table) -> str:
         axes.set_ylabel("images")
 
     return svg_of("scores", draw)
+
+
+def plot_chances(table: Table) -> str:
+    """SVG: how many images have a `similarity_p` of at most so much, and how many by chance; empty without."""
+    p = column(table, "similarity_p")
+    p = np.sort(p[np.isfinite(p) & (p > 0)])
+    if len(p) < 2:
+        return ""
+
+    def draw(axes) -> None:
+        lowest = max(p[0] / 2, 1e-8)
+        kept = np.unique(np.geomspace(1, len(p), PLOTTED).astype(int)) - 1  # ranks of the points that are drawn
+        axes.plot(p[kept], kept + 1, color=ACCENT, linewidth=1.5, drawstyle="steps-post")
+        axes.plot([lowest, 1], [lowest * len(p), len(p)], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(lowest, 1)
+        axes.set_ylim(0.7, 1.5 * len(p))
+        axes.set_xlabel("chance p of such a similarity")
+        axes.set_ylabel("images with at most this p")
+
+    return svg_of("chances", draw)
+
+
+def plot_growth(table: Table) -> str:
+    """SVG: rectangular and other galaxies to expect against how many of the list one looks at; empty without p."""
+    p = column(table, "p_rectangular")[np.argsort(column(table, "rank"))]
+    p = np.nan_to_num(p)
+    if not p.sum() > 0:
+        return ""
+
+    def draw(axes) -> None:
+        looked = np.unique(np.geomspace(1, len(p), PLOTTED).astype(int))
+        true = np.cumsum(p)[looked - 1]
+        axes.plot(looked, true, color=ACCENT, linewidth=1.5, label="rectangular")
+        axes.plot(looked, looked - true, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="others")
+        axes.set_xscale("log")
+        axes.set_xlim(1, max(len(p), 2))
+        axes.set_ylim(0, 1.3 * p.sum())
+        axes.set_xlabel("images looked at, best first")
+        axes.set_ylabel("to expect among them")
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left")
+
+    return svg_of("growth", draw)
+
+
+def plot_truth(table: Table) -> str:
+    """SVG: the true a4 against the true axis ratio of a labelled set, by class; empty where they are not known."""
+    x, y = column(table, "truth_axis_ratio"), column(table, "truth_a4")
+    labels = texts(table, "label")
+    colours = dict(zip(CLASSES, (MUTED, ACCENT, SECOND, INK), strict=True))
+    shown = {name: np.flatnonzero((labels == name) & np.isfinite(x) & np.isfinite(y)) for name in CLASSES}
+    if not any(map(len, shown.values())):
+        return ""
+
+    def draw(axes) -> None:
+        for name, rows in shown.items():
+            rows = rows[:: max(len(rows) * len(CLASSES) // PLOTTED, 1)]
+            if len(rows):
+                axes.scatter(x[rows], y[rows], s=7, color=colours[name], alpha=0.7, linewidths=0, label=name)
+        axes.axhline(0, color=MUTED, linewidth=0.7)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("true axis ratio b/a")
+        axes.set_ylabel("true a4/a")
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(CLASSES), "borderaxespad": 0.2}
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handletextpad=0.1, markerscale=2, **above)
+
+    return svg_of("truth", draw)
+
+
+def plot_histogram(table: Table, name: str, label: str) -> str:
+    """SVG: how many images have which value of a column, over its logarithm; empty without values above 0."""
+    values = column(table, name)
+    values = values[np.isfinite(values) & (values > 0)]
+    if len(values) < 2 or values.min() == values.max():
+        return ""
+
+    def draw(axes) -> None:
+        bins = int(np.clip(2 * len(values) ** (1 / 3), 8, SCORE_BINS))  # Rice's rule
+        axes.hist(values, bins=np.geomspace(values.min(), values.max(), bins + 1), color=MUTED)
+        axes.set_xscale("log")
+        shown = [v for v in _round_numbers(values.min(), values.max()) if values.min() <= v <= values.max()]
+        axes.set_xticks(shown, [f"{v:g}" for v in shown])
+        axes.minorticks_off()
+        axes.set_xlabel(label)
+        axes.set_ylabel("images")
+
+    return svg_of(name, draw)
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, 20, ... from `low` to `high`."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    return [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+
+
+def plot_bars(names: Sequence[str], shares: np.ndarray, label: str, of: str) -> str:
+    """SVG: shares between 0 and 1 of things in their order."""
+
+    def draw(axes) -> None:
+        axes.bar(np.arange(len(names)), shares, width=0.6, color=ACCENT)
+        for k, share in enumerate(shares):
+            axes.annotate(f"{share:.2f}", (k, share), (0, 3), textcoords="offset points", ha="center", color=INK)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel(label)
+        axes.set_ylabel(of)
+
+    return svg_of("bars", draw)
+
+
+def texts(table: Table, name: str) -> np.ndarray:
+    """A column as text (n,) object, empty where it is missing or masked."""
+    if name not in table.colnames:
+        return np.full(len(table), "", dtype=object)
+    return np.ma.filled(np.ma.asarray(table[name], dtype=object), "")
 
 
 def column(table: Table, name: str) -> np.ndarray:

@@ -8,14 +8,18 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from emeraldcut.data.run import MANIFEST, SETTINGS
+from emeraldcut.data.run import SETTINGS
+from emeraldcut.report import palette
+from emeraldcut.report.cite import cite_section
+
+OF_SETTINGS = "settings."  # before the names of settings in a manifest
 
 
-def shell(title: str, result: str, main: str, manifest: Mapping[str, Any]) -> str:
-    """The whole page: a title (text), what was found in a sentence, and the main part (both HTML)."""
+def shell(title: str, result: str, main: str, manifest: Mapping[str, Any], folder: Path | None = None) -> str:
+    """The whole page: a title (text), what was found in a sentence, the main part (both HTML), and how it was made."""
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    version = escape(str(manifest.get("version", "")))
-    return template.substitute(title=escape(title), version=version, result=result, main=main)
+    known = {"title": escape(title), "version": escape(str(manifest.get("version", ""))), "result": result}
+    return template.substitute(known, colours=palette.style(), main=main + _ending(manifest, folder))
 
 
 def made_by(manifest: Mapping[str, Any], per_image: str = "") -> dict[str, Any]:
@@ -57,21 +61,26 @@ def plot(svg: str, name: str, caption: str) -> str:
     return f"<figure>{named}<figcaption>{caption}</figcaption></figure>"
 
 
-def how_it_was_made(folder: Path, manifest: Mapping[str, Any]) -> str:
-    """Settings, inputs with their checksums, and versions."""
-    path = folder / SETTINGS
-    parts = []
-    if path.exists():
-        settings = escape(path.read_text(encoding="utf-8", errors="replace"))
-        parts.append(f"<details><summary>Settings</summary><pre>{settings}</pre></details>")
+def _ending(manifest: Mapping[str, Any], folder: Path | None) -> str:
+    """What to cite; settings, inputs with their checksums, and versions."""
+    path = None if folder is None else folder / SETTINGS
+    if path is not None and path.exists():
+        settings = path.read_text(encoding="utf-8", errors="replace")
+    else:
+        known = {
+            name.removeprefix(OF_SETTINGS): value for name, value in manifest.items() if name.startswith(OF_SETTINGS)
+        }
+        settings = "\n".join(f"{name} = {value}" for name, value in known.items())
     rows = [
         [f"<code>{escape(name)}</code>", f"<span class='id'>{escape(str(value))}</span>"]
         for name, value in manifest.items()
-        if not name.startswith("settings.")
+        if not name.startswith(OF_SETTINGS)
     ]
-    listed = table_of(["fact", "value"], rows, f"All of {MANIFEST} but the settings.")
+    listed = table_of(["fact", "value"], rows)
+    parts = [f"<details><summary>Settings</summary><pre>{escape(settings)}</pre></details>"] if settings else []
     parts.append(f"<details><summary>Inputs with checksums, versions, timings</summary>{listed}</details>")
-    return "".join(parts)
+    made = f"<section id='settings'><h2>How it was made</h2>{''.join(parts)}</section>"
+    return cite_section(manifest) + made
 
 
 def table_of(
@@ -86,3 +95,9 @@ def table_of(
     words = f"<caption>{caption}</caption>" if caption else ""
     table = f"<table>{words}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f"<div class='scroll' tabindex='0'>{table}</div>"
+
+
+def words_of(meanings: Mapping[str, str]) -> str:
+    """The section that says what words mean; both words and meanings are HTML."""
+    body = "".join(f"<div><dt>{word}</dt><dd>{meaning}</dd></div>" for word, meaning in meanings.items())
+    return f"<section id='words'><h2>What the words mean</h2><dl class='words'>{body}</dl></section>"

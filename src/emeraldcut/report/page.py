@@ -2,47 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from emeraldcut.data import read_manifest
+from emeraldcut.data.readers import CUTOUTS
 from emeraldcut.data.run import MANIFEST, write_text
+from emeraldcut.data.storage import is_stored_set
+from emeraldcut.data.tables import table_ending
+from emeraldcut.report.completeness_page import completeness_page
+from emeraldcut.report.network_page import CARD, network_page
 from emeraldcut.report.screen_page import screen_page
+from emeraldcut.report.set_page import set_page
 from emeraldcut.report.study_page import study_page
 from emeraldcut.report.suite_page import suite_page
+from emeraldcut.report.table_page import table_page
+from emeraldcut.settings import setting
 
 PAGE = "report.html"
-PAGES = {"screen": screen_page, "demo": screen_page, "study": study_page, "simulate": suite_page}
+FORMATS = ("html", "pdf")
+PAGES = {
+    "screen": screen_page, "demo": screen_page, "study": study_page, "simulate": suite_page,
+    "completeness": completeness_page,
+}  # fmt: skip
 
 
-def report(folder: str | Path) -> Path:
-    """Writes `report.html` into a finished run folder, and pictures beside it.
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """What is written besides the page."""
+
+    format: str = setting("html", "pdf: also print the page, with a Chromium or Chrome", choices=FORMATS)
+    latex: bool = setting(False, "also write the run's tables as LaTeX, and what to cite as BibTeX, into DIR/latex")
+
+
+def report(source: str | Path) -> Path:
+    """Writes the page of a finished run, and pictures beside it.
 
     Parameters
     ----------
-    folder : str or Path
+    source : str or Path
         A run of `screen` or `demo`: `manifest.json`, `candidates.parquet`, and as far as they are there the
         sets `best` and `references`, `settings.toml`, and `notes.json` (`title`, `paragraphs`, `table` with
-        `columns`, `rows` and `caption`, and `figures` with `file` and `caption`), shown at the top. Or a run of `study`
-        with its tables and sets, or of `simulate`.
+        `columns`, `rows` and `caption`, and `figures` with `file` and `caption`), shown at the top. Or a run of
+        `study`, `simulate` or `completeness`; a set of images; a folder of `fetch`; a network folder; or a table of
+        `measure`, `compare` or `classify`.
 
     Returns
     -------
     Path
-        Of `report.html`, which is complete or not there. Where there are candidates with a score,
-        `figures/best.png` and `figures/best_match.png` are written too; of a study `figures/closest.png`; of
-        mergers `course.png` in the folder of each.
+        Of `report.html` in the folder, or of `NAME.report.html` beside a table of any format; it is complete or not
+        there. Where there are candidates with a score, `figures/best.png` and `figures/best_match.png`
+        are written too; of a study `figures/closest.png`; of mergers `course.png` in the folder of each.
 
     Raises
     ------
     ValueError
-        The folder holds no finished run, or one of another command.
+        There is no finished run, or one of another command.
     """
-    folder = Path(folder)
+    source = Path(source)
+    page = source / PAGE
+    if source.is_file():
+        page = source.with_name(f"{source.name[: -len(table_ending(source))]}.{PAGE}")
+        text = table_page(source)
+    elif (source / CARD).exists():
+        text = network_page(source)
+    else:
+        text = _page_of_run(source)
+    # names of files may hold bytes that are no UTF-8, which would end the writing of the page
+    write_text(page, text.encode("utf-8", "replace").decode("utf-8"))
+    return page
+
+
+def _page_of_run(folder: Path) -> str:
     if not (folder / MANIFEST).exists():
         raise ValueError(f"report expects a finished run; '{folder}' has no {MANIFEST}: run it to its end.")
+    if is_stored_set(folder) or (folder / CUTOUTS).exists():
+        return set_page(folder)
     command = read_manifest(folder).get("command")
     if command not in PAGES:
         raise ValueError(f"report expects a run of {', '.join(PAGES)}; '{folder}' is one of `{command}`.")
-    # names of files may hold bytes that are no UTF-8, which would end the writing of the page
-    write_text(folder / PAGE, PAGES[command](folder).encode("utf-8", "replace").decode("utf-8"))
-    return folder / PAGE
+    return PAGES[command](folder)

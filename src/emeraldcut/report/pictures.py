@@ -14,7 +14,7 @@ from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
 from emeraldcut.frame.resample import bin_down, unbinned
 from emeraldcut.isophotes import MeasureSettings, measure_galaxy
 
-COLOUR_MAP = "magma"
+COLOUR_MAP, RESIDUAL_MAP = "magma", "RdBu_r"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii
 SHOWN_RADII = 5.0  # half-light radii from the centre to the edge of a cut-out, if the image has them
 SMALLEST_SIDE_PIX = 32
@@ -34,6 +34,8 @@ class Picture:
         x, y of closed lines in the picture's pixels: fitted isophotes, and the ellipses they deviate from.
     bar_pix, bar_text : float, str
         Length of the scale bar in the picture's pixels and what it says; 0 for none.
+    colour_map : str
+        Matplotlib's name of the colours of `values`.
     """
 
     values: np.ndarray
@@ -41,6 +43,7 @@ class Picture:
     ellipses: list[np.ndarray]
     bar_pix: float = 0.0
     bar_text: str = ""
+    colour_map: str = COLOUR_MAP
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def text(row: Row, name: str) -> str:
 
 def views(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[View]:
     """The images that have any data, in the set's order, cut `shown_radii` half-light radii around the galaxies."""
-    images = images[np.array([np.isfinite(image).any() for image in images.pixels], dtype=bool)]
+    images = with_data(images)
     frames = frame_galaxies(images)
     shown = []
     galaxies = map(_with_harmonics, frames.galaxies)
@@ -74,6 +77,11 @@ def views(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[View]:
         cutout = _cutout(np.asarray(image, dtype=float), galaxy, number(row, "pixel_scale_arcsec"), shown_radii)
         shown.append(View(row, cutout, None if galaxy is None else _framed(stamp, galaxy)))
     return shown
+
+
+def with_data(images: ImageSet) -> ImageSet:
+    """Those that have any finite pixel."""
+    return images[np.array([np.isfinite(image).any() for image in images.pixels], dtype=bool)]
 
 
 def _with_harmonics(galaxy: FramedGalaxy | None) -> FramedGalaxy | None:
@@ -87,7 +95,7 @@ def png(picture: Picture) -> bytes:
     from matplotlib import colormaps
     from matplotlib.image import imsave
 
-    colours = colormaps[COLOUR_MAP](np.nan_to_num(picture.values), bytes=True)  # (n, n, 4)
+    colours = colormaps[picture.colour_map](np.nan_to_num(picture.values), bytes=True)  # (n, n, 4)
     colours[..., 3] = np.where(np.isfinite(picture.values), 255, 0)
     buffer = BytesIO()
     imsave(buffer, colours, format="png", origin="lower")

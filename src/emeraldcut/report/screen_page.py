@@ -13,34 +13,38 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_images, read_manifest, usable
-from emeraldcut.data.flags import SENTENCES
-from emeraldcut.data.parts import column_of, rows_of
+from emeraldcut.data import read_images, read_manifest, read_table, usable
+from emeraldcut.data.parts import rows_of
 from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
 from emeraldcut.report import figures
-from emeraldcut.report.cards import card, cutout, data_url, decimal, flag_name, framed, with_error
-from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
-from emeraldcut.report.pictures import View, number, text, views
+from emeraldcut.report.cards import CARD_WORDS, card, cutout, data_url, decimal, framed, with_error
+from emeraldcut.report.evidence import TERMS, Evidence, evidence
+from emeraldcut.report.html import counted, fact_list, made_by, percent, shell, table_of
+from emeraldcut.report.pictures import View, number, text, views, with_data
+from emeraldcut.report.sections import all_images, flags_section
 
 NOTES = "notes.json"
 SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks
-# What the page tells of the list as a whole.
-COLUMNS = ["id", "class", "axis_ratio", "axis_ratio_err", "a4", "a4_err", "a6", "a6_err", "score", "rank"]
+RANKS = ["rank", "score", "flag", "class", "p_rectangular", "similarity_p"]  # what is told of all images
+HARMONICS = [f"{name}{end}" for name in TERMS for end in ("", "_err")]
+COLUMNS = ["id", "axis_ratio", "axis_ratio_err", *HARMONICS, *RANKS]  # and of those that are shown
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a finished run folder holds, `best` and `references` already as the report shows them.
+    """What a finished run folder holds, `best` (with `evidence` of each) and `references` already as the report
+    shows them.
 
-    `scores` and `flags` are of all images; `table` has `SAMPLED` of them at most, the first among them.
+    `ranks` has a few columns of all images; `table` all that the page tells, of `SAMPLED` of them at most, the first
+    among them.
     """
 
     folder: Path
     manifest: dict[str, Any]
-    scores: np.ndarray
-    flags: np.ndarray
+    ranks: Table
     table: Table
     best: list[View]
+    evidence: list[Evidence]
     references: list[View]
     notes: dict[str, Any]
 
@@ -64,16 +68,18 @@ def _read(folder: Path) -> Contents:
     """The contents of a run folder; ValueError if it holds no candidates."""
     if not (folder / CANDIDATES).exists():
         raise ValueError(f"report expects a run of `screen` or `demo`; '{folder}' has no {CANDIDATES}.")
-    sets = {name: views(read_images(folder / name)) if (folder / name / MANIFEST).exists() else []
+    sets = {name: read_images(folder / name) if (folder / name / MANIFEST).exists() else None
             for name in (BEST, REFERENCES)}  # fmt: skip
-    best = [view for view in sets[BEST] if number(view.row, "score") is not None]
-    notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
-    scores, flags = (column_of([folder / CANDIDATES], name) for name in ("score", "flag"))
-    rows = np.unique(np.linspace(0, len(flags) - 1, min(len(flags), SAMPLED)).astype(int))
+    ranks, best, found = read_table(folder / CANDIDATES, RANKS), [], []
+    rows = np.unique(np.linspace(0, len(ranks) - 1, min(len(ranks), SAMPLED)).astype(int))
     table = rows_of(folder / CANDIDATES, rows, COLUMNS)
-    return Contents(
-        folder, read_manifest(folder), scores, flags.astype(int), table, best[: figures.SHOWN], sets[REFERENCES], notes
-    )
+    if sets[BEST] is not None:
+        scored = np.isfinite(figures.column(sets[BEST].table, "score"))
+        kept = with_data(sets[BEST][scored])[: figures.SHOWN]
+        best, found = views(kept), evidence(kept, sets[REFERENCES], table)
+    references = [] if sets[REFERENCES] is None else views(sets[REFERENCES])
+    notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
+    return Contents(folder, read_manifest(folder), ranks, table, best, found, references, notes)
 
 
 def _page(contents: Contents) -> str:
@@ -84,12 +90,11 @@ def _page(contents: Contents) -> str:
         notes=_notes(contents),
         match=_match(contents),
         candidates=_candidates(contents),
-        figures=_figures(contents),
-        flags=_flags(contents.flags),
-        settings=how_it_was_made(contents.folder, contents.manifest),
+        figures=all_images(contents.ranks, [int(view.row["rank"]) for view in contents.best], contents.table),
+        flags=flags_section(contents.ranks),
     )
     title = f"Rectangular galaxies in {Path(str(source)).name}"
-    return shell(title, _result(contents), main, contents.manifest)
+    return shell(title, _result(contents), main, contents.manifest, contents.folder)
 
 
 # --- sections
@@ -100,17 +105,17 @@ def _result(contents: Contents) -> str:
     table, manifest = contents.table, contents.manifest
     first = None if len(table) == 0 or number(table[0], "score") is None else table[0]
     if first is None:
-        images = counted(len(contents.flags), "image")
+        images = counted(len(contents.ranks), "image")
         return f"None of {images} could be scored; the <a href='#flags'>flags</a> say why."
     shape = ""
     if number(first, "a4") is not None:
         shape = f", a4/a = <span class='number'>{with_error(first, 'a4')}</span>"
-    clear = int((contents.scores > figures.CLEAR_SCORE).sum())
+    clear = int((figures.column(contents.ranks, "score") > figures.CLEAR_SCORE).sum())
     name = f"<span class='id'>{escape(text(first, 'id'))}</span>"
     if contents.best:
         name = f"<a href='#rank-{int(contents.best[0].row['rank'])}'>{name}</a>"
     sentence = (
-        f"The best of {counted(len(contents.flags), 'image')} is {name}, "
+        f"The best of {counted(len(contents.ranks), 'image')} is {name}, "
         f"score {decimal(number(first, 'score'), 2)}{shape}; {counted(clear, 'image')} "
         f"{'scores' if clear == 1 else 'score'} above {figures.CLEAR_SCORE}"
     )
@@ -145,7 +150,7 @@ def _between(interval: list[float]) -> str:
 
 def _facts(contents: Contents) -> str:
     """What was asked, of what, when and with what: the summary."""
-    manifest, flags = contents.manifest, contents.flags
+    manifest, flags = contents.manifest, np.asarray(contents.ranks["flag"], dtype=np.int64)
     good = usable(flags)
     flagged = good & (flags != 0)
     wall, prevalence = manifest.get("wall_seconds"), manifest.get("settings.prevalence")
@@ -233,55 +238,12 @@ def _candidates(contents: Contents) -> str:
     links = f"<a href='{CANDIDATES}'>{CANDIDATES}</a>"
     if (contents.folder / LISTED).exists():
         links += f", the first of them also in <a href='{LISTED}'>{LISTED}</a>"
-    cards = "".join(card(view) for view in contents.best)
+    shown = {int(view.row["rank"]) for view in contents.best}
+    cards = "".join(
+        card(view, found, contents.table, shown) for view, found in zip(contents.best, contents.evidence, strict=True)
+    )
     return (
         f"<section id='candidates'><h2>The best {counted(len(contents.best), 'candidate')}</h2>"
-        f"<p>In order of falling score, of {counted(len(contents.flags), 'image')}; all rows are in "
-        f"{links}. Lines: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the "
-        f"ellipses they deviate from.</p><div class='cards'>{cards}</div></section>"
+        f"<p>In order of falling score, of {counted(len(contents.ranks), 'image')}; all rows are in "
+        f"{links}. {CARD_WORDS}</p><div class='cards'>{cards}</div></section>"
     )
-
-
-def _figures(contents: Contents) -> str:
-    """The plots of all rows."""
-    table, marked = contents.table, [int(view.row["rank"]) for view in contents.best]
-    plots = (
-        (
-            figures.plot_axis_ratio(table, marked),
-            "a4/a against axis ratio",
-            "Shape of the isophotes against axis ratio, with standard errors. Emerald: the best candidates, "
-            "linked to their cards. Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012).",
-        ),
-        (
-            figures.plot_sixth(table, marked),
-            "a4/a against a6/a",
-            "Rectangle or obround: lines are ideal shapes, superellipses of axis ratio 0.6 with exponents "
-            "from 2 to 6, and obrounds of axis ratios from 0.95 to 0.4.",
-        ),
-        (
-            figures.plot_classes(table),
-            "Share of each class",
-            "The most probable class of every image at equal priors, before the prevalence counts. Lines: 95 "
-            "% binomial intervals (Wilson); numbers: images.",
-        ),
-        (
-            figures.plot_scores(table),
-            "Histogram of scores",
-            "Scores of all images; the count axis is logarithmic, and images of score 0 stand at the left "
-            f"end. Emerald: above {figures.CLEAR_SCORE}.",
-        ),
-    )
-    shown = "".join(plot(*each) for each in plots if each[0])
-    title = f"All images, {len(table):,} of them shown" if len(table) < len(contents.flags) else "All images"
-    return f"<section id='figures'><h2>{title}</h2><div class='plots'>{shown}</div></section>" if shown else ""
-
-
-def _flags(flags: np.ndarray) -> str:
-    """How many rows carry each flag."""
-    rows = [("", ["none", "Nothing is known to be wrong.", f"{(flags == 0).sum():,}"])]
-    for bit, sentence in SENTENCES.items():
-        count = int(((flags & bit) != 0).sum())
-        if count:
-            rows.append((f"flag-{bit.value}", [f"{flag_name(bit)} ({bit.value})", sentence, f"{count:,}"]))
-    body = table_of(["flag", "meaning", "images"], [row for _, row in rows], "", [name for name, _ in rows])
-    return f"<section id='flags'><h2>How the rows are flagged</h2>{body}</section>"

@@ -12,7 +12,7 @@ from astropy.table import Row, Table
 from emeraldcut.data import read_images, read_manifest, read_table
 from emeraldcut.report import figures
 from emeraldcut.report.cards import data_url
-from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, percent, plot, shell, table_of
+from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of, words_of
 from emeraldcut.report.pictures import views
 from emeraldcut.study import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
 from emeraldcut.study.shares import rows_where
@@ -46,8 +46,7 @@ def study_page(folder: Path) -> str:
         _meaning(),
         _all_shares(shares),
     ]
-    parts += [f"<section id='settings'><h2>How it was made</h2>{how_it_was_made(folder, manifest)}</section>"]
-    return shell("Do mergers make rectangular galaxies?", _result(shares, tests), "".join(parts), manifest)
+    return shell("Do mergers make rectangular galaxies?", _result(shares, tests), "".join(parts), manifest, folder)
 
 
 def _row(shares: Table, phase: str, sight: str, eye: str, name: str) -> Row | None:
@@ -246,8 +245,7 @@ def _meaning() -> str:
         "Intervals": "A merger is one draw, however many views it has: the bootstrap draws mergers. At shares of a few "
         "per cent that few mergers cause, 90 % intervals hold the truth in about 80 % of cases.",
     }
-    body = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in words.items())
-    return f"<section id='words'><h2>What the words mean</h2><dl class='words'>{body}</dl></section>"
+    return words_of(words)
 
 
 def _all_shares(shares: Table) -> str:

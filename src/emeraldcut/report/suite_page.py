@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from astropy.table import Table
@@ -13,7 +14,7 @@ from emeraldcut.data import read_manifest, read_snapshot, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.mergers import DIAGNOSTICS, MERGED, SUITE, THICKENING, drifts, snapshots_of
 from emeraldcut.report.courses import course_figure, plot_separations, plot_thickness
-from emeraldcut.report.html import counted, fact_list, how_it_was_made, made_by, plot, shell, table_of
+from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of, words_of
 
 PICTURE = "course.png"  # in the folder of each merger
 
@@ -21,6 +22,9 @@ PICTURE = "course.png"  # in the folder of each merger
 def suite_page(folder: Path) -> str:
     """The page of a run of `simulate`; writes a picture into the folder of each merger. See `report`."""
     manifest, suite = read_manifest(folder), read_table(folder / SUITE)
+    for name in suite["merger"]:
+        if Path(str(name)).name != name:
+            raise ValueError(f"{SUITE} expects names of folders in '{folder}'; received {str(name)!r}.")
     courses = {str(name): read_table(folder / str(name) / DIAGNOSTICS) for name in suite["merger"]}
     facts = [{name: None if np.ma.is_masked(row[name]) else row[name] for name in suite.colnames} for row in suite]
     for row in facts:
@@ -38,8 +42,7 @@ def suite_page(folder: Path) -> str:
     }
     parts = [fact_list(shown | made_by(manifest)), _mergers(facts, courses, manifest)]
     parts += [_controls({name: courses[name] for name in alone}, manifest), _meaning()]
-    parts += [f"<section id='settings'><h2>How it was made</h2>{how_it_was_made(folder, manifest)}</section>"]
-    return shell(f"Mergers in {folder.resolve().name}", _result(suite, manifest), "".join(parts), manifest)
+    return shell(f"Mergers in {folder.resolve().name}", _result(suite, manifest), "".join(parts), manifest, folder)
 
 
 def _percent(suite: Table, name: str) -> str:
@@ -70,7 +73,7 @@ def _mergers(facts: list[dict[str, Any]], courses: dict[str, Table], manifest: d
     columns = ["run", "merged at Gyr", "until", "energy", "angular momentum", "momentum", "lost", "particles",
                "stars: softening / spacing kpc", "halo: softening / spacing kpc"]  # fmt: skip
     rows = [
-        [f"<a href='{escape(row['merger'])}/{PICTURE}'>{escape(row['merger'])}</a>",
+        [f"<a href='./{quote(row['merger'])}/{PICTURE}'>{escape(row['merger'])}</a>",
          "" if row["merged_gyr"] is None else f"{row['merged_gyr']:.2f}", f"{row['time_gyr']:.2f}",
          _small(row['energy_drift']), _small(row['angular_momentum_drift']), _small(row['momentum_drift']),
          f"{row['lost']:,}", f"{row['particles']:,}",
@@ -118,5 +121,4 @@ def _meaning() -> str:
         "Spacing": "The mean distance of neighbours, the cube root of the volume per particle, in the half-mass sphere "
         "of the heavier galaxy at the start. Forces are softened over the (Plummer) softening length.",
     }
-    body = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in words.items())
-    return f"<section id='words'><h2>What the words mean</h2><dl class='words'>{body}</dl></section>"
+    return words_of(words)

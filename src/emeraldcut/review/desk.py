@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
-from emeraldcut.data import ImageSet, ReadSettings, describe_columns, read_images, read_manifest, read_table
+from emeraldcut.data import ImageSet, describe_columns, read_images, read_manifest, read_table
 from emeraldcut.data.originals import Originals
 from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST
 from emeraldcut.report.pictures import View, views
@@ -92,14 +92,9 @@ class Desk:
 
     def _find_originals(self) -> Originals | None:
         """The images that were screened, None if they are not there; the best ones are in the run itself."""
-        names = {field.name for field in dataclasses.fields(ReadSettings)}
-        given = {name: self.manifest.get(f"settings.{name}") for name in names}
-        settings = ReadSettings(**{name: value for name, value in given.items() if value is not None})
-        source = self.manifest.get("input_1", "")
-        moved = {"moved_from": source} if self.settings.images else {}
+        roots = (self.folder.parent, self.folder)
         try:
-            return Originals(self.table, self.settings.images or source, settings,
-                             roots=(self.folder.parent, self.folder), **moved)  # fmt: skip
+            return Originals.of_run(self.table, self.manifest, moved_to=self.settings.images, roots=roots)
         except FileNotFoundError:
             if self.settings.images:
                 raise

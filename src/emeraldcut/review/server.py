@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from emeraldcut.data import write_table
 from emeraldcut.data.tables import table_ending
+from emeraldcut.report import palette
 from emeraldcut.review.cards import colours
 from emeraldcut.review.desk import SHOW, Desk
 from emeraldcut.review.order import ORDERS
@@ -40,6 +41,10 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 PAGES = {"judge": "Judge", "grid": "Grid", "results": "Results"}
+ASSETS: dict[str, Callable[[], str]] = {  # what the pages load besides
+    "review.js": lambda: (HERE / "review.js").read_text(encoding="utf-8"),
+    "review.css": lambda: palette.style() + (HERE / "review.css").read_text(encoding="utf-8"),
+}
 
 
 class Guard:
@@ -155,7 +160,7 @@ def application(desk: Desk, token: str) -> Starlette:
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     def asset(name: str, kind: str) -> Callable:
-        return lambda request: Response((HERE / name).read_bytes(), media_type=kind)
+        return lambda request: Response(ASSETS[name](), media_type=kind)
 
     async def wrong(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, status_code=404 if isinstance(error, IndexError) else 400)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from shutil import copyfile
 
 from emeraldcut.data.run import write_text
 from emeraldcut.review.desk import Desk
-from emeraldcut.review.server import HERE, page
+from emeraldcut.review.server import ASSETS, page
 
 INDEX, CARDS = "index.html", "cards"
 CARDS_A_FILE = 20
@@ -31,8 +30,8 @@ def write_static(desk: Desk, folder: str | Path, *, overwrite: bool = False) -> 
     for start in range(0, len(rows), CARDS_A_FILE):
         cards = [desk.card(row) for row in rows[start : start + CARDS_A_FILE]]
         write_text(folder / CARDS / f"{start // CARDS_A_FILE}.js", f"emeraldcutCards({json.dumps(cards)});\n")
-    for name in ("review.js", "review.css"):
-        copyfile(HERE / name, folder / name)
+    for name, text in ASSETS.items():
+        write_text(folder / name, text())
     known = [{"row": row, "id": desk.card(row)["id"], "rank": desk.card(row)["rank"]} for row in rows]
     every = round(1 / desk.settings.repeats) if desk.settings.repeats else 0
     given = {"static": known, "aFile": CARDS_A_FILE, "every": every}

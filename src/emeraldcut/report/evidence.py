@@ -1,0 +1,166 @@
+"""Evidence: what speaks for a candidate: a4 against radius, its reference and what is left of it, who looks alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from astropy.table import Row, Table
+
+from emeraldcut.data import ImageSet, usable
+from emeraldcut.data.columns import numbers
+from emeraldcut.frame import FrameSet, frame_galaxies
+from emeraldcut.isophotes import radial_profiles
+from emeraldcut.report.pictures import RESIDUAL_MAP, Picture, number, stretch, text, with_data
+from emeraldcut.similarity.framed import MIRRORS
+
+STAMP_FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # rows and columns, in the order of MIRRORS
+RESIDUAL_SIGMA = 5.0  # where the colours of a residual end
+ALIKE = 3  # look-alikes that are named
+TERMS = "a3 b3 a4 b4_sin a6 a8".split()
+TURNED_BY_MIRRORS = "a3 b3 b4_sin".split()  # whose sign says nothing
+LEAST_ERROR = 0.005  # of a harmonic, below which galaxies are not told apart
+
+
+@dataclass(frozen=True)
+class Profile:
+    """a4/a against radius.
+
+    Attributes
+    ----------
+    radius : (k,) float
+        In half-light radii.
+    a4, a4_err : (k,) float
+    """
+
+    radius: np.ndarray
+    a4: np.ndarray
+    a4_err: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a card shows of a candidate besides its pictures; None or empty what is not known.
+
+    Attributes
+    ----------
+    profile, of_reference : Profile or None
+    reference, residual : Picture or None
+        The reference turned as the candidate is, and the candidate less it, both in their own frames.
+    alike : tuple of int
+        Rows of the table whose isophotes are most like the candidate's.
+    """
+
+    profile: Profile | None = None
+    of_reference: Profile | None = None
+    reference: Picture | None = None
+    residual: Picture | None = None
+    alike: tuple[int, ...] = ()
+
+
+def evidence(images: ImageSet, references: ImageSet | None, table: Table) -> list[Evidence]:
+    """For each of the images that `pictures.views` shows, in its order.
+
+    Parameters
+    ----------
+    images : ImageSet
+        With `reference`, the id of the one in `references` that each is most like, as far as it is known.
+    references : ImageSet or None
+    table : Table
+        All rows, among which look-alikes are looked for.
+    """
+    images = with_data(images)
+    frames = frame_galaxies(images)
+    profiles, places, of_references, framed = _profiles(images, frames), {}, [], None
+    if references is not None and len(references):
+        framed = frame_galaxies(references)
+        of_references = _profiles(references, framed)
+        places = {str(name): k for k, name in enumerate(references.table["id"]) if framed.galaxies[k] is not None}
+    found = []
+    for i, galaxy in enumerate(frames.galaxies):
+        row = images.table[i]
+        own = Evidence(profiles[i], alike=alike(table, row))
+        k = places.get(text(row, "reference"))
+        if galaxy is not None and k is not None:
+            other, left, _ = beside(frames, i, framed, k)
+            residual = Picture(np.clip(0.5 + left / (2 * RESIDUAL_SIGMA), 0, 1), [], [], colour_map=RESIDUAL_MAP)
+            own = replace(
+                own, of_reference=of_references[k], reference=Picture(stretch(other, 0.0, 1.0), [], []),
+                residual=residual,
+            )  # fmt: skip
+        found.append(own)
+    return found
+
+
+def _profiles(images: ImageSet, frames: FrameSet) -> list[Profile | None]:
+    """a4 against radius of every image, None where there is no galaxy."""
+    rows = radial_profiles(images, frames=frames)
+    names, found = np.array(rows["id"], dtype=str), []
+    for name, galaxy in zip(images.table["id"], frames.galaxies, strict=True):
+        own = rows[names == str(name)]
+        if galaxy is None or not len(own):
+            found.append(None)
+            continue
+        radius = np.asarray(own["isophote_radius_pix"]) / (galaxy.radius * galaxy.binning)
+        found.append(Profile(radius, numbers(own["a4"]), numbers(own["a4_err"])))
+    return found
+
+
+def beside(frames: FrameSet, i: int, references: FrameSet, k: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Galaxy `i` beside reference `k`, both framed.
+
+    Returns
+    -------
+    (n, n) float
+        The reference's stamp, mirrored as the galaxy is most like it.
+    (n, n) float
+        The galaxy less the reference that has the galaxy's profile, in units of the noise.
+    int
+        Which of `MIRRORS` that is.
+    """
+    rings, others = frames.galaxies[i].rings[0], references.galaxies[k].rings[0]
+    mirror = int(np.argmax(MIRRORS @ np.einsum("kt,kt->t", rings, others)))
+    own, other = frames.stamps[i], references.stamps[k][:: STAMP_FLIPS[mirror][0], :: STAMP_FLIPS[mirror][1]]
+    return other, own - _dressed(other, own), mirror
+
+
+def _dressed(reference: np.ndarray, galaxy: np.ndarray) -> np.ndarray:
+    """The reference's stamp with the azimuthal mean of the galaxy's instead of its own."""
+    size = len(galaxy)
+    grid = np.arange(size) + 0.5 - size / 2
+    radius = np.hypot(*np.meshgrid(grid, grid))
+    place = np.minimum(radius, size / 2).ravel()
+    ring = np.arange(int(place.max()) + 2)
+    share = np.clip(1 - np.abs(place - ring[:, None]), 0, None)  # (n_rings, p)
+
+    def mean(stamp: np.ndarray) -> np.ndarray:
+        profile = (share @ stamp.ravel()) / np.maximum(share.sum(axis=1), 1e-9)
+        return (profile @ share).reshape(size, size)
+
+    own = mean(reference)
+    return mean(galaxy) * np.clip(reference / np.where(np.abs(own) > 1e-6 * own.max(), own, np.inf), 0, 3)
+
+
+def alike(table: Table, row: Row) -> tuple[int, ...]:
+    """Rows of `table` whose measured harmonics are most probably the same as those of `row`, without itself.
+
+    Ordered by the density of a difference of zero between both, with normal errors: the sum over terms of
+    d^2 / s^2 + ln s^2 with s^2 the sum of both variances, the less the more alike. Signs that depend on how a galaxy is
+    mirrored do not count.
+    """
+    names = [name for name in TERMS if {name, f"{name}_err"} <= set(table.colnames) & set(row.colnames)]
+    if not names:
+        return ()
+    unlike = np.zeros(len(table))
+    for name in names:
+        own, error = number(row, name), number(row, f"{name}_err")
+        if own is None or error is None:
+            return ()
+        theirs = numbers(table[name])
+        if name in TURNED_BY_MIRRORS:
+            theirs, own = np.abs(theirs), abs(own)
+        variance = numbers(table[f"{name}_err"]) ** 2 + error**2 + LEAST_ERROR**2
+        unlike += (theirs - own) ** 2 / variance + np.log(variance)
+    good = np.isfinite(unlike) & usable(table["flag"]) & (np.array(table["id"], dtype=str) != str(row["id"]))
+    order = np.argsort(np.where(good, unlike, np.inf), kind="stable")[: min(ALIKE, int(good.sum()))]
+    return tuple(int(place) for place in order)
