@@ -47,6 +47,8 @@ def test_a_plan_has_every_combination_once():
     assert [task.mass_ratio for task in tasks[:2]] == [None, None]
     thesis = plan(replace(SMALL, grid="thesis", mass_ratios=(1.0,), control=False))
     assert len(thesis) == 558  # of 819 runs as many differ
+    lattice = plan(replace(SMALL, grid="lattice", grid_step=4))
+    assert [task.orbit for task in lattice if task.mass_ratio == 1] == [0, 4, 8, 12]
 
 
 def test_masses_and_spins_of_a_task():

@@ -19,7 +19,7 @@ from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import read_table, table_from_rows, write_table
 from emeraldcut.mergers.camera import ObserveSettings, observe
 from emeraldcut.mergers.leapfrog import EvolveSettings, centre, evolve
-from emeraldcut.mergers.orbits import OrbitSettings, attracting_mass_msun, draw_orbits, place, thesis_orbits
+from emeraldcut.mergers.orbits import OrbitSettings, attracting_mass_msun, draw_orbits, lattice_orbits, place, thesis_orbits
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.mergers.remnant import look_at
 from emeraldcut.mergers.stars import FEWEST
@@ -31,6 +31,7 @@ SHIPPED = Path(__file__).parent / "suites"  # TOML files
 THICKENING = 1.3  # of an isolated disc before the encounter, above which a suite is not to be trusted
 CONTROL_VIEWS, CONTROL_STACK = 100, 3  # of each control, at its beginning and its end; snapshots that are seen together
 VECTORS = ("momentum", "angular_momentum")  # of diagnostics, three columns each
+LATTICE = 16  # orbits of `lattice_orbits`
 MERGED = 0.5  # centres that stay within so many scale lengths of the heavier disc have merged
 
 
@@ -45,8 +46,13 @@ class SuiteSettings:
     pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc")
     eccentricity: float = setting(1.0, "of the orbit: 1 is parabolic, less is bound")
     separation: float = setting(30.0, "distance of the galaxies at the start, in scale lengths of the heavier disc")
-    grid: str = setting("isotropic", "orbits: ours, or the thesis's grid", choices=("isotropic", "thesis"))
-    grid_step: int = setting(1, "of the thesis's distinct orbits only every so-manyth is run")
+    grid: str = setting(
+        "isotropic",
+        "orbits: with spins in any direction; with the 16 pairs of spins of Barnes and of Naab & Burkert; or the "
+        "thesis's grid",
+        choices=("isotropic", "lattice", "thesis"),
+    )
+    grid_step: int = setting(1, "of the lattice, or of the thesis's distinct orbits, only every so-manyth is run")
     duration_gyr: float = setting(3.0, "time that is simulated")
     halo_particles: int | None = setting(None, "halo particles of the heavier galaxy; as the progenitor has them")
     star_particles: int | None = setting(None, "star particles of the heavier galaxy; as the progenitor has them")
@@ -118,6 +124,8 @@ def plan(settings: SuiteSettings) -> list[Task]:
     """All tasks of a suite, controls first. Of the thesis's 819 orbits only the distinct ones are run."""
     if settings.grid == "thesis":
         orbits = [k for k, orbit in enumerate(thesis_orbits(1.0)) if orbit.about["distinct"]][:: settings.grid_step]
+    elif settings.grid == "lattice":
+        orbits = list(range(LATTICE))[:: settings.grid_step]
     else:
         orbits = list(range(settings.orbits))
     fractions = settings.gas_fractions or (settings.heavier.gas_fraction,)
@@ -153,7 +161,9 @@ def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[f
     else:
         path = OrbitSettings(settings.pericentre * scale, settings.eccentricity, settings.separation * scale)
         mass = attracting_mass_msun(galaxy, other, path.separation_kpc)
-        orbit = draw_orbits(path, mass, task.orbit + 1, seed=seed)[task.orbit]  # the same spins at every ratio
+        lattice = settings.grid == "lattice"  # either way the same spins at every ratio
+        orbits = lattice_orbits(path, mass) if lattice else draw_orbits(path, mass, task.orbit + 1, seed=seed)
+        orbit = orbits[task.orbit]
     both = place(galaxy, other, orbit)
     return replace(both, about=dict(both.about) | about | {"softening_kpc": softening_kpc})
 
