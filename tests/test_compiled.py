@@ -217,7 +217,7 @@ def test_a_part_that_does_not_compile_says_why(monkeypatch, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind")
 def test_of_processes_that_start_together_one_compiles(tmp_path):
     """Nor does a process that was killed while it compiled keep the others waiting."""
-    example = f"import os, time; open(r'{tmp_path}/' + str(os.getpid()), 'w').close(); time.sleep(float(os.environ['S']))"
+    example = f"import os, time; open(f'{tmp_path}/{{os.getpid()}}', 'w').close(); time.sleep(float(os.environ['S']))"
     program = f"""
 from pathlib import Path
 from emeraldcut import compiled

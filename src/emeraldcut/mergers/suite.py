@@ -18,11 +18,18 @@ from emeraldcut.data.snapshot import COMPONENTS, Snapshot, read_snapshot, write_
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import read_table, table_from_rows, write_table
 from emeraldcut.mergers.camera import ObserveSettings, observe
-from emeraldcut.mergers.leapfrog import EvolveSettings, centre, evolve
-from emeraldcut.mergers.orbits import OrbitSettings, attracting_mass_msun, draw_orbits, lattice_orbits, place, thesis_orbits
+from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
+from emeraldcut.mergers.orbits import (
+    OrbitSettings,
+    attracting_mass_msun,
+    draw_orbits,
+    lattice_orbits,
+    place,
+    thesis_orbits,
+)
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.mergers.remnant import look_at
-from emeraldcut.mergers.stars import FEWEST
+from emeraldcut.mergers.stars import FEWEST, centre_of
 from emeraldcut.settings import build, setting
 
 DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"
@@ -218,7 +225,7 @@ def _disc_of(snapshot: Snapshot) -> dict[str, float]:
     disc = (snapshot.component == COMPONENTS.index("disc")) & (snapshot.galaxy == 0)
     position, velocity = (np.asarray(v, float)[disc] for v in (snapshot.position, snapshot.velocity))
     mass = np.asarray(snapshot.mass, float)[disc]
-    position = position - centre(position, mass)
+    position = position - centre_of(position, mass)
     near = np.linalg.norm(position, axis=1)
     near = near < 2 * np.median(near)
     moving = velocity - np.average(velocity[near], axis=0, weights=mass[near])
@@ -421,19 +428,21 @@ def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
 
 def observe_run(
     folder: str | Path,
-    settings: ObserveSettings = ObserveSettings(),
+    *settings: ObserveSettings,
     take: TakeSettings = TakeSettings(),
-    *,
     seed: int = 0,
     jobs: int = 1,
-) -> Iterator[ImageSet]:
-    """The views of each merger of a run, one set each; the same whatever `jobs`. See `observe`."""
+) -> Iterator[tuple[ImageSet, ...]]:
+    """The views of each merger of a run, a set for each of the settings; the same whatever `jobs`. See `observe`."""
     files = list(enumerate(last_snapshots(folder, take.stack)))
     stage = partial(_observe_files, settings=settings, seed=seed)
     return map_chunks(stage, files, jobs=jobs)
 
 
-def _observe_files(numbered: tuple[int, list[Path]], settings: ObserveSettings, seed: int) -> ImageSet:
+def _observe_files(
+    numbered: tuple[int, list[Path]], settings: tuple[ObserveSettings, ...], seed: int
+) -> tuple[ImageSet, ...]:
     number, files = numbered
     own = int(np.random.default_rng([seed, number]).integers(2**31))  # other directions and noise for every merger
-    return observe([read_snapshot(path) for path in files], settings, seed=own)
+    snapshots = [read_snapshot(path) for path in files]
+    return tuple(observe(snapshots, each, seed=own) for each in settings)
