@@ -166,12 +166,13 @@ def lattice_orbits(settings: OrbitSettings, mass_msun: float) -> list[Orbit]:
     the other way, or is 70.5 degrees from it; each with every one of the other. Arguments of the pericentre, from the
     ascending node to the other galaxy at the pericentre, are 60, 180 and 300 degrees for negative inclinations of the
     first, and 90, 210 and 330 for positive ones of the second; of two turns of its tetrahedron about the orbit's axis
-    that would fit their angles this is one.
+    that would fit their angles this is one. Each four in a row hold every spin once.
     """
     tilt = float(np.degrees(np.arccos(-1 / 3)))
     first = [(0.0, 0.0), *((tilt, phi) for phi in (150.0, 270.0, 30.0))]
     second = [(180.0, 0.0), *((180.0 - tilt, phi) for phi in (240.0, 120.0, 0.0))]
-    return [kepler_orbit(settings, mass_msun, first_spin_deg=a, second_spin_deg=b) for a in first for b in second]
+    pairs = [(first[k], second[(k + shift) % 4]) for shift in range(4) for k in range(4)]
+    return [kepler_orbit(settings, mass_msun, first_spin_deg=a, second_spin_deg=b) for a, b in pairs]
 
 
 def rotation(spin_deg: tuple[float, float]) -> np.ndarray:
