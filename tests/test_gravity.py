@@ -58,16 +58,15 @@ def test_the_direct_sum_is_the_plain_one(number):
     np.testing.assert_allclose(potential, true_potential, rtol=3e-6)
 
 
-@pytest.mark.parametrize("number", [17, 5000])
-def test_jax_gives_the_direct_sum(number):
+@pytest.mark.parametrize("number", [17, 1500])
+def test_jax_gives_the_plain_sum(number, monkeypatch):
     pytest.importorskip("jax", reason="JAX, which the engine 'jax' needs, is not installed")
+    monkeypatch.setattr(pairs, "BLOCK", 512)
     position, mass, softening = particles(number)
     for far in (0.0, 1e4):  # in one place, and a half of it far from the other
         cloud = position + far * (np.arange(number) % 2)[:, None], mass, softening
-        (force, potential), (true_force, true_potential) = (
-            accelerations(*cloud, engine=engine) for engine in ("jax", "direct")
-        )
-        assert errors(force, true_force).max() < 3e-5
+        (force, potential), (true_force, true_potential) = accelerations(*cloud, engine="jax"), plain_sum(*cloud)
+        assert errors(force, true_force).max() < 3e-6
         np.testing.assert_allclose(potential, true_potential, rtol=3e-6)
     force, potential = accelerations(position[:1], mass[:1], softening[:1], engine="jax")
     assert (force == 0).all() and potential == 0
