@@ -394,7 +394,7 @@ def test_a_view_depends_on_the_seed_and_its_number_only():
 
 
 def test_views_without_noise_and_with_it_are_those_of_each():
-    stars, settings = plummer(2000, 3), ObserveSettings(views=3, size=32, snr=50.0)
+    stars, settings = snapshot(plummer(2000, 3)), ObserveSettings(views=3, size=32, snr=50.0)
     both = observe_both(stars, settings, seed=4, start=2)
     for images, noise in zip(both, (False, True), strict=True):
         alone = observe(stars, replace(settings, noise=noise), seed=4, start=2)
