@@ -12,6 +12,8 @@ The keys of the last line:
                         mean errors (L1), over the largest value of the exact solution
     evrard_peak, evrard_true_peak
                         largest thermal energy, GM^2/R; the second one in one dimension
+    evrard_end, evrard_true_end
+                        thermal energy at the end, t = 2 sqrt(R^3/GM); the second one in one dimension
     evrard_drift        largest change of the energy over what it was
     disc_scale, disc_height
                         median radius of the gas disc and median height after 0.2 Gyr, over what they were
@@ -214,9 +216,10 @@ def main() -> None:
     tube = sod(0.06 if quick else 0.04)
     errors = np.abs(tube["found"] - tube["true"]).mean(axis=1) / np.abs(tube["true"]).max(axis=1)
     print("Sod: errors of density, velocity, energy", *(f"{error:.3f}" for error in errors), flush=True)
-    energies, true = collapse(2000 if quick else 20_000, 2.0), shells(2.0)
+    energies, true = collapse(2000 if quick else 30_000, 2.0), shells(2.0)
     print(
-        f"Evrard: thermal energy at most {energies[:, 1].max():.2f}, in one dimension {true[:, 1].max():.2f}",
+        f"Evrard: thermal energy at most {energies[:, 1].max():.2f}, in one dimension {true[:, 1].max():.2f}; at the end "
+        f"{energies[-1, 1]:.2f} and {true[-1, 1]:.2f}",
         flush=True,
     )
     if arguments.figure:
@@ -230,6 +233,7 @@ def main() -> None:
     drift = np.abs(energies[:, 3] / energies[0, 3] - 1).max()
     figures = dict(zip(("sod_density", "sod_velocity", "sod_energy"), errors, strict=True))
     figures |= {"evrard_peak": energies[:, 1].max(), "evrard_true_peak": true[:, 1].max(), "evrard_drift": drift}
+    figures |= {"evrard_end": energies[-1, 1], "evrard_true_end": true[-1, 1]}
     figures |= {"disc_scale": sizes[-1][0] / sizes[0][0], "disc_height": sizes[-1][1] / sizes[0][1]}
     figures |= {"disc_drift": np.abs(energy / energy[0] - 1).max()}
     figures |= {"wet_seconds": seconds[0], "dry_seconds": seconds[1], "ratio": seconds[0] / seconds[1], "gyr": gyr}

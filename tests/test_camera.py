@@ -22,6 +22,7 @@ from emeraldcut.mergers.camera import (
     _angles,
     judge,
     observe,
+    observe_both,
     rotation,
     surface_brightness,
 )
@@ -390,6 +391,17 @@ def test_a_view_depends_on_the_seed_and_its_number_only():
     assert (row["merger"], row["galaxy"], row["merger_seed"], row["seed"], row["mass_ratio"]) == (
         "run-1", "run-1", 7, 4, 0.5,
     )  # fmt: skip
+
+
+def test_views_without_noise_and_with_it_are_those_of_each():
+    stars, settings = snapshot(plummer(2000, 3)), ObserveSettings(views=3, size=32, snr=50.0)
+    both = observe_both(stars, settings, seed=4, start=2)
+    for images, noise in zip(both, (False, True), strict=True):
+        alone = observe(stars, replace(settings, noise=noise), seed=4, start=2)
+        np.testing.assert_array_equal(images.pixels, alone.pixels)
+        assert images.table.colnames == alone.table.colnames and list(images.table[1]) == list(alone.table[1])
+    with pytest.raises(ValueError, match="noise is that of light"):
+        observe_both(stars, replace(settings, noise=False, pixel_values="mass"))
 
 
 def test_noise_is_that_of_the_sky_and_s_n_what_is_asked_for():

@@ -1,5 +1,11 @@
 """Compiled pieces against numpy, scipy and plain loops."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -206,3 +212,32 @@ def test_a_part_that_does_not_compile_says_why(monkeypatch, tmp_path):
     monkeypatch.delenv(compiled.APART, raising=False)
     with pytest.warns(UserWarning, match="'broken' could not be compiled ahead; .* ValueError: no such thing"):
         compiled.compile_apart.__wrapped__("broken")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind")
+def test_of_processes_that_start_together_one_compiles(tmp_path):
+    """Nor does a process that was killed while it compiled keep the others waiting."""
+    example = f"import os, time; open(f'{tmp_path}/{{os.getpid()}}', 'w').close(); time.sleep(float(os.environ['S']))"
+    program = f"""
+from pathlib import Path
+from emeraldcut import compiled
+compiled.PACKAGE, compiled.EXAMPLES = Path(r'{tmp_path}'), {{'slow': {example!r}}}
+compiled.compile_apart('slow')
+"""
+
+    def start(seconds: float) -> subprocess.Popen:
+        free = {name: value for name, value in os.environ.items() if name != compiled.APART}
+        return subprocess.Popen([sys.executable, "-c", program], env=free | {"S": str(seconds)})
+
+    def compiling() -> list[int]:
+        return [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]
+
+    killed = start(100)
+    while not compiling() and killed.poll() is None:
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    os.kill(compiling()[0], signal.SIGKILL)
+    others = [start(0.5) for _ in range(3)]
+    assert [other.wait(timeout=60) for other in others] == [0, 0, 0]
+    assert len(compiling()) == 2

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from emeraldcut.compiled import EXAMPLES
 from emeraldcut.data.snapshot import GRAVITY
+from emeraldcut.mergers import pairs
 from emeraldcut.mergers.gravity import accelerations
 from emeraldcut.mergers.tree import BLOCK, GROUP, LEAF, find_neighbours, plant
 
@@ -55,6 +56,27 @@ def test_the_direct_sum_is_the_plain_one(number):
     true_force, true_potential = plain_sum(*cloud)
     assert errors(force, true_force).max() < 3e-5
     np.testing.assert_allclose(potential, true_potential, rtol=3e-6)
+
+
+@pytest.mark.parametrize("number", [17, 1500])
+def test_jax_gives_the_plain_sum(number, monkeypatch):
+    pytest.importorskip("jax", reason="JAX, which the engine 'jax' needs, is not installed")
+    monkeypatch.setattr(pairs, "BLOCK", 512)
+    position, mass, softening = particles(number)
+    for far in (0.0, 1e4):  # in one place, and a half of it far from the other
+        cloud = position + far * (np.arange(number) % 2)[:, None], mass, softening
+        (force, potential), (true_force, true_potential) = accelerations(*cloud, engine="jax"), plain_sum(*cloud)
+        assert errors(force, true_force).max() < 3e-6
+        np.testing.assert_allclose(potential, true_potential, rtol=3e-6)
+    force, potential = accelerations(position[:1], mass[:1], softening[:1], engine="jax")
+    assert (force == 0).all() and potential == 0
+
+
+def test_without_jax_it_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    pairs._compile.cache_clear()
+    with pytest.raises(ImportError, match=r"the engine 'jax' needs JAX .*: pip install 'emeraldcut\[jax\]'"):
+        accelerations(np.eye(3), np.ones(3), np.ones(3), engine="jax")
 
 
 @pytest.mark.parametrize("number", [10_000, 40_000])
@@ -204,7 +226,7 @@ def test_odd_clouds(engine):
         ({"position": np.full((3, 3), np.nan)}, "finite positions"),
         ({"mass": np.array([1.0, 0, 1])}, "positive, finite mass"),
         ({"softening_kpc": np.array([1.0, np.inf, 1])}, "positive, finite softening_kpc"),
-        ({"engine": "magic"}, "tree, direct; received 'magic'"),
+        ({"engine": "magic"}, "tree, direct, jax; received 'magic'"),
         ({"opening": 1.5}, "opening .* received 1.5"),
         ({"threads": 0}, "at least one thread; received 0"),
     ],

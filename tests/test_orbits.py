@@ -17,6 +17,7 @@ from emeraldcut.mergers.orbits import (
     draw_orbits,
     draw_spins_deg,
     kepler_orbit,
+    lattice_orbits,
     place,
     rotation,
     thesis_orbits,
@@ -193,6 +194,22 @@ def test_an_empty_galaxy_cannot_be_placed():
 
 
 # --- the thesis's grid
+
+
+def test_spins_of_the_lattice_are_two_tetrahedra():
+    orbits = lattice_orbits(OrbitSettings(), 1e11)
+    first, second = (
+        directions([getattr(orbit, name) for orbit in orbits]) for name in ("first_spin_deg", "second_spin_deg")
+    )
+    assert len({(orbit.first_spin_deg, orbit.second_spin_deg) for orbit in orbits}) == 16
+    for corners, up in ((first[4:8], 1), (second[:4], -1)):
+        np.testing.assert_allclose(corners @ corners.T, np.where(np.eye(4), 1, -1 / 3), atol=1e-9)
+        assert corners[0] @ [0, 0, 1] == pytest.approx(up)
+    # a disc turned by its inclination about its node, which is an argument of the pericentre before the other galaxy
+    for spin, inclination, argument, pericentre in ((first[1], -109.47, -60, 0), (second[2], 70.53, -30, 180)):
+        node, tilt = np.radians(pericentre - argument), np.radians(inclination)
+        true = [np.sin(tilt) * np.sin(node), -np.sin(tilt) * np.cos(node), np.cos(tilt)]
+        np.testing.assert_allclose(spin, true, atol=1e-4)
 
 
 def test_the_grid_of_the_thesis():

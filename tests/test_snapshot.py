@@ -1,6 +1,8 @@
 """Snapshots on disk: ours come back to the last bit, and those of GADGET, IllustrisTNG and SWIFT are understood."""
 
 import dataclasses
+import struct
+import sys
 import warnings
 
 import h5py
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emeraldcut.data import Snapshot, read_snapshot, write_snapshot
-from emeraldcut.data.snapshot import KPC_PER_KM_S_GYR
+from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -111,12 +113,16 @@ def test_what_cannot_be_written_is_said(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_read_is_said(tmp_path):
+def test_what_cannot_be_read_is_said(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no snapshot"):
         read_snapshot(tmp_path / "gone.hdf5")
     (tmp_path / "text.hdf5").write_text("no")
     with pytest.raises(ValueError, match="cannot be opened as HDF5"):
         read_snapshot(tmp_path / "text.hdf5")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pynbody", None)
+        with pytest.raises(ValueError, match=r"pip install 'emeraldcut\[snapshots\]'"):
+            read_snapshot(tmp_path / "text.hdf5")
     with h5py.File(tmp_path / "s.hdf5", "w") as file:
         file["images"] = np.zeros(3)
     with pytest.raises(ValueError, match="no groups Header and PartType0"):
@@ -223,6 +229,51 @@ def test_incomplete_files_of_others_are_named(tmp_path):
     ):
         with pytest.raises(ValueError, match=reason):
             read_snapshot(gadget(tmp_path / "s.hdf5", header, parts))
+
+
+def record(content: bytes) -> bytes:
+    """As Fortran writes it: the length before and after."""
+    return struct.pack("<i", len(content)) + content + struct.pack("<i", len(content))
+
+
+def test_binary_gadget_is_read_through_pynbody(tmp_path):
+    """Format 1 of Gadget-2's user guide (Springel 2005), with the mass of the halo's particles in the header."""
+    pytest.importorskip("pynbody", reason="pynbody, the extra [snapshots], is not installed")
+    numbers, rng = [2, 30, 4, 1, 2, 0], np.random.default_rng(0)
+    position, velocity = rng.normal(size=(2, 39, 3)).astype(np.float32)
+    mass, energy = rng.uniform(1, 2, 9).astype(np.float32), np.ones(2, np.float32)
+    header = struct.pack("<6i6d2d2i6i2i4d", *numbers, 0, 0.25, 0, 0, 0, 0, 1.5, 0, 0, 0, *numbers, 0, 1, 0, 0, 0, 1)
+    blocks = (position, velocity, np.arange(39, dtype=np.int32), mass, energy)
+    content = record(header.ljust(256, b"\0")) + b"".join(record(block.tobytes()) for block in blocks)
+    (tmp_path / "snapshot_005").write_bytes(content)
+    snapshot = read_snapshot(tmp_path / "snapshot_005")
+    assert snapshot.component.tolist() == [3] * 2 + [0] * 30 + [1] * 4 + [2] + [4] * 2
+    np.testing.assert_allclose(snapshot.position, position, rtol=1e-6)
+    np.testing.assert_allclose(snapshot.velocity, velocity, rtol=1e-6)
+    np.testing.assert_allclose(snapshot.mass, 1e10 * np.concatenate([mass[:2], [0.25] * 30, mass[2:]]), rtol=1e-6)
+    assert snapshot.time_gyr == pytest.approx(1.5 / KPC_PER_KM_S_GYR, rel=1e-4)
+    assert snapshot.about["code"] == "Gadget" and snapshot.about["left_out"] == {}
+    (tmp_path / "cut").write_bytes(content[:300])
+    with pytest.raises(ValueError, match="nor read by pynbody"):
+        read_snapshot(tmp_path / "cut")
+
+
+def test_tipsy_is_read_through_pynbody(tmp_path):
+    """Big-endian, in units of kpc, 1e10 Msun and G = 1, which are pynbody's where no parameter file tells."""
+    pytest.importorskip("pynbody", reason="pynbody, the extra [snapshots], is not installed")
+    header = struct.pack(">d6i", 1.5, 5, 3, 1, 2, 2, 0)
+    gas = struct.pack(">12f", 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0)
+    dark = struct.pack(">9f", 2, 1, 2, 3, 4, 5, 6, 0.1, 0) * 2
+    stars = (struct.pack(">11f", 3, 1, 2, 3, 4, 5, 6, 0, formed, 0.1, 0) for formed in (0.5, -1.0))
+    (tmp_path / "galaxy.tipsy").write_bytes(header + gas + dark + b"".join(stars))
+    snapshot = read_snapshot(tmp_path / "galaxy.tipsy")
+    unit = np.sqrt(GRAVITY * 1e10)  # km/s
+    assert snapshot.component.tolist() == [3, 0, 0, 4, 1]
+    np.testing.assert_allclose(snapshot.position, [[1, 2, 3]] * 5, rtol=1e-6)
+    np.testing.assert_allclose(snapshot.velocity, np.array([[4, 5, 6]] * 5) * unit, rtol=1e-3)
+    np.testing.assert_allclose(snapshot.mass, np.array([1, 2, 2, 3, 3]) * 1e10, rtol=1e-6)
+    assert snapshot.time_gyr == pytest.approx(1.5 / unit / KPC_PER_KM_S_GYR, rel=1e-3)
+    np.testing.assert_allclose(snapshot.formed_gyr, [np.nan] * 3 + [snapshot.time_gyr / 3, np.nan], rtol=1e-3)
 
 
 def test_pynbody_sees_the_same_galaxy(tmp_path):

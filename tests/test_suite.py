@@ -47,6 +47,8 @@ def test_a_plan_has_every_combination_once():
     assert [task.mass_ratio for task in tasks[:2]] == [None, None]
     thesis = plan(replace(SMALL, grid="thesis", mass_ratios=(1.0,), control=False))
     assert len(thesis) == 558  # of 819 runs as many differ
+    lattice = plan(replace(SMALL, grid="lattice", grid_step=4))
+    assert [task.orbit for task in lattice if task.mass_ratio == 1] == [0, 4, 8, 12]
 
 
 def test_masses_and_spins_of_a_task():
@@ -162,7 +164,13 @@ def test_shipped_suites_are_found_by_name():
 def test_views_of_a_run(run):
     folder, _ = run
     options = ObserveSettings(views=3, size=32)
-    one, two = (list(observe_run(folder, options, TakeSettings(stack=2), seed=1, jobs=jobs)) for jobs in (1, 2))
+    clear = replace(options, noise=False)
+    found, two = (
+        list(observe_run(folder, options, clear, take=TakeSettings(stack=2), seed=1, jobs=jobs)) for jobs in (1, 2)
+    )
+    one, without = zip(*found, strict=True)
+    two = [images for images, _ in two]
+    assert without[0].pixels.tobytes() != one[0].pixels.tobytes()
     assert [len(images) for images in one] == [3, 3, 3]
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a.pixels, b.pixels)

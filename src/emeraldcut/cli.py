@@ -316,15 +316,16 @@ def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
         ImageSetWriter(arguments.output, **facts, overwrite=arguments.overwrite) as writer,
         _bar(arguments, total) as bar,
     ):
-        for images in observe_run(arguments.source, options, take, seed=arguments.seed, jobs=arguments.jobs):
+        cameras, maps = (options, THESIS_MAPS) if take.maps else (options,), []
+        for images, *rest in observe_run(
+            arguments.source, *cameras, take=take, seed=arguments.seed, jobs=arguments.jobs
+        ):
             writer.append(images)
             bar.update(len(images))
+            maps += rest
     written = [arguments.output]
     if take.maps:
-        maps = concatenate(
-            list(observe_run(arguments.source, THESIS_MAPS, take, seed=arguments.seed, jobs=arguments.jobs))
-        )
-        written.append(str(write_text_maps(maps, take.maps, overwrite=arguments.overwrite)))
+        written.append(str(write_text_maps(concatenate(maps), take.maps, overwrite=arguments.overwrite)))
     return "\n".join(written)
 
 
@@ -446,7 +447,8 @@ COMMANDS = {
         "make images of simulated galaxies, from any side",
         ("emeraldcut.mergers:ObserveSettings", "emeraldcut.mergers:TakeSettings"),
         _run_observe,
-        source="a run of `simulate`, or a snapshot: Gadget-style HDF5, also of GADGET, SWIFT, AREPO",
+        source="a run of `simulate`, or a snapshot: Gadget-style HDF5, also of GADGET, SWIFT, AREPO; or what pynbody "
+        "reads",
         source_name="RUN",
         output="SET",
         output_help="folder to write",

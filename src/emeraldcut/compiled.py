@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -82,25 +84,43 @@ def _forget_outdated() -> None:
 _forget_outdated()
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Waits until no other process is in here with this file. The system lets go of it when a process ends, however it
+    ends; where there are no locks, nothing is waited for."""
+    with path.open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except (ImportError, OSError):  # on Windows; a file system without locks
+            pass
+        yield
+
+
 @cache
 def compile_apart(part: str) -> None:
     """Compiles all functions of a part of the program in a process of its own, if it is not compiled yet.
 
     A process that compiles a function and one that loads it link it differently, and sums that may be reordered then
-    round differently. With this every process loads, so that results do not depend on who came first. Where nothing can
-    be kept beside the sources, each process compiles for itself, or takes what numba keeps elsewhere.
+    round differently. With this every process loads, so that results do not depend on who came first. Of several that
+    start together one compiles and the others wait for it. Where nothing can be kept beside the sources, each process
+    compiles for itself, or takes what numba keeps elsewhere.
     """
     complete = PACKAGE / "__pycache__" / f"{part}.complete.nbi"  # written last; forgotten with the rest
     if APART in os.environ or not os.access(PACKAGE, os.W_OK) or complete.exists():
         return
     if sys.stderr.isatty():
         print("emeraldcut: compiling, once, for about a minute ...", file=sys.stderr, flush=True)
-    command = [sys.executable, "-c", EXAMPLES[part]]
-    done = subprocess.run(command, env=os.environ | {APART: "1"}, capture_output=True, text=True)
-    if done.returncode == 0:
-        complete.parent.mkdir(exist_ok=True)  # it is not there where Python and numba keep their files elsewhere
-        complete.touch()
-    else:
+    complete.parent.mkdir(exist_ok=True)  # it is not there where Python and numba keep their files elsewhere
+    with _alone(complete.with_suffix(".lock")):
+        if complete.exists():  # another process was quicker
+            return
+        command = [sys.executable, "-c", EXAMPLES[part]]
+        done = subprocess.run(command, env=os.environ | {APART: "1"}, capture_output=True, text=True)
+        if done.returncode == 0:
+            complete.touch()
+    if done.returncode != 0:
         why = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
         warnings.warn(
             f"the part '{part}' could not be compiled ahead; each process compiles for itself: {why}", stacklevel=2

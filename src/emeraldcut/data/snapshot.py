@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,7 +201,8 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(path: str | Path) -> Snapshot:
-    """Reads particles from HDF5: our own files, and those of GADGET, AREPO (IllustrisTNG), GIZMO and SWIFT.
+    """Reads particles from HDF5: our own files, and those of GADGET, AREPO (IllustrisTNG), GIZMO and SWIFT; and where
+    pynbody is installed, the extra [snapshots], the other formats that it reads, such as GADGET's binary one and Tipsy.
 
     Of others' files, PartType0 is gas, 1 halo and 4 stars (`new_stars` where their formation time is known); 2 and 3
     are disc and bulge in an isolated run; in a cosmological one (and with SWIFT) 2 is coarse dark matter, that is
@@ -210,11 +212,15 @@ def read_snapshot(path: str | Path) -> Snapshot:
     each dataset, or are those of GADGET. A run is cosmological if the file says so, or if Time is 1 / (1 + Redshift)
     and Omega0 is given. Wind particles of IllustrisTNG count as gas. All particles get `galaxy` 0.
 
+    Of what pynbody reads, gas is gas, dark matter halo, and stars are disc, or `new_stars` where they formed after the
+    beginning; GADGET's types 2, 3 and 4 are as above. Units are those that pynbody knows or assumes; for GADGET's
+    binary files, which state none, pynbody's configuration counts, but with kpc where that says Mpc, its default.
+
     Raises
     ------
     FileNotFoundError
     ValueError
-        With one sentence, for a file that is not HDF5, lacks what is needed, or is one of several pieces.
+        With one sentence, for a file that cannot be read, lacks what is needed, or is one of several pieces.
     """
     import h5py
 
@@ -224,7 +230,7 @@ def read_snapshot(path: str | Path) -> Snapshot:
     try:
         file = h5py.File(path, "r")
     except OSError:
-        raise ValueError(f"'{path}' cannot be opened as HDF5; a snapshot must be a Gadget-style HDF5 file.") from None
+        return _read_by_pynbody(path)
     with file:
         try:
             return _read_ours(file) if _OURS in file else _read_others(file)
@@ -412,3 +418,58 @@ class _Facts:
         known = values > 0 if self.cosmological or self.code == "SWIFT" else np.isfinite(values)
         in_gyr = self._age_gyr(values) if self.cosmological else values * self.unit_of_time_gyr
         return np.where(known & ~wind, in_gyr, np.nan), wind
+
+
+def _read_by_pynbody(path: Path) -> Snapshot:
+    """A snapshot that is no HDF5 file; see `read_snapshot`."""
+    try:
+        import pynbody
+    except ImportError:
+        raise ValueError(
+            f"'{path}' cannot be opened as HDF5; a snapshot must be a Gadget-style HDF5 file, or one that pynbody "
+            "reads: pip install 'emeraldcut[snapshots]'."
+        ) from None
+    if pynbody.config_parser.get("gadget-units", "pos") == "Mpc a h^-1":
+        pynbody.config_parser.set("gadget-units", "pos", "kpc a h^-1")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _from_pynbody(pynbody.load(str(path)))
+    except Exception as error:  # whatever its many readers meet in a file that is none of theirs
+        reason = str(error).rstrip(".")
+        raise ValueError(f"'{path}' cannot be opened as HDF5, nor read by pynbody: {reason}.") from None
+
+
+def _from_pynbody(seen: Any) -> Snapshot:
+    """The particles of a snapshot of pynbody's; ValueError if there are none."""
+    seen.physical_units()  # kpc, km/s, Msun
+    families = {str(family): seen[family] for family in seen.families()}
+    known = {name: families.pop(name) for name in ("gas", "dm", "star") if name in families}
+    if not known:
+        raise ValueError("it holds no gas, dark matter or stars")
+    arrays = {
+        name: np.concatenate([np.asarray(part[key], np.float32) for part in known.values()])
+        for name, key in {"position": "pos", "velocity": "vel", "mass": "mass"}.items()
+    }
+    ours = {"gas": "gas", "dm": "halo", "star": "disc"}
+    kinds = [np.full(len(part), COMPONENTS.index(ours[name]), np.int8) for name, part in known.items()]
+    formed = [np.full(len(part), np.nan, np.float32) for part in known.values()]
+    if "star" in known:
+        numbers = getattr(getattr(seen, "header", None), "npart", None)
+        if numbers is not None:  # of GADGET, where stars are particles of types 2, 3 and 4, in this order
+            names = "disc", "bulge", "new_stars" if numbers[2] else "disc"
+            kinds[-1][:] = np.repeat([COMPONENTS.index(name) for name in names], np.asarray(numbers[2:5], int))
+        if "tform" in known["star"].loadable_keys():
+            time_gyr = known["star"]["tform"].in_units("Gyr")
+            formed[-1][time_gyr > 0] = time_gyr[time_gyr > 0]
+            kinds[-1][time_gyr > 0] = COMPONENTS.index("new_stars")
+    time = seen.properties.get("time")
+    about = {"code": type(seen).__name__.removesuffix("Snap"), "units": "as pynbody reads them"}
+    return Snapshot(
+        **arrays,
+        component=np.concatenate(kinds),
+        galaxy=np.zeros(len(arrays["mass"]), np.int8),
+        formed_gyr=np.concatenate(formed),
+        time_gyr=0.0 if time is None else float(time.in_units("Gyr")),
+        about=about | {"left_out": {name: len(part) for name, part in families.items()}},
+    )

@@ -1,6 +1,6 @@
 """Light from dynamics: progenitors, orbits, gravity, suites of mergers, and the camera that looks at them."""
 
-from emeraldcut.mergers.camera import THESIS_DIRECTIONS, THESIS_MAPS, ObserveSettings, observe
+from emeraldcut.mergers.camera import THESIS_DIRECTIONS, THESIS_MAPS, ObserveSettings, observe, observe_both
 from emeraldcut.mergers.gravity import accelerations
 from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.orbits import Orbit, OrbitSettings, draw_orbits, kepler_orbit, place, thesis_orbits
@@ -47,6 +47,7 @@ __all__ = [
     "look_at",
     "make_progenitor",
     "observe",
+    "observe_both",
     "observe_run",
     "place",
     "plan",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -125,6 +125,25 @@ def observe(
     ValueError
         No snapshot, too few stars, or numbers that are none; one sentence says which.
     """
+    return _observe(snapshots, settings, (settings.noise,), seed, start)[0]
+
+
+def observe_both(
+    snapshots: Snapshot | Sequence[Snapshot],
+    settings: ObserveSettings = ObserveSettings(),
+    *,
+    seed: int = 0,
+    start: int = 0,
+) -> tuple[ImageSet, ImageSet]:
+    """The same views without noise and with it: what `observe` gives with `noise` off and on, in little more time."""
+    clear, noisy = _observe(snapshots, replace(settings, noise=True), (False, True), seed, start)
+    return clear, noisy
+
+
+def _observe(
+    snapshots: Snapshot | Sequence[Snapshot], settings: ObserveSettings, noises: tuple[bool, ...], seed: int, start: int
+) -> list[ImageSet]:
+    """A set of the same views, see `observe`, for each of `noises`: with noise or without."""
     compile_apart("camera")
     given = [snapshots] if isinstance(snapshots, Snapshot) else list(snapshots)
     ratios = MassToLight(settings.mass_to_light_disc, settings.mass_to_light_bulge, settings.mass_to_light_new)
@@ -136,16 +155,20 @@ def observe(
     )
     camera = _Camera.at(stars, settings)
     common = _about(stars) | {"stacked": len(given), "seed": seed} | camera.facts()
-    pixels, rows = np.zeros((settings.views, settings.size, settings.size), np.float32), []
+    pixels = np.zeros((len(noises), settings.views, settings.size, settings.size), np.float32)
+    rows: list[list[dict]] = [[] for _ in noises]
     for k in range(settings.views):
         rng = np.random.default_rng([seed, start + k])
         angles = _angles(settings, start + k, rng)
         seen = project(camera.position, rotation(*angles))
-        pixels[k], exposed = camera.take(seen, rng)
+        light, exposure = camera.take(seen)
         name = {"id": f"{common['merger']}-{stars.time_gyr:.3f}-{start + k:06d}", "view": start + k}
         view = dict(zip(("view_theta_deg", "view_phi_deg", "view_roll_deg"), angles, strict=True))
-        rows.append(common | name | view | exposed | camera.truth(seen))
-    return ImageSet.from_rows(pixels, rows)
+        truth = camera.truth(seen)
+        for i, noise in enumerate(noises):
+            pixels[i, k], more = camera.expose(light, rng) if noise else (light, {})
+            rows[i].append(common | name | view | exposure | more | truth)
+    return [ImageSet.from_rows(*part) for part in zip(pixels, rows, strict=True)]
 
 
 def rotation(theta_deg: float, phi_deg: float, roll_deg: float = 0.0) -> np.ndarray:
@@ -232,24 +255,32 @@ class _Camera:
             known["truth_mag"] = float(self.settings.zero_point_mag - 2.5 * np.log10(self.light.sum(dtype=float)))
         return known
 
-    def take(self, seen: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
-        """The image of stars at `seen` (2, n), and what the table says of its exposure."""
+    def take(self, seen: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
+        """The light (size, size) of stars at `seen` (2, n), without noise, and what the table says of it."""
         settings, light = self.settings, self._light_on_pixels(seen)
         if settings.pixel_values == "mass":
             return light, {}
         zero_point = settings.zero_point_mag
-        sky = settings.gain * settings.pixel_scale_arcsec**2 * 10 ** (-0.4 * (settings.sky_mag_arcsec2 - zero_point))
-        sigma = float(np.sqrt(sky + settings.read_noise_electrons**2) / settings.gain)
         if settings.snr is not None:
-            brighter = amplitude(light, settings.snr, settings.gain, sigma)
+            brighter = amplitude(light, settings.snr, settings.gain, self._sky[1])
             light, zero_point = light * np.float32(brighter), zero_point + 2.5 * np.log10(brighter)
-        if not settings.noise:
-            return light, {"zero_point_mag": float(zero_point)}
+        return light, {"zero_point_mag": float(zero_point)}
+
+    def expose(self, light: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
+        """An image of `light` with noise, and what the table says of that."""
+        settings, (sky, sigma) = self.settings, self._sky
         half, number = brightest_half(light)
         snr = half / np.sqrt(max(half, 0.0) / settings.gain + number * sigma**2)
         electrons = {"sky_electrons": sky, "read_noise_electrons": settings.read_noise_electrons, "gain": settings.gain}
-        image = expose(light, **electrons, rng=rng)
-        return image, {"zero_point_mag": float(zero_point), "sky_sigma": sigma, "truth_snr": float(snr)}
+        return expose(light, **electrons, rng=rng), {"sky_sigma": sigma, "truth_snr": float(snr)}
+
+    @property
+    def _sky(self) -> tuple[float, float]:
+        """Electrons of the sky in a pixel, and the noise of a pixel without stars, in counts."""
+        settings = self.settings
+        magnitudes = settings.sky_mag_arcsec2 - settings.zero_point_mag
+        sky = settings.gain * settings.pixel_scale_arcsec**2 * 10 ** (-0.4 * magnitudes)
+        return sky, float(np.sqrt(sky + settings.read_noise_electrons**2) / settings.gain)
 
     def _light_on_pixels(self, seen: np.ndarray) -> np.ndarray:
         """Light seen through the PSF, (size, size) float32; stars outside the image scatter in."""

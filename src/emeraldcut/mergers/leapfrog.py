@@ -13,12 +13,11 @@ from emeraldcut.compiled import compiled
 from emeraldcut.data.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, STARS, Snapshot
 from emeraldcut.mergers.gas import EQUATIONS, Gas
 from emeraldcut.mergers.gravity import ENGINES, OPENING, accelerations
+from emeraldcut.mergers.stars import centre_of
 from emeraldcut.settings import setting
 
 FINEST = 30  # halvings of the way between two outputs at most
 TURNS = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 3, 3)))[0]  # axes along which trees are built
-SHRINK = 0.9  # by which the sphere that finds a centre shrinks (Power et al. 2003)
-LEAST_IN_CENTRE = 50  # particles, or 2 % of them, at which it stops
 GAS, NEW_STARS = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
 
 
@@ -29,7 +28,9 @@ class EvolveSettings:
     softening_kpc: tuple[float, ...] | None = setting(
         None, f"Plummer softening length in kpc of {', '.join(COMPONENTS)}; none: as the snapshot states"
     )
-    engine: str = setting("tree", "how gravity is summed", choices=tuple(ENGINES))
+    engine: str = setting(
+        "tree", "how gravity is summed: by a tree, over all pairs, or over all pairs on a GPU", choices=ENGINES
+    )
     opening: float = setting(OPENING, "largest size over distance of cells that attract as a whole")
     accuracy: float = setting(0.3, "steps are at most this times sqrt(softening / acceleration) of every particle")
     output_gyr: float = setting(0.05, "time between outputs in Gyr; they are at its multiples")
@@ -54,37 +55,10 @@ class EvolveSettings:
             raise ValueError(f"neighbours expects a number from 20 to 1000; received {self.neighbours}.")
 
 
-@compiled
-def centre(position: np.ndarray, mass: np.ndarray) -> np.ndarray:
-    """The densest part (3,) of particles at position (n, 3) with mass (n,), by shrinking spheres.
-
-    Each sphere is centred on the centre of mass within the one before and a tenth smaller, down to 2 % of the particles
-    or 50 of them (Power et al. 2003, MNRAS 338, 14).
-    """
-    n, middle, square = len(mass), np.array([np.sum(position[:, k] * mass) for k in range(3)]) / mass.sum(), np.inf
-    least = max(min(LEAST_IN_CENTRE, n), n // 50)
-    while True:
-        count, total, x, y, z, largest = 0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for i in range(n):
-            dx, dy, dz = position[i, 0] - middle[0], position[i, 1] - middle[1], position[i, 2] - middle[2]
-            distance = dx * dx + dy * dy + dz * dz
-            if distance <= square:
-                count += 1
-                total += mass[i]
-                x += mass[i] * dx
-                y += mass[i] * dy
-                z += mass[i] * dz
-                largest = max(largest, distance)
-        if count < least or largest == 0:
-            return middle
-        middle += np.array([x, y, z]) / total
-        square = (largest if square == np.inf else square) * SHRINK * SHRINK
-
-
 def separation(snapshot: Snapshot) -> float:
     """Distance in kpc between the centres of galaxies 0 and 1, NaN where there is only one.
 
-    A galaxy's centre is that of its stars, or where it has none of all its particles.
+    A galaxy's centre is the densest place of its stars, or where it has none of all its particles.
     """
     both = [snapshot.galaxy == galaxy for galaxy in (0, 1)]
     if not (both[0].any() and both[1].any()):
@@ -92,7 +66,7 @@ def separation(snapshot: Snapshot) -> float:
     stars = np.isin(snapshot.component, STARS)
     chosen = [own & stars if (own & stars).any() else own for own in both]
     first, second = (
-        centre(np.asarray(snapshot.position, float)[c], np.asarray(snapshot.mass, float)[c]) for c in chosen
+        centre_of(np.asarray(snapshot.position, float)[c], np.asarray(snapshot.mass, float)[c]) for c in chosen
     )
     return float(np.linalg.norm(second - first))
 

@@ -158,6 +158,23 @@ def draw_orbits(settings: OrbitSettings, mass_msun: float, number: int, *, seed:
     return orbits
 
 
+def lattice_orbits(settings: OrbitSettings, mass_msun: float) -> list[Orbit]:
+    """Orbits of one kind with 16 pairs of spins, which point to the corners of two regular tetrahedra.
+
+    After Barnes (1998, in Galaxies: Interactions and Induced Star Formation, Saas-Fee 26) and Naab & Burkert (2003, ApJ
+    597, 893): the spin of the first galaxy is that of the orbit, or 109.5 degrees from it; that of the second points
+    the other way, or is 70.5 degrees from it; each with every one of the other. Arguments of the pericentre, from the
+    ascending node to the other galaxy at the pericentre, are 60, 180 and 300 degrees for negative inclinations of the
+    first, and 90, 210 and 330 for positive ones of the second; of two turns of its tetrahedron about the orbit's axis
+    that would fit their angles this is one. Each four in a row hold every spin once.
+    """
+    tilt = float(np.degrees(np.arccos(-1 / 3)))
+    first = [(0.0, 0.0), *((tilt, phi) for phi in (150.0, 270.0, 30.0))]
+    second = [(180.0, 0.0), *((180.0 - tilt, phi) for phi in (240.0, 120.0, 0.0))]
+    pairs = [(first[k], second[(k + shift) % 4]) for shift in range(4) for k in range(4)]
+    return [kepler_orbit(settings, mass_msun, first_spin_deg=a, second_spin_deg=b) for a, b in pairs]
+
+
 def rotation(spin_deg: tuple[float, float]) -> np.ndarray:
     """Matrix (3, 3) that turns +z to a direction: by theta about y, then by phi about z."""
     theta, phi = np.radians(spin_deg)

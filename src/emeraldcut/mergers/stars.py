@@ -73,11 +73,11 @@ def centre_of(position: np.ndarray, mass: np.ndarray) -> np.ndarray:
 
     From the particle whose 32nd neighbour is nearest, a sphere that holds a tenth of all particles moves to their
     centre of mass until it stays (mean shift, Fukunaga & Hostetler 1975, IEEE Trans. Inf. Theory 21, 32). In a flat
-    core a smaller sphere would follow the noise of particles.
+    core a smaller sphere would follow the noise of particles. Of fewer particles the farthest neighbour counts.
     """
     few = position[:: len(position) // _TREE + 1]
     some = few[:: len(few) // 1000 + 1]
-    distance, _ = cKDTree(few).query(some, k=min(_NEIGHBOURS, len(few)))
+    distance, _ = cKDTree(few).query(some, k=[min(_NEIGHBOURS, len(few))])
     centre = some[np.argmin(distance[:, -1])].astype(float)
     away = np.linalg.norm(position - centre, axis=1)
     size = float(np.quantile(away, 0.1))

@@ -18,11 +18,18 @@ from emeraldcut.data.snapshot import COMPONENTS, Snapshot, read_snapshot, write_
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import read_table, table_from_rows, write_table
 from emeraldcut.mergers.camera import ObserveSettings, observe
-from emeraldcut.mergers.leapfrog import EvolveSettings, centre, evolve
-from emeraldcut.mergers.orbits import OrbitSettings, attracting_mass_msun, draw_orbits, place, thesis_orbits
+from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
+from emeraldcut.mergers.orbits import (
+    OrbitSettings,
+    attracting_mass_msun,
+    draw_orbits,
+    lattice_orbits,
+    place,
+    thesis_orbits,
+)
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.mergers.remnant import look_at
-from emeraldcut.mergers.stars import FEWEST
+from emeraldcut.mergers.stars import FEWEST, centre_of
 from emeraldcut.settings import build, setting
 
 DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"
@@ -31,6 +38,7 @@ SHIPPED = Path(__file__).parent / "suites"  # TOML files
 THICKENING = 1.3  # of an isolated disc before the encounter, above which a suite is not to be trusted
 CONTROL_VIEWS, CONTROL_STACK = 100, 3  # of each control, at its beginning and its end; snapshots that are seen together
 VECTORS = ("momentum", "angular_momentum")  # of diagnostics, three columns each
+LATTICE = 16  # orbits of `lattice_orbits`
 MERGED = 0.5  # centres that stay within so many scale lengths of the heavier disc have merged
 
 
@@ -45,8 +53,13 @@ class SuiteSettings:
     pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc")
     eccentricity: float = setting(1.0, "of the orbit: 1 is parabolic, less is bound")
     separation: float = setting(30.0, "distance of the galaxies at the start, in scale lengths of the heavier disc")
-    grid: str = setting("isotropic", "orbits: ours, or the thesis's grid", choices=("isotropic", "thesis"))
-    grid_step: int = setting(1, "of the thesis's distinct orbits only every so-manyth is run")
+    grid: str = setting(
+        "isotropic",
+        "orbits: with spins in any direction; with the 16 pairs of spins of Barnes and of Naab & Burkert; or the "
+        "thesis's grid",
+        choices=("isotropic", "lattice", "thesis"),
+    )
+    grid_step: int = setting(1, "of the lattice, or of the thesis's distinct orbits, only every so-manyth is run")
     duration_gyr: float = setting(3.0, "time that is simulated")
     halo_particles: int | None = setting(None, "halo particles of the heavier galaxy; as the progenitor has them")
     star_particles: int | None = setting(None, "star particles of the heavier galaxy; as the progenitor has them")
@@ -118,6 +131,8 @@ def plan(settings: SuiteSettings) -> list[Task]:
     """All tasks of a suite, controls first. Of the thesis's 819 orbits only the distinct ones are run."""
     if settings.grid == "thesis":
         orbits = [k for k, orbit in enumerate(thesis_orbits(1.0)) if orbit.about["distinct"]][:: settings.grid_step]
+    elif settings.grid == "lattice":
+        orbits = list(range(LATTICE))[:: settings.grid_step]
     else:
         orbits = list(range(settings.orbits))
     fractions = settings.gas_fractions or (settings.heavier.gas_fraction,)
@@ -153,7 +168,9 @@ def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[f
     else:
         path = OrbitSettings(settings.pericentre * scale, settings.eccentricity, settings.separation * scale)
         mass = attracting_mass_msun(galaxy, other, path.separation_kpc)
-        orbit = draw_orbits(path, mass, task.orbit + 1, seed=seed)[task.orbit]  # the same spins at every ratio
+        lattice = settings.grid == "lattice"  # either way the same spins at every ratio
+        orbits = lattice_orbits(path, mass) if lattice else draw_orbits(path, mass, task.orbit + 1, seed=seed)
+        orbit = orbits[task.orbit]
     both = place(galaxy, other, orbit)
     return replace(both, about=dict(both.about) | about | {"softening_kpc": softening_kpc})
 
@@ -208,7 +225,7 @@ def _disc_of(snapshot: Snapshot) -> dict[str, float]:
     disc = (snapshot.component == COMPONENTS.index("disc")) & (snapshot.galaxy == 0)
     position, velocity = (np.asarray(v, float)[disc] for v in (snapshot.position, snapshot.velocity))
     mass = np.asarray(snapshot.mass, float)[disc]
-    position = position - centre(position, mass)
+    position = position - centre_of(position, mass)
     near = np.linalg.norm(position, axis=1)
     near = near < 2 * np.median(near)
     moving = velocity - np.average(velocity[near], axis=0, weights=mass[near])
@@ -411,19 +428,21 @@ def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
 
 def observe_run(
     folder: str | Path,
-    settings: ObserveSettings = ObserveSettings(),
+    *settings: ObserveSettings,
     take: TakeSettings = TakeSettings(),
-    *,
     seed: int = 0,
     jobs: int = 1,
-) -> Iterator[ImageSet]:
-    """The views of each merger of a run, one set each; the same whatever `jobs`. See `observe`."""
+) -> Iterator[tuple[ImageSet, ...]]:
+    """The views of each merger of a run, a set for each of the settings; the same whatever `jobs`. See `observe`."""
     files = list(enumerate(last_snapshots(folder, take.stack)))
     stage = partial(_observe_files, settings=settings, seed=seed)
     return map_chunks(stage, files, jobs=jobs)
 
 
-def _observe_files(numbered: tuple[int, list[Path]], settings: ObserveSettings, seed: int) -> ImageSet:
+def _observe_files(
+    numbered: tuple[int, list[Path]], settings: tuple[ObserveSettings, ...], seed: int
+) -> tuple[ImageSet, ...]:
     number, files = numbered
     own = int(np.random.default_rng([seed, number]).integers(2**31))  # other directions and noise for every merger
-    return observe([read_snapshot(path) for path in files], settings, seed=own)
+    snapshots = [read_snapshot(path) for path in files]
+    return tuple(observe(snapshots, each, seed=own) for each in settings)

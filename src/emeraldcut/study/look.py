@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from emeraldcut.frame import CleanSettings, FrameSet, clean, frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.galaxies.shapes import label_of
 from emeraldcut.isophotes import measure, radial_profiles
-from emeraldcut.mergers import SUITE, ObserveSettings, observe
+from emeraldcut.mergers import SUITE, ObserveSettings, observe_both
 from emeraldcut.mergers.suite import DIAGNOSTICS, snapshots_of
 from emeraldcut.networks import ClassifySettings, classify
 from emeraldcut.settings import setting
@@ -147,8 +147,7 @@ def look(
     """
     snapshot, alike = read_snapshot(moment.file), CompareSettings(reference=settings.reference)
     own = int(np.random.default_rng([seed, moment.number]).integers(2**31))
-    noisy = observe(snapshot, settings.camera(), seed=own)
-    clear = observe(snapshot, replace(settings.camera(), noise=False), seed=own)
+    clear, noisy = observe_both(snapshot, settings.camera(), seed=own)
     seen = (clear, noisy, clean(noisy, CleanSettings()))
     for sight, images in zip(SIGHTS, seen, strict=True):
         frames = frame_galaxies(images)
