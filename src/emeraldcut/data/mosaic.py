@@ -32,7 +32,6 @@ from emeraldcut.data.formats import (
 
 SAMPLE_PIX, SAMPLES_A_SIDE = 128, 3  # parts of a mosaic that tell how its weights and its noise go together
 BLOCK_PIX, KEPT_BYTES = 128, 48_000_000  # what is unpacked at a time of a compressed mosaic, and what stays so
-SIGMA_PER_MAD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -209,6 +208,8 @@ class Mosaic:
         """
         if self._noise is None:
             return None
+        from astropy.stats import mad_std
+
         relative, ratios, stated = self._beside.kind == WEIGHT, [], False
         for y in self._sampled(0):
             for x in self._sampled(1):
@@ -220,9 +221,9 @@ class Mosaic:
                 with np.errstate(invalid="ignore"):
                     pulls = np.asarray(self._data[here], np.float32) / sigma
                 pulls = pulls[np.isfinite(pulls)]
-                if pulls.size > SAMPLE_PIX:
-                    ratios.append(SIGMA_PER_MAD * np.median(np.abs(pulls - np.median(pulls))))
-        return float(np.median(ratios)) if ratios and min(ratios) > 0 else 1.0 if stated else None
+                ratio = mad_std(pulls) if pulls.size > SAMPLE_PIX else 0.0
+                ratios += [ratio] if ratio > 0 else []  # it is 0 where all pixels are the same
+        return float(np.median(ratios)) if ratios else 1.0 if stated else None
 
     def _sampled(self, axis: int) -> np.ndarray:
         """Where the sampled parts begin along an axis."""
