@@ -218,8 +218,8 @@ def main() -> None:
     print("Sod: errors of density, velocity, energy", *(f"{error:.3f}" for error in errors), flush=True)
     energies, true = collapse(2000 if quick else 30_000, 2.0), shells(2.0)
     print(
-        f"Evrard: thermal energy at most {energies[:, 1].max():.2f}, in one dimension {true[:, 1].max():.2f}; at the end "
-        f"{energies[-1, 1]:.2f} and {true[-1, 1]:.2f}",
+        f"Evrard: thermal energy at most {energies[:, 1].max():.2f}, in one dimension {true[:, 1].max():.2f}; "
+        f"at the end {energies[-1, 1]:.2f} and {true[-1, 1]:.2f}",
         flush=True,
     )
     if arguments.figure:

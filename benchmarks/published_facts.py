@@ -73,8 +73,8 @@ def group_of(row: dict) -> str:
     return f"{row['mass_ratio']:g}:1" + (" with gas" if row["gas_fraction"] else "")
 
 
-def isophotes(seen: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Semi-major axes in kpc and a4/a (k, 2) of the isophotes of an image in their way of stars at `seen` (2, n)."""
+def isophotes(seen: np.ndarray, light: np.ndarray, least_kpc: float, most_kpc: float) -> np.ndarray:
+    """a4/a (k,) of isophotes with semi-major axes between two, of an image in their way of stars at `seen` (2, n)."""
     from photutils.isophote import Ellipse, EllipseGeometry
 
     image = gaussian_filter(count(seen, light, (SIDE, SIDE), 1 / PIXEL_KPC)[1].astype(float), SMOOTHING)
@@ -85,9 +85,10 @@ def isophotes(seen: np.ndarray, light: np.ndarray) -> np.ndarray:
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = Ellipse(image, geometry=geometry).fit_image(minsma=2, maxsma=middle - 1)
-    good = [one for one in found if one.sma > 0 and one.stop_code == 0 and np.isfinite(one.b4)]
-    return np.array([(one.sma * PIXEL_KPC, one.b4) for one in good]).reshape(-1, 2)
+        found = Ellipse(image, geometry=geometry).fit_image(minsma=least_kpc / PIXEL_KPC, maxsma=most_kpc / PIXEL_KPC)
+    good = [one for one in found if least_kpc < one.sma * PIXEL_KPC < most_kpc and one.stop_code == 0]
+    a4 = np.array([one.b4 for one in good], float)  # None, where there is none, becomes NaN
+    return a4[np.isfinite(a4)]
 
 
 def as_published(snapshots: Sequence[Snapshot], views: Table) -> Table:
@@ -95,8 +96,7 @@ def as_published(snapshots: Sequence[Snapshot], views: Table) -> Table:
     stars, rows = gather(snapshots, None, aligned=True), []
     for view in views:
         seen = project(stars.position, rotation(view["view_theta_deg"], view["view_phi_deg"]))
-        axis, a4 = isophotes(seen, stars.light).T
-        a4 = a4[(axis > 0.25 * stars.half_light_kpc) & (axis < stars.half_light_kpc)]
+        a4 = isophotes(seen, stars.light, 0.25 * stars.half_light_kpc, stars.half_light_kpc)
         rows.append((a4.mean(), a4[np.argmax(np.abs(a4))]) if len(a4) else (np.nan, np.nan))
     return Table(rows=rows, names=("image_a4", "peak_a4"))
 
@@ -119,7 +119,8 @@ def look(folder: Path, views: int, stack: int, images: bool) -> Table:
         print(
             f"{table['merger'][0]}: boxy {np.mean(table['a4'] < 0):.2f}, a4 {np.nanmedian(table['a4']):+.4f}, error "
             f"{np.nanmean(table['a4_err']):.4f}, outer {np.nanmedian(table['a4_outer']):+.4f}, "
-            f"rotation {np.nanmedian(turning(table)):.2f}",
+            f"rotation {np.nanmedian(turning(table)):.2f}"
+            + "".join(f", {way} {np.mean(table[f'{way}_a4'] < 0):.2f}" for way in WAYS if images),
             flush=True,
         )
     return vstack(tables, metadata_conflicts="silent")

@@ -480,7 +480,7 @@ def accelerations(
         Largest size over distance of cells that act as a whole, for `tree`: the smaller, the more exact. The median
         relative error of galaxies is .2 to .4 % at the default of .8 and .05 % at .5.
     threads : int
-        The result does not depend on it, nor does `jax`.
+        The result does not depend on it; `jax` has none.
 
     Returns
     -------
