@@ -53,7 +53,7 @@ def many(number: int, seed: int) -> Iterator[ImageSet]:
 
 
 def opened(page_file: Path) -> dict[str, np.ndarray]:
-    """For each of `LOOKS`, (TIMES, 2) seconds from asking for the page until it is drawn: by the clock, of its thread."""
+    """For each of `LOOKS` seconds until the page is drawn, (TIMES, 2): by the clock, and of the page's thread."""
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))

@@ -393,7 +393,7 @@ def plot_chances(table: Table) -> str:
         return ""
 
     def draw(axes) -> None:
-        lowest = max(p[0] / 2, 1e-8)
+        lowest = max(p[0] / 2, 0.01 / len(p))
         kept = np.unique(np.geomspace(1, len(p), PLOTTED).astype(int)) - 1  # ranks of the points that are drawn
         axes.plot(p[kept], kept + 1, color=ACCENT, linewidth=1.5, drawstyle="steps-post")
         axes.plot([lowest, 1], [lowest * len(p), len(p)], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
