@@ -6,8 +6,8 @@
 Two equal galaxies of 10,000 particles each, those of Naab & Burkert (2003) without their bulges, begin as the same
 particles with the same softening of 0.7 kpc (Plummer; the others' splines are as deep) and the same rule for steps. The
 runs are: our tree; our tree with finer forces and steps, which shows what the chaos of particles does by itself; Fi in
-AMUSE; Gadget-2 in AMUSE, or with --gadget2 as a program of its own. Then Gadget-2 for a short time with one and with two
-processes. With --folder what is done is kept, and a run that was stopped goes on. --quick takes our tree and Fi over
+AMUSE; Gadget-2 in AMUSE, or with --gadget2 as a program of its own. Then Gadget-2 for a short time with one process and
+with two. With --folder what is done is kept, and a run that was stopped goes on. --quick takes our tree and Fi over
 0.05 Gyr, and nothing to compare. The last line is one JSON object, of each run:
 
     coalesced_gyr        since when the centres have stayed within one scale length, between outputs
@@ -37,7 +37,15 @@ import numpy as np
 from emeraldcut.data import read_manifest, read_snapshot, read_table
 from emeraldcut.data.run import MANIFEST
 from emeraldcut.mergers import (
-    DIAGNOSTICS, PROGENITORS, SUITE, EvolveSettings, ProgramSettings, SuiteSettings, look_at, simulate, snapshots_of,
+    DIAGNOSTICS,
+    PROGENITORS,
+    SUITE,
+    EvolveSettings,
+    ProgramSettings,
+    SuiteSettings,
+    look_at,
+    simulate,
+    snapshots_of,
 )  # fmt: skip
 from emeraldcut.mergers.stars import gather
 from emeraldcut.report.figures import EMERALD, GREY, new_figure, save_figure

@@ -319,11 +319,11 @@ def simulate(
         One row per merger and control: `merger`, `mass_ratio` (masked for a control), `gas_fraction`, `orbit`,
         `particles`, `time_gyr`, `merged_gyr` (since when the centres have stayed together; masked if they do not),
         `energy_drift`, `momentum_drift`, `angular_momentum_drift` (largest of `drifts`), `new_stars_mass` (Msun),
-        `lost` (particles that are not bound), `steps` (0 where another program made them); `disc_softening_kpc` and `halo_softening_kpc` against
-        `star_spacing_kpc` and `halo_spacing_kpc`, the mean distance of neighbours in the half-mass sphere of the first
-        galaxy's stars, and halo, at the start. Its `meta` holds `thickening`: for each control how many times as thick
-        as at the start its disc is when the others meet; and `control_a4`: of each control the a4/a that its views have
-        without any merger, see `_control_a4`.
+        `lost` (particles that are not bound), `steps` (0 where another program made them); `disc_softening_kpc` and
+        `halo_softening_kpc` against `star_spacing_kpc` and `halo_spacing_kpc`, the mean distance of neighbours in the
+        half-mass sphere of the first galaxy's stars, and halo, at the start. Its `meta` holds `thickening`: for each
+        control how many times as thick as at the start its disc is when the others meet; and `control_a4`: of each
+        control the a4/a that its views have without any merger, see `_control_a4`.
 
     Raises
     ------

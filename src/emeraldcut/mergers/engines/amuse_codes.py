@@ -19,7 +19,7 @@ from emeraldcut.mergers.engines.program import Job, State
 PYTHON = "EMERALDCUT_AMUSE_PYTHON"  # environment variable
 WORKER = Path(__file__).with_name("amuse_worker.py")
 LONGEST_STEP_GYR = 0.01
-MOST_PARTS = 1000  # of the time between two outputs, of which one is Fi's longest step
+MOST_TRIES = 100  # numbers of steps between two outputs that are tried for Fi
 
 
 def check(job: Job) -> None:
@@ -65,9 +65,9 @@ def _longest_step_gyr(job: Job) -> float:
     """A step of which all times between outputs are multiples, since Fi stops only there; ValueError if none is."""
     gaps = np.diff(job.gyr_of_outputs)
     fewest = int(np.ceil(gaps[0] / LONGEST_STEP_GYR - 1e-9))
-    for parts in range(fewest, MOST_PARTS):
+    for parts in range(fewest, fewest + MOST_TRIES):
         steps = gaps * (parts / gaps[0])
-        if np.all(np.abs(steps - np.round(steps)) < 1e-6 * parts):
+        if np.all(np.abs(steps - np.round(steps)) < 1e-4):
             return float(gaps[0] / parts)
     raise ValueError(
         f"Fi needs outputs that are multiples of one step; received outputs every {job.settings.output_gyr:g} Gyr from "

@@ -1,9 +1,9 @@
 """Runs one of AMUSE's codes on particles from a file: `python amuse_worker.py FOLDER`, with the Python that has AMUSE.
 
 A program of its own, which knows nothing of emeraldcut: AMUSE needs numpy < 2, and its codes are under the GPL. FOLDER
-holds `job.json` (code, processes, gyr_of_outputs, longest_step_gyr, accuracy) and `begin.npz` (position in kpc, velocity
-in km/s, mass in Msun, softening in kpc as of Plummer). For each output it writes `state_NNNN.npz`: position, velocity,
-the code's kinetic and potential energy in Msun (km/s)^2, and time_gyr since the beginning.
+holds `job.json` (code, processes, gyr_of_outputs, longest_step_gyr, accuracy) and `begin.npz` (position in kpc,
+velocity in km/s, mass in Msun, softening in kpc as of Plummer). For each output it writes `state_NNNN.npz`: position,
+velocity, the code's kinetic and potential energy in Msun (km/s)^2, and time_gyr since the beginning.
 """
 
 import json

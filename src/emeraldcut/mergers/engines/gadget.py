@@ -7,7 +7,13 @@ from pathlib import Path
 from emeraldcut.data.run import write_text
 from emeraldcut.data.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR, UNIT_MASS_MSUN, UNITS
 from emeraldcut.mergers.engines.particles import (
-    INITIAL, OUTPUTS, check_program, executable, internal_times, read_particles, write_particles,
+    INITIAL,
+    OUTPUTS,
+    check_program,
+    executable,
+    internal_times,
+    read_particles,
+    write_particles,
 )  # fmt: skip
 from emeraldcut.mergers.engines.program import Job, State
 

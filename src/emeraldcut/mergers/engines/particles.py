@@ -10,7 +10,11 @@ import numpy as np
 
 from emeraldcut.data.hdf5 import new_hdf5
 from emeraldcut.data.snapshot import (
-    COMPONENTS, KPC_PER_KM_S_GYR, UNIT_MASS_MSUN, UNITS, Snapshot, read_snapshot,
+    COMPONENTS,
+    KPC_PER_KM_S_GYR,
+    UNIT_MASS_MSUN,
+    UNITS,
+    read_snapshot,
 )  # fmt: skip
 from emeraldcut.mergers.engines.program import GAS, NEW_STARS, Job, State
 
@@ -67,9 +71,10 @@ def write_particles(job: Job, parts: Mapping[str, int], shift_kpc: float = 0.0, 
         }
         flags = ("Sfr", "Feedback", "Cooling", "StellarAge", "Metals", "Entropy_ICs", "DoublePrecision")
         file.create_group("Header").attrs.update(header | {f"Flag_{name}": 0 for name in flags})
-        units = {"Unit mass in cgs (U_M)": UNITS["UnitMass_in_g"], "Unit length in cgs (U_L)": UNITS["UnitLength_in_cm"]}
-        units |= {"Unit time in cgs (U_t)": UNITS["UnitTime_in_s"], "Unit current in cgs (U_I)": 1.0}
-        file.create_group("Units").attrs.update(units | {"Unit temperature in cgs (U_T)": 1.0} | UNITS)
+        cgs = {"mass": ("M", "UnitMass_in_g"), "length": ("L", "UnitLength_in_cm"), "time": ("t", "UnitTime_in_s")}
+        units = {f"Unit {what} in cgs (U_{letter})": UNITS[name] for what, (letter, name) in cgs.items()}
+        units |= {"Unit current in cgs (U_I)": 1.0, "Unit temperature in cgs (U_T)": 1.0}
+        file.create_group("Units").attrs.update(units | UNITS)
         for number in np.unique(numbers):
             own = numbers == number
             group = file.create_group(f"PartType{number}")
@@ -89,7 +94,7 @@ def read_particles(job: Job, path: Path, shift_kpc: float = 0.0) -> State:
     """
     import h5py
 
-    there: Snapshot = read_snapshot(path)
+    there = read_snapshot(path)
     with h5py.File(path, "r") as file:
         parts = [file[f"PartType{k}"] for k in range(5) if f"PartType{k}" in file and len(file[f"PartType{k}"])]
         ids = np.concatenate([part["ParticleIDs"][:] for part in parts]).astype(np.int64)

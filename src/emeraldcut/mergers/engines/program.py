@@ -232,7 +232,7 @@ def _states(
         path = engine.output(job, k)
         if process is not None:
             _wait(engine, job, process, k)
-        state = _read(engine, job, path, gyr)
+        state = _read(engine, job, path, gyr, "" if process is None else f" with exit status {process.returncode}")
         if k:
             formed = (state.component == NEW_STARS) & (snapshot.component == GAS)
             snapshot = replace(
@@ -252,9 +252,9 @@ def _states(
 
 
 def _wait(engine: ModuleType, job: Job, process: subprocess.Popen, k: int) -> None:
-    """Returns when output `k` is complete; the last one is when the program has ended.
+    """Returns when output `k` is complete or the program has ended; for the last one only then.
 
-    Raises RuntimeError if the program fails or stands still.
+    Raises RuntimeError if the program stands still.
     """
     last = k == len(job.gyr_of_outputs) - 1
     path, seen, since = engine.output(job, k), -1, time.monotonic()
@@ -271,12 +271,6 @@ def _wait(engine: ModuleType, job: Job, process: subprocess.Popen, k: int) -> No
                 f"'{job.folder / LOG}'. {GO_ON}"
             )
         time.sleep(LOOK_SECONDS)
-    if process.returncode != 0:
-        raise RuntimeError(
-            f"the engine {job.settings.engine} ended with exit status {process.returncode} before the output at "
-            f"{job.gyr_of_outputs[k]:g} Gyr; its last words are '{_last_words(job)}' and its log is "
-            f"'{job.folder / LOG}'. {GO_ON}"
-        )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -294,12 +288,12 @@ def _last_words(job: Job) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")[:200]
 
 
-def _read(engine: ModuleType, job: Job, path: Path, gyr: float) -> State:
-    """One output; RuntimeError unless it is complete and is of these particles at this time."""
+def _read(engine: ModuleType, job: Job, path: Path, gyr: float, ended: str) -> State:
+    """One output; RuntimeError unless it is there, is complete and is of these particles at this time."""
     name, n = job.settings.engine, len(job.begin)
     if not path.exists():
         raise RuntimeError(
-            f"the engine {name} ended without its output at {gyr:g} Gyr, '{path.name}'; its last words are "
+            f"the engine {name} ended{ended} and without its output at {gyr:g} Gyr, '{path.name}'; its last words are "
             f"'{_last_words(job)}' and its log is '{job.folder / LOG}'. {GO_ON}"
         )
     try:

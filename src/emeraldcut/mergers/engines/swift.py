@@ -9,7 +9,13 @@ import numpy as np
 from emeraldcut.data.run import write_text
 from emeraldcut.data.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, UNITS
 from emeraldcut.mergers.engines.particles import (
-    INITIAL, OUTPUTS, check_program, executable, internal_times, read_particles, write_particles,
+    INITIAL,
+    OUTPUTS,
+    check_program,
+    executable,
+    internal_times,
+    read_particles,
+    write_particles,
 )  # fmt: skip
 from emeraldcut.mergers.engines.program import Job, State
 
