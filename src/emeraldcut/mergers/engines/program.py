@@ -18,7 +18,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -36,7 +36,6 @@ from emeraldcut.settings import setting
 
 LOG, SCRIPT = "log.txt", "run.sh"  # in the program's folder: what it says, and how it is started
 LOOK_SECONDS = 0.2  # between two looks at what a program has written
-SETTLED_SECONDS = 2.0  # since when a file that is complete has not changed
 SAME = 1e-3  # relative, of masses and times that should be the same
 GO_ON = "The same command goes on from the last snapshot."
 GAS, NEW_STARS = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
@@ -172,7 +171,7 @@ def _by_others(engine: ModuleType, job: Job) -> Iterator[tuple[Snapshot, dict[st
         raise NotYetError(f"'{script}' is to be submitted")
     there = next((k for k in range(len(times)) if not engine.output(job, k).exists()), len(times))
     if there < len(times):
-        if there == 0 or _idle_seconds(job.folder) < 60 * job.program.patience_minutes:
+        if there == 0 or time.time() - _last_change(job.folder) < 60 * job.program.patience_minutes:
             raise NotYetError(f"'{script}' has not ended yet")
         there -= 1
     snapshot = job.begin
@@ -193,9 +192,13 @@ def _anew(engine: ModuleType, job: Job) -> list[str]:
     return command
 
 
-def _idle_seconds(folder: Path) -> float:
-    """Since when no file of a folder has changed."""
-    return time.time() - max(path.stat().st_mtime for path in folder.rglob("*"))
+def _last_change(folder: Path) -> float:
+    """When a file of a folder changed last; files that are moved meanwhile do not count."""
+    latest = 0.0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            latest = max(latest, path.stat().st_mtime)
+    return latest
 
 
 @contextmanager
@@ -252,18 +255,16 @@ def _states(
 
 
 def _wait(engine: ModuleType, job: Job, process: subprocess.Popen, k: int) -> None:
-    """Returns when output `k` is complete or the program has ended; for the last one only then.
+    """Returns when output `k` is complete, as one is when the next is begun, or the program has ended.
 
     Raises RuntimeError if the program stands still.
     """
-    last = k == len(job.gyr_of_outputs) - 1
-    path, seen, since = engine.output(job, k), -1, time.monotonic()
+    following, seen, since = engine.output(job, k + 1), 0.0, time.monotonic()
     while process.poll() is None:
-        if not last and (engine.output(job, k + 1).exists() or _settled(path)):
+        if following.exists() and k + 1 < len(job.gyr_of_outputs):
             return
-        size = sum(file.stat().st_size for file in _files(job.folder))
-        if size != seen:
-            seen, since = size, time.monotonic()
+        if (now := _last_change(job.folder)) != seen:
+            seen, since = now, time.monotonic()
         elif time.monotonic() - since > 60 * job.program.patience_minutes:
             raise RuntimeError(
                 f"the engine {job.settings.engine} has shown no progress for {job.program.patience_minutes:g} minutes "
@@ -271,15 +272,6 @@ def _wait(engine: ModuleType, job: Job, process: subprocess.Popen, k: int) -> No
                 f"'{job.folder / LOG}'. {GO_ON}"
             )
         time.sleep(LOOK_SECONDS)
-
-
-def _files(folder: Path) -> list[Path]:
-    """Files of a folder that have not just been moved away."""
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def _settled(path: Path) -> bool:
-    return path.exists() and time.time() - path.stat().st_mtime > SETTLED_SECONDS
 
 
 def _last_words(job: Job) -> str:
@@ -300,7 +292,10 @@ def _read(engine: ModuleType, job: Job, path: Path, gyr: float, ended: str) -> S
         state = engine.read(job, path)
     except (ValueError, KeyError, OSError) as error:
         reason = str(error).strip("\"'").rstrip(".")
-        raise RuntimeError(f"the engine {name} wrote an incomplete output '{path}': {reason}. {GO_ON}") from None
+        raise RuntimeError(
+            f"the engine {name} left an incomplete output '{path}': {reason}; its last words are '{_last_words(job)}'. "
+            f"{GO_ON}"
+        ) from None
     if not all(np.isfinite(values).all() for values in (state.position, state.velocity)):
         raise RuntimeError(f"the engine {name} wrote positions or velocities that are no numbers to '{path}'.")
     whole, sent = state.mass.sum(dtype=float), job.begin.mass.sum(dtype=float)
