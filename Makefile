@@ -1,8 +1,9 @@
 # make demo: install into .venv and run the demonstration.   make test: install into .venv and run the tests.
+# make amuse: Fi and Gadget-2 in .amuse, see docs/engines.md.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint amuse clean
 
 demo: .venv/core
 	$(BIN)/emeraldcut demo --output demo --overwrite
@@ -12,6 +13,9 @@ test: .venv/test
 
 lint: .venv/test
 	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
+
+amuse:
+	PYTHON=$(PYTHON) tools/install_amuse.sh .amuse
 
 .venv/core: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'emeraldcut needs Python 3.11 or newer')"

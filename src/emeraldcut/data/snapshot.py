@@ -21,7 +21,7 @@ KPC_PER_KM_S_GYR = 1.022712165  # kpc that something moves in 1 Gyr at 1 km/s
 
 # Units of our files, those of GADGET: kpc, km/s and 1e10 Msun, and from them 0.978 Gyr.
 _CM_PER_KPC, _CM_S_PER_KM_S, _G_PER_MSUN = 3.0856775814913673e21, 1e5, 1.98840987e33
-_MSUN = 1e10
+UNIT_MASS_MSUN = 1e10
 _OURS = "emeraldcut"  # group that only our own files have
 _PARTS = {0: ("gas",), 1: ("halo",), 4: ("disc", "bulge", "new_stars")}  # which components each PartType holds
 _OTHERS = {0: "gas", 1: "halo", 2: "disc", 3: "bulge", 4: "disc"}  # PartTypes of isolated galaxies elsewhere
@@ -113,7 +113,7 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
     try:
         with new_hdf5(temporary) as file:
             file.create_group("Header").attrs.update(_header(snapshot))
-            file.create_group("Units").attrs.update(_UNITS)
+            file.create_group("Units").attrs.update(UNITS)
             ours = file.create_group(_OURS)
             ours["about"] = about
             ours.attrs["time_gyr"] = float(snapshot.time_gyr)
@@ -125,9 +125,9 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
     return path
 
 
-_UNITS = {
+UNITS = {
     "UnitLength_in_cm": _CM_PER_KPC,
-    "UnitMass_in_g": _MSUN * _G_PER_MSUN,
+    "UnitMass_in_g": UNIT_MASS_MSUN * _G_PER_MSUN,
     "UnitVelocity_in_cm_per_s": _CM_S_PER_KM_S,
     "UnitTime_in_s": _CM_PER_KPC / _CM_S_PER_KM_S,
 }
@@ -166,7 +166,7 @@ def _header(snapshot: Snapshot) -> dict[str, Any]:
         **{f"Flag_{name}": 0 for name in flags},
         "Flag_Sfr": int(stars_form),
         "Flag_StellarAge": int(stars_form),
-        **_UNITS,
+        **UNITS,
     }
 
 
@@ -177,11 +177,11 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
         return
     formed_gyr = np.asarray(snapshot.formed_gyr, np.float32)[places]
     # In double precision, since a float32 divided by 1e10 and multiplied again is not always the same.
-    masses = np.asarray(snapshot.mass, np.float32)[places].astype(np.float64) / _MSUN
+    masses = np.asarray(snapshot.mass, np.float32)[places].astype(np.float64) / UNIT_MASS_MSUN
     arrays = {  # name: (array, its unit in cgs, and as pynbody writes it)
         "Coordinates": (np.asarray(snapshot.position, np.float32)[places], _CM_PER_KPC, "U_L"),
         "Velocities": (np.asarray(snapshot.velocity, np.float32)[places], _CM_S_PER_KM_S, "U_V"),
-        "Masses": (masses, _UNITS["UnitMass_in_g"], "U_M"),
+        "Masses": (masses, UNITS["UnitMass_in_g"], "U_M"),
         "ParticleIDs": ((places + 1).astype(np.uint32), 1.0, ""),
         "Component": (np.asarray(snapshot.component, np.int8)[places], 1.0, ""),
         "Galaxy": (np.asarray(snapshot.galaxy, np.int8)[places], 1.0, ""),
@@ -189,7 +189,7 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
     }
     if part == 4:
         time = formed_gyr.astype(np.float64) * KPC_PER_KM_S_GYR
-        arrays["StellarFormationTime"] = (time, _UNITS["UnitTime_in_s"], "U_T")
+        arrays["StellarFormationTime"] = (time, UNITS["UnitTime_in_s"], "U_T")
     energy = np.asarray(snapshot.internal_energy, np.float32)[places]
     if part == 0 and np.isfinite(energy).any():
         arrays["InternalEnergy"] = (energy, _CM_S_PER_KM_S**2, "U_V^2")
@@ -260,7 +260,7 @@ def _read_ours(file: Any) -> Snapshot:
             internal_energy[places] = group["InternalEnergy"][:]
         for name, array in zip(names, arrays.values(), strict=True):
             values = group[name][:]
-            array[places] = values * _MSUN if name == "Masses" else values
+            array[places] = values * UNIT_MASS_MSUN if name == "Masses" else values
     ours = file[_OURS]
     return Snapshot(
         **arrays,
@@ -392,7 +392,7 @@ class _Facts:
         cm_s = self.number("UnitVelocity_in_cm_per_s", "UnitVelocity_In_CGS", default=cm / second)
         self.origin_of_units = "as the file says"
         if not np.isfinite([cm, gram, cm_s]).all():
-            cm, gram, cm_s = _CM_PER_KPC, _MSUN * _G_PER_MSUN, _CM_S_PER_KM_S
+            cm, gram, cm_s = _CM_PER_KPC, UNIT_MASS_MSUN * _G_PER_MSUN, _CM_S_PER_KM_S
             self.origin_of_units = "taken to be kpc, km/s and 1e10 Msun, since the file does not say"
         self.length_kpc, self.mass_msun, self.velocity_km_s = (
             cm / _CM_PER_KPC,

@@ -1,6 +1,7 @@
 """Light from dynamics: progenitors, orbits, gravity, suites of mergers, and the camera that looks at them."""
 
 from emeraldcut.mergers.camera import THESIS_DIRECTIONS, THESIS_MAPS, ObserveSettings, observe, observe_both
+from emeraldcut.mergers.engines.program import ProgramSettings
 from emeraldcut.mergers.gravity import accelerations
 from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.orbits import Orbit, OrbitSettings, draw_orbits, kepler_orbit, place, thesis_orbits
@@ -36,6 +37,7 @@ __all__ = [
     "Orbit",
     "OrbitSettings",
     "ProgenitorSettings",
+    "ProgramSettings",
     "SuiteSettings",
     "TakeSettings",
     "accelerations",

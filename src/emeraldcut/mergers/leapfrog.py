@@ -11,6 +11,7 @@ import numpy as np
 
 from emeraldcut.compiled import compiled
 from emeraldcut.data.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, STARS, Snapshot
+from emeraldcut.mergers import engines
 from emeraldcut.mergers.gas import EQUATIONS, Gas
 from emeraldcut.mergers.gravity import ENGINES, OPENING, accelerations
 from emeraldcut.mergers.stars import centre_of
@@ -29,7 +30,10 @@ class EvolveSettings:
         None, f"Plummer softening length in kpc of {', '.join(COMPONENTS)}; none: as the snapshot states"
     )
     engine: str = setting(
-        "tree", "how gravity is summed: by a tree, over all pairs, or over all pairs on a GPU", choices=ENGINES
+        "tree",
+        "how gravity is summed (by a tree, over all pairs, or over all pairs on a GPU), or the program that moves the "
+        "particles",
+        choices=(*ENGINES, *engines.ENGINES),
     )
     opening: float = setting(OPENING, "largest size over distance of cells that attract as a whole")
     accuracy: float = setting(0.3, "steps are at most this times sqrt(softening / acceleration) of every particle")
@@ -194,27 +198,29 @@ class _Particles:
         self.pull()
 
 
-def _row(particles: _Particles, snapshot: Snapshot) -> dict[str, Any]:
-    """Diagnostics of the present state."""
-    position, velocity, mass, gas = particles.position, particles.velocity, particles.mass, particles.gas
+def diagnostics(
+    snapshot: Snapshot, potential: np.ndarray, *, gas_energy: float, radiated: float, steps: int
+) -> dict[str, Any]:
+    """The row that `evolve` yields, without times, of a snapshot and the potential (n,) of its particles."""
+    position, velocity, mass = (np.asarray(v, float) for v in (snapshot.position, snapshot.velocity, snapshot.mass))
     kinetic = 0.5 * np.einsum("i,ij,ij->", mass, velocity, velocity)
-    potential = 0.5 * mass @ particles.potential
+    energy = 0.5 * mass @ potential
     relative = velocity - np.average(velocity, axis=0, weights=mass)
-    lost = 0.5 * np.einsum("ij,ij->i", relative, relative) + particles.potential > 0
+    lost = 0.5 * np.einsum("ij,ij->i", relative, relative) + potential > 0
     return {
         "time_gyr": snapshot.time_gyr,
-        "energy": kinetic + potential + gas.energy + gas.radiated,
+        "energy": kinetic + energy + gas_energy + radiated,
         "kinetic": kinetic,
-        "potential": potential,
-        "gas_energy": gas.energy,
-        "radiated": gas.radiated,
+        "potential": energy,
+        "gas_energy": gas_energy,
+        "radiated": radiated,
         "momentum": mass @ velocity,
         "angular_momentum": mass @ np.cross(position, velocity),
-        "gas_mass": float(gas.mass.sum()),
-        "new_stars_mass": float(mass[particles.component == NEW_STARS].sum()),
+        "gas_mass": float(mass[snapshot.component == GAS].sum()),
+        "new_stars_mass": float(mass[snapshot.component == NEW_STARS].sum()),
         "lost": int(lost.sum()),
         "separation_kpc": separation(snapshot),
-        "steps": particles.steps,
+        "steps": steps,
     }
 
 
@@ -273,12 +279,12 @@ def evolve(
         raise ValueError(
             f"until_gyr expects a time after that of the snapshot, {snapshot.time_gyr} Gyr; received {until_gyr}."
         )
-    lengths, gas = _softening(snapshot, settings), _gas(snapshot, settings, seed, threads)
+    lengths, gas = lengths_of(snapshot, settings), _gas(snapshot, settings, seed, threads)
     return _evolve(snapshot, settings, lengths, gas, until_gyr, threads)
 
 
-def _softening(snapshot: Snapshot, settings: EvolveSettings) -> np.ndarray:
-    """Softening lengths in kpc of `COMPONENTS`."""
+def lengths_of(snapshot: Snapshot, settings: EvolveSettings) -> np.ndarray:
+    """Softening lengths (5,) in kpc of `COMPONENTS`, as set or as the snapshot states; ValueError if neither."""
     lengths = snapshot.about.get("softening_kpc") if settings.softening_kpc is None else settings.softening_kpc
     if lengths is None or len(lengths) != len(COMPONENTS) or not min(lengths) > 0:
         raise ValueError(
@@ -326,7 +332,8 @@ def _evolve(
         number = int(now / settings.output_gyr + 1e-6)  # of outputs from time 0 on
         particles.settle(now, number)
         snapshot = _snapshot(particles, snapshot)
-        row = _row(particles, snapshot)
+        energies = {"gas_energy": gas.energy, "radiated": gas.radiated}
+        row = diagnostics(snapshot, particles.potential, **energies, steps=particles.steps)
         spent = time.process_time() - begun - outside
         yield (
             snapshot,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,9 @@ from emeraldcut.data.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.data.snapshot import COMPONENTS, Snapshot, read_snapshot, write_snapshot
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import read_table, table_from_rows, write_table
+from emeraldcut.mergers import engines
 from emeraldcut.mergers.camera import ObserveSettings, observe
+from emeraldcut.mergers.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
 from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.orbits import (
     OrbitSettings,
@@ -34,9 +37,11 @@ from emeraldcut.settings import build, setting
 
 DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"
 BEGUN = "suite.json"  # the settings that began an unfinished suite
+PROGRAM = "program"  # folder, in that of a task, for the files of an engine that is a program of its own
 SHIPPED = Path(__file__).parent / "suites"  # TOML files
 THICKENING = 1.3  # of an isolated disc before the encounter, above which a suite is not to be trusted
 CONTROL_VIEWS, CONTROL_STACK = 100, 3  # of each control, at its beginning and its end; snapshots that are seen together
+WAITS = "waits"  # key in the place of a row: what somebody else's program has not done yet
 VECTORS = ("momentum", "angular_momentum")  # of diagnostics, three columns each
 LATTICE = 16  # orbits of `lattice_orbits`
 MERGED = 0.5  # centres that stay within so many scale lengths of the heavier disc have merged
@@ -181,11 +186,17 @@ def snapshots_of(folder: str | Path) -> list[Path]:
 
 
 def run_task(
-    task: Task, folder: Path, settings: SuiteSettings, evolve_settings: EvolveSettings, seed: int
+    task: Task,
+    folder: Path,
+    settings: SuiteSettings,
+    evolve_settings: EvolveSettings,
+    program: ProgramSettings,
+    seed: int,
 ) -> dict[str, Any]:
     """Runs one task to its end, from its last snapshot if there is one; returns its row of `suite.ecsv`.
 
-    Each snapshot holds its diagnostics in `about`, so that a run that was killed lacks nothing.
+    Each snapshot holds its diagnostics in `about`, so that a run that was killed lacks nothing. Raises NotYetError if
+    somebody else runs it.
     """
     if (folder / MANIFEST).exists():
         return read_manifest(folder)["row"]
@@ -197,6 +208,9 @@ def run_task(
     if base is not None and not snapshot.time_gyr < settings.duration_gyr:
         rows.append(base)
         states: Iterator = iter(())
+    elif evolve_settings.engine in engines.ENGINES:
+        until = {"until_gyr": settings.duration_gyr, "folder": folder / PROGRAM}
+        states = evolve_elsewhere(snapshot, evolve_settings, program, **until)
     else:
         own = int(np.random.default_rng([seed, task.number]).integers(2**31))  # other stars form in every merger
         states = evolve(snapshot, evolve_settings, until_gyr=settings.duration_gyr, seed=own)
@@ -295,6 +309,7 @@ def simulate(
     folder: str | Path,
     settings: SuiteSettings = SuiteSettings(),
     evolve_settings: EvolveSettings = EvolveSettings(),
+    program: ProgramSettings = ProgramSettings(),
     *,
     seed: int = 0,
     jobs: int = 1,
@@ -310,6 +325,7 @@ def simulate(
     ----------
     folder : where the run is written.
     settings, evolve_settings : the plan, and how particles are moved.
+    program : how an engine that is a program of its own is started; it may change when a suite goes on.
     seed : of everything that is drawn: particles, spins.
     jobs : mergers at a time, each in a process of its own.
     progress : called with 1 for each merger that is done.
@@ -320,11 +336,11 @@ def simulate(
         One row per merger and control: `merger`, `mass_ratio` (masked for a control), `gas_fraction`, `orbit`,
         `particles`, `time_gyr`, `merged_gyr` (since when the centres have stayed together; masked if they do not),
         `energy_drift`, `momentum_drift`, `angular_momentum_drift` (largest of `drifts`), `new_stars_mass` (Msun),
-        `lost` (particles that are not bound), `steps`; `disc_softening_kpc` and `halo_softening_kpc` against
-        `star_spacing_kpc` and `halo_spacing_kpc`, the mean distance of neighbours in the half-mass sphere of the first
-        galaxy's stars, and halo, at the start. Its `meta` holds `thickening`: for each control how many times as thick
-        as at the start its disc is when the others meet; and `control_a4`: of each control the a4/a that its views have
-        without any merger, see `_control_a4`.
+        `lost` (particles that are not bound), `steps` (0 where another program made them); `disc_softening_kpc` and
+        `halo_softening_kpc` against `star_spacing_kpc` and `halo_spacing_kpc`, the mean distance of neighbours in the
+        half-mass sphere of the first galaxy's stars, and halo, at the start. Its `meta` holds `thickening`: for each
+        control how many times as thick as at the start its disc is when the others meet; and `control_a4`: of each
+        control the a4/a that its views have without any merger, see `_control_a4`.
 
     Raises
     ------
@@ -332,20 +348,31 @@ def simulate(
         Settings that cannot be, or that are not those of the unfinished run in the folder.
     FileExistsError
         The folder holds a finished run and `overwrite` is not set.
+    RuntimeError
+        A program fails, or with `program.script` there are mergers that are not finished; the sentence names them.
     """
     folder = Path(folder)
     tasks = plan(settings)
     facts = {"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}
     if not overwrite and not (folder / MANIFEST).exists():
         begin_or_go_on(folder / BEGUN, facts, "a suite")
-    run = Run.start(folder, "simulate", (settings, evolve_settings), seed, overwrite=overwrite)
+    run = Run.start(folder, "simulate", (settings, evolve_settings, program), seed, overwrite=overwrite)
     if overwrite:  # not before `start` has made sure that no other process writes here
+        for path in folder.glob(f"*/{PROGRAM}"):
+            shutil.rmtree(path)
         for name in (BEGUN, f"*/{MANIFEST}", f"*/{DIAGNOSTICS}", "*/snapshot_*.hdf5"):
             for path in folder.glob(name):
                 path.unlink()
         begin_or_go_on(folder / BEGUN, facts, "a suite")
-    stage = partial(_run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, seed=seed)
+    how = {"settings": settings, "evolve_settings": evolve_settings, "program": program, "seed": seed}
+    stage = partial(_run_tasks, folder=folder, **how)
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
+    waiting = [row[WAITS] for row in rows if WAITS in row]
+    if waiting:
+        raise RuntimeError(
+            f"{len(waiting)} of {len(tasks)} mergers are not finished: {waiting[0]}{', ...' if waiting[1:] else ''}; "
+            "give the same command again when their scripts have run."
+        )
     table = table_from_rows(rows, unknown=np.nan)
     controls = [task.name for task in tasks if task.mass_ratio is None]
     facts = {"thickening": _thickening(folder, tasks, settings), "control_a4": _control_a4(folder, controls)}
@@ -356,7 +383,13 @@ def simulate(
 
 
 def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, Any]]:
-    return [run_task(task, folder / task.name, **rest) for task in tasks]
+    rows = []
+    for task in tasks:
+        try:
+            rows.append(run_task(task, folder / task.name, **rest))
+        except NotYetError as error:
+            rows.append({WAITS: str(error)})
+    return rows
 
 
 def _thickening(folder: Path, tasks: list[Task], settings: SuiteSettings) -> dict[str, float]:

@@ -1,0 +1,96 @@
+"""Fi and Gadget-2 in AMUSE (Pelupessy et al. 2013, A&A 557, A84), in a Python of its own that has AMUSE.
+
+The environment variable EMERALDCUT_AMUSE_PYTHON names that Python; `tools/install_amuse.sh` makes one. It runs
+`amuse_worker.py`, and all else goes by files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from emeraldcut.data.run import write_text
+from emeraldcut.mergers.engines.program import Job, State
+
+PYTHON = "EMERALDCUT_AMUSE_PYTHON"  # environment variable
+WORKER = Path(__file__).with_name("amuse_worker.py")
+LONGEST_STEP_GYR = 0.01
+MOST_TRIES = 100  # numbers of steps between two outputs that are tried for Fi
+
+
+def check(job: Job) -> None:
+    """Raises ValueError for what AMUSE's code cannot do."""
+    name = job.settings.engine
+    python = os.environ.get(PYTHON)
+    if not python or not shutil.which(python):
+        raise ValueError(
+            f"the engine {name} needs the environment variable {PYTHON} to name a Python that has AMUSE; "
+            f"received '{python or ''}'. tools/install_amuse.sh makes one."
+        )
+    if name == "amuse:fi" and job.program.mpi > 1:
+        raise ValueError(f"Fi is one process; received --mpi {job.program.mpi}.")
+    if job.gas.any():
+        raise ValueError(f"the engine {name} moves no gas here; use gas_fraction 0, or the engine tree.")
+    lengths = np.unique(job.softening_kpc[job.begin.component])
+    if name == "amuse:gadget2" and len(lengths) > 1:
+        raise ValueError(
+            "Gadget-2 in AMUSE knows one softening length for all particles without gas; received "
+            f"{', '.join(f'{length:g}' for length in lengths)} kpc. Set --softening-kpc, or use the engine gadget2."
+        )
+    if name == "amuse:fi":
+        _longest_step_gyr(job)
+
+
+def write(job: Job) -> list[str]:
+    """Writes the worker's files; returns its command."""
+    begin = job.begin
+    vectors = {name: np.asarray(getattr(begin, name), float) for name in ("position", "velocity", "mass")}
+    np.savez(job.folder / "begin.npz", **vectors, softening=job.softening_kpc[begin.component])
+    facts = {
+        "code": job.settings.engine.removeprefix("amuse:"),
+        "processes": job.program.mpi,
+        "gyr_of_outputs": [time - begin.time_gyr for time in job.gyr_of_outputs],
+        "longest_step_gyr": _longest_step_gyr(job) if job.settings.engine == "amuse:fi" else LONGEST_STEP_GYR,
+        "accuracy": job.settings.accuracy,
+    }
+    write_text(job.folder / "job.json", json.dumps(facts))
+    return [shutil.which(os.environ[PYTHON]), str(WORKER), str(job.folder)]
+
+
+def _longest_step_gyr(job: Job) -> float:
+    """A step of which all times between outputs are multiples, since Fi stops only there; ValueError if none is."""
+    gaps = np.diff(job.gyr_of_outputs)
+    fewest = int(np.ceil(gaps[0] / LONGEST_STEP_GYR - 1e-9))
+    for parts in range(fewest, fewest + MOST_TRIES):
+        steps = gaps * (parts / gaps[0])
+        if np.all(np.abs(steps - np.round(steps)) < 1e-4):
+            return float(gaps[0] / parts)
+    raise ValueError(
+        f"Fi needs outputs that are multiples of one step; received outputs every {job.settings.output_gyr:g} Gyr from "
+        f"{job.gyr_of_outputs[0]:g} to {job.gyr_of_outputs[-1]:g} Gyr. Let the time be a multiple of --output-gyr."
+    )
+
+
+def output(job: Job, k: int) -> Path:
+    """The worker's k-th output; it appears when it is complete."""
+    return job.folder / f"state_{k:04d}.npz"
+
+
+def read(job: Job, path: Path) -> State:
+    """One output, with the energies that the code itself gives: its softening is a spline."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    return State(
+        arrays["position"],
+        arrays["velocity"],
+        mass=job.begin.mass,
+        component=job.begin.component,
+        internal_energy=job.begin.internal_energy,
+        time_gyr=float(arrays["time_gyr"]) + job.begin.time_gyr,
+        potential=float(arrays["potential"]),
+        kinetic=float(arrays["kinetic"]),
+    )
