@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from emeraldcut.networks import CLASSES
-from emeraldcut.study.shares import (
+from emeraldcut.studies.shares import (
     confusion_of,
     corrected,
     dependence,
@@ -140,7 +140,7 @@ def write_suite(folder, shapes):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    from emeraldcut.study import StudySettings, study
+    from emeraldcut.studies import StudySettings, study
 
     folder = tmp_path_factory.mktemp("study")
     write_suite(folder / "run", {1.0: 6.0, 3.0: 2.0})
@@ -149,7 +149,7 @@ def finished(tmp_path_factory):
 
 def test_a_study_does_not_depend_on_the_number_of_workers(finished, tmp_path):
     from emeraldcut.data import read_table
-    from emeraldcut.study import StudySettings, study
+    from emeraldcut.studies import StudySettings, study
 
     again = study(finished.folder.parent / "run", tmp_path, StudySettings(views=6, moments=1, known=60), seed=1, jobs=2)
     for name in ("shares.ecsv", "tests.ecsv", "eyes.ecsv", "confusion.ecsv", "images.parquet"):
@@ -161,7 +161,7 @@ def test_how_well_eyes_see_is_counted():
     """Two mergers of 10 views: 6 rectangular, of which the eye finds 3, and it calls one oval rectangular as well."""
     from astropy.table import Table, vstack
 
-    from emeraldcut.study.study import skill_table
+    from emeraldcut.studies.study import skill_table
 
     views = Table({"merger": ["a"] * 10 + ["b"] * 10})
     views["label"] = ["rectangular"] * 4 + ["oval"] * 6 + ["rectangular"] * 2 + ["oval"] * 8
@@ -217,7 +217,7 @@ def test_the_page_of_a_study(finished):
 
 
 def test_a_study_needs_a_finished_suite(tmp_path):
-    from emeraldcut.study import study
+    from emeraldcut.studies import study
 
     with pytest.raises(FileNotFoundError, match="no finished suite"):
         study(tmp_path, tmp_path / "out")

@@ -16,6 +16,7 @@ _HOMES = {
     "leda074886": "galaxies",
     "simulate": "mergers",
     "observe": "mergers",
+    "detect": "frame",
     "frame_galaxies": "frame",
     "clean": "frame",
     "measure": "isophotes",
@@ -24,6 +25,7 @@ _HOMES = {
     "compare": "similarity",
     "screen": "screening",
     "completeness": "screening",
+    "study": "studies",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -331,7 +331,7 @@ def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
 
 def _run_study(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report
-    from emeraldcut.study import study
+    from emeraldcut.studies import study
 
     source = arguments.source if arguments.source and Path(arguments.source).is_dir() else None
     with _bar(arguments, None, unit=" parts") as bar:
@@ -521,12 +521,12 @@ COMMANDS = {
     ),
     "study": Command(
         "look at all mergers of a run and tell what share has which shape, and what it depends on",
-        ("emeraldcut.study:StudySettings",),
+        ("emeraldcut.studies:StudySettings",),
         _run_study,
         source="a run of `simulate` or a folder of several; or a study whose suites are run first: a TOML file, or the "
         "name of one that ships (small, thesis)",
         source_name="RUN",
-        settings_file="emeraldcut.study:study_file",
+        settings_file="emeraldcut.studies:study_file",
         output="DIR",
         output_help="folder to write: images.parquet, shares.ecsv, tests.ecsv, report.html",
     ),

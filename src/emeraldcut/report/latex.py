@@ -16,7 +16,7 @@ from emeraldcut.report import figures
 from emeraldcut.report.cards import flag_name
 from emeraldcut.report.cite import bibliography
 from emeraldcut.report.completeness_page import SHARES as FOUND
-from emeraldcut.study import CONCLUSIONS, SHARES, TESTS
+from emeraldcut.studies import CONCLUSIONS, SHARES, TESTS
 
 FOLDER = "latex"
 ROWS = 20  # of a table of galaxies

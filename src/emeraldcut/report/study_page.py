@@ -14,8 +14,8 @@ from emeraldcut.report import figures
 from emeraldcut.report.cards import data_url
 from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of, words_of
 from emeraldcut.report.pictures import views
-from emeraldcut.study import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
-from emeraldcut.study.shares import rows_where
+from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
+from emeraldcut.studies.shares import rows_where
 
 WORDS = {
     "relaxed": "Relaxed remnants",

@@ -17,13 +17,13 @@ from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate, suite_fi
 from emeraldcut.networks import CLASSES
 from emeraldcut.settings import from_file
 from emeraldcut.similarity import References, prepare_references, read_references
-from emeraldcut.study.look import EYES, FALLIBLE, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
-from emeraldcut.study.shares import REPEATS, confusion_of, dependence, estimate_shares, expanded, part_of, shares_of
-from emeraldcut.study.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
+from emeraldcut.studies.look import EYES, FALLIBLE, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
+from emeraldcut.studies.shares import REPEATS, confusion_of, dependence, estimate_shares, expanded, part_of, shares_of
+from emeraldcut.studies.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
 
 IMAGES, SHARES, TESTS, SKILLS = "images.parquet", "shares.ecsv", "tests.ecsv", "eyes.ecsv"
 CLOSEST, REFERENCE = "closest", "references"
-SHIPPED = Path(__file__).parent / "studies"  # TOML files
+SHIPPED = Path(__file__).parent / "shipped"  # TOML files
 CHUNK = 100  # galaxies of known shape at a time
 FALLIBLY = tuple((sight, eye) for sight in SIGHTS for eye in FALLIBLE)
 SEEN = (("clear", "outline"), *FALLIBLY)

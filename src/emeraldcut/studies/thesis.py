@@ -15,8 +15,8 @@ from emeraldcut.galaxies import thesis_grid, thesis_maps
 from emeraldcut.mergers import THESIS_DIRECTIONS, THESIS_MAPS, observe
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.similarity import CompareSettings, compare
-from emeraldcut.study.look import Moment, StudySettings
-from emeraldcut.study.shares import rows_where
+from emeraldcut.studies.look import Moment, StudySettings
+from emeraldcut.studies.shares import rows_where
 
 CONCLUSIONS = "thesis.ecsv"
 
