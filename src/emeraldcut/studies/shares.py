@@ -37,7 +37,7 @@ def shares_of(labels: np.ndarray, mergers: np.ndarray, classes: Sequence[str]) -
 
 
 def rows_where(shares: Table, **wanted: str) -> Table:
-    """The rows of a table of `studies.study.share_table` whose columns hold these words; `class_` stands for `class`."""
+    """The rows of `study.share_table` whose columns hold these words; `class_` stands for `class`."""
     chosen = [np.array(shares[name.rstrip("_")], dtype=str) == value for name, value in wanted.items()]
     return shares[np.all(chosen, axis=0)]
 
