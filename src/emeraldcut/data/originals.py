@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
-from emeraldcut.data.formats import NO_PIXELS, checked, kind_of, luminance, read_file
+from emeraldcut.data.formats import NO_PIXELS, BadImage, checked, kind_of, luminance, read_file
 from emeraldcut.data.parquet import parquet_image
 from emeraldcut.data.readers import ReadSettings, is_text_map, mosaic_files, stem_of, text_map
 from emeraldcut.data.storage import PIXELS, is_stored_set, stored_table
@@ -99,7 +99,7 @@ class Originals:
         try:
             with self._lock:  # a file has one position for all threads
                 return self._find(row)
-        except (OSError, LookupError, ValueError):
+        except (OSError, LookupError, ValueError, BadImage):
             return NO_PIXELS
 
     def _place(self, path: Path) -> Path:
