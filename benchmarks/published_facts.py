@@ -8,8 +8,9 @@
         [--quick]
 
 What was published: half of the projections of dry 1:1 remnants are boxy, 4 of 12 orientations from all sides, 80 % of
-these remnants rotate slowly, (v/sigma)* < 0.4, and 3:1 remnants are disky and fast (Naab & Burkert 2003, ApJ 597, 893);
-a tenth of the discs as gas removes strong boxiness (Naab, Jesseit & Burkert 2006, MNRAS 372, 839).
+these remnants rotate slowly, (v/sigma)* < 0.4, and 3:1 and 4:1 remnants are fast and in nine of ten views disky (Naab &
+Burkert 2003, ApJ 597, 893); a tenth of the discs as gas removes strong boxiness (Naab, Jesseit & Burkert 2006, MNRAS
+372, 839).
 
 The suite `published_facts_lattice` has their own spins. With --images a4/a is also measured in their way (Naab,
 Burkert & Hernquist 1999, ApJ 523, L133): on images of 128 x 128 pixels over 10 scale lengths, smoothed by a Gaussian of
