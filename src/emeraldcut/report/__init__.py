@@ -1,12 +1,8 @@
 """Leaf: a finished run as one page that a person reads, as PDF and as LaTeX tables, and pictures that say why."""
 
 from emeraldcut.report.explain import ExplainSettings, explain, explain_best
-from emeraldcut.report.figures import completeness_figure
 from emeraldcut.report.latex import write_latex
 from emeraldcut.report.page import ReportSettings, report
 from emeraldcut.report.pdf import write_pdf
 
-__all__ = [
-    "ExplainSettings", "ReportSettings", "completeness_figure", "explain", "explain_best", "report", "write_latex",
-    "write_pdf",
-]  # fmt: skip
+__all__ = ["ExplainSettings", "ReportSettings", "explain", "explain_best", "report", "write_latex", "write_pdf"]
