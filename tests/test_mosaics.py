@@ -313,18 +313,19 @@ def test_a_mosaic_of_30000_pixels_a_side_is_not_read_whole(tmp_path):
             file.seek(len(start) + 4 * (y * side + 14_990))
             file.write(np.arange(20, dtype=">f4").tobytes())
         file.truncate(-(-(len(start) + 4 * side**2) // 2880) * 2880)
-    ra, dec = wcs.all_pix2world([15_000, 15_000, 100], [9_000, 20_000, 29_000], 0)
-    catalogue = listed(tmp_path / "c.ecsv", ra=ra, dec=dec)
+    x, y = np.random.default_rng(0).uniform(50, side - 50, (2, 100))
+    x[:3], y[:3] = [15_000, 15_000, 100], [9_000, 20_000, 29_000]
+    catalogue = listed(tmp_path / "c.ecsv", **dict(zip(("ra", "dec"), wcs.all_pix2world(x, y, 0), strict=True)))
     script = (
         "import resource, sys\n"
         "from emeraldcut.data import ReadSettings, read_images\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"images = read_images({str(path)!r}, ReadSettings(catalogue={catalogue!r}, cutout_size=64))\n"
-        "assert (images.pixels.max(axis=(1, 2)) == [19, 19, 0]).all()\n"
+        "assert (images.pixels[:3].max(axis=(1, 2)) == [19, 19, 0]).all()\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 150  # MB; the mosaic has 3.6 GB
+    assert float(done.stdout) < 50  # MB; the mosaic has 3.6 GB
 
 
 # --- catalogues of many files

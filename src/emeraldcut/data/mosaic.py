@@ -30,6 +30,7 @@ from emeraldcut.data.formats import (
     weighed,
 )
 
+FITS_TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}  # by BITPIX
 SAMPLE_PIX, SAMPLES_A_SIDE = 128, 3  # parts of a mosaic that tell how its weights and its noise go together
 BLOCK_PIX, KEPT_BYTES = 128, 48_000_000  # what is unpacked at a time of a compressed mosaic, and what stays so
 
@@ -243,7 +244,7 @@ def open_mosaic(tile: Tile) -> Iterator[Mosaic]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        units = fits.open(tile.path)
+        units = fits.open(tile.path, memmap=False)  # see `_PlainUnit`
     with units:
         beside = image_units(units)[1]
         unit = units[tile.unit]
@@ -258,6 +259,40 @@ class _Unit:
 
     def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
         return self._section[(*self._leading, *part)]
+
+
+class _PlainUnit:
+    """The same of a unit that is neither compressed nor in a compressed file.
+
+    The file is mapped into memory anew for each part, because pages that were looked at count as memory for as long as
+    it is mapped: astropy's sections of a large mosaic grow to its size.
+    """
+
+    def __init__(self, unit) -> None:
+        info, header = unit.fileinfo(), unit.header
+        self._place = {"filename": info["file"].name, "offset": info["datLoc"], "shape": shape_of(unit)}
+        self._type = FITS_TYPES[int(header["BITPIX"])]
+        self._scale, self._zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
+        self._blank = header.get("BLANK") if int(header["BITPIX"]) > 0 else None
+
+    def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
+        stored = np.array(np.memmap(**self._place, dtype=self._type, mode="r")[part])
+        if self._blank is None and (self._scale, self._zero) == (1, 0):
+            return stored
+        values = stored * self._scale + self._zero
+        if self._blank is not None:
+            values[stored == self._blank] = np.nan
+        return values
+
+
+class _Array:
+    """The same of an array in a file of numpy."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
+        return np.array(np.load(self._path, mmap_mode="r", allow_pickle=False)[part])
 
 
 class _PackedUnit:
@@ -285,18 +320,18 @@ class _PackedUnit:
 
 
 def _readable(source):
-    """What gives any part of an array or of a FITS unit."""
-    if source is None or isinstance(source, np.ndarray):
+    """What gives any part of a FITS unit; anything else does so itself."""
+    if not hasattr(source, "section"):
         return source
-    return _PackedUnit(source) if hasattr(source, "tile_shape") else _Unit(source)
+    if hasattr(source, "tile_shape"):
+        return _PackedUnit(source)
+    return _Unit(source) if source.fileinfo()["file"].compression else _PlainUnit(source)
 
 
-def _whole(path: Path) -> np.ndarray:
+def _whole(path: Path):
     """An image file other than FITS; one of numpy stays on disk."""
-    if kind_of(path) == "npy":
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if array.ndim == 2:
-            return array
+    if kind_of(path) == "npy" and np.load(path, mmap_mode="r", allow_pickle=False).ndim == 2:
+        return _Array(path)
     picture = next(read_file(path))
     if picture.pixels is NO_PIXELS:
         raise BadImage(picture.flag, picture.detail)
