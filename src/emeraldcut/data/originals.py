@@ -13,7 +13,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
-from emeraldcut.data.formats import NO_PIXELS, checked, kind_of, luminance, read_file
+from emeraldcut.data.formats import NO_PIXELS, BadImage, checked, kind_of, luminance, read_file
 from emeraldcut.data.mosaic import open_mosaic
 from emeraldcut.data.readers import ReadSettings, is_text_map, stem_of, text_map
 from emeraldcut.data.storage import PIXELS, is_stored_set, stored_table
@@ -83,7 +83,7 @@ class Originals:
         try:
             with self._lock:  # a file has one position for all threads
                 return self._find(row)
-        except (OSError, LookupError, ValueError):
+        except (BadImage, EOFError, OSError, LookupError, ValueError):
             return NO_PIXELS
 
     def _place(self, path: Path) -> Path:
