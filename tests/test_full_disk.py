@@ -10,7 +10,17 @@ import pytest
 from astropy.table import Table
 
 from emeraldcut import cli
-from emeraldcut.data import Snapshot, read_images, read_manifest, read_snapshot, read_table, write_snapshot, write_table
+from emeraldcut.data import (
+    ImageSet,
+    Snapshot,
+    read_images,
+    read_manifest,
+    read_snapshot,
+    read_table,
+    write_images,
+    write_snapshot,
+    write_table,
+)
 
 resource = pytest.importorskip("resource")
 
@@ -94,10 +104,15 @@ def test_snapshots(tmp_path):
 def test_a_table_in_parts_goes_on_when_there_is_room(small_disk, tmp_path, capsys, monkeypatch):
     place, resize = small_disk
     monkeypatch.setattr("emeraldcut.data.parts.PART_ROWS", 100)
-    assert run(capsys, "synthesise", "--number", "600", "--size", "16", "-o", tmp_path / "set")[0] == 0
+    y, x = np.mgrid[-16:16, -16:16]
+    noise = np.random.default_rng(0).normal(size=(600, 32, 32))
+    images = ImageSet((noise + 50 * np.exp(-np.hypot(x, 2 * y) / 4)).astype(np.float32), Table({"id": range(600)}))
+    write_images(images, tmp_path / "set", command="synthesise")
+    resize("200k")
     words = ("measure", tmp_path / "set", "-o", place / "shapes.parquet")
     assert said_so(run(capsys, *words))
     assert [path.name for path in place.iterdir()] == [".shapes.parquet.parts"]
+    assert len(list(place.glob("*/*.parquet"))) == 1
     resize("4m")
     assert run(capsys, *words)[0] == 0
     assert run(capsys, "measure", tmp_path / "set", "-o", tmp_path / "shapes.parquet")[0] == 0

@@ -99,7 +99,7 @@ class Originals:
         try:
             with self._lock:  # a file has one position for all threads
                 return self._find(row)
-        except (OSError, LookupError, ValueError, BadImage):
+        except (BadImage, EOFError, OSError, LookupError, ValueError):
             return NO_PIXELS
 
     def _place(self, path: Path) -> Path:

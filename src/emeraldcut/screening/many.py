@@ -104,21 +104,19 @@ def screen_run(
     originals.close()
     for name, images in ((BEST, kept), (REFERENCES, references)):
         write_images(images, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
-    p, snr, score, flags = (
-        column_of([run.path(CANDIDATES)], name) for name in ("p_rectangular", "snr", "score", "flag")
-    )
+    column = partial(column_of, [run.path(CANDIDATES)])
     if not everything:
-        facts["sure_ranks"] = int(np.sum(score > cut))
-    facts["usable"] = int(usable(flags).sum())
+        facts["sure_ranks"] = int(np.sum(column("score") > cut))
+    facts["usable"] = int(usable(column("flag")).sum())
     facts["seconds"] = dict(
         zip(("first_look", "careful_look", "list"), np.diff([*clock, time.perf_counter()]).round(2), strict=True)
     )
-    ranked = Table({"p_rectangular": np.nan_to_num(p), "snr": snr}, copy=False)
+    ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
     run.finish(**facts, **expectations(ranked, settings))
     for parts in (first, careful):
         parts.remove()
     if facts["usable"] == 0:
-        raise NoImagesError(f"none of the {len(flags)} images in '{source}' can be used; see '{run.folder}'.")
+        raise NoImagesError(f"none of the {len(first)} images in '{source}' can be used; see '{run.folder}'.")
     return run
 
 
