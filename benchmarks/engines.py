@@ -97,7 +97,7 @@ def run(folder: Path, both: Snapshot, how: EvolveSettings, program: ProgramSetti
     rows, begun = [], time.perf_counter()
     for k, (snapshot, row) in enumerate(states):
         write_snapshot(snapshot, folder / f"snapshot_{k:04d}.hdf5")
-        rows.append(row)
+        rows.append({key: value for key, value in row.items() if np.ndim(value) == 0})
     write_table(Table(rows=rows), folder / DIAGNOSTICS, overwrite=True)
     seconds = time.perf_counter() - begun
     kept.finish(seconds=seconds)
