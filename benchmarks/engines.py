@@ -120,14 +120,15 @@ def figures_of(folder: Path) -> tuple[dict[str, float], np.ndarray]:
     energy = np.asarray(rows["energy"])
     snapshots = [read_snapshot(path) for path in snapshots_of(folder)[-STACK:]]
     views = look_at(snapshots, VIEWS, seed=0)
+    views = views[np.isfinite(views["a4"])]
     a4 = np.asarray(views["a4"])
     return {
         "potential": rows["potential"][0] / 1e16,
         "coalesced_gyr": coalesced(rows, GALAXY.disc_scale_kpc),
         "half_mass_kpc": gather(snapshots, None).half_light_kpc,
-        "axis_ratio": np.nanmedian(views["axis_ratio"]),
-        "a4": np.nanmean(a4),
-        "a4_err": np.nanmean(views["a4_err"]),
+        "axis_ratio": np.median(views["axis_ratio"]),
+        "a4": np.mean(a4),
+        "a4_err": np.mean(views["a4_err"]),
         "boxy": np.mean(a4 < 0),
         "energy_drift": np.abs(energy / energy[0] - 1).max(),
         "cpu_seconds": rows["force_seconds"][-1],
@@ -147,7 +148,7 @@ def draw(folders: dict[str, Path], looks: dict[str, tuple[dict, np.ndarray]], pa
         middle.plot(*np.transpose(half), color=colour, linewidth=1.2)
         facts, a4 = looks[name]
         right.plot(np.sort(a4), np.linspace(0, 1, len(a4)), color=colour, linewidth=1.2)
-    right.errorbar(np.nanmean(a4), 0.06, xerr=facts["a4_err"], color=GREY, capsize=2, linewidth=1)
+    right.errorbar(np.mean(a4), 0.06, xerr=facts["a4_err"], color=GREY, capsize=2, linewidth=1)
     right.axvline(0, color=GREY, linewidth=0.6)
     left.set(xlabel="time in Gyr", ylabel="distance of the centres in kpc", yscale="log")
     middle.set(xlabel="time in Gyr", ylabel="half-mass radius of the stars in kpc", ylim=(0, None))
