@@ -2,12 +2,12 @@
 # Installs AMUSE's Fi and Gadget-2 into a Python environment of their own, for `emeraldcut simulate --engine amuse:...`,
 # and builds Gadget-2 from the same sources as a program of its own, for `--engine gadget2`.
 #
-#     tools/install_amuse.sh FOLDER        (five minutes on one free core)
+#     tools/install_amuse.sh FOLDER        (minutes of compiling)
 #
 # FOLDER/bin/python is then what the environment variable EMERALDCUT_AMUSE_PYTHON names, FOLDER/bin/Gadget2 what
-# --executable names. Both are under the GPL and are no part of emeraldcut. It needs a Fortran and
-# a C compiler, MPI, GSL, FFTW, HDF5, GMP and MPFR with their headers; where they are missing and apt-get may be used
-# (Debian, as root) it installs them. AMUSE 2024.6 needs numpy < 2, which is why it cannot share our environment.
+# --executable names. Both are under the GPL and are no part of emeraldcut. It needs a Fortran and a C compiler, MPI, GSL,
+# FFTW, HDF5, GMP and MPFR with their headers; where they are missing and apt-get may be used (Debian, as root) it installs
+# them. AMUSE 2024.6 needs numpy < 2, which is why it cannot share our environment.
 set -eu
 folder=${1:?"usage: tools/install_amuse.sh FOLDER"}
 python=${PYTHON:-python3}

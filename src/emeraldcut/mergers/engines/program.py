@@ -275,8 +275,9 @@ def _wait(engine: ModuleType, job: Job, process: subprocess.Popen, k: int) -> No
 
 
 def _last_words(job: Job) -> str:
-    """The last line of the log that is not empty."""
-    lines = (job.folder / LOG).read_text(errors="replace").splitlines()
+    """The last line of the log that is not empty; nothing where there is no log."""
+    log = job.folder / LOG
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")[:200]
 
 
