@@ -181,7 +181,7 @@ def kill_at_random(source: Path, broken: Path, took: float, kills: int, jobs: in
         if process.poll() is None:
             os.kill(victim, signal.SIGKILL)
             killed += process.wait() != 0
-            parts = [len(list(broken.glob(f"parts_{look}/*.parquet"))) for look in ("first", "careful")]
+            parts = [len(list(broken.glob(f"parts_{look}/0*.parquet"))) for look in ("first", "careful")]
             print(
                 f"kill {killed}: {'main process' if victim == process.pid else 'a worker'}, parts {parts}", flush=True
             )
@@ -206,7 +206,7 @@ def kill_cluster(source: Path, broken: Path, took: float, rng, port: int = 18_78
     process = start(source, broken, *words, run=SMALL_PARTS + RUN)
     try:
         for victim in (running[1], running[0]):
-            while not list(broken.glob("parts_first/*.parquet")) and process.poll() is None:
+            while not list(broken.glob("parts_first/0*.parquet")) and process.poll() is None:
                 time.sleep(0.05)
             time.sleep(rng.uniform(0.1, 0.3) * took)
             victim.kill()

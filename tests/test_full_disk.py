@@ -112,7 +112,7 @@ def test_a_table_in_parts_goes_on_when_there_is_room(small_disk, tmp_path, capsy
     words = ("measure", tmp_path / "set", "-o", place / "shapes.parquet")
     assert said_so(run(capsys, *words))
     assert [path.name for path in place.iterdir()] == [".shapes.parquet.parts"]
-    assert len(list(place.glob("*/*.parquet"))) == 1
+    assert list(place.glob("*/*.parquet"))  # at least one part is there
     resize("4m")
     assert run(capsys, *words)[0] == 0
     assert run(capsys, "measure", tmp_path / "set", "-o", tmp_path / "shapes.parquet")[0] == 0
