@@ -337,7 +337,11 @@ def test_the_command(tmp_path, capsys):
     ("words", "code", "said"),
     [
         (["--catalogue", "{sky}"], 2, "--survey NAME"),
-        (["--catalogue", "{sky}", "--survey", "x", "--service", "ftp://x/{ra}{dec}"], 2, "hips2fits, sia1:URL, sia2:URL, or a URL"),
+        (
+            ["--catalogue", "{sky}", "--survey", "x", "--service", "ftp://x/{ra}{dec}"],
+            2,
+            "hips2fits, sia1:URL, sia2:URL, or a URL",
+        ),
         (["--catalogue", "{sky}", "--survey", "x", "--service", "http://x/?{ra}"], 2, "placeholders of {survey}"),
         (["--catalogue", "{sky}", "--survey", "x", "--service", "http://x/?{ra}{dec}{}"], 2, "placeholders"),
         (["--catalogue", "{sky}", "--survey", "x", "--cutout-size", "4"], 2, "at least 8"),
