@@ -197,10 +197,10 @@ def _parquet_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     """The data files of a catalogue in order, and the names of its columns of ra and dec if it says so."""
 
     def properties(name: str) -> dict[str, str]:
-        for file in sorted(folder.glob(name)):
-            lines = (line.partition("=") for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
-            return {key.strip(): value.strip() for key, _, value in lines}
-        return {}
+        file = folder / name
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        lines = (line.partition("=") for line in text.splitlines())
+        return {key.strip(): value.strip() for key, _, value in lines}
 
     primary = properties("collection.properties").get("hats_primary_table_url", "")
     if primary and (folder / primary).is_dir():
