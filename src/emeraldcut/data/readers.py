@@ -129,7 +129,7 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         if is_stored_set(path):
             return _open_stored(path, settings)
         shards = [file for file in sorted(path.rglob("*.parquet")) if image_column(file)]
-        if shards and next(_image_files(path), None) is None:
+        if shards and not list(_image_files(path)):
             return _open_parquet(shards, settings)
         return _open_folder(path, settings)
     try:
