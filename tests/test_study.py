@@ -178,9 +178,9 @@ def test_how_well_eyes_see_is_counted():
     assert np.ma.getmaskarray(skills["found"])[np.array(skills["class"]) == "obround"].all()
 
 
-def share(table, **wanted):
+def share(table, column="share", **wanted):
     chosen = np.all([np.array(table[name], dtype=str) == value for name, value in wanted.items()], axis=0)
-    return float(table[chosen]["share"][0])
+    return float(table[chosen][column][0])
 
 
 def test_a_study_sees_the_shapes_that_are_there(finished):
@@ -191,7 +191,12 @@ def test_a_study_sees_the_shapes_that_are_there(finished):
     assert share(shares, **ours, value="3", **{"class": "oval"}) > 0.9
     assert share(shares, **ours, value="3", **{"class": "rectangular"}) == 0
     boxes = share(shares, **ours, value="1", **{"class": "rectangular"})
-    assert boxes > 0.2
+    assert boxes > 0.2 and np.all(np.ma.filled(shares["sure"] <= shares["share"], True))
+    images = read_table(finished.path("images.parquet"))
+    clear = images[(np.array(images["sight"]) == "clear") & (np.array(images["mass_ratio"]) == 1)]
+    sure = np.mean((np.array(clear["label"]) == "rectangular") & np.array(clear["scored"]))
+    assert share(shares, column="sure", **ours, value="1", **{"class": "rectangular"}) == pytest.approx(sure)
+    assert np.ma.getmaskarray(shares["sure"])[np.array(shares["eye"]) != "outline"].all()
     row = tests[(np.array(tests["sight"]) == "clear") & (np.array(tests["eye"]) == "outline")][0]
     assert row["on"] == "mass_ratio" and row["class"] == "rectangular"
     assert row["difference"] == pytest.approx(-boxes) and row["p"] < 0.15  # 2 of 16 permutations

@@ -310,6 +310,9 @@ def from_arrow(data) -> Table:
         if boolean or pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
             zero = pa.scalar(False if boolean else 0, array.type)
             values = array.fill_null(zero).to_numpy()
+        elif pa.types.is_string(array.type) and len(array):
+            words = array.fill_null("").combine_chunks().dictionary_encode()  # a word that recurs is in memory once
+            values = np.array(words.dictionary.to_pylist(), dtype=object)[words.indices.to_numpy()]
         else:
             values = np.array([_as_text(v) for v in array.to_pylist()], dtype=object)
         about = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}

@@ -70,8 +70,9 @@ def _result(shares: Table, tests: Table) -> str:
     seen = _row(shares, "relaxed", "noisy", "network", "rectangular")
     images, mergers = counted(int(true["images"]), "view"), counted(int(true["mergers"]), "merger")
     sentence = (
-        f"Of {images} of the relaxed remnants of {mergers}, {_interval(true)} have a rectangular outline. The network "
-        f"calls {_interval(seen)} of them rectangular where there is noise; with its known errors taken out that is "
+        f"Of {images} of the relaxed remnants of {mergers}, {_interval(true)} have an outline that is nearest to a "
+        f"rectangle, and {_interval(true, 'sure')} one that is clearly rectangular. The network calls "
+        f"{_interval(seen)} of them rectangular where there is noise; with its known errors taken out that is "
         f"{_interval(seen, 'corrected')}."
     )
     for row in tests:
@@ -237,8 +238,9 @@ def _meaning() -> str:
     words = {
         "Sights": "Each view is looked at without noise (clear), with noise (noisy), and with that noise removed "
         "again (cleaned). All are seen through the PSF.",
-        "Eyes": "True outline: of the projected star particles, at 1.5 half-light radii. Network: its most probable "
-        "class. Isophotes: the class of the measured harmonics, by the same limits as the true outline.",
+        "Eyes": "True outline: of the projected star particles, at 1.5 half-light radii; the nearest class, "
+        "also in the grey zone between classes. Network: its most probable class. Isophotes: the class of the "
+        "measured harmonics, by the same limits as the true outline.",
         "Corrected": "The shares that would look like those seen, if the eye errs as on synthetic galaxies of known "
         "shape that are as large and noisy. Galaxies of simulations may be unlike them; the true outline is "
         "there to compare.",

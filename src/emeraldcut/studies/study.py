@@ -165,23 +165,30 @@ def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
         `group` and `value` (e.g. mass_ratio, 3), `phase`, `sight`, `eye` (network, isophotes, or outline: the
         true one of the particles), `class`, `mergers`, `images`; `share` with `share_low` and `share_high`, the 90 %
         interval over mergers (`shares.share_interval`); and `corrected` with its interval: the same with what the eyes
-        get wrong on galaxies of known shape taken out (`shares.corrected`), masked for the true outline.
+        get wrong on galaxies of known shape taken out (`shares.corrected`), masked for the true outline. `sure`, of the
+        true outline alone: the share of views that have the class beyond the grey zone, where labels are the nearest
+        ones (`galaxies.shapes.label_of`).
     """
     rng, rows = np.random.default_rng([seed, 1]), []
     confusion = {(sight, eye): _confusion(judged, sight, eye) for sight, eye in FALLIBLY}
     for phase, sight, eye in ((phase, *seen) for phase in PHASES for seen in SEEN):
         part = images[(np.array(images["phase"]) == phase) & (np.array(images["sight"]) == sight)]
         for group, value, own in _groups(part):
-            _, shares = shares_of(np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
+            called, mergers = np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str)
+            _, shares = shares_of(called, mergers, CLASSES)
             common = {"group": group, "value": value, "phase": phase, "sight": sight, "eye": eye}
             common |= {"mergers": len(shares), "images": len(own)}
             plain = estimate_shares(shares, rng)
-            mended = [None] * len(CLASSES)
+            mended = sure = [None] * len(CLASSES)
             if (sight, eye) in confusion:
                 mended = estimate_shares(shares, rng, confusion[sight, eye])
-            for name, share, true in zip(CLASSES, plain, mended, strict=True):
-                row = common | {"class": name} | _columns("share", share)
-                rows.append(row | _columns("corrected", true))
+            else:
+                sure = estimate_shares(shares_of(np.where(own["scored"], called, ""), mergers, CLASSES)[1], rng)
+            for name, *estimates in zip(CLASSES, plain, sure, mended, strict=True):
+                row = common | {"class": name}
+                for column, estimate in zip(("share", "sure", "corrected"), estimates, strict=True):
+                    row |= _columns(column, estimate)
+                rows.append(row)
     return table_from_rows(rows)
 
 
