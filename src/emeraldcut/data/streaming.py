@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolEx
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial, wraps
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -99,6 +99,7 @@ def map_chunks(
         pool = ThreadPoolExecutor(jobs)
         submit = partial(pool.submit, stage)
     else:
+        others = set(active_children())
         pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(stage,))
         submit = partial(pool.submit, _work)
     try:
@@ -106,6 +107,8 @@ def map_chunks(
             done(n_images)
             yield result
     except BrokenProcessPool:
+        for worker in set(active_children()) - others:  # one that was just being started is not ended by the pool,
+            worker.terminate()  # which then waits for it for ever
         raise RuntimeError(
             "a worker process died, most likely for lack of memory; use fewer jobs or smaller chunks."
         ) from None
