@@ -101,6 +101,19 @@ class Sky(BaseHTTPRequestHandler):
 
 
 @contextmanager
+def running(server):
+    """Runs a server in a thread of its own until the block ends."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def serving(manner):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Sky)
     server.manner, server.asked, server.lock, server.over = manner, [], threading.Lock(), threading.Event()
@@ -108,15 +121,11 @@ def serving(manner):
     server.url = (
         f"http://127.0.0.1:{server.server_port}/cut?hips={{survey}}&ra={{ra}}&dec={{dec}}&width={{size}}&fov={{fov}}"
     )
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with running(server):
+        try:
+            yield server
+        finally:
+            server.over.set()
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """Fetch through SIA, DataLink and SODA: against a small service of the test's own; pyvo reads its answers alike."""
 
 import io
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from test_fetch import running
 
 from emeraldcut import cli
 from emeraldcut.data import FetchSettings, Flag, NoImagesError, fetch, read_images, read_table
@@ -121,14 +121,8 @@ def serving(**manner):
     server.url, server.asked, server.daemon_threads = f"http://127.0.0.1:{server.server_port}", [], True
     made = {"sia1": sia1(server.url), "sia2": sia2(server.url), "links": links(server.url)}
     server.manner = made | {"whole": fits_bytes(*survey_image()), "soda": soda} | manner
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(autouse=True)
