@@ -86,23 +86,25 @@ def _keys(position: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _sort(keys: np.ndarray, order: np.ndarray) -> None:
-    """Brings keys into rising order, and `order` with them; equal keys keep theirs. Radix sort by 6 digits, 11 bits."""
-    n, other_keys, other_order = len(keys), np.empty_like(keys), np.empty_like(order)
-    places, mask = np.zeros((6, 2048), np.uint32), np.uint64(2047)
+def _sort(keys: np.ndarray, order: np.ndarray, sorted_keys: np.ndarray, sorted_order: np.ndarray) -> None:
+    """Writes keys in rising order, and `order` with them; equal keys keep theirs. The first two arrays are used up.
+
+    Radix sort by 7 digits of 9 bits. Their number is odd, so that the last one is written where it shall be.
+    """
+    n, places, mask = len(keys), np.zeros((7, 512), np.uint32), np.uint64(511)
     for i in range(n):
-        for digit in range(6):
-            places[digit, np.uintp((keys[i] >> np.uint64(11 * digit)) & mask)] += np.uint32(1)
-    for digit in range(6):
-        shift, total, place = np.uint64(11 * digit), np.uint32(0), places[digit]
-        for value in range(2048):
+        for digit in range(7):
+            places[digit, np.uintp((keys[i] >> np.uint64(9 * digit)) & mask)] += np.uint32(1)
+    for digit in range(7):
+        shift, total, place = np.uint64(9 * digit), np.uint32(0), places[digit]
+        for value in range(512):
             total, place[value] = total + place[value], total
         for i in range(n):
             value = np.uintp((keys[i] >> shift) & mask)
             to = np.uintp(place[value])
-            other_keys[to], other_order[to] = keys[i], order[i]
+            sorted_keys[to], sorted_order[to] = keys[i], order[i]
             place[value] += np.uint32(1)
-        keys, other_keys, order, other_order = other_keys, keys, other_order, order
+        keys, sorted_keys, order, sorted_order = sorted_keys, keys, sorted_order, order
 
 
 @compiled
@@ -120,16 +122,17 @@ def _settle(
     for key in keys:
         start += key < least
         stop += key < limit
-    own_keys, own_order, found = np.empty(stop - start + 1, np.uint64), np.empty(stop - start + 1, np.uint32), 0
-    for i in range(len(keys)):  # without a branch; what is not found is overwritten
+    n, found = stop - start, 0
+    own_keys, own_order = np.empty(n + 1, np.uint64), np.empty(n + 1, np.uint32)
+    for i in range(len(keys)):  # without a branch; what is not among them is overwritten
         own_keys[found], own_order[found] = keys[i], i
         found += (keys[i] >= least) & (keys[i] < limit)
-    _sort(own_keys[:found], own_order[:found])
-    for i in range(found):
-        j = np.uintp(own_order[i])
-        sorted_keys[start + i], order[start + i] = own_keys[i], own_order[i]
-        for axis in range(3):
-            ordered[axis, start + i] = position[j, axis]
+    places = order[start:stop]
+    _sort(own_keys[:n], own_order[:n], sorted_keys[start:stop], places)
+    x, y, z = ordered[0, start:stop], ordered[1, start:stop], ordered[2, start:stop]
+    for i in range(n):
+        j = np.uintp(places[i])
+        x[i], y[i], z[i] = position[j, 0], position[j, 1], position[j, 2]
 
 
 @compiled
@@ -235,7 +238,8 @@ def plant(position: np.ndarray, threads: int = 1) -> Tree:
     keys = _keys(position)
     n, some = len(keys), np.sort(keys[:: len(keys) // 1024 + 1])
     bounds = np.array([0, *(some[len(some) * i // threads] for i in range(1, threads)), 2 ** (3 * LEVELS)], np.uint64)
-    sorted_keys, order, ordered = np.empty_like(keys), np.empty(n, np.uint32), np.zeros((3, n + LEAF))
+    sorted_keys, order, ordered = np.empty_like(keys), np.empty(n, np.uint32), np.empty((3, n + LEAF))
+    ordered[:, n:] = 0
     in_parts(
         lambda begin, end: _settle(bounds[begin], bounds[end], keys, position, sorted_keys, order, ordered),
         threads, threads,
