@@ -202,6 +202,15 @@ def _cover(most: int, first: np.ndarray, last: np.ndarray, skip: np.ndarray) -> 
     return found[:number].copy()
 
 
+@compiled
+def _grow(keys: np.ndarray, order: np.ndarray, position: np.ndarray) -> Tree:
+    """The tree over particles in their order."""
+    first, last, skip = _nodes(keys)
+    groups, blocks = _cover(GROUP, first, last, skip), _cover(BLOCK, first, last, skip)
+    block_groups = np.searchsorted(groups, np.append(blocks, np.uint32(len(first)))).astype(np.uint32)
+    return Tree(order, position, first, last, skip, _boxes(position, first, last, skip), groups, blocks, block_groups)
+
+
 @cache
 def _keep_memory() -> None:
     """Lets this process keep what memory it frees, up to 62 MB, for the arrays of the next tree.
@@ -244,10 +253,7 @@ def plant(position: np.ndarray, threads: int = 1) -> Tree:
         lambda begin, end: _settle(bounds[begin], bounds[end], keys, position, sorted_keys, order, ordered),
         threads, threads,
     )  # fmt: skip
-    first, last, skip = _nodes(sorted_keys)
-    groups, blocks = _cover(GROUP, first, last, skip), _cover(BLOCK, first, last, skip)
-    block_groups = np.searchsorted(groups, np.append(blocks, np.uint32(len(first)))).astype(np.uint32)
-    return Tree(order, ordered, first, last, skip, _boxes(ordered, first, last, skip), groups, blocks, block_groups)
+    return _grow(sorted_keys, order, ordered)
 
 
 @compiled
