@@ -70,7 +70,7 @@ def _keys(position: np.ndarray) -> np.ndarray:
     low_x = high_x = position[0, 0]
     low_y = high_y = position[0, 1]
     low_z = high_z = position[0, 2]
-    for i in range(n):
+    for i in range(n):  # all axes in one loop, since each least and most waits for the one before
         low_x, high_x = min(low_x, position[i, 0]), max(high_x, position[i, 0])
         low_y, high_y = min(low_y, position[i, 1]), max(high_y, position[i, 1])
         low_z, high_z = min(low_z, position[i, 2]), max(high_z, position[i, 2])
@@ -225,7 +225,8 @@ def _keep_memory() -> None:
 def in_parts(work: Callable[[int, int], None], number: int, threads: int) -> None:
     """Calls work(begin, end) for parts of 0 ... number, by several threads, the caller's among them.
 
-    Each part is 1 / (2 threads) of what is left, so that the last ones are small and all threads end together.
+    Each part is 1 / (2 threads) of what is left, so that the last ones are small and all threads end together. A thread
+    takes the next part when it is done with one.
     """
     if threads == 1:
         work(0, number)
