@@ -15,7 +15,7 @@ from emeraldcut.compiled import EXAMPLES
 from emeraldcut.data.snapshot import GRAVITY
 from emeraldcut.mergers import pairs
 from emeraldcut.mergers.gravity import accelerations
-from emeraldcut.mergers.tree import BLOCK, GROUP, LEAF, find_neighbours, plant
+from emeraldcut.mergers.tree import BLOCK, GROUP, LEAF, find_neighbours, in_parts, plant
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=15, deadline=None)
@@ -196,12 +196,14 @@ def test_action_is_reaction(engine, most):
 
 
 @pytest.mark.parametrize("engine", ["tree", "direct"])
-def test_threads_change_nothing(engine):
-    cloud = particles(5000, 6)
-    for one, two in zip(
-        accelerations(*cloud, engine=engine), accelerations(*cloud, engine=engine, threads=2), strict=True
+@few
+@given(seed=seeds, number=st.integers(1, 6000), threads=st.integers(2, 5))
+def test_threads_change_nothing(engine, seed, number, threads):
+    cloud = particles(number, seed)
+    for one, several in zip(
+        accelerations(*cloud, engine=engine), accelerations(*cloud, engine=engine, threads=threads), strict=True
     ):
-        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, several)
 
 
 @pytest.mark.parametrize("engine", ["tree", "direct"])
@@ -255,6 +257,30 @@ def test_a_tree_holds_every_particle_once(seed, number):
     for k in range(len(tree.first)):
         inside = tree.position[:, tree.first[k] : tree.last[k]]
         np.testing.assert_array_equal(tree.box[k], np.concatenate([inside.min(1), inside.max(1)]))
+
+
+@few
+@given(seed=seeds, number=st.integers(1, 3000), threads=st.integers(2, 5), grid=st.sampled_from([None, 1.0, 100.0]))
+def test_a_tree_does_not_depend_on_threads(seed, number, threads, grid):
+    """Also where many particles are at one place."""
+    position = particles(number, seed)[0]
+    if grid:
+        position = grid * np.round(position / grid)
+    for one, several in zip(plant(position), plant(position, threads), strict=True):
+        np.testing.assert_array_equal(one, several)
+
+
+@few
+@given(number=st.integers(0, 1000), threads=st.integers(1, 5))
+def test_parts_are_everything_once(number, threads):
+    done = []
+    in_parts(lambda begin, end: done.extend(range(begin, end)), number, threads)
+    assert sorted(done) == list(range(number))
+
+
+def test_a_part_that_fails_is_heard_of():
+    with pytest.raises(ZeroDivisionError):
+        in_parts(lambda begin, end: 1 // (9 - begin), 10, 2)
 
 
 @few

@@ -14,7 +14,6 @@ single precision on vector units. Positions in them are relative to the group's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -24,13 +23,12 @@ from numba.extending import intrinsic
 from emeraldcut.compiled import compile_apart, compiled
 from emeraldcut.data.snapshot import GRAVITY
 from emeraldcut.mergers.pairs import sum_pairs
-from emeraldcut.mergers.tree import LEAF, Tree, in_order, plant
+from emeraldcut.mergers.tree import LEAF, Tree, in_order, in_parts, plant
 
 OPENING = 0.8  # median error of the force of galaxies .2 to .4 %, 99th percentile 2.5 %
 FAR = 0.9  # how much of the opening is allowed between a cell and a whole group
 VECTOR = 16  # single-precision numbers in the longest vector; lists are filled up to a multiple of it
 CHUNK = 4096  # particles after which a sum over all pairs goes on in double precision
-TASKS = 8  # pieces of work for each thread
 ZERO, HALF, THIRD, ONE, THREE, FIVE = (np.float32(x) for x in (0, 0.5, 1 / 3, 1, 3, 5))
 
 
@@ -502,26 +500,17 @@ def accelerations(
     if engine == "jax":
         field = sum_pairs(position, mass / total, softening)
     else:
-        field = _in_pieces(_COMPILED[engine], position, mass / total, softening, opening, threads)
+        field = _by_tree(_COMPILED[engine], position, mass / total, softening, opening, threads)
     field *= GRAVITY * total
     return field[:, :3], field[:, 3]
 
 
-def _in_pieces(
+def _by_tree(
     engine: Callable, position: np.ndarray, mass: np.ndarray, softening: np.ndarray, opening: float, threads: int
 ) -> np.ndarray:
     """The field (n, 4) for G = 1 by a compiled engine, which takes blocks of a tree."""
     compile_apart("gravity")
-    tree = plant(position)
-    cells = _fill(in_order(mass, tree), in_order(0.5 * softening**2, tree), tree)
-    field, number = np.empty((len(mass), 4)), len(tree.blocks)
-    if threads == 1:
-        engine(0, number, opening, tree, cells, field)
-    else:
-        bounds = np.unique(np.linspace(0, number, TASKS * threads + 1).astype(int))
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(
-                lambda begin, end: engine(begin, end, opening, tree, cells, field), bounds[:-1], bounds[1:]
-            ):
-                pass
+    tree = plant(position, threads)
+    cells, field = _fill(in_order(mass, tree), in_order(0.5 * softening**2, tree), tree), np.empty((len(mass), 4))
+    in_parts(lambda begin, end: engine(begin, end, opening, tree, cells, field), len(tree.blocks), threads)
     return field

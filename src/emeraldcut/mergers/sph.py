@@ -14,15 +14,13 @@ vector units, as in `gravity`. Each particle's sum is its own, so that threads d
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from emeraldcut.compiled import compile_apart, compiled
-from emeraldcut.mergers.gravity import TASKS, VECTOR, wide_vectors
-from emeraldcut.mergers.tree import Tree, around_group, plant, reach_of_nodes
+from emeraldcut.mergers.gravity import VECTOR, wide_vectors
+from emeraldcut.mergers.tree import Tree, around_group, in_parts, plant, reach_of_nodes
 
 NORM = 21 / (2 * np.pi)  # of the kernel in three dimensions
 SELF, SELF_POWER = 0.0294, -0.977  # what is too much in a particle's own density, for 100 neighbours; Dehnen & Aly
@@ -289,17 +287,6 @@ def _forces(
             out[np.uintp(tree.order[i])] = sums
 
 
-def _in_parts(work: Callable[[int, int], None], number: int, threads: int) -> None:
-    """Calls work(begin, end) for all parts of 0 ... number, by several threads."""
-    if threads == 1:
-        work(0, number)
-        return
-    bounds = np.unique(np.linspace(0, number, TASKS * threads + 1).astype(int))
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, bounds[:-1], bounds[1:]):
-            pass
-
-
 def flow_of(
     position: np.ndarray,
     velocity: np.ndarray,
@@ -335,7 +322,7 @@ def flow_of(
         Results do not depend on it.
     """
     compile_apart("gas")
-    tree, n = plant(np.ascontiguousarray(position, np.float64)), len(mass)
+    tree, n = plant(np.ascontiguousarray(position, np.float64), threads), len(mass)
     order = tree.order
     of_leaves = np.flatnonzero(tree.skip[:-1] == np.arange(1, len(tree.skip))).astype(np.uint32)
     active = np.ones(n, bool) if active is None else active[order]
@@ -349,7 +336,7 @@ def flow_of(
         sums[:, 5] = before.signal
     fields[:3], fields[3] = velocity[order].T, mass[order]
     held, excess = 3 / (4 * np.pi) * neighbours * mass.mean(), SELF * (neighbours / 100) ** SELF_POWER
-    _in_parts(
+    in_parts(
         lambda begin, end: _densities(begin, end, held, excess, of_leaves, active, fields[:4], tree, radius, found),
         len(of_leaves), threads,
     )  # fmt: skip
@@ -360,7 +347,7 @@ def flow_of(
     fields[7] = size / (size + rotation + 1e-4 * sound / radius)
     fields[8], fields[9] = factor * stiffness[order] / (omega * density), factor
     reach, alpha = reach_of_nodes(radius, tree), np.float32(0.25 * viscosity)
-    _in_parts(
+    in_parts(
         lambda begin, end: _forces(begin, end, alpha, of_leaves, active, fields, tree, radius, reach, sums),
         len(of_leaves), threads,
     )  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -63,42 +66,73 @@ def _spread(x: np.uint64) -> np.uint64:
 @compiled
 def _keys(position: np.ndarray) -> np.ndarray:
     """Morton keys (n,) uint64 of positions (n, 3)."""
-    n, low, side = len(position), np.empty(3), 0.0
-    for axis in range(3):
-        least = most = position[0, axis]
-        for i in range(n):
-            least, most = min(least, position[i, axis]), max(most, position[i, axis])
-        low[axis], side = least, max(side, most - least)
+    n = len(position)
+    low_x = high_x = position[0, 0]
+    low_y = high_y = position[0, 1]
+    low_z = high_z = position[0, 2]
+    for i in range(n):  # all axes in one loop, since each least and most waits for the one before
+        low_x, high_x = min(low_x, position[i, 0]), max(high_x, position[i, 0])
+        low_y, high_y = min(low_y, position[i, 1]), max(high_y, position[i, 1])
+        low_z, high_z = min(low_z, position[i, 2]), max(high_z, position[i, 2])
+    side = max(high_x - low_x, high_y - low_y, high_z - low_z)
     scale = (2.0**LEVELS - 1) / side if side > 0 else 0.0
     keys = np.empty(n, np.uint64)
     for i in range(n):
-        x = _spread(np.uint64((position[i, 0] - low[0]) * scale))
-        y = _spread(np.uint64((position[i, 1] - low[1]) * scale))
-        z = _spread(np.uint64((position[i, 2] - low[2]) * scale))
+        x = _spread(np.uint64((position[i, 0] - low_x) * scale))
+        y = _spread(np.uint64((position[i, 1] - low_y) * scale))
+        z = _spread(np.uint64((position[i, 2] - low_z) * scale))
         keys[i] = (x << np.uint64(2)) | (y << np.uint64(1)) | z
     return keys
 
 
 @compiled
-def _sorted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keys in rising order, and where each was; equal keys keep their order. Radix sort by 6 digits of 11 bits."""
-    n, order = len(keys), np.arange(len(keys)).astype(np.uint32)
-    other_keys, other_order = np.empty_like(keys), np.empty_like(order)
-    places, mask = np.zeros((6, 2048), np.uint32), np.uint64(2047)
+def _sort(keys: np.ndarray, order: np.ndarray, sorted_keys: np.ndarray, sorted_order: np.ndarray) -> None:
+    """Writes keys in rising order, and `order` with them; equal keys keep theirs. The first two arrays are used up.
+
+    Radix sort by 7 digits of 9 bits. Their number is odd, so that the last one is written where it shall be.
+    """
+    n, places, mask = len(keys), np.zeros((7, 512), np.uint32), np.uint64(511)
     for i in range(n):
-        for digit in range(6):
-            places[digit, np.uintp((keys[i] >> np.uint64(11 * digit)) & mask)] += np.uint32(1)
-    for digit in range(6):
-        shift, total, place = np.uint64(11 * digit), np.uint32(0), places[digit]
-        for value in range(2048):
+        for digit in range(7):
+            places[digit, np.uintp((keys[i] >> np.uint64(9 * digit)) & mask)] += np.uint32(1)
+    for digit in range(7):
+        shift, total, place = np.uint64(9 * digit), np.uint32(0), places[digit]
+        for value in range(512):
             total, place[value] = total + place[value], total
         for i in range(n):
             value = np.uintp((keys[i] >> shift) & mask)
             to = np.uintp(place[value])
-            other_keys[to], other_order[to] = keys[i], order[i]
+            sorted_keys[to], sorted_order[to] = keys[i], order[i]
             place[value] += np.uint32(1)
-        keys, other_keys, order, other_order = other_keys, keys, other_order, order
-    return keys, order
+        keys, sorted_keys, order, sorted_order = sorted_keys, keys, sorted_order, order
+
+
+@compiled
+def _settle(
+    least: np.uint64,
+    limit: np.uint64,
+    keys: np.ndarray,
+    position: np.ndarray,
+    sorted_keys: np.ndarray,
+    order: np.ndarray,
+    ordered: np.ndarray,
+) -> None:
+    """Brings the particles with keys from `least` up to `limit`, without the latter, to their places in the tree."""
+    start, stop = 0, 0
+    for key in keys:
+        start += key < least
+        stop += key < limit
+    n, found = stop - start, 0
+    own_keys, own_order = np.empty(n + 1, np.uint64), np.empty(n + 1, np.uint32)
+    for i in range(len(keys)):  # without a branch; what is not among them is overwritten
+        own_keys[found], own_order[found] = keys[i], i
+        found += (keys[i] >= least) & (keys[i] < limit)
+    places = order[start:stop]
+    _sort(own_keys[:n], own_order[:n], sorted_keys[start:stop], places)
+    x, y, z = ordered[0, start:stop], ordered[1, start:stop], ordered[2, start:stop]
+    for i in range(n):
+        j = np.uintp(places[i])
+        x[i], y[i], z[i] = position[j, 0], position[j, 1], position[j, 2]
 
 
 @compiled
@@ -169,17 +203,66 @@ def _cover(most: int, first: np.ndarray, last: np.ndarray, skip: np.ndarray) -> 
 
 
 @compiled
-def plant(position: np.ndarray) -> Tree:
-    """The tree of particles at `position` (n, 3) float64, kpc, finite, n at least 1."""
-    keys, order = _sorted(_keys(position))
-    n, ordered = len(keys), np.zeros((3, len(keys) + LEAF))
-    for i in range(n):
-        j = np.uintp(order[i])
-        ordered[0, i], ordered[1, i], ordered[2, i] = position[j, 0], position[j, 1], position[j, 2]
+def _grow(keys: np.ndarray, order: np.ndarray, position: np.ndarray) -> Tree:
+    """The tree over particles in their order."""
     first, last, skip = _nodes(keys)
     groups, blocks = _cover(GROUP, first, last, skip), _cover(BLOCK, first, last, skip)
     block_groups = np.searchsorted(groups, np.append(blocks, np.uint32(len(first)))).astype(np.uint32)
-    return Tree(order, ordered, first, last, skip, _boxes(ordered, first, last, skip), groups, blocks, block_groups)
+    return Tree(order, position, first, last, skip, _boxes(position, first, last, skip), groups, blocks, block_groups)
+
+
+@cache
+def _keep_memory() -> None:
+    """Lets this process keep what memory it frees, up to 62 MB, for the arrays of the next tree.
+
+    glibc would hand it back to the system after each step and ask for it anew, page by page, which takes 4 of 70 ms of
+    the forces of 1e5 particles. How much it keeps is twice the largest array of up to 32 MB freed so far
+    (M_MMAP_THRESHOLD in mallopt(3)).
+    """
+    np.empty(31 << 20, np.uint8)
+
+
+def in_parts(work: Callable[[int, int], None], number: int, threads: int) -> None:
+    """Calls work(begin, end) for parts of 0 ... number, by several threads, the caller's among them.
+
+    Each part is 1 / (2 threads) of what is left, so that the last ones are small and all threads end together. A thread
+    takes the next part when it is done with one.
+    """
+    if threads == 1:
+        work(0, number)
+        return
+    bounds = [0]
+    while bounds[-1] < number:
+        bounds.append(bounds[-1] + max((number - bounds[-1]) // (2 * threads), 1))
+    parts = iter(zip(bounds[:-1], bounds[1:], strict=True))
+
+    def take() -> None:
+        for begin, end in parts:
+            work(begin, end)
+
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = [pool.submit(take) for _ in range(threads - 1)]
+        take()
+    for other in others:
+        other.result()
+
+
+def plant(position: np.ndarray, threads: int = 1) -> Tree:
+    """The tree of particles at `position` (n, 3) float64, kpc, finite, n at least 1.
+
+    Each thread sorts the particles of a range of keys; the tree does not depend on their number.
+    """
+    _keep_memory()
+    keys = _keys(position)
+    n, some = len(keys), np.sort(keys[:: len(keys) // 1024 + 1])
+    bounds = np.array([0, *(some[len(some) * i // threads] for i in range(1, threads)), 2 ** (3 * LEVELS)], np.uint64)
+    sorted_keys, order, ordered = np.empty_like(keys), np.empty(n, np.uint32), np.empty((3, n + LEAF))
+    ordered[:, n:] = 0
+    in_parts(
+        lambda begin, end: _settle(bounds[begin], bounds[end], keys, position, sorted_keys, order, ordered),
+        threads, threads,
+    )  # fmt: skip
+    return _grow(sorted_keys, order, ordered)
 
 
 @compiled
