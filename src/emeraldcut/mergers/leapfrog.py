@@ -294,7 +294,7 @@ def lengths_of(snapshot: Snapshot, settings: EvolveSettings) -> np.ndarray:
 
 
 def gas_of(snapshot: Snapshot, settings: EvolveSettings, seed: int, threads: int) -> Gas:
-    """The gas of a snapshot; it may hold no particles. ValueError if its sound speed or internal energy is not known."""
+    """The gas of a snapshot; it may hold no particles. ValueError if sound speed or internal energy are not known."""
     places = np.flatnonzero(snapshot.component == GAS)
     speed, energy = settings.sound_speed_km_s, None
     if speed is None:

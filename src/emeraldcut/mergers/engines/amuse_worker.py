@@ -2,11 +2,13 @@
 
 A program of its own, which knows nothing of emeraldcut: AMUSE needs numpy < 2, and its codes are under the GPL. FOLDER
 holds `job.json` (code, processes, gyr_of_outputs, longest_step_gyr, accuracy, and for gas: isothermal, neighbours,
-viscosity, courant, star_rate, star_threshold, star_softening, seed) and `begin.npz` (position in kpc, velocity in km/s, mass in Msun,
-softening in kpc as of Plummer, is_gas, and energy of a unit of mass of gas in (km/s)^2, of isothermal gas the square
-of its sound speed). For each output it writes `state_NNNN.npz`: position, velocity, of gas energy and density in
-Msun/kpc^3, formed_gyr, the time since the beginning at which a gas particle became a star, all of these NaN for other
-particles; the code's kinetic and potential energy in Msun (km/s)^2; and time_gyr since the beginning.
+viscosity, courant, seed, star_softening in kpc as of Plummer, star_threshold in Msun/kpc^3, and star_rate, the part of
+gas of 1 Msun/kpc^3 that becomes stars in 1 Gyr) and `begin.npz` (position in kpc, velocity in km/s, mass in Msun,
+softening, is_gas, and energy of a unit of mass of gas in (km/s)^2, of isothermal gas the square of its sound speed).
+
+For each output it writes `state_NNNN.npz`: position, velocity, energy and density of gas, formed_gyr (when a particle
+of gas became a star), all three NaN for other particles; kinetic and potential energy of the code in Msun (km/s)^2; and
+time_gyr. Times are counted from the beginning.
 """
 
 import json

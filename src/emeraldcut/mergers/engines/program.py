@@ -338,5 +338,6 @@ def _row(job: Job, snapshot: Snapshot, state: State) -> dict[str, Any]:
     gas = snapshot.component == GAS
     energy = np.where(gas & np.isfinite(snapshot.internal_energy), snapshot.internal_energy, 0) @ mass
     row = diagnostics(snapshot, potential, gas_energy=float(energy), radiated=0.0, steps=0)
-    row |= {name: value for name in ("kinetic", "potential", "gas_energy") if (value := getattr(state, name)) is not None}
+    names = ("kinetic", "potential", "gas_energy")
+    row |= {name: value for name in names if (value := getattr(state, name)) is not None}
     return row | {"energy": row["kinetic"] + row["potential"] + row["gas_energy"]}
