@@ -205,25 +205,65 @@ def _closest(folder: Path) -> str:
 
 
 def _thesis(folder: Path) -> str:
-    """What the thesis would have concluded, beside what holds."""
+    """What the thesis would have concluded, and what holds."""
     if not (folder / CONCLUSIONS).exists():
         return ""
-    rows = [
-        [escape(str(row["model"])), percent(row["called_rectangular"]), f"{row['best_cosine']:.3f}",
-         escape(str(row["best_is"])), _known(row, "cosine_gap"), _interval(row, "rectangular"),
-         _interval(row, "corrected"), _known(row, "best_similarity"), _known(row, "best_p")]
-        for row in read_table(folder / CONCLUSIONS)
-    ]  # fmt: skip
-    columns = ["model", "its network: rectangular", "its best cosine", "which is", "cosine of boxes less others",
-               "relaxed and rectangular", "by our network, corrected", "best similarity", "p"]  # fmt: skip
+    table = read_table(folder / CONCLUSIONS)
+    rows = [[question, *map(answer, table)] for question, answer in _QUESTIONS.items()]
+    columns = ["90 % intervals over mergers", *(escape(str(row["model"])) for row in table)]
     words = (
-        "As in the thesis: density maps of 50 x 50 of all moments together, a network trained on its own grid of ovals "
-        "and rectangles, and the cosine of raw pixels with the reference. Beside it, what holds."
+        "The thesis looked at maps of density, 50 x 50 pixels without noise, of all moments together, with a network "
+        "trained on its own grid of ovals and rectangles, and took the map with the largest cosine of raw pixels for "
+        f"the best match. {_concluded(table[0])}"
     )
-    return (
-        f"<section id='thesis'><h2>What the thesis would have concluded</h2><p>{words}</p>{table_of(columns, rows)}"
-        "</section>"
+    title = "What the thesis would have concluded, and what holds"
+    caption = f"All numbers are in {_link(CONCLUSIONS)}."
+    return f"<section id='thesis'><h2>{title}</h2><p>{words}</p>{table_of(columns, rows, caption)}</section>"
+
+
+def _concluded(row: Row) -> str:
+    """The table's column of all models in sentences."""
+    sentence = (
+        f"So it would have called {_interval(row, 'called')} of the maps rectangular; {_interval(row, 'truly')} are. "
     )
+    if not np.ma.is_masked(row["right"]):
+        sentence += f"Of those that it calls rectangular {_interval(row, 'right')} are. "
+    sentence += f"Its best match, of cosine {row['best_cosine']:.2f}, is {_match(row)}."
+    if not np.ma.is_masked(row["cosine_tells"]):
+        sentence += (
+            f" The cosine of a rectangular map is above that of another in {percent(row['cosine_tells'])} of cases, "
+            "where half would be by chance."
+        )
+    if not np.ma.is_masked(row["rectangular"]):
+        sentence += (
+            f" What holds: of the views of relaxed remnants {_interval(row, 'rectangular')} are nearest to a "
+            f"rectangle, and {_interval(row, 'sure')} clearly one."
+        )
+    return sentence
+
+
+def _match(row: Row) -> str:
+    """What the best match of the thesis's cosine is."""
+    when = {"relaxed": "a relaxed remnant", "merging": "two galaxies that are merging"}[row["best_phase"]]
+    return f"{when}, {row['best_is']} by its true outline"
+
+
+_QUESTIONS = {  # of the rows of `thesis.conclusions`: what is asked, and the answer
+    "mergers": lambda row: str(row["mergers"]),
+    "maps of all moments": lambda row: f"{row['maps']:,}",
+    "called rectangular by the thesis's network": lambda row: _interval(row, "called"),
+    "with a rectangular outline": lambda row: _interval(row, "truly"),
+    "of those called so right": lambda row: _interval(row, "right"),
+    "of the rectangular ones found": lambda row: _interval(row, "found"),
+    "largest cosine with the reference": lambda row: f"{row['best_cosine']:.3f}",
+    "which is": lambda row: escape(_match(row)),
+    "chance that a rectangular map has the larger cosine": lambda row: _known(row, "cosine_tells"),
+    "relaxed views nearest to a rectangle": lambda row: _interval(row, "rectangular"),
+    "clearly a rectangle": lambda row: _interval(row, "sure"),
+    "by our network in noise, its errors taken out": lambda row: _interval(row, "corrected"),
+    "largest similarity of frames with the reference": lambda row: _known(row, "best_similarity"),
+    "chance that an ordinary galaxy is so similar": lambda row: _known(row, "best_p"),
+}
 
 
 def _link(name: str) -> str:
