@@ -116,7 +116,7 @@ class Matter:
 
         Fi has a law of its own, but not for gas of one temperature.
         """
-        if not len(self.gas):
+        if not (len(self.gas) and job["star_rate"]):
             return
         density = self.code.gas_particles.density.value_in(DENSITY)
         rate = np.where(density < job["star_threshold"], 0, job["star_rate"] * np.sqrt(density))
@@ -141,14 +141,12 @@ def main(folder):
     code, advance = {"fi": fi, "gadget2": gadget2}[job["code"]](job, begin, **log)
     matter, random, times = Matter(code, begin), np.random.default_rng(job["seed"]), job["gyr_of_outputs"]
     for number, gyr in enumerate(times):
-        steps = 1
-        if number and len(matter.gas) and job["star_rate"] > 0:
-            steps = round((gyr - times[number - 1]) / job["longest_step_gyr"])
-        for step in range(steps) if number else ():
-            span = (gyr - times[number - 1]) / steps
-            advance(times[number - 1] + (step + 1) * span | units.Gyr)
-            if job["star_rate"] > 0:
-                matter.form_stars(span, job, random)
+        if number:
+            span = gyr - times[number - 1]
+            parts = round(span / job["longest_step_gyr"]) if len(matter.gas) and job["star_rate"] else 1
+            for end in np.linspace(times[number - 1], gyr, parts + 1)[1:]:
+                advance(end | units.Gyr)
+                matter.form_stars(span / parts, job, random)
         np.savez(
             "state.tmp.npz",
             **matter.look(),
