@@ -226,12 +226,17 @@ def judged_as_thesis():
 
 
 def test_what_the_thesis_would_have_concluded_is_counted(finished):
+    from astropy.table import Table, vstack
+
     from emeraldcut.data import read_table
     from emeraldcut.studies.thesis import conclusions
 
     images, shares = (read_table(finished.path(name)) for name in ("images.parquet", "shares.ecsv"))
     table = conclusions(judged_as_thesis(), images, shares)
-    assert table["model"].tolist() == ["all", "run"]
+    assert table["model"].tolist() == ["run"]
+    twice = vstack([judged_as_thesis(), Table(judged_as_thesis(), copy=True)])
+    twice["model"] = ["run"] * 24 + ["run2"] * 24
+    assert conclusions(twice, images, shares)["model"].tolist() == ["all", "run", "run2"]
     for row in table:
         assert (row["mergers"], row["maps"]) == (2, 20)
         for name, value in {"called": 0.3, "truly": 0.4, "right": 4 / 6, "found": 0.5}.items():
@@ -239,7 +244,7 @@ def test_what_the_thesis_would_have_concluded_is_counted(finished):
         assert (row["best_cosine"], row["best_is"], row["best_phase"]) == (0.95, "oval", "merging")
         assert row["cosine_tells"] == pytest.approx(11 / 12)  # of one oval of 12 the cosine is larger
         assert 0 <= row["best_p"] <= 1
-    ours = {"phase": "relaxed", "sight": "clear", "eye": "outline", "group": "all", "class": "rectangular"}
+    ours = {"phase": "relaxed", "sight": "clear", "eye": "outline", "group": "model", "class": "rectangular"}
     assert table["rectangular"][0] == share(shares, **ours) and table["sure"][0] == share(shares, "sure", **ours)
 
 
@@ -254,7 +259,7 @@ def test_the_page_of_a_study(finished):
     images, shares = (read_table(finished.path(name)) for name in ("images.parquet", "shares.ecsv"))
     write_table(conclusions(judged_as_thesis(), images, shares), finished.path(CONCLUSIONS))
     page = report(finished.folder).read_text()
-    assert "would have called 30 % (" in page and "merging, oval by its true outline" in page
+    assert "would have called 30 % (" in page and "merging, whose true outline is oval" in page
 
 
 def test_a_study_needs_a_finished_suite(tmp_path):

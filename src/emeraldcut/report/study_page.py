@@ -222,7 +222,7 @@ def _thesis(folder: Path) -> str:
 
 
 def _concluded(row: Row) -> str:
-    """The table's column of all models in sentences."""
+    """A column of the table in sentences."""
     sentence = (
         f"So it would have called {_interval(row, 'called')} of the maps rectangular; {_interval(row, 'truly')} are. "
     )
@@ -231,7 +231,7 @@ def _concluded(row: Row) -> str:
     sentence += f"Its best match, of cosine {row['best_cosine']:.2f}, is {_match(row)}."
     if not np.ma.is_masked(row["cosine_tells"]):
         sentence += (
-            f" The cosine of a rectangular map is above that of another in {percent(row['cosine_tells'])} of cases, "
+            f" The cosine of a rectangular map is above that of another in {100 * row['cosine_tells']:.0f} % of cases, "
             "where half would be by chance."
         )
     if not np.ma.is_masked(row["rectangular"]):
@@ -245,7 +245,8 @@ def _concluded(row: Row) -> str:
 def _match(row: Row) -> str:
     """What the best match of the thesis's cosine is."""
     when = {"relaxed": "a relaxed remnant", "merging": "two galaxies that are merging"}[row["best_phase"]]
-    return f"{when}, {row['best_is']} by its true outline"
+    outline = "none of oval, rectangular and obround" if row["best_is"] == "other" else row["best_is"]
+    return f"{when}, whose true outline is {outline}"
 
 
 _QUESTIONS = {  # of the rows of `thesis.conclusions`: what is asked, and the answer

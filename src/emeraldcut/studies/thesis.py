@@ -53,7 +53,7 @@ def judge_as_thesis(moments: list[Moment], network: Path, settings: StudySetting
 
 
 def conclusions(judged: Table, images: Table, shares: Table, *, seed: int = 0) -> Table:
-    """The thesis's answer beside ours, one row for all models and one for each.
+    """The thesis's answer beside ours, one row for all models, if there are several, and one for each.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ def conclusions(judged: Table, images: Table, shares: Table, *, seed: int = 0) -
     Returns
     -------
     Table
-        `model`, or "all"; `mergers`. With the thesis's eyes, all moments of mergers together: `maps`; `called`, the
-        share that its network calls rectangular; `best_cosine`, `best_is` and `best_phase`, the largest cosine with the
-        reference, the true outline of that map, and when that is. Of the same maps: `truly`, the share with a
-        rectangular outline; `right`, the part of those called rectangular that are; `found`, the part of the
-        rectangular ones that are called so; and `cosine_tells`, the chance that the cosine of a rectangular one is
-        above that of another (0.5: it tells nothing). What holds of relaxed remnants: `rectangular` and `sure`, the
+        `model`, or "all", which comes first; `mergers`. With the thesis's eyes, all moments of mergers together:
+        `maps`; `called`, the share that its network calls rectangular; `best_cosine`, `best_is` and `best_phase`, the
+        largest cosine with the reference, the true outline of that map, and when that is. Of the same maps: `truly`,
+        the share with a rectangular outline; `right`, the part of those called rectangular that are; `found`, the part
+        of the rectangular ones that are called so; and `cosine_tells`, the chance that the cosine of a rectangular one
+        is above that of another (0.5: it tells nothing). What holds of relaxed remnants: `rectangular` and `sure`, the
         shares of views whose outline is nearest to a rectangle, and clearly one; `corrected`, what the network sees in
         noise less its known errors; `best_similarity` of the frames, and `best_p`, the chance that an ordinary galaxy
         is so similar to the reference. Shares and parts have 90 % intervals over mergers in `..._low` and `..._high`.
@@ -77,7 +77,8 @@ def conclusions(judged: Table, images: Table, shares: Table, *, seed: int = 0) -
     rng, rows = np.random.default_rng([seed, 4]), []
     judged = judged[np.array(judged["phase"]) != "alone"]
     relaxed = images[(np.array(images["phase"]) == "relaxed") & (np.array(images["sight"]) == "noisy")]
-    for model in ("all", *sorted(set(map(str, judged["model"])))):
+    models = sorted(set(map(str, judged["model"])))
+    for model in ("all", *models) if len(models) > 1 else models:
         chosen = {} if model == "all" else {"model": model}
         own = rows_where(judged, **chosen)
         names, which = np.unique(np.array(own["merger"], dtype=str), return_inverse=True)
