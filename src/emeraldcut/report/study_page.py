@@ -231,7 +231,7 @@ def _concluded(row: Row) -> str:
     sentence += f"Its best match, of cosine {row['best_cosine']:.2f}, is {_match(row)}."
     if not np.ma.is_masked(row["cosine_tells"]):
         sentence += (
-            f" The cosine of a rectangular map is above that of another in {100 * row['cosine_tells']:.0f} % of cases, "
+            f" The cosine of a rectangular map is above that of another in {_cases(row)}, "
             "where half would be by chance."
         )
     if not np.ma.is_masked(row["rectangular"]):
@@ -240,6 +240,11 @@ def _concluded(row: Row) -> str:
             f"rectangle, and {_interval(row, 'sure')} clearly one."
         )
     return sentence
+
+
+def _cases(row: Row) -> str:
+    """In how many cases the cosine of a rectangular map is above that of another."""
+    return "" if np.ma.is_masked(row["cosine_tells"]) else f"{100 * row['cosine_tells']:.0f} % of cases"
 
 
 def _match(row: Row) -> str:
@@ -252,18 +257,18 @@ def _match(row: Row) -> str:
 _QUESTIONS = {  # of the rows of `thesis.conclusions`: what is asked, and the answer
     "mergers": lambda row: str(row["mergers"]),
     "maps of all moments": lambda row: f"{row['maps']:,}",
-    "called rectangular by the thesis's network": lambda row: _interval(row, "called"),
-    "with a rectangular outline": lambda row: _interval(row, "truly"),
-    "of those called so right": lambda row: _interval(row, "right"),
-    "of the rectangular ones found": lambda row: _interval(row, "found"),
-    "largest cosine with the reference": lambda row: f"{row['best_cosine']:.3f}",
-    "which is": lambda row: escape(_match(row)),
-    "chance that a rectangular map has the larger cosine": lambda row: _known(row, "cosine_tells"),
-    "relaxed views nearest to a rectangle": lambda row: _interval(row, "rectangular"),
-    "clearly a rectangle": lambda row: _interval(row, "sure"),
-    "by our network in noise, its errors taken out": lambda row: _interval(row, "corrected"),
-    "largest similarity of frames with the reference": lambda row: _known(row, "best_similarity"),
-    "chance that an ordinary galaxy is so similar": lambda row: _known(row, "best_p"),
+    "thesis: called rectangular by its network": lambda row: _interval(row, "called"),
+    "in truth: with a rectangular outline": lambda row: _interval(row, "truly"),
+    "in truth: of those called so right": lambda row: _interval(row, "right"),
+    "in truth: of the rectangular ones found": lambda row: _interval(row, "found"),
+    "thesis: largest cosine with the reference": lambda row: f"{row['best_cosine']:.3f}",
+    "in truth: that map is": lambda row: escape(_match(row)),
+    "in truth: a rectangular map has the larger cosine in": _cases,
+    "holds: relaxed views nearest to a rectangle": lambda row: _interval(row, "rectangular"),
+    "holds: clearly a rectangle": lambda row: _interval(row, "sure"),
+    "holds: by our network in noise, its errors taken out": lambda row: _interval(row, "corrected"),
+    "holds: largest similarity of frames with the reference": lambda row: _known(row, "best_similarity"),
+    "holds: chance that an ordinary galaxy is so similar": lambda row: _known(row, "best_p"),
 }
 
 
