@@ -58,7 +58,8 @@ def _row(shares: Table, phase: str, sight: str, eye: str, name: str) -> Row | No
 def _interval(row: Row, name: str = "share") -> str:
     if np.ma.is_masked(row[name]):
         return ""
-    share, low, high = (f"{100 * row[column]:.2g}" for column in (name, f"{name}_low", f"{name}_high"))
+    values = (100 * row[column] for column in (name, f"{name}_low", f"{name}_high"))
+    share, low, high = (f"{value:.2g}" if value < 99.5 else "100" for value in values)
     return f"{share} % ({low} to {high})"
 
 
@@ -86,8 +87,8 @@ def _result(shares: Table, tests: Table) -> str:
 
 def _signed(row: Row, name: str) -> str:
     """A change of a share with its interval, in percentage points."""
-    value, low, high = (100 * row[column] for column in (name, f"{name}_low", f"{name}_high"))
-    return f"{value:+.0f} points ({low:+.0f} to {high:+.0f})"
+    value, low, high = (round(100 * row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    return f"{value:+d} points ({low:+d} to {high:+d})"
 
 
 def _shares(shares: Table) -> str:
@@ -192,7 +193,7 @@ def _closest(folder: Path) -> str:
     rows = [
         [str(view.row["rank"]), f"<span class='id'>{escape(str(view.row['id']))}</span>",
          f"{view.row['similarity']:.2f}", _known(view.row, "mass_ratio"), _known(view.row, "gas_fraction"),
-         _known(view.row, "since_merging_gyr"), f"{view.row['truth_a4']:.3f}", escape(str(view.row["label"]))]
+         _known(view.row, "since_merging_gyr"), _known(view.row, "truth_a4"), escape(str(view.row["label"]))]
         for view in shown
     ]  # fmt: skip
     columns = ["rank", "view", "similarity", "mass ratio", "gas", "Gyr since merging", "true a4/a", "true outline"]
@@ -277,7 +278,7 @@ def _link(name: str) -> str:
 
 
 def _known(row: Row, name: str) -> str:
-    return "" if np.ma.is_masked(row[name]) else f"{row[name]:.3g}"
+    return "" if np.ma.is_masked(row[name]) or np.isnan(row[name]) else f"{row[name]:.3g}"
 
 
 def _meaning() -> str:
