@@ -10,6 +10,7 @@ import numpy as np
 from astropy.table import Row, Table
 
 from emeraldcut.data import read_images, read_manifest, read_table
+from emeraldcut.data.columns import numbers
 from emeraldcut.report import figures
 from emeraldcut.report.cards import data_url
 from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of, words_of
@@ -46,7 +47,8 @@ def study_page(folder: Path) -> str:
         _meaning(),
         _all_shares(shares),
     ]
-    return shell("Do mergers make rectangular galaxies?", _result(shares, tests), "".join(parts), manifest, folder)
+    result = _result(shares, tests) + _unsettled(images)
+    return shell("Do mergers make rectangular galaxies?", result, "".join(parts), manifest, folder)
 
 
 def _row(shares: Table, phase: str, sight: str, eye: str, name: str) -> Row | None:
@@ -83,6 +85,18 @@ def _result(shares: Table, tests: Table) -> str:
                 f"largest it changes by {_signed(row, 'difference')}."
             )
     return sentence
+
+
+def _unsettled(images: Table) -> str:
+    """A sentence on the relaxed views whose true outline is not known, if there are such."""
+    clear = rows_where(images, phase="relaxed", sight="clear")
+    number = int(np.sum(np.isnan(numbers(clear["truth_a4"]))))
+    if not number:
+        return ""
+    return (
+        f" Of {counted(number, 'view')} no true outline settles, as where particles are few or galaxies not at rest; "
+        "they count as of another shape."
+    )
 
 
 def _signed(row: Row, name: str) -> str:
