@@ -1,7 +1,7 @@
 """Do other programs make the same remnant? One merger without gas in our tree, in Fi and in Gadget-2.
 
     export EMERALDCUT_AMUSE_PYTHON=FOLDER/bin/python        (after tools/install_amuse.sh FOLDER)
-    python benchmarks/engines.py [--gadget2 PROGRAM] [--folder DIR] [--figure FILE] [--quick]
+    python benchmarks/engines.py [--gadget2 PROGRAM] [--gas] [--folder DIR] [--figure FILE] [--quick]
 
 Two equal galaxies of 10,000 particles each, those of Naab & Burkert (2003) without their bulges, begin as the same
 particles in our tree, in our tree with finer forces and steps (which shows what the chaos of particles does by itself),
@@ -12,7 +12,8 @@ but Newton's force beyond 2.8 times it. What acts alike has the same potential e
 a Plummer softening of 0.3 kpc, see `potential` below: with it our tree runs.
 
 Then Gadget-2 runs for a short time with one process and with two. With --folder runs that are finished are kept.
---quick takes our tree and Fi over 0.05 Gyr, and nothing to compare. The last line is one JSON object, of each run:
+--gas makes a fifth of the discs gas, 1,000 particles for each, and runs our tree and Fi. --quick takes these two over
+0.05 Gyr, and compares nothing. The last line is one JSON object, of each run:
 
     potential            of all particles at the beginning, in 1e16 Msun (km/s)^2
     coalesced_gyr        since when the centres have stayed within one scale length, between outputs
@@ -20,7 +21,8 @@ Then Gadget-2 runs for a short time with one process and with two. With --folder
     axis_ratio           median of 100 views, at 1.5 half-light semi-major axes
     a4, a4_err           a4/a within: mean of 100 views, and the standard error of one
     boxy                 share of the views with a4 < 0
-    energy_drift         largest change of the energy
+    energy_drift         largest change of the energy; Fi does not tell what gas radiates
+    new_stars            part of the gas that has become stars
     cpu_seconds          of the engine; outputs are written besides
     wall_seconds
 
@@ -62,7 +64,9 @@ from emeraldcut.report.figures import EMERALD, GREY, new_figure, save_figure
 from emeraldcut.settings import to_toml
 
 SEED, VIEWS, STACK = 2003, 100, 5
-GALAXY = replace(PROGENITORS["naab_burkert"], bulge_mass_msun=0.0, halo_particles=4000, star_particles=6000)
+GALAXY = replace(
+    PROGENITORS["naab_burkert"], bulge_mass_msun=0.0, halo_particles=4000, star_particles=6000, gas_particles=1000
+)
 MERGER = SuiteSettings(mass_ratios=(1.0,), orbits=1, control=False, separation=15.0, eccentricity=0.9)
 OURS, THEIRS = ((length,) * 5 for length in (0.3, 0.7))  # softening in kpc
 TREE = EvolveSettings(softening_kpc=OURS, accuracy=0.5, output_gyr=0.025)
@@ -73,15 +77,15 @@ RUNS = {
     "Gadget-2": replace(TREE, softening_kpc=THEIRS, accuracy=0.3),  # its steps differ for each particle
 }
 GYR, SHORT_GYR = 0.7, 0.05
-COLOURS = (EMERALD, "#8fc1a9", "#c0504d", "#3b6ea5")
+COLOURS = dict(zip(RUNS, (EMERALD, "#8fc1a9", "#c0504d", "#3b6ea5"), strict=True))
 
 
-def particles(folder: Path) -> Snapshot:
+def particles(folder: Path, gas_fraction: float) -> Snapshot:
     """Both galaxies at the beginning."""
     folder.mkdir(parents=True, exist_ok=True)
     galaxy = folder / "galaxy.toml"
-    galaxy.write_text(to_toml(GALAXY))
-    merger = replace(MERGER, progenitor=str(galaxy))
+    galaxy.write_text(to_toml(replace(GALAXY, gas_fraction=gas_fraction)))
+    merger = replace(MERGER, progenitor=str(galaxy), gas_fractions=(gas_fraction,))
     return begin(plan(merger)[0], merger, SEED, THEIRS)
 
 
@@ -131,6 +135,7 @@ def figures_of(folder: Path) -> tuple[dict[str, float], np.ndarray]:
         "a4_err": np.mean(views["a4_err"]),
         "boxy": np.mean(a4 < 0),
         "energy_drift": np.abs(energy / energy[0] - 1).max(),
+        "new_stars": rows["new_stars_mass"][-1] / max(rows["gas_mass"][0], 1.0),
         "cpu_seconds": rows["force_seconds"][-1],
         "wall_seconds": read_manifest(folder)["seconds"],
     }, a4
@@ -140,8 +145,8 @@ def draw(folders: dict[str, Path], looks: dict[str, tuple[dict, np.ndarray]], pa
     """Separation of the centres, half-mass radius of the stars, and a4 of the views, of all runs."""
     figure = new_figure(11.0, 3.3)
     left, middle, right = figure.subplots(1, 3)
-    for (name, folder), colour in zip(folders.items(), COLOURS, strict=True):
-        rows = read_table(folder / DIAGNOSTICS)
+    for name, folder in folders.items():
+        rows, colour = read_table(folder / DIAGNOSTICS), COLOURS[name]
         left.plot(rows["time_gyr"], rows["separation_kpc"], color=colour, linewidth=1.2, label=name)
         late = [snapshot for snapshot in map(read_snapshot, snapshots_of(folder)) if snapshot.time_gyr > 0.4]
         half = [(snapshot.time_gyr, gather([snapshot], None).half_light_kpc) for snapshot in late]
@@ -173,17 +178,18 @@ def processes(folder: Path, both: Snapshot, how: EvolveSettings, executable: str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gadget2", default="", metavar="PROGRAM", help="Gadget-2 as a program of its own")
+    parser.add_argument("--gas", action="store_true", help="a fifth of the discs is gas; our tree and Fi")
     parser.add_argument("--folder", type=Path, help="where runs are kept")
     parser.add_argument("--figure", default="engines.png", help="where the picture goes")
     parser.add_argument("--quick", action="store_true", help="our tree and Fi over 0.05 Gyr")
     arguments = parser.parse_args()
     gadget = replace(RUNS["Gadget-2"], engine="gadget2" if arguments.gadget2 else "amuse:gadget2")
     runs, program = RUNS | {"Gadget-2": gadget}, ProgramSettings(executable=arguments.gadget2)
-    if arguments.quick:
+    if arguments.quick or arguments.gas:
         runs = {name: runs[name] for name in ("tree", "Fi")}
     with TemporaryDirectory() as temporary:
         place = arguments.folder or Path(temporary)
-        both = particles(place)
+        both = particles(place, 0.2 if arguments.gas else 0.0)
         folders = {
             name: run(place / name.replace(", ", "_"), both, how, program, SHORT_GYR if arguments.quick else GYR)
             for name, how in runs.items()
@@ -195,8 +201,10 @@ def main() -> None:
         looks = {name: figures_of(folder) for name, folder in folders.items()}
         draw(folders, looks, arguments.figure)
         found = {name: {key: round(float(v), 5) for key, v in facts.items()} for name, (facts, _) in looks.items()}
-        short = processes(place / "processes", both, gadget, arguments.gadget2)
-        print(json.dumps(found | {"processes": {key: round(value, 5) for key, value in short.items()}}))
+        if not arguments.gas:
+            short = processes(place / "processes", both, gadget, arguments.gadget2)
+            found["processes"] = {key: round(value, 5) for key, value in short.items()}
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

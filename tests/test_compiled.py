@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -241,3 +243,17 @@ compiled.compile_apart('slow')
     others = [start(0.5) for _ in range(3)]
     assert [other.wait(timeout=60) for other in others] == [0, 0, 0]
     assert len(compiling()) == 2
+
+
+@pytest.mark.skipif(not os.access(compiled.PACKAGE, os.W_OK), reason="nothing can be kept beside the sources")
+def test_a_worker_leaves_outdated_code_to_its_parent():
+    """What a run has begun with is there for all of it, also where a source is edited meanwhile."""
+    path = compiled.PACKAGE / "__pycache__" / "of_a_test.nbi"
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    os.utime(path, (0, 0))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(compiled.median_of, np.ones(1, np.float32), 1).result() == 1
+    assert path.exists()
+    subprocess.run([sys.executable, "-c", "import emeraldcut.compiled"], check=True)
+    assert not path.exists()

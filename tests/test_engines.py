@@ -12,9 +12,20 @@ import pytest
 from emeraldcut.cli import main
 from emeraldcut.data import read_snapshot
 from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
-from emeraldcut.mergers import EvolveSettings, ProgramSettings, SuiteSettings, evolve, simulate, snapshots_of
+from emeraldcut.mergers import (
+    EvolveSettings,
+    ObserveSettings,
+    ProgenitorSettings,
+    ProgramSettings,
+    SuiteSettings,
+    evolve,
+    make_progenitor,
+    observe,
+    simulate,
+    snapshots_of,
+)
 from emeraldcut.mergers.engines.amuse_codes import PYTHON
-from emeraldcut.mergers.engines.program import SCRIPT, evolve_elsewhere, gyr_of_outputs
+from emeraldcut.mergers.engines.program import GAS, NEW_STARS, SCRIPT, evolve_elsewhere, gyr_of_outputs
 
 SMALL = SuiteSettings(
     mass_ratios=(1.0,), orbits=1, control=False, duration_gyr=0.03, halo_particles=60, star_particles=120,
@@ -151,7 +162,8 @@ def test_what_cannot_be_is_said_before_it_is_tried(pair, tmp_path, monkeypatch):
     assert PYTHON in said("amuse:fi")
     monkeypatch.setenv(PYTHON, sys.executable)
     assert "one process" in said("amuse:fi", mpi=2)
-    assert "moves no gas" in said("amuse:gadget2", gas)
+    assert "neither gas of one temperature nor" in said("amuse:gadget2", gas)
+    assert "sound_speed_km_s expects" in said("amuse:fi", gas)
     assert "one softening length" in said("amuse:gadget2", lengths=(1, 2, 3, 4, 5))
     with pytest.raises(ValueError, match="multiples of one step"):
         list(evolve_elsewhere(pair, replace(HOW, engine="amuse:fi"), ProgramSettings(), until_gyr=0.5 + np.pi / 100,
@@ -205,6 +217,13 @@ amuse = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def as_root(monkeypatch):
+    """Open MPI's processes start also from root, and where there are fewer cores than they are."""
+    for name in ("ALLOW_RUN_AS_ROOT", "ALLOW_RUN_AS_ROOT_CONFIRM", "MCA_rmaps_base_oversubscribe"):
+        monkeypatch.setenv(f"OMPI_{name}", "1")
+
+
 def plummer(n: int) -> Snapshot:
     """A Plummer sphere of 1e10 Msun and 1 kpc at rest, so that it collapses."""
     rng = np.random.default_rng(5)
@@ -219,10 +238,8 @@ def plummer(n: int) -> Snapshot:
 
 @amuse
 @pytest.mark.parametrize(("engine", "processes"), [("amuse:fi", 1), ("amuse:gadget2", 1), ("amuse:gadget2", 2)])
-def test_codes_of_amuse_move_particles_as_the_sum_over_all_pairs(engine, processes, tmp_path, monkeypatch):
+def test_codes_of_amuse_move_particles_as_the_sum_over_all_pairs(engine, processes, as_root, tmp_path):
     """A cold sphere falls in; the softening of 0.03 kpc, in which the codes differ, hardly matters yet."""
-    for name in ("ALLOW_RUN_AS_ROOT", "ALLOW_RUN_AS_ROOT_CONFIRM", "MCA_rmaps_base_oversubscribe"):
-        monkeypatch.setenv(f"OMPI_{name}", "1")
     begin = plummer(2000)
     how = EvolveSettings(output_gyr=0.002, softening_kpc=(0.03,) * 5, engine="direct", accuracy=0.2)
     program, until = ProgramSettings(mpi=processes, patience_minutes=5), 0.004
@@ -235,3 +252,51 @@ def test_codes_of_amuse_move_particles_as_the_sum_over_all_pairs(engine, process
     energies = [row["energy"] for _, row in found]
     np.testing.assert_allclose(energies, energies[0], rtol=0.01)
     assert energies[0] == pytest.approx(-3 * np.pi / 32 * GRAVITY * 1e20, rel=0.2)
+
+
+@amuse
+def test_fi_moves_gas_from_which_stars_form(as_root, tmp_path):
+    """A disc with much gas, alone, beside the same in our engine; many stars form, so that their number tells."""
+    galaxy = ProgenitorSettings(gas_fraction=0.5, halo_particles=600, star_particles=600, gas_particles=600)
+    begin, how = make_progenitor(galaxy, seed=1), EvolveSettings(output_gyr=0.02, star_efficiency=0.3)
+    program, until = ProgramSettings(patience_minutes=5), 0.06
+    *_, (ours, _) = evolve(begin, how, until_gyr=until)
+    how = replace(how, engine="amuse:fi")
+    states = list(evolve_elsewhere(begin, how, program, until_gyr=until, folder=tmp_path / "run", seed=2))
+    whole = begin.mass[begin.component == GAS].sum(dtype=float)
+    for (snapshot, row), (before, _) in zip(states[1:], states, strict=False):
+        formed = (snapshot.component == NEW_STARS) & (before.component == GAS)
+        assert formed.any() and not np.any((snapshot.component == GAS) & (before.component != GAS))
+        times = snapshot.formed_gyr[formed]
+        assert before.time_gyr < times.min() <= times.max() <= snapshot.time_gyr + 1e-6
+        np.testing.assert_array_equal(snapshot.mass, begin.mass)
+        assert row["gas_mass"] + row["new_stars_mass"] == pytest.approx(whole)
+        assert not np.isfinite(snapshot.formed_gyr[snapshot.component != NEW_STARS]).any()
+        assert np.isfinite(row["gas_energy"])
+    last = states[-1][0]
+    centre = np.average(last.position - begin.position, axis=0, weights=begin.mass)
+    assert np.abs(centre).max() < 0.01 * np.median(np.linalg.norm(begin.position, axis=1))
+    stars = [(snapshot.component == NEW_STARS).sum() for snapshot in (last, ours)]
+    assert stars[0] == pytest.approx(stars[1], rel=0.25)
+    radii = [np.median(np.hypot(*one.position[one.component >= GAS, :2].T)) for one in (last, ours)]
+    assert radii[0] == pytest.approx(radii[1], rel=0.1)
+    assert len(observe(last, ObserveSettings(views=1))) == 1
+
+
+@amuse
+def test_fi_heats_gas_that_falls_in(as_root, tmp_path):
+    """Cold adiabatic gas in place of the cold sphere's particles: what it loses in potential is motion and heat."""
+    begin, until = plummer(1000), 0.009
+    gas = np.full(len(begin), GAS, np.int8)
+    begin = replace(begin, component=gas, internal_energy=np.full(len(begin), 50.0, np.float32))
+    how = EvolveSettings(output_gyr=0.003, softening_kpc=(0.1,) * 5, gas="adiabatic", star_efficiency=0)
+    *_, (ours, our_row) = evolve(begin, how, until_gyr=until)
+    how, program = replace(how, engine="amuse:fi"), ProgramSettings(patience_minutes=5)
+    found = list(evolve_elsewhere(begin, how, program, until_gyr=until, folder=tmp_path / "run"))
+    energies = [row["energy"] for _, row in found]
+    np.testing.assert_allclose(energies, energies[0], rtol=0.01)
+    last, row = found[-1]
+    assert row["gas_energy"] > 100 * found[0][1]["gas_energy"]
+    assert row["gas_energy"] == pytest.approx(our_row["gas_energy"], rel=0.2)
+    sizes = [np.median(np.linalg.norm(one.position, axis=1)) for one in (last, ours)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.05)

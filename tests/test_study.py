@@ -213,12 +213,53 @@ def test_a_study_has_a_row_for_every_view_and_sight(finished):
     assert np.ptp(np.asarray(images["cos_inclination"])) > 0.5
 
 
+def judged_as_thesis():
+    """10 maps of each of two mergers, 8 rectangular; of 6 called so 4 are; the largest cosine is that of an oval."""
+    from astropy.table import Table
+
+    maps = Table({"model": ["run"] * 24, "merger": ["a"] * 10 + ["b"] * 10 + ["c"] * 4})
+    maps["phase"] = ["relaxed"] * 5 + ["merging"] * 5 + ["relaxed"] * 10 + ["alone"] * 4
+    maps["label"] = ["rectangular"] * 4 + ["oval"] * 6 + ["rectangular"] * 4 + ["oval"] * 10
+    maps["called"] = ["rectangular"] * 6 + ["oval"] * 18
+    maps["cosine"] = np.r_[np.full(4, 0.9), np.full(4, 0.8), 0.95, 0.8, np.full(4, 0.9), np.full(6, 0.8), np.full(4, 1)]
+    return maps
+
+
+def test_what_the_thesis_would_have_concluded_is_counted(finished):
+    from astropy.table import Table, vstack
+
+    from emeraldcut.data import read_table
+    from emeraldcut.studies.thesis import conclusions
+
+    images, shares = (read_table(finished.path(name)) for name in ("images.parquet", "shares.ecsv"))
+    table = conclusions(judged_as_thesis(), images, shares)
+    assert table["model"].tolist() == ["run"]
+    twice = vstack([judged_as_thesis(), Table(judged_as_thesis(), copy=True)])
+    twice["model"] = ["run"] * 24 + ["run2"] * 24
+    assert conclusions(twice, images, shares)["model"].tolist() == ["all", "run", "run2"]
+    for row in table:
+        assert (row["mergers"], row["maps"]) == (2, 20)
+        for name, value in {"called": 0.3, "truly": 0.4, "right": 4 / 6, "found": 0.5}.items():
+            assert row[name] == pytest.approx(value) and row[f"{name}_low"] < value < row[f"{name}_high"]
+        assert (row["best_cosine"], row["best_is"], row["best_phase"]) == (0.95, "oval", "merging")
+        assert row["cosine_tells"] == pytest.approx(11 / 12)  # of one oval of 12 the cosine is larger
+        assert 0 <= row["best_p"] <= 1
+    ours = {"phase": "relaxed", "sight": "clear", "eye": "outline", "group": "model", "class": "rectangular"}
+    assert table["rectangular"][0] == share(shares, **ours) and table["sure"][0] == share(shares, "sure", **ours)
+
+
 def test_the_page_of_a_study(finished):
+    from emeraldcut.data import read_table, write_table
     from emeraldcut.report import report
+    from emeraldcut.studies.thesis import CONCLUSIONS, conclusions
 
     page = report(finished.folder).read_text()
     assert "Do mergers make rectangular galaxies?" in page and "Remnants most like the reference" in page
-    assert (finished.folder / "figures" / "closest.png").exists()
+    assert (finished.folder / "figures" / "closest.png").exists() and "id='thesis'" not in page
+    images, shares = (read_table(finished.path(name)) for name in ("images.parquet", "shares.ecsv"))
+    write_table(conclusions(judged_as_thesis(), images, shares), finished.path(CONCLUSIONS))
+    page = report(finished.folder).read_text()
+    assert "would have called 30 % (" in page and "merging, whose true outline is oval" in page
 
 
 def test_a_study_needs_a_finished_suite(tmp_path):

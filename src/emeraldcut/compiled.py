@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,8 @@ def _forget_outdated() -> None:
             pass
 
 
-_forget_outdated()
+if parent_process() is None:  # a worker leaves to its parent what that has begun with, see `compile_apart`
+    _forget_outdated()
 
 
 @contextmanager
@@ -105,7 +107,8 @@ def compile_apart(part: str) -> None:
     A process that compiles a function and one that loads it link it differently, and sums that may be reordered then
     round differently. With this every process loads, so that results do not depend on who came first. Of several that
     start together one compiles and the others wait for it. Where nothing can be kept beside the sources, each process
-    compiles for itself, or takes what numba keeps elsewhere.
+    compiles for itself, or takes what numba keeps elsewhere. So does one that runs while sources are edited, if another
+    that starts then removes what the first has not loaded yet.
     """
     complete = PACKAGE / "__pycache__" / f"{part}.complete.nbi"  # written last; forgotten with the rest
     if APART in os.environ or not os.access(PACKAGE, os.W_OK) or complete.exists():

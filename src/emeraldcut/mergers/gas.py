@@ -27,6 +27,11 @@ def schmidt_rate(density: np.ndarray, efficiency: float, threshold: float) -> np
     return np.where(density < threshold, 0.0, efficiency / free_fall)
 
 
+def free_energy(density: np.ndarray, sound_speed_km_s: float) -> np.ndarray:
+    """Free energy (n,) of a unit of mass of isothermal gas in (km/s)^2, for a density (n,) in Msun/kpc^3."""
+    return sound_speed_km_s**2 * np.log(density / ZERO_DENSITY)
+
+
 @dataclass
 class Gas:
     """The gas of a simulation. It holds no positions and velocities: these are rows of the arrays of all particles.
@@ -78,10 +83,7 @@ class Gas:
         """
         if self.internal_energy is not None:
             return float(self.mass @ self.internal_energy)
-        return float(self.mass @ self._free_energy(self.flow.density))
-
-    def _free_energy(self, density: np.ndarray) -> np.ndarray:
-        return self.sound_speed_km_s**2 * np.log(density / ZERO_DENSITY)
+        return float(self.mass @ free_energy(self.flow.density, self.sound_speed_km_s))
 
     def settle(self, output: int, position: np.ndarray, velocity: np.ndarray) -> None:
         """Begins anew at an output, from what a Snapshot holds alone; `output` is its number."""
@@ -187,7 +189,7 @@ class Gas:
         its chemical potential c^2 [ln(density) + 1]. This is exact for small particles.
         """
         if self.internal_energy is None:
-            energy = self._free_energy(self.flow.density) + self.sound_speed_km_s**2
+            energy = free_energy(self.flow.density, self.sound_speed_km_s) + self.sound_speed_km_s**2
         else:
             energy = self.internal_energy
             self.internal_energy = energy[stays]

@@ -279,7 +279,7 @@ def evolve(
         raise ValueError(
             f"until_gyr expects a time after that of the snapshot, {snapshot.time_gyr} Gyr; received {until_gyr}."
         )
-    lengths, gas = lengths_of(snapshot, settings), _gas(snapshot, settings, seed, threads)
+    lengths, gas = lengths_of(snapshot, settings), gas_of(snapshot, settings, seed, threads)
     return _evolve(snapshot, settings, lengths, gas, until_gyr, threads)
 
 
@@ -293,8 +293,8 @@ def lengths_of(snapshot: Snapshot, settings: EvolveSettings) -> np.ndarray:
     return np.array(lengths, float)
 
 
-def _gas(snapshot: Snapshot, settings: EvolveSettings, seed: int, threads: int) -> Gas:
-    """The gas of a snapshot; it may hold no particles."""
+def gas_of(snapshot: Snapshot, settings: EvolveSettings, seed: int, threads: int) -> Gas:
+    """The gas of a snapshot; it may hold no particles. ValueError if sound speed or internal energy are not known."""
     places = np.flatnonzero(snapshot.component == GAS)
     speed, energy = settings.sound_speed_km_s, None
     if speed is None:

@@ -205,14 +205,14 @@ def run_task(
     rows = [read_snapshot(path).about["diagnostics"] for path in there[:-1]]
     snapshot = read_snapshot(there[-1]) if there else begin(task, settings, seed, evolve_settings.softening_kpc)
     base = snapshot.about["diagnostics"] if there else None
+    own = int(np.random.default_rng([seed, task.number]).integers(2**31))  # other stars form in every merger
     if base is not None and not snapshot.time_gyr < settings.duration_gyr:
         rows.append(base)
         states: Iterator = iter(())
     elif evolve_settings.engine in engines.ENGINES:
-        until = {"until_gyr": settings.duration_gyr, "folder": folder / PROGRAM}
+        until = {"until_gyr": settings.duration_gyr, "folder": folder / PROGRAM, "seed": own}
         states = evolve_elsewhere(snapshot, evolve_settings, program, **until)
     else:
-        own = int(np.random.default_rng([seed, task.number]).integers(2**31))  # other stars form in every merger
         states = evolve(snapshot, evolve_settings, until_gyr=settings.duration_gyr, seed=own)
     seconds = {"force_seconds": 0.0, "other_seconds": 0.0}
     for k, (state, row) in enumerate(states, start=max(len(there) - 1, 0)):

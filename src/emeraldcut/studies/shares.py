@@ -28,6 +28,12 @@ class Estimate:
     high: float
 
 
+def as_columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """An estimate, or None, as three columns."""
+    ends = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
+    return {column: None if estimate is None else getattr(estimate, end) for column, end in ends.items()}
+
+
 def shares_of(labels: np.ndarray, mergers: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The mergers (m,), sorted, and the share (m, k) of each of the classes among the labels (n,) of its views."""
     names, which = np.unique(mergers, return_inverse=True)
@@ -36,10 +42,12 @@ def shares_of(labels: np.ndarray, mergers: np.ndarray, classes: Sequence[str]) -
     return names, np.stack([np.bincount(which, column, len(names)) for column in hit.T], axis=1) / views[:, None]
 
 
-def rows_where(shares: Table, **wanted: str) -> Table:
-    """The rows of `study.share_table` whose columns hold these words; `class_` stands for `class`."""
-    chosen = [np.array(shares[name.rstrip("_")], dtype=str) == value for name, value in wanted.items()]
-    return shares[np.all(chosen, axis=0)]
+def rows_where(table: Table, **wanted: str) -> Table:
+    """The rows of a table whose columns hold these words; `class_` stands for `class`."""
+    chosen = np.ones(len(table), bool)
+    for name, value in wanted.items():
+        chosen &= np.array(table[name.rstrip("_")], dtype=str) == value
+    return table[chosen]
 
 
 def resampled(mergers: int, rng: np.random.Generator, repeats: int = REPEATS) -> np.ndarray:

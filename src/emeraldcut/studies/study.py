@@ -18,7 +18,16 @@ from emeraldcut.networks import CLASSES
 from emeraldcut.settings import from_file
 from emeraldcut.similarity import References, prepare_references, read_references
 from emeraldcut.studies.look import EYES, FALLIBLE, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
-from emeraldcut.studies.shares import REPEATS, confusion_of, dependence, estimate_shares, expanded, part_of, shares_of
+from emeraldcut.studies.shares import (
+    REPEATS,
+    as_columns,
+    confusion_of,
+    dependence,
+    estimate_shares,
+    expanded,
+    part_of,
+    shares_of,
+)
 from emeraldcut.studies.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
 
 IMAGES, SHARES, TESTS, SKILLS = "images.parquet", "shares.ecsv", "tests.ecsv", "eyes.ecsv"
@@ -89,7 +98,7 @@ def study(
         network = thesis_network(Path(folder) / "thesis_network", settings.thesis_epochs, seed=seed)
         stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
         as_thesis = vstack(list(map_chunks(stage, [[moment] for moment in found], jobs=jobs)))
-        results[CONCLUSIONS] = conclusions(as_thesis, images, shares)
+        results[CONCLUSIONS] = conclusions(as_thesis, images, shares, seed=seed)
     for name, table in results.items():
         write_table(table, run.path(name), provenance=run.origin, overwrite=True)
     merging = np.array(images["phase"]) != "alone"
@@ -187,15 +196,9 @@ def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
             for name, *estimates in zip(CLASSES, plain, sure, mended, strict=True):
                 row = common | {"class": name}
                 for column, estimate in zip(("share", "sure", "corrected"), estimates, strict=True):
-                    row |= _columns(column, estimate)
+                    row |= as_columns(column, estimate)
                 rows.append(row)
     return table_from_rows(rows)
-
-
-def _columns(name: str, estimate) -> dict[str, float | None]:
-    """An estimate, or None, as three columns."""
-    ends = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
-    return {column: None if estimate is None else getattr(estimate, end) for column, end in ends.items()}
 
 
 def _groups(images: Table) -> Iterator[tuple[str, str, Table]]:
@@ -245,7 +248,7 @@ def dependence_table(images: Table, *, seed: int = 0) -> Table:
             for name in RARE:
                 found = dependence(shares[:, CLASSES.index(name)], values, alike, rng)
                 row = {"on": what, "sight": sight, "eye": eye, "class": name, "mergers": len(names)}
-                row |= _columns("slope", found.slope) | _columns("difference", found.difference)
+                row |= as_columns("slope", found.slope) | as_columns("difference", found.difference)
                 rows.append(row | {"explained": found.explained, "p": found.p})
     return Table(rows=rows) if rows else Table(names=["on", "p"], dtype=[str, float])
 
@@ -276,6 +279,6 @@ def skill_table(images: Table, *, seed: int = 0) -> Table:
             more = expanded(lambda rows, more=(seen - true) / views: more[rows].mean(axis=1), drawn, len(mergers))
             row = {"phase": phase, "sight": sight, "eye": eye, "class": name}
             row |= {"mergers": len(mergers), "images": len(own)}
-            row |= _columns("found", part_of(both, true, rng)) | _columns("right", part_of(both, seen, rng))
-            rows.append(row | _columns("difference", more))
+            row |= as_columns("found", part_of(both, true, rng)) | as_columns("right", part_of(both, seen, rng))
+            rows.append(row | as_columns("difference", more))
     return table_from_rows(rows, unknown=np.nan)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
+from scipy.stats import mannwhitneyu
 
 from emeraldcut.data import read_snapshot
 from emeraldcut.data.columns import numbers
@@ -16,9 +17,10 @@ from emeraldcut.mergers import THESIS_DIRECTIONS, THESIS_MAPS, observe
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.similarity import CompareSettings, compare
 from emeraldcut.studies.look import Moment, StudySettings
-from emeraldcut.studies.shares import rows_where
+from emeraldcut.studies.shares import as_columns, part_of, rows_where
 
 CONCLUSIONS = "thesis.ecsv"
+RECTANGULAR = "rectangular"
 
 
 def thesis_network(folder: Path, epochs: int, *, seed: int = 0) -> Path:
@@ -28,69 +30,96 @@ def thesis_network(folder: Path, epochs: int, *, seed: int = 0) -> Path:
     """
     if not (folder / "card.json").exists():
         maps = thesis_maps(thesis_grid(repaired=False, seed=seed), seed=seed)
-        settings = TrainSettings(network="thesis", classes=("oval", "rectangular"), epochs=epochs, patience=0)
+        settings = TrainSettings(network="thesis", classes=("oval", RECTANGULAR), epochs=epochs, patience=0)
         maps = maps[np.isin(np.array(maps.table["label"], dtype=str), settings.classes)]
         train(maps, settings, seed=seed).save(folder)
     return folder
 
 
 def judge_as_thesis(moments: list[Moment], network: Path, settings: StudySettings, *, seed: int = 0) -> Table:
-    """Density maps of moments from the thesis's directions: `called` by its network, `cosine` of raw pixels with the
-    reference, and `label`, the true outline."""
+    """Density maps of moments from the thesis's directions: `model`, `merger`, `phase`; `called` by its network,
+    `cosine` of raw pixels with the reference, and `label`, the true outline."""
     rows = []
     for moment in moments:
         maps = observe(read_snapshot(moment.file), replace(THESIS_MAPS, views=len(THESIS_DIRECTIONS)), seed=seed)
         names = classify(maps, ClassifySettings(network=str(network)))["class"]
         cosine = numbers(compare(maps, CompareSettings(reference=settings.reference, method="cosine"))["similarity"])
-        known = {name: moment.facts[name] for name in ("model", "phase")}
+        known = {name: moment.facts[name] for name in ("model", "merger", "phase")}
         rows += [
-            known | {"called": str(name), "cosine": float(value),
-             "label": str(label)}
+            known | {"called": str(name), "cosine": float(value), "label": str(label)}
             for name, value, label in zip(names, cosine, maps.table["label"], strict=True)
-        ]  # fmt: skip
+        ]
     return table_from_rows(rows)
 
 
-def conclusions(judged: Table, images: Table, shares: Table) -> Table:
-    """The thesis's answer beside ours, one row for each model.
+def conclusions(judged: Table, images: Table, shares: Table, *, seed: int = 0) -> Table:
+    """The thesis's answer beside ours, one row for all models, if there are several, and one for each.
+
+    Parameters
+    ----------
+    judged : as of `judge_as_thesis`
+    images, shares : of the study, see `study`
 
     Returns
     -------
     Table
-        `model`; of the thesis: `maps` (of all moments of mergers), `called_rectangular`, their share, `best_cosine`,
-        `best_is` (the true outline of that map), and `cosine_gap`, the mean cosine of maps with a rectangular outline
-        less that of the others (masked without any). Ours: `rectangular`, the share of relaxed views with a rectangular
-        outline, with its 90 % interval over mergers, `corrected` with its interval, what the network sees in noise less
-        its known errors, and `best_similarity`, of the frames, and `best_p`, the chance that an ordinary galaxy is so
-        similar to the reference (masked without relaxed remnants).
+        `model`, or "all", which comes first; `mergers`. With the thesis's eyes, all moments of mergers together:
+        `maps`; `called`, the share that its network calls rectangular; `best_cosine`, `best_is` and `best_phase`, the
+        largest cosine with the reference, the true outline of that map, and when that is. Of the same maps: `truly`,
+        the share with a rectangular outline; `right`, the part of those called rectangular that are; `found`, the part
+        of the rectangular ones that are called so; and `cosine_tells`, the chance that the cosine of a rectangular one
+        is above that of another (0.5: it tells nothing). What holds of relaxed remnants: `rectangular` and `sure`, the
+        shares of views whose outline is nearest to a rectangle, and clearly one; `corrected`, what the network sees in
+        noise less its known errors; `best_similarity` of the frames, and `best_p`, the chance that an ordinary galaxy
+        is so similar to the reference. Shares and parts have 90 % intervals over mergers in `..._low` and `..._high`.
+        Masked is what there is nothing to tell from.
     """
-    rows = []
-    for model in sorted(set(map(str, judged["model"]))):
-        own = judged[(np.array(judged["model"], dtype=str) == model) & (np.array(judged["phase"]) != "alone")]
-        if not len(own):
-            continue
-        cosine, box = np.asarray(own["cosine"], float), np.array(own["label"]) == "rectangular"
+    rng, rows = np.random.default_rng([seed, 4]), []
+    judged = judged[np.array(judged["phase"]) != "alone"]
+    relaxed = images[(np.array(images["phase"]) == "relaxed") & (np.array(images["sight"]) == "noisy")]
+    models = sorted(set(map(str, judged["model"])))
+    for model in ("all", *models) if len(models) > 1 else models:
+        chosen = {} if model == "all" else {"model": model}
+        own = rows_where(judged, **chosen)
+        names, which = np.unique(np.array(own["merger"], dtype=str), return_inverse=True)
+        called, box = (np.array(own[name], dtype=str) == RECTANGULAR for name in ("called", "label"))
+        seen, true, both, every = (
+            np.bincount(which, hit, len(names)) for hit in (called, box, called & box, np.ones(len(own)))
+        )
+        cosine = np.asarray(own["cosine"], float)
         best = int(np.nanargmax(cosine))
         row = {
             "model": model,
+            "mergers": len(names),
             "maps": len(own),
-            "called_rectangular": float(np.mean(np.array(own["called"]) == "rectangular")),
             "best_cosine": float(cosine[best]),
             "best_is": str(own["label"][best]),
-            "cosine_gap": float(np.nanmean(cosine[box]) - np.nanmean(cosine[~box]))
-            if 0 < box.sum() < len(box)
-            else None,
+            "best_phase": str(own["phase"][best]),
+            "cosine_tells": _tells(cosine, box),
         }
-        for column, sight, eye in (("rectangular", "clear", "outline"), ("corrected", "noisy", "network")):
-            of_model = {"group": "model", "value": model, "phase": "relaxed", "class_": "rectangular"}
-            found = rows_where(shares, **of_model, sight=sight, eye=eye)
-            source = "share" if eye == "outline" else "corrected"
+        parts = {"called": (seen, every), "truly": (true, every), "right": (both, seen), "found": (both, true)}
+        for name, (some, whole) in parts.items():
+            row |= as_columns(name, part_of(some, whole, rng))
+        group = {"group": "model", "value": model} if chosen else {"group": "all"}
+        for column, sight, eye, source in (
+            ("rectangular", "clear", "outline", "share"),
+            ("sure", "clear", "outline", "sure"),
+            ("corrected", "noisy", "network", "corrected"),
+        ):
+            of_model = rows_where(shares, **group, phase="relaxed", class_=RECTANGULAR, sight=sight, eye=eye)
             for end in ("", "_low", "_high"):
-                row[column + end] = float(found[source + end][0]) if len(found) else None
-        relaxed = images[(np.array(images["model"], dtype=str) == model) & (np.array(images["phase"]) == "relaxed")]
-        relaxed = relaxed[np.array(relaxed["sight"]) == "noisy"]
-        alike = numbers(relaxed["similarity"], -1.0)
-        row["best_similarity"] = float(alike.max()) if len(relaxed) else None
-        row["best_p"] = float(relaxed["similarity_p"][int(np.argmax(alike))]) if len(relaxed) else None
+                row[column + end] = float(of_model[source + end][0]) if len(of_model) else None
+        views = rows_where(relaxed, **chosen)
+        alike = numbers(views["similarity"], -1.0)
+        row["best_similarity"] = float(alike.max()) if len(views) else None
+        row["best_p"] = float(views["similarity_p"][int(np.argmax(alike))]) if len(views) else None
         rows.append(row)
     return table_from_rows(rows, unknown=np.nan)
+
+
+def _tells(values: np.ndarray, wanted: np.ndarray) -> float | None:
+    """The chance that the value of one that is wanted is above that of another; None without both kinds."""
+    wanted, values = wanted[np.isfinite(values)], values[np.isfinite(values)]
+    if not 0 < wanted.sum() < len(wanted):
+        return None
+    return float(mannwhitneyu(values[wanted], values[~wanted]).statistic / wanted.sum() / (~wanted).sum())

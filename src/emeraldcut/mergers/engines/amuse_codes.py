@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from emeraldcut.data.run import write_text
-from emeraldcut.mergers.engines.program import Job, State
+from emeraldcut.data.snapshot import KPC_PER_KM_S_GYR
+from emeraldcut.mergers.engines.program import GAS, NEW_STARS, Job, State
+from emeraldcut.mergers.gas import free_energy, schmidt_rate
+from emeraldcut.mergers.leapfrog import gas_of
 
 PYTHON = "EMERALDCUT_AMUSE_PYTHON"  # environment variable
 WORKER = Path(__file__).with_name("amuse_worker.py")
@@ -33,8 +36,12 @@ def check(job: Job) -> None:
         )
     if name == "amuse:fi" and job.program.mpi > 1:
         raise ValueError(f"Fi is one process; received --mpi {job.program.mpi}.")
-    if job.gas.any():
-        raise ValueError(f"the engine {name} moves no gas here; use gas_fraction 0, or the engine tree.")
+    if job.gas.any() and name == "amuse:gadget2":
+        raise ValueError(
+            "GADGET-2 as AMUSE builds it has neither gas of one temperature nor stars that form from it; received "
+            f"{job.gas.sum()} particles of gas. Use the engine amuse:fi or tree, or gas_fraction 0."
+        )
+    gas_of(job.begin, job.settings, job.seed, threads=1)
     lengths = np.unique(job.softening_kpc[job.begin.component])
     if name == "amuse:gadget2" and len(lengths) > 1:
         raise ValueError(
@@ -47,15 +54,28 @@ def check(job: Job) -> None:
 
 def write(job: Job) -> list[str]:
     """Writes the worker's files; returns its command."""
-    begin = job.begin
+    begin, settings = job.begin, job.settings
+    gas = gas_of(begin, settings, job.seed, threads=1)
+    energy = np.full(len(begin), gas.sound_speed_km_s**2)
+    if gas.internal_energy is not None:
+        energy[gas.places] = gas.internal_energy
     vectors = {name: np.asarray(getattr(begin, name), float) for name in ("position", "velocity", "mass")}
-    np.savez(job.folder / "begin.npz", **vectors, softening=job.softening_kpc[begin.component])
+    vectors |= {"softening": job.softening_kpc[begin.component], "is_gas": job.gas, "energy": energy}
+    np.savez(job.folder / "begin.npz", **vectors)
     facts = {
-        "code": job.settings.engine.removeprefix("amuse:"),
+        "code": settings.engine.removeprefix("amuse:"),
         "processes": job.program.mpi,
         "gyr_of_outputs": [time - begin.time_gyr for time in job.gyr_of_outputs],
-        "longest_step_gyr": _longest_step_gyr(job) if job.settings.engine == "amuse:fi" else LONGEST_STEP_GYR,
-        "accuracy": job.settings.accuracy,
+        "longest_step_gyr": _longest_step_gyr(job) if settings.engine == "amuse:fi" else LONGEST_STEP_GYR,
+        "accuracy": settings.accuracy,
+        "isothermal": gas.internal_energy is None,
+        "neighbours": round(settings.neighbours),
+        "viscosity": settings.viscosity,
+        "courant": settings.courant,
+        "star_rate": float(schmidt_rate(1.0, settings.star_efficiency, 0.0)) * KPC_PER_KM_S_GYR,
+        "star_threshold": settings.star_threshold,
+        "star_softening": job.softening_kpc[NEW_STARS],
+        "seed": [job.seed, round(1e6 * begin.time_gyr)],
     }
     write_text(job.folder / "job.json", json.dumps(facts))
     return [shutil.which(os.environ[PYTHON]), str(WORKER), str(job.folder)]
@@ -81,16 +101,28 @@ def output(job: Job, k: int) -> Path:
 
 
 def read(job: Job, path: Path) -> State:
-    """One output, with the energies that the code itself gives: its softening is a spline."""
+    """One output, with the energies that the code itself gives: its softening is a spline.
+
+    The energy of isothermal gas is its free energy, as in `gas.Gas`, from the code's densities.
+    """
     with np.load(path) as file:
         arrays = dict(file)
+    formed = np.isfinite(arrays["formed_gyr"])
+    component = np.where(formed, NEW_STARS, job.begin.component)
+    gas, isothermal = component == GAS, job.settings.gas == "isothermal"
+    gas_energy = None
+    if isothermal and gas.any():
+        mass, speed = np.asarray(job.begin.mass, float)[gas], np.sqrt(arrays["energy"][gas])
+        gas_energy = float(mass @ free_energy(arrays["density"][gas], speed))
     return State(
         arrays["position"],
         arrays["velocity"],
         mass=job.begin.mass,
-        component=job.begin.component,
-        internal_energy=job.begin.internal_energy,
+        component=component,
+        internal_energy=np.full(len(gas), np.nan) if isothermal else arrays["energy"],
         time_gyr=float(arrays["time_gyr"]) + job.begin.time_gyr,
         potential=float(arrays["potential"]),
         kinetic=float(arrays["kinetic"]),
+        gas_energy=gas_energy,
+        formed_gyr=arrays["formed_gyr"] + job.begin.time_gyr,
     )

@@ -72,6 +72,8 @@ class Job:
         Plummer softening lengths of `COMPONENTS`.
     folder : Path
         The program's own.
+    seed : int
+        Of star formation.
     """
 
     begin: Snapshot
@@ -80,6 +82,7 @@ class Job:
     gyr_of_outputs: tuple[float, ...]
     softening_kpc: np.ndarray
     folder: Path
+    seed: int = 0
 
     @property
     def gas(self) -> np.ndarray:
@@ -99,6 +102,10 @@ class State:
         Msun (km/s)^2, of all particles, if the program tells.
     kinetic : float or None
         In the same unit, where that of the velocities above is not it.
+    gas_energy : float or None
+        In the same unit, where the internal energies above are not it.
+    formed_gyr : (n,) array or None
+        When the stars formed that are new since the beginning; None: not known better than between two outputs.
     """
 
     position: np.ndarray
@@ -109,6 +116,8 @@ class State:
     time_gyr: float
     potential: float | None = None
     kinetic: float | None = None
+    gas_energy: float | None = None
+    formed_gyr: np.ndarray | None = None
 
 
 class NotYetError(RuntimeError):
@@ -124,7 +133,13 @@ def gyr_of_outputs(begin_gyr: float, until_gyr: float, output_gyr: float) -> tup
 
 
 def evolve_elsewhere(
-    snapshot: Snapshot, settings: EvolveSettings, program: ProgramSettings, *, until_gyr: float, folder: Path
+    snapshot: Snapshot,
+    settings: EvolveSettings,
+    program: ProgramSettings,
+    *,
+    until_gyr: float,
+    folder: Path,
+    seed: int = 0,
 ) -> Iterator[tuple[Snapshot, dict[str, Any]]]:
     """Moves the particles of a snapshot with the program that `settings.engine` names; yields what `evolve` yields.
 
@@ -136,6 +151,8 @@ def evolve_elsewhere(
     ----------
     folder : Path
         For the program's files; what is there from an earlier start is removed, unless `program.script` is set.
+    seed : int
+        Of star formation, where it is ours.
 
     Raises
     ------
@@ -149,7 +166,7 @@ def evolve_elsewhere(
     """
     engine = import_module(ENGINES[settings.engine])
     times = gyr_of_outputs(snapshot.time_gyr, until_gyr, settings.output_gyr)
-    job = Job(snapshot, settings, program, times, lengths_of(snapshot, settings), folder.resolve())
+    job = Job(snapshot, settings, program, times, lengths_of(snapshot, settings), folder.resolve(), seed)
     engine.check(job)
     if program.script:
         yield from _by_others(engine, job)
@@ -238,13 +255,14 @@ def _states(
         state = _read(engine, job, path, gyr, "" if process is None else f" with exit status {process.returncode}")
         if k:
             formed = (state.component == NEW_STARS) & (snapshot.component == GAS)
+            times = gyr if state.formed_gyr is None else state.formed_gyr
             snapshot = replace(
                 snapshot,
                 position=state.position.astype(np.float32),
                 velocity=state.velocity.astype(np.float32),
                 mass=state.mass.astype(np.float32),
                 component=state.component.astype(np.int8),
-                formed_gyr=np.where(formed, gyr, snapshot.formed_gyr).astype(np.float32),
+                formed_gyr=np.where(formed, times, snapshot.formed_gyr).astype(np.float32),
                 internal_energy=state.internal_energy.astype(np.float32),
                 time_gyr=gyr,
             )
@@ -320,5 +338,6 @@ def _row(job: Job, snapshot: Snapshot, state: State) -> dict[str, Any]:
     gas = snapshot.component == GAS
     energy = np.where(gas & np.isfinite(snapshot.internal_energy), snapshot.internal_energy, 0) @ mass
     row = diagnostics(snapshot, potential, gas_energy=float(energy), radiated=0.0, steps=0)
-    row |= {name: value for name in ("kinetic", "potential") if (value := getattr(state, name)) is not None}
+    names = ("kinetic", "potential", "gas_energy")
+    row |= {name: value for name in names if (value := getattr(state, name)) is not None}
     return row | {"energy": row["kinetic"] + row["potential"] + row["gas_energy"]}
