@@ -17,7 +17,7 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.run import begin_or_go_on, lock, unlock
-from emeraldcut.data.tables import from_arrow, to_arrow
+from emeraldcut.data.tables import from_arrow, to_arrow, written
 
 PART_ROWS = 4096  # of a part: what a run that is killed does again at most, besides the chunks under way
 GROUP_ROWS = 32_768  # of a row group of a joined table
@@ -97,8 +97,9 @@ class Parts:
 
         if self._waiting:
             path = self.folder / f"{self.done:012}.parquet"
+            table = joined(self._waiting)
             with _complete(path) as temporary:
-                pq.write_table(joined(self._waiting), temporary, compression="zstd")
+                pq.write_table(table, temporary, **written(table.schema))
             self.files.append(path)
         self._waiting = []
 
@@ -199,6 +200,8 @@ def fitted(table, schema):
     """An Arrow table with the columns of `schema`; those that it lacks are missing in all rows."""
     import pyarrow as pa
 
+    if table.schema.equals(schema):
+        return table
     arrays = [
         table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in schema
@@ -233,7 +236,7 @@ def write_joined(tables: Iterable, schema, path: Path) -> None:
     import pyarrow.parquet as pq
 
     waiting = []
-    with _complete(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with _complete(path) as temporary, pq.ParquetWriter(temporary, schema, **written(schema)) as writer:
         for table in tables:
             waiting.append(fitted(table, schema))
             if sum(map(len, waiting)) >= GROUP_ROWS:
