@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import signal
@@ -278,6 +279,7 @@ def _start_worker() -> None:
     """One thread per worker, Ctrl-C left to the main process, and an end when that ends, however it does."""
     from threadpoolctl import threadpool_limits
 
+    atexit.register(os._exit, 0)  # without taking everything down piece by piece
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for libraries that are loaded later
