@@ -341,12 +341,12 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     return from_arrow(pq.ParquetFile(path).read(columns))
 
 
-def arrow_pieces(path: Path, size: int) -> Iterator:
+def arrow_pieces(path: Path, size: int, columns: list[str] | None = None) -> Iterator:
     """The rows of a Parquet table in order, `size` at a time, as tables of Arrow."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(path).iter_batches(size):
+    for batch in pq.ParquetFile(path).iter_batches(size, columns=columns):
         yield pa.Table.from_batches([batch])
 
 
