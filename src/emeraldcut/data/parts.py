@@ -20,7 +20,7 @@ from emeraldcut.data.run import begin_or_go_on, lock, unlock
 from emeraldcut.data.tables import arrow_pieces, from_arrow, to_arrow, written
 
 PART_ROWS = 4096  # of a part: what a run that is killed does again at most, besides the chunks under way
-GROUP_ROWS = 32_768  # of a row group of a joined table
+GROUP_ROWS = 16_384  # of a row group of a joined table
 RUN_ROWS = 256  # of a piece of a sorted part; samples of the order are as far apart
 BEGUN = "begun.json"
 NOT_FACTS = ("date_utc", "python", "platform")  # of a provenance: these may change before work goes on
