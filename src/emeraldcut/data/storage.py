@@ -204,4 +204,3 @@ def stored_chunks(folder: Path, number: int, size: int) -> Iterator[StoredImages
         start += len(rows)
         if start >= number:
             return
-

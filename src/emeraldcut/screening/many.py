@@ -82,15 +82,18 @@ def screen_run(
     first, careful = (
         Parts(run.folder / name, run.origin, "a run of `screen`", overwrite=overwrite) for name in (FIRST, CAREFUL)
     )
+
+    def done(total: int | None) -> Callable[[int], object] | None:
+        return partial(progress, total) if progress else None
+
     clock = [time.perf_counter()]
     with started(jobs, partial(load_network, settings.network)) as workers:
         prepared = prepare_references(references)
         prepared.null  # noqa: B018  made here, once, and not by every worker
         stage = {"settings": settings, "seed": seed, "references": prepared}
         everything = settings.careful == 1 or _at_most(images, LEAST_CAREFUL)
-        done = partial(progress, images.n_images) if progress else None
-        look_at = partial(_first_look, careful=everything, **stage)
-        fill(first, look_at, images.chunks_after, jobs=workers, progress=done)
+        each = partial(_first_look, careful=everything, **stage)
+        fill(first, each, images.chunks_after, jobs=workers, progress=done(images.n_images))
         if len(first) == 0:
             raise NoImagesError(f"'{source}' holds no images.")
         clock.append(time.perf_counter())
@@ -99,7 +102,8 @@ def screen_run(
         if not everything:
             places, cut = _highest(first.column(HIGHEST), settings.careful)
             chosen = partial(_chosen, first, places, source, read_settings)
-            fill(careful, partial(_careful_look, **stage), chosen, jobs=workers)
+            each = partial(_careful_look, **stage)
+            fill(careful, each, chosen, jobs=workers, progress=done(len(first) + len(places)))
             facts["careful"] = len(places)
         clock.append(time.perf_counter())
     best = _write_ranked(first, careful, places, run, settings.best)
