@@ -205,10 +205,10 @@ def kill_cluster(source: Path, broken: Path, took: float, rng, port: int = 18_78
     running = cluster(port, 2)
     process = start(source, broken, *words, run=SMALL_PARTS + RUN)
     try:
-        for victim in (running[1], running[0]):
-            while not list(broken.glob("parts_first/0*.parquet")) and process.poll() is None:
+        for victim, parts in ((running[1], "parts_first"), (running[0], "parts_careful")):
+            while not list(broken.glob(f"{parts}/0*.parquet")) and process.poll() is None:
                 time.sleep(0.05)
-            time.sleep(rng.uniform(0.1, 0.3) * took)
+            time.sleep(rng.uniform(0, 0.01) * took)
             victim.kill()
         assert process.wait() == 1, "without its scheduler the run should have stopped"
     finally:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from astropy.table import MaskedColumn, Table, vstack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Parts, fill, join, provenance, read_table
+from emeraldcut.data import Parts, fill, join, map_chunks, provenance, read_table
 from emeraldcut.data import parts as module
-from emeraldcut.data.parts import column_of, in_order, joined
+from emeraldcut.data.parts import Columns, column_of, in_order, joined
 from emeraldcut.data.run import unlock_all
+from emeraldcut.data.streaming import started
 from emeraldcut.data.tables import from_arrow, table_pieces, to_arrow
 
 ORIGIN = {"command": "test", "seed": 1, "date_utc": "now"}
@@ -172,3 +174,25 @@ def test_a_column_that_a_file_lacks_is_missing(tmp_path):
     parts = Parts(tmp_path, ORIGIN, "a test")
     fill(parts, rows_of, lambda done: chunks(done, 60))
     assert np.isnan(column_of(parts.files, "nothing")).all() and len(column_of(parts.files, "nothing")) == 120
+
+
+def test_columns_are_those_of_the_table(tmp_path):
+    parts = Parts(tmp_path / "parts", ORIGIN, "a test")
+    fill(parts, rows_of, chunks)
+    join(parts, tmp_path / "t.parquet", ORIGIN)
+    columns, table = Columns(tmp_path / "t.parquet"), read_table(tmp_path / "t.parquet")
+    assert columns.colnames == table.colnames and len(columns) == len(table)
+    assert list(columns["id"]) == list(table["id"])
+    np.testing.assert_array_equal(columns["a4"], np.ma.filled(table["a4"].astype(np.float32), np.nan))
+
+
+def who_and_what(numbers, factor):
+    return os.getpid(), factor * sum(numbers)
+
+
+def test_workers_serve_one_stage_after_another():
+    with started(2, bool) as workers:
+        found = [list(map_chunks(partial(who_and_what, factor=k), chunks(0), jobs=workers)) for k in (1, 2)]
+    assert [[value for _, value in each] for each in found] == [[k * sum(chunk) for chunk in chunks(0)] for k in (1, 2)]
+    processes = {process for each in found for process, _ in each}
+    assert len(processes) <= 2 and os.getpid() not in processes

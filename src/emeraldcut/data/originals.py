@@ -16,9 +16,12 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.formats import NO_PIXELS, BadImage, checked, kind_of, luminance, read_file
+from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.parquet import parquet_image
+from emeraldcut.data.parts import rows_of
 from emeraldcut.data.readers import ReadSettings, is_text_map, mosaic_files, stem_of, text_map
-from emeraldcut.data.storage import PIXELS, is_stored_set, stored_table
+from emeraldcut.data.storage import PIXELS, TABLE, StoredImages, is_stored_set, stored_table
+from emeraldcut.data.tables import from_arrow
 from emeraldcut.data.tiles import Tiles, first_pixel
 
 
@@ -71,8 +74,9 @@ class Originals:
             if places is None:
                 rows = {name: row for row, name in reversed(list(enumerate(stored_table(self._source, ["id"])["id"])))}
                 places = np.array([rows.get(name, -1) for name in self._ids], dtype=int)
-            sizes = stored_table(self._source, ["ny", "nx"])
-            self._rows, self._shapes = places, np.stack([sizes["ny"][places], sizes["nx"][places]], axis=1)
+            self._rows, order = places, np.argsort(places)
+            sizes = rows_of(self._source / TABLE, np.maximum(places[order], 0), ["ny", "nx"])
+            self._shapes = np.stack([sizes["ny"], sizes["nx"]], axis=1)[np.argsort(order)]
             self._images = self._open.enter_context(h5py.File(self._source / PIXELS, "r"))["pixels"]
             self._find = self._stored
         else:
@@ -101,6 +105,17 @@ class Originals:
                 return self._find(row)
         except (BadImage, EOFError, OSError, LookupError, ValueError):
             return NO_PIXELS
+
+    def chunk(self, rows: range, table: Any) -> ImageSet | StoredImages:
+        """The images of some rows, which are now those of an Arrow table; of a set they are only named, not yet read.
+
+        Of a set, `places` must rise.
+        """
+        if self._find != self._stored:
+            return ImageSet([self[row] for row in rows], from_arrow(table))
+        for name, sizes in zip(("ny", "nx"), self._shapes[rows].T, strict=True):
+            table = table.append_column(name, [sizes])
+        return StoredImages(self._source, self._rows[rows], table)
 
     def _place(self, path: Path) -> Path:
         """Where `path` is, seen from the first root that has it."""

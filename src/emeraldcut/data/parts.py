@@ -17,11 +17,11 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.run import begin_or_go_on, lock, unlock
-from emeraldcut.data.tables import from_arrow, to_arrow
+from emeraldcut.data.tables import arrow_pieces, from_arrow, to_arrow, written
 
 PART_ROWS = 4096  # of a part: what a run that is killed does again at most, besides the chunks under way
-GROUP_ROWS = 32_768  # of a row group of a joined table
-RUN_ROWS = 512  # of a piece of a sorted part; samples of the order are as far apart
+GROUP_ROWS = 16_384  # of a row group of a joined table
+RUN_ROWS = 256  # of a piece of a sorted part; samples of the order are as far apart
 BEGUN = "begun.json"
 NOT_FACTS = ("date_utc", "python", "platform")  # of a provenance: these may change before work goes on
 
@@ -97,8 +97,9 @@ class Parts:
 
         if self._waiting:
             path = self.folder / f"{self.done:012}.parquet"
+            table = joined(self._waiting)
             with _complete(path) as temporary:
-                pq.write_table(joined(self._waiting), temporary, compression="zstd")
+                pq.write_table(table, temporary, **written(table.schema))
             self.files.append(path)
         self._waiting = []
 
@@ -150,21 +151,42 @@ def column_of(files: Iterable[Path], name: str) -> np.ndarray:
     """A column of numbers of several Parquet tables, one after another, as float32 (n,), NaN where it is missing."""
     pieces = [np.zeros(0, np.float32)]
     for path in files:
-        table = _read(path, [name])
-        lacking = np.full(len(table), np.nan, np.float32)
-        pieces.append(np.asarray(table[name].to_numpy(), np.float32) if table.column_names else lacking)
+        for table in arrow_pieces(path, GROUP_ROWS, [name]):
+            lacking = np.full(len(table), np.nan, np.float32)
+            pieces.append(np.asarray(table[name].to_numpy(), np.float32) if table.column_names else lacking)
     return np.concatenate(pieces)
+
+
+class Columns:
+    """The columns of a Parquet table, of which none stays in memory: numbers as from `column_of`, text as objects."""
+
+    def __init__(self, file: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._file, self._rows = file, pq.read_metadata(file).num_rows
+        self._schema = pq.read_schema(file)
+        self.colnames = self._schema.names
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        import pyarrow as pa
+
+        if not pa.types.is_string(self._schema.field(name).type):
+            return column_of([self._file], name)
+        pieces = [np.asarray(from_arrow(piece)[name]) for piece in arrow_pieces(self._file, GROUP_ROWS, [name])]
+        return np.concatenate([np.zeros(0, dtype=object), *pieces])
 
 
 def rows_of(file: Path, places: np.ndarray, columns: list[str]) -> Table:
     """Rows of a Parquet table at `places` (n,), which rise, of those `columns` that it has."""
     import pyarrow.parquet as pq
 
-    reader, start = pq.ParquetFile(file), 0
-    columns = [name for name in columns if name in reader.schema_arrow.names]
-    pieces = [reader.schema_arrow.empty_table().select(columns)]
-    for group in range(reader.num_row_groups):
-        piece = reader.read_row_group(group, columns)
+    schema, start = pq.read_schema(file), 0
+    columns = [name for name in columns if name in schema.names]
+    pieces = [schema.empty_table().select(columns)]
+    for piece in arrow_pieces(file, PART_ROWS, columns):
         first, last = np.searchsorted(places, (start, start + len(piece)))
         pieces.append(piece.take(places[first:last] - start))
         start += len(piece)
@@ -199,6 +221,8 @@ def fitted(table, schema):
     """An Arrow table with the columns of `schema`; those that it lacks are missing in all rows."""
     import pyarrow as pa
 
+    if table.schema.equals(schema):
+        return table
     arrays = [
         table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in schema
@@ -229,18 +253,11 @@ def described(schema, provenance: dict):
 
 def write_joined(tables: Iterable, schema, path: Path) -> None:
     """Arrow tables below one another as one Parquet file with the columns of `schema`, whole or not at all."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    waiting = []
-    with _complete(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for table in tables:
-            waiting.append(fitted(table, schema))
-            if sum(map(len, waiting)) >= GROUP_ROWS:
-                writer.write_table(pa.concat_tables(waiting))
-                waiting = []
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting))
+    with _complete(path) as temporary, pq.ParquetWriter(temporary, schema, **written(schema)) as writer:
+        for table in _groups(fitted(table, schema) for table in tables):
+            writer.write_table(table)
 
 
 def join(parts: Parts, path: Path, provenance: dict) -> Path:
@@ -257,12 +274,12 @@ def joined_table(parts: Parts) -> Table:
 def in_order(tables: Iterable, by: str, folder: Path) -> Iterator:
     """The rows of Arrow tables in order of a falling column, ties and rows without a value by `id`.
 
-    Each table is sorted and put aside in `folder`, which is removed at the end. Samples of all of them then cut the
-    order into stretches of about `GROUP_ROWS`, of which one at a time is in memory.
+    About `GROUP_ROWS` at a time are sorted and put aside in `folder`, which is removed at the end. Samples of all of
+    them then cut the order into stretches as long, of which one at a time is in memory.
     """
     rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    runs = [SortedRun.write(table, by, folder / f"{k:05}.arrow") for k, table in enumerate(tables)]
+    runs = [SortedRun.write(table, by, folder / f"{k:05}.arrow") for k, table in enumerate(_groups(tables))]
     samples = sorted(sample for run in runs for sample in run.samples)
     every = max(GROUP_ROWS // RUN_ROWS, 1)
     starts = [[0] * len(runs)]
@@ -273,6 +290,18 @@ def in_order(tables: Iterable, by: str, folder: Path) -> Iterator:
         if pieces:
             yield _sorted(joined(pieces), by)
     rmtree(folder)
+
+
+def _groups(tables: Iterable) -> Iterator:
+    """Arrow tables joined until they have `GROUP_ROWS`."""
+    waiting: list = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= GROUP_ROWS:
+            yield joined(waiting)
+            waiting = []
+    if waiting:
+        yield joined(waiting)
 
 
 def _sorted(table, by: str):

@@ -16,7 +16,7 @@ from emeraldcut.data.hdf5 import NewFile
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.parts import Parts, join
 from emeraldcut.data.run import MANIFEST, Run
-from emeraldcut.data.tables import read_table, table_pieces, to_arrow, write_table
+from emeraldcut.data.tables import arrow_pieces, from_arrow, read_table, to_arrow, write_table
 
 PIXELS, TABLE, PARTS = "images.h5", "table.parquet", "table_parts"
 IMAGES_PER_BLOCK = 16
@@ -150,33 +150,37 @@ class StoredImages:
     Attributes
     ----------
     folder : Path
-    start : int
-        Place of the first of them in the set.
-    table : Table
+    places : (n,) int
+        Of each in the set; they rise.
+    rows : Arrow table
         Their rows, with `ny` and `nx`.
     """
 
     folder: Path
-    start: int
-    table: Table
+    places: np.ndarray
+    rows: Any
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.places)
 
     def load(self) -> ImageSet:
         """The images, each as large as it was written."""
         import h5py
 
+        table = from_arrow(self.rows)
+        shapes = list(zip(table["ny"], table["nx"], strict=True))
+        table.remove_columns(["ny", "nx"])
         with h5py.File(self.folder / PIXELS, "r") as file:
-            pixels = file["pixels"][self.start : self.start + len(self)]
-        rows = self.table.copy()
-        shapes = list(zip(rows["ny"], rows["nx"], strict=True))
-        rows.remove_columns(["ny", "nx"])
+            pixels, (first, last) = file["pixels"], self.places[[0, -1]]
+            if last - first == len(self) - 1:
+                pixels = pixels[first : last + 1]
+            else:
+                pixels = np.stack([pixels[place] for place in self.places])
         if len(set(shapes)) == 1:
             pixels = pixels[:, : shapes[0][0], : shapes[0][1]]
         else:
             pixels = [image[:ny, :nx] for image, (ny, nx) in zip(pixels, shapes, strict=True)]
-        return ImageSet(pixels, rows)
+        return ImageSet(pixels, table)
 
 
 def loaded(chunk: Any) -> Any:
@@ -194,9 +198,9 @@ def stored_number(folder: Path) -> int:
 def stored_chunks(folder: Path, number: int, size: int) -> Iterator[StoredImages]:
     """The first `number` images of a set with their rows, `size` at a time; no pixel is read yet."""
     start = 0
-    for rows in table_pieces(folder / TABLE, size):
+    for rows in arrow_pieces(folder / TABLE, size):
         rows = rows[: number - start]
-        yield StoredImages(folder, start, rows)
+        yield StoredImages(folder, start + np.arange(len(rows)), rows)
         start += len(rows)
         if start >= number:
             return

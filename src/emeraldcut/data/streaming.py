@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import pickle
 import signal
 import tomllib
 from collections import deque
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -45,11 +47,60 @@ def single_threaded(function: Callable[..., Result]) -> Callable[..., Result]:
     return limited
 
 
+class Workers:
+    """Processes of one thread each, for one stage after another; to be used in a `with` statement.
+
+    With `begin`, a picklable function that each of them runs, all start at once, else as they are needed.
+    """
+
+    def __init__(self, number: int, begin: Callable[[], object] | None = None) -> None:
+        if number < 1:
+            raise ValueError(f"jobs must be at least 1; received {number}.")
+        self.number, self._others = number, set(active_children())
+        # "spawn" because forking a process whose libraries run threads can deadlock.
+        self._pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_start_worker)
+        for _ in range(number if begin else 0):  # each starts a process
+            self._pool.submit(begin)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:  # also after Ctrl-C, and when the caller stops early
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(
+        self, stage: Callable[[Any], Result], chunks: Iterable[Sized], done: Callable[[int], object]
+    ) -> Iterator[Result]:
+        """`map_chunks` by these workers."""
+        submit = partial(self._pool.submit, _work, pickle.dumps(stage))
+        try:
+            yield from _in_order(submit, chunks, lambda: 2 * self.number, done)
+        except BrokenProcessPool:
+            for worker in set(active_children()) - self._others:  # one that was just being started is not ended by
+                worker.terminate()  # the pool, which then waits for it for ever
+            raise RuntimeError(
+                "a worker process died, most likely for lack of memory; use fewer jobs or smaller chunks."
+            ) from None
+
+
+@contextmanager
+def started(jobs: int | str, begin: Callable[[], object]) -> Iterator[int | str | Workers]:
+    """`jobs` for several calls of `map_chunks` or `fill`; where it asks for worker processes, these start at once.
+
+    `begin`, a picklable function, is what each of them does first.
+    """
+    if isinstance(jobs, str) or jobs == 1:
+        yield jobs
+    else:
+        with Workers(jobs, begin) as workers:
+            yield workers
+
+
 def map_chunks(
     stage: Callable[[Any], Result],
     chunks: Iterable[Sized],
     *,
-    jobs: int | str = 1,
+    jobs: int | str | Workers = 1,
     threads: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> Iterator[Result]:
@@ -64,9 +115,10 @@ def map_chunks(
         Image sets, or whatever else has a length, such as ranges of numbers.
         Read no further ahead than 2 * `jobs` chunks, so memory does not grow with their number. Images that are only
         named (`StoredImages`) are read by the process that works on them, or here if that is on another machine.
-    jobs : int or str
+    jobs : int, str or Workers
         Worker processes of one thread each; 1 works in this process. A script that asks for more needs the
-        usual `if __name__ == "__main__":`. Or the address of a Dask scheduler, such as tcp://host:8786.
+        usual `if __name__ == "__main__":`. Or the address of a Dask scheduler, such as tcp://host:8786. Or workers
+        that are there already, see `started`.
     threads : bool
         Threads of this process instead, for a stage that waits for something else, such as a server.
     progress : callable, optional
@@ -80,40 +132,27 @@ def map_chunks(
     ConnectionError
         No scheduler answers, or it has no workers, or it is lost.
     """
+    done = progress or (lambda n_images: None)
     if isinstance(jobs, str):
         if threads:
             raise ValueError("this work waits for one server, so it is not spread over a cluster; use --jobs.")
-        yield from _on_cluster(jobs, stage, chunks, progress or (lambda n_images: None))
-        return
-    if jobs < 1:
-        raise ValueError(f"jobs must be at least 1; received {jobs}.")
-    done = progress or (lambda n_images: None)
-    if jobs == 1:
+        yield from _on_cluster(jobs, stage, chunks, done)
+    elif isinstance(jobs, Workers):
+        yield from jobs.map(stage, chunks, done)
+    elif jobs == 1:
         for chunk in chunks:
             result = stage(loaded(chunk))
             done(len(chunk))
             yield result
-        return
-    # "spawn" because forking a process whose libraries run threads can deadlock.
-    if threads:
+    elif threads:
         pool = ThreadPoolExecutor(jobs)
-        submit = partial(pool.submit, stage)
+        try:
+            yield from _in_order(partial(pool.submit, stage), chunks, lambda: 2 * jobs, done)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
     else:
-        others = set(active_children())
-        pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(stage,))
-        submit = partial(pool.submit, _work)
-    try:
-        for n_images, result in _in_order(submit, chunks, lambda: 2 * jobs):
-            done(n_images)
-            yield result
-    except BrokenProcessPool:
-        for worker in set(active_children()) - others:  # one that was just being started is not ended by the pool,
-            worker.terminate()  # which then waits for it for ever
-        raise RuntimeError(
-            "a worker process died, most likely for lack of memory; use fewer jobs or smaller chunks."
-        ) from None
-    finally:  # also after Ctrl-C, and when the caller stops early
-        pool.shutdown(wait=True, cancel_futures=True)
+        with Workers(jobs) as workers:
+            yield from workers.map(stage, chunks, done)
 
 
 def fill(
@@ -121,7 +160,7 @@ def fill(
     stage: Callable[[Any], Table],
     chunks: Callable[[int], Iterable[Sized]],
     *,
-    jobs: int | str = 1,
+    jobs: int | str | Workers = 1,
     progress: Callable[[int], object] | None = None,
 ) -> None:
     """Adds to `parts` the rows of `stage(chunk)` of every chunk that they do not hold yet.
@@ -141,18 +180,26 @@ def _in_arrow(stage: Callable[[Any], Table], chunk: Sized) -> tuple[Any, int]:
 
 
 def _in_order(
-    submit: Callable[[Any], Any], chunks: Iterable[Sized], in_flight: Callable[[], int]
-) -> Iterator[tuple[int, Any]]:
-    """Size and result of each chunk, in order, with `in_flight()` of them submitted and not yet taken."""
+    submit: Callable[[Any], Any],
+    chunks: Iterable[Sized],
+    in_flight: Callable[[], int],
+    done: Callable[[int], object],
+) -> Iterator[Any]:
+    """The result of each chunk, in order, with `in_flight()` of them submitted and not yet taken."""
     waiting: deque = deque()
+
+    def take() -> Any:
+        n_images, future = waiting.popleft()
+        result = future.result()
+        done(n_images)
+        return result
+
     for chunk in chunks:
         waiting.append((len(chunk), submit(chunk)))
         while len(waiting) >= in_flight():
-            n_images, future = waiting.popleft()
-            yield n_images, future.result()
+            yield take()
     while waiting:
-        n_images, future = waiting.popleft()
-        yield n_images, future.result()
+        yield take()
 
 
 # --- on many machines
@@ -176,9 +223,7 @@ def _on_cluster(address: str, stage: Callable, chunks: Iterable[Sized], done: Ca
             raise ConnectionError(f"the Dask scheduler at '{address}' has no workers.") from None
         try:
             submit = partial(client.submit, _remote, stage, pure=False)
-            for n_images, result in _in_order(submit, map(loaded, chunks), partial(_room, client)):
-                done(n_images)
-                yield result
+            yield from _in_order(submit, map(loaded, chunks), partial(_room, client), done)
         except KilledWorker:
             raise RuntimeError(
                 "several workers died with the same chunk, most likely for lack of memory; give them more."
@@ -227,15 +272,14 @@ def slurm_cluster(file: str | Path) -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-_STAGE: Callable[[Any], Any] | None = None  # of a worker process, which gets it once, with all that it has prepared
+# --- in worker processes
 
 
-def _start_worker(stage: Callable[[Any], Any]) -> None:
+def _start_worker() -> None:
     """One thread per worker, Ctrl-C left to the main process, and an end when that ends, however it does."""
     from threadpoolctl import threadpool_limits
 
-    global _STAGE
-    _STAGE = stage
+    atexit.register(os._exit, 0)  # without taking everything down piece by piece
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for libraries that are loaded later
@@ -247,5 +291,8 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _work(chunk: Any) -> Any:
-    return _STAGE(loaded(chunk))
+_stage = lru_cache(maxsize=1)(pickle.loads)  # with all that it has prepared: once, not for every chunk
+
+
+def _work(stage: bytes, chunk: Any) -> Any:
+    return _stage(stage)(loaded(chunk))

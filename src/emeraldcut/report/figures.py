@@ -409,19 +409,20 @@ def plot_chances(table: Table) -> str:
 
 def plot_growth(table: Table) -> str:
     """SVG: rectangular and other galaxies to expect against how many of the list one looks at; empty without p."""
-    p = column(table, "p_rectangular")[np.argsort(column(table, "rank"))]
-    p = np.nan_to_num(p)
+    p, rank = np.nan_to_num(column(table, "p_rectangular")), column(table, "rank")
+    if (rank[1:] < rank[:-1]).any():
+        p = p[np.argsort(rank)]
     if not p.sum() > 0:
         return ""
 
     def draw(axes) -> None:
         looked = np.unique(np.geomspace(1, len(p), PLOTTED).astype(int))
-        true = np.cumsum(p)[looked - 1]
+        true = np.cumsum(p, dtype=float)[looked - 1]
         axes.plot(looked, true, color=ACCENT, linewidth=1.5, label="rectangular")
         axes.plot(looked, looked - true, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="others")
         axes.set_xscale("log")
         axes.set_xlim(1, max(len(p), 2))
-        axes.set_ylim(0, 1.3 * p.sum())
+        axes.set_ylim(0, 1.3 * true[-1])
         axes.set_xlabel("images looked at, best first")
         axes.set_ylabel("to expect among them")
         axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left")
@@ -505,7 +506,8 @@ def column(table: Table, name: str) -> np.ndarray:
     """A column as floats (n,), NaN where it is missing or masked."""
     if name not in table.colnames:
         return np.full(len(table), np.nan)
-    return numbers(table[name])
+    values = table[name]
+    return values if type(values) is np.ndarray and values.dtype.kind == "f" else numbers(values)
 
 
 def _scatter(table: Table, marked: Sequence[int], name: str, label: str, annotate) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_images, read_manifest, read_table, usable
-from emeraldcut.data.parts import column_of, rows_of
+from emeraldcut.data import read_images, read_manifest, usable
+from emeraldcut.data.parts import Columns, rows_of
 from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
 from emeraldcut.report import figures
 from emeraldcut.report.cards import CARD_WORDS, card, cutout, data_url, decimal, framed, with_error
@@ -25,9 +25,10 @@ from emeraldcut.report.sections import all_images, flags_section
 
 NOTES = "notes.json"
 SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks
-RANKS = ["rank", "score", "flag", "p_rectangular", "similarity_p"]  # what is told of all images, beside their class
 HARMONICS = [f"{name}{end}" for name in TERMS for end in ("", "_err")]
-COLUMNS = ["id", "axis_ratio", "axis_ratio_err", *HARMONICS, "class", *RANKS]  # and of those that are shown
+# Of the rows that are shown one by one.
+COLUMNS = ["id", "axis_ratio", "axis_ratio_err", *HARMONICS, "class", "rank", "score", "flag", "p_rectangular"]
+COLUMNS += ["similarity_p"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class Contents:
     """What a finished run folder holds, `best` (with `evidence` of each) and `references` already as the report
     shows them.
 
-    `ranks` has a few columns of all images; `table` all that the page tells, of `SAMPLED` of them at most, the first
-    among them.
+    `ranks` has the columns of all images, to be read one at a time; `table` all that the page tells, of `SAMPLED` of
+    them at most, the first among them.
     """
 
     folder: Path
     manifest: dict[str, Any]
-    ranks: Table
+    ranks: Columns
     table: Table
     best: list[View]
     evidence: list[Evidence]
@@ -70,9 +71,7 @@ def _read(folder: Path) -> Contents:
         raise ValueError(f"report expects a run of `screen` or `demo`; '{folder}' has no {CANDIDATES}.")
     sets = {name: read_images(folder / name) if (folder / name / MANIFEST).exists() else None
             for name in (BEST, REFERENCES)}  # fmt: skip
-    ranks, best, found = read_table(folder / CANDIDATES, ["class"]), [], []
-    for name in RANKS:
-        ranks[name] = column_of([folder / CANDIDATES], name)
+    ranks, best, found = Columns(folder / CANDIDATES), [], []
     rows = np.unique(np.linspace(0, len(ranks) - 1, min(len(ranks), SAMPLED)).astype(int))
     table = rows_of(folder / CANDIDATES, rows, COLUMNS)
     if sets[BEST] is not None:

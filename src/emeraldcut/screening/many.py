@@ -27,7 +27,10 @@ from emeraldcut.data import (
 from emeraldcut.data.originals import Originals
 from emeraldcut.data.parts import column_of, described, in_order, joined, joined_schema, write_joined
 from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
+from emeraldcut.data.storage import StoredImages
+from emeraldcut.data.streaming import started
 from emeraldcut.data.tables import from_arrow, table_pieces
+from emeraldcut.networks import load_network
 from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, expectations, look
 from emeraldcut.similarity import References, prepare_references, read_references
 
@@ -79,24 +82,30 @@ def screen_run(
     first, careful = (
         Parts(run.folder / name, run.origin, "a run of `screen`", overwrite=overwrite) for name in (FIRST, CAREFUL)
     )
-    prepared = prepare_references(references)
-    prepared.null  # noqa: B018  made here, once, and not by every worker
-    stage = {"settings": settings, "seed": seed, "references": prepared}
+
+    def done(total: int | None) -> Callable[[int], object] | None:
+        return partial(progress, total) if progress else None
+
     clock = [time.perf_counter()]
-    everything = settings.careful == 1 or _at_most(images, LEAST_CAREFUL)
-    done = partial(progress, images.n_images) if progress else None
-    fill(first, partial(_first_look, careful=everything, **stage), images.chunks_after, jobs=jobs, progress=done)
-    if len(first) == 0:
-        raise NoImagesError(f"'{source}' holds no images.")
-    clock.append(time.perf_counter())
-    facts = {"images": len(first), "careful": len(first), "sure_ranks": len(first)}
-    places, cut = np.arange(0), -1.0
-    if not everything:
-        places, cut = _highest(first.column(HIGHEST), settings.careful)
-        chosen = partial(_chosen, first, places, source, read_settings)
-        fill(careful, partial(_careful_look, **stage), chosen, jobs=jobs)
-        facts["careful"] = len(places)
-    clock.append(time.perf_counter())
+    with started(jobs, partial(load_network, settings.network)) as workers:
+        prepared = prepare_references(references)
+        prepared.null  # noqa: B018  made here, once, and not by every worker
+        stage = {"settings": settings, "seed": seed, "references": prepared}
+        everything = settings.careful == 1 or _at_most(images, LEAST_CAREFUL)
+        each = partial(_first_look, careful=everything, **stage)
+        fill(first, each, images.chunks_after, jobs=workers, progress=done(images.n_images))
+        if len(first) == 0:
+            raise NoImagesError(f"'{source}' holds no images.")
+        clock.append(time.perf_counter())
+        facts = {"images": len(first), "careful": len(first), "sure_ranks": len(first)}
+        places, cut = np.arange(0), -1.0
+        if not everything:
+            places, cut = _highest(first.column(HIGHEST), settings.careful)
+            chosen = partial(_chosen, first, places, source, read_settings)
+            each = partial(_careful_look, **stage)
+            fill(careful, each, chosen, jobs=workers, progress=done(len(first) + len(places)))
+            facts["careful"] = len(places)
+        clock.append(time.perf_counter())
     best = _write_ranked(first, careful, places, run, settings.best)
     originals = Originals(best, source, read_settings, places=np.array(best[PLACE]))
     best.remove_column(PLACE)
@@ -152,22 +161,22 @@ def _highest(values: np.ndarray, share: float) -> tuple[np.ndarray, float]:
 
 def _chosen(
     first: Parts, places: np.ndarray, source: str | Path, read_settings: ReadSettings, done: int
-) -> Iterator[ImageSet]:
+) -> Iterator[ImageSet | StoredImages]:
     """The images at `places` (n,) with their rows of the first look and the flags of before, without the first `done`.
 
     Cut at the ends of the parts and every `CHUNK` images, so always at the same places.
     """
     where = from_arrow(joined(list(first.pick(places, WHERE))))
     originals, number = Originals(where, source, read_settings, places=places), 0
+    before = {FLAG: "flag", FLAG_TEXT: "flag_text"}
     for rows in first.pick(places):
+        rows = rows.drop_columns([HIGHEST, "flag", "flag_text"])
+        rows = rows.rename_columns([before.get(name, name) for name in rows.column_names])
         for start in range(0, len(rows), CHUNK):
-            table = from_arrow(rows.slice(start, CHUNK))
+            table = rows.slice(start, CHUNK)
             number += len(table)
-            if number <= done:
-                continue
-            table["flag"], table["flag_text"] = table[FLAG], table[FLAG_TEXT]
-            table.remove_columns([HIGHEST, FLAG, FLAG_TEXT])
-            yield ImageSet([originals[row] for row in range(number - len(table), number)], table)
+            if number > done:
+                yield originals.chunk(range(number - len(table), number), table)
     originals.close()
 
 
