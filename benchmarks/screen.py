@@ -1,6 +1,6 @@
 """A large set of galaxies on disk is screened: speed, memory, workers, and kills.
 
-    python benchmarks/screen.py [--number N] [--small N] [--jobs N] [--kills N] [--only speed|kills] [--quick]
+    python benchmarks/screen.py [--number N] [--small N] [--jobs N] [--kills N] [--only speed|kills] [--alone] [--quick]
 
 The set is made of 2,048 synthetic galaxies (0.5 per cent of them rectangular, 64 x 64 pixels, S/N of at least 300),
 repeated: each time turned and mirrored in one of eight ways, with fresh noise for an S/N of 15 to 300. It is written
@@ -9,7 +9,7 @@ as a set of our own (HDF5), and `emeraldcut screen` reads it from there, in a pr
 - speed and memory: the first `--small` images and all, with `--jobs` workers; peaks are those the system keeps for
   each process (VmHWM). A core's speed is images over CPU seconds of all processes, start and report included, so
   that other work on the machine does not count.
-- workers: the small set with one and with two.
+- workers: the small set with one and with two; with --alone also all images with one.
 - kills: a run of other images; at random moments the main process or a worker gets SIGKILL, and the command is
   given again, until it has come to its end; one round is on a Dask cluster whose worker and scheduler are killed. Its
   table must be that of an undisturbed run, by id.
@@ -22,7 +22,8 @@ The last line is one JSON object:
     seconds                            wall seconds of the large run: first look, careful look, list
     peak_memory_mb, main_memory_mb     of the largest worker, and of the main process, in the large run
     memory_growth                      of main process and workers together, large over small run, minus 1
-    scaling_2_workers                  wall time with one worker over that with two
+    scaling_2_workers                  wall time of the small run with one worker over that with two
+    scaling                            --alone: that of the large run with one over that with `jobs`
     kill_images, kills, kills_cluster  images of that run, and how many processes were killed
     same                               whether its tables are those of an undisturbed run
 """
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--kill-images", type=int, default=6000)
     parser.add_argument("--only", choices=("speed", "kills"), help="one half of the figures")
+    parser.add_argument("--alone", action="store_true", help="also all images with one worker")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="for sets and runs, instead of one that is removed at last")
     parser.add_argument("--quick", action="store_true", help="2,000 and 1,000 images, one kill, no cluster")
@@ -261,13 +263,15 @@ def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[s
     small = ("--limit", str(arguments.small))
     runs = {}
     print("run     images  workers     wall s      CPU s  images/s/core  main MB  worker MB")
-    for name, workers, words in (("one", 1, small), ("two", 2, small), ("large", jobs, ())):
+    planned = [("one", 1, small), ("two", 2, small), ("large", jobs, ()), ("alone", 1, ())]
+    for name, workers, words in planned[: 3 + arguments.alone]:
         run = runs[name] = watched(source, place / name, workers, *words)
         print(f"{name:6} {run['images']:8,} {workers:8} {run['wall']:10.1f} {run['cpu']:10.1f}"
               f" {run['images'] / run['cpu']:14.0f} {run['main']:8.0f} {run['worker']:10.0f}", flush=True)  # fmt: skip
     large, little = runs["large"], runs["two" if jobs > 1 else "one"]
     memory = [run["main"] + (jobs > 1) * jobs * run["worker"] for run in (little, large)]
-    return {
+    figures = {"scaling": round(runs["alone"]["wall"] / large["wall"], 3)} if arguments.alone else {}
+    return figures | {
         "images": large["images"],
         "images_per_second_core": round(large["images"] / large["cpu"]),
         "wall_seconds": round(large["wall"], 1),

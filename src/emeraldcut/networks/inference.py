@@ -29,6 +29,7 @@ class Predictor:
         import openvino
 
         options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        options["ENABLE_CPU_PINNING"] = False  # it would pin each of several processes to the same core, one by one
         self._compiled = openvino.Core().compile_model(build_graph(layers, batch_size), "CPU", options)
         self.batch_size = batch_size
         self.shape = input_shape(layers)
