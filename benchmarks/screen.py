@@ -21,7 +21,9 @@ The last line is one JSON object:
     stages                             CPU milliseconds an image in this process, by stage
     seconds                            wall seconds of the large run: first look, careful look, list
     peak_memory_mb, main_memory_mb     of the largest worker, and of the main process, in the large run
-    memory_growth                      of main process and workers together, large over small run, minus 1
+    together_memory_mb                 of all processes at one time, the most, in the large run
+    memory_growth, worker_memory_growth, main_memory_growth
+                                       large over small run, minus 1: of these three
     scaling_2_workers                  wall time of the small run with one worker over that with two
     scaling                            --alone: that of the large run with one over that with `jobs`
     kill_images, kills, kills_cluster  images of that run, and how many processes were killed
@@ -101,29 +103,30 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def peak_mb(pid: int) -> float:
-    """The most memory that a process had so far, 0 if it has ended."""
+def memory_mb(pid: int, which: str) -> float:
+    """The memory of a process, 0 if it has ended: the most so far ("VmHWM") or what it has now ("VmRSS")."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(which)), 0.0)
     except OSError:
         return 0.0
 
 
 def watched(source: Path, folder: Path, jobs: int, *words: str, run: str = RUN) -> dict[str, float]:
-    """Figures of a run: wall and CPU seconds, peaks of main process and largest worker."""
+    """Figures of a run: wall and CPU seconds, peaks of main process, of largest worker, and of all at one time."""
     begun, before = time.perf_counter(), os.times()
     process = start(source, folder, "--jobs", str(jobs), *words, run=run)
-    main, workers = 0.0, {}
+    main, together, workers = 0.0, 0.0, {}
     while process.poll() is None:
-        main = max(main, peak_mb(process.pid))
-        for pid in children(process.pid):
-            workers[pid] = max(workers.get(pid, 0.0), peak_mb(pid))
+        main, hands = max(main, memory_mb(process.pid, "VmHWM")), children(process.pid)
+        workers |= {pid: max(workers.get(pid, 0.0), memory_mb(pid, "VmHWM")) for pid in hands}
+        together = max(together, sum(memory_mb(pid, "VmRSS") for pid in (process.pid, *hands)))
         time.sleep(0.1)
     assert process.returncode == 0, folder.with_suffix(".log").read_text()
     after, facts = os.times(), read_manifest(folder)
     cpu = sum(after[2:4]) - sum(before[2:4])
     figures = {"images": facts["images"], "wall": time.perf_counter() - begun, "cpu": cpu, "main": main}
+    figures["together"] = together
     return figures | {"worker": max(workers.values(), default=main), "seconds": facts["seconds"]}
 
 
@@ -262,14 +265,14 @@ def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[s
     print("CPU milliseconds an image:", ", ".join(f"{name} {value}" for name, value in parts.items()), flush=True)
     small = ("--limit", str(arguments.small))
     runs = {}
-    print("run     images  workers     wall s      CPU s  images/s/core  main MB  worker MB")
+    print("run     images  workers     wall s      CPU s  images/s/core  main MB  worker MB  together MB")
     planned = [("one", 1, small), ("two", 2, small), ("large", jobs, ()), ("alone", 1, ())]
     for name, workers, words in planned[: 3 + arguments.alone]:
         run = runs[name] = watched(source, place / name, workers, *words)
         print(f"{name:6} {run['images']:8,} {workers:8} {run['wall']:10.1f} {run['cpu']:10.1f}"
-              f" {run['images'] / run['cpu']:14.0f} {run['main']:8.0f} {run['worker']:10.0f}", flush=True)  # fmt: skip
+              f" {run['images'] / run['cpu']:14.0f} {run['main']:8.0f} {run['worker']:10.0f}"
+              f" {run['together']:12.0f}", flush=True)  # fmt: skip
     large, little = runs["large"], runs["two" if jobs > 1 else "one"]
-    memory = [run["main"] + (jobs > 1) * jobs * run["worker"] for run in (little, large)]
     figures = {"scaling": round(runs["alone"]["wall"] / large["wall"], 3)} if arguments.alone else {}
     return figures | {
         "images": large["images"],
@@ -280,7 +283,10 @@ def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[s
         "seconds": large["seconds"],
         "peak_memory_mb": round(large["worker"]),
         "main_memory_mb": round(large["main"]),
-        "memory_growth": round(memory[1] / memory[0] - 1, 4),
+        "together_memory_mb": round(large["together"]),
+        "memory_growth": round(large["together"] / little["together"] - 1, 4),
+        "worker_memory_growth": round(large["worker"] / little["worker"] - 1, 4),
+        "main_memory_growth": round(large["main"] / little["main"] - 1, 4),
         "scaling_2_workers": round(runs["one"]["wall"] / runs["two"]["wall"], 3),
     }
 
