@@ -22,8 +22,9 @@ The last line is one JSON object:
     seconds                            wall seconds of the large run: first look, careful look, list
     peak_memory_mb, main_memory_mb     of the largest worker, and of the main process, in the large run
     together_memory_mb                 of all processes at one time, the most, in the large run
-    memory_growth, worker_memory_growth, main_memory_growth
-                                       large over small run, minus 1: of these three
+    memory_growth                      of main process and workers together, large over small run, minus 1
+    together_memory_growth, worker_memory_growth, main_memory_growth
+                                       the same of all at one time, of the largest worker, of the main process
     scaling_2_workers                  wall time of the small run with one worker over that with two
     scaling                            --alone: that of the large run with one over that with `jobs`
     kill_images, kills, kills_cluster  images of that run, and how many processes were killed
@@ -273,6 +274,7 @@ def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[s
               f" {run['images'] / run['cpu']:14.0f} {run['main']:8.0f} {run['worker']:10.0f}"
               f" {run['together']:12.0f}", flush=True)  # fmt: skip
     large, little = runs["large"], runs["two" if jobs > 1 else "one"]
+    memory = [run["main"] + (jobs > 1) * jobs * run["worker"] for run in (little, large)]
     figures = {"scaling": round(runs["alone"]["wall"] / large["wall"], 3)} if arguments.alone else {}
     return figures | {
         "images": large["images"],
@@ -284,9 +286,11 @@ def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[s
         "peak_memory_mb": round(large["worker"]),
         "main_memory_mb": round(large["main"]),
         "together_memory_mb": round(large["together"]),
-        "memory_growth": round(large["together"] / little["together"] - 1, 4),
-        "worker_memory_growth": round(large["worker"] / little["worker"] - 1, 4),
-        "main_memory_growth": round(large["main"] / little["main"] - 1, 4),
+        "memory_growth": round(memory[1] / memory[0] - 1, 4),
+        **{
+            f"{whose}_memory_growth": round(large[whose] / little[whose] - 1, 4)
+            for whose in ("together", "worker", "main")
+        },
         "scaling_2_workers": round(runs["one"]["wall"] / runs["two"]["wall"], 3),
     }
 
