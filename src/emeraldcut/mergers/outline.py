@@ -88,7 +88,7 @@ def outline(
     Parameters
     ----------
     seen : (2, n) float32
-        x and y from near the centre, in random order: the first eighth gives the start.
+        x and y from near the centre, in random order: the first eighth gives the start, if it can.
     light : (n,) float32
         Not negative.
     isophote : float
@@ -128,21 +128,26 @@ def outline(
 
 @compiled
 def _fit(seen, light, isophote, half_width):
-    """See `outline`: a start from few particles and the usual isophote, which is easily found, then all of them."""
+    """See `outline`: a start from few particles and the usual isophote, which is easily found, then all of them.
+
+    Where few are too few to settle, all of them begin anew.
+    """
     n = len(light)
     few = min(n, 4096)
     distance = np.empty(few, np.float32)
     for i in range(few):
         distance[i] = seen[0, i] ** 2 + seen[1, i] ** 2
     centre, frame, terms = np.zeros(2), np.eye(2), np.zeros(_ORDERS + 1, np.complex128)
-    radius = np.sqrt(select(distance, few, few // 2)) if few else 0.0
-    found, slope, number = radius > 0, 0.0, 0.0
+    start = radius = np.sqrt(select(distance, few, few // 2)) if few else 0.0
+    found, slope, number = False, 0.0, 0.0
     part = n // _COARSE
-    if found and part >= _FEWEST:
+    if start > 0 and part >= _FEWEST:
         found, radius, slope, number = _settle(
             seen[:, :part], light[:part], ISOPHOTE, _HALF_WIDTH, centre, frame, radius, terms
         )
-    if found:
+        if not found:
+            centre[:], frame[:], terms[:], radius = 0, np.eye(2), 0, start
+    if start > 0:
         found, radius, slope, number = _settle(seen, light, isophote, half_width, centre, frame, radius, terms)
     return found, centre, frame, radius, terms, slope, number
 
