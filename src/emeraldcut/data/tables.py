@@ -346,7 +346,7 @@ def arrow_pieces(path: Path, size: int, columns: list[str] | None = None) -> Ite
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(path).iter_batches(size, columns=columns):
+    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(size, columns=columns):
         yield pa.Table.from_batches([batch])
 
 
