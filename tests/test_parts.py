@@ -19,7 +19,7 @@ from emeraldcut.data import parts as module
 from emeraldcut.data.parts import Columns, column_of, in_order, joined
 from emeraldcut.data.run import unlock_all
 from emeraldcut.data.streaming import started
-from emeraldcut.data.tables import from_arrow, table_pieces, to_arrow
+from emeraldcut.data.tables import arrow_pieces, from_arrow, table_pieces, to_arrow
 
 ORIGIN = {"command": "test", "seed": 1, "date_utc": "now"}
 
@@ -196,3 +196,15 @@ def test_workers_serve_one_stage_after_another():
     assert [[value for _, value in each] for each in found] == [[k * sum(chunk) for chunk in chunks(0)] for k in (1, 2)]
     processes = {process for each in found for process, _ in each}
     assert len(processes) <= 2 and os.getpid() not in processes
+
+
+def test_a_long_table_is_never_whole_in_memory(tmp_path):
+    """Piece by piece means that Arrow reads no further than it is asked to."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    values, path = np.random.default_rng(1).random(500_000), tmp_path / "long.parquet"
+    pq.write_table(pa.table({"id": np.arange(len(values)).astype(str), "value": values}), path, row_group_size=10_000)
+    before, most, read = pa.total_allocated_bytes(), 0, 0
+    for piece in arrow_pieces(path, 4096):
+        read += len(piece)
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert read == len(values) and most < values.nbytes / 4

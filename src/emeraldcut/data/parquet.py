@@ -51,7 +51,7 @@ def parquet_images(path: Path, column: str) -> Iterator[tuple[Picture, dict[str,
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:  # else all row groups are read ahead
         plain = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
         for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column, *plain]):
             for row in batch.to_pylist():
@@ -66,7 +66,7 @@ def parquet_image(path: Path, number: int) -> Picture:
     """The image of one row; LookupError if there is no such row."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if number < rows:

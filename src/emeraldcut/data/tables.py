@@ -342,7 +342,10 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
 
 
 def arrow_pieces(path: Path, size: int, columns: list[str] | None = None) -> Iterator:
-    """The rows of a Parquet table in order, `size` at a time, as tables of Arrow."""
+    """The rows of a Parquet table in order, `size` at a time, as tables of Arrow.
+
+    Without `pre_buffer`, which would read all row groups ahead of the rows that are asked for.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
