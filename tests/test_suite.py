@@ -151,7 +151,7 @@ def test_spacing_of_a_uniform_sphere():
 @pytest.mark.parametrize("name", shipped_suites())
 def test_shipped_suites_are_suites(name):
     settings, _ = from_flags(Namespace(settings=str(suite_file(name))), SuiteSettings, EvolveSettings)
-    assert sum(task.mass_ratio is not None for task in plan(settings)) >= 4  # mergers
+    assert len(plan(settings)) > 6
     model(settings.heavier, EvolveSettings().softening_kpc)
 
 
