@@ -52,7 +52,7 @@ def seconds(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{100 * round(share, 9):.3g} %"  # what is left of a sum by rounding is no share
 
 
 def plot(svg: str, name: str, caption: str) -> str:
