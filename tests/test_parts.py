@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.table import MaskedColumn, Table, vstack
 from hypothesis import given, settings
@@ -200,7 +202,6 @@ def test_workers_serve_one_stage_after_another():
 
 def test_a_long_table_is_never_whole_in_memory(tmp_path):
     """Piece by piece means that Arrow reads no further than it is asked to."""
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     values, path = np.random.default_rng(1).random(500_000), tmp_path / "long.parquet"
     pq.write_table(pa.table({"id": np.arange(len(values)).astype(str), "value": values}), path, row_group_size=10_000)
     before, most, read = pa.total_allocated_bytes(), 0, 0
