@@ -190,6 +190,13 @@ def test_large_tables_make_small_plots():
     assert len(figures.plot_axis_ratio(table, [1])) + len(figures.plot_sixth(table, [1])) < 1_000_000
 
 
+def test_numbers_in_plots_are_whole():
+    """What is drawn is rounded to a hundredth of a point; what is written is not."""
+    svg = figures.svg_of("ticks", lambda axes: (axes.plot([0, 1], [0, 0.1]), axes.set_yticks([0, 0.025, 0.075])))
+    assert re.findall(r">(0\.\d+)</text>", svg)[-3:] == ["0.000", "0.025", "0.075"]
+    assert not re.search(r"<[^>]*\.\d{3}", re.sub(r"<!--.*?-->", "", svg))
+
+
 # --- runs that lack something
 
 

@@ -588,7 +588,8 @@ def svg_of(name: str, draw) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is fine enough
+    # a hundredth of a point is fine enough; what is between tags is for people to read
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
     svg = re.sub(r' (xmlns(:xlink)?|width|height|version)="[^"]*"', "", svg, count=5)
     svg = re.sub(r'id="', f'id="{name}-', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)(?!rank-)', rf"\1{name}-", svg)
