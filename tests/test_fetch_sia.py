@@ -160,8 +160,8 @@ def test_cutouts_are_those_of_the_surveys_image(tmp_path, version):
         queries = [query for place, query in server.asked if place == "sia2"]  # of two at a time, in any order
         assert {query["COLLECTION"] for query in queries} == {"DEEP"}
         circles = sorted([float(word) for word in query["POS"].removeprefix("CIRCLE ").split()] for query in queries)
-        places = np.transpose(survey_image()[1].all_pix2world([60, 150, 3], [70, 40, 100], 0))
-        np.testing.assert_allclose([circle[:2] for circle in circles], sorted(places.tolist()), atol=1e-6)
+        wanted = np.transpose(survey_image()[1].all_pix2world([60, 150, 3], [70, 40, 100], 0))
+        np.testing.assert_allclose([circle[:2] for circle in circles], sorted(wanted.tolist()), atol=1e-6)
         np.testing.assert_allclose(images.table["noise_sigma"], 2)
 
 

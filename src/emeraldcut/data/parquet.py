@@ -20,6 +20,7 @@ from emeraldcut.data.formats import (
     raster,
     weighed,
 )
+from emeraldcut.data.tables import arrow_pieces
 
 ROWS_AT_ONCE = 64
 ARRAYS = ("array", "flux")  # what bands of numbers are called: Multimodal Universe's scripts have the first
@@ -51,22 +52,21 @@ def parquet_images(path: Path, column: str) -> Iterator[tuple[Picture, dict[str,
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, pre_buffer=False) as file:  # else all row groups are read ahead
-        plain = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
-        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column, *plain]):
-            for row in batch.to_pylist():
-                image = row.pop(column)
-                try:
-                    yield _picture(image), row
-                except Exception as error:  # image libraries raise errors of every kind on damaged data
-                    yield failed(error), row
+    plain = [field.name for field in pq.read_schema(path) if not pa.types.is_nested(field.type)]
+    for piece in arrow_pieces(path, ROWS_AT_ONCE, [column, *plain]):
+        for row in piece.to_pylist():
+            image = row.pop(column)
+            try:
+                yield _picture(image), row
+            except Exception as error:  # image libraries raise errors of every kind on damaged data
+                yield failed(error), row
 
 
 def parquet_image(path: Path, number: int) -> Picture:
     """The image of one row; LookupError if there is no such row."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, pre_buffer=False) as file:
+    with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if number < rows:
