@@ -16,14 +16,15 @@ from scipy import ndimage
 from scipy.optimize import least_squares
 from scipy.signal import convolve2d
 
-from emeraldcut import compiled
-from emeraldcut.compiled import invert, median_of, select, solve
 from emeraldcut.frame import ALL, fit_before_psf, fit_shape, moffat_kernel
 from emeraldcut.frame.ellipse_fit import moved
 from emeraldcut.frame.psf import convolve, separable, work_space
 from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, SKY, Segmentation, segment, smoothed
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.numerics import jit
+from emeraldcut.numerics.linalg import invert, solve
+from emeraldcut.numerics.median import median_of, select
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -209,11 +210,11 @@ def test_correlation_of_the_noise():
 
 
 def test_a_part_that_does_not_compile_says_why(monkeypatch, tmp_path):
-    monkeypatch.setitem(compiled.EXAMPLES, "broken", "raise ValueError('no such thing')")
-    monkeypatch.setattr(compiled, "PACKAGE", tmp_path)
-    monkeypatch.delenv(compiled.APART, raising=False)
+    monkeypatch.setitem(jit.EXAMPLES, "broken", "raise ValueError('no such thing')")
+    monkeypatch.setattr(jit, "PACKAGE", tmp_path)
+    monkeypatch.delenv(jit.APART, raising=False)
     with pytest.warns(UserWarning, match="'broken' could not be compiled ahead; .* ValueError: no such thing"):
-        compiled.compile_apart.__wrapped__("broken")
+        jit.compile_apart.__wrapped__("broken")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind")
@@ -222,13 +223,13 @@ def test_of_processes_that_start_together_one_compiles(tmp_path):
     example = f"import os, time; open(f'{tmp_path}/{{os.getpid()}}', 'w').close(); time.sleep(float(os.environ['S']))"
     program = f"""
 from pathlib import Path
-from emeraldcut import compiled
-compiled.PACKAGE, compiled.EXAMPLES = Path(r'{tmp_path}'), {{'slow': {example!r}}}
-compiled.compile_apart('slow')
+from emeraldcut.numerics import jit
+jit.PACKAGE, jit.EXAMPLES = Path(r'{tmp_path}'), {{'slow': {example!r}}}
+jit.compile_apart('slow')
 """
 
     def start(seconds: float) -> subprocess.Popen:
-        free = {name: value for name, value in os.environ.items() if name != compiled.APART}
+        free = {name: value for name, value in os.environ.items() if name != jit.APART}
         return subprocess.Popen([sys.executable, "-c", program], env=free | {"S": str(seconds)})
 
     def compiling() -> list[int]:
@@ -245,15 +246,15 @@ compiled.compile_apart('slow')
     assert len(compiling()) == 2
 
 
-@pytest.mark.skipif(not os.access(compiled.PACKAGE, os.W_OK), reason="nothing can be kept beside the sources")
+@pytest.mark.skipif(not os.access(jit.PACKAGE, os.W_OK), reason="nothing can be kept beside the sources")
 def test_a_worker_leaves_outdated_code_to_its_parent():
     """What a run has begun with is there for all of it, also where a source is edited meanwhile."""
-    path = compiled.PACKAGE / "__pycache__" / "of_a_test.nbi"
+    path = jit.PACKAGE / "__pycache__" / "of_a_test.nbi"
     path.parent.mkdir(exist_ok=True)
     path.touch()
     os.utime(path, (0, 0))
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert pool.submit(compiled.median_of, np.ones(1, np.float32), 1).result() == 1
+        assert pool.submit(median_of, np.ones(1, np.float32), 1).result() == 1
     assert path.exists()
-    subprocess.run([sys.executable, "-c", "import emeraldcut.compiled"], check=True)
+    subprocess.run([sys.executable, "-c", "import emeraldcut.numerics.jit"], check=True)
     assert not path.exists()

@@ -19,10 +19,10 @@ from emeraldcut.mergers.orbits import (
     kepler_orbit,
     lattice_orbits,
     place,
-    rotation,
     thesis_orbits,
     time_to_pericentre_gyr,
 )
+from emeraldcut.numerics.linalg import rotation
 from emeraldcut.settings import build
 
 

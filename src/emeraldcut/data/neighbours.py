@@ -196,7 +196,7 @@ def _write_png(pixels: np.ndarray, path: Path) -> None:
     """8 bits: black at the median, arcsinh stretch softened at 3 sigma of the sky, white at the 99.8th percentile."""
     from PIL import Image
 
-    from emeraldcut.compiled import MAD_TO_SIGMA
+    from emeraldcut.numerics.median import MAD_TO_SIGMA
 
     black = np.nanmedian(pixels)
     sigma = MAD_TO_SIGMA * np.nanmedian(np.abs(pixels - black)) or np.nanstd(pixels)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from emeraldcut.compiled import MAD_TO_SIGMA
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame.frame import Look, known_noise, known_psf, look_at
 from emeraldcut.frame.resample import unbinned
+from emeraldcut.numerics.median import MAD_TO_SIGMA
 from emeraldcut.settings import setting
 
 

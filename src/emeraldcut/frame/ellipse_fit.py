@@ -30,8 +30,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emeraldcut.compiled import MAD_TO_SIGMA, compiled, four_products, invert, median_of, solve
 from emeraldcut.frame.segment import NEIGHBOUR
+from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.linalg import four_products, invert, solve
+from emeraldcut.numerics.median import MAD_TO_SIGMA, median_of
 
 ORDERS = (3, 4, 6, 8)  # harmonics measured; 1 and 2 are centre and axes
 GEOMETRY, ALL = 4, 12  # numbers that are free: centre and axes, or these and the harmonics

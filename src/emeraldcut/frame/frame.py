@@ -12,7 +12,6 @@ from functools import cache, cached_property
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
-from emeraldcut.compiled import compile_apart, compiled
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flags
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, Ellipse, box_around, fit_shape
@@ -37,6 +36,7 @@ from emeraldcut.frame.segment import (
     Segmentation,
     segment,
 )
+from emeraldcut.numerics.jit import compile_apart, compiled
 
 ASSUMED_PSF_FWHM_PIX = 2.5
 COARSE_SIDE_PIX = 200  # images of more than twice this side are looked at coarsely first

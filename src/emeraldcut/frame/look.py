@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from emeraldcut.compiled import compiled, solve
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, box_around, moved, turn_error
 from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, SMOOTHING_PIX
+from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.linalg import solve
 
 PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
 GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined

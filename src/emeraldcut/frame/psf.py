@@ -14,7 +14,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from emeraldcut.compiled import compiled, four_products, invert
 from emeraldcut.frame.ellipse_fit import (
     ALL,
     BASIS,
@@ -35,6 +34,8 @@ from emeraldcut.frame.ellipse_fit import (
 )
 from emeraldcut.frame.segment import NEIGHBOUR
 from emeraldcut.galaxies.sky import Psf
+from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.linalg import four_products, invert
 
 STEP = 1.02  # ratio of the widths for which kernels are kept
 BETA = 3.5  # of the Moffat profile that is assumed where only the width is known, between good and bad seeing

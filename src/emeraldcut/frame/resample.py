@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emeraldcut.compiled import compiled
 from emeraldcut.frame.segment import NEIGHBOUR
+from emeraldcut.numerics.jit import compiled
 
 if TYPE_CHECKING:
     from emeraldcut.frame.frame import Look

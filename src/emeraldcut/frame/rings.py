@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from emeraldcut.compiled import compiled
 from emeraldcut.frame.ellipse_fit import CORE_PIX, SPACING, box_around, ring_of, spline
 from emeraldcut.frame.segment import NEIGHBOUR
+from emeraldcut.numerics.jit import compiled
 
 RING_WIDTH = 0.4
 RINGS = (0.6, 1.0, 1.4, 1.8, 2.2, 2.6)  # edges, in half-light radii, RING_WIDTH apart

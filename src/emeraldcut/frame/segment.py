@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emeraldcut.compiled import MAD_TO_SIGMA, compiled, invert, median_of, select
+from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.linalg import invert
+from emeraldcut.numerics.median import MAD_TO_SIGMA, median_of, select
 
 SMOOTHING_PIX = 1.2  # standard deviation of the Gaussian before detection
 DETECTION_SIGMA = 3.0  # threshold in units of the noise of the smoothed image

@@ -8,7 +8,6 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 from scipy.special import ndtr
 
-from emeraldcut.compiled import compiled
 from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
@@ -26,6 +25,7 @@ from emeraldcut.frame import (
     turn_error,
 )
 from emeraldcut.isophotes.kind import boxy_kind
+from emeraldcut.numerics.jit import compiled
 from emeraldcut.settings import setting
 
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty

@@ -20,10 +20,10 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from emeraldcut.compiled import compile_apart, compiled
 from emeraldcut.data.snapshot import GRAVITY
 from emeraldcut.mergers.pairs import sum_pairs
 from emeraldcut.mergers.tree import LEAF, Tree, in_order, in_parts, plant
+from emeraldcut.numerics.jit import compile_apart, compiled
 
 OPENING = 0.8  # median error of the force of galaxies .2 to .4 %, 99th percentile 2.5 %
 FAR = 0.9  # how much of the opening is allowed between a cell and a whole group

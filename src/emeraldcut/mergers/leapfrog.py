@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from emeraldcut.compiled import compiled
 from emeraldcut.data.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, STARS, Snapshot
 from emeraldcut.mergers import engines
 from emeraldcut.mergers.gas import EQUATIONS, Gas
 from emeraldcut.mergers.gravity import ENGINES, OPENING, accelerations
 from emeraldcut.mergers.stars import centre_of
+from emeraldcut.numerics.jit import compiled
 from emeraldcut.settings import setting
 
 FINEST = 30  # halvings of the way between two outputs at most

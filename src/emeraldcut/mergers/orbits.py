@@ -9,6 +9,7 @@ import numpy as np
 from scipy.integrate import quad
 
 from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
+from emeraldcut.numerics.linalg import rotation
 from emeraldcut.settings import setting
 
 # Grid of the thesis: relative velocity and the two angles of a disc's spin.
@@ -173,14 +174,6 @@ def lattice_orbits(settings: OrbitSettings, mass_msun: float) -> list[Orbit]:
     second = [(180.0, 0.0), *((180.0 - tilt, phi) for phi in (240.0, 120.0, 0.0))]
     pairs = [(first[k], second[(k + shift) % 4]) for shift in range(4) for k in range(4)]
     return [kepler_orbit(settings, mass_msun, first_spin_deg=a, second_spin_deg=b) for a, b in pairs]
-
-
-def rotation(spin_deg: tuple[float, float]) -> np.ndarray:
-    """Matrix (3, 3) that turns +z to a direction: by theta about y, then by phi about z."""
-    theta, phi = np.radians(spin_deg)
-    about_y = [[np.cos(theta), 0, np.sin(theta)], [0, 1, 0], [-np.sin(theta), 0, np.cos(theta)]]
-    about_z = [[np.cos(phi), -np.sin(phi), 0], [np.sin(phi), np.cos(phi), 0], [0, 0, 1]]
-    return np.array(about_z) @ np.array(about_y)
 
 
 def place(first: Snapshot, second: Snapshot, orbit: Orbit) -> Snapshot:

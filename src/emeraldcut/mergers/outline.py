@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.compiled import compile_apart, compiled, select
+from emeraldcut.numerics.jit import compile_apart, compiled
+from emeraldcut.numerics.median import select
 
 ISOPHOTE = 1.5  # semi-major axis of the isophote in half-light semi-major axes
 _HALF_WIDTH = 0.4  # of the annulus around it, in its semi-major axis

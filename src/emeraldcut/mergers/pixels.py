@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emeraldcut.compiled import compiled
+from emeraldcut.numerics.jit import compiled
 
 # Standard deviation of the narrowest Gaussian in pixels, and the ratio of one to the next.
 _NARROWEST = 0.5

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.compiled import compile_apart, compiled
 from emeraldcut.mergers.gravity import VECTOR, wide_vectors
 from emeraldcut.mergers.tree import Tree, around_group, in_parts, plant, reach_of_nodes
+from emeraldcut.numerics.jit import compile_apart, compiled
 
 NORM = 21 / (2 * np.pi)  # of the kernel in three dimensions
 SELF, SELF_POWER = 0.0294, -0.977  # what is too much in a particle's own density, for 100 neighbours; Dehnen & Aly

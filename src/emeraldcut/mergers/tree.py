@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.compiled import compiled
+from emeraldcut.numerics.jit import compiled
 
 LEVELS = 21  # halvings of each axis that a key counts
 LEAF = 16  # particles of a leaf at most, apart from those at one place; also particles copied at once

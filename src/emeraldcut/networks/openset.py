@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from emeraldcut.compiled import compiled
+from emeraldcut.numerics.jit import compiled
 
 N_REFERENCES = 3000  # features kept
 NEIGHBOURS = 10

@@ -8,11 +8,11 @@ from io import BytesIO
 import numpy as np
 from astropy.table import Row
 
-from emeraldcut.compiled import MAD_TO_SIGMA
 from emeraldcut.data import ImageSet
 from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
 from emeraldcut.frame.resample import bin_down, unbinned
 from emeraldcut.isophotes import MeasureSettings, measure_galaxy
+from emeraldcut.numerics.median import MAD_TO_SIGMA
 
 COLOUR_MAP, RESIDUAL_MAP = "magma", "RdBu_r"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii

@@ -1,0 +1,1 @@
+"""Compiled code, and the numerics that it shares."""
