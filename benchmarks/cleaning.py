@@ -19,12 +19,12 @@ from functools import partial
 import numpy as np
 from prevalence import EQUAL
 
-from emeraldcut.data import map_chunks
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import CleanSettings, clean
 from emeraldcut.galaxies import synthesise
 from emeraldcut.isophotes import measure
 from emeraldcut.networks import CLASSES, classify
+from emeraldcut.runs import map_chunks
 
 EDGES = (10, 20, 40, 80, 160, 300)
 WAYS = {

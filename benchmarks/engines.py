@@ -42,8 +42,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_manifest, read_snapshot, read_table
-from emeraldcut.data.run import MANIFEST, Run
+from emeraldcut.data import read_snapshot, read_table
 from emeraldcut.data.snapshot import Snapshot, write_snapshot
 from emeraldcut.data.tables import write_table
 from emeraldcut.mergers import (
@@ -62,6 +61,8 @@ from emeraldcut.mergers.stars import gather
 from emeraldcut.mergers.suite import begin
 from emeraldcut.report.figures import new_figure, save_figure
 from emeraldcut.report.palette import EMERALD, GREY
+from emeraldcut.runs import read_manifest
+from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.settings import to_toml
 
 SEED, VIEWS, STACK = 2003, 100, 5

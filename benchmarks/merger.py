@@ -23,8 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from emeraldcut.data import read_manifest
 from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate
+from emeraldcut.runs import read_manifest
 
 FULL = SuiteSettings(mass_ratios=(1.0,), orbits=1, control=False, duration_gyr=3.0)
 QUICK = replace(FULL, duration_gyr=1.0, halo_particles=3000, star_particles=2000)

@@ -25,11 +25,12 @@ import numpy as np
 from prevalence import CHUNK
 from sklearn.metrics import roc_auc_score
 
-from emeraldcut.data import Flag, map_chunks
+from emeraldcut.data import Flag
 from emeraldcut.data.columns import numbers
 from emeraldcut.galaxies import synthesise
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.networks.train import WIDE
+from emeraldcut.runs import map_chunks
 
 FRESH = replace(WIDE, exposures=1, snr_min=60.0)
 

@@ -24,7 +24,7 @@ import numpy as np
 from astropy.table import Table
 from prevalence import BAR_01, BAR_1, pair_accuracy, recall_at, score_of, select
 
-from emeraldcut.data import ImageSet, map_chunks
+from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
 from emeraldcut.galaxies import shapes
 from emeraldcut.galaxies.population import ROUND, draw_shape
@@ -32,6 +32,7 @@ from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.sky import Psf, draw
 from emeraldcut.galaxies.synthesise import amplitude
 from emeraldcut.networks import CLASSES, ClassifySettings, classify
+from emeraldcut.runs import map_chunks
 
 KINDS = {
     "oval": {"ellipse": 5, "superellipse": 2, "harmonic": 2},

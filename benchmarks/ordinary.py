@@ -18,10 +18,11 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import kstest
 
-from emeraldcut.data import ImageSet, map_chunks
+from emeraldcut.data import ImageSet
 from emeraldcut.frame import frame_galaxies, known_psf
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
 from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.runs import map_chunks
 from emeraldcut.similarity import prepare_references, read_references
 from emeraldcut.similarity.framed import Deviations
 from emeraldcut.similarity.null import FILE, Ordinary, conditions

@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, map_chunks, read_images, read_table
+from emeraldcut.data import ImageSet, read_images, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import frame_galaxies, warped
 from emeraldcut.galaxies import synthesise, thesis_grid, thesis_maps
@@ -42,6 +42,7 @@ from emeraldcut.isophotes import measure
 from emeraldcut.networks import CLASSES, ClassifySettings, TrainSettings, classify, load_network, train
 from emeraldcut.networks.calibration import SNR_BINS, expected_calibration_error, in_set, priors, snr_bin
 from emeraldcut.networks.train import WIDE
+from emeraldcut.runs import map_chunks
 from emeraldcut.similarity import compare
 
 HELD_OUT = replace(WIDE, exposures=1, snr_min=60.0, weights=(25, 3, 3, 25))

@@ -49,8 +49,7 @@ import numpy as np
 from astropy.table import Table, hstack, vstack
 from scipy.ndimage import gaussian_filter
 
-from emeraldcut.data import Snapshot, read_manifest, read_snapshot
-from emeraldcut.data.run import MANIFEST
+from emeraldcut.data import Snapshot, read_snapshot
 from emeraldcut.mergers import PROGENITORS, look_at, snapshots_of
 from emeraldcut.mergers.camera import rotation
 from emeraldcut.mergers.outline import outline
@@ -59,6 +58,8 @@ from emeraldcut.mergers.stars import gather
 from emeraldcut.mergers.suite import BEGUN
 from emeraldcut.report.figures import new_figure, save_figure
 from emeraldcut.report.palette import EMERALD, GREY
+from emeraldcut.runs import read_manifest
+from emeraldcut.runs.run import MANIFEST
 
 SURE, STRONG, SLOW = 2.0, -0.01, 0.4
 BOOTSTRAPS = 10_000

@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 from retrieval import scored_galaxies
 
-from emeraldcut.data import ImageSet, read_manifest, write_images
-from emeraldcut.data.run import MANIFEST
+from emeraldcut.data import ImageSet, write_images
 from emeraldcut.report import report, write_latex, write_pdf
+from emeraldcut.runs import read_manifest
+from emeraldcut.runs.run import MANIFEST
 from emeraldcut.screening import screen_run
 
 DRAWN = 500  # galaxies, each of which is seen many times

@@ -28,11 +28,12 @@ from astropy.io import fits
 from astropy.table import Table
 from retrieval import scored_galaxies
 
-from emeraldcut.data import ImageSet, ReadSettings, Run, concatenate, write_table
+from emeraldcut.data import ImageSet, ReadSettings, concatenate, write_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.review.desk import LOG
 from emeraldcut.review.order import Order
 from emeraldcut.review.verdicts import VERDICTS, Verdicts
+from emeraldcut.runs import Run
 from emeraldcut.screening import examine
 from emeraldcut.screening.screen import rank
 

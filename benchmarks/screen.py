@@ -47,13 +47,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from emeraldcut.data import ImageSetWriter, open_images, read_manifest, read_table
+from emeraldcut.data import ImageSetWriter, open_images, read_table
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.tables import to_arrow
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.networks import ClassifySettings, classify
+from emeraldcut.runs import read_manifest
 from emeraldcut.screening import examine
 from emeraldcut.similarity import prepare_references, read_references
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from emeraldcut import cli
-from emeraldcut.data import ImageSource, map_chunks, read_images, read_snapshot, read_table, write_images
+from emeraldcut.data import ImageSource, read_images, read_snapshot, read_table, write_images
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate
+from emeraldcut.runs import map_chunks
 from emeraldcut.screening import screen_run
 
 distributed = pytest.importorskip("distributed")
@@ -109,7 +110,7 @@ def test_a_scheduler_that_is_lost_is_a_sentence():
 
 
 def test_no_scheduler_or_no_workers(monkeypatch):
-    monkeypatch.setattr("emeraldcut.data.streaming.CONNECT_S", 0.5)
+    monkeypatch.setattr("emeraldcut.runs.workers.CONNECT_S", 0.5)
     with pytest.raises(ConnectionError, match="no Dask scheduler answers"):
         list(map_chunks(total, CHUNKS, jobs="tcp://127.0.0.1:9"))
     with pytest.raises(ConnectionError, match="no Dask scheduler answers at 'nonsense://x'"):

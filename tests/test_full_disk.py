@@ -14,13 +14,13 @@ from emeraldcut.data import (
     ImageSet,
     Snapshot,
     read_images,
-    read_manifest,
     read_snapshot,
     read_table,
     write_images,
     write_snapshot,
     write_table,
 )
+from emeraldcut.runs import read_manifest
 
 resource = pytest.importorskip("resource")
 

@@ -21,11 +21,11 @@ from emeraldcut.data import (
     convert_images,
     convert_table,
     read_images,
-    read_manifest,
     read_table,
     write_images,
     write_table,
 )
+from emeraldcut.runs import read_manifest
 
 LABELS = ["rectangular", "oval", "", "other", "obround"]
 

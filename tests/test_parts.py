@@ -16,12 +16,13 @@ from astropy.table import MaskedColumn, Table, vstack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Parts, fill, join, map_chunks, provenance, read_table
+from emeraldcut.data import Parts, fill, join, read_table
 from emeraldcut.data import parts as module
 from emeraldcut.data.parts import Columns, column_of, in_order, joined
-from emeraldcut.data.run import unlock_all
-from emeraldcut.data.streaming import started
 from emeraldcut.data.tables import arrow_pieces, from_arrow, table_pieces, to_arrow
+from emeraldcut.runs import map_chunks, provenance
+from emeraldcut.runs.run import unlock_all
+from emeraldcut.runs.workers import started
 
 ORIGIN = {"command": "test", "seed": 1, "date_utc": "now"}
 

@@ -23,13 +23,12 @@ from emeraldcut.data import (
     ImageSetWriter,
     NoImagesError,
     ReadSettings,
-    map_chunks,
     open_images,
     read_images,
-    read_manifest,
     usable,
     write_images,
 )
+from emeraldcut.runs import map_chunks, read_manifest
 
 
 @pytest.fixture

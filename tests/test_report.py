@@ -15,13 +15,14 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Flag, ImageSet, Run, provenance, read_table, write_images, write_table
+from emeraldcut.data import Flag, ImageSet, read_table, write_images, write_table
 from emeraldcut.networks import load_network
 from emeraldcut.report import cite, figures, palette, report, write_latex, write_pdf
 from emeraldcut.report.cards import sky_links
 from emeraldcut.report.evidence import alike, evidence
 from emeraldcut.report.latex import escaped
 from emeraldcut.report.pictures import Picture, png, stretch, views
+from emeraldcut.runs import Run, provenance
 from emeraldcut.screening import CompletenessSettings
 from emeraldcut.similarity import CompareSettings
 

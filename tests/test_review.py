@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from emeraldcut import cli
-from emeraldcut.data import ImageSet, ReadSettings, Run, read_table, write_images, write_table
+from emeraldcut.data import ImageSet, ReadSettings, read_table, write_images, write_table
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.review import ReviewSettings, agreement, cohen_kappa, fleiss_kappa, review
 from emeraldcut.review.desk import LOG, REMEMBERED, Desk
@@ -26,6 +26,7 @@ from emeraldcut.review.order import TELLING_EVERY, Order, features
 from emeraldcut.review.server import PAGES, application
 from emeraldcut.review.static import CARDS_A_FILE
 from emeraldcut.review.verdicts import VERDICTS, Entry, Verdicts
+from emeraldcut.runs import Run
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "\"it's\" & co", "🐉 ellipse – ñ",
            "../../etc/passwd", "a/b?c=d#e%20f", "{{7*7}} ${name}", "=HYPERLINK(1)"]  # fmt: skip

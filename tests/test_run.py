@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 import emeraldcut
-from emeraldcut.data import Run, provenance, read_manifest
+from emeraldcut.runs import Run, provenance, read_manifest
 from emeraldcut.settings import build, setting
 
 
@@ -78,7 +78,7 @@ def test_manifest_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_for_one_run_at_a_time(tmp_path):
-    code = f"from emeraldcut.data import Run; r = Run.start({str(tmp_path)!r}, 'a'); print('on', flush=True); input()"
+    code = f"from emeraldcut.runs import Run; r = Run.start({str(tmp_path)!r}, 'a'); print('on', flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline() == b"on\n"
@@ -108,7 +108,7 @@ def test_a_lock_that_is_removed_while_it_is_taken_is_taken_again(tmp_path, monke
     monkeypatch.setattr(fcntl, "lockf", slow)
     run = Run.start(tmp_path, "a")
     assert len(calls) == 2 and (tmp_path / ".lock").exists()
-    code = f"from emeraldcut.data import Run; Run.start({str(tmp_path)!r}, 'a')"
+    code = f"from emeraldcut.runs import Run; Run.start({str(tmp_path)!r}, 'a')"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "another run is writing" in other.stderr
     run.finish()

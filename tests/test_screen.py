@@ -12,14 +12,14 @@ from emeraldcut.data import (
     concatenate,
     parts,
     read_images,
-    read_manifest,
     read_table,
     write_images,
     write_table,
 )
-from emeraldcut.data.run import unlock_all
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.networks import CLASSES, shift_priors
+from emeraldcut.runs import read_manifest
+from emeraldcut.runs.run import unlock_all
 from emeraldcut.screening import ScreenSettings, many, screen
 from emeraldcut.screening.screen import rank, scores
 

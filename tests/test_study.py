@@ -111,8 +111,9 @@ def write_suite(folder, shapes):
     exponent of the superellipsoid for each."""
     from astropy.table import Table
 
-    from emeraldcut.data import Run, Snapshot, write_snapshot, write_table
+    from emeraldcut.data import Snapshot, write_snapshot, write_table
     from emeraldcut.data.tables import table_from_rows
+    from emeraldcut.runs import Run
 
     rng, rows = np.random.default_rng(7), []
     run = Run.start(folder, "simulate", seed=0)

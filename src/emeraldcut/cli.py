@@ -66,9 +66,10 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
     """
     import numpy as np
 
-    from emeraldcut.data import NoImagesError, Parts, fill, join, open_images, provenance, usable, write_table
+    from emeraldcut.data import NoImagesError, Parts, fill, join, open_images, usable, write_table
     from emeraldcut.data.parts import joined_table
     from emeraldcut.data.tables import check_output
+    from emeraldcut.runs import provenance
 
     path = check_output(arguments.output, arguments.overwrite)
     if arguments.output.endswith(".out") and arguments.command != "classify":
@@ -135,9 +136,10 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import provenance, write_table
+    from emeraldcut.data import write_table
     from emeraldcut.data.tables import check_output
     from emeraldcut.frame import detect
+    from emeraldcut.runs import provenance
 
     check_output(arguments.output, arguments.overwrite)
     with _bar(arguments, None, unit=" rows of parts") as bar:
@@ -176,8 +178,9 @@ def _run_synthesise(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_clean(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import ImageSetWriter, NoImagesError, map_chunks, open_images, usable
+    from emeraldcut.data import ImageSetWriter, NoImagesError, open_images, usable
     from emeraldcut.frame import clean
+    from emeraldcut.runs import map_chunks
 
     options, read_settings = settings
     source = open_images(arguments.source, read_settings)
@@ -618,7 +621,7 @@ def _workers(arguments: argparse.Namespace) -> Iterator[int | str]:
     if not arguments.slurm:
         yield arguments.cluster or arguments.jobs
         return
-    from emeraldcut.data.streaming import slurm_cluster
+    from emeraldcut.runs.workers import slurm_cluster
 
     with slurm_cluster(arguments.slurm) as address:
         yield address

@@ -17,14 +17,16 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet, ReadSettings, read_images, read_table, write_table
 from emeraldcut.data.columns import numbers
-from emeraldcut.data.run import CANDIDATES, MANIFEST, write_text
 from emeraldcut.frame import detect_sources
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.report import report
 from emeraldcut.report.figures import field_figure
+from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.writing import write_text
 from emeraldcut.screening import ScreenSettings, screen_run
+from emeraldcut.screening.many import CANDIDATES
 from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, compare
 

@@ -5,17 +5,14 @@ from emeraldcut.data.fetch import FetchSettings, fetch
 from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable
 from emeraldcut.data.imageset import ImageSet, add_flag, add_flags, concatenate
 from emeraldcut.data.neighbours import ConvertSettings, convert_images, convert_table
-from emeraldcut.data.parts import Parts, join
+from emeraldcut.data.parts import Parts, fill, join
 from emeraldcut.data.readers import ImageSource, NoImagesError, ReadSettings, open_images, read_images
-from emeraldcut.data.run import Run, provenance, read_manifest
 from emeraldcut.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from emeraldcut.data.storage import ImageSetWriter, write_images
-from emeraldcut.data.streaming import fill, map_chunks
 from emeraldcut.data.tables import check_output, read_catalogue, read_table, write_table
 
 __all__ = [
     "COLUMNS",
-    "UNUSABLE",
     "ConvertSettings",
     "FetchSettings",
     "Flag",
@@ -23,10 +20,10 @@ __all__ = [
     "ImageSetWriter",
     "ImageSource",
     "NoImagesError",
-    "ReadSettings",
     "Parts",
-    "Run",
+    "ReadSettings",
     "Snapshot",
+    "UNUSABLE",
     "add_flag",
     "add_flags",
     "check_output",
@@ -38,12 +35,9 @@ __all__ = [
     "fetch",
     "fill",
     "join",
-    "map_chunks",
     "open_images",
-    "provenance",
     "read_catalogue",
     "read_images",
-    "read_manifest",
     "read_snapshot",
     "read_table",
     "usable",

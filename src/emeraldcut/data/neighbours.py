@@ -14,8 +14,9 @@ from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.readers import NoImagesError, ReadSettings, open_images, safe_names
-from emeraldcut.data.run import Run, begun_settings, write_text
-from emeraldcut.data.tables import THESIS_CLASSES, check_folder, check_output, read_catalogue, read_table, write_table
+from emeraldcut.data.tables import THESIS_CLASSES, check_output, read_catalogue, read_table, write_table
+from emeraldcut.runs.run import Run, begun_settings
+from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.settings import setting
 
 LABELS = (*THESIS_CLASSES, "other")  # 0, 1, 2, 3 for Zoobot

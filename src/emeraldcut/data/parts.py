@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import cached_property, partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -16,8 +15,10 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
-from emeraldcut.data.run import begin_or_go_on, lock, unlock
 from emeraldcut.data.tables import arrow_pieces, from_arrow, to_arrow, written
+from emeraldcut.runs.run import begin_or_go_on, lock, unlock
+from emeraldcut.runs.workers import Workers, map_chunks
+from emeraldcut.runs.writing import complete
 
 PART_ROWS = 4096  # of a part: what a run that is killed does again at most, besides the chunks under way
 GROUP_ROWS = 16_384  # of a row group of a joined table
@@ -98,7 +99,7 @@ class Parts:
         if self._waiting:
             path = self.folder / f"{self.done:012}.parquet"
             table = joined(self._waiting)
-            with _complete(path) as temporary:
+            with complete(path) as temporary:
                 pq.write_table(table, temporary, **written(table.schema))
             self.files.append(path)
         self._waiting = []
@@ -193,17 +194,6 @@ def rows_of(file: Path, places: np.ndarray, columns: list[str]) -> Table:
     return from_arrow(joined(pieces))
 
 
-@contextmanager
-def _complete(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes `path` when everything is written; nothing is left of it after an error."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 # --- one schema
 
 
@@ -255,7 +245,7 @@ def write_joined(tables: Iterable, schema, path: Path) -> None:
     """Arrow tables below one another as one Parquet file with the columns of `schema`, whole or not at all."""
     import pyarrow.parquet as pq
 
-    with _complete(path) as temporary, pq.ParquetWriter(temporary, schema, **written(schema)) as writer:
+    with complete(path) as temporary, pq.ParquetWriter(temporary, schema, **written(schema)) as writer:
         for table in _groups(fitted(table, schema) for table in tables):
             writer.write_table(table)
 
@@ -346,3 +336,27 @@ class SortedRun:
         with pa.OSFile(str(self.path), "rb") as file, pa.ipc.open_file(file) as reader:
             batches = [reader.get_batch(k) for k in range(first, -(-stop // RUN_ROWS))]
         return pa.Table.from_batches(batches).slice(start - first * RUN_ROWS, stop - start)
+
+
+def fill(
+    parts: Parts,
+    stage: Callable[[Any], Table],
+    chunks: Callable[[int], Iterable[Sized]],
+    *,
+    jobs: int | str | Workers = 1,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Adds to `parts` the rows of `stage(chunk)` of every chunk that they do not hold yet.
+
+    `chunks(n)` are those after the first n images.
+    """
+    if progress and parts.done:
+        progress(parts.done)
+    rows = map_chunks(partial(_in_arrow, stage), chunks(parts.done), jobs=jobs, progress=progress)
+    for table, n_images in rows:
+        parts.append(table, n_images)
+    parts.flush()
+
+
+def _in_arrow(stage: Callable[[Any], Table], chunk: Sized) -> tuple[Any, int]:
+    return to_arrow(stage(chunk)), len(chunk)

@@ -31,10 +31,11 @@ from emeraldcut.data.formats import (
 )
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.data.parquet import image_column, n_rows, parquet_images
-from emeraldcut.data.run import MANIFEST
-from emeraldcut.data.storage import StoredImages, is_stored_set, loaded, stored_chunks, stored_number
+from emeraldcut.data.storage import StoredImages, is_stored_set, stored_chunks, stored_number
 from emeraldcut.data.tables import THESIS_CLASSES, common_name, read_catalogue
 from emeraldcut.data.tiles import Tiles, cut_out
+from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.workers import loaded
 from emeraldcut.settings import setting
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")

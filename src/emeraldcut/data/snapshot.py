@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from emeraldcut.data.hdf5 import new_hdf5
+from emeraldcut.runs.writing import new_hdf5
 
 COMPONENTS = ("halo", "disc", "bulge", "gas", "new_stars")  # `Snapshot.component` counts through these
 STARS = (1, 2, 4)  # components that shine

@@ -12,11 +12,11 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
-from emeraldcut.data.hdf5 import NewFile
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.parts import Parts, join
-from emeraldcut.data.run import MANIFEST, Run
 from emeraldcut.data.tables import arrow_pieces, from_arrow, read_table, to_arrow, write_table
+from emeraldcut.runs.run import MANIFEST, Run
+from emeraldcut.runs.writing import NewFile
 
 PIXELS, TABLE, PARTS = "images.h5", "table.parquet", "table_parts"
 IMAGES_PER_BLOCK = 16
@@ -181,11 +181,6 @@ class StoredImages:
         else:
             pixels = [image[:ny, :nx] for image, (ny, nx) in zip(pixels, shapes, strict=True)]
         return ImageSet(pixels, table)
-
-
-def loaded(chunk: Any) -> Any:
-    """A chunk as a stage takes it: named images are read, anything else is as it is."""
-    return chunk.load() if isinstance(chunk, StoredImages) else chunk
 
 
 def stored_number(folder: Path) -> int:

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from emeraldcut.data.columns import BY_NAME
-from emeraldcut.data.run import write_text
+from emeraldcut.runs.writing import check_folder, write_text
 
 ENDINGS = (".parquet", ".ecsv", ".csv", ".fits", ".vot", ".vot.xml", ".out")
 THESIS_CLASSES = ("oval", "rectangular", "obround")  # integer labels 1, 2, 3
@@ -35,16 +34,6 @@ def table_ending(path: str | Path) -> str:
         if name.endswith(ending):
             return ending
     raise ValueError(f"a table's name must end in one of {', '.join(ENDINGS)}; received '{Path(path).name}'.")
-
-
-def check_folder(folder: Path) -> None:
-    """Makes `folder` if need be; OSError with a sentence if nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"cannot write to the folder '{folder}': {error.strerror or error}.") from None
 
 
 def check_output(path: str | Path, overwrite: bool = False) -> Path:

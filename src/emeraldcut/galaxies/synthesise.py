@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.streaming import map_chunks
 from emeraldcut.galaxies import confusers, shapes
 from emeraldcut.galaxies.population import ON_PIXELS, POPULATIONS, Galaxy, draw_kind, draw_object
 from emeraldcut.galaxies.profiles import Body, Sersic
@@ -26,6 +25,7 @@ from emeraldcut.galaxies.sky import (
     neighbours,
 )
 from emeraldcut.galaxies.thesis_grid import thesis_grid, thesis_maps
+from emeraldcut.runs.workers import map_chunks
 from emeraldcut.settings import setting
 
 _READ_NOISE_ELECTRONS = 5.0

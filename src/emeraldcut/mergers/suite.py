@@ -14,9 +14,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.data.snapshot import COMPONENTS, Snapshot, read_snapshot, write_snapshot
-from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import read_table, table_from_rows, write_table
 from emeraldcut.mergers import engines
 from emeraldcut.mergers.camera import ObserveSettings, observe
@@ -33,6 +31,8 @@ from emeraldcut.mergers.orbits import (
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.mergers.remnant import look_at
 from emeraldcut.mergers.stars import FEWEST, centre_of
+from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
+from emeraldcut.runs.workers import map_chunks
 from emeraldcut.settings import build, setting
 
 DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"

@@ -18,8 +18,6 @@ import emeraldcut
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.run import begin_or_go_on
-from emeraldcut.data.streaming import map_chunks
 from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX, emptied, known_psf, warped
 from emeraldcut.galaxies import SynthesiseSettings, paint, synthesise
 from emeraldcut.networks import screener, thesis
@@ -36,6 +34,8 @@ from emeraldcut.networks.calibration import (
 from emeraldcut.networks.network import CLASSES, save_network
 from emeraldcut.networks.openset import OpenSet, fit_open_set
 from emeraldcut.networks.preprocessing import prepare
+from emeraldcut.runs.run import begin_or_go_on
+from emeraldcut.runs.workers import map_chunks
 from emeraldcut.settings import setting
 
 CHUNK = 600  # images prepared at a time

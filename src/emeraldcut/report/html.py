@@ -8,9 +8,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from emeraldcut.data.run import SETTINGS
 from emeraldcut.report import palette
 from emeraldcut.report.cite import cite_section
+from emeraldcut.runs.run import SETTINGS
 
 OF_SETTINGS = "settings."  # before the names of settings in a manifest
 

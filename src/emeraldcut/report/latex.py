@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_manifest, read_table
+from emeraldcut.data import read_table
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.data.flags import SENTENCES
-from emeraldcut.data.run import CANDIDATES, write_text
 from emeraldcut.mergers import SUITE
 from emeraldcut.report import figures
 from emeraldcut.report.cards import flag_name
 from emeraldcut.report.cite import bibliography
 from emeraldcut.report.completeness_page import SHARES as FOUND
+from emeraldcut.runs import read_manifest
+from emeraldcut.runs.writing import write_text
+from emeraldcut.screening.many import CANDIDATES
 from emeraldcut.studies import CONCLUSIONS, SHARES, TESTS
 
 FOLDER = "latex"

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emeraldcut.data import read_manifest
 from emeraldcut.data.readers import CUTOUTS
-from emeraldcut.data.run import MANIFEST, write_text
 from emeraldcut.data.storage import is_stored_set
 from emeraldcut.data.tables import table_ending
 from emeraldcut.report.completeness_page import completeness_page
@@ -17,6 +15,9 @@ from emeraldcut.report.set_page import set_page
 from emeraldcut.report.study_page import study_page
 from emeraldcut.report.suite_page import suite_page
 from emeraldcut.report.table_page import table_page
+from emeraldcut.runs import read_manifest
+from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import setting
 
 PAGE = "report.html"

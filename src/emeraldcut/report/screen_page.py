@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_images, read_manifest, usable
+from emeraldcut.data import read_images, usable
 from emeraldcut.data.parts import Columns, rows_of
-from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
 from emeraldcut.report import figures
 from emeraldcut.report.cards import CARD_WORDS, card, cutout, data_url, decimal, framed, with_error
 from emeraldcut.report.evidence import TERMS, Evidence, evidence
 from emeraldcut.report.html import counted, fact_list, made_by, percent, shell, table_of
 from emeraldcut.report.pictures import View, number, text, views, with_data
 from emeraldcut.report.sections import all_images, flags_section
+from emeraldcut.runs import read_manifest
+from emeraldcut.runs.run import MANIFEST
+from emeraldcut.screening.many import BEST, CANDIDATES, LISTED, REFERENCES
 
 NOTES = "notes.json"
 SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks

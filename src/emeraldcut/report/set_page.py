@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, read_manifest, read_table, usable
+from emeraldcut.data import ImageSet, read_table, usable
 from emeraldcut.data.originals import Originals
 from emeraldcut.data.readers import CUTOUTS
 from emeraldcut.data.storage import TABLE
@@ -17,6 +17,7 @@ from emeraldcut.report.cards import NONE, cutout
 from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of
 from emeraldcut.report.pictures import View, number, text, views
 from emeraldcut.report.sections import flags_section
+from emeraldcut.runs import read_manifest
 
 EXAMPLES = 24
 MERGERS = 200  # rows of the table of mergers at most

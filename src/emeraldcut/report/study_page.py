@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Row, Table
 
-from emeraldcut.data import read_images, read_manifest, read_table
+from emeraldcut.data import read_images, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.report import figures
 from emeraldcut.report.cards import data_url
 from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of, words_of
 from emeraldcut.report.pictures import views
+from emeraldcut.runs import read_manifest
 from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
 from emeraldcut.studies.shares import rows_where
 

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
-from emeraldcut.data import ImageSet, describe_columns, read_images, read_manifest, read_table
+from emeraldcut.data import ImageSet, describe_columns, read_images, read_table
 from emeraldcut.data.originals import Originals
-from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST
 from emeraldcut.report.pictures import View, views
 from emeraldcut.review.agreement import agreement, compared
 from emeraldcut.review.cards import CONTEXT_RADII, card
 from emeraldcut.review.order import ORDERS, Order
 from emeraldcut.review.verdicts import UNSURE, VERDICTS, Entry, Verdicts
+from emeraldcut.runs import read_manifest
+from emeraldcut.runs.run import MANIFEST
+from emeraldcut.screening.many import BEST, CANDIDATES
 from emeraldcut.settings import setting
 
 LOG = "verdicts.sqlite"  # in the run's folder

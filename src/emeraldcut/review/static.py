@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from emeraldcut.data.run import write_text
 from emeraldcut.review.desk import Desk
 from emeraldcut.review.server import ASSETS, page
+from emeraldcut.runs.writing import write_text
 
 INDEX, CARDS = "index.html", "cards"
 CARDS_A_FILE = 20

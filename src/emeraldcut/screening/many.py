@@ -17,7 +17,6 @@ from emeraldcut.data import (
     NoImagesError,
     Parts,
     ReadSettings,
-    Run,
     fill,
     open_images,
     usable,
@@ -26,11 +25,12 @@ from emeraldcut.data import (
 )
 from emeraldcut.data.originals import Originals
 from emeraldcut.data.parts import column_of, described, in_order, joined, joined_schema, write_joined
-from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
 from emeraldcut.data.storage import StoredImages
-from emeraldcut.data.streaming import started
 from emeraldcut.data.tables import from_arrow, table_pieces
 from emeraldcut.networks import load_network
+from emeraldcut.runs import Run
+from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.workers import started
 from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, expectations, look
 from emeraldcut.similarity import References, prepare_references, read_references
 
@@ -40,6 +40,9 @@ LISTED_ROWS = 10_000  # best candidates that are also written as text
 # Columns of the parts that are not of the result.
 HIGHEST, FLAG, FLAG_TEXT, PLACE = "_highest", "_flag", "_flag_text", "_place"
 WHERE = ["id", "file", "mosaic_x", "mosaic_y"]  # what tells where an image is
+CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
+LISTED = "candidates.ecsv"  # the first of its rows
+BEST, REFERENCES = "best", "references"  # its sets: images of the best candidates, and what they are compared with
 
 
 def screen_run(

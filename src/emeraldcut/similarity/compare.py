@@ -12,9 +12,9 @@ from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.data.readers import read_images, unique_ids
-from emeraldcut.data.streaming import single_threaded
 from emeraldcut.frame import FrameSet, frame_galaxies, known_psf
 from emeraldcut.galaxies import leda074886
+from emeraldcut.runs.workers import single_threaded
 from emeraldcut.settings import setting
 from emeraldcut.similarity.framed import Deviations, similarities
 from emeraldcut.similarity.null import Null, conditions, ordinary

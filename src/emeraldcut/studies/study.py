@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table, vstack
 
-from emeraldcut.data import ImageSet, Run, concatenate, describe_columns, map_chunks, write_images, write_table
+from emeraldcut.data import ImageSet, concatenate, describe_columns, write_images, write_table
 from emeraldcut.data.columns import numbers
-from emeraldcut.data.run import MANIFEST
 from emeraldcut.data.tables import table_from_rows
 from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate, suite_file
 from emeraldcut.networks import CLASSES
+from emeraldcut.runs import Run, map_chunks
+from emeraldcut.runs.run import MANIFEST
 from emeraldcut.settings import from_file
 from emeraldcut.similarity import References, prepare_references, read_references
 from emeraldcut.studies.look import EYES, FALLIBLE, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from emeraldcut.data.run import write_text
 from emeraldcut.data.snapshot import KPC_PER_KM_S_GYR
 from emeraldcut.mergers.engines.program import GAS, NEW_STARS, Job, State
 from emeraldcut.mergers.gas import free_energy, schmidt_rate
 from emeraldcut.mergers.leapfrog import gas_of
+from emeraldcut.runs.writing import write_text
 
 PYTHON = "EMERALDCUT_AMUSE_PYTHON"  # environment variable
 WORKER = Path(__file__).with_name("amuse_worker.py")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emeraldcut.data.run import write_text
 from emeraldcut.data.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR, UNIT_MASS_MSUN, UNITS
 from emeraldcut.mergers.engines.particles import (
     INITIAL,
@@ -16,6 +15,7 @@ from emeraldcut.mergers.engines.particles import (
     write_particles,
 )  # fmt: skip
 from emeraldcut.mergers.engines.program import Job, State
+from emeraldcut.runs.writing import write_text
 
 PARTS = {"gas": 0, "halo": 1, "disc": 2, "bulge": 3, "new_stars": 4}  # each has a softening length of its own
 NAMES_OF_2 = ("Gas", "Halo", "Disk", "Bulge", "Stars", "Bndry")  # of PartType0 to 5 in GADGET-2

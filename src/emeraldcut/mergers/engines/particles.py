@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from emeraldcut.data.hdf5 import new_hdf5
 from emeraldcut.data.snapshot import (
     COMPONENTS,
     KPC_PER_KM_S_GYR,
@@ -17,6 +16,7 @@ from emeraldcut.data.snapshot import (
     read_snapshot,
 )  # fmt: skip
 from emeraldcut.mergers.engines.program import GAS, NEW_STARS, Job, State
+from emeraldcut.runs.writing import new_hdf5
 
 INITIAL, OUTPUTS = "initial.hdf5", "outputs.txt"  # in the program's folder
 

@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from emeraldcut.data.run import write_text
 from emeraldcut.data.snapshot import COMPONENTS, Snapshot
 from emeraldcut.mergers.engines import ENGINES
 from emeraldcut.mergers.gravity import accelerations
 from emeraldcut.mergers.leapfrog import EvolveSettings, diagnostics, lengths_of
+from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import setting
 
 LOG, SCRIPT = "log.txt", "run.sh"  # in the program's folder: what it says, and how it is started

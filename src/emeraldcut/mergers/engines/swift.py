@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from emeraldcut.data.run import write_text
 from emeraldcut.data.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, UNITS
 from emeraldcut.mergers.engines.particles import (
     INITIAL,
@@ -18,6 +17,7 @@ from emeraldcut.mergers.engines.particles import (
     write_particles,
 )  # fmt: skip
 from emeraldcut.mergers.engines.program import Job, State
+from emeraldcut.runs.writing import write_text
 
 PARTS = {"gas": 0, "halo": 1, "disc": 4, "bulge": 4, "new_stars": 4}
 PARAMETERS = "parameters.yml"

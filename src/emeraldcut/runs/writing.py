@@ -1,4 +1,4 @@
-"""HDF5 files written so that a full disk is an error that is raised, which the HDF5 library itself does not survive."""
+"""Files that are written whole or not at all, also HDF5 on a full disk, which that library itself does not survive."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
 
 
 class NewFile(io.FileIO):
@@ -46,3 +48,34 @@ def new_hdf5(path: str | os.PathLike) -> Iterator:
                 yield file
         finally:
             target.check()
+
+
+def check_folder(folder: Path) -> None:
+    """Makes `folder` if need be; OSError with a sentence if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write to the folder '{folder}': {error.strerror or error}.") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` so that `path` holds either its old content or all of the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def complete(path: Path) -> Iterator[Path]:
+    """A path to write to that becomes `path` when everything is written; nothing is left of it after an error."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -17,26 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import to_toml
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 SETTINGS = "settings.toml"
-CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
-LISTED = "candidates.ecsv"  # the first of its rows
-BEST, REFERENCES = "best", "references"  # its sets: images of the best candidates, and what they are compared with
 LARGEST_HASHED_BYTES = 64 * 1024**2
 PACKAGES = ("numpy", "scipy", "astropy", "photutils", "openvino")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` so that `path` holds either its old content or all of the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _input_facts(path: Path) -> dict[str, Any]:

@@ -18,12 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
-from astropy.table import Table
-
-from emeraldcut.data.parts import Parts
-from emeraldcut.data.run import unlock_all
-from emeraldcut.data.storage import loaded
-from emeraldcut.data.tables import to_arrow
+from emeraldcut.runs.run import unlock_all
 
 Result = TypeVar("Result")
 CONNECT_S = 30  # for a scheduler to answer, and to have a worker
@@ -155,30 +150,6 @@ def map_chunks(
             yield from workers.map(stage, chunks, done)
 
 
-def fill(
-    parts: Parts,
-    stage: Callable[[Any], Table],
-    chunks: Callable[[int], Iterable[Sized]],
-    *,
-    jobs: int | str | Workers = 1,
-    progress: Callable[[int], object] | None = None,
-) -> None:
-    """Adds to `parts` the rows of `stage(chunk)` of every chunk that they do not hold yet.
-
-    `chunks(n)` are those after the first n images.
-    """
-    if progress and parts.done:
-        progress(parts.done)
-    rows = map_chunks(partial(_in_arrow, stage), chunks(parts.done), jobs=jobs, progress=progress)
-    for table, n_images in rows:
-        parts.append(table, n_images)
-    parts.flush()
-
-
-def _in_arrow(stage: Callable[[Any], Table], chunk: Sized) -> tuple[Any, int]:
-    return to_arrow(stage(chunk)), len(chunk)
-
-
 def _in_order(
     submit: Callable[[Any], Any],
     chunks: Iterable[Sized],
@@ -296,3 +267,8 @@ _stage = lru_cache(maxsize=1)(pickle.loads)  # with all that it has prepared: on
 
 def _work(stage: bytes, chunk: Any) -> Any:
     return _stage(stage)(loaded(chunk))
+
+
+def loaded(chunk: Any) -> Any:
+    """A chunk as a stage takes it: named images are read, anything else is as it is."""
+    return chunk.load() if hasattr(chunk, "load") else chunk
