@@ -10,7 +10,7 @@ from photutils.datasets import make_100gaussians_image
 
 from emeraldcut import cli
 from emeraldcut.data import Flag, NoImagesError, ReadSettings, read_images, read_table, write_table
-from emeraldcut.frame import DetectSettings, detect, detect_sources
+from emeraldcut.detection import DetectSettings, detect, detect_sources
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 

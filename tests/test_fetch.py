@@ -21,9 +21,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from emeraldcut import cli
-from emeraldcut.data import FetchSettings, Flag, NoImagesError, fetch, read_images, read_table
-from emeraldcut.data.fetch import _retry_after_s
+from emeraldcut.data import Flag, NoImagesError, read_images, read_table
 from emeraldcut.data.readers import safe_names
+from emeraldcut.exchange import FetchSettings, fetch
+from emeraldcut.exchange.fetch import _retry_after_s
 from emeraldcut.runs import read_manifest
 
 SCALE = 0.5

@@ -16,7 +16,7 @@ _HOMES = {
     "leda074886": "galaxies",
     "simulate": "mergers",
     "observe": "mergers",
-    "detect": "frame",
+    "detect": "detection",
     "frame_galaxies": "frame",
     "clean": "frame",
     "measure": "isophotes",

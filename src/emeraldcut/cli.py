@@ -138,7 +138,7 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
 def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.data import write_table
     from emeraldcut.data.tables import check_output
-    from emeraldcut.frame import detect
+    from emeraldcut.detection import detect
     from emeraldcut.runs import provenance
 
     check_output(arguments.output, arguments.overwrite)
@@ -149,8 +149,9 @@ def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import Flag, fetch
+    from emeraldcut.data import Flag
     from emeraldcut.data.readers import CUTOUTS
+    from emeraldcut.exchange import fetch
 
     with _bar(arguments, None, unit=" cut-outs") as bar:
         table = fetch(
@@ -239,7 +240,7 @@ def _run_export(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_convert(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import convert_images, convert_table
+    from emeraldcut.exchange import convert_images, convert_table
 
     if not settings[0].to:
         return str(convert_table(arguments.source, arguments.output, settings[0], overwrite=arguments.overwrite))
@@ -412,7 +413,7 @@ COMMANDS = {
     ),
     "fetch": Command(
         "get cut-outs of a survey from a server, by position",
-        ("emeraldcut.data:FetchSettings",),
+        ("emeraldcut.exchange:FetchSettings",),
         _run_fetch,
         source=None,
         output="DIR",
@@ -420,7 +421,7 @@ COMMANDS = {
     ),
     "detect": Command(
         "find the sources in mosaics: a catalogue for --catalogue of the other commands",
-        ("emeraldcut.frame:DetectSettings",),
+        ("emeraldcut.detection:DetectSettings",),
         _run_detect,
         source="a mosaic of any size, or a folder of mosaics, which may overlap: FITS, PNG, JPEG, TIFF, NPY",
         source_name="MOSAICS",
@@ -484,7 +485,7 @@ COMMANDS = {
     ),
     "convert": Command(
         "write a table, or images, for other programs",
-        ("emeraldcut.data:ConvertSettings", READ),
+        ("emeraldcut.exchange:ConvertSettings", READ),
         _run_convert,
         source="a table of any format; with --to, images in any form",
         source_name="TABLE",

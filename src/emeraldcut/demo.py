@@ -17,7 +17,7 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet, ReadSettings, read_images, read_table, write_table
 from emeraldcut.data.columns import numbers
-from emeraldcut.frame import detect_sources
+from emeraldcut.detection import detect_sources
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train

@@ -1,10 +1,8 @@
 """What flows through the program, and how it is read and written: images with their table, particles, tables, runs."""
 
 from emeraldcut.data.columns import COLUMNS, describe_columns
-from emeraldcut.data.fetch import FetchSettings, fetch
 from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable
 from emeraldcut.data.imageset import ImageSet, add_flag, add_flags, concatenate
-from emeraldcut.data.neighbours import ConvertSettings, convert_images, convert_table
 from emeraldcut.data.parts import Parts, fill, join
 from emeraldcut.data.readers import ImageSource, NoImagesError, ReadSettings, open_images, read_images
 from emeraldcut.data.snapshot import Snapshot, read_snapshot, write_snapshot
@@ -13,8 +11,6 @@ from emeraldcut.data.tables import check_output, read_catalogue, read_table, wri
 
 __all__ = [
     "COLUMNS",
-    "ConvertSettings",
-    "FetchSettings",
     "Flag",
     "ImageSet",
     "ImageSetWriter",
@@ -28,11 +24,8 @@ __all__ = [
     "add_flags",
     "check_output",
     "concatenate",
-    "convert_images",
-    "convert_table",
     "describe",
     "describe_columns",
-    "fetch",
     "fill",
     "join",
     "open_images",

@@ -1,7 +1,6 @@
 """A galaxy's own frame."""
 
 from emeraldcut.frame.clean import CleanSettings, clean, emptied, noise_of, without_galaxy
-from emeraldcut.frame.detect import DetectSettings, detect, detect_sources
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
 from emeraldcut.frame.frame import (
     ASSUMED_PSF_FWHM_PIX,
@@ -24,7 +23,6 @@ __all__ = [
     "ALL",
     "ASSUMED_PSF_FWHM_PIX",
     "CleanSettings",
-    "DetectSettings",
     "EXTENT",
     "Ellipse",
     "FrameSet",
@@ -38,8 +36,6 @@ __all__ = [
     "RING_MIDDLES",
     "STAMP_SIZE",
     "clean",
-    "detect",
-    "detect_sources",
     "emptied",
     "first_looks",
     "fit_before_psf",

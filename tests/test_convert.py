@@ -14,17 +14,8 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from emeraldcut import cli
-from emeraldcut.data import (
-    COLUMNS,
-    ConvertSettings,
-    ImageSet,
-    convert_images,
-    convert_table,
-    read_images,
-    read_table,
-    write_images,
-    write_table,
-)
+from emeraldcut.data import COLUMNS, ImageSet, read_images, read_table, write_images, write_table
+from emeraldcut.exchange import ConvertSettings, convert_images, convert_table
 from emeraldcut.runs import read_manifest
 
 LABELS = ["rectangular", "oval", "", "other", "obround"]
