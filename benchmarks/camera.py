@@ -32,12 +32,12 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.special import gammaincinv
 
-from emeraldcut.data.snapshot import Snapshot
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic, sersic_b
 from emeraldcut.mergers.camera import ObserveSettings, observe
 from emeraldcut.mergers.outline import outline
 from emeraldcut.mergers.pixels import smooth
+from emeraldcut.nbody.snapshot import Snapshot
 
 SHAPES = {
     "ellipse": shapes.ellipse(0.7),

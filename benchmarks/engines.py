@@ -42,23 +42,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_snapshot, read_table
-from emeraldcut.data.snapshot import Snapshot, write_snapshot
+from emeraldcut.data import read_table
 from emeraldcut.data.tables import write_table
-from emeraldcut.mergers import (
-    DIAGNOSTICS,
-    PROGENITORS,
-    EvolveSettings,
-    ProgramSettings,
-    SuiteSettings,
-    evolve,
-    look_at,
-    plan,
-    snapshots_of,
-)
-from emeraldcut.mergers.engines.program import evolve_elsewhere
+from emeraldcut.mergers import DIAGNOSTICS, PROGENITORS, SuiteSettings, look_at, plan, snapshots_of
 from emeraldcut.mergers.stars import gather
 from emeraldcut.mergers.suite import begin
+from emeraldcut.nbody import EvolveSettings, evolve, read_snapshot
+from emeraldcut.nbody.engines.program import ProgramSettings, evolve_elsewhere
+from emeraldcut.nbody.snapshot import Snapshot
+from emeraldcut.nbody.snapshot_files import write_snapshot
 from emeraldcut.report.figures import new_figure, save_figure
 from emeraldcut.report.palette import EMERALD, GREY
 from emeraldcut.runs import read_manifest

@@ -32,12 +32,13 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import brentq
 
-from emeraldcut.data.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR, Snapshot
-from emeraldcut.mergers.gas import GAMMA
-from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.progenitors import DWARF, make_progenitor
-from emeraldcut.mergers.sph import flow_of
 from emeraldcut.mergers.suite import SuiteSettings, begin, plan
+from emeraldcut.nbody.gas import GAMMA
+from emeraldcut.nbody.leapfrog import evolve
+from emeraldcut.nbody.settings import EvolveSettings
+from emeraldcut.nbody.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR, Snapshot
+from emeraldcut.nbody.sph import flow_of
 
 GAS = COMPONENTS.index("gas")
 SOD_TIME = 0.1  # for lengths of 1 and a density and pressure of 1 on the left

@@ -34,13 +34,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emeraldcut.data.snapshot import GRAVITY
-from emeraldcut.mergers.gravity import accelerations
+from emeraldcut.nbody.gravity import accelerations
+from emeraldcut.nbody.snapshot import GRAVITY
 
 PLUMMER_TO_SPLINE = 2.8  # support of a spline kernel that is as deep as a Plummer sphere (Springel 2005)
 FIRST = """
 import numpy
-from emeraldcut.mergers.gravity import accelerations
+from emeraldcut.nbody.gravity import accelerations
 accelerations(numpy.random.default_rng(0).normal(size=(10_000, 3)), numpy.ones(10_000), numpy.full(10_000, 0.1))
 """
 

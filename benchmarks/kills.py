@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from emeraldcut.data import read_snapshot
+from emeraldcut.nbody import read_snapshot
 
 FLAGS = (
     "--mass-ratios 1,2 --orbits 1 --duration-gyr 0.1 --output-gyr 0.01 --halo-particles 1000 --star-particles 800 "

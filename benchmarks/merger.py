@@ -23,7 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate
+from emeraldcut.mergers import SuiteSettings, simulate
+from emeraldcut.nbody import EvolveSettings
 from emeraldcut.runs import read_manifest
 
 FULL = SuiteSettings(mass_ratios=(1.0,), orbits=1, control=False, duration_gyr=3.0)

@@ -49,13 +49,13 @@ import numpy as np
 from astropy.table import Table, hstack, vstack
 from scipy.ndimage import gaussian_filter
 
-from emeraldcut.data import Snapshot, read_snapshot
 from emeraldcut.mergers import PROGENITORS, look_at, snapshots_of
 from emeraldcut.mergers.camera import rotation
 from emeraldcut.mergers.outline import outline
 from emeraldcut.mergers.pixels import count, project
 from emeraldcut.mergers.stars import gather
 from emeraldcut.mergers.suite import BEGUN
+from emeraldcut.nbody import Snapshot, read_snapshot
 from emeraldcut.report.figures import new_figure, save_figure
 from emeraldcut.report.palette import EMERALD, GREY
 from emeraldcut.runs import read_manifest

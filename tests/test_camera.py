@@ -11,7 +11,6 @@ from scipy.special import gammaincinv
 
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.readers import read_images
-from emeraldcut.data.snapshot import Snapshot
 from emeraldcut.data.text_maps import write_text_maps
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic, sersic_b
@@ -28,7 +27,9 @@ from emeraldcut.mergers.camera import (
 )
 from emeraldcut.mergers.outline import Outline, outline
 from emeraldcut.mergers.pixels import smooth
-from emeraldcut.mergers.stars import _principal_axes, _turn, centre_of
+from emeraldcut.mergers.stars import _principal_axes, _turn
+from emeraldcut.nbody.centre import centre_of
+from emeraldcut.nbody.snapshot import Snapshot
 
 DISC, BULGE, NEW = 1, 2, 4
 CLEAN = ObserveSettings(psf_fwhm_pix=0.0, smoothing=0.0, noise=False)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from emeraldcut import cli
-from emeraldcut.data import ImageSource, read_images, read_snapshot, read_table, write_images
+from emeraldcut.data import ImageSource, read_images, read_table, write_images
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
-from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate
+from emeraldcut.mergers import SuiteSettings, simulate
+from emeraldcut.nbody import EvolveSettings, read_snapshot
 from emeraldcut.runs import map_chunks
 from emeraldcut.screening import screen_run
 

@@ -10,22 +10,19 @@ import numpy as np
 import pytest
 
 from emeraldcut.cli import main
-from emeraldcut.data import read_snapshot
-from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
 from emeraldcut.mergers import (
-    EvolveSettings,
     ObserveSettings,
     ProgenitorSettings,
-    ProgramSettings,
     SuiteSettings,
-    evolve,
     make_progenitor,
     observe,
     simulate,
     snapshots_of,
 )
-from emeraldcut.mergers.engines.amuse_codes import PYTHON
-from emeraldcut.mergers.engines.program import GAS, NEW_STARS, SCRIPT, evolve_elsewhere, gyr_of_outputs
+from emeraldcut.nbody import EvolveSettings, evolve, read_snapshot
+from emeraldcut.nbody.engines.amuse_codes import PYTHON
+from emeraldcut.nbody.engines.program import GAS, NEW_STARS, SCRIPT, ProgramSettings, evolve_elsewhere, gyr_of_outputs
+from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
 
 SMALL = SuiteSettings(
     mass_ratios=(1.0,), orbits=1, control=False, duration_gyr=0.03, halo_particles=60, star_particles=120,

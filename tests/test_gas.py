@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR, read_snapshot, write_snapshot
-from emeraldcut.mergers.gas import schmidt_rate
-from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.progenitors import DWARF, make_progenitor
-from emeraldcut.mergers.sph import flow_of
 from emeraldcut.mergers.suite import SuiteSettings, last_snapshots, simulate
+from emeraldcut.nbody.gas import schmidt_rate
+from emeraldcut.nbody.leapfrog import evolve
+from emeraldcut.nbody.settings import EvolveSettings
+from emeraldcut.nbody.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR
+from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
+from emeraldcut.nbody.sph import flow_of
 
 GAS, NEW = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
 PATH = Path(__file__).parent.parent / "benchmarks" / "gas.py"  # holds the problems and their true solutions

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from emeraldcut.data.snapshot import GRAVITY
-from emeraldcut.mergers import pairs
-from emeraldcut.mergers.gravity import accelerations
-from emeraldcut.mergers.tree import BLOCK, GROUP, LEAF, find_neighbours, in_parts, plant
+from emeraldcut.nbody import direct_jax as pairs
+from emeraldcut.nbody.gravity import accelerations
+from emeraldcut.nbody.snapshot import GRAVITY
+from emeraldcut.nbody.tree import BLOCK, GROUP, LEAF, find_neighbours, in_parts, plant
 from emeraldcut.numerics.jit import EXAMPLES
 
 seeds = st.integers(0, 2**32 - 1)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
-from emeraldcut.mergers.leapfrog import EvolveSettings, evolve, separation
-from emeraldcut.mergers.stars import centre_of
+from emeraldcut.nbody.centre import centre_of, separation
+from emeraldcut.nbody.leapfrog import evolve
+from emeraldcut.nbody.settings import EvolveSettings
+from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
 
 MASS, SCALE = 1e10, 1.0  # of the Plummer spheres below, Msun and kpc
 DYNAMICAL = np.sqrt(SCALE**3 / (GRAVITY * MASS)) / KPC_PER_KM_S_GYR  # Gyr

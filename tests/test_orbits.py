@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.stats import kstest
 
-from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot, read_snapshot, write_snapshot
 from emeraldcut.mergers.orbits import (
     Orbit,
     OrbitSettings,
@@ -22,6 +21,8 @@ from emeraldcut.mergers.orbits import (
     thesis_orbits,
     time_to_pericentre_gyr,
 )
+from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
+from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.numerics.linalg import rotation
 from emeraldcut.settings import build
 

@@ -10,7 +10,6 @@ from numba import njit
 from scipy.integrate import cumulative_trapezoid
 from scipy.stats import kstest
 
-from emeraldcut.data.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR, read_snapshot, write_snapshot
 from emeraldcut.mergers.disc import EDGE, Disc, gas_heights
 from emeraldcut.mergers.progenitors import (
     DWARF,
@@ -24,6 +23,8 @@ from emeraldcut.mergers.progenitors import (
     scaled,
 )
 from emeraldcut.mergers.spheroid import Spheroid, distribution_function, draw_spheroid, felt_mass, potential
+from emeraldcut.nbody.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR
+from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.settings import build, to_toml
 
 SMALL = dataclasses.replace(MILKY_WAY, halo_particles=3000, star_particles=3000)

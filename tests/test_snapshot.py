@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from emeraldcut.data import Snapshot, read_snapshot, write_snapshot
-from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR
+from emeraldcut.nbody import Snapshot, read_snapshot, write_snapshot
+from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

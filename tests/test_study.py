@@ -111,8 +111,9 @@ def write_suite(folder, shapes):
     exponent of the superellipsoid for each."""
     from astropy.table import Table
 
-    from emeraldcut.data import Snapshot, write_snapshot, write_table
+    from emeraldcut.data import write_table
     from emeraldcut.data.tables import table_from_rows
+    from emeraldcut.nbody import Snapshot, write_snapshot
     from emeraldcut.runs import Run
 
     rng, rows = np.random.default_rng(7), []

@@ -10,10 +10,8 @@ import pytest
 from astropy.table import Table
 
 from emeraldcut.cli import main
-from emeraldcut.data import read_images, read_snapshot, read_table
-from emeraldcut.data.snapshot import Snapshot
+from emeraldcut.data import read_images, read_table
 from emeraldcut.mergers import (
-    EvolveSettings,
     ObserveSettings,
     SuiteSettings,
     TakeSettings,
@@ -27,6 +25,8 @@ from emeraldcut.mergers import (
 )
 from emeraldcut.mergers.progenitors import model
 from emeraldcut.mergers.suite import VECTORS, _disc_of, _spacing, _summary, begin, snapshots_of
+from emeraldcut.nbody import EvolveSettings, read_snapshot
+from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.settings import from_flags
 
 SMALL = SuiteSettings(

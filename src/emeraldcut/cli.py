@@ -436,7 +436,11 @@ COMMANDS = {
     ),
     "simulate": Command(
         "run a suite of mergers of two galaxies",
-        ("emeraldcut.mergers:SuiteSettings", "emeraldcut.mergers:EvolveSettings", "emeraldcut.mergers:ProgramSettings"),
+        (
+            "emeraldcut.mergers:SuiteSettings",
+            "emeraldcut.nbody:EvolveSettings",
+            "emeraldcut.nbody.engines.program:ProgramSettings",
+        ),
         _run_simulate,
         source="settings of the suite: a TOML file, or the name of a suite that ships with the program",
         source_name="SUITE",

@@ -5,7 +5,6 @@ from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable
 from emeraldcut.data.imageset import ImageSet, add_flag, add_flags, concatenate
 from emeraldcut.data.parts import Parts, fill, join
 from emeraldcut.data.readers import ImageSource, NoImagesError, ReadSettings, open_images, read_images
-from emeraldcut.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from emeraldcut.data.storage import ImageSetWriter, write_images
 from emeraldcut.data.tables import check_output, read_catalogue, read_table, write_table
 
@@ -18,7 +17,6 @@ __all__ = [
     "NoImagesError",
     "Parts",
     "ReadSettings",
-    "Snapshot",
     "UNUSABLE",
     "add_flag",
     "add_flags",
@@ -31,10 +29,8 @@ __all__ = [
     "open_images",
     "read_catalogue",
     "read_images",
-    "read_snapshot",
     "read_table",
     "usable",
     "write_images",
-    "write_snapshot",
     "write_table",
 ]

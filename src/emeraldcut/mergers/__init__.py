@@ -1,9 +1,6 @@
 """Light from dynamics: progenitors, orbits, gravity, suites of mergers, and the camera that looks at them."""
 
 from emeraldcut.mergers.camera import THESIS_DIRECTIONS, THESIS_MAPS, ObserveSettings, observe, observe_both
-from emeraldcut.mergers.engines.program import ProgramSettings
-from emeraldcut.mergers.gravity import accelerations
-from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.orbits import Orbit, OrbitSettings, draw_orbits, kepler_orbit, place, thesis_orbits
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.mergers.remnant import look_at
@@ -27,23 +24,19 @@ from emeraldcut.mergers.suite import (
 __all__ = [
     "DIAGNOSTICS",
     "MERGED",
-    "PROGENITORS",
-    "SUITE",
-    "THESIS_DIRECTIONS",
-    "THESIS_MAPS",
-    "THICKENING",
-    "EvolveSettings",
     "ObserveSettings",
     "Orbit",
     "OrbitSettings",
+    "PROGENITORS",
     "ProgenitorSettings",
-    "ProgramSettings",
+    "SUITE",
     "SuiteSettings",
+    "THESIS_DIRECTIONS",
+    "THESIS_MAPS",
+    "THICKENING",
     "TakeSettings",
-    "accelerations",
     "draw_orbits",
     "drifts",
-    "evolve",
     "kepler_orbit",
     "last_snapshots",
     "look_at",

@@ -10,7 +10,7 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.ndimage import map_coordinates
 from scipy.special import i0e, i1e, j0, j1, k0e, k1e
 
-from emeraldcut.data.snapshot import GRAVITY
+from emeraldcut.nbody.snapshot import GRAVITY
 
 EDGE = 8.0  # scale lengths at which a disc ends; 0.3 % of an endless one would be outside
 _POINTS = 160  # radii

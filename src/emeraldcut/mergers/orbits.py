@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.integrate import quad
 
-from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
+from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
 from emeraldcut.numerics.linalg import rotation
 from emeraldcut.settings import setting
 

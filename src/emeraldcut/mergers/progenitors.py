@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from emeraldcut.data.snapshot import COMPONENTS, GRAVITY, Snapshot
 from emeraldcut.mergers.disc import (
     EDGE,
     Disc,
@@ -20,6 +19,7 @@ from emeraldcut.mergers.disc import (
     spheroid_field,
 )
 from emeraldcut.mergers.spheroid import Spheroid, draw_spheroid, felt_mass
+from emeraldcut.nbody.snapshot import COMPONENTS, GRAVITY, Snapshot
 from emeraldcut.settings import setting
 
 HUBBLE_KM_S_KPC = 0.07

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.snapshot import Snapshot
 from emeraldcut.data.tables import table_from_rows
 from emeraldcut.mergers.camera import draw_angles, rotation
 from emeraldcut.mergers.outline import Outline, outline
 from emeraldcut.mergers.pixels import project
-from emeraldcut.mergers.stars import centre_of, gather
+from emeraldcut.mergers.stars import gather
+from emeraldcut.nbody.centre import centre_of
+from emeraldcut.nbody.snapshot import Snapshot
 
 INNER = (0.4, 0.8)  # isophotes in half-light semi-major axes; their annuli reach from 0.24 to 1.12
 SLIT = 0.25  # half its width, in half-light semi-major axes

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from emeraldcut.data.snapshot import GRAVITY
+from emeraldcut.nbody.snapshot import GRAVITY
 
 _INNER = 1e-3  # innermost radius of the grids, in scale lengths; it holds a millionth of the mass
 _OUTER = 4.0  # outermost radius, in truncation radii, where the density has fallen by exp(-16)

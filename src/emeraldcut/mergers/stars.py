@@ -8,15 +8,13 @@ from itertools import combinations, product
 from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from emeraldcut.data.snapshot import COMPONENTS, Snapshot
+from emeraldcut.nbody.centre import centre_of
+from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
 
 _DISC, _BULGE, _NEW = (COMPONENTS.index(name) for name in ("disc", "bulge", "new_stars"))
 _YOUNGEST_GYR = 0.01  # younger stars are still hidden in their clouds
 _FADING = 0.75  # power of age in the mass-to-light ratio of stars of one age
-_TREE = 20_000  # stars among which the densest place is sought
-_NEIGHBOURS = 32
 FEWEST = 100  # stars that can be looked at
 
 
@@ -66,29 +64,6 @@ class Stars:
     separation_kpc: float
     time_gyr: float
     about: Mapping[str, Any]
-
-
-def centre_of(position: np.ndarray, mass: np.ndarray) -> np.ndarray:
-    """The densest place (3,) of particles at `position` (n, 3).
-
-    From the particle whose 32nd neighbour is nearest, a sphere that holds a tenth of all particles moves to their
-    centre of mass until it stays (mean shift, Fukunaga & Hostetler 1975, IEEE Trans. Inf. Theory 21, 32). In a flat
-    core a smaller sphere would follow the noise of particles. Of fewer particles the farthest neighbour counts.
-    """
-    few = position[:: len(position) // _TREE + 1]
-    some = few[:: len(few) // 1000 + 1]
-    distance, _ = cKDTree(few).query(some, k=[min(_NEIGHBOURS, len(few))])
-    centre = some[np.argmin(distance[:, -1])].astype(float)
-    away = np.linalg.norm(position - centre, axis=1)
-    size = float(np.quantile(away, 0.1))
-    near, weight = position[away <= 3 * size].astype(float), mass[away <= 3 * size].astype(float)
-    for _ in range(200):
-        inside = np.sum((near - centre) ** 2, axis=1) <= size**2
-        moved = np.average(near[inside], axis=0, weights=weight[inside]) - centre
-        centre += moved
-        if np.linalg.norm(moved) <= 1e-3 * size:
-            break
-    return centre
 
 
 def gather(

@@ -14,12 +14,8 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.snapshot import COMPONENTS, Snapshot, read_snapshot, write_snapshot
 from emeraldcut.data.tables import read_table, table_from_rows, write_table
-from emeraldcut.mergers import engines
 from emeraldcut.mergers.camera import ObserveSettings, observe
-from emeraldcut.mergers.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
-from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
 from emeraldcut.mergers.orbits import (
     OrbitSettings,
     attracting_mass_msun,
@@ -30,7 +26,13 @@ from emeraldcut.mergers.orbits import (
 )
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.mergers.remnant import look_at
-from emeraldcut.mergers.stars import FEWEST, centre_of
+from emeraldcut.mergers.stars import FEWEST
+from emeraldcut.nbody.centre import centre_of
+from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
+from emeraldcut.nbody.leapfrog import evolve
+from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
+from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
+from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.settings import build, setting
@@ -209,7 +211,7 @@ def run_task(
     if base is not None and not snapshot.time_gyr < settings.duration_gyr:
         rows.append(base)
         states: Iterator = iter(())
-    elif evolve_settings.engine in engines.ENGINES:
+    elif evolve_settings.engine in PROGRAMS:
         until = {"until_gyr": settings.duration_gyr, "folder": folder / PROGRAM, "seed": own}
         states = evolve_elsewhere(snapshot, evolve_settings, program, **until)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import MaskedColumn, Table, vstack
 
-from emeraldcut.data import ImageSet, concatenate, read_snapshot, read_table
+from emeraldcut.data import ImageSet, concatenate, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import CleanSettings, FrameSet, clean, frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
@@ -16,6 +16,7 @@ from emeraldcut.galaxies.shapes import label_of
 from emeraldcut.isophotes import measure, radial_profiles
 from emeraldcut.mergers import SUITE, ObserveSettings, observe_both
 from emeraldcut.mergers.suite import DIAGNOSTICS, snapshots_of
+from emeraldcut.nbody import read_snapshot
 from emeraldcut.networks import ClassifySettings, classify
 from emeraldcut.runs import read_manifest
 from emeraldcut.settings import setting

@@ -12,7 +12,8 @@ from astropy.table import Table, vstack
 from emeraldcut.data import ImageSet, concatenate, describe_columns, write_images, write_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.tables import table_from_rows
-from emeraldcut.mergers import EvolveSettings, SuiteSettings, simulate, suite_file
+from emeraldcut.mergers import SuiteSettings, simulate, suite_file
+from emeraldcut.nbody import EvolveSettings
 from emeraldcut.networks import CLASSES
 from emeraldcut.runs import Run, map_chunks
 from emeraldcut.runs.run import MANIFEST

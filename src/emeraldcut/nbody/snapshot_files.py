@@ -1,86 +1,32 @@
-"""Snapshot: particles at one time, the datum that flows from simulations to images, and its files."""
+"""Files of snapshots: ours, GADGET, SWIFT, AREPO, and what pynbody reads."""
 
 from __future__ import annotations
 
 import json
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emeraldcut.nbody.snapshot import (
+    CM_PER_KPC,
+    CM_S_PER_KM_S,
+    COMPONENTS,
+    G_PER_MSUN,
+    KPC_PER_KM_S_GYR,
+    UNIT_MASS_MSUN,
+    UNITS,
+    Snapshot,
+)
 from emeraldcut.runs.writing import new_hdf5
 
-COMPONENTS = ("halo", "disc", "bulge", "gas", "new_stars")  # `Snapshot.component` counts through these
-STARS = (1, 2, 4)  # components that shine
-GRAVITY = 4.30091e-6  # kpc (km/s)^2 / Msun
-KPC_PER_KM_S_GYR = 1.022712165  # kpc that something moves in 1 Gyr at 1 km/s
-
-# Units of our files, those of GADGET: kpc, km/s and 1e10 Msun, and from them 0.978 Gyr.
-_CM_PER_KPC, _CM_S_PER_KM_S, _G_PER_MSUN = 3.0856775814913673e21, 1e5, 1.98840987e33
-UNIT_MASS_MSUN = 1e10
 _OURS = "emeraldcut"  # group that only our own files have
 _PARTS = {0: ("gas",), 1: ("halo",), 4: ("disc", "bulge", "new_stars")}  # which components each PartType holds
 _OTHERS = {0: "gas", 1: "halo", 2: "disc", 3: "bulge", 4: "disc"}  # PartTypes of isolated galaxies elsewhere
 _COSMOLOGICAL = {0: "gas", 1: "halo", 2: "halo", 4: "disc"}  # and of boxes, where 2 is coarse dark matter
 _FACTORS = {"Coordinates": (1, -1), "Velocities": (0.5, 0), "Masses": (0, -1)}  # powers of a and h in GADGET
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Particles at one time.
-
-    Attributes
-    ----------
-    position : (n, 3) float32, kpc
-    velocity : (n, 3) float32, km/s
-    mass : (n,) float32, Msun
-    component : (n,) int8
-        Place in `COMPONENTS`.
-    galaxy : (n,) int8
-        Which progenitor a particle comes from, counted from 0.
-    time_gyr : float
-    formed_gyr : (n,) float32
-        When a star formed; NaN where it was there from the beginning and for what is no star.
-    internal_energy : (n,) float32, (km/s)^2
-        Of a unit of mass of gas; NaN where it is not known or not needed, as for isothermal gas.
-    about : mapping
-        Whatever else is known of the run: merger, mass ratio, seed ...
-    """
-
-    position: np.ndarray
-    velocity: np.ndarray
-    mass: np.ndarray
-    component: np.ndarray
-    galaxy: np.ndarray
-    time_gyr: float = 0.0
-    formed_gyr: np.ndarray | None = None
-    internal_energy: np.ndarray | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        n = len(self.mass)
-        for name in ("formed_gyr", "internal_energy"):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, np.full(n, np.nan, np.float32))
-        shapes = {"position": (n, 3), "velocity": (n, 3)}
-        shapes |= dict.fromkeys(("component", "galaxy", "formed_gyr", "internal_energy"), (n,))
-        for name, shape in shapes.items():
-            if np.shape(getattr(self, name)) != shape:
-                raise ValueError(
-                    f"a Snapshot of {n} particles needs {name} {shape}; received {np.shape(getattr(self, name))}."
-                )
-
-    def __len__(self) -> int:
-        return len(self.mass)
-
-    @property
-    def stars(self) -> np.ndarray:
-        """Boolean (n,): particles that shine."""
-        return np.isin(self.component, STARS)
 
 
 def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
@@ -123,14 +69,6 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-UNITS = {
-    "UnitLength_in_cm": _CM_PER_KPC,
-    "UnitMass_in_g": UNIT_MASS_MSUN * _G_PER_MSUN,
-    "UnitVelocity_in_cm_per_s": _CM_S_PER_KM_S,
-    "UnitTime_in_s": _CM_PER_KPC / _CM_S_PER_KM_S,
-}
 
 
 def _plain(value: Any) -> Any:
@@ -179,8 +117,8 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
     # In double precision, since a float32 divided by 1e10 and multiplied again is not always the same.
     masses = np.asarray(snapshot.mass, np.float32)[places].astype(np.float64) / UNIT_MASS_MSUN
     arrays = {  # name: (array, its unit in cgs, and as pynbody writes it)
-        "Coordinates": (np.asarray(snapshot.position, np.float32)[places], _CM_PER_KPC, "U_L"),
-        "Velocities": (np.asarray(snapshot.velocity, np.float32)[places], _CM_S_PER_KM_S, "U_V"),
+        "Coordinates": (np.asarray(snapshot.position, np.float32)[places], CM_PER_KPC, "U_L"),
+        "Velocities": (np.asarray(snapshot.velocity, np.float32)[places], CM_S_PER_KM_S, "U_V"),
         "Masses": (masses, UNITS["UnitMass_in_g"], "U_M"),
         "ParticleIDs": ((places + 1).astype(np.uint32), 1.0, ""),
         "Component": (np.asarray(snapshot.component, np.int8)[places], 1.0, ""),
@@ -192,7 +130,7 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
         arrays["StellarFormationTime"] = (time, UNITS["UnitTime_in_s"], "U_T")
     energy = np.asarray(snapshot.internal_energy, np.float32)[places]
     if part == 0 and np.isfinite(energy).any():
-        arrays["InternalEnergy"] = (energy, _CM_S_PER_KM_S**2, "U_V^2")
+        arrays["InternalEnergy"] = (energy, CM_S_PER_KM_S**2, "U_V^2")
     group = file.create_group(f"PartType{part}")
     for name, (values, cgs, units) in arrays.items():
         dataset = group.create_dataset(name, data=values)
@@ -392,12 +330,12 @@ class _Facts:
         cm_s = self.number("UnitVelocity_in_cm_per_s", "UnitVelocity_In_CGS", default=cm / second)
         self.origin_of_units = "as the file says"
         if not np.isfinite([cm, gram, cm_s]).all():
-            cm, gram, cm_s = _CM_PER_KPC, UNIT_MASS_MSUN * _G_PER_MSUN, _CM_S_PER_KM_S
+            cm, gram, cm_s = CM_PER_KPC, UNIT_MASS_MSUN * G_PER_MSUN, CM_S_PER_KM_S
             self.origin_of_units = "taken to be kpc, km/s and 1e10 Msun, since the file does not say"
         self.length_kpc, self.mass_msun, self.velocity_km_s = (
-            cm / _CM_PER_KPC,
-            gram / _G_PER_MSUN,
-            cm_s / _CM_S_PER_KM_S,
+            cm / CM_PER_KPC,
+            gram / G_PER_MSUN,
+            cm_s / CM_S_PER_KM_S,
         )
         self.unit_of_time_gyr = self.length_kpc / self.velocity_km_s / KPC_PER_KM_S_GYR / self.h
 

@@ -20,9 +20,9 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from emeraldcut.data.snapshot import GRAVITY
-from emeraldcut.mergers.pairs import sum_pairs
-from emeraldcut.mergers.tree import LEAF, Tree, in_order, in_parts, plant
+from emeraldcut.nbody.direct_jax import sum_pairs
+from emeraldcut.nbody.snapshot import GRAVITY
+from emeraldcut.nbody.tree import LEAF, Tree, in_order, in_parts, plant
 from emeraldcut.numerics.jit import compile_apart, compiled
 
 OPENING = 0.8  # median error of the force of galaxies .2 to .4 %, 99th percentile 2.5 %

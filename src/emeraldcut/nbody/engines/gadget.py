@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emeraldcut.data.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR, UNIT_MASS_MSUN, UNITS
-from emeraldcut.mergers.engines.particles import (
+from emeraldcut.nbody.engines.particles import (
     INITIAL,
     OUTPUTS,
     check_program,
@@ -13,8 +12,9 @@ from emeraldcut.mergers.engines.particles import (
     internal_times,
     read_particles,
     write_particles,
-)  # fmt: skip
-from emeraldcut.mergers.engines.program import Job, State
+)
+from emeraldcut.nbody.engines.program import Job, State
+from emeraldcut.nbody.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR, UNIT_MASS_MSUN, UNITS
 from emeraldcut.runs.writing import write_text
 
 PARTS = {"gas": 0, "halo": 1, "disc": 2, "bulge": 3, "new_stars": 4}  # each has a softening length of its own

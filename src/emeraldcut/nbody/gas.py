@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from emeraldcut.data.snapshot import GRAVITY, KPC_PER_KM_S_GYR
-from emeraldcut.mergers.sph import Flow, flow_of
+from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR
+from emeraldcut.nbody.sph import Flow, flow_of
 
 GAMMA = 5 / 3  # of the adiabatic gas
 ZERO_DENSITY = 1e9  # Msun/kpc^3 at which the free energy of isothermal gas is counted as 0

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.mergers.gravity import VECTOR, wide_vectors
-from emeraldcut.mergers.tree import Tree, around_group, in_parts, plant, reach_of_nodes
+from emeraldcut.nbody.gravity import VECTOR, wide_vectors
+from emeraldcut.nbody.tree import Tree, around_group, in_parts, plant, reach_of_nodes
 from emeraldcut.numerics.jit import compile_apart, compiled
 
 NORM = 21 / (2 * np.pi)  # of the kernel in three dimensions

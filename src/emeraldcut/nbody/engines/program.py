@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from emeraldcut.data.snapshot import COMPONENTS, Snapshot
-from emeraldcut.mergers.engines import ENGINES
-from emeraldcut.mergers.gravity import accelerations
-from emeraldcut.mergers.leapfrog import EvolveSettings, diagnostics, lengths_of
+from emeraldcut.nbody.gravity import accelerations
+from emeraldcut.nbody.leapfrog import diagnostics, lengths_of
+from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
+from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
 from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import setting
 
@@ -164,7 +164,7 @@ def evolve_elsewhere(
         The program cannot be started, ended with an error or too early, stood still, or wrote an output that is
         incomplete or is not of these particles.
     """
-    engine = import_module(ENGINES[settings.engine])
+    engine = import_module(PROGRAMS[settings.engine])
     times = gyr_of_outputs(snapshot.time_gyr, until_gyr, settings.output_gyr)
     job = Job(snapshot, settings, program, times, lengths_of(snapshot, settings), folder.resolve(), seed)
     engine.check(job)

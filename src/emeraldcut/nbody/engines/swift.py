@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emeraldcut.data.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, UNITS
-from emeraldcut.mergers.engines.particles import (
+from emeraldcut.nbody.engines.particles import (
     INITIAL,
     OUTPUTS,
     check_program,
@@ -15,8 +14,9 @@ from emeraldcut.mergers.engines.particles import (
     internal_times,
     read_particles,
     write_particles,
-)  # fmt: skip
-from emeraldcut.mergers.engines.program import Job, State
+)
+from emeraldcut.nbody.engines.program import Job, State
+from emeraldcut.nbody.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, UNITS
 from emeraldcut.runs.writing import write_text
 
 PARTS = {"gas": 0, "halo": 1, "disc": 4, "bulge": 4, "new_stars": 4}

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emeraldcut.data.snapshot import KPC_PER_KM_S_GYR
-from emeraldcut.mergers.engines.program import GAS, NEW_STARS, Job, State
-from emeraldcut.mergers.gas import free_energy, schmidt_rate
-from emeraldcut.mergers.leapfrog import gas_of
+from emeraldcut.nbody.engines.program import GAS, NEW_STARS, Job, State
+from emeraldcut.nbody.gas import free_energy, schmidt_rate
+from emeraldcut.nbody.leapfrog import gas_of
+from emeraldcut.nbody.snapshot import KPC_PER_KM_S_GYR
 from emeraldcut.runs.writing import write_text
 
 PYTHON = "EMERALDCUT_AMUSE_PYTHON"  # environment variable

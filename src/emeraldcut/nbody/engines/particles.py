@@ -8,14 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from emeraldcut.data.snapshot import (
-    COMPONENTS,
-    KPC_PER_KM_S_GYR,
-    UNIT_MASS_MSUN,
-    UNITS,
-    read_snapshot,
-)  # fmt: skip
-from emeraldcut.mergers.engines.program import GAS, NEW_STARS, Job, State
+from emeraldcut.nbody.engines.program import GAS, NEW_STARS, Job, State
+from emeraldcut.nbody.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, UNIT_MASS_MSUN, UNITS
+from emeraldcut.nbody.snapshot_files import read_snapshot
 from emeraldcut.runs.writing import new_hdf5
 
 INITIAL, OUTPUTS = "initial.hdf5", "outputs.txt"  # in the program's folder
