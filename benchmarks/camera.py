@@ -32,11 +32,11 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.special import gammaincinv
 
+from emeraldcut.camera.camera import ObserveSettings, observe
+from emeraldcut.camera.particle_isophote import outline
+from emeraldcut.camera.projection import smooth
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic, sersic_b
-from emeraldcut.mergers.camera import ObserveSettings, observe
-from emeraldcut.mergers.outline import outline
-from emeraldcut.mergers.pixels import smooth
 from emeraldcut.nbody.snapshot import Snapshot
 
 SHAPES = {
@@ -74,9 +74,9 @@ def projected(shape: shapes.Shape, n: int, rng: np.random.Generator) -> np.ndarr
 
 def speed(particles: int, views: int, seed: int) -> dict[str, float]:
     """CPU seconds of `observe`, whole and in parts."""
-    from emeraldcut.mergers.camera import _Camera, rotation
-    from emeraldcut.mergers.pixels import project
-    from emeraldcut.mergers.stars import MassToLight, gather
+    from emeraldcut.camera.camera import _Camera, rotation
+    from emeraldcut.camera.projection import project
+    from emeraldcut.camera.stars import MassToLight, gather
 
     stars, settings = remnant(particles, seed), ObserveSettings(views=views)
     observe(stars, replace(settings, views=2))  # loads what is compiled

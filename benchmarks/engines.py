@@ -42,10 +42,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from astropy.table import Table
 
+from emeraldcut.camera import look_at
+from emeraldcut.camera.stars import gather
 from emeraldcut.data import read_table
 from emeraldcut.data.tables import write_table
-from emeraldcut.mergers import DIAGNOSTICS, PROGENITORS, SuiteSettings, look_at, plan, snapshots_of
-from emeraldcut.mergers.stars import gather
+from emeraldcut.mergers import DIAGNOSTICS, PROGENITORS, SuiteSettings, plan, snapshots_of
 from emeraldcut.mergers.suite import begin
 from emeraldcut.nbody import EvolveSettings, evolve, read_snapshot
 from emeraldcut.nbody.engines.program import ProgramSettings, evolve_elsewhere

@@ -29,8 +29,7 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.galaxies import shapes
 from emeraldcut.galaxies.population import ROUND, draw_shape
 from emeraldcut.galaxies.profiles import Body, Sersic
-from emeraldcut.galaxies.sky import Psf, draw
-from emeraldcut.galaxies.synthesise import amplitude
+from emeraldcut.galaxies.sky import Psf, amplitude, draw
 from emeraldcut.networks import CLASSES, ClassifySettings, classify
 from emeraldcut.runs import map_chunks
 

@@ -49,11 +49,12 @@ import numpy as np
 from astropy.table import Table, hstack, vstack
 from scipy.ndimage import gaussian_filter
 
-from emeraldcut.mergers import PROGENITORS, look_at, snapshots_of
-from emeraldcut.mergers.camera import rotation
-from emeraldcut.mergers.outline import outline
-from emeraldcut.mergers.pixels import count, project
-from emeraldcut.mergers.stars import gather
+from emeraldcut.camera import look_at
+from emeraldcut.camera.camera import rotation
+from emeraldcut.camera.particle_isophote import outline
+from emeraldcut.camera.projection import count, project
+from emeraldcut.camera.stars import gather
+from emeraldcut.mergers import PROGENITORS, snapshots_of
 from emeraldcut.mergers.suite import BEGUN
 from emeraldcut.nbody import Snapshot, read_snapshot
 from emeraldcut.report.figures import new_figure, save_figure

@@ -9,12 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy.special import gammaincinv
 
-from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.readers import read_images
-from emeraldcut.data.text_maps import write_text_maps
-from emeraldcut.galaxies import draw_galaxy, shapes
-from emeraldcut.galaxies.profiles import Sersic, sersic_b
-from emeraldcut.mergers.camera import (
+from emeraldcut.camera.camera import (
     THESIS_DIRECTIONS,
     THESIS_MAPS,
     ObserveSettings,
@@ -25,9 +20,14 @@ from emeraldcut.mergers.camera import (
     rotation,
     surface_brightness,
 )
-from emeraldcut.mergers.outline import Outline, outline
-from emeraldcut.mergers.pixels import smooth
-from emeraldcut.mergers.stars import _principal_axes, _turn
+from emeraldcut.camera.particle_isophote import Outline, outline
+from emeraldcut.camera.projection import smooth
+from emeraldcut.camera.stars import _principal_axes, _turn
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.readers import read_images
+from emeraldcut.data.text_maps import write_text_maps
+from emeraldcut.galaxies import draw_galaxy, shapes
+from emeraldcut.galaxies.profiles import Sersic, sersic_b
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.snapshot import Snapshot
 

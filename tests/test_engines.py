@@ -9,16 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emeraldcut.camera import ObserveSettings, observe
 from emeraldcut.cli import main
-from emeraldcut.mergers import (
-    ObserveSettings,
-    ProgenitorSettings,
-    SuiteSettings,
-    make_progenitor,
-    observe,
-    simulate,
-    snapshots_of,
-)
+from emeraldcut.mergers import ProgenitorSettings, SuiteSettings, make_progenitor, simulate, snapshots_of
 from emeraldcut.nbody import EvolveSettings, evolve, read_snapshot
 from emeraldcut.nbody.engines.amuse_codes import PYTHON
 from emeraldcut.nbody.engines.program import GAS, NEW_STARS, SCRIPT, ProgramSettings, evolve_elsewhere, gyr_of_outputs

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from emeraldcut.camera import look_at
+from emeraldcut.camera.camera import draw_angles
 from emeraldcut.galaxies import shapes
-from emeraldcut.mergers import look_at
-from emeraldcut.mergers.camera import draw_angles
 from emeraldcut.nbody.snapshot import Snapshot
 
 SPEED, DISPERSION = 150.0, 50.0

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from emeraldcut.camera import ObserveSettings
 from emeraldcut.cli import main
 from emeraldcut.data import read_images, read_table
 from emeraldcut.mergers import (
-    ObserveSettings,
     SuiteSettings,
     TakeSettings,
     drifts,

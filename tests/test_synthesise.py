@@ -11,6 +11,7 @@ from emeraldcut.galaxies import confusers, population, shapes
 from emeraldcut.galaxies.profiles import Body, Sersic, exponential
 from emeraldcut.galaxies.sky import (
     Psf,
+    amplitude,
     convolve,
     cosmic_rays,
     draw,
@@ -21,13 +22,7 @@ from emeraldcut.galaxies.sky import (
     neighbours,
     satellite_trail,
 )
-from emeraldcut.galaxies.synthesise import (
-    SynthesiseSettings,
-    amplitude,
-    draw_galaxy,
-    iterate_synthesise,
-    synthesise,
-)
+from emeraldcut.galaxies.synthesise import SynthesiseSettings, draw_galaxy, iterate_synthesise, synthesise
 from emeraldcut.galaxies.thesis_grid import thesis_grid, thesis_maps
 
 LONELY = {"neighbours": 0, "blemishes": 0, "gradient": 0, "sky_residual": 0, "radius_max": 0.12}

@@ -15,7 +15,7 @@ _HOMES = {
     "synthesise": "galaxies",
     "leda074886": "galaxies",
     "simulate": "mergers",
-    "observe": "mergers",
+    "observe": "camera",
     "detect": "detection",
     "frame_galaxies": "frame",
     "clean": "frame",

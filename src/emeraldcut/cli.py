@@ -309,9 +309,10 @@ def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.camera import THESIS_MAPS
     from emeraldcut.data import ImageSetWriter, concatenate
     from emeraldcut.data.text_maps import write_text_maps
-    from emeraldcut.mergers import THESIS_MAPS, last_snapshots, observe_run
+    from emeraldcut.mergers import last_snapshots, observe_run
 
     options, take = settings
     total = options.views * len(last_snapshots(arguments.source, take.stack))
@@ -453,7 +454,7 @@ COMMANDS = {
     ),
     "observe": Command(
         "make images of simulated galaxies, from any side",
-        ("emeraldcut.mergers:ObserveSettings", "emeraldcut.mergers:TakeSettings"),
+        ("emeraldcut.camera:ObserveSettings", "emeraldcut.mergers:TakeSettings"),
         _run_observe,
         source="a run of `simulate`, or a snapshot: Gadget-style HDF5, also of GADGET, SWIFT, AREPO; or what pynbody "
         "reads",

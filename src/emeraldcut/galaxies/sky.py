@@ -317,3 +317,15 @@ def satellite_trail(size: int, psf: Psf, *, rng: np.random.Generator) -> np.ndar
     distance = np.cos(angle) * pixels[:, None] - np.sin(angle) * pixels - offset
     width = psf.fwhm_pix * rng.uniform(0.5, 0.9)
     return np.exp(-0.5 * (distance / width) ** 2)
+
+
+def amplitude(light: np.ndarray, snr: float, gain: float, sky_sigma: float) -> float:
+    """The factor that gives `light` (ny, nx) the signal-to-noise ratio `snr` over its brightest half.
+
+    With S = factor x sum over these N pixels, snr^2 = S^2 / (S / gain + N sky_sigma^2); solved for S. An infinite
+    `gain` leaves the noise of the light itself out.
+    """
+    half, number = brightest_half(light)
+    photons = snr**2 / gain
+    signal = (photons + np.sqrt(photons**2 + 4 * snr**2 * number * sky_sigma**2)) / 2
+    return float(signal / half)

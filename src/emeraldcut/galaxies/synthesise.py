@@ -14,8 +14,8 @@ from emeraldcut.galaxies.population import ON_PIXELS, POPULATIONS, Galaxy, draw_
 from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.sky import (
     Psf,
+    amplitude,
     as_picture,
-    brightest_half,
     correlate,
     cosmic_rays,
     draw,
@@ -289,18 +289,6 @@ def _row(view: _View, settings: SynthesiseSettings, snr: float) -> dict:
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def amplitude(light: np.ndarray, snr: float, gain: float, sky_sigma: float) -> float:
-    """The factor that gives `light` (ny, nx) the signal-to-noise ratio `snr` over its brightest half.
-
-    With S = factor x sum over these N pixels, snr^2 = S^2 / (S / gain + N sky_sigma^2); solved for S. An infinite
-    `gain` leaves the noise of the light itself out.
-    """
-    half, number = brightest_half(light)
-    photons = snr**2 / gain
-    signal = (photons + np.sqrt(photons**2 + 4 * snr**2 * number * sky_sigma**2)) / 2
-    return float(signal / half)
 
 
 def _light(

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from emeraldcut.camera.camera import ObserveSettings, observe
+from emeraldcut.camera.remnant import look_at
+from emeraldcut.camera.stars import FEWEST
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.tables import read_table, table_from_rows, write_table
-from emeraldcut.mergers.camera import ObserveSettings, observe
 from emeraldcut.mergers.orbits import (
     OrbitSettings,
     attracting_mass_msun,
@@ -25,8 +27,6 @@ from emeraldcut.mergers.orbits import (
     thesis_orbits,
 )
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
-from emeraldcut.mergers.remnant import look_at
-from emeraldcut.mergers.stars import FEWEST
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
 from emeraldcut.nbody.leapfrog import evolve

@@ -34,8 +34,8 @@ emeraldcut.frame_galaxies(images).stamps
 """,
     "camera": """
 import numpy
-from emeraldcut.data.snapshot import Snapshot
-from emeraldcut.mergers.camera import ObserveSettings, observe
+from emeraldcut.nbody import Snapshot
+from emeraldcut.camera.camera import ObserveSettings, observe
 rng, n = numpy.random.default_rng(0), 20000
 position = (rng.normal(size=(n, 3)) * [3, 2, 1]).astype(numpy.float32)
 whose = numpy.zeros(n, numpy.int8)
@@ -44,10 +44,10 @@ observe(stars, ObserveSettings(views=1))
 """,
     "gravity": """
 import numpy
-from emeraldcut.data.snapshot import Snapshot
-from emeraldcut.mergers.gravity import accelerations
-from emeraldcut.mergers.leapfrog import evolve
-from emeraldcut.mergers.tree import find_neighbours, plant
+from emeraldcut.nbody import Snapshot
+from emeraldcut.nbody.gravity import accelerations
+from emeraldcut.nbody.leapfrog import evolve
+from emeraldcut.nbody.tree import find_neighbours, plant
 position = numpy.random.default_rng(0).normal(size=(300, 3))
 for engine in ("tree", "direct"):
     accelerations(position, numpy.ones(300), numpy.ones(300), engine=engine)
@@ -59,7 +59,7 @@ for _ in evolve(Snapshot(position, position, numpy.ones(300), kinds, galaxies, a
 """,
     "gas": """
 import numpy
-from emeraldcut.mergers.sph import flow_of
+from emeraldcut.nbody.sph import flow_of
 one = numpy.ones(300)
 flow_of(numpy.random.default_rng(0).normal(size=(300, 3)), numpy.zeros((300, 3)), one, one, one)
 """,

@@ -17,7 +17,7 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.frame import emptied, known_psf
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
-from emeraldcut.galaxies.synthesise import amplitude
+from emeraldcut.galaxies.sky import amplitude
 from emeraldcut.runs import Run, map_chunks
 from emeraldcut.screening.screen import ScreenSettings, examine
 from emeraldcut.settings import setting

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from astropy.table import MaskedColumn, Table, vstack
 
+from emeraldcut.camera import ObserveSettings, observe_both
 from emeraldcut.data import ImageSet, concatenate, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import CleanSettings, FrameSet, clean, frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.galaxies.shapes import label_of
 from emeraldcut.isophotes import measure, radial_profiles
-from emeraldcut.mergers import SUITE, ObserveSettings, observe_both
+from emeraldcut.mergers import SUITE
 from emeraldcut.mergers.suite import DIAGNOSTICS, snapshots_of
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.networks import ClassifySettings, classify

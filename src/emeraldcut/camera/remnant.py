@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.table import Table
 
+from emeraldcut.camera.camera import draw_angles, rotation
+from emeraldcut.camera.particle_isophote import Outline, outline
+from emeraldcut.camera.projection import project
+from emeraldcut.camera.stars import gather
 from emeraldcut.data.tables import table_from_rows
-from emeraldcut.mergers.camera import draw_angles, rotation
-from emeraldcut.mergers.outline import Outline, outline
-from emeraldcut.mergers.pixels import project
-from emeraldcut.mergers.stars import gather
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.snapshot import Snapshot
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.camera.particle_isophote import Outline, outline
+from emeraldcut.camera.projection import count, project, smooth
+from emeraldcut.camera.stars import MassToLight, Stars, gather
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.galaxies.shapes import label_of
-from emeraldcut.galaxies.sky import Psf, brightest_half, expose, finer_pixels, through_psf
-from emeraldcut.galaxies.synthesise import amplitude
-from emeraldcut.mergers.outline import Outline, outline
-from emeraldcut.mergers.pixels import count, project, smooth
-from emeraldcut.mergers.stars import MassToLight, Stars, gather
+from emeraldcut.galaxies.sky import Psf, amplitude, brightest_half, expose, finer_pixels, through_psf
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.numerics.jit import compile_apart
 from emeraldcut.numerics.linalg import rotation as turn_to
