@@ -47,7 +47,7 @@ from emeraldcut.camera.stars import gather
 from emeraldcut.data import read_table
 from emeraldcut.data.tables import write_table
 from emeraldcut.mergers import DIAGNOSTICS, PROGENITORS, SuiteSettings, plan, snapshots_of
-from emeraldcut.mergers.suite import begin
+from emeraldcut.mergers.tasks import begin
 from emeraldcut.nbody import EvolveSettings, evolve, read_snapshot
 from emeraldcut.nbody.engines.program import ProgramSettings, evolve_elsewhere
 from emeraldcut.nbody.snapshot import Snapshot

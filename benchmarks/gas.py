@@ -33,7 +33,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from emeraldcut.mergers.progenitors import DWARF, make_progenitor
-from emeraldcut.mergers.suite import SuiteSettings, begin, plan
+from emeraldcut.mergers.tasks import SuiteSettings, begin, plan
 from emeraldcut.nbody.gas import GAMMA
 from emeraldcut.nbody.leapfrog import evolve
 from emeraldcut.nbody.settings import EvolveSettings

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emeraldcut.mergers.progenitors import DWARF, make_progenitor
-from emeraldcut.mergers.suite import SuiteSettings, last_snapshots, simulate
+from emeraldcut.mergers.suite import last_snapshots, simulate
+from emeraldcut.mergers.tasks import SuiteSettings
 from emeraldcut.nbody.gas import schmidt_rate
 from emeraldcut.nbody.leapfrog import evolve
 from emeraldcut.nbody.settings import EvolveSettings

@@ -23,8 +23,9 @@ from emeraldcut.mergers import (
     simulate,
     suite_file,
 )
+from emeraldcut.mergers.diagnostics import VECTORS, _spacing, disc_of, summarise
 from emeraldcut.mergers.progenitors import model
-from emeraldcut.mergers.suite import VECTORS, _disc_of, _spacing, _summary, begin, snapshots_of
+from emeraldcut.mergers.tasks import begin, snapshots_of
 from emeraldcut.nbody import EvolveSettings, read_snapshot
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.settings import from_flags
@@ -114,7 +115,7 @@ def test_the_disc_is_as_thick_as_it_was_made():
     speed = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], axis=1) * 50
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     disc = Snapshot(place @ turn + 3, speed @ turn + 70, np.ones(n), np.ones(n, np.int8), np.zeros(n, np.int8))
-    found = _disc_of(disc)
+    found = disc_of(disc)
     assert found["disc_height_kpc"] == pytest.approx(0.549 * 0.2, rel=0.03)
     assert found["disc_radius_kpc"] == pytest.approx(1.678, rel=0.03)  # half of the mass of an exponential disc
 
@@ -126,7 +127,7 @@ def test_when_centres_have_merged():
     rows |= {"time_gyr": [0.0, 1, 2, 3, 4], "lost": [0] * 5, "steps": [9] * 5, "new_stars_mass": [0.0] * 5}
     for apart, merged in (([9, 0.1, 5, 0.2, 0.1], 3), ([9, 5, 5, 5, 5], None), ([0.1] * 5, 0)):
         table = Table(rows | {"separation_kpc": np.array(apart, float)})
-        assert _summary(task, table, small, scale_kpc=1.0)["merged_gyr"] == merged
+        assert summarise(task, table, small, scale_kpc=1.0)["merged_gyr"] == merged
 
 
 def test_drifts_of_what_is_conserved():

@@ -1,23 +1,10 @@
 """Galaxies made, sent on orbits and run: progenitors, orbits and suites of mergers."""
 
+from emeraldcut.mergers.diagnostics import MERGED, THICKENING, drifts
 from emeraldcut.mergers.orbits import Orbit, OrbitSettings, draw_orbits, kepler_orbit, place, thesis_orbits
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
-from emeraldcut.mergers.suite import (
-    DIAGNOSTICS,
-    MERGED,
-    SUITE,
-    THICKENING,
-    SuiteSettings,
-    TakeSettings,
-    drifts,
-    last_snapshots,
-    observe_run,
-    plan,
-    shipped_suites,
-    simulate,
-    snapshots_of,
-    suite_file,
-)
+from emeraldcut.mergers.suite import TakeSettings, last_snapshots, observe_run, simulate
+from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, plan, shipped_suites, snapshots_of, suite_file
 
 __all__ = [
     "DIAGNOSTICS",

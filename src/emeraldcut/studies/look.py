@@ -16,7 +16,7 @@ from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.galaxies.shapes import label_of
 from emeraldcut.isophotes import measure, radial_profiles
 from emeraldcut.mergers import SUITE
-from emeraldcut.mergers.suite import DIAGNOSTICS, snapshots_of
+from emeraldcut.mergers.tasks import DIAGNOSTICS, snapshots_of
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.networks import ClassifySettings, classify
 from emeraldcut.runs import read_manifest
