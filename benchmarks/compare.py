@@ -31,12 +31,13 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, concatenate, read_images
+from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.frame import frame_galaxies, without_galaxy
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, leda074886, shapes, synthesise
 from emeraldcut.galaxies.leda074886 import AXIS_RATIO
 from emeraldcut.galaxies.profiles import Body, EdgeOnDisc, Sersic
 from emeraldcut.galaxies.sky import Psf, draw, neighbours
+from emeraldcut.images import read_images
 from emeraldcut.runs import map_chunks
 from emeraldcut.similarity import References, compare, prepare_references, read_references
 

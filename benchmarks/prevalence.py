@@ -33,11 +33,12 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, read_images, read_table
+from emeraldcut.data import ImageSet, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import frame_galaxies, warped
 from emeraldcut.galaxies import synthesise, thesis_grid, thesis_maps
 from emeraldcut.galaxies.population import KINDS
+from emeraldcut.images import read_images
 from emeraldcut.isophotes import measure
 from emeraldcut.networks import CLASSES, ClassifySettings, TrainSettings, classify, load_network, train
 from emeraldcut.networks.calibration import SNR_BINS, expected_calibration_error, in_set, priors, snr_bin

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from retrieval import scored_galaxies
 
-from emeraldcut.data import ImageSet, write_images
+from emeraldcut.data import ImageSet
+from emeraldcut.images import write_images
 from emeraldcut.report import report, write_latex, write_pdf
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST

@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, concatenate, read_images
+from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.frame import frame_galaxies, warped
 from emeraldcut.galaxies import SynthesiseSettings, synthesise, thesis_grid, thesis_maps
+from emeraldcut.images import read_images
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.screening import examine
 from emeraldcut.similarity import CompareSettings, compare

@@ -28,8 +28,9 @@ from astropy.io import fits
 from astropy.table import Table
 from retrieval import scored_galaxies
 
-from emeraldcut.data import ImageSet, ReadSettings, concatenate, write_table
+from emeraldcut.data import ImageSet, concatenate, write_table
 from emeraldcut.data.columns import numbers
+from emeraldcut.images import ReadSettings
 from emeraldcut.review.desk import LOG
 from emeraldcut.review.order import Order
 from emeraldcut.review.verdicts import VERDICTS, Verdicts

@@ -47,11 +47,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from emeraldcut.data import ImageSetWriter, open_images, read_table
+from emeraldcut.data import read_table
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.tables import to_arrow
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.images import ImageSetWriter, open_images
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.networks import ClassifySettings, classify
 from emeraldcut.runs import read_manifest

@@ -24,10 +24,10 @@ from emeraldcut.camera.particle_isophote import Outline, outline
 from emeraldcut.camera.projection import smooth
 from emeraldcut.camera.stars import _principal_axes, _turn
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.readers import read_images
-from emeraldcut.data.text_maps import write_text_maps
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic, sersic_b
+from emeraldcut.images.readers import read_images
+from emeraldcut.images.text_maps import write_text_maps
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.snapshot import Snapshot
 

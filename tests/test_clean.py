@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emeraldcut.cli import main
-from emeraldcut.data import Flag, ImageSet, read_images
+from emeraldcut.data import Flag, ImageSet
 from emeraldcut.frame import CleanSettings, clean, look_at, noise_of, without_galaxy
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
 from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.images import read_images
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from emeraldcut import cli
-from emeraldcut.data import read_images, read_table
+from emeraldcut.data import read_table
+from emeraldcut.images import read_images
 from emeraldcut.runs import read_manifest
 
 

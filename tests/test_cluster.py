@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from emeraldcut import cli
-from emeraldcut.data import ImageSource, read_images, read_table, write_images
+from emeraldcut.data import read_table
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.images import ImageSource, read_images, write_images
 from emeraldcut.mergers import SuiteSettings, simulate
 from emeraldcut.nbody import EvolveSettings, read_snapshot
 from emeraldcut.runs import map_chunks

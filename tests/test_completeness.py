@@ -5,8 +5,9 @@ import pytest
 from astropy.table import Table
 
 from emeraldcut.cli import main
-from emeraldcut.data import ImageSet, NoImagesError, ReadSettings, read_table
+from emeraldcut.data import ImageSet, read_table
 from emeraldcut.frame import frame_galaxies
+from emeraldcut.images import NoImagesError, ReadSettings
 from emeraldcut.networks.calibration import SNR_BINS, count_found, expected_found, shift_priors
 from emeraldcut.runs import read_manifest
 from emeraldcut.screening import CompletenessSettings, ScreenSettings, completeness, inject

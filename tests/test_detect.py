@@ -9,10 +9,11 @@ from astropy.wcs import WCS
 from photutils.datasets import make_100gaussians_image
 
 from emeraldcut import cli
-from emeraldcut.data import Flag, NoImagesError, ReadSettings, read_images, read_table, write_table
+from emeraldcut.data import Flag, read_table, write_table
 from emeraldcut.detection import DetectSettings, detect, detect_sources
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.images import NoImagesError, ReadSettings, read_images
 
 SCALE = 0.3
 SMALL_PARTS = DetectSettings(part_pix=200)

@@ -21,10 +21,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from emeraldcut import cli
-from emeraldcut.data import Flag, NoImagesError, read_images, read_table
-from emeraldcut.data.readers import safe_names
+from emeraldcut.data import Flag, read_table
 from emeraldcut.exchange import FetchSettings, fetch
 from emeraldcut.exchange.fetch import _retry_after_s
+from emeraldcut.images import NoImagesError, read_images
+from emeraldcut.images.readers import safe_names
 from emeraldcut.runs import read_manifest
 
 SCALE = 0.5

@@ -10,7 +10,8 @@ import pytest
 from astropy.table import Table
 
 from emeraldcut import cli
-from emeraldcut.data import ImageSet, read_images, read_table, write_images, write_table
+from emeraldcut.data import ImageSet, read_table, write_table
+from emeraldcut.images import read_images, write_images
 from emeraldcut.nbody import Snapshot, read_snapshot, write_snapshot
 from emeraldcut.runs import read_manifest
 

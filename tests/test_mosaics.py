@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from photutils.centroids import centroid_com
 from photutils.datasets import make_model_image
 
-from emeraldcut.data import Flag, NoImagesError, ReadSettings, open_images, read_images
-from emeraldcut.data.mosaic import tiles_in
-from emeraldcut.data.originals import Originals
-from emeraldcut.data.tiles import Tiles
+from emeraldcut.data import Flag
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.images import NoImagesError, ReadSettings, open_images, read_images
+from emeraldcut.images.mosaic import tiles_in
+from emeraldcut.images.source_images import Originals
+from emeraldcut.images.tiles import Tiles
 
 SCALE = 0.3  # arcsec per pixel
 

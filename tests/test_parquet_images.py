@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from emeraldcut.data import Flag, open_images, read_images
+from emeraldcut.data import Flag
+from emeraldcut.images import open_images, read_images
 
 N, SIDE = 5, 24
 RNG = np.random.default_rng(1)

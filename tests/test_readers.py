@@ -17,17 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emeraldcut.data import (
-    Flag,
-    ImageSet,
-    ImageSetWriter,
-    NoImagesError,
-    ReadSettings,
-    open_images,
-    read_images,
-    usable,
-    write_images,
-)
+from emeraldcut.data import Flag, ImageSet, usable
+from emeraldcut.images import ImageSetWriter, NoImagesError, ReadSettings, open_images, read_images, write_images
 from emeraldcut.runs import map_chunks, read_manifest
 
 
@@ -407,7 +398,7 @@ def test_no_permission(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("emeraldcut.data.formats.kind_of", refuse)
+    monkeypatch.setattr("emeraldcut.images.formats.kind_of", refuse)
     table = read_images(tmp_path).table
     assert table["flag"][0] == Flag.UNREADABLE and "Permission denied." in table["flag_text"][0]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emeraldcut.data import Flag, ReadSettings, read_images, usable
+from emeraldcut.data import Flag, usable
+from emeraldcut.images import ReadSettings, read_images
 from emeraldcut.isophotes import MeasureSettings, measure
 
 MGEFIT, ASTROVISTA = find_spec("mgefit"), find_spec("astro_vista")  # found, not imported: their images are of interest

@@ -15,7 +15,8 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Flag, ImageSet, read_table, write_images, write_table
+from emeraldcut.data import Flag, ImageSet, read_table, write_table
+from emeraldcut.images import write_images
 from emeraldcut.networks import load_network
 from emeraldcut.report import cite, figures, palette, report, write_latex, write_pdf
 from emeraldcut.report.cards import sky_links

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from emeraldcut import cli
-from emeraldcut.data import ImageSet, ReadSettings, read_table, write_images, write_table
+from emeraldcut.data import ImageSet, read_table, write_table
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.images import ReadSettings, write_images
 from emeraldcut.review import ReviewSettings, agreement, cohen_kappa, fleiss_kappa, review
 from emeraldcut.review.desk import LOG, REMEMBERED, Desk
 from emeraldcut.review.order import TELLING_EVERY, Order, features

@@ -6,17 +6,9 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import (
-    ImageSet,
-    ImageSource,
-    concatenate,
-    parts,
-    read_images,
-    read_table,
-    write_images,
-    write_table,
-)
+from emeraldcut.data import ImageSet, concatenate, parts, read_table, write_table
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
+from emeraldcut.images import ImageSource, read_images, write_images
 from emeraldcut.networks import CLASSES, shift_priors
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import unlock_all

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.stats import kstest
 
-from emeraldcut.data import Flag, ImageSet, write_images
+from emeraldcut.data import Flag, ImageSet
 from emeraldcut.galaxies import draw_galaxy, leda074886, shapes
 from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.images import write_images
 from emeraldcut.similarity import CompareSettings, compare, prepare_references
 from emeraldcut.similarity.null import Null, ordinary
 

@@ -11,7 +11,8 @@ from astropy.table import Table
 
 from emeraldcut.camera import ObserveSettings
 from emeraldcut.cli import main
-from emeraldcut.data import read_images, read_table
+from emeraldcut.data import read_table
+from emeraldcut.images import read_images
 from emeraldcut.mergers import (
     SuiteSettings,
     TakeSettings,

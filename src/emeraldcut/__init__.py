@@ -8,9 +8,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "ImageSet": "data",
     "Flag": "data",
-    "read_images": "data",
+    "read_images": "images",
     "read_table": "data",
-    "write_images": "data",
+    "write_images": "images",
     "write_table": "data",
     "synthesise": "galaxies",
     "leda074886": "galaxies",

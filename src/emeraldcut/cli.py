@@ -66,9 +66,10 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
     """
     import numpy as np
 
-    from emeraldcut.data import NoImagesError, Parts, fill, join, open_images, usable, write_table
+    from emeraldcut.data import Parts, fill, join, usable, write_table
     from emeraldcut.data.parts import joined_table
     from emeraldcut.data.tables import check_output
+    from emeraldcut.images import NoImagesError, open_images
     from emeraldcut.runs import provenance
 
     path = check_output(arguments.output, arguments.overwrite)
@@ -118,7 +119,8 @@ def _run_classify(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import open_images, read_table
+    from emeraldcut.data import read_table
+    from emeraldcut.images import open_images
     from emeraldcut.report import explain_best
     from emeraldcut.similarity import compare, prepare_references, read_references
 
@@ -150,8 +152,8 @@ def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.data import Flag
-    from emeraldcut.data.readers import CUTOUTS
     from emeraldcut.exchange import fetch
+    from emeraldcut.images.readers import CUTOUTS
 
     with _bar(arguments, None, unit=" cut-outs") as bar:
         table = fetch(
@@ -164,8 +166,8 @@ def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_synthesise(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import ImageSetWriter
     from emeraldcut.galaxies import iterate_synthesise
+    from emeraldcut.images import ImageSetWriter
 
     facts = {"command": "synthesise", "settings": settings[0], "seed": arguments.seed}
     with (
@@ -179,8 +181,9 @@ def _run_synthesise(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_clean(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import ImageSetWriter, NoImagesError, open_images, usable
+    from emeraldcut.data import usable
     from emeraldcut.frame import clean
+    from emeraldcut.images import ImageSetWriter, NoImagesError, open_images
     from emeraldcut.runs import map_chunks
 
     options, read_settings = settings
@@ -204,7 +207,7 @@ def _run_clean(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import read_images
+    from emeraldcut.images import read_images
     from emeraldcut.networks import train
 
     folder = Path(arguments.output)
@@ -310,8 +313,9 @@ def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
 
 def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.camera import THESIS_MAPS
-    from emeraldcut.data import ImageSetWriter, concatenate
-    from emeraldcut.data.text_maps import write_text_maps
+    from emeraldcut.data import concatenate
+    from emeraldcut.images import ImageSetWriter
+    from emeraldcut.images.text_maps import write_text_maps
     from emeraldcut.mergers import last_snapshots, observe_run
 
     options, take = settings
@@ -401,7 +405,7 @@ def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
     )
 
 
-READ = "emeraldcut.data:ReadSettings"
+READ = "emeraldcut.images:ReadSettings"
 COMMANDS = {
     "demo": Command(
         "the whole chain, small and offline, on a real field with a known answer",
@@ -654,7 +658,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] not in COMMANDS:
         _overview().parse_args(argv or ["--help"])
     name, command = argv[0], COMMANDS[argv[0]]
-    from emeraldcut.data import NoImagesError
+    from emeraldcut.images import NoImagesError
     from emeraldcut.settings import from_flags
 
     classes = [load(cls) for cls in command.settings]

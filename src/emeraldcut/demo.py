@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, ReadSettings, read_images, read_table, write_table
+from emeraldcut.data import ImageSet, read_table, write_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.detection import detect_sources
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
 from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.images import ReadSettings, read_images
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.report import report
 from emeraldcut.report.figures import field_figure

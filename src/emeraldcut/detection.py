@@ -12,11 +12,12 @@ import numpy as np
 from astropy.table import Column, Table, vstack
 from scipy.spatial import cKDTree
 
-from emeraldcut.data import Flag, NoImagesError, describe, describe_columns
-from emeraldcut.data.formats import failed
-from emeraldcut.data.mosaic import Mosaic, Tile, on_sky, open_mosaic
-from emeraldcut.data.readers import mosaic_files, stem_of, unique_ids
-from emeraldcut.data.tiles import Tiles
+from emeraldcut.data import Flag, describe, describe_columns
+from emeraldcut.images import NoImagesError
+from emeraldcut.images.formats import failed
+from emeraldcut.images.mosaic import Mosaic, Tile, on_sky, open_mosaic
+from emeraldcut.images.readers import mosaic_files, stem_of, unique_ids
+from emeraldcut.images.tiles import Tiles
 from emeraldcut.runs import map_chunks
 from emeraldcut.settings import setting
 

@@ -4,19 +4,13 @@ from emeraldcut.data.columns import COLUMNS, describe_columns
 from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable
 from emeraldcut.data.imageset import ImageSet, add_flag, add_flags, concatenate
 from emeraldcut.data.parts import Parts, fill, join
-from emeraldcut.data.readers import ImageSource, NoImagesError, ReadSettings, open_images, read_images
-from emeraldcut.data.storage import ImageSetWriter, write_images
 from emeraldcut.data.tables import check_output, read_catalogue, read_table, write_table
 
 __all__ = [
     "COLUMNS",
     "Flag",
     "ImageSet",
-    "ImageSetWriter",
-    "ImageSource",
-    "NoImagesError",
     "Parts",
-    "ReadSettings",
     "UNUSABLE",
     "add_flag",
     "add_flags",
@@ -26,11 +20,8 @@ __all__ = [
     "describe_columns",
     "fill",
     "join",
-    "open_images",
     "read_catalogue",
-    "read_images",
     "read_table",
     "usable",
-    "write_images",
     "write_table",
 ]

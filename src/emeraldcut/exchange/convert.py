@@ -13,8 +13,8 @@ from astropy.table import Table, vstack
 from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.readers import NoImagesError, ReadSettings, open_images, safe_names
 from emeraldcut.data.tables import THESIS_CLASSES, check_output, read_catalogue, read_table, write_table
+from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
 from emeraldcut.runs.run import Run, begun_settings
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.settings import setting

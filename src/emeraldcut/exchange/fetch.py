@@ -22,10 +22,10 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns, keep_apart, numbers
 from emeraldcut.data.flags import Flag, describe, usable
-from emeraldcut.data.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
-from emeraldcut.data.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
 from emeraldcut.data.tables import read_catalogue, write_table
 from emeraldcut.exchange.sia import VERSIONS, cut_to, image_at
+from emeraldcut.images.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
+from emeraldcut.images.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
 from emeraldcut.runs.run import MANIFEST, Run, begun_settings
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.runs.writing import check_folder

@@ -17,8 +17,8 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import Flag
-from emeraldcut.data.formats import BadImage
-from emeraldcut.data.tiles import Tiles, first_pixel
+from emeraldcut.images.formats import BadImage
+from emeraldcut.images.tiles import Tiles, first_pixel
 
 VERSIONS = ("sia1", "sia2")
 DATALINK = "content=datalink"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emeraldcut.data.readers import CUTOUTS
-from emeraldcut.data.storage import is_stored_set
 from emeraldcut.data.tables import table_ending
+from emeraldcut.images.readers import CUTOUTS
+from emeraldcut.images.store import is_stored_set
 from emeraldcut.report.completeness_page import completeness_page
 from emeraldcut.report.network_page import CARD, network_page
 from emeraldcut.report.screen_page import screen_page

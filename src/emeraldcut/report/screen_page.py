@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_images, usable
+from emeraldcut.data import usable
 from emeraldcut.data.parts import Columns, rows_of
+from emeraldcut.images import read_images
 from emeraldcut.report import figures
 from emeraldcut.report.cards import CARD_WORDS, card, cutout, data_url, decimal, framed, with_error
 from emeraldcut.report.evidence import TERMS, Evidence, evidence

@@ -9,9 +9,9 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet, read_table, usable
-from emeraldcut.data.originals import Originals
-from emeraldcut.data.readers import CUTOUTS
-from emeraldcut.data.storage import TABLE
+from emeraldcut.images.readers import CUTOUTS
+from emeraldcut.images.source_images import Originals
+from emeraldcut.images.store import TABLE
 from emeraldcut.report import figures
 from emeraldcut.report.cards import NONE, cutout
 from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of

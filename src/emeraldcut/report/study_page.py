@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Row, Table
 
-from emeraldcut.data import read_images, read_table
+from emeraldcut.data import read_table
 from emeraldcut.data.columns import numbers
+from emeraldcut.images import read_images
 from emeraldcut.report import figures
 from emeraldcut.report.cards import data_url
 from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of, words_of

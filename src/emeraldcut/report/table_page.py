@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet, read_table, usable
 from emeraldcut.data.columns import numbers
-from emeraldcut.data.originals import Originals
+from emeraldcut.images.source_images import Originals
 from emeraldcut.report import figures
 from emeraldcut.report.cards import CARD_WORDS, card, decimal, probability, with_error
 from emeraldcut.report.evidence import evidence

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
-from emeraldcut.data import ImageSet, describe_columns, read_images, read_table
-from emeraldcut.data.originals import Originals
+from emeraldcut.data import ImageSet, describe_columns, read_table
+from emeraldcut.images import read_images
+from emeraldcut.images.source_images import Originals
 from emeraldcut.report.pictures import View, views
 from emeraldcut.review.agreement import agreement, compared
 from emeraldcut.review.cards import CONTEXT_RADII, card

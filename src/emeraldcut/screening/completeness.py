@@ -12,12 +12,13 @@ import numpy as np
 from astropy.stats import binom_conf_interval
 from astropy.table import Table, vstack
 
-from emeraldcut.data import ImageSet, NoImagesError, ReadSettings, open_images, usable, write_table
+from emeraldcut.data import ImageSet, usable, write_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import emptied, known_psf
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.galaxies.sky import amplitude
+from emeraldcut.images import NoImagesError, ReadSettings, open_images
 from emeraldcut.runs import Run, map_chunks
 from emeraldcut.screening.screen import ScreenSettings, examine
 from emeraldcut.settings import setting

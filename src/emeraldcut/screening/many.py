@@ -11,22 +11,12 @@ from shutil import rmtree
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import (
-    ImageSet,
-    ImageSource,
-    NoImagesError,
-    Parts,
-    ReadSettings,
-    fill,
-    open_images,
-    usable,
-    write_images,
-    write_table,
-)
-from emeraldcut.data.originals import Originals
+from emeraldcut.data import ImageSet, Parts, fill, usable, write_table
 from emeraldcut.data.parts import column_of, described, in_order, joined, joined_schema, write_joined
-from emeraldcut.data.storage import StoredImages
 from emeraldcut.data.tables import from_arrow, table_pieces
+from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
+from emeraldcut.images.source_images import Originals
+from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
 from emeraldcut.runs import Run
 from emeraldcut.runs.run import MANIFEST

@@ -11,9 +11,9 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
-from emeraldcut.data.readers import read_images, unique_ids
 from emeraldcut.frame import FrameSet, frame_galaxies, known_psf
 from emeraldcut.galaxies import leda074886
+from emeraldcut.images.readers import read_images, unique_ids
 from emeraldcut.runs.workers import single_threaded
 from emeraldcut.settings import setting
 from emeraldcut.similarity.framed import Deviations, similarities

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table, vstack
 
-from emeraldcut.data import ImageSet, concatenate, describe_columns, write_images, write_table
+from emeraldcut.data import ImageSet, concatenate, describe_columns, write_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.tables import table_from_rows
+from emeraldcut.images import write_images
 from emeraldcut.mergers import SuiteSettings, simulate, suite_file
 from emeraldcut.nbody import EvolveSettings
 from emeraldcut.networks import CLASSES

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Picture:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+Item = tuple[Picture, dict[str, Any]]  # a picture, and what its row holds besides what the file tells
 NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
 
 
@@ -457,3 +459,8 @@ def _planes(array: np.ndarray, colour: bool = False) -> Iterator[Picture]:
         return
     for index, plane in enumerate(array):
         yield checked(luminance(plane) if colour else plane, index=index if len(array) > 1 else None)
+
+
+def file_text(path: Path | str) -> str:
+    """A file name as text that can be stored, also where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")

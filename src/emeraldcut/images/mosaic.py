@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.data.flags import Flag
-from emeraldcut.data.formats import (
+from emeraldcut.images.formats import (
     NO_PIXELS,
     WEIGHT,
     BadImage,

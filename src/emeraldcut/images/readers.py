@@ -18,22 +18,25 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import RESULTS, keep_apart
 from emeraldcut.data.flags import Flag, describe
-from emeraldcut.data.formats import (
+from emeraldcut.data.imageset import ImageSet, concatenate
+from emeraldcut.data.tables import common_name, read_catalogue
+from emeraldcut.images.formats import (
     NO_PIXELS,
     BadImage,
+    Item,
     Picture,
     already_unusable,
     checked,
+    file_text,
     image_units,
     kind_of,
     luminance,
     read_file,
 )
-from emeraldcut.data.imageset import ImageSet, concatenate
-from emeraldcut.data.parquet import image_column, n_rows, parquet_images
-from emeraldcut.data.storage import StoredImages, is_stored_set, stored_chunks, stored_number
-from emeraldcut.data.tables import THESIS_CLASSES, common_name, read_catalogue
-from emeraldcut.data.tiles import Tiles, cut_out
+from emeraldcut.images.parquet import image_column, n_rows, parquet_images
+from emeraldcut.images.store import StoredImages, is_stored_set, stored_chunks, stored_number
+from emeraldcut.images.text_maps import is_text_map, text_map
+from emeraldcut.images.tiles import Tiles, cut_out
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import loaded
 from emeraldcut.settings import setting
@@ -157,8 +160,6 @@ def read_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
 
 # --- from pictures to sets
 
-Item = tuple[Picture, dict[str, Any]]  # a picture, and what its row holds besides what the file tells
-
 
 def _from_pictures(n_images: int | None, items: Callable[[], Iterator[Item]], settings: ReadSettings) -> ImageSource:
     if n_images is not None and settings.limit is not None:
@@ -216,22 +217,17 @@ def safe_names() -> Callable[[str], str]:
     return safe
 
 
-def _text(path: Path | str) -> str:
-    """A file name as text that can be stored, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
 def stem_of(name: str) -> str:
     """A file name without the ending of an image file."""
     ending = max((e for e in IMAGE_ENDINGS if name.lower().endswith(e)), key=len, default=Path(name).suffix)
-    return _text(name[: len(name) - len(ending)] or name)
+    return file_text(name[: len(name) - len(ending)] or name)
 
 
 def _file(path: Path, name: str, known: dict[str, Any] | None = None) -> Iterator[Item]:
     """The pictures of one file; `name#0`, `name#1`, ... where a file holds several."""
     for picture in read_file(path):
         identity = name if picture.index is None else f"{name}#{picture.index}"
-        yield picture, {"id": identity, "file": _text(path), **(known or {})}
+        yield picture, {"id": identity, "file": file_text(path), **(known or {})}
 
 
 # --- folders and tables of files
@@ -334,7 +330,7 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
             }
     except OSError as error:
         picture = Picture(NO_PIXELS, Flag.UNREADABLE, f"It is truncated or damaged ({error}).")
-        item = (picture, {"id": stem_of(path.name), "file": _text(path)})
+        item = (picture, {"id": stem_of(path.name), "file": file_text(path)})
         return _from_pictures(1, lambda: iter([item]), settings)
     if "label" in facts:
         facts["label"] = [v.decode() if isinstance(v, bytes) else str(v) for v in facts["label"]]
@@ -343,7 +339,7 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
         with h5py.File(path, "r") as file:
             for i, picture in enumerate(_hdf5_pictures(file["images"])):
                 known = {name: values[i] for name, values in facts.items()}
-                yield picture, {"id": f"{stem_of(path.name)}#{i}", "file": _text(path), **known}
+                yield picture, {"id": f"{stem_of(path.name)}#{i}", "file": file_text(path), **known}
 
     return _from_pictures(shape[0], items, settings)
 
@@ -372,56 +368,9 @@ def _open_parquet(files: list[Path], settings: ReadSettings) -> ImageSource:
                 row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
                 known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
                 known |= {name: str(known[name]) for name in ("id", "label") if name in known}
-                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known, "file": f"{_text(file)}[{number}]"}
+                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known, "file": f"{file_text(file)}[{number}]"}
 
     return _from_pictures(sum(map(n_rows, files)), items, settings)
-
-
-def is_text_map(path: Path) -> bool:
-    with path.open(encoding="ascii", errors="replace") as file:
-        return _number(next((line for line in file if line.strip()), "")[:100]) is not None
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text.upper().replace("D", "E"))  # Fortran writes double precision as 1.0D-03
-    except ValueError:
-        return None
-
-
-def text_map(path: Path, size: int) -> Iterator[Item]:
-    """Images of a thesis text map: one value per line, size * size lines an image, row by row."""
-    labels = _thesis_labels(path)
-    with path.open(encoding="ascii", errors="replace") as file:
-        values = (line for line in file if line.strip())
-        for index in count():
-            lines = list(islice(values, size * size))
-            if not lines:
-                return
-            label = labels[index] if index < len(labels) else None
-            known = {"id": f"{_text(path.name)}#{index}", "file": _text(path), "label": label}
-            yield _text_picture(lines, size), known
-
-
-def _text_picture(lines: list[str], size: int) -> Picture:
-    numbers = [_number(line) for line in lines]
-    if None in numbers:
-        bad = lines[numbers.index(None)].strip()[:20]
-        return Picture(NO_PIXELS, Flag.UNREADABLE, f"'{bad}' is not a number; each line must be one.")
-    if len(numbers) < size * size:
-        detail = f"The file ends after {len(numbers)} of its {size * size} values."
-        return Picture(NO_PIXELS, Flag.UNREADABLE, detail)
-    return checked(np.array(numbers).reshape(size, size))
-
-
-def _thesis_labels(path: Path) -> list[str | None]:
-    """Labels from the file beside a text map: 2dfn.dat for 2df.dat, else `n` before its name."""
-    for name in (path.name.replace("2df.", "2dfn.", 1), f"n{path.name}"):
-        beside = path.with_name(name)
-        if name != path.name and beside.is_file():
-            numbers = beside.read_text(encoding="ascii", errors="replace").split()
-            return [THESIS_CLASSES[int(n) - 1] if n in ("1", "2", "3") else None for n in numbers]
-    return []
 
 
 def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
