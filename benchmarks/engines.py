@@ -44,8 +44,6 @@ from astropy.table import Table
 
 from emeraldcut.camera import look_at
 from emeraldcut.camera.stars import gather
-from emeraldcut.data import read_table
-from emeraldcut.data.tables import write_table
 from emeraldcut.mergers import DIAGNOSTICS, PROGENITORS, SuiteSettings, plan, snapshots_of
 from emeraldcut.mergers.tasks import begin
 from emeraldcut.nbody import EvolveSettings, evolve, read_snapshot
@@ -57,6 +55,8 @@ from emeraldcut.report.palette import EMERALD, GREY
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.settings import to_toml
+from emeraldcut.tables import read_table
+from emeraldcut.tables.files import write_table
 
 SEED, VIEWS, STACK = 2003, 100, 5
 GALAXY = replace(

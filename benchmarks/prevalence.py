@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, read_table
+from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import frame_galaxies, warped
 from emeraldcut.galaxies import synthesise, thesis_grid, thesis_maps
@@ -45,6 +45,7 @@ from emeraldcut.networks.calibration import SNR_BINS, expected_calibration_error
 from emeraldcut.networks.train import WIDE
 from emeraldcut.runs import map_chunks
 from emeraldcut.similarity import compare
+from emeraldcut.tables import read_table
 
 HELD_OUT = replace(WIDE, exposures=1, snr_min=60.0, weights=(25, 3, 3, 25))
 SHIFTED = replace(

@@ -28,7 +28,7 @@ from astropy.io import fits
 from astropy.table import Table
 from retrieval import scored_galaxies
 
-from emeraldcut.data import ImageSet, concatenate, write_table
+from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.data.columns import numbers
 from emeraldcut.images import ReadSettings
 from emeraldcut.review.desk import LOG
@@ -37,6 +37,7 @@ from emeraldcut.review.verdicts import VERDICTS, Verdicts
 from emeraldcut.runs import Run
 from emeraldcut.screening import examine
 from emeraldcut.screening.screen import rank
+from emeraldcut.tables import write_table
 
 TOKEN = "of-the-benchmark"
 REFRESH = 5

@@ -47,9 +47,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from emeraldcut.data import read_table
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.tables import to_arrow
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.images import ImageSetWriter, open_images
@@ -58,6 +56,8 @@ from emeraldcut.networks import ClassifySettings, classify
 from emeraldcut.runs import read_manifest
 from emeraldcut.screening import examine
 from emeraldcut.similarity import prepare_references, read_references
+from emeraldcut.tables import read_table
+from emeraldcut.tables.arrow import to_arrow
 
 RUN = "import sys; from emeraldcut.cli import main; sys.exit(main())"
 # With parts of 512 rows and a careful look at 1,000 images, few images are enough for kills everywhere.

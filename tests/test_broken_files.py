@@ -13,9 +13,10 @@ from astropy.table import Table
 from PIL import Image
 
 from emeraldcut import cli
-from emeraldcut.data import Flag, read_table
+from emeraldcut.data import Flag
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.screening import screen_run
+from emeraldcut.tables import read_table
 
 N_GOOD = 14
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from emeraldcut import cli
-from emeraldcut.data import read_table
 from emeraldcut.images import read_images
 from emeraldcut.runs import read_manifest
+from emeraldcut.tables import read_table
 
 
 @pytest.fixture(scope="module")

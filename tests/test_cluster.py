@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from emeraldcut import cli
-from emeraldcut.data import read_table
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.images import ImageSource, read_images, write_images
 from emeraldcut.mergers import SuiteSettings, simulate
 from emeraldcut.nbody import EvolveSettings, read_snapshot
 from emeraldcut.runs import map_chunks
 from emeraldcut.screening import screen_run
+from emeraldcut.tables import read_table
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own threads and sockets

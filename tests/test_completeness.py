@@ -5,13 +5,14 @@ import pytest
 from astropy.table import Table
 
 from emeraldcut.cli import main
-from emeraldcut.data import ImageSet, read_table
+from emeraldcut.data import ImageSet
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.images import NoImagesError, ReadSettings
 from emeraldcut.networks.calibration import SNR_BINS, count_found, expected_found, shift_priors
 from emeraldcut.runs import read_manifest
 from emeraldcut.screening import CompletenessSettings, ScreenSettings, completeness, inject
 from emeraldcut.screening.screen import expectations
+from emeraldcut.tables import read_table
 
 SMALL = dict(injections=6, snr=(60.0, 250.0), radius_fwhm=(3.0,), axis_ratio=(0.6,), exponent=(5.0,))
 

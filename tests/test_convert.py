@@ -14,10 +14,11 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from emeraldcut import cli
-from emeraldcut.data import COLUMNS, ImageSet, read_table, write_table
+from emeraldcut.data import COLUMNS, ImageSet
 from emeraldcut.exchange import ConvertSettings, convert_images, convert_table
 from emeraldcut.images import read_images, write_images
 from emeraldcut.runs import read_manifest
+from emeraldcut.tables import read_table, write_table
 
 LABELS = ["rectangular", "oval", "", "other", "obround"]
 

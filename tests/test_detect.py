@@ -9,11 +9,12 @@ from astropy.wcs import WCS
 from photutils.datasets import make_100gaussians_image
 
 from emeraldcut import cli
-from emeraldcut.data import Flag, read_table, write_table
+from emeraldcut.data import Flag
 from emeraldcut.detection import DetectSettings, detect, detect_sources
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.images import NoImagesError, ReadSettings, read_images
+from emeraldcut.tables import read_table, write_table
 
 SCALE = 0.3
 SMALL_PARTS = DetectSettings(part_pix=200)

@@ -21,12 +21,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from emeraldcut import cli
-from emeraldcut.data import Flag, read_table
+from emeraldcut.data import Flag
 from emeraldcut.exchange import FetchSettings, fetch
 from emeraldcut.exchange.fetch import _retry_after_s
 from emeraldcut.images import NoImagesError, read_images
 from emeraldcut.images.readers import safe_names
 from emeraldcut.runs import read_manifest
+from emeraldcut.tables import read_table
 
 SCALE = 0.5
 

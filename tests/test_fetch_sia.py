@@ -13,10 +13,11 @@ from astropy.wcs import WCS
 from test_fetch import running
 
 from emeraldcut import cli
-from emeraldcut.data import Flag, read_table
+from emeraldcut.data import Flag
 from emeraldcut.exchange import FetchSettings, fetch
 from emeraldcut.exchange.sia import _cutting_link, _nearest, _records
 from emeraldcut.images import NoImagesError, read_images
+from emeraldcut.tables import read_table
 
 SCALE, SIDE = 0.5, 200
 VOTABLE = '<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">{}</VOTABLE>'

@@ -10,10 +10,11 @@ import pytest
 from astropy.table import Table
 
 from emeraldcut import cli
-from emeraldcut.data import ImageSet, read_table, write_table
+from emeraldcut.data import ImageSet
 from emeraldcut.images import read_images, write_images
 from emeraldcut.nbody import Snapshot, read_snapshot, write_snapshot
 from emeraldcut.runs import read_manifest
+from emeraldcut.tables import read_table, write_table
 
 resource = pytest.importorskip("resource")
 
@@ -96,7 +97,7 @@ def test_snapshots(tmp_path):
 
 def test_a_table_in_parts_goes_on_when_there_is_room(small_disk, tmp_path, capsys, monkeypatch):
     place, resize = small_disk
-    monkeypatch.setattr("emeraldcut.data.parts.PART_ROWS", 100)
+    monkeypatch.setattr("emeraldcut.tables.resumable.PART_ROWS", 100)
     y, x = np.mgrid[-16:16, -16:16]
     noise = np.random.default_rng(0).normal(size=(600, 32, 32))
     images = ImageSet((noise + 50 * np.exp(-np.hypot(x, 2 * y) / 4)).astype(np.float32), Table({"id": range(600)}))

@@ -319,7 +319,7 @@ def test_a_mosaic_of_30000_pixels_a_side_is_not_read_whole(tmp_path):
     catalogue = listed(tmp_path / "c.ecsv", **dict(zip(("ra", "dec"), wcs.all_pix2world(x, y, 0), strict=True)))
     script = (
         "import resource, sys\n"
-        "from emeraldcut.data import ReadSettings, read_images\n"
+        "from emeraldcut.images import ReadSettings, read_images\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"images = read_images({str(path)!r}, ReadSettings(catalogue={catalogue!r}, cutout_size=64))\n"
         "assert (images.pixels[:3].max(axis=(1, 2)) == [19, 19, 0]).all()\n"

@@ -224,7 +224,7 @@ def test_text_map_that_ends_early(tmp_path):
 
 @pytest.mark.parametrize("ending", [".csv", ".ecsv", ".parquet", ".fits", ".vot"])
 def test_table_of_files(tmp_path, picture, ending):
-    from emeraldcut.data import write_table
+    from emeraldcut.tables import write_table
 
     (tmp_path / "img").mkdir()
     np.save(tmp_path / "img" / "one.npy", picture)

@@ -15,7 +15,7 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Flag, ImageSet, read_table, write_table
+from emeraldcut.data import Flag, ImageSet
 from emeraldcut.images import write_images
 from emeraldcut.networks import load_network
 from emeraldcut.report import cite, figures, palette, report, write_latex, write_pdf
@@ -26,6 +26,7 @@ from emeraldcut.report.pictures import Picture, png, stretch, views
 from emeraldcut.runs import Run, provenance
 from emeraldcut.screening import CompletenessSettings
 from emeraldcut.similarity import CompareSettings
+from emeraldcut.tables import read_table, write_table
 
 HALF_LIGHT = 1.678  # half-light radius of an exponential profile in scale lengths
 VOID = {"meta", "img", "br", "link", "hr", "input"}

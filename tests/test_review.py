@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from emeraldcut import cli
-from emeraldcut.data import ImageSet, read_table, write_table
+from emeraldcut.data import ImageSet
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.images import ReadSettings, write_images
 from emeraldcut.review import ReviewSettings, agreement, cohen_kappa, fleiss_kappa, review
@@ -28,6 +28,7 @@ from emeraldcut.review.server import PAGES, application
 from emeraldcut.review.static import CARDS_A_FILE
 from emeraldcut.review.verdicts import VERDICTS, Entry, Verdicts
 from emeraldcut.runs import Run
+from emeraldcut.tables import read_table, write_table
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "\"it's\" & co", "🐉 ellipse – ñ",
            "../../etc/passwd", "a/b?c=d#e%20f", "{{7*7}} ${name}", "=HYPERLINK(1)"]  # fmt: skip

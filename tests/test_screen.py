@@ -6,7 +6,7 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import ImageSet, concatenate, parts, read_table, write_table
+from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.images import ImageSource, read_images, write_images
 from emeraldcut.networks import CLASSES, shift_priors
@@ -14,6 +14,8 @@ from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import unlock_all
 from emeraldcut.screening import ScreenSettings, many, screen
 from emeraldcut.screening.screen import rank, scores
+from emeraldcut.tables import read_table, write_table
+from emeraldcut.tables import resumable
 
 EASY = {"snr_min": 120.0, "neighbours": 0.3, "psf_fwhm_max_pix": 2.0, "blemishes": 0.0}
 
@@ -85,7 +87,7 @@ def few_carefully(monkeypatch):
     chunks = ImageSource.chunks_after
     monkeypatch.setattr(many, "LEAST_CAREFUL", 20)
     monkeypatch.setattr(many, "CHUNK", 6)
-    monkeypatch.setattr(parts, "PART_ROWS", 20)
+    monkeypatch.setattr(resumable, "PART_ROWS", 20)
     monkeypatch.setattr(ImageSource, "chunks_after", lambda images, done: chunks(images, done, 16))
     yield
     unlock_all()

@@ -11,9 +11,10 @@ from astropy.io import fits
 from astropy.table import Table
 from PIL import Image
 
-from emeraldcut.data import ImageSet, write_table
+from emeraldcut.data import ImageSet
 from emeraldcut.images import ReadSettings, read_images, write_images
 from emeraldcut.images.source_images import Originals
+from emeraldcut.tables import write_table
 
 N, SIDE = 6, 20
 PIXELS = np.random.default_rng(5).normal(100, 10, (N, SIDE, SIDE)).astype(np.float32)

@@ -111,10 +111,10 @@ def write_suite(folder, shapes):
     exponent of the superellipsoid for each."""
     from astropy.table import Table
 
-    from emeraldcut.data import write_table
-    from emeraldcut.data.tables import table_from_rows
+    from emeraldcut.data.columns import table_from_rows
     from emeraldcut.nbody import Snapshot, write_snapshot
     from emeraldcut.runs import Run
+    from emeraldcut.tables import write_table
 
     rng, rows = np.random.default_rng(7), []
     run = Run.start(folder, "simulate", seed=0)
@@ -150,8 +150,8 @@ def finished(tmp_path_factory):
 
 
 def test_a_study_does_not_depend_on_the_number_of_workers(finished, tmp_path):
-    from emeraldcut.data import read_table
     from emeraldcut.studies import StudySettings, study
+    from emeraldcut.tables import read_table
 
     again = study(finished.folder.parent / "run", tmp_path, StudySettings(views=6, moments=1, known=60), seed=1, jobs=2)
     for name in ("shares.ecsv", "tests.ecsv", "eyes.ecsv", "confusion.ecsv", "images.parquet"):
@@ -186,7 +186,7 @@ def share(table, column="share", **wanted):
 
 
 def test_a_study_sees_the_shapes_that_are_there(finished):
-    from emeraldcut.data import read_table
+    from emeraldcut.tables import read_table
 
     shares, tests = (read_table(finished.path(name)) for name in ("shares.ecsv", "tests.ecsv"))
     ours = {"group": "mass_ratio", "phase": "relaxed", "sight": "clear", "eye": "outline"}
@@ -206,7 +206,7 @@ def test_a_study_sees_the_shapes_that_are_there(finished):
 
 
 def test_a_study_has_a_row_for_every_view_and_sight(finished):
-    from emeraldcut.data import read_table
+    from emeraldcut.tables import read_table
 
     images = read_table(finished.path("images.parquet"))
     assert len(images) == 8 * 6 * 3 and set(images["phase"]) == {"relaxed"}
@@ -230,8 +230,8 @@ def judged_as_thesis():
 def test_what_the_thesis_would_have_concluded_is_counted(finished):
     from astropy.table import Table, vstack
 
-    from emeraldcut.data import read_table
     from emeraldcut.studies.thesis import conclusions
+    from emeraldcut.tables import read_table
 
     images, shares = (read_table(finished.path(name)) for name in ("images.parquet", "shares.ecsv"))
     table = conclusions(judged_as_thesis(), images, shares)
@@ -251,9 +251,9 @@ def test_what_the_thesis_would_have_concluded_is_counted(finished):
 
 
 def test_the_page_of_a_study(finished):
-    from emeraldcut.data import read_table, write_table
     from emeraldcut.report import report
     from emeraldcut.studies.thesis import CONCLUSIONS, conclusions
+    from emeraldcut.tables import read_table, write_table
 
     page = report(finished.folder).read_text()
     assert "Do mergers make rectangular galaxies?" in page and "Remnants most like the reference" in page

@@ -11,7 +11,6 @@ from astropy.table import Table
 
 from emeraldcut.camera import ObserveSettings
 from emeraldcut.cli import main
-from emeraldcut.data import read_table
 from emeraldcut.images import read_images
 from emeraldcut.mergers import (
     SuiteSettings,
@@ -30,6 +29,7 @@ from emeraldcut.mergers.tasks import begin, snapshots_of
 from emeraldcut.nbody import EvolveSettings, read_snapshot
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.settings import from_flags
+from emeraldcut.tables import read_table
 
 SMALL = SuiteSettings(
     mass_ratios=(1.0, 2.0), orbits=1, duration_gyr=0.03, halo_particles=300, star_particles=400, separation=10.0

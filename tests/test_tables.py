@@ -11,8 +11,9 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import COLUMNS, check_output, describe_columns, read_catalogue, read_table, write_table
-from emeraldcut.data.tables import _WRITERS, ENDINGS
+from emeraldcut.data import COLUMNS, describe_columns
+from emeraldcut.tables import check_output, read_catalogue, read_table, write_table
+from emeraldcut.tables.files import _WRITERS, ENDINGS
 
 FULL = (".parquet", ".ecsv", ".fits", ".vot", ".vot.xml")  # formats that keep everything
 

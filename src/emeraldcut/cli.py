@@ -66,11 +66,12 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
     """
     import numpy as np
 
-    from emeraldcut.data import Parts, fill, join, usable, write_table
-    from emeraldcut.data.parts import joined_table
-    from emeraldcut.data.tables import check_output
+    from emeraldcut.data import usable
     from emeraldcut.images import NoImagesError, open_images
     from emeraldcut.runs import provenance
+    from emeraldcut.tables import Parts, fill, join, write_table
+    from emeraldcut.tables.files import check_output
+    from emeraldcut.tables.resumable import joined_table
 
     path = check_output(arguments.output, arguments.overwrite)
     if arguments.output.endswith(".out") and arguments.command != "classify":
@@ -98,8 +99,8 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
 
 
 def _run_measure(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data.tables import check_output
     from emeraldcut.isophotes import measure, radial_profiles
+    from emeraldcut.tables.files import check_output
 
     options, profiles, read_settings = settings
     stages = [(partial(measure, settings=options, seed=arguments.seed), arguments.output)]
@@ -119,10 +120,10 @@ def _run_classify(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import read_table
     from emeraldcut.images import open_images
     from emeraldcut.report import explain_best
     from emeraldcut.similarity import compare, prepare_references, read_references
+    from emeraldcut.tables import read_table
 
     options, explanation, read_settings = settings
     references = read_references(options.reference)
@@ -138,10 +139,10 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import write_table
-    from emeraldcut.data.tables import check_output
     from emeraldcut.detection import detect
     from emeraldcut.runs import provenance
+    from emeraldcut.tables import write_table
+    from emeraldcut.tables.files import check_output
 
     check_output(arguments.output, arguments.overwrite)
     with _bar(arguments, None, unit=" rows of parts") as bar:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, read_table, write_table
+from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
 from emeraldcut.detection import detect_sources
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
@@ -30,6 +30,7 @@ from emeraldcut.screening import ScreenSettings, screen_run
 from emeraldcut.screening.many import CANDIDATES
 from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, compare
+from emeraldcut.tables import read_table, write_table
 
 PSF_FWHM_PIX = 2.2  # half of the compact unsaturated sources of the field have 1.6 to 2.3 (photutils SourceCatalog)
 

@@ -11,7 +11,7 @@ from emeraldcut.camera.camera import draw_angles, rotation
 from emeraldcut.camera.particle_isophote import Outline, outline
 from emeraldcut.camera.projection import project
 from emeraldcut.camera.stars import gather
-from emeraldcut.data.tables import table_from_rows
+from emeraldcut.data.columns import table_from_rows
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.snapshot import Snapshot
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 
 
 class Column(NamedTuple):
@@ -191,3 +192,20 @@ def keep_apart(table: Table) -> Table:
     for name in set(kept.colnames) & RESULTS:
         kept.rename_column(name, f"input_{name}")
     return kept
+
+
+def table_from_rows(rows: Sequence[Mapping[str, Any]], *, unknown: Any = "") -> Table:
+    """A table from one mapping of column values per row; a value that a row lacks, or that is None, is masked.
+
+    Columns without any value are filled with `unknown`, which says of what kind they are.
+    """
+    table = Table()
+    for name in dict.fromkeys(name for row in rows for name in row):
+        given = [row.get(name) for row in rows]
+        missing = np.array([value is None for value in given], dtype=bool)
+        first = next((value for value in given if value is not None), unknown)
+        fill = "" if isinstance(first, str) else np.asarray(first).dtype.type(0)
+        filled = [fill if value is None else value for value in given]
+        values = np.array(filled, dtype=object if isinstance(first, str) else None)
+        table[name] = MaskedColumn(values, mask=missing) if missing.any() else values
+    return table

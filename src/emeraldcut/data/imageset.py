@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table, vstack
 
+from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.flags import Flag, describe
-from emeraldcut.data.tables import table_from_rows
 
 
 @dataclass

@@ -13,11 +13,12 @@ from astropy.table import Table, vstack
 from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.tables import THESIS_CLASSES, check_output, read_catalogue, read_table, write_table
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
 from emeraldcut.runs.run import Run, begun_settings
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.settings import setting
+from emeraldcut.tables.catalogues import read_catalogue
+from emeraldcut.tables.files import THESIS_CLASSES, check_output, read_table, write_table
 
 LABELS = (*THESIS_CLASSES, "other")  # 0, 1, 2, 3 for Zoobot
 ANOMALY = "rectangular"

@@ -22,7 +22,6 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns, keep_apart, numbers
 from emeraldcut.data.flags import Flag, describe, usable
-from emeraldcut.data.tables import read_catalogue, write_table
 from emeraldcut.exchange.sia import VERSIONS, cut_to, image_at
 from emeraldcut.images.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
 from emeraldcut.images.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
@@ -30,6 +29,8 @@ from emeraldcut.runs.run import MANIFEST, Run, begun_settings
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.runs.writing import check_folder
 from emeraldcut.settings import setting
+from emeraldcut.tables.catalogues import read_catalogue
+from emeraldcut.tables.files import write_table
 
 SERVICES = {
     # https://alasky.cds.unistra.fr/hips-image-services/hips2fits; `fov` is the larger side, in degrees

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.data.flags import Flag
-from emeraldcut.data.tables import arrow_pieces
 from emeraldcut.images.formats import NO_PIXELS, Picture, checked, failed, noise_per_pixel, raster, weighed
+from emeraldcut.tables.arrow import arrow_pieces
 
 ROWS_AT_ONCE = 64
 ARRAYS = ("array", "flux")  # what bands of numbers are called: Multimodal Universe's scripts have the first

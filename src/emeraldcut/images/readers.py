@@ -19,7 +19,6 @@ from astropy.table import Table
 from emeraldcut.data.columns import RESULTS, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate
-from emeraldcut.data.tables import common_name, read_catalogue
 from emeraldcut.images.formats import (
     NO_PIXELS,
     BadImage,
@@ -40,6 +39,7 @@ from emeraldcut.images.tiles import Tiles, cut_out
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import loaded
 from emeraldcut.settings import setting
+from emeraldcut.tables.catalogues import common_name, read_catalogue
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
 IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")

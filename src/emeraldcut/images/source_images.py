@@ -16,14 +16,13 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.parts import rows_of
-from emeraldcut.data.tables import from_arrow
 from emeraldcut.images.formats import NO_PIXELS, BadImage, checked, kind_of, luminance, read_file
 from emeraldcut.images.parquet import parquet_image
 from emeraldcut.images.readers import ReadSettings, mosaic_files, stem_of
 from emeraldcut.images.store import PIXELS, TABLE, StoredImages, is_stored_set, stored_table
 from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, first_pixel
+from emeraldcut.tables.arrow import from_arrow, rows_of
 
 
 class Originals:

@@ -13,10 +13,11 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.parts import Parts, join
-from emeraldcut.data.tables import arrow_pieces, from_arrow, read_table, to_arrow, write_table
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import NewFile
+from emeraldcut.tables.arrow import arrow_pieces, from_arrow, to_arrow
+from emeraldcut.tables.files import read_table, write_table
+from emeraldcut.tables.resumable import Parts, join
 
 PIXELS, TABLE, PARTS = "images.h5", "table.parquet", "table_parts"
 IMAGES_PER_BLOCK = 16

@@ -10,8 +10,8 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.tables import THESIS_CLASSES
 from emeraldcut.images.formats import NO_PIXELS, Item, Picture, checked, file_text
+from emeraldcut.tables.files import THESIS_CLASSES
 
 MAPS, LABELS = "2df.dat", "2dfn.dat"
 

@@ -14,9 +14,9 @@ from astropy.table import MaskedColumn, Table, vstack
 from emeraldcut.data.columns import keep_apart, numbers
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet, add_flag
-from emeraldcut.data.tables import catalogue_parts
 from emeraldcut.images.formats import NO_PIXELS, Picture, already_unusable, checked, failed, sky_facts
 from emeraldcut.images.mosaic import BLOCK_PIX, Mosaic, Tile, on_sky, open_mosaic, tiles_in
+from emeraldcut.tables.catalogues import catalogue_parts
 
 KEPT_OPEN = 8  # mosaics; a cut-out needs its own and those beside it
 SAME_GRID_PIX = 0.02  # two tiles share their pixels' grid if these agree to this

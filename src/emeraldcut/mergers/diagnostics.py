@@ -10,11 +10,11 @@ from astropy.table import Table
 
 from emeraldcut.camera.remnant import look_at
 from emeraldcut.camera.stars import FEWEST
-from emeraldcut.data.tables import read_table
 from emeraldcut.mergers.tasks import DIAGNOSTICS, SuiteSettings, Task, snapshots_of
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
 from emeraldcut.nbody.snapshot_files import read_snapshot
+from emeraldcut.tables.files import read_table
 
 THICKENING = 1.3  # of an isolated disc before the encounter, above which a suite is not to be trusted
 CONTROL_VIEWS, CONTROL_STACK = 100, 3  # of each control, at its beginning and its end; snapshots that are seen together

@@ -13,8 +13,8 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.camera.camera import ObserveSettings, observe
+from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.tables import table_from_rows, write_table
 from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, summarise, thickening
 from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, begin, plan, snapshots_of
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
@@ -24,6 +24,7 @@ from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.settings import setting
+from emeraldcut.tables.files import write_table
 
 BEGUN = "suite.json"  # the settings that began an unfinished suite
 PROGRAM = "program"  # folder, in that of a task, for the files of an engine that is a program of its own

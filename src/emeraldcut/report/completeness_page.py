@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_table
 from emeraldcut.report import figures
 from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of
 from emeraldcut.report.sections import flags_section
 from emeraldcut.runs import read_manifest
+from emeraldcut.tables import read_table
 
 SHARES, INJECTED = "completeness.ecsv", "injected.parquet"
 

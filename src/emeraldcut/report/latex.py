@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_table
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.mergers import SUITE
@@ -19,6 +18,7 @@ from emeraldcut.runs import read_manifest
 from emeraldcut.runs.writing import write_text
 from emeraldcut.screening.many import CANDIDATES
 from emeraldcut.studies import CONCLUSIONS, SHARES, TESTS
+from emeraldcut.tables import read_table
 
 FOLDER = "latex"
 ROWS = 20  # of a table of galaxies

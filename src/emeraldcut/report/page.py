@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emeraldcut.data.tables import table_ending
 from emeraldcut.images.readers import CUTOUTS
 from emeraldcut.images.store import is_stored_set
 from emeraldcut.report.completeness_page import completeness_page
@@ -19,6 +18,7 @@ from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import setting
+from emeraldcut.tables.files import table_ending
 
 PAGE = "report.html"
 FORMATS = ("html", "pdf")

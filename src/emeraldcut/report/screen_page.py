@@ -14,7 +14,6 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import usable
-from emeraldcut.data.parts import Columns, rows_of
 from emeraldcut.images import read_images
 from emeraldcut.report import figures
 from emeraldcut.report.cards import CARD_WORDS, card, cutout, data_url, decimal, framed, with_error
@@ -25,6 +24,7 @@ from emeraldcut.report.sections import all_images, flags_section
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.screening.many import BEST, CANDIDATES, LISTED, REFERENCES
+from emeraldcut.tables.arrow import Columns, rows_of
 
 NOTES = "notes.json"
 SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, read_table, usable
+from emeraldcut.data import ImageSet, usable
 from emeraldcut.images.readers import CUTOUTS
 from emeraldcut.images.source_images import Originals
 from emeraldcut.images.store import TABLE
@@ -18,6 +18,7 @@ from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, tab
 from emeraldcut.report.pictures import View, number, text, views
 from emeraldcut.report.sections import flags_section
 from emeraldcut.runs import read_manifest
+from emeraldcut.tables import read_table
 
 EXAMPLES = 24
 MERGERS = 200  # rows of the table of mergers at most

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Row, Table
 
-from emeraldcut.data import read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.images import read_images
 from emeraldcut.report import figures
@@ -19,6 +18,7 @@ from emeraldcut.report.pictures import views
 from emeraldcut.runs import read_manifest
 from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
 from emeraldcut.studies.shares import rows_where
+from emeraldcut.tables import read_table
 
 WORDS = {
     "relaxed": "Relaxed remnants",

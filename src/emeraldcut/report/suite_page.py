@@ -10,13 +10,13 @@ from urllib.parse import quote
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.mergers import DIAGNOSTICS, MERGED, SUITE, THICKENING, drifts, snapshots_of
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.report.courses import course_figure, plot_separations, plot_thickness
 from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of, words_of
 from emeraldcut.runs import read_manifest
+from emeraldcut.tables import read_table
 
 PICTURE = "course.png"  # in the folder of each merger
 

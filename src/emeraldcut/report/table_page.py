@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, read_table, usable
+from emeraldcut.data import ImageSet, usable
 from emeraldcut.data.columns import numbers
 from emeraldcut.images.source_images import Originals
 from emeraldcut.report import figures
@@ -19,6 +19,7 @@ from emeraldcut.report.html import counted, fact_list, made_by, shell, table_of
 from emeraldcut.report.pictures import number, text, views, with_data
 from emeraldcut.report.sections import all_images, flags_section
 from emeraldcut.similarity import read_references
+from emeraldcut.tables import read_table
 
 # Columns that the rows may be ordered by, the first that is there: what is best in it, in words for readers.
 ORDERS = {

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
-from emeraldcut.data import ImageSet, describe_columns, read_table
+from emeraldcut.data import ImageSet, describe_columns
 from emeraldcut.images import read_images
 from emeraldcut.images.source_images import Originals
 from emeraldcut.report.pictures import View, views
@@ -27,6 +27,7 @@ from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.screening.many import BEST, CANDIDATES
 from emeraldcut.settings import setting
+from emeraldcut.tables import read_table
 
 LOG = "verdicts.sqlite"  # in the run's folder
 REMEMBERED = 20  # a candidate is shown again after at least so many others

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from emeraldcut.data import write_table
-from emeraldcut.data.tables import check_output
 from emeraldcut.review.desk import LOG, Desk, ReviewSettings
 from emeraldcut.runs import provenance
+from emeraldcut.tables import write_table
+from emeraldcut.tables.files import check_output
 
 NEEDED = "review needs the extra [review]: pip install 'emeraldcut[review]'"
 

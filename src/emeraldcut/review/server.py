@@ -20,13 +20,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from emeraldcut.data import write_table
-from emeraldcut.data.tables import table_ending
 from emeraldcut.report import palette
 from emeraldcut.review.cards import colours
 from emeraldcut.review.desk import SHOW, Desk
 from emeraldcut.review.order import ORDERS
 from emeraldcut.review.verdicts import LONGEST, VERDICTS
+from emeraldcut.tables import write_table
+from emeraldcut.tables.files import table_ending
 
 HERE = Path(__file__).parent
 NAMES = ("127.0.0.1", "localhost", "::1")  # under which this machine calls itself; others mean a rebound name

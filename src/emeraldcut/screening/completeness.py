@@ -12,7 +12,7 @@ import numpy as np
 from astropy.stats import binom_conf_interval
 from astropy.table import Table, vstack
 
-from emeraldcut.data import ImageSet, usable, write_table
+from emeraldcut.data import ImageSet, usable
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import emptied, known_psf
 from emeraldcut.galaxies import draw_galaxy, shapes
@@ -23,6 +23,7 @@ from emeraldcut.runs import Run, map_chunks
 from emeraldcut.screening.screen import ScreenSettings, examine
 from emeraldcut.settings import setting
 from emeraldcut.similarity import prepare_references, read_references
+from emeraldcut.tables import write_table
 
 # What is varied, and its column in the table of injections.
 TRUTH = {

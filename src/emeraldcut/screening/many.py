@@ -11,9 +11,7 @@ from shutil import rmtree
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, Parts, fill, usable, write_table
-from emeraldcut.data.parts import column_of, described, in_order, joined, joined_schema, write_joined
-from emeraldcut.data.tables import from_arrow, table_pieces
+from emeraldcut.data import ImageSet, usable
 from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
 from emeraldcut.images.source_images import Originals
 from emeraldcut.images.store import StoredImages
@@ -23,6 +21,9 @@ from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import started
 from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, expectations, look
 from emeraldcut.similarity import References, prepare_references, read_references
+from emeraldcut.tables import Parts, fill, write_table
+from emeraldcut.tables.arrow import column_of, described, from_arrow, joined, joined_schema, table_pieces, write_joined
+from emeraldcut.tables.sorting import in_order
 
 FIRST, CAREFUL, SORTED = "parts_first", "parts_careful", "parts_sorted"  # folders of a run that is not finished
 CHUNK = 256  # images that get a careful look at a time

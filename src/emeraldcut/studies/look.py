@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table, vstack
 
 from emeraldcut.camera import ObserveSettings, observe_both
-from emeraldcut.data import ImageSet, concatenate, read_table
+from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import CleanSettings, FrameSet, clean, frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
@@ -22,6 +22,7 @@ from emeraldcut.networks import ClassifySettings, classify
 from emeraldcut.runs import read_manifest
 from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, References, compare
+from emeraldcut.tables import read_table
 
 SIGHTS = ("clear", "noisy", "cleaned")  # without noise, with it, and with it removed again
 EYES = {"outline": "label", "network": "class_network", "isophotes": "class_isophotes"}  # who gives which class

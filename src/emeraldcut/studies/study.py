@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table, vstack
 
-from emeraldcut.data import ImageSet, concatenate, describe_columns, write_table
-from emeraldcut.data.columns import numbers
-from emeraldcut.data.tables import table_from_rows
+from emeraldcut.data import ImageSet, concatenate, describe_columns
+from emeraldcut.data.columns import numbers, table_from_rows
 from emeraldcut.images import write_images
 from emeraldcut.mergers import SuiteSettings, simulate, suite_file
 from emeraldcut.nbody import EvolveSettings
@@ -32,6 +31,7 @@ from emeraldcut.studies.shares import (
     shares_of,
 )
 from emeraldcut.studies.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
+from emeraldcut.tables import write_table
 
 IMAGES, SHARES, TESTS, SKILLS = "images.parquet", "shares.ecsv", "tests.ecsv", "eyes.ecsv"
 CLOSEST, REFERENCE = "closest", "references"

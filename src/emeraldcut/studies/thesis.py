@@ -10,8 +10,7 @@ from astropy.table import Table
 from scipy.stats import mannwhitneyu
 
 from emeraldcut.camera import THESIS_DIRECTIONS, THESIS_MAPS, observe
-from emeraldcut.data.columns import numbers
-from emeraldcut.data.tables import table_from_rows
+from emeraldcut.data.columns import numbers, table_from_rows
 from emeraldcut.galaxies import thesis_grid, thesis_maps
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train

@@ -6,25 +6,18 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
-from operator import or_
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.runs.writing import check_folder, write_text
+from emeraldcut.tables.arrow import NOTES, as_column, as_text, from_arrow, is_text, plain_copy, to_arrow, written
 
 ENDINGS = (".parquet", ".ecsv", ".csv", ".fits", ".vot", ".vot.xml", ".out")
 THESIS_CLASSES = ("oval", "rectangular", "obround")  # integer labels 1, 2, 3
-NOTES = "emeraldcut"  # name under which our own notes travel inside a file
-
-RA_NAMES = tuple("ra ra_deg _raj2000 raj2000 ra_icrs ra_j2000 alpha_j2000 alphawin_j2000 radeg".split())
-DEC_NAMES = tuple("dec dec_deg _dej2000 dej2000 de_icrs dec_j2000 delta_j2000 deltawin_j2000 dedeg".split())
-ID_NAMES = ("id", "id_str", "source_id", "objid", "object_id", "name", "number")
 
 
 def table_ending(path: str | Path) -> str:
@@ -64,7 +57,7 @@ def write_table(table: Table, path: str | Path, *, provenance: dict | None = Non
         `path` exists and `overwrite` is not set.
     """
     path, ending = check_output(path, overwrite), table_ending(path)
-    table = _plain_copy(table)
+    table = plain_copy(table)
     path.parent.mkdir(parents=True, exist_ok=True)
     if provenance is not None:
         table.meta["provenance"] = provenance
@@ -79,23 +72,6 @@ def write_table(table: Table, path: str | Path, *, provenance: dict | None = Non
     if provenance is not None and ending in (".csv", ".out"):
         write_text(_sidecar(path), json.dumps(provenance, indent=2, default=str) + "\n")
     return path
-
-
-def table_from_rows(rows: Sequence[Mapping[str, Any]], *, unknown: Any = "") -> Table:
-    """A table from one mapping of column values per row; a value that a row lacks, or that is None, is masked.
-
-    Columns without any value are filled with `unknown`, which says of what kind they are.
-    """
-    table = Table()
-    for name in dict.fromkeys(name for row in rows for name in row):
-        given = [row.get(name) for row in rows]
-        missing = np.array([value is None for value in given], dtype=bool)
-        first = next((value for value in given if value is not None), unknown)
-        fill = "" if isinstance(first, str) else np.asarray(first).dtype.type(0)
-        filled = [fill if value is None else value for value in given]
-        values = np.array(filled, dtype=object if isinstance(first, str) else None)
-        table[name] = MaskedColumn(values, mask=missing) if missing.any() else values
-    return table
 
 
 def _sidecar(path: Path) -> Path:
@@ -122,199 +98,10 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
         raise ValueError(f"'{path}' cannot be read as a {ending} table: {reason}") from error
 
 
-def read_catalogue(path: str | Path) -> Table:
-    """A table with positions in `ra`, `dec` (degrees) and text in `id`, found under the names in common use.
-
-    Right ascension as sexagesimal text is taken to be in hours. Columns that are not there are not made.
-    """
-    return _as_catalogue(read_table(path))
-
-
-def _as_catalogue(table: Table) -> Table:
-    for wanted in ("ra", "dec", "id"):
-        found = common_name(wanted, table.colnames)
-        if wanted not in table.colnames and found is not None:
-            table.rename_column(found, wanted)
-    for name in ("ra", "dec"):
-        if name in table.colnames:
-            table[name] = _degrees(table[name], hours=name == "ra")
-    if "id" in table.colnames:
-        mask = np.ma.getmaskarray(table["id"])
-        names = ["" if m else str(v) for v, m in zip(table["id"], mask, strict=True)]
-        table["id"] = np.array(names, dtype=object)
-    return table
-
-
-def common_name(wanted: str, columns: Iterable[str]) -> str | None:
-    """The column that holds ra, dec or id under one of the names in common use."""
-    by_lower_name = {name.lower(): name for name in reversed(list(columns))}
-    names = {"ra": RA_NAMES, "dec": DEC_NAMES, "id": ID_NAMES}[wanted]
-    return next((by_lower_name[name] for name in names if name in by_lower_name), None)
-
-
-def catalogue_parts(folder: str | Path, dec: tuple[float, float], ra: Sequence[tuple[float, float]]) -> Iterator[Table]:
-    """Part for part, the rows of a catalogue in Parquet files that have a declination in the range `dec` and a right
-    ascension in one of the ranges `ra`, degrees; of other places only statistics are read, where files have them.
-
-    The folder is a HATS catalogue or collection (its margins, indices and samples are passed over), or holds any
-    Parquet files. ValueError if there are none, or without columns of positions in degrees.
-    """
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    files, names = _parquet_files(Path(folder))
-    for file in files:
-        try:
-            data = ds.dataset(str(file), format="parquet", partitioning=None)
-            columns = [names.get(w) or common_name(w, data.schema.names) for w in ("ra", "dec")]
-            if None in columns:
-                raise ValueError(f"'{file}' needs columns ra and dec; it has {', '.join(data.schema.names)}.")
-            at = [ds.field(name) for name in columns]
-            east = [(at[0] >= low) & (at[0] <= high) for low, high in ra]
-            inside = (at[1] >= dec[0]) & (at[1] <= dec[1]) & reduce(or_, east)
-            flat = [field.name for field in data.schema if not pa.types.is_nested(field.type)]
-            rows = data.to_table(columns=flat, filter=inside)
-        except OSError as error:  # ArrowInvalid is a ValueError and says what is wrong
-            raise ValueError(f"'{file}' cannot be read as Parquet: {error}") from None
-        if rows.num_rows:
-            table = from_arrow(rows)
-            table.rename_columns(columns, ["ra", "dec"])
-            yield _as_catalogue(table)
-
-
-def _parquet_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
-    """The data files of a catalogue in order, and the names of its columns of ra and dec if it says so."""
-
-    def properties(name: str) -> dict[str, str]:
-        file = folder / name
-        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-        lines = (line.partition("=") for line in text.splitlines())
-        return {key.strip(): value.strip() for key, _, value in lines}
-
-    primary = properties("collection.properties").get("hats_primary_table_url", "")
-    if primary and (folder / primary).is_dir():
-        folder = folder / primary
-    about = properties("hats.properties") or properties("properties")
-    files = sorted(f for f in folder.rglob("*.parquet") if f.is_file() and not f.name.startswith(("_", ".")))
-    of_hats = [file for file in files if any(part.startswith("Norder=") for part in file.relative_to(folder).parts)]
-    if not files:
-        raise ValueError(f"the catalogue '{folder}' holds no Parquet files.")
-    named = {w: about[f"hats_col_{w}"] for w in ("ra", "dec") if about.get(f"hats_col_{w}")}
-    return of_hats or files, named
-
-
-def _degrees(column, hours: bool) -> MaskedColumn:
-    """Angles as float64 degrees, from numbers or (sexagesimal) text; what is no angle is masked."""
-    from astropy.coordinates import Angle
-
-    def angle(text: str) -> float:
-        try:
-            return float(text)
-        except ValueError:
-            sexagesimal = re.search(r"[\s:hd]", text.strip())
-            return Angle(text, unit="hourangle" if hours and sexagesimal else "deg").degree
-
-    values, mask = np.full(len(column), np.nan), np.ma.getmaskarray(column)
-    in_hours = hours and str(column.unit) in ("hourangle", "h", "hour")
-    for i in np.flatnonzero(~mask):
-        try:
-            values[i] = angle(str(column[i]))
-        except Exception:  # Angle raises many kinds of errors; each means that this is no angle
-            continue
-    if in_hours and column.dtype.kind in "fiu":
-        values *= 15.0
-    return MaskedColumn(values, mask=~np.isfinite(values), unit="deg", description=column.description)
-
-
 # --- one plain form for all formats
 
 
-def _is_text(column) -> bool:
-    return column.dtype.kind in "OUS"
-
-
-def _plain_copy(table: Table) -> Table:
-    """A copy with text columns of dtype object and native byte order; None in a text column is masked."""
-    plain = Table(meta=dict(table.meta))
-    for name in table.colnames:
-        column = table[name]
-        if column.ndim != 1:
-            raise ValueError(f"a column must hold one value per row; '{name}' has shape {column.shape}.")
-        mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
-        if _is_text(column):
-            mask = mask | np.array([v is None for v in values], dtype=bool)
-            values = np.array([_as_text(v) for v in values], dtype=object)
-        else:
-            values = values.astype(values.dtype.newbyteorder("="))
-        plain[name] = _column(values, mask, column.unit, column.description)
-    return plain
-
-
-def _as_text(value: Any) -> str:
-    if value is None or value is np.ma.masked:
-        return ""
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be stored anywhere
-
-
-def _column(values: np.ndarray, mask: np.ndarray, unit=None, description=None):
-    """A column that is masked only where a value is missing."""
-    from astropy.table import Column
-
-    attributes = {"unit": unit or None, "description": description or None}
-    return MaskedColumn(values, mask=mask, **attributes) if mask.any() else Column(values, **attributes)
-
-
 # --- Parquet and CSV, through Arrow, which knows missing values
-
-
-def to_arrow(table: Table):
-    """A table of Arrow, with units, descriptions and `table.meta` in its schema."""
-    import pyarrow as pa
-
-    table = _plain_copy(table)
-    arrays, fields = [], []
-    for name in table.colnames:
-        column = table[name]
-        mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
-        array = pa.array(values, mask=mask, type=pa.string() if _is_text(column) else None, from_pandas=False)
-        about = {"unit": str(column.unit or ""), "description": column.description or ""}
-        arrays.append(array)
-        fields.append(pa.field(name, array.type, metadata=about))
-    notes = {NOTES: json.dumps(dict(table.meta), default=str)}
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=notes))
-
-
-def from_arrow(data) -> Table:
-    """The table that `to_arrow` made, or of any other table of Arrow."""
-    import pyarrow as pa
-
-    metadata = data.schema.metadata or {}
-    table = Table(meta=json.loads(metadata.get(NOTES.encode(), b"{}")))
-    for field, array in zip(data.schema, data.columns, strict=True):
-        if pa.types.is_dictionary(array.type):
-            array = array.cast(array.type.value_type)
-        mask = np.asarray(array.is_null())
-        boolean = pa.types.is_boolean(array.type)
-        if boolean or pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
-            zero = pa.scalar(False if boolean else 0, array.type)
-            values = array.fill_null(zero).to_numpy()
-        elif pa.types.is_string(array.type) and len(array):
-            words = array.fill_null("").combine_chunks().dictionary_encode()  # a word that recurs is in memory once
-            values = np.array(words.dictionary.to_pylist(), dtype=object)[words.indices.to_numpy()]
-        else:
-            values = np.array([_as_text(v) for v in array.to_pylist()], dtype=object)
-        about = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        table[field.name] = _column(values, mask, about.get("unit"), about.get("description"))
-    return table
-
-
-def written(schema) -> dict[str, Any]:
-    """How Parquet is written. Measured numbers hardly recur: without a dictionary of them a table is smaller, and
-    written in half the time."""
-    import pyarrow as pa
-
-    return {"compression": "zstd", "use_dictionary": [f.name for f in schema if not pa.types.is_floating(f.type)]}
 
 
 def _write_parquet(table: Table, path: Path) -> None:
@@ -328,23 +115,6 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     import pyarrow.parquet as pq
 
     return from_arrow(pq.ParquetFile(path).read(columns))
-
-
-def arrow_pieces(path: Path, size: int, columns: list[str] | None = None) -> Iterator:
-    """The rows of a Parquet table in order, `size` at a time, as tables of Arrow.
-
-    Without `pre_buffer`, which would read all row groups ahead of the rows that are asked for.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(size, columns=columns):
-        yield pa.Table.from_batches([batch])
-
-
-def table_pieces(path: Path, size: int) -> Iterator[Table]:
-    """The rows of a Parquet table in order, `size` at a time."""
-    return map(from_arrow, arrow_pieces(path, size))
 
 
 def _write_csv(table: Table, path: Path) -> None:
@@ -430,7 +200,7 @@ def _pack(table: Table, pattern: str) -> Table:
 
 def _packed_values(column, masked: bool, pattern: str):
     mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
-    if _is_text(column):
+    if is_text(column):
         empty = _EMPTY if masked else ""
         texts = ["" if m else _escape(v, pattern) or empty for v, m in zip(values, mask, strict=True)]
         return np.array(texts, dtype=str)
@@ -459,8 +229,8 @@ def _unpack(packed: Table, notes_text: str | None) -> Table:
         mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
         foreign = {"name": name, "masked": mask.any(), "boolean": False, "description": column.description}
         about = notes["columns"].get(name, foreign)
-        if _is_text(column):
-            texts = ["" if m else _as_text(v) for v, m in zip(values, mask, strict=True)]
+        if is_text(column):
+            texts = ["" if m else as_text(v) for v, m in zip(values, mask, strict=True)]
             mask = np.array([text == "" for text in texts], dtype=bool) & about["masked"]
             if about is not foreign:
                 texts = ["" if text == _EMPTY else _unescape(text) for text in texts]
@@ -470,7 +240,7 @@ def _unpack(packed: Table, notes_text: str | None) -> Table:
         elif about["boolean"]:
             values = np.where(mask, 0, values).astype(bool)
         values = values if values.dtype.kind == "O" else values.astype(values.dtype.newbyteorder("="))
-        table[about["name"]] = _column(values, mask, column.unit, about["description"])
+        table[about["name"]] = as_column(values, mask, column.unit, about["description"])
     return table
 
 
@@ -564,9 +334,9 @@ def _read_thesis(path: Path) -> Table:
     table = Table({"id": np.array([str(i) for i in range(count)], dtype=object)})
     missing = number == 0
     for label, column in zip(THESIS_CLASSES, p.T, strict=True):
-        table[f"p_{label}"] = _column(column.copy(), missing)
+        table[f"p_{label}"] = as_column(column.copy(), missing)
     labels = np.array(["", *THESIS_CLASSES], dtype=object)[number]
-    table["class"] = _column(labels, missing)
+    table["class"] = as_column(labels, missing)
     return table
 
 

@@ -16,13 +16,12 @@ from astropy.table import MaskedColumn, Table, vstack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Parts, fill, join, read_table
-from emeraldcut.data import parts as module
-from emeraldcut.data.parts import Columns, column_of, in_order, joined
-from emeraldcut.data.tables import arrow_pieces, from_arrow, table_pieces, to_arrow
 from emeraldcut.runs import map_chunks, provenance
 from emeraldcut.runs.run import unlock_all
 from emeraldcut.runs.workers import started
+from emeraldcut.tables import Parts, arrow, fill, join, read_table, resumable, sorting
+from emeraldcut.tables.arrow import Columns, arrow_pieces, column_of, from_arrow, joined, table_pieces, to_arrow
+from emeraldcut.tables.sorting import in_order
 
 ORIGIN = {"command": "test", "seed": 1, "date_utc": "now"}
 
@@ -48,7 +47,7 @@ def chunks(done, number=200, size=10):
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(module, "PART_ROWS", 50)
+    monkeypatch.setattr(resumable, "PART_ROWS", 50)
     yield
     unlock_all()
 
@@ -60,7 +59,7 @@ def same(one, other):
         np.testing.assert_array_equal(np.ma.filled(one[name], 0), np.ma.filled(other[name], 0), err_msg=name)
 
 
-def test_parts_join_as_tables_stack(tmp_path):
+def test_resumable_join_as_tables_stack(tmp_path):
     parts = Parts(tmp_path / "parts", ORIGIN, "a test")
     fill(parts, rows_of, chunks)
     assert len(parts) == 400 and len(parts.files) == 7 and parts.done == 200
@@ -117,11 +116,11 @@ KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-import test_parts
-test_parts.module.PART_ROWS = 50
+import test_resumable
+test_resumable.resumable.PART_ROWS = 50
 if __name__ == "__main__":
-    parts = test_parts.Parts(Path({folder!r}), test_parts.ORIGIN, "a test")
-    test_parts.fill(parts, test_parts.slowly, test_parts.chunks, jobs=2)
+    parts = test_resumable.Parts(Path({folder!r}), test_resumable.ORIGIN, "a test")
+    test_resumable.fill(parts, test_resumable.slowly, test_resumable.chunks, jobs=2)
     print("done")
 """
 
@@ -164,8 +163,9 @@ def test_a_list_in_order_is_that_of_memory(tmp_path_factory, drawn):
         ids = np.array([f"{text}-{number}-{k}" for k, (_, text) in enumerate(rows)], dtype=object)
         tables.append(Table({"id": ids, "score": MaskedColumn(np.nan_to_num(scores), mask=np.isnan(scores))}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "RUN_ROWS", 4)
-        patch.setattr(module, "GROUP_ROWS", 16)
+        patch.setattr(sorting, "RUN_ROWS", 4)
+        for module in (arrow, sorting):
+            patch.setattr(module, "GROUP_ROWS", 16)
         pieces = list(in_order(map(to_arrow, tables), "score", tmp_path_factory.mktemp("sorted") / "runs"))
     everything = vstack(tables)
     truth = sorted(zip(-np.ma.filled(everything["score"], -1), everything["id"], strict=True))

@@ -1,0 +1,228 @@
+"""The one form behind all formats: Arrow tables, written and read piece by piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import MaskedColumn, Table
+
+from emeraldcut.data.columns import describe_columns
+from emeraldcut.runs.writing import complete
+
+GROUP_ROWS = 16_384  # of a row group of a joined table
+PIECE_ROWS = 4096  # that are read at a time where only some of them are wanted
+NOTES = "emeraldcut"  # name under which our own notes travel inside a file
+
+
+def column_of(files: Iterable[Path], name: str) -> np.ndarray:
+    """A column of numbers of several Parquet tables, one after another, as float32 (n,), NaN where it is missing."""
+    pieces = [np.zeros(0, np.float32)]
+    for path in files:
+        for table in arrow_pieces(path, GROUP_ROWS, [name]):
+            lacking = np.full(len(table), np.nan, np.float32)
+            pieces.append(np.asarray(table[name].to_numpy(), np.float32) if table.column_names else lacking)
+    return np.concatenate(pieces)
+
+
+class Columns:
+    """The columns of a Parquet table, of which none stays in memory: numbers as from `column_of`, text as objects."""
+
+    def __init__(self, file: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._file, self._rows = file, pq.read_metadata(file).num_rows
+        self._schema = pq.read_schema(file)
+        self.colnames = self._schema.names
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        import pyarrow as pa
+
+        if not pa.types.is_string(self._schema.field(name).type):
+            return column_of([self._file], name)
+        pieces = [np.asarray(from_arrow(piece)[name]) for piece in arrow_pieces(self._file, GROUP_ROWS, [name])]
+        return np.concatenate([np.zeros(0, dtype=object), *pieces])
+
+
+def rows_of(file: Path, places: np.ndarray, columns: list[str]) -> Table:
+    """Rows of a Parquet table at `places` (n,), which rise, of those `columns` that it has."""
+    import pyarrow.parquet as pq
+
+    schema, start = pq.read_schema(file), 0
+    columns = [name for name in columns if name in schema.names]
+    pieces = [schema.empty_table().select(columns)]
+    for piece in arrow_pieces(file, PIECE_ROWS, columns):
+        first, last = np.searchsorted(places, (start, start + len(piece)))
+        pieces.append(piece.take(places[first:last] - start))
+        start += len(piece)
+    return from_arrow(joined(pieces))
+
+
+def joined_schema(schemas: Iterable):
+    """The columns of all schemas in the order of their coming; where types differ, one that holds both."""
+    import pyarrow as pa
+
+    distinct = list(dict.fromkeys(schemas))
+    if not distinct:
+        return pa.schema([])
+    return pa.unify_schemas(distinct, promote_options="permissive").with_metadata(distinct[0].metadata)
+
+
+def fitted(table, schema):
+    """An Arrow table with the columns of `schema`; those that it lacks are missing in all rows."""
+    import pyarrow as pa
+
+    if table.schema.equals(schema):
+        return table
+    arrays = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def joined(tables: list):
+    """Arrow tables one below the other."""
+    import pyarrow as pa
+
+    schema = joined_schema(table.schema for table in tables)
+    return pa.concat_tables([fitted(table, schema) for table in tables])
+
+
+def described(schema, provenance: dict):
+    """`schema` with its columns in the contract's order, with units and descriptions, and where the table is from."""
+    import pyarrow as pa
+
+    table = describe_columns(from_arrow(schema.empty_table()))
+    table.meta["provenance"] = provenance
+    fields = to_arrow(table).schema
+    return pa.schema([schema.field(f.name).with_metadata(f.metadata) for f in fields], metadata=fields.metadata)
+
+
+def write_joined(tables: Iterable, schema, path: Path) -> None:
+    """Arrow tables below one another as one Parquet file with the columns of `schema`, whole or not at all."""
+    import pyarrow.parquet as pq
+
+    with complete(path) as temporary, pq.ParquetWriter(temporary, schema, **written(schema)) as writer:
+        for table in row_groups(fitted(table, schema) for table in tables):
+            writer.write_table(table)
+
+
+def row_groups(tables: Iterable) -> Iterator:
+    """Arrow tables joined until they have `GROUP_ROWS`."""
+    waiting: list = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= GROUP_ROWS:
+            yield joined(waiting)
+            waiting = []
+    if waiting:
+        yield joined(waiting)
+
+
+def is_text(column) -> bool:
+    return column.dtype.kind in "OUS"
+
+
+def plain_copy(table: Table) -> Table:
+    """A copy with text columns of dtype object and native byte order; None in a text column is masked."""
+    plain = Table(meta=dict(table.meta))
+    for name in table.colnames:
+        column = table[name]
+        if column.ndim != 1:
+            raise ValueError(f"a column must hold one value per row; '{name}' has shape {column.shape}.")
+        mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
+        if is_text(column):
+            mask = mask | np.array([v is None for v in values], dtype=bool)
+            values = np.array([as_text(v) for v in values], dtype=object)
+        else:
+            values = values.astype(values.dtype.newbyteorder("="))
+        plain[name] = as_column(values, mask, column.unit, column.description)
+    return plain
+
+
+def as_text(value: Any) -> str:
+    if value is None or value is np.ma.masked:
+        return ""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be stored anywhere
+
+
+def as_column(values: np.ndarray, mask: np.ndarray, unit=None, description=None):
+    """A column that is masked only where a value is missing."""
+    from astropy.table import Column
+
+    attributes = {"unit": unit or None, "description": description or None}
+    return MaskedColumn(values, mask=mask, **attributes) if mask.any() else Column(values, **attributes)
+
+
+def to_arrow(table: Table):
+    """A table of Arrow, with units, descriptions and `table.meta` in its schema."""
+    import pyarrow as pa
+
+    table = plain_copy(table)
+    arrays, fields = [], []
+    for name in table.colnames:
+        column = table[name]
+        mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
+        array = pa.array(values, mask=mask, type=pa.string() if is_text(column) else None, from_pandas=False)
+        about = {"unit": str(column.unit or ""), "description": column.description or ""}
+        arrays.append(array)
+        fields.append(pa.field(name, array.type, metadata=about))
+    notes = {NOTES: json.dumps(dict(table.meta), default=str)}
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=notes))
+
+
+def from_arrow(data) -> Table:
+    """The table that `to_arrow` made, or of any other table of Arrow."""
+    import pyarrow as pa
+
+    metadata = data.schema.metadata or {}
+    table = Table(meta=json.loads(metadata.get(NOTES.encode(), b"{}")))
+    for field, array in zip(data.schema, data.columns, strict=True):
+        if pa.types.is_dictionary(array.type):
+            array = array.cast(array.type.value_type)
+        mask = np.asarray(array.is_null())
+        boolean = pa.types.is_boolean(array.type)
+        if boolean or pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+            zero = pa.scalar(False if boolean else 0, array.type)
+            values = array.fill_null(zero).to_numpy()
+        elif pa.types.is_string(array.type) and len(array):
+            words = array.fill_null("").combine_chunks().dictionary_encode()  # a word that recurs is in memory once
+            values = np.array(words.dictionary.to_pylist(), dtype=object)[words.indices.to_numpy()]
+        else:
+            values = np.array([as_text(v) for v in array.to_pylist()], dtype=object)
+        about = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+        table[field.name] = as_column(values, mask, about.get("unit"), about.get("description"))
+    return table
+
+
+def written(schema) -> dict[str, Any]:
+    """How Parquet is written. Measured numbers hardly recur: without a dictionary of them a table is smaller, and
+    written in half the time."""
+    import pyarrow as pa
+
+    return {"compression": "zstd", "use_dictionary": [f.name for f in schema if not pa.types.is_floating(f.type)]}
+
+
+def arrow_pieces(path: Path, size: int, columns: list[str] | None = None) -> Iterator:
+    """The rows of a Parquet table in order, `size` at a time, as tables of Arrow.
+
+    Without `pre_buffer`, which would read all row groups ahead of the rows that are asked for.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(size, columns=columns):
+        yield pa.Table.from_batches([batch])
+
+
+def table_pieces(path: Path, size: int) -> Iterator[Table]:
+    """The rows of a Parquet table in order, `size` at a time."""
+    return map(from_arrow, arrow_pieces(path, size))
