@@ -140,7 +140,7 @@ def test_commands_give_the_same_tables(address, tmp_path, capsys):
 
 
 def test_screen_gives_the_same_for_any_workers(address, tmp_path, monkeypatch):
-    monkeypatch.setattr("emeraldcut.screening.many.LEAST_CAREFUL", 20)
+    monkeypatch.setattr("emeraldcut.screening.two_passes.LEAST_CAREFUL", 20)
     chunks = ImageSource.chunks_after
     monkeypatch.setattr(ImageSource, "chunks_after", lambda images, done: chunks(images, done, 16))
     write_images(synthesise(SynthesiseSettings(number=80, size=48), seed=5), tmp_path / "set", command="synthesise")

@@ -12,10 +12,10 @@ from emeraldcut.images import ImageSource, read_images, write_images
 from emeraldcut.networks import CLASSES, shift_priors
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import unlock_all
-from emeraldcut.screening import ScreenSettings, many, screen
+from emeraldcut.screening import ScreenSettings, screen
+from emeraldcut.screening import two_passes
 from emeraldcut.screening.screen import rank, scores
-from emeraldcut.tables import read_table, write_table
-from emeraldcut.tables import resumable
+from emeraldcut.tables import read_table, resumable, write_table
 
 EASY = {"snr_min": 120.0, "neighbours": 0.3, "psf_fwhm_max_pix": 2.0, "blemishes": 0.0}
 
@@ -85,8 +85,8 @@ def test_bad_images_keep_their_row(pool):
 def few_carefully(monkeypatch):
     """Two looks also where there are few images, in small chunks and parts."""
     chunks = ImageSource.chunks_after
-    monkeypatch.setattr(many, "LEAST_CAREFUL", 20)
-    monkeypatch.setattr(many, "CHUNK", 6)
+    monkeypatch.setattr(two_passes, "LEAST_CAREFUL", 20)
+    monkeypatch.setattr(two_passes, "CHUNK", 6)
     monkeypatch.setattr(resumable, "PART_ROWS", 20)
     monkeypatch.setattr(ImageSource, "chunks_after", lambda images, done: chunks(images, done, 16))
     yield
@@ -111,7 +111,7 @@ def files(pool, folder):
 
 @pytest.mark.parametrize("written", [stored, files])
 def test_the_careful_look_is_that_of_all(pool, tmp_path, few_carefully, written):
-    run = many.screen_run(written(pool, tmp_path), tmp_path / "run", ScreenSettings(best=5, careful=0.25))
+    run = two_passes.screen_run(written(pool, tmp_path), tmp_path / "run", ScreenSettings(best=5, careful=0.25))
     table, facts, whole = read_table(run.path("candidates.parquet")), read_manifest(run.folder), screen(pool)
     assert facts["careful"] == table["careful"].sum() == 22 and sorted(table["id"]) == sorted(whole["id"])
     assert (
@@ -137,7 +137,7 @@ def test_the_careful_look_is_that_of_all(pool, tmp_path, few_carefully, written)
 @pytest.mark.parametrize("where", ["_first_look", "_careful_look", "write_joined", "write_images"])
 def test_a_run_that_was_stopped_goes_on(pool, tmp_path, few_carefully, monkeypatch, where):
     source, settings, calls = stored(pool, tmp_path), ScreenSettings(best=5), []
-    whole = many.screen_run(source, tmp_path / "whole", settings)
+    whole = two_passes.screen_run(source, tmp_path / "whole", settings)
 
     def stops(*arguments, **keywords):
         calls.append(where)
@@ -145,14 +145,14 @@ def test_a_run_that_was_stopped_goes_on(pool, tmp_path, few_carefully, monkeypat
             raise KeyboardInterrupt
         return original(*arguments, **keywords)
 
-    original = getattr(many, where)
-    monkeypatch.setattr(many, where, stops)
+    original = getattr(two_passes, where)
+    monkeypatch.setattr(two_passes, where, stops)
     with pytest.raises(KeyboardInterrupt):
-        many.screen_run(source, tmp_path / "run", settings)
-    monkeypatch.setattr(many, where, original)
+        two_passes.screen_run(source, tmp_path / "run", settings)
+    monkeypatch.setattr(two_passes, where, original)
     with pytest.raises(FileExistsError, match="other settings"):
-        many.screen_run(source, tmp_path / "run", ScreenSettings(best=4))
-    run = many.screen_run(source, tmp_path / "run", settings)
+        two_passes.screen_run(source, tmp_path / "run", ScreenSettings(best=4))
+    run = two_passes.screen_run(source, tmp_path / "run", settings)
     one, other = (read_table(each.path("candidates.parquet")) for each in (whole, run))
     assert one.colnames == other.colnames
     for name in one.colnames:

@@ -7,14 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from emeraldcut.networks import CLASSES
-from emeraldcut.studies.shares import (
-    confusion_of,
-    corrected,
-    dependence,
-    estimate_shares,
-    share_interval,
-    shares_of,
-)
+from emeraldcut.studies.fractions import confusion_of, corrected, dependence, estimate_shares, share_interval, shares_of
 
 CONFUSION = np.array([[90, 2, 3, 5], [4, 80, 14, 2], [6, 20, 70, 4], [8, 3, 1, 88]])
 

@@ -27,7 +27,7 @@ from emeraldcut.report.figures import field_figure
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.writing import write_text
 from emeraldcut.screening import ScreenSettings, screen_run
-from emeraldcut.screening.many import CANDIDATES
+from emeraldcut.screening.two_passes import CANDIDATES
 from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, compare
 from emeraldcut.tables import read_table, write_table

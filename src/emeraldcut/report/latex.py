@@ -16,7 +16,7 @@ from emeraldcut.report.cite import bibliography
 from emeraldcut.report.completeness_page import SHARES as FOUND
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.writing import write_text
-from emeraldcut.screening.many import CANDIDATES
+from emeraldcut.screening.two_passes import CANDIDATES
 from emeraldcut.studies import CONCLUSIONS, SHARES, TESTS
 from emeraldcut.tables import read_table
 

@@ -23,7 +23,7 @@ from emeraldcut.report.pictures import View, number, text, views, with_data
 from emeraldcut.report.sections import all_images, flags_section
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
-from emeraldcut.screening.many import BEST, CANDIDATES, LISTED, REFERENCES
+from emeraldcut.screening.two_passes import BEST, CANDIDATES, LISTED, REFERENCES
 from emeraldcut.tables.arrow import Columns, rows_of
 
 NOTES = "notes.json"

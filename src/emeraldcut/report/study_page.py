@@ -17,7 +17,7 @@ from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, s
 from emeraldcut.report.pictures import views
 from emeraldcut.runs import read_manifest
 from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
-from emeraldcut.studies.shares import rows_where
+from emeraldcut.studies.fractions import rows_where
 from emeraldcut.tables import read_table
 
 WORDS = {

@@ -25,7 +25,7 @@ from emeraldcut.review.order import ORDERS, Order
 from emeraldcut.review.verdicts import UNSURE, VERDICTS, Entry, Verdicts
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
-from emeraldcut.screening.many import BEST, CANDIDATES
+from emeraldcut.screening.two_passes import BEST, CANDIDATES
 from emeraldcut.settings import setting
 from emeraldcut.tables import read_table
 

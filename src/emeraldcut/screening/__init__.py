@@ -1,8 +1,8 @@
 """Composition: classify, measure and compare every image, rank the candidates, and tell what would be found."""
 
 from emeraldcut.screening.completeness import CompletenessSettings, completeness, completeness_run, inject
-from emeraldcut.screening.many import screen_run
 from emeraldcut.screening.screen import ScreenSettings, examine, rank, screen
+from emeraldcut.screening.two_passes import screen_run
 
 __all__ = [
     "CompletenessSettings",

@@ -19,8 +19,7 @@ from emeraldcut.runs import Run, map_chunks
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.settings import from_file
 from emeraldcut.similarity import References, prepare_references, read_references
-from emeraldcut.studies.look import EYES, FALLIBLE, PHASES, SIGHTS, Moment, StudySettings, known_galaxies, look, moments
-from emeraldcut.studies.shares import (
+from emeraldcut.studies.fractions import (
     REPEATS,
     as_columns,
     confusion_of,
@@ -31,6 +30,17 @@ from emeraldcut.studies.shares import (
     shares_of,
 )
 from emeraldcut.studies.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
+from emeraldcut.studies.views import (
+    EYES,
+    FALLIBLE,
+    PHASES,
+    SIGHTS,
+    Moment,
+    StudySettings,
+    known_galaxies,
+    look,
+    moments,
+)
 from emeraldcut.tables import write_table
 
 IMAGES, SHARES, TESTS, SKILLS = "images.parquet", "shares.ecsv", "tests.ecsv", "eyes.ecsv"

@@ -15,8 +15,8 @@ from emeraldcut.galaxies import thesis_grid, thesis_maps
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.similarity import CompareSettings, compare
-from emeraldcut.studies.look import Moment, StudySettings
-from emeraldcut.studies.shares import as_columns, part_of, rows_where
+from emeraldcut.studies.fractions import as_columns, part_of, rows_where
+from emeraldcut.studies.views import Moment, StudySettings
 
 CONCLUSIONS = "thesis.ecsv"
 RECTANGULAR = "rectangular"
