@@ -12,8 +12,7 @@ from emeraldcut.images import ImageSource, read_images, write_images
 from emeraldcut.networks import CLASSES, shift_priors
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import unlock_all
-from emeraldcut.screening import ScreenSettings, screen
-from emeraldcut.screening import two_passes
+from emeraldcut.screening import ScreenSettings, screen, two_passes
 from emeraldcut.screening.screen import rank, scores
 from emeraldcut.tables import read_table, resumable, write_table
 
