@@ -212,7 +212,7 @@ def kill_cluster(source: Path, broken: Path, took: float, rng, port: int = 18_78
     running = cluster(port, 2)
     process = start(source, broken, *words, run=SMALL_PARTS + RUN)
     try:
-        for victim, parts in ((running[1], "parts_first"), (running[0], "parts_careful")):
+        for victim, parts in ((running[1], "rows_first"), (running[0], "rows_careful")):
             while not list(broken.glob(f"{parts}/0*.parquet")) and process.poll() is None:
                 time.sleep(0.05)
             time.sleep(rng.uniform(0, 0.01) * took)

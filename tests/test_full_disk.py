@@ -105,7 +105,7 @@ def test_a_table_in_parts_goes_on_when_there_is_room(small_disk, tmp_path, capsy
     resize("200k")
     words = ("measure", tmp_path / "set", "-o", place / "shapes.parquet")
     assert said_so(run(capsys, *words))
-    assert [path.name for path in place.iterdir()] == [".shapes.parquet.parts"]
+    assert [path.name for path in place.iterdir()] == [".shapes.parquet.unfinished"]
     assert list(place.glob("*/*.parquet"))  # at least one part is there
     resize("4m")
     assert run(capsys, *words)[0] == 0

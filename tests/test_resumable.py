@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from emeraldcut.runs import map_chunks, provenance
 from emeraldcut.runs.run import unlock_all
 from emeraldcut.runs.workers import started
-from emeraldcut.tables import Parts, arrow, fill, join, read_table, resumable, sorting
+from emeraldcut.tables import ResumableTable, arrow, fill, join, read_table, resumable, sorting
 from emeraldcut.tables.arrow import Columns, arrow_pieces, column_of, from_arrow, joined, table_pieces, to_arrow
 from emeraldcut.tables.sorting import in_order
 
@@ -60,7 +60,7 @@ def same(one, other):
 
 
 def test_resumable_join_as_tables_stack(tmp_path):
-    parts = Parts(tmp_path / "parts", ORIGIN, "a test")
+    parts = ResumableTable(tmp_path / "parts", ORIGIN, "a test")
     fill(parts, rows_of, chunks)
     assert len(parts) == 400 and len(parts.files) == 7 and parts.done == 200
     join(parts, tmp_path / "t.parquet", ORIGIN)
@@ -87,8 +87,8 @@ def test_what_was_stopped_goes_on(tmp_path, stop):
             yield chunk
 
     with pytest.raises(Stopped):
-        fill(Parts(tmp_path / "parts", ORIGIN, "a test"), rows_of, stopping)
-    parts, seen = Parts(tmp_path / "parts", ORIGIN | {"date_utc": "later"}, "a test"), []
+        fill(ResumableTable(tmp_path / "parts", ORIGIN, "a test"), rows_of, stopping)
+    parts, seen = ResumableTable(tmp_path / "parts", ORIGIN | {"date_utc": "later"}, "a test"), []
     assert parts.done <= 10 * stop and parts.done > 10 * stop - 30
     fill(parts, rows_of, chunks, progress=seen.append)
     assert sum(seen) == 200
@@ -96,18 +96,18 @@ def test_what_was_stopped_goes_on(tmp_path, stop):
 
 
 def test_other_settings_are_noticed(tmp_path):
-    parts = Parts(tmp_path, ORIGIN, "a test")
+    parts = ResumableTable(tmp_path, ORIGIN, "a test")
     fill(parts, rows_of, lambda done: chunks(done, 30))
     with pytest.raises(FileExistsError, match="a test with other settings"):
-        Parts(tmp_path, ORIGIN | {"seed": 2}, "a test")
-    assert Parts(tmp_path, ORIGIN, "a test", overwrite=True).done == 30
-    assert Parts(tmp_path, ORIGIN | {"seed": 2}, "a test", overwrite=True).done == 0
+        ResumableTable(tmp_path, ORIGIN | {"seed": 2}, "a test")
+    assert ResumableTable(tmp_path, ORIGIN, "a test", overwrite=True).done == 30
+    assert ResumableTable(tmp_path, ORIGIN | {"seed": 2}, "a test", overwrite=True).done == 0
 
 
 def test_work_inside_its_own_input_goes_on(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"1")
     for done in (0, 30):
-        parts = Parts(tmp_path / "parts", provenance("test", inputs=[tmp_path]), "a test")
+        parts = ResumableTable(tmp_path / "parts", provenance("test", inputs=[tmp_path]), "a test")
         assert parts.done == done
         fill(parts, rows_of, lambda done: chunks(done, 30))
 
@@ -119,7 +119,7 @@ from pathlib import Path
 import test_resumable
 test_resumable.resumable.PART_ROWS = 50
 if __name__ == "__main__":
-    parts = test_resumable.Parts(Path({folder!r}), test_resumable.ORIGIN, "a test")
+    parts = test_resumable.ResumableTable(Path({folder!r}), test_resumable.ORIGIN, "a test")
     test_resumable.fill(parts, test_resumable.slowly, test_resumable.chunks, jobs=2)
     print("done")
 """
@@ -146,7 +146,7 @@ def test_kills_lose_nothing(tmp_path, victim):
     while any(os.path.exists(f"/proc/{pid}/exe") for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.02)  # a worker ends with the process that started it
     assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in workers)
-    parts = Parts(folder, ORIGIN, "a test")
+    parts = ResumableTable(folder, ORIGIN, "a test")
     assert 0 < parts.done < 200
     fill(parts, rows_of, chunks)
     same(from_arrow(joined(list(parts))), vstack([rows_of(chunk) for chunk in chunks(0)]))
@@ -174,13 +174,13 @@ def test_a_list_in_order_is_that_of_memory(tmp_path_factory, drawn):
 
 
 def test_a_column_that_a_file_lacks_is_missing(tmp_path):
-    parts = Parts(tmp_path, ORIGIN, "a test")
+    parts = ResumableTable(tmp_path, ORIGIN, "a test")
     fill(parts, rows_of, lambda done: chunks(done, 60))
     assert np.isnan(column_of(parts.files, "nothing")).all() and len(column_of(parts.files, "nothing")) == 120
 
 
 def test_columns_are_those_of_the_table(tmp_path):
-    parts = Parts(tmp_path / "parts", ORIGIN, "a test")
+    parts = ResumableTable(tmp_path / "parts", ORIGIN, "a test")
     fill(parts, rows_of, chunks)
     join(parts, tmp_path / "t.parquet", ORIGIN)
     columns, table = Columns(tmp_path / "t.parquet"), read_table(tmp_path / "t.parquet")

@@ -69,7 +69,7 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
     from emeraldcut.data import usable
     from emeraldcut.images import NoImagesError, open_images
     from emeraldcut.runs import provenance
-    from emeraldcut.tables import Parts, fill, join, write_table
+    from emeraldcut.tables import ResumableTable, fill, join, write_table
     from emeraldcut.tables.files import check_output
     from emeraldcut.tables.resumable import joined_table
 
@@ -80,19 +80,19 @@ def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: 
     inputs = [name for name in (arguments.source, read_settings.catalogue) if name]
     settings = (*(value for name, value in stage.keywords.items() if name.endswith("settings")), read_settings)
     origin = provenance(arguments.command, settings, arguments.seed, inputs)
-    beside = path.with_name(f".{path.name}.parts")
-    parts = Parts(beside, origin, f"a table of `{arguments.command}`", overwrite=arguments.overwrite)
+    beside = path.with_name(f".{path.name}.unfinished")
+    rows = ResumableTable(beside, origin, f"a table of `{arguments.command}`", overwrite=arguments.overwrite)
     with _bar(arguments, source.n_images) as bar:
-        fill(parts, stage, source.chunks_after, jobs=arguments.jobs, progress=bar.update)
-    if parts.done == 0:
-        parts.remove()
+        fill(rows, stage, source.chunks_after, jobs=arguments.jobs, progress=bar.update)
+    if rows.done == 0:
+        rows.remove()
         raise NoImagesError(f"'{arguments.source}' holds no images.")
     if path.suffix == ".parquet":
-        join(parts, path, origin)
+        join(rows, path, origin)
     else:
-        write_table(joined_table(parts), path, provenance=origin, overwrite=arguments.overwrite)
-    flags = parts.column("flag")
-    parts.remove()
+        write_table(joined_table(rows), path, provenance=origin, overwrite=arguments.overwrite)
+    flags = rows.column("flag")
+    rows.remove()
     if np.isfinite(flags).any() and not usable(flags).any():
         raise NoImagesError(f"none of the {len(flags)} images can be used; '{path}' says why.")
     return str(path)

@@ -268,7 +268,7 @@ class _Getter:
         path = self.folder / FILES / f"{self.names[row]}.fits"
         if path.exists():
             try:
-                return *self._look(path, row), True
+                return *self._check(path, row), True
             except BadImage:  # broken since, or of another position with the same id
                 path.unlink()
         try:
@@ -288,11 +288,11 @@ class _Getter:
                     partial.write_bytes(
                         image_at(settings.service, settings.survey, ra, dec, width_deg, self._get_image)
                     )
-                    with self._lock:  # see `_look`
+                    with self._lock:  # see `_check`
                         cut_to(partial, ra, dec, settings.cutout_size)
                 else:
                     partial.write_bytes(self._get(settings.url(ra, dec), _largest_bytes(settings.cutout_size)))
-                seen = self._look(partial, row)
+                seen = self._check(partial, row)
                 os.replace(partial, path)
                 return seen
             except HTTPError as error:
@@ -319,7 +319,7 @@ class _Getter:
     def _get_image(self, url: str) -> bytes:
         return self._get(url, LARGEST_IMAGE_BYTES)
 
-    def _look(self, path: Path, row: int) -> tuple[Flag, str]:
+    def _check(self, path: Path, row: int) -> tuple[Flag, str]:
         """Flag and detail of a file that is a whole FITS image of this place; BadImage if it is not."""
         with self._lock:  # the reader silences warnings, which is not for several threads at once
             pictures = read_file(path)

@@ -196,7 +196,7 @@ def _is_gzip(path: Path) -> bool:
 
 
 @dataclass
-class Beside:
+class MaskAndNoise:
     """What a FITS file holds beside a picture: the units of its mask and of its noise, None where there is none."""
 
     mask: Any = None
@@ -210,7 +210,7 @@ class Beside:
         return told.get(said, NOISE_NAMES[self.noise.name])
 
 
-def image_units(units) -> tuple[list, dict[int, Beside], dict[str, Any]]:
+def image_units(units) -> tuple[list, dict[int, MaskAndNoise], dict[str, Any]]:
     """The picture units of a FITS file, what lies beside each (by `id` of the picture), and facts for all of them.
 
     A mask (MASK, DQ, BADPIX) or a map of the noise (WHT, IVAR, ERR, VAR, ...) is that of the last picture before it
@@ -230,7 +230,7 @@ def image_units(units) -> tuple[list, dict[int, Beside], dict[str, Any]]:
             facts["psf_fwhm_pix"] = float(fwhm) if isinstance(fwhm, int | float) and fwhm > 0 else _fwhm_pix(unit.data)
         elif unit.name not in NOT_IMAGE_NAMES and len(shape) >= 2:
             pictures.append(unit)
-            beside[id(unit)] = Beside()
+            beside[id(unit)] = MaskAndNoise()
     return pictures, beside, facts
 
 
@@ -251,7 +251,7 @@ def _no_picture(units) -> BadImage:
     return BadImage(Flag.NOT_AN_IMAGE, detail)
 
 
-def _unit_planes(unit, beside: Beside, facts: dict, path: Path) -> Iterator[Picture]:
+def _unit_planes(unit, beside: MaskAndNoise, facts: dict, path: Path) -> Iterator[Picture]:
     shape = shape_of(unit)
     if len(shape) > 3:
         yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, f"Its array has {len(shape)} axes.")
@@ -268,7 +268,7 @@ def _unit_planes(unit, beside: Beside, facts: dict, path: Path) -> Iterator[Pict
         yield _plane(*(part and part.section[here] for part in (unit, beside.mask, beside.noise)), beside, facts)
 
 
-def _plane(pixels, mask, noise, beside: Beside, facts: dict) -> Picture:
+def _plane(pixels, mask, noise, beside: MaskAndNoise, facts: dict) -> Picture:
     """One image without its masked pixels and those of no weight; its fact `noise_sigma` is what its noise map says."""
     pixels = masked(pixels, mask)
     if noise is not None:

@@ -17,7 +17,7 @@ from emeraldcut.images.formats import (
     NO_PIXELS,
     WEIGHT,
     BadImage,
-    Beside,
+    MaskAndNoise,
     celestial_wcs,
     check_claim,
     image_units,
@@ -167,7 +167,7 @@ def _wcs_or_none(header):
 class Mosaic:
     """The pixels of a tile, part by part."""
 
-    def __init__(self, tile: Tile, data, beside: Beside = Beside()) -> None:
+    def __init__(self, tile: Tile, data, beside: MaskAndNoise = MaskAndNoise()) -> None:
         self.tile, self._beside = tile, beside
         self._data, self._mask, self._noise = map(_readable, (data, beside.mask, beside.noise))
 

@@ -17,9 +17,9 @@ from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import NewFile
 from emeraldcut.tables.arrow import arrow_pieces, from_arrow, to_arrow
 from emeraldcut.tables.files import read_table, write_table
-from emeraldcut.tables.resumable import Parts, join
+from emeraldcut.tables.resumable import ResumableTable, join
 
-PIXELS, TABLE, PARTS = "images.h5", "table.parquet", "table_parts"
+PIXELS, TABLE, UNFINISHED = "images.h5", "table.parquet", "table_unfinished"
 IMAGES_PER_BLOCK = 16
 
 
@@ -52,8 +52,8 @@ class ImageSetWriter:
         self._target = NewFile(self.run.path(PIXELS))
         self._file = h5py.File(self._target, "w")
         self._dataset = None
-        rmtree(self.run.folder / PARTS, ignore_errors=True)
-        self._rows = Parts(self.run.folder / PARTS, self.run.origin, "a set")
+        rmtree(self.run.folder / UNFINISHED, ignore_errors=True)
+        self._rows = ResumableTable(self.run.folder / UNFINISHED, self.run.origin, "a set")
 
     def __enter__(self) -> ImageSetWriter:
         return self

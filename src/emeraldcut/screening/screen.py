@@ -30,7 +30,11 @@ from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
 LEAST_CAREFUL = 10_000  # images that get a careful look whatever their share
-LOOK_AT = (0.5, 0.8, 0.9)  # shares of the expected rectangular galaxies for which one wants to know how far to look
+COMPLETENESS_LEVELS = (
+    0.5,
+    0.8,
+    0.9,
+)  # shares of the expected rectangular galaxies for which one wants to know how far to look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +81,10 @@ def examine(
     references: References | None = None,
 ) -> Table:
     """Everything `screen` finds out about each image, in the order of the input and without ranks."""
-    return look(images, settings, seed=seed, references=references)[0]
+    return examine_with_bound(images, settings, seed=seed, references=references)[0]
 
 
-def look(
+def examine_with_bound(
     images: ImageSet,
     settings: ScreenSettings = ScreenSettings(),
     *,
@@ -172,7 +176,9 @@ def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, objec
     total, growth = float(p.sum(dtype=float)), np.cumsum(p, dtype=float)
     facts: dict[str, object] = {"expected_rectangular": total, "found": int(np.sum(p >= FOUND))}
     if total > 0:
-        facts["look_at"] = {f"{share:g}": int(np.searchsorted(growth, share * total)) + 1 for share in LOOK_AT}
+        facts["look_at"] = {
+            f"{share:g}": int(np.searchsorted(growth, share * total)) + 1 for share in COMPLETENESS_LEVELS
+        }
     snr = numbers(candidates["snr"])
     expected = load_network(settings.network).expected_found(settings.prevalence, snr[np.isfinite(snr)])
     if expected is not None:

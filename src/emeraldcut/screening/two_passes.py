@@ -19,16 +19,16 @@ from emeraldcut.networks import load_network
 from emeraldcut.runs import Run
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import started
-from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, expectations, look
+from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, examine_with_bound, expectations
 from emeraldcut.similarity import References, prepare_references, read_references
-from emeraldcut.tables import Parts, fill, write_table
+from emeraldcut.tables import ResumableTable, fill, write_table
 from emeraldcut.tables.arrow import column_of, described, from_arrow, joined, joined_schema, table_pieces, write_joined
 from emeraldcut.tables.sorting import in_order
 
-FIRST, CAREFUL, SORTED = "parts_first", "parts_careful", "parts_sorted"  # folders of a run that is not finished
+FIRST, CAREFUL, SORTED = "rows_first", "rows_careful", "rows_sorted"  # folders of a run that is not finished
 CHUNK = 256  # images that get a careful look at a time
 LISTED_ROWS = 10_000  # best candidates that are also written as text
-# Columns of the parts that are not of the result.
+# Columns of unfinished tables that are not of the result.
 HIGHEST, FLAG, FLAG_TEXT, PLACE = "_highest", "_flag", "_flag_text", "_place"
 WHERE = ["id", "file", "mosaic_x", "mosaic_y"]  # what tells where an image is
 CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
@@ -74,7 +74,8 @@ def screen_run(
         for name in (FIRST, CAREFUL):
             rmtree(run.folder / name, ignore_errors=True)
     first, careful = (
-        Parts(run.folder / name, run.origin, "a run of `screen`", overwrite=overwrite) for name in (FIRST, CAREFUL)
+        ResumableTable(run.folder / name, run.origin, "a run of `screen`", overwrite=overwrite)
+        for name in (FIRST, CAREFUL)
     )
 
     def done(total: int | None) -> Callable[[int], object] | None:
@@ -86,7 +87,7 @@ def screen_run(
         prepared.null  # noqa: B018  made here, once, and not by every worker
         stage = {"settings": settings, "seed": seed, "references": prepared}
         everything = settings.careful == 1 or _at_most(images, LEAST_CAREFUL)
-        each = partial(_first_look, careful=everything, **stage)
+        each = partial(_first_pass, careful=everything, **stage)
         fill(first, each, images.chunks_after, jobs=workers, progress=done(images.n_images))
         if len(first) == 0:
             raise NoImagesError(f"'{source}' holds no images.")
@@ -96,7 +97,7 @@ def screen_run(
         if not everything:
             places, cut = _highest(first.column(HIGHEST), settings.careful)
             chosen = partial(_chosen, first, places, source, read_settings)
-            each = partial(_careful_look, **stage)
+            each = partial(_careful_pass, **stage)
             fill(careful, each, chosen, jobs=workers, progress=done(len(first) + len(places)))
             facts["careful"] = len(places)
         clock.append(time.perf_counter())
@@ -112,12 +113,12 @@ def screen_run(
         facts["sure_ranks"] = int(np.sum(column("score") > cut))
     facts["usable"] = int(usable(column("flag")).sum())
     facts["seconds"] = dict(
-        zip(("first_look", "careful_look", "list"), np.diff([*clock, time.perf_counter()]).round(2), strict=True)
+        zip(("first_pass", "careful_pass", "list"), np.diff([*clock, time.perf_counter()]).round(2), strict=True)
     )
     ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
     run.finish(**facts, **expectations(ranked, settings))
-    for parts in (first, careful):
-        parts.remove()
+    for rows in (first, careful):
+        rows.remove()
     if facts["usable"] == 0:
         raise NoImagesError(f"none of the {len(first)} images in '{source}' can be used; see '{run.folder}'.")
     return run
@@ -135,28 +136,28 @@ def _at_most(images: ImageSource, number: int) -> bool:
     return True
 
 
-def _first_look(images: ImageSet, settings: ScreenSettings, seed: int, references: References, careful: bool) -> Table:
-    table, highest = look(images, settings, seed=seed, references=references, careful=careful)
+def _first_pass(images: ImageSet, settings: ScreenSettings, seed: int, references: References, careful: bool) -> Table:
+    table, highest = examine_with_bound(images, settings, seed=seed, references=references, careful=careful)
     table[HIGHEST], table[FLAG], table[FLAG_TEXT] = highest, images.table["flag"], images.table["flag_text"]
     return table
 
 
-def _careful_look(images: ImageSet, settings: ScreenSettings, seed: int, references: References) -> Table:
-    return look(images, settings, seed=seed, references=references)[0]
+def _careful_pass(images: ImageSet, settings: ScreenSettings, seed: int, references: References) -> Table:
+    return examine_with_bound(images, settings, seed=seed, references=references)[0]
 
 
-def _highest(values: np.ndarray, share: float) -> tuple[np.ndarray, float]:
-    """Places of the share of highest values, at least `LEAST_CAREFUL`, in rising order; the highest of the others."""
+def _highest(values: np.ndarray, fraction: float) -> tuple[np.ndarray, float]:
+    """Places of the fraction of highest values, at least `LEAST_CAREFUL`, in rising order; the highest of the others."""
     values = np.nan_to_num(values, nan=-1.0)
-    number = max(LEAST_CAREFUL, round(share * len(values)))
+    number = max(LEAST_CAREFUL, round(fraction * len(values)))
     order = np.argsort(-values, kind="stable")
     return np.sort(order[:number]), float(values[order[number]]) if number < len(values) else -1.0
 
 
 def _chosen(
-    first: Parts, places: np.ndarray, source: str | Path, read_settings: ReadSettings, done: int
+    first: ResumableTable, places: np.ndarray, source: str | Path, read_settings: ReadSettings, done: int
 ) -> Iterator[ImageSet | StoredImages]:
-    """The images at `places` (n,) with their rows of the first look and the flags of before, without the first `done`.
+    """The images at `places` (n,) with their rows of the first pass and the flags of before, without the first `done`.
 
     Cut at the ends of the parts and every `CHUNK` images, so always at the same places.
     """
@@ -174,8 +175,8 @@ def _chosen(
     originals.close()
 
 
-def _replaced(first: Parts, careful: Parts, places: np.ndarray) -> Iterator:
-    """The parts of the first look as Arrow tables, with the rows at `places` (n,) replaced by those of the careful."""
+def _replaced(first: ResumableTable, careful: ResumableTable, places: np.ndarray) -> Iterator:
+    """The parts of the first pass as Arrow tables, with the rows at `places` (n,) replaced by those of the careful."""
     ends = np.searchsorted(places, first.starts)
     for table, start, begin, end in zip(first, first.starts, ends, ends[1:], strict=False):
         table = table.drop_columns([HIGHEST, FLAG, FLAG_TEXT])
@@ -187,7 +188,7 @@ def _replaced(first: Parts, careful: Parts, places: np.ndarray) -> Iterator:
         yield table.append_column(PLACE, [numbers])
 
 
-def _write_ranked(first: Parts, careful: Parts, places: np.ndarray, run: Run, number: int) -> Table:
+def _write_ranked(first: ResumableTable, careful: ResumableTable, places: np.ndarray, run: Run, number: int) -> Table:
     """Writes the candidates, best first, and gives the first `number` of them with their places in the input."""
     import pyarrow as pa
 

@@ -2,10 +2,10 @@
 
 from emeraldcut.tables.catalogues import read_catalogue
 from emeraldcut.tables.files import check_output, read_table, write_table
-from emeraldcut.tables.resumable import Parts, fill, join
+from emeraldcut.tables.resumable import ResumableTable, fill, join
 
 __all__ = [
-    "Parts",
+    "ResumableTable",
     "check_output",
     "fill",
     "join",

@@ -33,7 +33,7 @@ BEGUN = "begun.json"
 NOT_FACTS = ("date_utc", "python", "platform")  # of a provenance: these may change before work goes on
 
 
-class Parts:
+class ResumableTable:
     """A table of Arrow in a folder, one Parquet file for each part, which another process can go on with.
 
     A part is written as a whole, holds whole chunks, and is named after the number of images that are done with it.
@@ -154,41 +154,35 @@ def _read(path: Path, columns: list[str] | None = None):
     return pq.ParquetFile(path).read(columns)
 
 
-# --- one schema
-
-
-# --- joining
-
-
-def join(parts: Parts, path: Path, provenance: dict) -> Path:
-    """All parts in their order as one Parquet table, its columns in the contract's order."""
-    write_joined(parts, described(parts.schema(), provenance), path)
+def join(table: ResumableTable, path: Path, provenance: dict) -> Path:
+    """All rows in their order as one Parquet table, its columns in the order of the contract."""
+    write_joined(table, described(table.schema(), provenance), path)
     return path
 
 
-def joined_table(parts: Parts) -> Table:
-    """All parts in memory."""
-    return describe_columns(from_arrow(joined(list(parts))))
+def joined_table(table: ResumableTable) -> Table:
+    """All rows, in memory."""
+    return describe_columns(from_arrow(joined(list(table))))
 
 
 def fill(
-    parts: Parts,
+    table: ResumableTable,
     stage: Callable[[Any], Table],
     chunks: Callable[[int], Iterable[Sized]],
     *,
     jobs: int | str | Workers = 1,
     progress: Callable[[int], object] | None = None,
 ) -> None:
-    """Adds to `parts` the rows of `stage(chunk)` of every chunk that they do not hold yet.
+    """Adds to `table` the rows of `stage(chunk)` of every chunk that it does not hold yet.
 
     `chunks(n)` are those after the first n images.
     """
-    if progress and parts.done:
-        progress(parts.done)
-    rows = map_chunks(partial(_in_arrow, stage), chunks(parts.done), jobs=jobs, progress=progress)
-    for table, n_images in rows:
-        parts.append(table, n_images)
-    parts.flush()
+    if progress and table.done:
+        progress(table.done)
+    rows = map_chunks(partial(_in_arrow, stage), chunks(table.done), jobs=jobs, progress=progress)
+    for piece, n_images in rows:
+        table.append(piece, n_images)
+    table.flush()
 
 
 def _in_arrow(stage: Callable[[Any], Table], chunk: Sized) -> tuple[Any, int]:

@@ -35,7 +35,7 @@ from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import setting
 
 LOG, SCRIPT = "log.txt", "run.sh"  # in the program's folder: what it says, and how it is started
-LOOK_SECONDS = 0.2  # between two looks at what a program has written
+POLL_SECONDS = 0.2  # between two looks at what a program has written
 SAME = 1e-3  # relative, of masses and times that should be the same
 GO_ON = "The same command goes on from the last snapshot."
 GAS, NEW_STARS = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
@@ -289,7 +289,7 @@ def _wait(engine: ModuleType, job: Job, process: subprocess.Popen, k: int) -> No
                 f"before the output at {job.gyr_of_outputs[k]:g} Gyr and was stopped; its log is "
                 f"'{job.folder / LOG}'. {GO_ON}"
             )
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _last_words(job: Job) -> str:
