@@ -97,7 +97,7 @@ def detect(
 
 @dataclass(frozen=True)
 class _RowOfParts:
-    """ResumableTable of a mosaic side by side, which one worker searches: where their lower left pixels are."""
+    """Parts of a mosaic side by side, which one worker searches: where their lower left pixels are."""
 
     tile: Tile
     x0: tuple[int, ...]

@@ -295,7 +295,7 @@ def _most_central(labels, n, light):
 
 @compiled
 def _basins(smooth, labels, wanted, noise, basins):
-    """ResumableTable the component `wanted` into the basins of its own peaks, numbered from 1 in `basins`; returns their number.
+    """Parts the component `wanted` into the basins of its own peaks, numbered from 1 in `basins`; returns their number.
 
     Pixels are taken from bright to faint; each joins its brightest neighbour that is there already. Where two basins
     meet, the lower one is an object of its own if its peak rises well above that saddle; otherwise it was texture, and

@@ -34,7 +34,7 @@ COMPLETENESS_LEVELS = (
     0.5,
     0.8,
     0.9,
-)  # shares of the expected rectangular galaxies for which one wants to know how far to look
+)  # of the expected rectangular galaxies, for which the rank to inspect is told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,7 +147,7 @@ def _careful_pass(images: ImageSet, settings: ScreenSettings, seed: int, referen
 
 
 def _highest(values: np.ndarray, fraction: float) -> tuple[np.ndarray, float]:
-    """Places of the fraction of highest values, at least `LEAST_CAREFUL`, in rising order; the highest of the others."""
+    """Places of this fraction of highest values, at least `LEAST_CAREFUL`, rising; and the highest of the others."""
     values = np.nan_to_num(values, nan=-1.0)
     number = max(LEAST_CAREFUL, round(fraction * len(values)))
     order = np.argsort(-values, kind="stable")
