@@ -1,15 +1,15 @@
 """How accurate are shocks, a collapse and a gas disc, and what does gas cost in a merger?
 
-    python benchmarks/gas.py [--quick] [--figure FILE]
+    python benchmarks/gas.py [--quick] [--only problems|merger] [--figure FILE]
 
 Sod's shock tube (1978, J. Comp. Phys. 27, 1) in the middle of an open bar, against the exact solution; the collapse of
-Evrard (1988, MNRAS 235, 911), against a one-dimensional calculation; an isothermal gas disc in an isolated galaxy,
-which should stay as it is; and a merger of two dwarfs with a tenth of their discs as gas, next to one without gas and
-with the same number of particles.
+Evrard (1988, MNRAS 235, 911), against a one-dimensional calculation; and an isothermal gas disc in an isolated galaxy,
+which should stay as it is (record `gas-problems`). Then a merger of two dwarfs with a tenth of their discs as gas, next
+to one without gas and with the same number of particles (record `gas-merger`).
 
 Keys of the last line:
 
-    particles           numbers of particles: sod, evrard, disc (of gas) and merger
+    *_particles         numbers of particles; of the disc those of its gas
     sod_density, sod_velocity, sod_energy
                         mean error (L1) over the largest value of the exact solution
     evrard_peak, evrard_true_peak
@@ -208,39 +208,69 @@ def draw(tube: dict, energies: np.ndarray, true: np.ndarray, path: Path) -> None
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    import record  # only here: tests load this file by its path, for its problems and their solutions
-
-    arguments = record.parser(__doc__, "fewer particles and a shorter merger", figure="gas.png").parse_args()
-    quick = arguments.quick
+def problems(quick: bool, picture: Path | None) -> dict[str, float]:
+    """Figures of Sod's tube, of Evrard's collapse and of the disc, and a picture of the first two."""
     tube = sod(0.06 if quick else 0.04)
     errors = np.abs(tube["found"] - tube["true"]).mean(axis=1) / np.abs(tube["true"]).max(axis=1)
     print("Sod: errors of density, velocity, energy", *(f"{error:.3f}" for error in errors), flush=True)
-    particles = {"evrard": 2000 if quick else 30_000, "disc": 1000 if quick else 10_000}
-    energies, true = collapse(particles["evrard"], 2.0), shells(2.0)
+    particles, disc_particles = (2000, 1000) if quick else (30_000, 10_000)
+    energies, true = collapse(particles, 2.0), shells(2.0)
     print(
         f"Evrard: thermal energy at most {energies[:, 1].max():.2f}, in one dimension {true[:, 1].max():.2f}; "
         f"at the end {energies[-1, 1]:.2f} and {true[-1, 1]:.2f}",
         flush=True,
     )
-    if path := record.figure_of(arguments):
-        draw(tube, energies, true, path)
-    sizes, rows = disc(particles["disc"], 0.2)
-    energy = np.array([row["energy"] for row in rows])
+    if picture:
+        draw(tube, energies, true, picture)
+    sizes, rows = disc(disc_particles, 0.2)
     print(f"disc: radius and height {sizes[0]} kpc, after 0.2 Gyr {sizes[-1]}", flush=True)
-    particles["merger"], gyr = (10_000, 0.3) if quick else (100_000, 3.0)
-    wet, dry = (merger(gas, particles["merger"], gyr) for gas in (0.1, 0.0))
+    energy = np.array([row["energy"] for row in rows])
+    return {
+        "sod_particles": tube["particles"],
+        **dict(zip(("sod_density", "sod_velocity", "sod_energy"), errors, strict=True)),
+        "evrard_particles": particles,
+        "evrard_peak": energies[:, 1].max(),
+        "evrard_true_peak": true[:, 1].max(),
+        "evrard_end": energies[-1, 1],
+        "evrard_true_end": true[-1, 1],
+        "evrard_drift": np.abs(energies[:, 3] / energies[0, 3] - 1).max(),
+        "disc_particles": disc_particles,
+        "disc_scale": sizes[-1][0] / sizes[0][0],
+        "disc_height": sizes[-1][1] / sizes[0][1],
+        "disc_drift": np.abs(energy / energy[0] - 1).max(),
+    }
+
+
+def cost(quick: bool) -> dict[str, float]:
+    """Figures of the mergers with and without gas."""
+    particles, gyr = (10_000, 0.3) if quick else (100_000, 3.0)
+    wet, dry = (merger(gas, particles, gyr) for gas in (0.1, 0.0))
     seconds = [row["force_seconds"] + row["other_seconds"] for row in (wet, dry)]
-    drift = np.abs(energies[:, 3] / energies[0, 3] - 1).max()
-    figures = {"particles": {"sod": tube["particles"]} | particles}
-    figures |= dict(zip(("sod_density", "sod_velocity", "sod_energy"), errors, strict=True))
-    figures |= {"evrard_peak": energies[:, 1].max(), "evrard_true_peak": true[:, 1].max(), "evrard_drift": drift}
-    figures |= {"evrard_end": energies[-1, 1], "evrard_true_end": true[-1, 1]}
-    figures |= {"disc_scale": sizes[-1][0] / sizes[0][0], "disc_height": sizes[-1][1] / sizes[0][1]}
-    figures |= {"disc_drift": np.abs(energy / energy[0] - 1).max()}
-    figures |= {"wet_seconds": seconds[0], "dry_seconds": seconds[1], "ratio": seconds[0] / seconds[1], "gyr": gyr}
-    figures |= {"formed": wet["new_stars_mass"] / (wet["new_stars_mass"] + wet["gas_mass"])}
-    record.finish("gas", figures, arguments)
+    return {
+        "merger_particles": particles,
+        "wet_seconds": seconds[0],
+        "dry_seconds": seconds[1],
+        "ratio": seconds[0] / seconds[1],
+        "gyr": gyr,
+        "formed": wet["new_stars_mass"] / (wet["new_stars_mass"] + wet["gas_mass"]),
+    }
+
+
+def main() -> None:
+    import record  # only here: tests load this file by its path, for its problems and their solutions
+
+    parser = record.parser(__doc__, "fewer particles and a shorter merger", figure="gas.png")
+    parser.add_argument("--only", choices=("problems", "merger"), help="one part of the figures")
+    arguments = parser.parse_args()
+    figures: dict[str, float] = {}
+    if arguments.only != "merger":
+        figures |= problems(arguments.quick, record.figure_of(arguments))
+        record.save("gas-problems", figures, arguments)
+    if arguments.only != "problems":
+        found = cost(arguments.quick)
+        record.save("gas-merger", found, arguments)
+        figures |= found
+    record.show(figures)
 
 
 if __name__ == "__main__":
