@@ -11,7 +11,8 @@ Keys of the last line: images, jobs, and for each container (hdf5 and zarr, comp
 
     *_mb                     size on disk
     *_write_per_cpu_s, *_read_per_cpu_s, *_random_per_cpu_s
-                             images per second of CPU time of all processes: written, read in order, read at random
+                             images per second of CPU time of all processes: written (without making them; null if that
+                             takes no longer than making them alone), read in order, read at random
     *_write_per_s, *_read_per_s, *_random_per_s
                              the same per second of wall time, which other work on the machine disturbs
 """
@@ -136,7 +137,7 @@ def main() -> None:
             create(form, folder, n)
             wall, cpu = timed(pool, partial(write, form=form, folder=folder), parts)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-            rates = [(n / wall, n / max(cpu - drawing, 1e-9))]
+            rates = [(n / wall, n / (cpu - drawing) if cpu > drawing else np.nan)]
             for single in (0, n // 10 // arguments.jobs):
                 read_part = partial(read, form=form, folder=folder, single=single)
                 wall, cpu = timed(pool, read_part, parts)

@@ -15,23 +15,44 @@ import jinja2
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE.parent / "benchmarks" / "results"
-MISSED = " (goal missed)"
 
 
 def results_page(records: Path = RECORDS) -> str:
     """The page as Markdown, from the records `records`/NAME.json."""
     known = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(records.glob("*.json"))}
-    goals: list[bool] = []
+    template, goals = _environment().get_template("results.md.jinja"), Goals()
+    words = {"records": known, "goal": goals.goal, "at_least": goals.at_least, "at_most": goals.at_most}
+    template.render(words, met=0, of=0)  # counts the goals, which the first lines tell
+    page = template.render(words, met=sum(goals.met), of=len(goals.met))
+    return re.sub(r"\n{3,}", "\n\n", page)
 
-    def goal(figure: str, met: bool) -> str:
-        """A figure that has a goal, marked where it misses it."""
-        goals.append(bool(met))
-        return figure if met else figure + MISSED
 
-    page = _environment().get_template("results.md.jinja")
-    page.render(records=known, goal=goal, met=0, of=0)  # counts the goals, which the first lines tell
-    met, of = sum(goals), len(goals)
-    return re.sub(r"\n{3,}", "\n\n", page.render(records=known, goal=goal, met=met, of=of))
+class Goals:
+    """Figures that have a goal: marked where they miss it, and counted."""
+
+    def __init__(self) -> None:
+        self.met: list[bool] = []
+
+    def goal(self, shown: str, met: bool) -> str:
+        """A figure with a goal of any kind."""
+        self.met.append(bool(met))
+        return shown if met else f"{shown} (goal missed)"
+
+    def at_least(self, bar: float, value: float, digits: int = 0, *, shown: str = "", percent: bool = False) -> str:
+        """Two cells of a table: the goal and the figure, with so many digits or as `shown`."""
+        return self._cells(">=", bar, shown or _number(value, digits, percent), value >= bar, percent)
+
+    def at_most(self, bar: float, value: float, digits: int = 0, *, shown: str = "", percent: bool = False) -> str:
+        """The same for a goal that is an upper limit."""
+        return self._cells("<=", bar, shown or _number(value, digits, percent), value <= bar, percent)
+
+    def _cells(self, sign: str, bar: float, shown: str, met: bool, percent: bool) -> str:
+        limit = f"{100 * bar:g} %" if percent else f"{bar:,g}"
+        return f"{sign} {limit} | {self.goal(shown, met)}"
+
+
+def _number(value: float, digits: int, in_percent: bool) -> str:
+    return percent(value, digits) if in_percent else fixed(value, digits)
 
 
 class _Missing(jinja2.StrictUndefined):
@@ -62,8 +83,8 @@ def _environment() -> jinja2.Environment:
 
 
 def fixed(value: float | None, digits: int) -> str:
-    """A number with so many digits after the point."""
-    return "none" if value is None else f"{value:.{digits}f}"
+    """A number with so many digits after the point, and commas."""
+    return "n/a" if value is None else f"{value:,.{digits}f}"
 
 
 def each(values: Sequence[float], digits: int) -> str:
@@ -71,9 +92,9 @@ def each(values: Sequence[float], digits: int) -> str:
     return ", ".join(fixed(value, digits) for value in values)
 
 
-def count(value: float) -> str:
+def count(value: float | None) -> str:
     """A whole number with commas."""
-    return f"{value:,.0f}"
+    return fixed(value, 0)
 
 
 def percent(value: float, digits: int = 0) -> str:
