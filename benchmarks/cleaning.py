@@ -32,9 +32,9 @@ from emeraldcut.networks import CLASSES, classify
 EDGES = (10, 20, 40, 80, 160, 300)
 WAYS = {
     "raw": None,
-    "nlm": CleanSettings(),
-    "nlm, weak": CleanSettings(strength=0.4),
-    "wavelet": CleanSettings(method="wavelet"),
+    "non-local means": CleanSettings(),
+    "non-local means, weak": CleanSettings(strength=0.4),
+    "wavelets": CleanSettings(method="wavelet"),
 }
 BOXY_A4 = -0.03
 

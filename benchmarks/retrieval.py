@@ -120,7 +120,7 @@ def main() -> None:
         "raw cosine (thesis)": compare(pool, CompareSettings(method="cosine"))["similarity"],
         "SIFT": compare(pool, CompareSettings(method="sift"))["similarity"],
         "framed similarity": framed["similarity"],
-        "its p-value": -framed["similarity_p"],
+        "framed p-value": -framed["similarity_p"],
         "measured a4": -table["a4"],
         "measured p_boxy": table["p_boxy"],
         "screening network": table["p_rectangular"],
