@@ -1,34 +1,36 @@
-"""How quickly the camera looks at a remnant, what smoothing does to isophotes, and how good the truth is.
+"""How fast is the camera, what does smoothing do to isophotes, and how good are the true shapes of a view?
 
-    python benchmarks/camera.py [--quick] [--particles N] [--seed N]
+    python benchmarks/camera.py [--quick] [--seed N] [--particles N]
 
-A triaxial ellipsoid with a Plummer profile (axes 3 : 2.2 : 1.5) of 1e5 stars, 64 x 64 pixels, Moffat PSF of 2.5 pixels,
-noise of photons, sky and read-out, smoothing by 32 particles: `observe` from particles to images with their table.
-Harmonics are those of particles drawn from shapes of known harmonics. The last line is one JSON object:
+The remnant is a triaxial ellipsoid with a Plummer profile (axes 3 : 2.2 : 1.5) of 1e5 stars, seen in 64 x 64 pixels
+with a Moffat PSF of 2.5 pixels, photon, sky and read-out noise, and smoothing over 32 particles; `observe` turns
+particles into images and their table. True harmonics are tested with particles drawn from shapes of known harmonics.
 
-    images_per_second_core     one process, CPU time, everything included, the truth of each view too
-    truth_seconds_per_view     the part of that for the truth (isophote of the projected stars and its label)
-    pixels_seconds_per_view    the part for pixels: counting, smoothing, PSF, noise
-    smoothing_a4               largest change of a4 by smoothing at 1.5 and 2.5 half-light radii, from `particles` stars
-                               without noise (ellipse, box, obround, diamond; Sersic index 1 and 3); smoothing_a4_1e4 of
-                               1e4 stars
-    smoothing_noise            noise of particles beyond two half-light radii, relative to that of counting, over the
-                               same without smoothing
-    truth_bias_a4, truth_bias_a6   largest mean error by shape (ellipse, box, rectangle, obround, diamond)
+Keys of the last line:
+
+    particles, views           stars of the remnant; views timed
+    images_per_second_core     one process, CPU time, everything included, also the true shape of each view
+    truth_seconds_per_view     of that for the true shape (isophote of the projected stars and its label)
+    pixels_seconds_per_view    of that for pixels: counting, smoothing, PSF, noise
+    smoothing_a4               largest change of a4 by smoothing at 1.5 and 2.5 half-light radii, `particles` stars
+                               without noise (ellipse, box, obround, diamond; Sersic index 1 and 3)
+    smoothing_a4_1e4           the same with 1e4 stars
+    smoothing_noise            particle noise beyond two half-light radii, over that without smoothing
+    truth_bias_a4, truth_bias_a6
+                               largest mean error of a shape (ellipse, box, rectangle, obround, diamond)
     truth_bias_error           standard error of these means
     truth_scatter              scatter of a4, a6 and a8 over the stated error
-    truth_coverage_68          share of a4, a6 and a8 within one stated error
-    truth_lost                 share of views without a truth
+    truth_coverage_68          fraction of a4, a6 and a8 within one stated error
+    truth_lost                 fraction of views without a true shape
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from dataclasses import replace
 
 import numpy as np
+import record
 from scipy.ndimage import map_coordinates
 from scipy.special import gammaincinv
 
@@ -57,7 +59,7 @@ def plummer(n: int, seed: int) -> np.ndarray:
 
 
 def remnant(n: int, seed: int, axes: tuple[float, float, float] = (3.0, 2.2, 1.5)) -> Snapshot:
-    """An ellipsoid of old stars, 6e10 Msun together."""
+    """An ellipsoid of old stars with a total mass of 6e10 Msun."""
     position = (plummer(n, seed) * axes).astype(np.float32)
     disc = np.ones(n, np.int8)
     return Snapshot(position, np.zeros_like(position), np.full(n, 6e10 / n, np.float32), disc, disc - disc)
@@ -66,15 +68,17 @@ def remnant(n: int, seed: int, axes: tuple[float, float, float] = (3.0, 2.2, 1.5
 def projected(shape: shapes.Shape, n: int, rng: np.random.Generator) -> np.ndarray:
     """Positions (2, n) of particles with these isophotes and an exponential profile."""
     s = gammaincinv(2, rng.random(n)) / sersic_b(1.0)
-    share = np.concatenate([[0], np.cumsum(shape.rho**2)])
-    psi = np.interp(rng.random(n), share / share[-1], 2 * np.pi * (np.arange(len(share)) - 0.5) / len(shape.rho))
+    area = np.concatenate([[0], np.cumsum(shape.rho**2)])
+    psi = np.interp(rng.random(n), area / area[-1], 2 * np.pi * (np.arange(len(area)) - 0.5) / len(shape.rho))
     rho = s * np.interp(psi, 2 * np.pi * np.arange(len(shape.rho)) / len(shape.rho), shape.rho, period=2 * np.pi)
     return np.stack([rho * np.cos(psi), shape.axis_ratio * rho * np.sin(psi)]).astype(np.float32)
 
 
 def speed(particles: int, views: int, seed: int) -> dict[str, float]:
-    """CPU seconds of `observe`, whole and in parts."""
-    from emeraldcut.camera.camera import _Camera, rotation
+    """Rate and CPU seconds of `observe`, as a whole and by part."""
+    from emeraldcut.mergers.camera import rotation
+
+    from emeraldcut.camera.camera import _Camera
     from emeraldcut.camera.projection import project
     from emeraldcut.camera.stars import MassToLight, gather
 
@@ -125,7 +129,7 @@ def smoothing_bias(particles: float) -> float:
 
 
 def smoothing_noise(particles: int, seed: int) -> float:
-    """Noise of particles beyond two half-light radii of a sphere, in units of that of counting, over the unsmoothed."""
+    """Particle noise beyond two half-light radii of a sphere, over that without smoothing."""
     sphere = remnant(particles, seed, (1.0, 1.0, 1.0))
     settings = ObserveSettings(views=8, psf_fwhm_pix=0.0, noise=False, pixel_values="mass")
     noise = []
@@ -139,7 +143,7 @@ def smoothing_noise(particles: int, seed: int) -> float:
 
 
 def truth(particles: int, galaxies: int, seed: int) -> dict[str, float]:
-    """How well harmonics of particles are those of the shape that they were drawn from."""
+    """How well harmonics of particles agree with those of the shape they were drawn from."""
     names, light = ("a4", "a6", "a8"), np.ones(particles, np.float32)
     bias, pulls, lost, errors = [], [], 0, []
     for number, shape in enumerate(SHAPES.values()):
@@ -164,19 +168,17 @@ def truth(particles: int, galaxies: int, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few views, within 50 seconds")
-    parser.add_argument("--particles", type=int, default=100_000, help="stars of a galaxy")
-    parser.add_argument("--seed", type=int, default=1)
+    parser = record.parser(__doc__, "300 views instead of 3,000", seed=1)
+    parser.add_argument("--particles", type=int, default=100_000, help="stars of the remnant")
     arguments = parser.parse_args()
     views, galaxies = (300, 40) if arguments.quick else (3000, 500)
-    figures = speed(arguments.particles, views, arguments.seed)
-    print(f"{figures['images_per_second_core']:.0f} images a second from {arguments.particles} stars", flush=True)
+    figures = {"particles": arguments.particles, "views": views} | speed(arguments.particles, views, arguments.seed)
+    print(f"{figures['images_per_second_core']:.0f} images per second from {arguments.particles} stars", flush=True)
     figures["smoothing_a4"] = smoothing_bias(arguments.particles)
     figures["smoothing_a4_1e4"] = smoothing_bias(1e4)
     figures["smoothing_noise"] = smoothing_noise(arguments.particles, arguments.seed)
     figures |= truth(arguments.particles, galaxies, arguments.seed)
-    print(json.dumps({name: round(float(value), 5) for name, value in figures.items()}))
+    record.finish("camera", figures, arguments)
 
 
 if __name__ == "__main__":

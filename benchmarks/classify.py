@@ -1,24 +1,29 @@
 """How fast is the screening network, from pixels in memory to a probability, on one core?
 
-Background, segmentation, frame and network are included; images are 64 x 64. The peer is a ConvNeXt-nano (Liu et al.
-2022, arXiv 2201.03545; depths 2, 2, 8, 2, widths 80 to 640, 15 million weights, here random) at 224 px under the same
-runtime, OpenVINO, in single precision, in the same run: the network alone, on pictures that are ready. Times are CPU
-times, best of several rounds in turn.
+    python benchmarks/classify.py [--quick] [--seed N]
 
-    python benchmarks/classify.py [--quick]
+The time includes background, segmentation, frame and network; images have 64 x 64 pixels. The peer is a ConvNeXt-nano
+(Liu et al. 2022, arXiv 2201.03545; depths 2, 2, 8, 2, widths 80 to 640, 15 million weights, here random) at 224 pixels,
+in the same run, with the same runtime (OpenVINO) and in single precision; for it only the network is timed, on images
+that are ready. Times are CPU times, the best of several rounds in which all take turns.
 
-Keys of the last line: images_per_second_core, speed_ratio (of images per second, ours over the peer's),
-    network_alone (images per second), front_end_ms, network_ms, peer_images_per_second, fast_images_per_second
-    (`--fast`, bf16 where the processor has it)
+Keys of the last line:
+
+    images_per_second_core   pixels to probability
+    speed_ratio              that over the peer's images per second
+    peer_images_per_second
+    front_end_ms             CPU milliseconds per image for background, segmentation, frame and folding
+    network_ms               CPU milliseconds per image for the network
+    network_alone            images per second of the network alone
+    fast_images_per_second   pixels to probability with `--fast` (bf16 where the processor has it)
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 
 import numpy as np
+import record
 
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.networks import ClassifySettings, classify, load_network
@@ -75,10 +80,7 @@ def cpu_seconds(work) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = record.parser(__doc__, "1,000 images and 4 rounds instead of 4,000 and 10", seed=0).parse_args()
     number, rounds, pictures = (1000, 4, 16) if arguments.quick else (4000, 10, 64)
     images = synthesise(SynthesiseSettings(number=number), seed=arguments.seed)
     network, fast = load_network("screener"), ClassifySettings(fast=True)
@@ -112,7 +114,7 @@ def main() -> None:
         "fast_images_per_second": number / best["fast"],
         "peer_images_per_second": peer,
     }
-    print(json.dumps({name: round(value, 4) for name, value in result.items()}))
+    record.finish("classify", result, arguments, peers=("openvino",))
 
 
 if __name__ == "__main__":

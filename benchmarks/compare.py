@@ -1,34 +1,38 @@
-"""How well `compare` finds rectangles, what its score does not depend on, and what it costs.
+"""How well does `compare` find rectangles, what does its score not depend on, and what does it cost?
 
-    python benchmarks/compare.py [--quick] [--real FOLDER] [--seed N] [--jobs N]
+    python benchmarks/compare.py [--quick] [--seed N] [--jobs N] [--real FOLDER]
 
-Pools of 96 x 96 pixels: rectangles (superellipses of exponent 3.2 to 4.5, axis ratio .5 to .75) among ellipticals,
-disky galaxies, edge-on discs, pairs and artefacts, 2 in 100 (12 in 600, several pools) and 1 in 1,000 (20 in 20,000);
-clean, and with noise of .12 of the surface brightness at the half-light radius and 1.5 neighbours an image. The
-reference is one box of exponent 3.6; the same with LEDA 074886. With --real (a folder with EFIGI's `images` and
-`labels.csv`): models of LEDA 074886 take the place of real E and S0 galaxies, with their flux, size, noise and
-neighbours. The last line is one JSON object:
+Pools of images of 96 x 96 pixels: rectangles (superellipses of exponent 3.2 to 4.5, axis ratio 0.5 to 0.75) among
+ellipticals, disky galaxies, edge-on discs, pairs and artefacts. They are 2 in 100 (12 in 600, mean of several pools) or
+1 in 1,000 (20 in 20,000); clean, or with noise of 0.12 of the surface brightness at the half-light radius and 1.5
+neighbours per image. The reference is one box of exponent 3.6 or, for comparison, LEDA 074886. With --real (a folder
+with EFIGI's `images` and `labels.csv`) models of LEDA 074886 replace real E and S0 galaxies; each takes over the flux,
+size, noise and neighbours of the galaxy that it replaces. These figures have a record of their own, `compare-real`.
 
-    ms_per_stamp               CPU milliseconds for a 64 x 64 stamp, from pixels to score and p-value
-    precision_at_k_clean, precision_at_k_noisy             12 in 600, mean of several pools
-    precision_at_20_rare_clean, precision_at_20_rare_noisy 20 in 20,000
-    *_leda                     the same with the model of LEDA 074886 as the only reference
-    change_*                   largest change of the score of a box of exponent 4 under rotation, mirroring, size 0.5
-    to 2
-                               (with the PSF, and under a fixed one), axis ratio .5 to .9; mean change at twice the S/N
-    leda_in_top_1_percent      share of planted models that score higher than 99 in 100 real E and S0 galaxies
-    real_galaxies, planted
+Keys of the last line:
+
+    ms_per_stamp, ms_per_stamp_10_references
+                            CPU milliseconds per stamp of 64 x 64, from pixels to score and p-value
+    precision_at_k_clean, precision_at_k_noisy
+                            fraction of rectangles among the top 12; 12 in 600
+    precision_at_20_rare_clean, precision_at_20_rare_noisy
+                            the same among the top 20; 20 in 20,000
+    *_leda                  the same with the model of LEDA 074886 as the only reference
+    change_*                largest change of the score of a box of exponent 4 under rotation, mirroring, size 0.5 to 2
+                            (the PSF scaled with it, and a fixed one) and axis ratio 0.5 to 0.9
+    change_snr_*            change of its mean score when the S/N doubles
+    leda_in_top_1_percent   fraction of the models that score higher than 99 in 100 of the real E and S0 galaxies
+    real_galaxies, planted  numbers of real galaxies and of models
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import record
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet, concatenate
@@ -118,7 +122,7 @@ def _scores(numbers: range, kinds: list[str], seed: int, noisy: bool, references
 
 
 def precision(counts: dict[str, int], seed: int, noisy: bool, references: list[References], jobs: int) -> list[float]:
-    """Share of rectangles among the first k, k being their number, for each reference; ties count as last."""
+    """Fraction of rectangles among the top k, k being their number, for each reference; ties count as last."""
     kinds = [kind for kind, number in counts.items() for _ in range(number)]
     chunks = [range(i, min(i + 500, len(kinds))) for i in range(0, len(kinds), 500)]
     part = partial(_scores, kinds=kinds, seed=seed, noisy=noisy, references=references)
@@ -128,7 +132,7 @@ def precision(counts: dict[str, int], seed: int, noisy: bool, references: list[R
 
 
 def invariance(reference: References, seed: int) -> dict[str, float]:
-    """How far the score of a box changes with what it should not depend on."""
+    """How much the score of a box changes with what it should not depend on."""
     rng = np.random.default_rng(seed)
 
     def box(angle=30.0, radius=10.0, axis_ratio=0.7, fwhm=2.5, size=128):
@@ -168,10 +172,10 @@ def invariance(reference: References, seed: int) -> dict[str, float]:
 
 
 def planted(folder: Path, reference: References, seed: int, number: int) -> dict[str, float]:
-    """Models of LEDA 074886 in the place of real galaxies of types E and S0.
+    """Models of LEDA 074886 that replace real galaxies of types E and S0.
 
-    The light that the galaxy has on average on its ellipses is replaced by that of the model, as bright and as large
-    (in circularised half-light radius); noise, neighbours and whatever else the galaxy had stay.
+    The mean light on the galaxy's ellipses is replaced by that of the model, with the same flux and circularised
+    half-light radius; noise, neighbours and all other structure of the galaxy stay.
     """
     labels = Table.read(folder / "labels.csv", format="ascii.csv")
     kind = {str(row[labels.colnames[0]]).removesuffix(".jpg"): row["t"] for row in labels}
@@ -194,12 +198,12 @@ def planted(folder: Path, reference: References, seed: int, number: int) -> dict
         pixels.append((empty + model * light / model.sum()).astype(np.float32))
     models = ImageSet(pixels, Table({"id": [f"model-{k}" for k in range(len(pixels))]}))
     scores = np.ma.filled(compare(models, references=reference)["similarity"], -9.0)
-    share = float(np.mean(scores > np.quantile(real, 0.99)))
-    return {"leda_in_top_1_percent": share, "real_galaxies": len(real), "planted": len(scores)}
+    found = float(np.mean(scores > np.quantile(real, 0.99)))
+    return {"leda_in_top_1_percent": found, "real_galaxies": len(real), "planted": len(scores)}
 
 
 def cost(references: References) -> float:
-    """CPU milliseconds a 64 x 64 stamp, best of three."""
+    """CPU milliseconds per stamp of 64 x 64, best of three."""
     images = synthesise(SynthesiseSettings(number=300, snr_min=30), seed=123)
     compare(images, references=references)
     spent = []
@@ -211,10 +215,8 @@ def cost(references: References) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one pool of each kind, none of 20,000")
+    parser = record.parser(__doc__, "one pool of 600, none of 20,000", seed=100)
     parser.add_argument("--real", type=Path, help="folder of the EFIGI images and labels.csv")
-    parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     box = draw_galaxy(shapes.superellipse(0.6, 3.6), Sersic(1.0), size=128, radius_pix=14).astype(np.float32)
@@ -236,11 +238,14 @@ def main() -> None:
         if not arguments.quick:
             rare = precision(RARE, arguments.seed + 1000, noisy, references, arguments.jobs)
             figures[f"precision_at_20_rare_{name}"], figures[f"precision_at_20_rare_{name}_leda"] = rare
-        print(json.dumps({k: round(v, 3) for k, v in figures.items()}))
+        print(record.plain(figures), flush=True)
     figures |= invariance(references[0], arguments.seed)
+    record.save("compare", figures, arguments)
     if arguments.real:
-        figures |= planted(arguments.real, references[1], arguments.seed, 100 if arguments.quick else 1000)
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+        replaced = planted(arguments.real, references[1], arguments.seed, 100 if arguments.quick else 1000)
+        record.save("compare-real", replaced, arguments)
+        figures |= replaced
+    record.show(figures)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,24 @@
-"""Containers: 20,000 images of 64 x 64 pixels written and read by several processes, as HDF5 and as Zarr 3.
+"""HDF5 or Zarr 3: how fast do several processes write and read 20,000 images of 64 x 64 pixels?
 
-    python benchmarks/containers.py [--quick] [--jobs 2] [--folder DIR]
+    python benchmarks/containers.py [--quick] [--jobs N] [--folder DIR]
 
-Images are galaxies in noise, float32. In HDF5 each process writes a file of its own, since the library does not let
-several write to one; in Zarr all write to one array, each its own shards. Reading is once in order by as many processes
-and once one image at a time, at random. The page cache is warm, so the figures are those of the containers, not of the
-disk. Wall time, which tells little on a busy machine, and the CPU time of all processes are given.
-Needs `pip install zarr`.
+Images are galaxies in noise, float32. In HDF5 each process writes its own file, since the library does not let several
+processes write to one; in Zarr all write to one array, each to its own shards. Images are read in order by as many
+processes, and one at a time at random. The page cache is warm, so the figures are those of the containers and not of
+the disk. Needs `pip install zarr`.
+
+Keys of the last line: images, jobs, and for each container (hdf5 and zarr, compressed and `plain`)
+
+    *_mb                     size on disk
+    *_write_per_cpu_s, *_read_per_cpu_s, *_random_per_cpu_s
+                             images per second of CPU time of all processes: written (without making them; null if that
+                             takes no longer than making them alone), read in order, read at random
+    *_write_per_s, *_read_per_s, *_random_per_s
+                             the same per second of wall time, which other work on the machine disturbs
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import tempfile
 import time
@@ -22,6 +28,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import record
 
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
@@ -31,7 +38,7 @@ FORMS = ("hdf5", "hdf5 plain", "zarr", "zarr plain")
 
 
 def images(start: int, n: int) -> np.ndarray:
-    """Images number `start` to `start + n` (n, 64, 64): the same ones for every container."""
+    """Images `start` to `start + n` (n, 64, 64), the same for every container."""
     rng = np.random.default_rng(start)
     light = draw_galaxy(shapes.superellipse(0.7, 3), Sersic(1), size=SIDE, radius_pix=7, flux=5e3, psf_fwhm_pix=2.5)
     return (light + rng.normal(0, 1, (n, SIDE, SIDE))).astype(np.float32)
@@ -106,20 +113,19 @@ def _cpu(task, part) -> float:
 
 
 def draw(part: tuple[int, int]) -> None:
-    """Only makes the images, whose time is then taken off that of writing."""
+    """Only makes the images; this time is subtracted from that of writing."""
     for k in range(part[0], part[1], AT_ONCE):
         images(k, min(AT_ONCE, part[1] - k))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="2,000 images")
+    parser = record.parser(__doc__, "2,048 images instead of 20,480")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", help="where to write (default: a temporary folder)")
     arguments = parser.parse_args()
     n = 2_048 if arguments.quick else 20_480
-    share = -(-n // arguments.jobs // AT_ONCE) * AT_ONCE
-    parts = [(k, min(k + share, n)) for k in range(0, n, share)]
+    each = -(-n // arguments.jobs // AT_ONCE) * AT_ONCE
+    parts = [(k, min(k + each, n)) for k in range(0, n, each)]
     figures: dict[str, float] = {"images": n, "jobs": arguments.jobs}
     with get_context("spawn").Pool(arguments.jobs) as pool, tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         pool.map(partial(_cpu, draw), [(0, AT_ONCE)] * arguments.jobs)  # imports
@@ -131,7 +137,7 @@ def main() -> None:
             create(form, folder, n)
             wall, cpu = timed(pool, partial(write, form=form, folder=folder), parts)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-            rates = [(n / wall, n / max(cpu - drawing, 1e-9))]
+            rates = [(n / wall, n / (cpu - drawing) if cpu > drawing else np.nan)]
             for single in (0, n // 10 // arguments.jobs):
                 read_part = partial(read, form=form, folder=folder, single=single)
                 wall, cpu = timed(pool, read_part, parts)
@@ -140,12 +146,12 @@ def main() -> None:
             cells = [f"{wall:9,.0f}/s {cpu:9,.0f}" for wall, cpu in rates]
             print(f"{form:12} {size:6.0f} " + " ".join(f"{cell:>22}" for cell in cells))
             name = form.replace(" ", "_")
-            figures[f"{name}_mb"] = round(size, 1)
+            figures[f"{name}_mb"] = size
             for what, (wall, cpu) in zip(("write", "read", "random"), rates, strict=True):
-                figures[f"{name}_{what}_per_cpu_s"] = round(cpu)
-                figures[f"{name}_{what}_per_s"] = round(wall)
-    print("each cell: images a second of wall time, and a second of CPU time")
-    print(json.dumps(figures))
+                figures[f"{name}_{what}_per_cpu_s"] = cpu
+                figures[f"{name}_{what}_per_s"] = wall
+    print("each cell: images per second of wall time, and per second of CPU time")
+    record.finish("containers", figures, arguments, peers=("h5py", "zarr"))
 
 
 if __name__ == "__main__":

@@ -1,45 +1,46 @@
-"""Do other programs make the same remnant? One merger without gas in our tree, in Fi and in Gadget-2.
+"""Do other programs make the same remnant? One merger in our tree, in Fi and in Gadget-2.
 
     export EMERALDCUT_AMUSE_PYTHON=FOLDER/bin/python        (after tools/install_amuse.sh FOLDER)
-    python benchmarks/engines.py [--gadget2 PROGRAM] [--gas] [--folder DIR] [--figure FILE] [--quick]
+    python benchmarks/engines.py [--quick] [--gadget2 PROGRAM] [--gas] [--folder DIR] [--figure FILE]
 
-Two equal galaxies of 10,000 particles each, those of Naab & Burkert (2003) without their bulges, begin as the same
-particles in our tree, in our tree with finer forces and steps (which shows what the chaos of particles does by itself),
-in Fi in AMUSE, and in Gadget-2, in AMUSE or with --gadget2 as a program of its own.
+Two equal galaxies of 10,000 particles each, those of Naab & Burkert (2003) without their bulges, start from the same
+particles in four runs: in our tree, in our tree with finer forces and steps (which shows what particle chaos does by
+itself), in Fi within AMUSE, and in Gadget-2, within AMUSE or, with --gadget2, as a stand-alone program.
 
-Softening differs in kind: theirs is a spline of 0.7 kpc, by the usual rule as deep as a Plummer sphere of that length,
-but Newton's force beyond 2.8 times it. What acts alike has the same potential energy, and for these particles that is
-a Plummer softening of 0.3 kpc, see `potential` below: with it our tree runs.
+Softening differs in kind. Theirs is a spline of 0.7 kpc: by the usual rule it is as deep as a Plummer sphere of that
+length, but beyond 2.8 times that length the force is Newton's. The Plummer softening that acts alike is the one with
+the same potential energy, for these particles 0.3 kpc (see `potential` below), and our tree runs with it.
 
-Then Gadget-2 runs for a short time with one process and with two. With --folder runs that are finished are kept.
---gas makes a fifth of the discs gas, 1,000 particles for each, and runs our tree and Fi. --quick takes these two over
-0.05 Gyr, and compares nothing. The last line is one JSON object, of each run:
+Gadget-2 also runs for a short time with one process and with two. With --folder finished runs are kept. With --gas a
+fifth of the discs is gas, 1,000 particles in each galaxy, and only our tree and Fi run; the record is `engines-gas`.
+--quick runs these two over 0.05 Gyr and compares only the potential.
 
-    potential            of all particles at the beginning, in 1e16 Msun (km/s)^2
-    coalesced_gyr        since when the centres have stayed within one scale length, between outputs
-    half_mass_kpc        radius of the sphere with half of the stars' mass
+Keys of the last line, of each run:
+
+    potential            of all particles at the start, in 1e16 Msun (km/s)^2
+    coalesced_gyr        time from which the centres stay within one scale length, interpolated between outputs
+    half_mass_kpc        radius of the sphere with half of the stellar mass
     axis_ratio           median of 100 views, at 1.5 half-light semi-major axes
-    a4, a4_err           a4/a within: mean of 100 views, and the standard error of one
-    boxy                 share of the views with a4 < 0
-    energy_drift         largest change of the energy; Fi does not tell what gas radiates
-    new_stars            part of the gas that has become stars
-    cpu_seconds          of the engine; outputs are written besides
+    a4, a4_err           mean a4/a of 100 views inside that radius; standard error of one view
+    boxy                 fraction of views with a4 < 0
+    energy_drift         largest relative change of the energy; Fi does not report what gas radiates
+    new_stars            fraction of the gas that has become stars
+    cpu_seconds          of the engine, without writing outputs
     wall_seconds
 
-and of the short runs `one_process_seconds`, `two_processes_seconds` (wall), `same_position_kpc`, the median distance of
-a particle in one from itself in the other.
+and under `processes`, of the short runs: one_process_seconds, two_processes_seconds (wall) and same_position_kpc, the
+median distance between the places of a particle in the two runs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import record
 from astropy.table import Table
 
 from emeraldcut.camera import look_at
@@ -76,7 +77,7 @@ COLOURS = dict(zip(RUNS, (EMERALD, "#8fc1a9", "#c0504d", "#3b6ea5"), strict=True
 
 
 def particles(folder: Path, gas_fraction: float) -> Snapshot:
-    """Both galaxies at the beginning."""
+    """Both galaxies at the start."""
     folder.mkdir(parents=True, exist_ok=True)
     galaxy = folder / "galaxy.toml"
     galaxy.write_text(to_toml(replace(GALAXY, gas_fraction=gas_fraction)))
@@ -85,7 +86,7 @@ def particles(folder: Path, gas_fraction: float) -> Snapshot:
 
 
 def run(folder: Path, both: Snapshot, how: EvolveSettings, program: ProgramSettings, gyr: float) -> Path:
-    """Moves the particles, unless that is done; returns the folder with snapshots, diagnostics and manifest."""
+    """Runs an engine unless the run is finished; returns its folder with snapshots, diagnostics and manifest."""
     if (folder / MANIFEST).exists():
         return folder
     kept = Run.start(folder, "engines", (how, program), SEED)
@@ -105,7 +106,7 @@ def run(folder: Path, both: Snapshot, how: EvolveSettings, program: ProgramSetti
 
 
 def coalesced(rows, scale_kpc: float) -> float:
-    """When the centres come within a scale length for good, in Gyr, by straight lines between outputs."""
+    """Time in Gyr from which the centres stay within a scale length, interpolated linearly between outputs."""
     gap, gyr = np.asarray(rows["separation_kpc"]), np.asarray(rows["time_gyr"])
     last = np.flatnonzero(gap > scale_kpc)[-1]
     if last == len(gap) - 1:
@@ -114,7 +115,7 @@ def coalesced(rows, scale_kpc: float) -> float:
 
 
 def figures_of(folder: Path) -> tuple[dict[str, float], np.ndarray]:
-    """What a run comes to, and the a4 of its views."""
+    """The figures of a run, and the a4 of its views."""
     rows = read_table(folder / DIAGNOSTICS)
     energy = np.asarray(rows["energy"])
     snapshots = [read_snapshot(path) for path in snapshots_of(folder)[-STACK:]]
@@ -136,7 +137,7 @@ def figures_of(folder: Path) -> tuple[dict[str, float], np.ndarray]:
     }, a4
 
 
-def draw(folders: dict[str, Path], looks: dict[str, tuple[dict, np.ndarray]], path: str) -> None:
+def draw(folders: dict[str, Path], found: dict[str, tuple[dict, np.ndarray]], path: Path) -> None:
     """Separation of the centres, half-mass radius of the stars, and a4 of the views, of all runs."""
     figure = new_figure(11.0, 3.3)
     left, middle, right = figure.subplots(1, 3)
@@ -146,13 +147,13 @@ def draw(folders: dict[str, Path], looks: dict[str, tuple[dict, np.ndarray]], pa
         late = [snapshot for snapshot in map(read_snapshot, snapshots_of(folder)) if snapshot.time_gyr > 0.4]
         half = [(snapshot.time_gyr, gather([snapshot], None).half_light_kpc) for snapshot in late]
         middle.plot(*np.transpose(half), color=colour, linewidth=1.2)
-        facts, a4 = looks[name]
+        facts, a4 = found[name]
         right.plot(np.sort(a4), np.linspace(0, 1, len(a4)), color=colour, linewidth=1.2)
     right.errorbar(np.mean(a4), 0.06, xerr=facts["a4_err"], color=GREY, capsize=2, linewidth=1)
     right.axvline(0, color=GREY, linewidth=0.6)
     left.set(xlabel="time in Gyr", ylabel="distance of the centres in kpc", yscale="log")
     middle.set(xlabel="time in Gyr", ylabel="half-mass radius of the stars in kpc", ylim=(0, None))
-    right.set(xlabel="a4/a of 100 views; below: error of one", ylabel="share of views with less")
+    right.set(xlabel="a4/a of 100 views; error bar: one view", ylabel="cumulative fraction of views")
     left.legend(frameon=False, fontsize=8)
     for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -161,7 +162,7 @@ def draw(folders: dict[str, Path], looks: dict[str, tuple[dict, np.ndarray]], pa
 
 
 def processes(folder: Path, both: Snapshot, how: EvolveSettings, executable: str) -> dict[str, float]:
-    """A short time with one process and with two."""
+    """Short runs with one process and with two."""
     ends, result = [], {}
     for name, number in (("one_process", 1), ("two_processes", 2)):
         done = run(folder / name, both, how, ProgramSettings(executable=executable, mpi=number), SHORT_GYR)
@@ -171,12 +172,10 @@ def processes(folder: Path, both: Snapshot, how: EvolveSettings, executable: str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gadget2", default="", metavar="PROGRAM", help="Gadget-2 as a program of its own")
+    parser = record.parser(__doc__, "our tree and Fi over 0.05 Gyr", figure="engines.png")
+    parser.add_argument("--gadget2", default="", metavar="PROGRAM", help="Gadget-2 as a stand-alone program")
     parser.add_argument("--gas", action="store_true", help="a fifth of the discs is gas; our tree and Fi")
     parser.add_argument("--folder", type=Path, help="where runs are kept")
-    parser.add_argument("--figure", default="engines.png", help="where the picture goes")
-    parser.add_argument("--quick", action="store_true", help="our tree and Fi over 0.05 Gyr")
     arguments = parser.parse_args()
     gadget = replace(RUNS["Gadget-2"], engine="gadget2" if arguments.gadget2 else "amuse:gadget2")
     runs, program = RUNS | {"Gadget-2": gadget}, ProgramSettings(executable=arguments.gadget2)
@@ -191,15 +190,16 @@ def main() -> None:
         }
         if arguments.quick:
             rows = {name: read_table(folder / DIAGNOSTICS) for name, folder in folders.items()}
-            print(json.dumps({name: {"potential": round(own["potential"][0] / 1e16, 5)} for name, own in rows.items()}))
+            figures = {name: {"potential": own["potential"][0] / 1e16} for name, own in rows.items()}
+            record.finish("engines", figures, arguments)
             return
-        looks = {name: figures_of(folder) for name, folder in folders.items()}
-        draw(folders, looks, arguments.figure)
-        found = {name: {key: round(float(v), 5) for key, v in facts.items()} for name, (facts, _) in looks.items()}
+        found = {name: figures_of(folder) for name, folder in folders.items()}
+        figures = {name: facts for name, (facts, _) in found.items()}
+        if path := arguments.figure if arguments.gas else record.figure_of(arguments):
+            draw(folders, found, path)
         if not arguments.gas:
-            short = processes(place / "processes", both, gadget, arguments.gadget2)
-            found["processes"] = {key: round(value, 5) for key, value in short.items()}
-        print(json.dumps(found))
+            figures["processes"] = processes(place / "processes", both, gadget, arguments.gadget2)
+        record.finish("engines-gas" if arguments.gas else "engines", figures, arguments)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,34 @@
-"""Gas: how well shocks, a collapse and a disc come out, and what gas costs in a merger.
+"""How accurate are shocks, a collapse and a gas disc, and what does gas cost in a merger?
+
+    python benchmarks/gas.py [--quick] [--only problems|merger] [--figure FILE]
 
 Sod's shock tube (1978, J. Comp. Phys. 27, 1) in the middle of an open bar, against the exact solution; the collapse of
-Evrard (1988, MNRAS 235, 911) against a one-dimensional calculation; an isothermal disc of gas alone, which should stay
-as it is; a merger of two dwarfs with a tenth of their discs as gas beside one without, with equally many particles.
+Evrard (1988, MNRAS 235, 911), against a one-dimensional calculation; and an isothermal gas disc in an isolated galaxy,
+which should stay as it is (record `gas-problems`). Then a merger of two dwarfs with a tenth of their discs as gas, next
+to one without gas and with the same number of particles (record `gas-merger`).
 
-    python benchmarks/gas.py [--quick] [--figure FILE.png]
+Keys of the last line:
 
-The keys of the last line:
-
+    *_particles         numbers of particles; of the disc those of its gas
     sod_density, sod_velocity, sod_energy
-                        mean errors (L1), over the largest value of the exact solution
+                        mean error (L1) over the largest value of the exact solution
     evrard_peak, evrard_true_peak
-                        largest thermal energy, GM^2/R; the second one in one dimension
+                        largest thermal energy in GM^2/R; the same in one dimension
     evrard_end, evrard_true_end
-                        thermal energy at the end, t = 2 sqrt(R^3/GM); the second one in one dimension
-    evrard_drift        largest change of the energy over what it was
+                        thermal energy at the end, t = 2 sqrt(R^3/GM); the same in one dimension
+    evrard_drift        largest relative change of the energy
     disc_scale, disc_height
-                        median radius of the gas disc and median height after 0.2 Gyr, over what they were
-    disc_drift          largest change of the energy of that galaxy over what it was, with what was radiated
+                        median radius and median height of the gas disc after 0.2 Gyr, over those at the start
+    disc_drift          largest relative change of the energy of that galaxy, including what was radiated
     wet_seconds, dry_seconds, ratio, gyr
-                        CPU seconds of both mergers up to this time
-    formed              part of the gas that became stars in that time
+                        CPU seconds of the mergers with and without gas, their ratio, and the time they cover
+    formed              fraction of the gas that became stars in that time
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import brentq
@@ -42,7 +43,7 @@ from emeraldcut.nbody.sph import flow_of
 
 GAS = COMPONENTS.index("gas")
 SOD_TIME = 0.1  # for lengths of 1 and a density and pressure of 1 on the left
-CORE = (0.3, 0.13)  # half length and half width of what is looked at: nothing is known there yet of the bar's surface
+CORE = (0.3, 0.13)  # half length and half width of the part compared, which the bar's surface has not yet affected
 
 
 def lattice(low: tuple, high: tuple, spacing: float) -> np.ndarray:
@@ -88,7 +89,7 @@ def riemann(left, right, x_over_t, gamma=GAMMA):
 
 
 def sod_tube(spacing: float) -> Snapshot:
-    """Particles of one mass; the density is 1 Msun/kpc^3 on the left and 1/8 on the right: gravity is nothing."""
+    """Particles of one mass; the density is 1 Msun/kpc^3 on the left and 1/8 on the right, so gravity is negligible."""
     wide = 0.36
     left = lattice((-0.6, -wide, -wide), (0, wide, wide), spacing / 2)
     right = lattice((0, -wide, -wide), (0.5, wide, wide), spacing)
@@ -110,7 +111,7 @@ def sod(spacing: float) -> dict:
     true_density, true_speed, pressure = riemann((1, 1), (0.125, 0.1), x / SOD_TIME)
     found = np.array([density, state.velocity[:, 0] / 100, state.internal_energy / 1e4])[:, core]
     true = np.array([true_density, true_speed, pressure / true_density / (GAMMA - 1)])
-    return {"x": x, "found": found, "true": true, "rows": (first, last)}
+    return {"particles": n, "x": x, "found": found, "true": true, "rows": (first, last)}
 
 
 def evrard(number: int) -> Snapshot:
@@ -131,10 +132,10 @@ def collapse(number: int, until: float) -> np.ndarray:
 
 
 def shells(until: float, number: int = 150) -> np.ndarray:
-    """Kinetic, thermal and potential energy of the same in one dimension, at times 0.1, 0.2 ... for G = M = R = 1.
+    """Kinetic, thermal and potential energy (t, 3) in one dimension, at times 0.1, 0.2 ... for G = M = R = 1.
 
-    Lagrangian shells with the viscosity of von Neumann & Richtmyer (1950, J. Appl. Phys. 21, 232): another method than
-    ours. It keeps its energy to 1 %, and twice as many shells change the peak by 1 %.
+    Lagrangian shells with the viscosity of von Neumann & Richtmyer (1950, J. Appl. Phys. 21, 232), a method
+    independent of ours. It conserves energy to 1 %, and twice as many shells change the peak by 1 %.
     """
     edge, inside, mass = np.sqrt(np.linspace(0, 1, number + 1)), np.linspace(0, 1, number + 1), 1 / number
     weight = np.append(np.full(number - 1, mass), mass / 2)  # of edges
@@ -159,7 +160,7 @@ def shells(until: float, number: int = 150) -> np.ndarray:
 
 
 def disc(particles: int, gyr: float) -> tuple[list[tuple[float, float]], list[dict]]:
-    """Median radius and height of the gas of a dwarf alone, and the rows of `evolve`, every 0.05 Gyr."""
+    """Median radius and height of the gas of an isolated dwarf, and the rows of `evolve`, at each output."""
     settings = replace(
         DWARF, gas_fraction=0.1, gas_particles=particles, star_particles=2 * particles, halo_particles=2 * particles
     )
@@ -174,19 +175,19 @@ def disc(particles: int, gyr: float) -> tuple[list[tuple[float, float]], list[di
 
 
 def merger(gas: float, particles: int, gyr: float) -> dict:
-    """The last row of a merger of two dwarfs, `particles` in all, a tenth of which are gas if there is any."""
-    share = 0.1 if gas else 0.0
+    """The last row of a merger of two dwarfs of `particles` in total, a tenth of them gas if there is any."""
+    fraction = 0.1 if gas else 0.0
     each = particles // 2
     suite = SuiteSettings(
-        mass_ratios=(1.0,), gas_fractions=(gas,), orbits=1, control=False, gas_particles=round(share * each) or 2,
-        halo_particles=round(0.6 * (1 - share) * each), star_particles=round(0.4 * (1 - share) * each),
+        mass_ratios=(1.0,), gas_fractions=(gas,), orbits=1, control=False, gas_particles=round(fraction * each) or 2,
+        halo_particles=round(0.6 * (1 - fraction) * each), star_particles=round(0.4 * (1 - fraction) * each),
     )  # fmt: skip
     *_, (_, row) = evolve(begin(plan(suite)[0], suite, 0), EvolveSettings(output_gyr=0.1), until_gyr=gyr)
     return row
 
 
-def draw(tube: dict, energies: np.ndarray, true: np.ndarray, path: str) -> None:
-    """Sod's tube and Evrard's collapse, particles and lines over the truth."""
+def draw(tube: dict, energies: np.ndarray, true: np.ndarray, path: Path) -> None:
+    """Sod's tube and Evrard's collapse, next to the exact solution and the one-dimensional calculation."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -208,38 +209,69 @@ def draw(tube: dict, energies: np.ndarray, true: np.ndarray, path: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer particles, within 50 seconds")
-    parser.add_argument("--figure", help="file of a figure")
-    arguments = parser.parse_args()
-    quick = arguments.quick
+def problems(quick: bool, picture: Path | None) -> dict[str, float]:
+    """Figures of Sod's tube, of Evrard's collapse and of the disc, and a picture of the first two."""
     tube = sod(0.06 if quick else 0.04)
     errors = np.abs(tube["found"] - tube["true"]).mean(axis=1) / np.abs(tube["true"]).max(axis=1)
     print("Sod: errors of density, velocity, energy", *(f"{error:.3f}" for error in errors), flush=True)
-    energies, true = collapse(2000 if quick else 30_000, 2.0), shells(2.0)
+    particles, disc_particles = (2000, 1000) if quick else (30_000, 10_000)
+    energies, true = collapse(particles, 2.0), shells(2.0)
     print(
         f"Evrard: thermal energy at most {energies[:, 1].max():.2f}, in one dimension {true[:, 1].max():.2f}; "
         f"at the end {energies[-1, 1]:.2f} and {true[-1, 1]:.2f}",
         flush=True,
     )
-    if arguments.figure:
-        draw(tube, energies, true, arguments.figure)
-    sizes, rows = disc(1000 if quick else 10_000, 0.2)
-    energy = np.array([row["energy"] for row in rows])
+    if picture:
+        draw(tube, energies, true, picture)
+    sizes, rows = disc(disc_particles, 0.2)
     print(f"disc: radius and height {sizes[0]} kpc, after 0.2 Gyr {sizes[-1]}", flush=True)
+    energy = np.array([row["energy"] for row in rows])
+    return {
+        "sod_particles": tube["particles"],
+        **dict(zip(("sod_density", "sod_velocity", "sod_energy"), errors, strict=True)),
+        "evrard_particles": particles,
+        "evrard_peak": energies[:, 1].max(),
+        "evrard_true_peak": true[:, 1].max(),
+        "evrard_end": energies[-1, 1],
+        "evrard_true_end": true[-1, 1],
+        "evrard_drift": np.abs(energies[:, 3] / energies[0, 3] - 1).max(),
+        "disc_particles": disc_particles,
+        "disc_scale": sizes[-1][0] / sizes[0][0],
+        "disc_height": sizes[-1][1] / sizes[0][1],
+        "disc_drift": np.abs(energy / energy[0] - 1).max(),
+    }
+
+
+def cost(quick: bool) -> dict[str, float]:
+    """Figures of the mergers with and without gas."""
     particles, gyr = (10_000, 0.3) if quick else (100_000, 3.0)
     wet, dry = (merger(gas, particles, gyr) for gas in (0.1, 0.0))
     seconds = [row["force_seconds"] + row["other_seconds"] for row in (wet, dry)]
-    drift = np.abs(energies[:, 3] / energies[0, 3] - 1).max()
-    figures = dict(zip(("sod_density", "sod_velocity", "sod_energy"), errors, strict=True))
-    figures |= {"evrard_peak": energies[:, 1].max(), "evrard_true_peak": true[:, 1].max(), "evrard_drift": drift}
-    figures |= {"evrard_end": energies[-1, 1], "evrard_true_end": true[-1, 1]}
-    figures |= {"disc_scale": sizes[-1][0] / sizes[0][0], "disc_height": sizes[-1][1] / sizes[0][1]}
-    figures |= {"disc_drift": np.abs(energy / energy[0] - 1).max()}
-    figures |= {"wet_seconds": seconds[0], "dry_seconds": seconds[1], "ratio": seconds[0] / seconds[1], "gyr": gyr}
-    figures |= {"formed": wet["new_stars_mass"] / (wet["new_stars_mass"] + wet["gas_mass"])}
-    print(json.dumps({key: round(float(value), 5) for key, value in figures.items()}))
+    return {
+        "merger_particles": particles,
+        "wet_seconds": seconds[0],
+        "dry_seconds": seconds[1],
+        "ratio": seconds[0] / seconds[1],
+        "gyr": gyr,
+        "formed": wet["new_stars_mass"] / (wet["new_stars_mass"] + wet["gas_mass"]),
+    }
+
+
+def main() -> None:
+    import record  # only here: tests load this file by its path, for its problems and their solutions
+
+    parser = record.parser(__doc__, "fewer particles and a shorter merger", figure="gas.png")
+    parser.add_argument("--only", choices=("problems", "merger"), help="one part of the figures")
+    arguments = parser.parse_args()
+    figures: dict[str, float] = {}
+    if arguments.only != "merger":
+        figures |= problems(arguments.quick, record.figure_of(arguments))
+        record.save("gas-problems", figures, arguments)
+    if arguments.only != "problems":
+        found = cost(arguments.quick)
+        record.save("gas-merger", found, arguments)
+        figures |= found
+    record.show(figures)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,27 @@
-"""Gravity: how fast and how exact the forces of two merging galaxies are, beside pytreegrav.
-
-Two galaxies of disc, bulge and halo overlap. Errors are those of 2000 particles against the sum over all pairs, each
-program with its own softening. pytreegrav's opening angle is chosen so that its median error is within 20 % of ours at
-our default opening; its quadrupoles are on or off, whatever is faster. Times are CPU seconds of one core, the best of a
-few, in turn.
+"""How fast and how accurate are the forces in two merging galaxies, next to pytreegrav?
 
     python benchmarks/gravity.py [--quick]
 
-Needs pip install 'emeraldcut[bench]'. pytreegrav is compiled in every new process: this takes half a minute.
+Two overlapping galaxies of disc, bulge and halo. Errors are those of 2,000 particles against the sum over all pairs,
+each program with its own softening. pytreegrav's opening angle is set so that its median error is within 20 % of ours
+at our default opening; its quadrupoles are on or off, whichever is faster. Times are CPU seconds of one core, the best
+of several in which the programs take turns. Needs pip install 'emeraldcut[bench]'; pytreegrav compiles in every new
+process, which takes half a minute.
 
-The keys of the last line, for the largest number of particles, and with _10000 for fewer:
+Keys of the last line, for the largest number of particles, and with _10000 for the smaller one:
 
-    n                     particles
+    n                     number of particles
     speed_ratio           time of pytreegrav over ours
     median_error, p99_error, pytreegrav_median_error
-                          of the force, relative
-    seconds, direct_seconds
-                          ours by the tree, and by all pairs (1e4 particles only)
-    two_core_speedup      wall time with one thread over that with two; two idle cores are needed
-    first_force_seconds   CPU time of a new process with its first force of 1e4 particles, all imports included
+                          relative errors of the force
+    seconds               per force evaluation by the tree, ours
+    direct_seconds        the same by all pairs (1e4 particles only)
+    two_core_speedup      wall time with one thread over that with two; needs two idle cores
+    first_force_seconds   CPU time of a new process up to its first force on 1e4 particles, imports included
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import resource
 import subprocess
@@ -33,11 +30,12 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import record
 
 from emeraldcut.nbody.gravity import accelerations
 from emeraldcut.nbody.snapshot import GRAVITY
 
-PLUMMER_TO_SPLINE = 2.8  # support of a spline kernel that is as deep as a Plummer sphere (Springel 2005)
+PLUMMER_TO_SPLINE = 2.8  # support of a spline kernel as deep as a Plummer sphere of unit length (Springel 2005)
 FIRST = """
 import numpy
 from emeraldcut.nbody.gravity import accelerations
@@ -66,7 +64,7 @@ def galaxy(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 
 def two_galaxies(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two galaxies 43 kpc apart, their discs 52 degrees inclined to each other."""
+    """Two galaxies 43 kpc apart, with their discs inclined to each other by 52 degrees."""
     rng = np.random.default_rng(seed)
     (first, *others), (second, *more) = galaxy(number // 2, rng), galaxy(number - number // 2, rng)
     cosine, sine = np.cos(0.9), np.sin(0.9)
@@ -80,7 +78,7 @@ def errors(found: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def best(function: Callable, times: int, clock: Callable[[], float] = time.process_time) -> tuple[float, object]:
-    """The least time of a few calls, and what the last one returned."""
+    """The shortest time of a few calls, and what the last one returned."""
     least = np.inf
     for _ in range(times):
         start = clock()
@@ -90,7 +88,7 @@ def best(function: Callable, times: int, clock: Callable[[], float] = time.proce
 
 
 def children() -> float:
-    """CPU seconds of all processes that this one has started and that have ended."""
+    """CPU seconds of all finished child processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -107,7 +105,7 @@ def matching(force: Callable[[float], np.ndarray], median: Callable[[np.ndarray]
 
 
 def compare(number: int, options: tuple[bool, ...], times: int, angles: dict[bool, float]) -> dict[str, float]:
-    """Times and errors of both programs; `angles` is where the search begins, and is updated."""
+    """Times and errors of both programs; the search starts at `angles`, which is updated."""
     import pytreegrav
 
     position, mass, softening = two_galaxies(number)
@@ -148,9 +146,8 @@ def compare(number: int, options: tuple[bool, ...], times: int, angles: dict[boo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions, within 50 seconds")
-    quick = parser.parse_args().quick
+    arguments = record.parser(__doc__, "fewer repetitions, no quadrupoles").parse_args()
+    quick = arguments.quick
     position, mass, softening = two_galaxies(100_000)
     accelerations(position, mass, softening)
     walls = {1: np.inf, 2: np.inf}
@@ -160,13 +157,13 @@ def main() -> None:
             walls[threads] = min(walls[threads], wall)
     print(f"two threads: {walls[1] / walls[2]:.2f} times faster (load of the machine {os.getloadavg()[0]:.1f})")
     first, _ = best(lambda: subprocess.run([sys.executable, "-c", FIRST], check=True), 3, children)
-    print(f"first force of a new process after {first:.2f} s of CPU time; pytreegrav is being compiled ...", flush=True)
+    print(f"first force of a new process after {first:.2f} s of CPU time; compiling pytreegrav ...", flush=True)
     options, angles = ((False,) if quick else (False, True)), {False: 0.8, True: 1.2}
     small = compare(10_000, options, 3 if quick else 10, angles)
     large = compare(100_000, options, 1 if quick else 3, angles)
     figures = {"n": 100_000} | large | {f"{key}_10000": value for key, value in small.items()}
     figures |= {"two_core_speedup": walls[1] / walls[2], "first_force_seconds": first}
-    print(json.dumps({key: value if key == "n" else round(float(value), 5) for key, value in figures.items()}))
+    record.finish("gravity", figures, arguments, peers=("pytreegrav",))
 
 
 if __name__ == "__main__":

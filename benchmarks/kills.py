@@ -1,19 +1,19 @@
-"""A suite of mergers is killed ten times, at random moments, and must end with the same snapshots as one undisturbed.
+"""Does a suite of mergers that is killed again and again end with the same snapshots as one that is not?
 
-    python benchmarks/kills.py [--kills N] [--seed N] [--quick]
+    python benchmarks/kills.py [--quick] [--seed N] [--kills N]
 
-Two small mergers and a control, in a process of its own, which gets SIGKILL when as many snapshots are there as was
-drawn, and a random part of the time that one takes has gone by since. The last line is one JSON object:
+Two small mergers and a control run in a process of their own. It gets SIGKILL at a random moment: after a random number
+of snapshots and a random part of the time that the next one takes. Then the same command is run again.
 
-    kills        processes that were killed before they had come to their end
+Keys of the last line:
+
+    kills        processes that were killed before they had finished
     snapshots    files compared
-    same         whether position, velocity, mass and what each file says of its state are the same in all
+    same         whether position, velocity, mass and the header of all files are the same
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import signal
 import subprocess
 import sys
@@ -22,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import record
 
 from emeraldcut.nbody import read_snapshot
 
@@ -44,7 +45,7 @@ def snapshots(folder: Path) -> list[Path]:
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two snapshots hold the same."""
+    """Whether two snapshots are the same."""
     first, second = read_snapshot(one), read_snapshot(other)
     arrays = ("position", "velocity", "mass", "component", "galaxy")
     return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in arrays) and (
@@ -53,10 +54,8 @@ def same(one: Path, other: Path) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__, "three kills", seed=0)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="three kills")
     arguments = parser.parse_args()
     rng, kills, killed = np.random.default_rng(arguments.seed), 3 if arguments.quick else arguments.kills, 0
     with TemporaryDirectory() as place:
@@ -77,7 +76,7 @@ def main() -> None:
         assert start(broken, arguments.seed).wait() == 0
         pairs = list(zip(snapshots(whole), snapshots(broken), strict=True))
         equal = all(a.name == b.name and same(a, b) for a, b in pairs)
-    print(json.dumps({"kills": killed, "snapshots": len(pairs), "same": equal}))
+    record.finish("kills", {"kills": killed, "snapshots": len(pairs), "same": equal}, arguments)
 
 
 if __name__ == "__main__":

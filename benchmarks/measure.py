@@ -1,37 +1,42 @@
-"""Shapes measured on galaxies of known shape, and photutils' `Ellipse` on the same stamps in the same run.
+"""Are measured shapes right, are their errors honest, and how fast is `measure` next to photutils?
 
-    python benchmarks/measure.py [--quick] [--figure FILE] [--neighbours MEAN] [--seed N]
+    python benchmarks/measure.py [--quick] [--seed N] [--figure FILE] [--neighbours MEAN]
 
-Galaxies: superellipses of exponent 1.5 to 6 (four in five) and obrounds, axis ratio .4 to 1, Sersic index .5 to 4,
-half-light radius 4 to 13 pixels, S/N 20 to 300, Moffat PSF of 1.2 to 4 pixels, at most half the half-light radius,
-whose beta (2.5 to 5) `measure` is not told; noise of photons, sky and read-out; 64 x 64 pixels. A nearly round galaxy
-(axis ratio above .9) may be framed along its corners as well as along its sides: there a4 and -|a4| both count as
-true. The last line is one JSON object:
+Galaxies of known shape: superellipses of exponent 1.5 to 6 (four in five) and obrounds, with axis ratio 0.4 to 1,
+Sersic index 0.5 to 4, half-light radius 4 to 13 pixels and S/N 20 to 300. The Moffat PSF has a FWHM of 1.2 to 4 pixels,
+at most half the half-light radius; its beta (2.5 to 5) is not told to `measure`. Images have 64 x 64 pixels with
+photon, sky and read-out noise. A nearly round galaxy (axis ratio above 0.9) may be framed along its corners as well as
+along its sides, so there both a4 and -|a4| count as true. photutils' `Ellipse` fits the same stamps in the same run.
 
-    speed_ratio                CPU time of photutils over ours, from pixels to rows, same stamps, one core
-    ms_per_stamp               ours
-    bias_a4                    median of measured minus true a4/a at S/N >= 50; bias_a4_* by exponent
-    coverage_68, coverage_68_snr_*   share of a4 intervals of one standard error that hold the truth
-    lost_fraction              share of galaxies without a number
-    photutils_b4_difference    median of our a4, without correction for the PSF, minus photutils' b4, at the radii of
-    photutils bias_fwhm_*, uncorrected_fwhm_*  bias of a4/a at other ratios of half-light radius over PSF width, S/N >=
-    50, and
-                               what it is without the correction (exponent 3.5)
-    axis_ratio_within_003, angle_within_3deg   shares at S/N >= 100 (angle: axis ratio < .8)
-    kind_*                     of galaxies with a4 < -.04: shares called rectangular, obround, boxy (undecided), or
-    neither,
-                               by true kind and S/N
+Keys of the last line:
+
+    speed_ratio              CPU time of photutils over ours, from pixels to rows, same stamps, one core
+    ms_per_stamp             CPU milliseconds per galaxy, ours
+    galaxies                 number of galaxies measured
+    bias_a4, bias_a4_*       median of measured minus true a4/a at S/N >= 50, and the same by exponent
+    coverage_68, coverage_68_snr_*
+                             fraction of a4 intervals of one standard error that contain the truth
+    lost_fraction            fraction of galaxies without a measurement
+    photutils_b4_difference  median of our a4, without PSF correction, minus photutils' b4 at the same radii
+    photutils_isophotes      number of isophotes in that comparison
+    bias_fwhm_*, uncorrected_fwhm_*
+                             bias of a4/a with and without PSF correction, by half-light radius over PSF FWHM (exponent
+                             3.5, S/N >= 50)
+    axis_ratio_within_003, angle_within_3deg
+                             fractions at S/N >= 100 (angle: axis ratio below 0.8)
+    kind_*                   of galaxies with a4 < -0.04, by true kind and S/N: the fractions called rectangular,
+                             obround, boxy (undecided) and none of these
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import record
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet
@@ -50,7 +55,7 @@ SNR_BINS = ((20, 50), (50, 100), (100, 300))
 
 @dataclass(frozen=True)
 class Ranges:
-    """What is drawn."""
+    """Ranges of the galaxies that are drawn."""
 
     exponent: tuple[float, float] = (1.5, 6.0)
     obrounds: float = 0.2
@@ -140,7 +145,7 @@ def b4_differences(images: ImageSet, isophotes: list) -> np.ndarray:
     return np.array(found)
 
 
-def figure(table: Table, truth: Table, path: str) -> None:
+def figure(table: Table, truth: Table, path: Path) -> None:
     """Errors of a4 against S/N, and how well a4 tells boxes from ellipses."""
     from matplotlib.figure import Figure
 
@@ -167,9 +172,11 @@ def figure(table: Table, truth: Table, path: str) -> None:
         found = [np.mean(significance[within & boxy] > limit) for limit in limits]
         right.plot(np.arange(1, len(limits) + 1) / len(limits), found, color=colour, label=f"S/N {low} to {high}")
     right.set(
-        xscale="log", xlabel="share of ellipses (|a4/a| < .01) called boxy", ylabel="share of boxes (a4/a < -.04) found"
+        xscale="log",
+        xlabel="fraction of ellipses (|a4/a| < .01) called boxy",
+        ylabel="fraction of boxes (a4/a < -.04) found",
     )
-    right.set_title("ordered by a4 over its error", fontsize=10)
+    right.set_title("sorted by a4 over its error", fontsize=10)
     right.legend(frameon=False, loc="lower right")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -177,11 +184,8 @@ def figure(table: Table, truth: Table, path: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few galaxies, within 50 seconds")
-    parser.add_argument("--figure", help="draw errors against S/N, and how well a4 tells boxes from ellipses, here")
-    parser.add_argument("--neighbours", type=float, default=0.0, help="mean number of neighbours an image")
-    parser.add_argument("--seed", type=int, default=40_000)
+    parser = record.parser(__doc__, "500 galaxies instead of 6,000", seed=40_000, figure="a4_errors.png")
+    parser.add_argument("--neighbours", type=float, default=0.0, help="mean number of neighbours per image")
     arguments = parser.parse_args()
     number, peers = (500, 15) if arguments.quick else (6000, 100)
     images, truth = galaxies(number, arguments.seed, Ranges(neighbours=arguments.neighbours))
@@ -200,6 +204,7 @@ def main() -> None:
     figures = {
         "speed_ratio": theirs / peers / ours,
         "ms_per_stamp": ours * 1e3,
+        "galaxies": number,
         "bias_a4": np.median(error[bright]),
         "coverage_68": np.mean(np.abs(error[~lost]) < stated[~lost]),
         "lost_fraction": lost.mean(),
@@ -227,12 +232,12 @@ def main() -> None:
     for low, high in ((20, 50), (50, 100), (100, 200), (200, 300)):
         for true, name in ((~np.asarray(truth["obround"]), "rectangular"), (np.asarray(truth["obround"]), "obround")):
             chosen = kinds[boxy & true & (snr >= low) & (snr < high)]
-            shares = [np.mean(chosen == kind) for kind in ("rectangular", "obround", "boxy")]
-            shares.append(1 - sum(shares))
-            figures[f"kind_{name}_snr_{low}_{high}"] = [round(float(share), 3) for share in shares]
-    if arguments.figure:
-        figure(table, truth, arguments.figure)
-    print(json.dumps({k: v if isinstance(v, list) else round(float(v), 4) for k, v in figures.items()}))
+            fractions = [np.mean(chosen == kind) for kind in ("rectangular", "obround", "boxy")]
+            figures[f"kind_{name}_snr_{low}_{high}"] = [*fractions, 1 - sum(fractions)]
+    if path := record.figure_of(arguments):
+        figure(table, truth, path)
+    name = "measure-neighbours" if arguments.neighbours else "measure"
+    record.finish(name, figures, arguments, peers=("photutils",))
 
 
 if __name__ == "__main__":

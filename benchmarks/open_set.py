@@ -1,27 +1,31 @@
-"""Does the network say so when it sees what it was never trained on?
+"""Does the network notice kinds of objects that it was not trained on?
 
-Trains the screening network as it ships but without two kinds of confusers, draws both and the three shape classes anew
-(S/N 60 to 300), and asks how well scores separate the two kinds from the shapes: 1 - p_other (a shape),
-`typical` (how usual an image's features are), and their product. The first is the one to go by: what is new is mostly
-called `other`. With `--folder` what is done is kept there, and the same command goes on from it.
+    python benchmarks/open_set.py [--quick] [--seed N] [--jobs N] [--without KINDS] [--number N] [--folder DIR]
 
-    python benchmarks/open_set.py [--without spiral,close_pair] [--number 330000] [--folder F] --jobs 2      1 hour
-    python benchmarks/open_set.py --quick
+Trains the screening network as shipped, but without two kinds of confusers. Then these two kinds and the three shape
+classes are drawn anew (S/N 60 to 300), and three scores are asked to tell the new kinds from the shapes: 1 - p_other,
+`typical` (how common the features of an image are), and their product. The first is the recommended one, because most
+new kinds are called `other`. A full run takes about an hour; with --folder it can be resumed by the same command.
 
-Keys of the last line: auroc (of 1 - p_other), auroc_typical, auroc_both, by_kind, by_class (of 1 - p_other), flagged
-    (share with the flag UNUSUAL of left-out kinds and of shapes), left_out, shapes
+Keys of the last line (area: under the receiver operating characteristic):
+
+    training             galaxies that the network was trained on
+    auroc, auroc_typical, auroc_both
+                         area for 1 - p_other, for `typical` and for their product
+    by_kind, by_class    area for 1 - p_other by left-out kind, and against one shape class at a time
+    flagged              fractions with the flag UNUSUAL, of left-out kinds and of shapes
+    left_out, shapes     numbers of galaxies
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import record
 from prevalence import CHUNK
 from sklearn.metrics import roc_auc_score
 
@@ -35,7 +39,7 @@ from emeraldcut.runs import map_chunks
 FRESH = replace(WIDE, exposures=1, snr_min=60.0)
 
 
-def look(part: range, seed: int, network: str, without: tuple[str, ...]):
+def examine(part: range, seed: int, network: str, without: tuple[str, ...]):
     """Kind or class, `typical`, 1 - p_other and flag of the shapes and of the left-out kinds of one chunk."""
     images = synthesise(replace(FRESH, number=len(part)), seed=seed, start=part.start)
     label, kind = (np.array(images.table[name], dtype=str) for name in ("label", "kind"))
@@ -52,12 +56,10 @@ def look(part: range, seed: int, network: str, without: tuple[str, ...]):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a network of 1,200 galaxies")
-    parser.add_argument("--without", default="spiral,close_pair")
+    parser = record.parser(__doc__, "a network trained on 1,200 galaxies", seed=0)
+    parser.add_argument("--without", default="spiral,close_pair", help="kinds that are left out of the training")
     parser.add_argument("--number", type=int, default=330_000, help="galaxies to train on")
-    parser.add_argument("--folder", help="where to keep what is done")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", help="where to keep the training set and the network")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     without = tuple(arguments.without.split(","))
@@ -69,7 +71,7 @@ def main() -> None:
         network = str(folder / "network")
         if not (folder / "network" / "card.json").exists():
             train(None, settings, seed=arguments.seed, jobs=arguments.jobs, folder=folder).save(network)
-        go = partial(look, seed=8_000_001 + arguments.seed, network=network, without=without)
+        go = partial(examine, seed=8_000_001 + arguments.seed, network=network, without=without)
         parts = (range(start, min(start + CHUNK, fresh)) for start in range(0, fresh, CHUNK))
         found = list(map_chunks(go, parts, jobs=arguments.jobs))
     kind, typical, shape, flagged = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
@@ -80,16 +82,17 @@ def main() -> None:
         return float(roc_auc_score(new[rows], -score[rows]))
 
     result = {
+        "training": settings.number,
         "auroc": auroc(shape),
         "auroc_typical": auroc(typical),
         "auroc_both": auroc(shape * typical),
-        "by_kind": {name: round(auroc(shape, ~new | (kind == name)), 4) for name in without},
-        "by_class": {name: round(auroc(shape, new | (kind == name)), 4) for name in sorted(set(kind[~new]))},
-        "flagged": [round(float(flagged[new].mean()), 4), round(float(flagged[~new].mean()), 5)],
-        "left_out": int(new.sum()),
-        "shapes": int((~new).sum()),
+        "by_kind": {name: auroc(shape, ~new | (kind == name)) for name in without},
+        "by_class": {name: auroc(shape, new | (kind == name)) for name in sorted(set(kind[~new]))},
+        "flagged": [flagged[new].mean(), flagged[~new].mean()],
+        "left_out": new.sum(),
+        "shapes": (~new).sum(),
     }
-    print(json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v in result.items()}))
+    record.finish("open_set", result, arguments, peers=("keras", "scikit-learn"))
 
 
 if __name__ == "__main__":

@@ -1,26 +1,28 @@
-"""What the pixels allow: a likelihood-ratio classifier that knows almost everything, on the screening network's task.
+"""How well could the screening network's task be done at all? A classifier that knows almost everything.
 
-Each scene has one light profile, one PSF, one noise, one place, one size, one axis ratio of the best-fitting ellipse,
-one S/N. Galaxies of every class are drawn into it, with no neighbours. The oracle knows the noise-free images of all of
-them but the one that it looks at, and adds up their likelihoods by class; centre, axes, size, Sersic index, flux and
-sky are projected out of the difference, since no classifier can know them. The network sees the same noisy images.
+    python benchmarks/oracle.py [--quick] [--seed N] [--jobs N] [--scenes N] [--per-class N]
 
-    python benchmarks/oracle.py [--scenes 100] [--quick]
+The oracle is a likelihood-ratio classifier. Each scene has one light profile, PSF, noise level, position, size, S/N,
+and axis ratio of the best-fitting ellipse. Galaxies of every class are drawn into it, without neighbours. The oracle
+knows the noise-free images of all of them except the one that it classifies, and adds up their likelihoods by class.
+Centre, axes, size, Sersic index, flux and sky are projected out of the residual, since no classifier can know them. The
+network sees the same noisy images.
 
-Keys of the last line: scenes, galaxies; recall_1 (precision .85, 1 in 100), also by S/N, recall_01 (.5, 1 in 1,000)
-    and the balanced accuracy of oval against rectangular: of the oracle, of one that knows only half of the models
-    (half_; where the two differ, more models would help still), and of the network (network_), whose S/N and frame are
-    its own.
+Keys of the last line: scenes, galaxies, and of the oracle, of one that knows only half of the models (`half_`; where
+the two differ, more models would still help) and of the network (`network_`, with its own S/N and frame)
+
+    recall_1, recall_1_snr_*   at precision 0.85 where 1 in 100 is rectangular, overall and by S/N
+    recall_01                  at precision 0.5 where 1 in 1,000 is rectangular
+    oval_rectangular           balanced accuracy of these two classes
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import record
 from astropy.table import Table
 from prevalence import BAR_01, BAR_1, pair_accuracy, recall_at, score_of, select
 
@@ -73,7 +75,7 @@ def scene(numbers_: range, per_class: int, seed: int) -> dict[str, np.ndarray] |
     gain, snr = np.sqrt(np.exp(rng.uniform(np.log(100), np.log(5000))) + 25), np.exp(rng.uniform(*np.log((60, 300))))
 
     def seen(shape, dx=0.0, dy=0.0, dn=0.0, dr=0.0, da=0.0):
-        """An outline of unit mean square radius, as large as all others."""
+        """The noise-free image of an outline, scaled to the same mean square radius as all others."""
         size = radius * np.sqrt(q / shape.axis_ratio) / np.sqrt(np.mean(shape.rho**2)) * (1 + dr)
         place = {"centre": (centre[0] + dx, centre[1] + dy), "position_angle_deg": angle + da, "radius_pix": size}
         return draw(Body(shape, Sersic(index + dn)), SIDE, psf=psf, **place).ravel()
@@ -91,7 +93,7 @@ def scene(numbers_: range, per_class: int, seed: int) -> dict[str, np.ndarray] |
     slopes = [scale * seen(middle, **{name: step}) - base for name, step in STEPS.items() if name != "dq"]
     slopes.append(scale * seen(shapes.superellipse(min(q, 0.99) + STEPS["dq"], 3.0)) - base)
     free = np.linalg.qr(np.array([*slopes, base, np.ones_like(base)]).T / noise[:, None])[0]
-    images, likelihoods = [], {1: [], 2: []}
+    images, likelihoods = [], {1: [], 2: []}  # with every model, with every second one
     few = np.arange(len(models)) % 2 == 0  # with half of the models: does their number matter?
     for i, model in enumerate(models):
         image = model + rng.normal(size=model.size) * np.sqrt(np.maximum(model, 0) / gain + 1)
@@ -99,10 +101,10 @@ def scene(numbers_: range, per_class: int, seed: int) -> dict[str, np.ndarray] |
         residuals = (image - models) / noise
         chi = (residuals**2).sum(axis=1) - ((residuals @ free) ** 2).sum(axis=1)
         others = np.arange(len(models)) != i  # its own model is not known
-        for share, known in ((1, others), (2, others & few)):
+        for step, known in ((1, others), (2, others & few)):
             row = [np.logaddexp.reduce(-chi[known & (label == k)] / 2) - np.log(np.sum(known & (label == k)))
                    if np.any(known & (label == k)) else -1e9 for k in range(len(CLASSES))]  # fmt: skip
-            likelihoods[share].append(row)
+            likelihoods[step].append(row)
     return {
         "images": np.array(images),
         "label": label,
@@ -114,11 +116,9 @@ def scene(numbers_: range, per_class: int, seed: int) -> dict[str, np.ndarray] |
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="6 scenes")
-    parser.add_argument("--scenes", type=int, default=100)
-    parser.add_argument("--per-class", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = record.parser(__doc__, "6 scenes", seed=0)
+    parser.add_argument("--scenes", type=int, default=120)
+    parser.add_argument("--per-class", type=int, default=60)
     parser.add_argument("--save", help="a file .npz for images, truth, likelihoods and probabilities")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
@@ -146,7 +146,7 @@ def main() -> None:
         result[f"{name}oval_rectangular"] = pair_accuracy(facts, 0, 1)
     if arguments.save:
         np.savez(arguments.save, **all_of, **{f"network_{k}": v for k, v in classifiers["network_"].items()})
-    print(json.dumps({name: round(value, 4) for name, value in result.items()}))
+    record.finish("oracle", result, arguments)
 
 
 def _by_name(likelihood: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,36 +1,43 @@
 """Can the screening network be trusted where 1 in 100 or 1 in 1,000 galaxies is rectangular?
 
-Draws galaxies that training did not see (another family of seeds, and a shifted domain: larger images, other PSFs,
-correlated noise, crowded fields, steeper profiles), looks at each once, and compares the network with what else one
-could do. In the pools rectangular and obround galaxies are as rare as stated, the rest is half oval, half other.
-Intervals are 68 % ones of the bootstrap over galaxies.
+    python benchmarks/prevalence.py [--quick] [--seed N] [--jobs N] [--network NAME] [--figures FOLDER]
+    python benchmarks/prevalence.py --real FOLDER           also real galaxies
+    python benchmarks/prevalence.py --thesis EPOCHS         also the thesis network (1000 epochs: 10 minutes more)
 
-    python benchmarks/prevalence.py --jobs 2 --figures docs/pictures          about 20 minutes
-    python benchmarks/prevalence.py --real ../shared/real                     and real galaxies
-    python benchmarks/prevalence.py --thesis 1000                             and the thesis's network, 10 minutes
-    python benchmarks/prevalence.py --quick                                   fewer galaxies, under a minute
+Draws galaxies that the training has not seen, from other seeds, and again from a shifted domain: larger images, other
+PSFs, correlated noise, crowded fields and steeper profiles. Each is classified once, and the network is compared with
+what else one could do. In the pools rectangular and obround galaxies are as rare as stated; the rest are half oval,
+half other. Intervals are 68 %, by a bootstrap over galaxies. A full run takes about 20 minutes on 2 cores.
 
-Keys of the last line, all at S/N >= 60 and R_e >= 1.5 FWHM unless they say otherwise:
-    recall_1, recall_01        recall at precision .85, 1 in 100, and at precision .5, 1 in 1,000; [value, low, high]
+Keys of the last line, at S/N >= 60 and R_e >= 1.5 FWHM unless stated otherwise:
+
+    negatives, rectangular     numbers of galaxies
+    recall_1, recall_01        recall at precision 0.85, 1 in 100, and at precision 0.5, 1 in 1,000; [value, low, high]
     easy_recall_1              recall_1 without the kinds that the wide population adds
-    recall_shifted             [before, after]: recall at the threshold of recall_1, in both domains
-    oval_rectangular           balanced accuracy of these two
-    calibration, calibration_by_snr, sets_by_snr, sets_as_crepes
-                               expected calibration error, and share of truths in the sets of 90 %, by bins of S/N
-    peers                      recall_1 of each, and how much the network has more, [value, low, high]
-    real                       images of each real set, those above the threshold, and recall of warped ones
+    threshold_log_odds         log odds of rectangular at which recall_1 is reached
+    recall_by_snr, recall_by_size_fwhm
+                               recall at that threshold
+    recall_shifted, false_positives_shifted
+                               [same, shifted domain] at that threshold: recall; fractions of oval, obround and other
+    oval_rectangular           balanced accuracy of these two classes
+    calibration, calibration_by_snr
+                               expected calibration error, all classes equally frequent, S/N 10 to 300
+    sets_by_snr, images_by_snr, sets_as_crepes
+                               fraction of truths in the 90 % sets, by bins of S/N; galaxies there; whether crepes
+                               makes the same sets from the same scores
+    peers                      recall_1 of each alternative, and how much more the network has; [value, low, high]
+    real                       images of each real set, number and fraction above the threshold, recall of warped ones
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import record
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet
@@ -67,8 +74,8 @@ CHUNK, BOOTSTRAPS = 500, 200
 BAR_1, BAR_01 = (0.01, 0.85), (0.001, 0.5)  # prevalence, precision
 
 
-def look(part: range, settings, seed: int, network: str, peers: dict[str, str]) -> Table:
-    """What the network and its peers say of one chunk, with its truth."""
+def examine(part: range, settings, seed: int, network: str, peers: dict[str, str]) -> Table:
+    """What the network and its peers say about one chunk, with the truth."""
     images = synthesise(replace(settings, number=len(part)), seed=seed, start=part.start)
     table = images.table["label", "kind", "scored", "truth_snr", "truth_radius_pix", "psf_fwhm_pix"]
     frames = None if peers is None else frame_galaxies(images)
@@ -88,8 +95,8 @@ def look(part: range, settings, seed: int, network: str, peers: dict[str, str]) 
 
 
 def gather(settings, number: int, seed: int, network: str, peers: dict[str, str] | None, jobs: int) -> dict:
-    """`number` galaxies drawn and looked at: columns as arrays, without those of the grey zone."""
-    stage = partial(look, settings=settings, seed=seed, network=network, peers=peers)
+    """Columns of `number` galaxies that are drawn and classified, without those in the grey zone."""
+    stage = partial(examine, settings=settings, seed=seed, network=network, peers=peers)
     chunks = (range(start, min(start + CHUNK, number)) for start in range(0, number, CHUNK))
     tables = list(map_chunks(stage, chunks, jobs=jobs))
     found = {name: np.concatenate([np.asarray(t[name]) for t in tables]) for name in tables[0].colnames}
@@ -105,7 +112,7 @@ def select(found: dict, chosen: np.ndarray) -> dict:
 
 
 def score_of(found: dict, prevalence: float) -> np.ndarray:
-    """Log odds of rectangular at this prevalence; an image that cannot be classified comes last."""
+    """Log odds of rectangular at this prevalence; an image that cannot be classified ranks last."""
     p = np.stack([found[f"p_{name}"] for name in CLASSES], axis=1) * priors(CLASSES, prevalence)
     odds = np.log(p[:, 1] + 1e-30) - np.log(p[:, 0] + p[:, 2] + p[:, 3] + 1e-30)
     return np.where(p.sum(axis=1) > 0, odds, -99.0)
@@ -113,9 +120,9 @@ def score_of(found: dict, prevalence: float) -> np.ndarray:
 
 def curve(score: np.ndarray, label: np.ndarray, prevalence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall and threshold by falling threshold in a pool of this prevalence."""
-    share = priors(CLASSES, prevalence) / np.maximum(np.bincount(label, minlength=len(CLASSES)), 1)
+    fraction = priors(CLASSES, prevalence) / np.maximum(np.bincount(label, minlength=len(CLASSES)), 1)
     order = np.argsort(-score, kind="stable")
-    weight = share[label[order]]
+    weight = fraction[label[order]]
     true = np.cumsum(weight * (label[order] == 1))
     last = np.append(score[order][1:] != score[order][:-1], True)  # ties are taken together
     return (true / np.cumsum(weight))[last], (true / prevalence)[last], score[order][last]
@@ -127,7 +134,7 @@ def recall_at(score, label, prevalence: float, precision: float) -> float:
 
 
 def bootstrap(scores: list[np.ndarray], label: np.ndarray, prevalence: float, precision: float, seed: int):
-    """Recall of each score, (BOOTSTRAPS + 1, n): first of the galaxies as they are, then of samples of them."""
+    """Recall of each score (BOOTSTRAPS + 1, n): for all galaxies, then for samples drawn from them."""
     rng = np.random.default_rng(seed)
     samples = [np.arange(len(label)), *(rng.integers(0, len(label), len(label)) for _ in range(BOOTSTRAPS))]
     return np.array([[recall_at(s[rows], label[rows], prevalence, precision) for s in scores] for rows in samples])
@@ -152,7 +159,7 @@ def logistic(fit: dict, pool: dict) -> np.ndarray:
 
 
 def thesis_networks(epochs: int, seed: int, folder: Path) -> dict[str, str]:
-    """The thesis's network, trained on its own grid (repaired), as the thesis did."""
+    """The thesis network, trained on the thesis grid (repaired)."""
     if not epochs:
         return {}
     settings = TrainSettings(network="thesis", classes=("oval", "rectangular"), epochs=epochs, patience=0)
@@ -162,7 +169,7 @@ def thesis_networks(epochs: int, seed: int, folder: Path) -> dict[str, str]:
 
 
 def calibration(equal: dict, network) -> dict:
-    """Calibration and conformal sets on galaxies of all S/N, all classes as frequent."""
+    """Calibration and conformal sets of galaxies of all S/N, all classes equally frequent."""
     p = np.stack([equal[f"p_{name}"] for name in CLASSES], axis=1)
     seen = p.sum(axis=1) > 0
     p, label, snr = p[seen], equal["label"][seen], equal["snr"][seen]
@@ -194,7 +201,7 @@ def same_as_crepes(p: np.ndarray, label: np.ndarray, snr: np.ndarray) -> bool:
 
 
 def real(folder: Path, threshold: float, network: str, seed: int, figure: Path | None) -> dict:
-    """Real galaxies, none of which is known to be rectangular, and smooth ones of them warped into rectangles."""
+    """Real galaxies, none known to be rectangular, and smooth ones of them warped into rectangles."""
     result, above = {}, []
     for name in ("efigi", "galaxy_zoo"):
         images = read_images(folder / name / "images")
@@ -204,7 +211,7 @@ def real(folder: Path, threshold: float, network: str, seed: int, figure: Path |
         above += [
             (f"{name} {images.table['id'][k]}", images.pixels[k], score[k]) for k in chosen[np.argsort(-score[chosen])]
         ]
-        result[name] = {"images": len(images), "above": len(chosen), "share": len(chosen) / len(images)}
+        result[name] = {"images": len(images), "above": len(chosen), "fraction": len(chosen) / len(images)}
         if name == "efigi":
             result["warped"] = _warped(images, folder / name, threshold, network, seed)
     if figure is not None:
@@ -250,7 +257,7 @@ def draw_above(above: list, path: Path) -> None:
 
 
 def draw_curves(pool: dict, equal: dict, peers: dict[str, np.ndarray], path: Path) -> None:
-    """Precision against recall of the network and its peers, and accuracy of each pair of classes."""
+    """Precision against recall of the network and its peers, and accuracy for pairs of classes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.6))
@@ -287,7 +294,7 @@ def draw_curves(pool: dict, equal: dict, peers: dict[str, np.ndarray], path: Pat
 
 
 def pair_accuracy(found: dict, a: int, b: int, snr=(0, np.inf), size=(0, np.inf)) -> float:
-    """Balanced accuracy of the classes `a` and `b` alone; kinds without a size count in all bins of size."""
+    """Balanced accuracy for classes `a` and `b` alone; kinds without a size count in all bins of size."""
     here = (found["truth_snr"] >= snr[0]) & (found["truth_snr"] < snr[1])
     here &= ((found["size"] >= size[0]) & (found["size"] < size[1])) | (found["size"] == 99.0)
     right = []
@@ -298,15 +305,14 @@ def pair_accuracy(found: dict, a: int, b: int, snr=(0, np.inf), size=(0, np.inf)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="3,000 galaxies instead of 115,000")
+    parser = record.parser(__doc__, "3,000 galaxies instead of 115,000", seed=0)
     parser.add_argument("--network", default="screener")
     parser.add_argument("--real", type=Path, help="folder with efigi/ and galaxy_zoo/")
-    parser.add_argument("--thesis", type=int, default=0, metavar="EPOCHS", help="train the thesis's network too")
-    parser.add_argument("--figures", type=Path, help="folder for the figures")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--thesis", type=int, default=0, metavar="EPOCHS", help="also train the thesis network")
+    parser.add_argument("--figures", type=Path, help="folder for pictures (default: docs/pictures, not with --quick)")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
+    figures = arguments.figures or (None if arguments.quick else record.PICTURES)
     scale = 0.025 if arguments.quick else 1.0
     network = load_network(arguments.network)
     with tempfile.TemporaryDirectory() as folder:
@@ -360,10 +366,10 @@ def main() -> None:
         for low, high in by_size
     }
     if arguments.real:
-        result["real"] = real(arguments.real, threshold, arguments.network, arguments.seed, arguments.figures)
-    if arguments.figures:
-        draw_curves(pool, equal, peers, arguments.figures / "prevalence.png")
-    print(json.dumps(result, default=float))
+        result["real"] = real(arguments.real, threshold, arguments.network, arguments.seed, figures)
+    if figures:
+        draw_curves(pool, equal, peers, figures / "prevalence.png")
+    record.finish("prevalence", result, arguments, peers=("crepes", "keras", "scikit-learn"))
 
 
 if __name__ == "__main__":

@@ -1,51 +1,53 @@
-"""Do mergers of ours make what was published? Shapes of remnants from all sides, from finished suites.
+"""Do our mergers make the remnants that were published? Shapes of remnants from all sides, from finished suites.
 
     emeraldcut simulate published_facts_1to1 --seed 2003 -o 1to1
     emeraldcut simulate published_facts_3to1 --seed 2003 -o 3to1
     emeraldcut simulate published_facts_gas --seed 2003 -o gas
     emeraldcut simulate published_facts_lattice --seed 2003 -o lattice
-    python benchmarks/published_facts.py 1to1 3to1 gas lattice [--views N] [--stack N] [--images] [--figure FILE]
-        [--quick]
+    python benchmarks/published_facts.py 1to1 3to1 gas lattice [--quick] [--views N] [--stack N] [--images]
+        [--figure FILE]
 
-What was published: half of the projections of dry 1:1 remnants are boxy, 4 of 12 orientations from all sides, 80 % of
-these remnants rotate slowly, (v/sigma)* < 0.4, and 3:1 and 4:1 remnants are fast and in nine of ten views disky (Naab &
+Published: half of the projections of dry 1:1 remnants are boxy, 4 of 12 orientations are boxy from all sides, and 80 %
+of these remnants rotate slowly, (v/sigma)* < 0.4; 3:1 and 4:1 remnants are fast and disky in nine of ten views (Naab &
 Burkert 2003, ApJ 597, 893); a tenth of the discs as gas removes strong boxiness (Naab, Jesseit & Burkert 2006, MNRAS
 372, 839).
 
-The suite `published_facts_lattice` has their own spins. With --images a4/a is also measured in their way (Naab,
+The suite `published_facts_lattice` has the published spins. With --images, a4/a is also measured as published (Naab,
 Burkert & Hernquist 1999, ApJ 523, L133): on images of 128 x 128 pixels over 10 scale lengths, smoothed by a Gaussian of
-1.5 pixels, from isophotes (fitted by photutils) between a quarter of the spatial half-light radius and the whole of it:
-their mean a4/a, or that of a strong peak; how strong is not said, so here both: the mean, and the farthest from 0.
+1.5 pixels, from isophotes (fitted by photutils) between a quarter of the spatial half-light radius and that radius.
+They take the mean a4/a, or that of a strong peak; they do not say how strong, so both the mean and the value farthest
+from 0 are given. The record of that run is `published_facts-images`.
 
-The last snapshots of each merger, 0.1 Gyr apart, are laid on top of each other. a4/a is the mean between 0.24 and 1.12
-half-light semi-major axes of the projected stars, see `mergers.look_at`. Mergers of unfinished suites are taken as far
-as they are finished; --quick takes few views. The last line is one JSON object, of each group of mergers (1:1, 3:1, 1:1
-with gas, those of the lattice, and the galaxies alone):
+The last snapshots of each merger, 0.1 Gyr apart, are stacked. a4/a is the mean between 0.24 and 1.12 half-light
+semi-major axes of the projected stars, see `mergers.look_at`. Of unfinished suites the finished mergers are used.
+
+Keys of the last line, for each group of mergers (1:1, 3:1, 1:1 with gas, those on the lattice, the galaxies alone):
 
     mergers, views
-    boxy, boxy_low, boxy_high   share of views with a4 < 0, and its 95 % interval, by a bootstrap that draws mergers
-    disky_sure, boxy_sure       share of views with a4 more than two standard errors above, below 0
+    boxy, boxy_low, boxy_high   fraction of views with a4 < 0 and its 95 % interval, by a bootstrap over mergers
+    disky_sure, boxy_sure       fraction of views with a4 more than two standard errors above, below 0
     strongly_boxy, strongly_boxy_low, strongly_boxy_high
-                                share of views with a4 < -0.01
-    boxy_from_all_sides         mergers of which every view has a4 < 0
-    never_disky                 mergers of which no view has an a4 more than two standard errors above 0
-    a4, a4_err                  median of the views; mean standard error of one
-    outer_boxy                  share of views with a4 < 0 at 1.5 half-light semi-major axes
+                                fraction of views with a4 < -0.01
+    boxy_from_all_sides         mergers with a4 < 0 in every view
+    never_disky                 mergers with no view whose a4 is more than two standard errors above 0
+    a4, a4_err                  median of the views; mean standard error of one view
+    outer_boxy                  fraction of views with a4 < 0 at 1.5 half-light semi-major axes
     rotation                    median (v/sigma)*: rotation along the major axis over central dispersion, in units of
                                 that of an oblate body flattened by rotation, sqrt(e / (1 - e)) with e = 1 - axis ratio
-    slow                        share of views in which it is below 0.4
-    image_boxy, peak_boxy, ...  with --images: share of views with a4 < 0 as they measured it, mean and peak; intervals
+    slow                        fraction of views in which it is below 0.4
+    image_boxy, peak_boxy, ...  with --images: fraction of views with a4 < 0 measured as published, by mean and by
+                                peak, and intervals
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import record
 from astropy.table import Table, hstack, vstack
 from scipy.ndimage import gaussian_filter
 
@@ -64,8 +66,8 @@ from emeraldcut.runs.run import MANIFEST
 
 SURE, STRONG, SLOW = 2.0, -0.01, 0.4
 BOOTSTRAPS = 10_000
-WAYS = ("image", "peak")  # in which they measured a4
-SIDE, SMOOTHING = 128, 1.5  # of their images, in pixels
+WAYS = ("image", "peak")  # of measuring a4 as published
+SIDE, SMOOTHING = 128, 1.5  # of the published images, in pixels
 PIXEL_KPC = 10 * PROGENITORS["naab_burkert"].disc_scale_kpc / SIDE
 
 
@@ -77,7 +79,7 @@ def group_of(row: dict) -> str:
 
 
 def isophotes(seen: np.ndarray, light: np.ndarray, least_kpc: float, most_kpc: float) -> np.ndarray:
-    """a4/a (k,) of isophotes with semi-major axes between two, of an image in their way of stars at `seen` (2, n)."""
+    """a4/a (k,) of isophotes between two semi-major axes, of an image, as published, of stars at `seen` (2, n)."""
     from photutils.isophote import Ellipse, EllipseGeometry
 
     image = gaussian_filter(count(seen, light, (SIDE, SIDE), 1 / PIXEL_KPC)[1].astype(float), SMOOTHING)
@@ -95,7 +97,7 @@ def isophotes(seen: np.ndarray, light: np.ndarray, least_kpc: float, most_kpc: f
 
 
 def as_published(snapshots: Sequence[Snapshot], views: Table) -> Table:
-    """`image_a4` and `peak_a4` of views of `look_at`: a4/a in their way, mean and peak; NaN where there is none."""
+    """`image_a4` and `peak_a4` of views of `look_at`: a4/a as published, mean and peak; NaN where there is none."""
     stars, rows = gather(snapshots, None, aligned=True), []
     for view in views:
         seen = project(stars.position, rotation(view["view_theta_deg"], view["view_phi_deg"]))
@@ -104,7 +106,7 @@ def as_published(snapshots: Sequence[Snapshot], views: Table) -> Table:
     return Table(rows=rows, names=("image_a4", "peak_a4"))
 
 
-def look(folder: Path, views: int, stack: int, images: bool) -> Table:
+def views_of(folder: Path, views: int, stack: int, images: bool) -> Table:
     """The views of all finished runs of a suite, with `group` and `merger`."""
     tables, begun = [], json.loads((folder / BEGUN).read_text())
     spins = " on a lattice" if begun["settings"]["grid"] == "lattice" else ""
@@ -136,14 +138,14 @@ def turning(views: Table) -> np.ndarray:
         return np.asarray(views["rotation_km_s"] / views["dispersion_km_s"]) / np.sqrt(flattening / (1 - flattening))
 
 
-def interval(shares: np.ndarray) -> tuple[float, float]:
-    """95 % of the means of shares (m,) of mergers, each drawn as often as chance has it."""
-    drawn = np.random.default_rng(0).choice(shares, (BOOTSTRAPS, len(shares))).mean(axis=1)
+def interval(fractions: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of fractions (m,), one per merger, by a bootstrap over mergers."""
+    drawn = np.random.default_rng(0).choice(fractions, (BOOTSTRAPS, len(fractions))).mean(axis=1)
     return tuple(map(float, np.quantile(drawn, (0.025, 0.975))))
 
 
 def figures_of(views: Table) -> dict[str, float]:
-    """What the views of one group come to."""
+    """The figures of one group of mergers."""
     views = views[np.isfinite(views["a4"])]
     a4, error = np.asarray(views["a4"]), np.asarray(views["a4_err"])
     names = np.asarray(views["merger"], dtype=str)
@@ -152,9 +154,9 @@ def figures_of(views: Table) -> dict[str, float]:
     found = {"boxy": a4 < 0, "strongly_boxy": a4 < STRONG}
     found |= {f"{way}_boxy": np.asarray(views[f"{way}_a4"]) < 0 for way in WAYS if f"{way}_a4" in views.colnames}
     for name, chosen in found.items():
-        shares = np.array([chosen[of].mean() for of in own])
-        low, high = interval(shares)
-        result |= {name: shares.mean(), f"{name}_low": low, f"{name}_high": high}
+        fractions = np.array([chosen[of].mean() for of in own])
+        low, high = interval(fractions)
+        result |= {name: fractions.mean(), f"{name}_low": low, f"{name}_high": high}
     return result | {
         "disky_sure": np.mean(a4 > SURE * error),
         "boxy_sure": np.mean(a4 < -SURE * error),
@@ -168,8 +170,8 @@ def figures_of(views: Table) -> dict[str, float]:
     }
 
 
-def draw(groups: dict[str, Table], path: str) -> None:
-    """a4 of every merger's views, one line each, and the shares of each group."""
+def draw(groups: dict[str, Table], path: Path) -> None:
+    """a4 of the views of each merger, one line each, and the boxy fraction of each group."""
     figure = new_figure(9.0, 1.2 + 0.16 * sum(len(set(views["merger"])) + 2 for views in groups.values()))
     axes, place, ticks = figure.subplots(), 0, []
     for name, views in groups.items():
@@ -200,28 +202,26 @@ def draw(groups: dict[str, Table], path: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__, "10 views of each merger", figure="published_facts.png")
     parser.add_argument("suites", nargs="+", type=Path, help="folders of `simulate`")
     parser.add_argument("--views", type=int, default=100, help="of each merger")
-    parser.add_argument("--stack", type=int, default=5, help="last snapshots that are laid on top of each other")
-    parser.add_argument("--images", action="store_true", help="also measure in their way, about a second a view")
-    parser.add_argument("--figure", default="published_facts.png", help="where the picture goes")
-    parser.add_argument("--quick", action="store_true", help="10 views of each merger")
+    parser.add_argument("--stack", type=int, default=5, help="last snapshots of each merger to stack")
+    parser.add_argument("--images", action="store_true", help="also measure as published, about a second per view")
     arguments = parser.parse_args()
     views = vstack(
         [
-            look(folder, 10 if arguments.quick else arguments.views, arguments.stack, arguments.images)
+            views_of(folder, 10 if arguments.quick else arguments.views, arguments.stack, arguments.images)
             for folder in arguments.suites
         ],
         metadata_conflicts="silent",
     )
     names = np.asarray(views["group"], dtype=str)
     groups = {name: views[names == name] for name in sorted(set(names))}
-    draw(groups, arguments.figure)
-    found = {
-        name: {key: round(float(value), 4) for key, value in figures_of(own).items()} for name, own in groups.items()
-    }
-    print(json.dumps(found))
+    if path := record.figure_of(arguments):
+        draw(groups, path)
+    figures = {name: figures_of(own) for name, own in groups.items()}
+    name = "published_facts-images" if arguments.images else "published_facts"
+    record.finish(name, figures, arguments, peers=("photutils",))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,26 @@
-"""The review page: how quick it is with 100,000 candidates, how soon rectangles are found, and what a kill costs.
+"""How quick is the review page, how soon are rectangles found on it, and what does a kill cost?
 
     python benchmarks/review.py [--quick] [--seed N] [--snr-min S]
 
-In a real browser (Chromium, driven by Playwright): from asking for the page to the first card among 100,000
-candidates, and from the key of a verdict to the next card. Planted: 20 rectangles among 2,000 galaxies with confusers,
-screened; one is given, and a reviewer who knows the truth looks at 100 more, in the suggested order, in the run's own
-and in a random one; and the same where the score is the similarity alone and nothing is known from the network. Killed:
-two clients send 1,000 verdicts at once while the server is killed five times. With --quick the planted pool has 4 among
-400 galaxies, with looks in proportion, and 200 verdicts and two kills. The last line is JSON.
+- In a browser (Chromium, driven by Playwright), with 100,000 candidates: from asking for the page to the first card,
+  and from the key of a verdict to the next card.
+- 20 rectangles among 2,000 galaxies with confusers are screened. One rectangle is given, and a reviewer who knows the
+  truth views 100 more candidates in the suggested order, in the order of the run, and in a random one. The same is done
+  with a score that is the similarity alone, as if there were no network.
+- Two clients send 1,000 verdicts while the server is killed five times.
+
+With --quick there are 4 rectangles among 400 galaxies and 20 views, 200 verdicts and two kills. Keys of the last line:
+
+    candidates, planted, viewed    of the screened pool
+    found, found_without_network   by order: mean, least and most rectangles found, over the choice of the given one,
+                                   which counts
+    first_card_s, first_card_again_s, next_card_median_ms, next_card_worst_ms
+    sent, acknowledged, lost, doubled, kept
+                                   verdicts: sent, with repetitions; acknowledged; then missing or twice in the log
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -24,6 +32,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import record
 from astropy.io import fits
 from astropy.table import Table
 from retrieval import scored_galaxies
@@ -62,18 +71,18 @@ def pool(number: int, seed: int, snr_min: float) -> ImageSet:
     return images
 
 
-def found(table: Table, looks: int, given: int, seed: int) -> dict[str, int]:
-    """How many other rectangles a reviewer who knows the truth finds in so many looks, by order."""
+def found(table: Table, views: int, given: int, seed: int) -> dict[str, int]:
+    """How many other rectangles a reviewer who knows the truth finds in so many views, by order."""
     truth = np.asarray(table["label"]) == "rectangular"
     order, judged, left = Order(table), [given], np.ones(len(table), dtype=bool)
     left[given] = False
-    while len(judged) <= looks:
+    while len(judged) <= views:
         order.learn(np.array(judged), truth[judged].astype(float))
-        judged += order.next("suggested", left, min(REFRESH, looks + 1 - len(judged)))
+        judged += order.next("suggested", left, min(REFRESH, views + 1 - len(judged)))
         left[judged] = False
     left[:], left[given] = True, False
-    static = order.next("rank", left, looks)
-    chance = np.random.default_rng(seed).permutation(np.flatnonzero(left))[:looks]
+    static = order.next("rank", left, views)
+    chance = np.random.default_rng(seed).permutation(np.flatnonzero(left))[:views]
     return {
         "suggested": int(truth[judged[1:]].sum()),
         "rank": int(truth[static].sum()),
@@ -81,12 +90,12 @@ def found(table: Table, looks: int, given: int, seed: int) -> dict[str, int]:
     }
 
 
-def found_by_order(table: Table, looks: int, seed: int) -> dict[str, list[float]]:
-    """Mean, worst and best number of rectangles found, over which one was given; that one counts."""
+def found_by_order(table: Table, views: int, seed: int) -> dict[str, list[float]]:
+    """Mean, least and most rectangles found, over the choice of the given one, which counts."""
     rectangles = np.flatnonzero(np.asarray(table["label"]) == "rectangular")
-    trials = [found(table, looks, int(given), seed + k) for k, given in enumerate(rectangles)]
+    trials = [found(table, views, int(given), seed + k) for k, given in enumerate(rectangles)]
     counts = {order: [1 + trial[order] for trial in trials] for order in trials[0]}
-    return {order: [round(float(np.mean(of)), 2), min(of), max(of)] for order, of in counts.items()}
+    return {order: [np.mean(of), min(of), max(of)] for order, of in counts.items()}
 
 
 def without_network(table: Table) -> Table:
@@ -97,7 +106,7 @@ def without_network(table: Table) -> Table:
 
 
 def large_run(folder: Path, table: Table, images: ImageSet, number: int) -> Path:
-    """A run of `number` candidates: the rows of `table` again and again, of files of the images."""
+    """A run of `number` candidates that repeats the rows of `table`, with the images as files."""
     pixels = dict(zip(images.table["id"], images.pixels, strict=True))
     files = [folder / "images" / f"{row}.fits" for row in range(len(table))]
     files[0].parent.mkdir(parents=True)
@@ -131,7 +140,7 @@ def in_the_browser(port: int, n_verdicts: int) -> dict[str, float]:
         browser = tools.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
         page.add_init_script("try { localStorage.setItem('emeraldcut/reviewer', 'bench') } catch {}")
-        page.goto(f"http://127.0.0.1:{port}/nothing")  # the browser runs already and has shown some other page
+        page.goto(f"http://127.0.0.1:{port}/nothing")  # so that the browser runs and has shown another page
         firsts = []
         for _ in range(5):
             page.goto("about:blank")
@@ -151,15 +160,15 @@ def in_the_browser(port: int, n_verdicts: int) -> dict[str, float]:
         times = np.array(page.evaluate("() => times"))
         browser.close()
     return {
-        "first_card_s": round(firsts[0], 3),
-        "first_card_again_s": round(float(np.median(firsts[1:])), 3),
-        "next_card_median_ms": round(float(np.median(times)), 1),
-        "next_card_worst_ms": round(float(times.max()), 1),
+        "first_card_s": firsts[0],
+        "first_card_again_s": np.median(firsts[1:]),
+        "next_card_median_ms": np.median(times),
+        "next_card_worst_ms": times.max(),
     }
 
 
 def killed(folder: Path, n_verdicts: int, n_kills: int) -> dict[str, int]:
-    """Two clients send verdicts, each again until it is acknowledged, while the server is killed and started again."""
+    """Two clients send verdicts until each is acknowledged, while the server is killed and restarted."""
     (folder / LOG).unlink(missing_ok=True)
     process, port = start(folder)
     sent, acknowledged = [0, 0], [set(), set()]
@@ -205,29 +214,27 @@ def killed(folder: Path, n_verdicts: int, n_kills: int) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smaller pool, fewer verdicts")
-    parser.add_argument("--seed", type=int, default=61_000, help="of the planted pool")
-    parser.add_argument("--snr-min", type=float, default=60.0, help="of its galaxies; they go up to 300")
+    parser = record.parser(__doc__, "a smaller pool, fewer verdicts", seed=61_000)
+    parser.add_argument("--snr-min", type=float, default=60.0, help="of the galaxies in the pool; they go up to 300")
     arguments = parser.parse_args()
-    number, looks, n_verdicts, n_kills = (400, 20, 200, 2) if arguments.quick else (2000, 100, 1000, 5)
+    number, views, n_verdicts, n_kills = (400, 20, 200, 2) if arguments.quick else (2000, 100, 1000, 5)
     images = pool(number, arguments.seed, arguments.snr_min)
     table = rank(examine(images))
-    figures: dict[str, object] = {"candidates": number, "planted": number // 100, "looks": looks}
+    figures: dict[str, object] = {"candidates": number, "planted": number // 100, "viewed": views}
     for name, of in (("found", table), ("found_without_network", without_network(table))):
-        figures[name] = found_by_order(of, looks, arguments.seed)
-        print(f"{name}, mean, worst and best over the given one, which counts: {figures[name]}")
+        figures[name] = found_by_order(of, views, arguments.seed)
+        print(f"{name}, mean, least and most over the given one, which counts: {record.plain(figures[name])}")
     with tempfile.TemporaryDirectory() as name:
         folder = large_run(Path(name), table[:200], images, 100_000)
         process, port = start(folder)
         try:
             figures |= in_the_browser(port, 30)
         except (ImportError, StopIteration):
-            print("without a browser or Playwright, the page is not timed")
+            print("not timed in a browser: Playwright or Chromium is missing")
         process.kill()
         process.wait()
         figures |= killed(folder, n_verdicts, n_kills)
-    print(json.dumps(figures))
+    record.finish("review", figures, arguments, peers=("playwright",))
 
 
 if __name__ == "__main__":

@@ -1,40 +1,41 @@
-"""A large set of galaxies on disk is screened: speed, memory, workers, and kills.
+"""How fast is `screen` on a million images on disk, how much memory does it need, and does it survive kills?
 
-    python benchmarks/screen.py [--number N] [--small N] [--jobs N] [--kills N] [--only speed|kills] [--alone] [--quick]
+    python benchmarks/screen.py [--quick] [--seed N] [--number N] [--small N] [--jobs N] [--kills N]
+        [--only speed|kills] [--alone] [--folder DIR]
 
-The set is made of 2,048 synthetic galaxies (0.5 per cent of them rectangular, 64 x 64 pixels, S/N of at least 300),
-repeated: each time turned and mirrored in one of eight ways, with fresh noise for an S/N of 15 to 300. It is written
-as a set of our own (HDF5), and `emeraldcut screen` reads it from there, in a process of its own. Several figures:
+The set is made of 2,048 synthetic galaxies (0.5 % of them rectangular, 64 x 64 pixels, S/N of at least 300), repeated;
+each time turned and mirrored in one of eight ways, with fresh noise for an S/N of 15 to 300. It is written as an
+emeraldcut image set (HDF5), and `emeraldcut screen` reads it from there in a process of its own.
 
-- speed and memory: the first `--small` images and all, with `--jobs` workers; peaks are those the system keeps for
-  each process (VmHWM). A core's speed is images over CPU seconds of all processes, start and report included, so
-  that other work on the machine does not count.
-- workers: the small set with one and with two; with --alone also all images with one.
-- kills: a run of other images; at random moments the main process or a worker gets SIGKILL, and the command is
-  given again, until it has come to its end; one round is on a Dask cluster whose worker and scheduler are killed. Its
-  table must be that of an undisturbed run, by id.
+- Speed and memory (record `screen-speed`): the first `--small` images and all, with `--jobs` workers. Peaks are those
+  that the system keeps for each process (VmHWM). The speed of a core is images over CPU seconds of all processes, start
+  and report included, so that other work on the machine does not count.
+- Workers: the small set with one and with two; with --alone also all images with one.
+- Kills (record `screen-kills`): a run of other images in which the main process or a worker gets SIGKILL at random
+  moments, and the command is run again until it has finished; one round is on a Dask cluster whose worker and scheduler
+  are killed. The table must be that of an undisturbed run, by id.
 
-The last line is one JSON object:
+Keys of the last line:
 
     images, images_per_second_core     of the large run
     wall_seconds, jobs                 of the large run
-    stages                             CPU milliseconds an image in this process, by stage
-    seconds                            wall seconds of the large run: first look, careful look, list
+    stages                             CPU milliseconds per image by stage, measured in this process
+    seconds                            wall seconds of the parts of the large run
     peak_memory_mb, main_memory_mb     of the largest worker, and of the main process, in the large run
-    together_memory_mb                 of all processes at one time, the most, in the large run
+    together_memory_mb                 largest sum over all processes at one time, in the large run
+    small_images                       of the small run
     memory_growth                      of main process and workers together, large over small run, minus 1
     together_memory_growth, worker_memory_growth, main_memory_growth
                                        the same of all at one time, of the largest worker, of the main process
     scaling_2_workers                  wall time of the small run with one worker over that with two
-    scaling                            --alone: that of the large run with one over that with `jobs`
-    kill_images, kills, kills_cluster  images of that run, and how many processes were killed
+    scaling                            --alone: the same of the large run with `jobs`
+    kill_images, kills, kills_cluster  images of that run, and processes that were killed
     same                               whether its tables are those of an undisturbed run
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -46,6 +47,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import record
 
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame import frame_galaxies
@@ -60,7 +62,7 @@ from emeraldcut.tables import read_table
 from emeraldcut.tables.arrow import to_arrow
 
 RUN = "import sys; from emeraldcut.cli import main; sys.exit(main())"
-# With parts of 512 rows and a careful look at 1,000 images, few images are enough for kills everywhere.
+# With parts of 512 rows and a full analysis of 1,000 images, a small set is enough for kills in every stage.
 SMALL_PARTS = "from emeraldcut.data import parts; from emeraldcut.screening import many; parts.PART_ROWS = 512; "
 SMALL_PARTS += "many.LEAST_CAREFUL = 1000; "
 DRAWN = SynthesiseSettings(number=2048, weights=(0.4, 0.005, 0.1, 0.495), snr_min=300, snr_max=1000)
@@ -70,7 +72,7 @@ KEPT = ["label", "psf_fwhm_pix", "pixel_scale_arcsec", "sky_sigma"]
 
 
 def make_set(folder: Path, number: int, drawn: ImageSet, seed: int) -> Path:
-    """A set of `number` images on disk, made block by block."""
+    """A set of `number` images on disk, written block by block."""
     with ImageSetWriter(folder, command="synthesise", seed=seed) as writer:
         for start in range(0, number, BLOCK):
             rng = np.random.default_rng([seed, start])
@@ -91,7 +93,7 @@ def make_set(folder: Path, number: int, drawn: ImageSet, seed: int) -> Path:
 
 
 def start(source: Path, folder: Path, *words: str, run: str = RUN) -> subprocess.Popen:
-    """A process that screens; what it says is in `folder`.log."""
+    """A process that screens; its messages are in `folder`.log."""
     command = [sys.executable, "-c", run, "screen", str(source), "-o", str(folder), "--quiet", *words]
     with folder.with_suffix(".log").open("a") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)
@@ -107,7 +109,7 @@ def children(pid: int) -> list[int]:
 
 
 def memory_mb(pid: int, which: str) -> float:
-    """The memory of a process, 0 if it has ended: the most so far ("VmHWM") or what it has now ("VmRSS")."""
+    """The memory of a process, 0 if it has ended: its peak ("VmHWM") or its current size ("VmRSS")."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(which)), 0.0)
@@ -116,7 +118,7 @@ def memory_mb(pid: int, which: str) -> float:
 
 
 def watched(source: Path, folder: Path, jobs: int, *words: str, run: str = RUN) -> dict[str, float]:
-    """Figures of a run: wall and CPU seconds, peaks of main process, of largest worker, and of all at one time."""
+    """Figures of a run: wall and CPU seconds, peak memory of the main process, the largest worker and all together."""
     begun, before = time.perf_counter(), os.times()
     process = start(source, folder, "--jobs", str(jobs), *words, run=run)
     main, together, workers = 0.0, 0.0, {}
@@ -134,7 +136,7 @@ def watched(source: Path, folder: Path, jobs: int, *words: str, run: str = RUN) 
 
 
 def stages(folder: Path) -> dict[str, float]:
-    """CPU milliseconds an image by stage, in this process, one chunk after another."""
+    """CPU milliseconds per image by stage, in this process, chunk by chunk."""
     references = prepare_references(read_references(("leda074886",)))
     spent: dict[str, float] = {}
 
@@ -153,12 +155,12 @@ def stages(folder: Path) -> dict[str, float]:
         table = timed("harmonics", partial(measure, images, seen, frames=frames))
         timed("network", partial(classify, images, ClassifySettings(), frames=frames))
         timed("rows for the table", partial(to_arrow, table))
-        timed("careful look, all of it", partial(examine, images, references=references))
+        timed("full analysis", partial(examine, images, references=references))
         if count == 0:  # the first loads libraries
             spent.clear()
         else:
             number += len(images)
-    return {name: round(1000 * seconds / number, 3) for name, seconds in spent.items()}
+    return {name: 1000 * seconds / number for name, seconds in spent.items()}
 
 
 def same(one: Path, other: Path) -> bool:
@@ -176,7 +178,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def kill_at_random(source: Path, broken: Path, took: float, kills: int, jobs: int, rng) -> int:
-    """Starts a run again and again, until it has been killed so many times, and then to its end. Number of kills."""
+    """Restarts a run until it has been killed so many times, and then lets it finish. Returns the number of kills."""
     killed = 0
     while killed < kills:
         process = start(source, broken, "--jobs", str(jobs), "--overwrite", run=SMALL_PARTS + RUN)
@@ -207,7 +209,7 @@ def cluster(port: int, workers: int) -> list[subprocess.Popen]:
 
 
 def kill_cluster(source: Path, broken: Path, took: float, rng, port: int = 18_786) -> int:
-    """A run on a cluster whose worker and then whose scheduler is killed, and another that ends it. Number of kills."""
+    """A run on a cluster whose worker and then scheduler is killed, and one that finishes it. Returns the kills."""
     words = "--cluster", f"tcp://127.0.0.1:{port}"
     running = cluster(port, 2)
     process = start(source, broken, *words, run=SMALL_PARTS + RUN)
@@ -233,7 +235,7 @@ def kill_cluster(source: Path, broken: Path, took: float, rng, port: int = 18_78
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__, "2,000 and 1,000 images, one kill, no cluster", seed=0)
     parser.add_argument("--number", type=int, default=1_000_000)
     parser.add_argument("--small", type=int, default=100_000)
     parser.add_argument("--jobs", type=int, default=2)
@@ -241,9 +243,7 @@ def main() -> None:
     parser.add_argument("--kill-images", type=int, default=6000)
     parser.add_argument("--only", choices=("speed", "kills"), help="one half of the figures")
     parser.add_argument("--alone", action="store_true", help="also all images with one worker")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="for sets and runs, instead of one that is removed at last")
-    parser.add_argument("--quick", action="store_true", help="2,000 and 1,000 images, one kill, no cluster")
+    parser.add_argument("--folder", type=Path, help="for sets and runs (default: a temporary folder)")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.number, arguments.small, arguments.kill_images, arguments.kills = 2000, 1000, 1500, 1
@@ -252,11 +252,12 @@ def main() -> None:
         place = arguments.folder or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         drawn = synthesise(replace(DRAWN, number=256) if arguments.quick else DRAWN, seed=arguments.seed)
-        if arguments.only != "kills":
-            figures |= speed(place, drawn, arguments)
-        if arguments.only != "speed":
-            figures |= kills(place, drawn, arguments)
-    print(json.dumps(figures))
+        for name, half in (("speed", speed), ("kills", kills)):
+            if arguments.only in (None, name):
+                found = half(place, drawn, arguments)
+                record.save(f"screen-{name}", found, arguments, peers=("distributed",))
+                figures |= found
+    record.show(figures)
 
 
 def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[str, object]:
@@ -265,7 +266,7 @@ def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[s
     source = make_set(place / "set", arguments.number, drawn, arguments.seed)
     print(f"{arguments.number:,} images on disk after {time.perf_counter() - begun:.0f} s", flush=True)
     parts = stages(source)
-    print("CPU milliseconds an image:", ", ".join(f"{name} {value}" for name, value in parts.items()), flush=True)
+    print("CPU milliseconds per image:", ", ".join(f"{name} {ms:.3f}" for name, ms in parts.items()), flush=True)
     small = ("--limit", str(arguments.small))
     runs = {}
     print("run     images  workers     wall s      CPU s  images/s/core  main MB  worker MB  together MB")
@@ -277,28 +278,26 @@ def speed(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[s
               f" {run['together']:12.0f}", flush=True)  # fmt: skip
     large, little = runs["large"], runs["two" if jobs > 1 else "one"]
     memory = [run["main"] + (jobs > 1) * jobs * run["worker"] for run in (little, large)]
-    figures = {"scaling": round(runs["alone"]["wall"] / large["wall"], 3)} if arguments.alone else {}
+    figures = {"scaling": runs["alone"]["wall"] / large["wall"]} if arguments.alone else {}
     return figures | {
         "images": large["images"],
-        "images_per_second_core": round(large["images"] / large["cpu"]),
-        "wall_seconds": round(large["wall"], 1),
+        "images_per_second_core": large["images"] / large["cpu"],
+        "wall_seconds": large["wall"],
         "jobs": jobs,
         "stages": parts,
         "seconds": large["seconds"],
-        "peak_memory_mb": round(large["worker"]),
-        "main_memory_mb": round(large["main"]),
-        "together_memory_mb": round(large["together"]),
-        "memory_growth": round(memory[1] / memory[0] - 1, 4),
-        **{
-            f"{whose}_memory_growth": round(large[whose] / little[whose] - 1, 4)
-            for whose in ("together", "worker", "main")
-        },
-        "scaling_2_workers": round(runs["one"]["wall"] / runs["two"]["wall"], 3),
+        "peak_memory_mb": large["worker"],
+        "main_memory_mb": large["main"],
+        "together_memory_mb": large["together"],
+        "small_images": little["images"],
+        "memory_growth": memory[1] / memory[0] - 1,
+        **{f"{whose}_memory_growth": large[whose] / little[whose] - 1 for whose in ("together", "worker", "main")},
+        "scaling_2_workers": runs["one"]["wall"] / runs["two"]["wall"],
     }
 
 
 def kills(place: Path, drawn: ImageSet, arguments: argparse.Namespace) -> dict[str, object]:
-    """What is left after kills."""
+    """Figures of runs that are killed."""
     rng = np.random.default_rng(arguments.seed)
     source = make_set(place / "few", arguments.kill_images, drawn, arguments.seed + 1)
     took = watched(source, place / "whole", 2, run=SMALL_PARTS + RUN)["wall"]

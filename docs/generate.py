@@ -1,4 +1,7 @@
-"""Writes docs/commands.md and docs/columns.md from the code: `python docs/generate.py`. A test checks both."""
+"""Writes docs/commands.md and docs/columns.md from the code, and docs/results.md from the records of benchmarks.
+
+Run `python docs/generate.py`; tests check that all three are up to date.
+"""
 
 from __future__ import annotations
 
@@ -74,5 +77,7 @@ def columns_page() -> str:
 PAGES = {"commands.md": commands_page, "columns.md": columns_page}
 
 if __name__ == "__main__":
-    for name, page in PAGES.items():
+    from results import results_page
+
+    for name, page in (PAGES | {"results.md": results_page}).items():
         (HERE / name).write_text(page())
