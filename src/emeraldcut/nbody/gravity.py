@@ -198,7 +198,7 @@ def _list_cells(numbers: np.ndarray, cx: float, cy: float, cz: float, cells: Cel
 
 
 @compiled
-def _fill_up(sources: np.ndarray, n: int) -> int:
+def _fill_up(sources: np.ndarray, n: np.uintp) -> np.uintp:
     """Fills a list up to a multiple of `VECTOR` with sources that have no mass; returns its length."""
     end = (n + np.uintp(VECTOR - 1)) & ~np.uintp(VECTOR - 1)
     for i in range(n, end):

@@ -124,7 +124,7 @@ def _list_near(
 @compiled
 def _sum_density(
     x: float, y: float, z: float, vx: float, vy: float, vz: float, inverse: float, near: np.ndarray, n: int
-) -> tuple[float, ...]:
+) -> tuple[np.float32, ...]:
     """Sums over the first n columns of `near` (7, ...): x, y, z, velocity, mass. q is r / H, t is 1 - q or 0.
 
     Returns those of m t^4 (1 + 4 q), m q^2 t^3, m t^3 v.r, and of the three components of m t^3 v x r.
@@ -353,4 +353,15 @@ def flow_of(
     )  # fmt: skip
     unordered = np.empty((5, n))
     unordered[:, order] = density, radius, omega, divergence, rotation
-    return Flow(np.ascontiguousarray(sums[:, :3]), sums[:, 3], sums[:, 4], *unordered, sums[:, 5])
+    density, radius, omega, divergence, rotation = unordered
+    return Flow(
+        acceleration=np.ascontiguousarray(sums[:, :3]),
+        compression=sums[:, 3],
+        friction=sums[:, 4],
+        density=density,
+        radius=radius,
+        omega=omega,
+        divergence=divergence,
+        rotation=rotation,
+        signal=sums[:, 5],
+    )

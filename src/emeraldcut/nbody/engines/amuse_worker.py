@@ -98,8 +98,9 @@ class Matter:
 
     def look(self):
         """Takes over what the code has, and returns it by rows of the file."""
-        found = {name: np.full((len(self.formed_gyr), 3), np.nan) for name in ("position", "velocity")}
-        found |= {name: np.full(len(self.formed_gyr), np.nan) for name in ("energy", "density")}
+        n, found = len(self.formed_gyr), {}
+        found.update({name: np.full((n, 3), np.nan) for name in ("position", "velocity")})
+        found.update({name: np.full(n, np.nan) for name in ("energy", "density")})
         parts = [(self.dark, self.code.dm_particles)]
         if len(self.gas):
             parts.append((self.gas, self.code.gas_particles))
