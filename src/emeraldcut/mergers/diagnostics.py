@@ -24,7 +24,8 @@ MERGED = 0.5  # centres that stay within so many scale lengths of the heavier di
 
 def disc_of(snapshot: Snapshot) -> dict[str, float]:
     """How thick the disc of the first galaxy is: median height of its stars, about their own plane, within twice their
-    median radius; and that radius, in kpc."""
+    median radius; and that radius, in kpc.
+    """
     disc = (snapshot.component == COMPONENTS.index("disc")) & (snapshot.galaxy == 0)
     position, velocity = (np.asarray(v, float)[disc] for v in (snapshot.position, snapshot.velocity))
     mass = np.asarray(snapshot.mass, float)[disc]
@@ -47,7 +48,8 @@ def vectors(rows: Table, name: str) -> np.ndarray:
 
 def drifts(rows: Table, mass_msun: float) -> dict[str, np.ndarray]:
     """How far what is conserved has changed since the first row: `energy` and `angular_momentum` over what they were,
-    `momentum` over sqrt(2 K M), that of all the mass M at the root mean square speed of its kinetic energy K."""
+    `momentum` over sqrt(2 K M), that of all the mass M at the root mean square speed of its kinetic energy K.
+    """
     energy = np.asarray(rows["energy"], float)
     changes = {name: np.linalg.norm(vectors(rows, name) - vectors(rows, name)[0], axis=1) for name in VECTORS}
     return {
@@ -59,7 +61,8 @@ def drifts(rows: Table, mass_msun: float) -> dict[str, np.ndarray]:
 
 def _spacing(snapshot: Snapshot, chosen: np.ndarray) -> float:
     """Mean distance in kpc of neighbours: the cube root of the volume per particle, in the sphere that holds half of
-    the chosen particles of the first galaxy."""
+    the chosen particles of the first galaxy.
+    """
     position = np.asarray(snapshot.position, float)[chosen & (snapshot.galaxy == 0)]
     if len(position) == 0:
         return float("nan")

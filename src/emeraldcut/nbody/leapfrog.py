@@ -273,9 +273,7 @@ def _evolve(
     begun, now = time.process_time(), snapshot.time_gyr
     position, velocity, mass = (np.array(v, float) for v in (snapshot.position, snapshot.velocity, snapshot.mass))
     component, formed_gyr, outside = snapshot.component.copy(), snapshot.formed_gyr.copy(), 0.0
-    particles = _Particles(
-        position, velocity, mass, component, formed_gyr, lengths, now, settings, threads, gas
-    )
+    particles = _Particles(position, velocity, mass, component, formed_gyr, lengths, now, settings, threads, gas)
     while True:
         number = int(now / settings.output_gyr + 1e-6)  # of outputs from time 0 on
         particles.settle(now, number)
