@@ -248,7 +248,7 @@ def _sums(seen, light, isophote, half_width, centre, frame, radius, terms):
             clipped = min(max(depth, np.float32(0)), one)
             within += shine[i] * clipped
             around += shine[i] * np.float32(clipped == depth)
-        inside, shell = inside + within, shell + around / _SHELL
+        inside, shell = inside + float(within), shell + float(around / _SHELL)
         k = np.uint32(0)
         for i in range(len(shine)):
             near[k] = np.uint32(i)
@@ -282,7 +282,7 @@ def _sums(seen, light, isophote, half_width, centre, frame, radius, terms):
             s0 += g[i]
             s1 += g[i] * g[i]
             s2 -= np.float32(4) / width * evenly * place * t * rest
-        weight, square, fall = weight + s0, square + s1, fall + s2
+        weight, square, fall = weight + float(s0), square + float(s1), fall + float(s2)
         for m in range(1, _ORDERS + 1):
             here_cos, here_sin = cosine[m], sine[m]
             p, q = np.float32(0), np.float32(0)

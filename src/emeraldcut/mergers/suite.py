@@ -20,6 +20,7 @@ from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, be
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
 from emeraldcut.nbody.leapfrog import evolve
 from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
+from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.runs.workers import map_chunks
@@ -54,10 +55,11 @@ def run_task(
     own = int(np.random.default_rng([seed, task.number]).integers(2**31))  # other stars form in every merger
     if base is not None and not snapshot.time_gyr < settings.duration_gyr:
         rows.append(base)
-        states: Iterator = iter(())
+        states: Iterator[tuple[Snapshot, dict[str, Any]]] = iter(())
     elif evolve_settings.engine in PROGRAMS:
-        until = {"until_gyr": settings.duration_gyr, "folder": folder / PROGRAM, "seed": own}
-        states = evolve_elsewhere(snapshot, evolve_settings, program, **until)
+        states = evolve_elsewhere(
+            snapshot, evolve_settings, program, until_gyr=settings.duration_gyr, folder=folder / PROGRAM, seed=own
+        )
     else:
         states = evolve(snapshot, evolve_settings, until_gyr=settings.duration_gyr, seed=own)
     seconds = {"force_seconds": 0.0, "other_seconds": 0.0}
@@ -127,19 +129,10 @@ def simulate(
     """
     folder = Path(folder)
     tasks = plan(settings)
-    facts = {"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}
-    if not overwrite and not (folder / MANIFEST).exists():
-        begin_or_go_on(folder / BEGUN, facts, "a suite")
-    run = Run.start(folder, "simulate", (settings, evolve_settings, program), seed, overwrite=overwrite)
-    if overwrite:  # not before `start` has made sure that no other process writes here
-        for path in folder.glob(f"*/{PROGRAM}"):
-            shutil.rmtree(path)
-        for name in (BEGUN, f"*/{MANIFEST}", f"*/{DIAGNOSTICS}", "*/snapshot_*.hdf5"):
-            for path in folder.glob(name):
-                path.unlink()
-        begin_or_go_on(folder / BEGUN, facts, "a suite")
-    how = {"settings": settings, "evolve_settings": evolve_settings, "program": program, "seed": seed}
-    stage = partial(_run_tasks, folder=folder, **how)
+    run = _begin_run(folder, settings, evolve_settings, program, seed, overwrite)
+    stage = partial(
+        _run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, program=program, seed=seed
+    )
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
     waiting = [row[WAITS] for row in rows if WAITS in row]
     if waiting:
@@ -154,6 +147,29 @@ def simulate(
     write_table(table, folder / SUITE, overwrite=True)
     run.finish(mergers=len(tasks), disc_scale_kpc=settings.heavier.disc_scale_kpc, **facts)
     return table
+
+
+def _begin_run(
+    folder: Path,
+    settings: SuiteSettings,
+    evolve_settings: EvolveSettings,
+    program: ProgramSettings,
+    seed: int,
+    overwrite: bool,
+) -> Run:
+    """The run of a suite, begun or to be gone on with; see `simulate` for the errors. `overwrite` begins it anew."""
+    facts = {"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}
+    if not overwrite and not (folder / MANIFEST).exists():
+        begin_or_go_on(folder / BEGUN, facts, "a suite")
+    run = Run.start(folder, "simulate", (settings, evolve_settings, program), seed, overwrite=overwrite)
+    if overwrite:  # not before `start` has made sure that no other process writes here
+        for path in folder.glob(f"*/{PROGRAM}"):
+            shutil.rmtree(path)
+        for name in (BEGUN, f"*/{MANIFEST}", f"*/{DIAGNOSTICS}", "*/snapshot_*.hdf5"):
+            for path in folder.glob(name):
+                path.unlink()
+        begin_or_go_on(folder / BEGUN, facts, "a suite")
+    return run
 
 
 def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, Any]]:

@@ -166,7 +166,8 @@ def _choose(node: int, start: np.ndarray, halt: bool, opening: float, tree: Tree
 
 @compiled
 def _append(
-    first: np.uintp, last: np.uintp, cx: float, cy: float, cz: float, tree: Tree, cells: Cells, to: np.ndarray, n: np.uintp
+    first: np.uintp, last: np.uintp, cx: float, cy: float, cz: float, tree: Tree, cells: Cells, to: np.ndarray,
+    n: np.uintp,
 ) -> np.uintp:  # fmt: skip
     """Adds the particles from first up to last to a list (5, ...), relative to (cx, cy, cz); returns its length.
 
