@@ -351,7 +351,7 @@ def header_facts(header, shape: tuple[int, ...]) -> dict[str, Any]:
             facts = sky_facts(wcs, np.array([(shape[-1] - 1) / 2]), np.array([(shape[-2] - 1) / 2]))
             if np.isfinite(facts["pixel_scale_arcsec"][0]) and facts["pixel_scale_arcsec"][0] > 0:
                 return {name: float(values[0]) for name, values in facts.items()}
-        except Exception:
+        except Exception:  # a damaged WCS does not make the pixels useless
             pass
     for key in PIXEL_SCALE_KEYS:
         value = header.get(key)

@@ -153,7 +153,8 @@ def _fits_tiles(path: Path) -> list[Tile]:
                 fault = error.detail
             name = str(path) if len(pictures) == 1 else f"{path}[{number}]"
             packed = hasattr(unit, "tile_shape")
-            tiles.append(Tile(name, path, number, shape_of(unit), _wcs_or_none(unit.header), fault, packed))
+            ny, nx = shape_of(unit)
+            tiles.append(Tile(name, path, number, (ny, nx), _wcs_or_none(unit.header), fault, packed))
         return tiles
 
 

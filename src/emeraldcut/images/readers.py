@@ -360,7 +360,7 @@ def _hdf5_pictures(images) -> Iterator[Picture]:
 
 
 def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource:
-    """Parquet files and their column of images; ids from the usual columns, else the file's name, see `images.parquet`."""
+    """Parquet files and their columns of images, see `images.parquet`; ids from usual columns, else the file's name."""
 
     def items() -> Iterator[Item]:
         for file, column in files.items():

@@ -127,19 +127,13 @@ def simulate(
     RuntimeError
         A program fails, or with `program.script` there are mergers that are not finished; the sentence names them.
     """
-    folder = Path(folder)
-    tasks = plan(settings)
+    folder, tasks = Path(folder), plan(settings)
     run = _begin_run(folder, settings, evolve_settings, program, seed, overwrite)
     stage = partial(
         _run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, program=program, seed=seed
     )
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
-    waiting = [row[WAITS] for row in rows if WAITS in row]
-    if waiting:
-        raise RuntimeError(
-            f"{len(waiting)} of {len(tasks)} mergers are not finished: {waiting[0]}{', ...' if waiting[1:] else ''}; "
-            "give the same command again when their scripts have run."
-        )
+    _check_finished(rows)
     table = table_from_rows(rows, unknown=np.nan)
     controls = [task.name for task in tasks if task.mass_ratio is None]
     facts = {"thickening": thickening(folder, tasks, settings), "control_a4": control_a4(folder, controls)}
@@ -170,6 +164,16 @@ def _begin_run(
                 path.unlink()
         begin_or_go_on(folder / BEGUN, facts, "a suite")
     return run
+
+
+def _check_finished(rows: list[dict[str, Any]]) -> None:
+    """RuntimeError if the programs of some tasks have not run yet."""
+    waiting = [row[WAITS] for row in rows if WAITS in row]
+    if waiting:
+        raise RuntimeError(
+            f"{len(waiting)} of {len(rows)} mergers are not finished: {waiting[0]}{', ...' if waiting[1:] else ''}; "
+            "give the same command again when their scripts have run."
+        )
 
 
 def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, Any]]:

@@ -342,23 +342,29 @@ def flow_of(
         lambda begin, end: _densities(begin, end, held, excess, of_leaves, active, fields[:4], tree, radius, found),
         len(of_leaves), threads,
     )  # fmt: skip
-    density, omega, divergence, rotation = found
-    sound, factor = sound_speed[order], 20 * NORM / radius**5
-    size = np.abs(divergence)
-    fields[4], fields[5], fields[6] = 1 / radius, sound, density
-    fields[7] = size / (size + rotation + 1e-4 * sound / radius)
-    fields[8], fields[9] = factor * stiffness[order] / (omega * density), factor
+    _fill_fields(fields, radius, found, stiffness[order], sound_speed[order])
     reach, alpha = reach_of_nodes(radius, tree), np.float32(0.25 * viscosity)
     in_parts(
         lambda begin, end: _forces(begin, end, alpha, of_leaves, active, fields, tree, radius, reach, sums),
         len(of_leaves), threads,
     )  # fmt: skip
     unordered = np.empty((5, n))
-    unordered[:, order] = density, radius, omega, divergence, rotation
+    unordered[:, order] = found[0], radius, *found[1:]
     density, radius, omega, divergence, rotation = unordered
     compression, friction, signal = sums[:, 3:].T
     forces = np.ascontiguousarray(sums[:, :3])
     return Flow(forces, compression, friction, density, radius, omega, divergence, rotation, signal)
+
+
+def _fill_fields(
+    fields: np.ndarray, radius: np.ndarray, found: np.ndarray, stiffness: np.ndarray, sound: np.ndarray
+) -> None:
+    """Writes what `_sum_forces` needs to know of particles, besides velocity and mass; all in the order of the tree."""
+    density, omega, divergence, rotation = found
+    size, factor = np.abs(divergence), 20 * NORM / radius**5
+    fields[4], fields[5], fields[6] = 1 / radius, sound, density
+    fields[7] = size / (size + rotation + 1e-4 * sound / radius)
+    fields[8], fields[9] = factor * stiffness / (omega * density), factor
 
 
 def _from_before(before: Flow | None, neighbours: float, tree: Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -41,7 +41,7 @@ from emeraldcut.settings import setting
 
 CHUNK = 600  # images prepared at a time
 PART = 20_000  # prepared images that are made 32-bit floats at a time
-RECIPES = {"screener": screener, "thesis": thesis}
+RECIPES: dict[str, Any] = {"screener": screener, "thesis": thesis}
 # What surveys hold: the widest ranges for which labels are true, with cores, twists, dust, and pictures of 8 bits.
 WIDE = SynthesiseSettings(
     population="wide",
@@ -200,12 +200,10 @@ def train(
     ValueError
         If there are no labels, or fewer than three galaxies of a class.
     """
-    recipe: Any = RECIPES[settings.network]
+    recipe, keras = RECIPES[settings.network], import_keras()
     classes = settings.classes or recipe.CLASSES
     preprocessing = "raw" if settings.normalise == "none" and recipe is thesis else recipe.PREPROCESSING
-    keras = import_keras()
-    ids = [str(name) for part in (images, real, backgrounds) if part is not None for name in part.table["id"]]
-    steps = _Steps(folder, {"settings": asdict(settings), "seed": seed, "ids": ids})
+    steps = _Steps(folder, {"settings": asdict(settings), "seed": seed, "ids": _ids(images, real, backgrounds)})
     prepare_set = partial(
         _prepared, preprocessing=preprocessing, size=recipe.SIZE, classes=classes, without=settings.without
     )
@@ -231,6 +229,11 @@ def train(
     }
     steps.remove()
     return TrainedNetwork(model, card, history, open_set)
+
+
+def _ids(*sets: ImageSet | None) -> list[str]:
+    """The ids of all images that are given."""
+    return [str(name) for part in sets if part is not None for name in part.table["id"]]
 
 
 def _work_to_do(

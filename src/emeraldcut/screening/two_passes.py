@@ -71,16 +71,7 @@ def screen_run(
     if Path(folder).resolve() == Path(source).resolve():
         raise ValueError(f"the results need a folder of their own; '{folder}' is that of the images.")
     images, references = open_images(source, read_settings), read_references(settings.reference)
-    inputs = [name for name in (source, read_settings.catalogue) if name]
-    finished = (Path(folder) / MANIFEST).exists()
-    run = Run.start(folder, "screen", (settings, read_settings), seed, inputs, overwrite)
-    if finished:
-        for name in (FIRST, CAREFUL):
-            rmtree(run.folder / name, ignore_errors=True)
-    first, careful = (
-        ResumableTable(run.folder / name, run.origin, "a run of `screen`", overwrite=overwrite)
-        for name in (FIRST, CAREFUL)
-    )
+    run, first, careful = _begin_run(source, folder, settings, read_settings, seed, overwrite)
     with started(jobs, partial(load_network, settings.network)) as workers:
         prepared = prepare_references(references)
         prepared.null  # noqa: B018  made here, once, and not by every worker
@@ -97,13 +88,8 @@ def screen_run(
     for name, shown in ((BEST, kept), (REFERENCES, references)):
         write_images(shown, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
     column = partial(column_of, [run.path(CANDIDATES)])
-    facts: dict[str, Any] = {
-        "images": len(first),
-        "careful": len(first) if passes.everything else len(passes.places),
-        "sure_ranks": len(first) if passes.everything else int(np.sum(column("score") > passes.cut)),
-        "usable": int(usable(column("flag")).sum()),
-        "seconds": passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)},
-    }
+    facts = passes.facts(column) | {"usable": int(usable(column("flag")).sum())}
+    facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
     ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
     run.finish(**facts, **expectations(ranked, settings))
     for rows in (first, careful):
@@ -113,14 +99,44 @@ def screen_run(
     return run
 
 
+def _begin_run(
+    source: str | Path,
+    folder: str | Path,
+    settings: ScreenSettings,
+    read_settings: ReadSettings,
+    seed: int,
+    overwrite: bool,
+) -> tuple[Run, ResumableTable, ResumableTable]:
+    """The run, begun or to be gone on with, and its tables of the first and of the careful pass."""
+    inputs = [name for name in (source, read_settings.catalogue) if name]
+    finished = (Path(folder) / MANIFEST).exists()
+    run = Run.start(folder, "screen", (settings, read_settings), seed, inputs, overwrite)
+    if finished:
+        for name in (FIRST, CAREFUL):
+            rmtree(run.folder / name, ignore_errors=True)
+    first, careful = (
+        ResumableTable(run.folder / name, run.origin, "a run of `screen`", overwrite=overwrite)
+        for name in (FIRST, CAREFUL)
+    )
+    return run, first, careful
+
+
 class _Passes(NamedTuple):
     """Which images had the careful pass, and how long both took."""
 
-    everything: bool  # all of them, at once
+    number: int  # of images
+    everything: bool  # all of them had it, at once
     places: np.ndarray  # (n,) theirs in the input, rising, where it was not all of them
     cut: float  # above it, no other image could have a score
     seconds: dict[str, float]
     ended: float  # on the clock `time.perf_counter`
+
+    def facts(self, column: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """For the manifest, from a `column` of the ranked table: how many had the careful pass, how far it is final."""
+        if self.everything:
+            return dict.fromkeys(("images", "careful", "sure_ranks"), self.number)
+        sure = int(np.sum(column("score") > self.cut))
+        return {"images": self.number, "careful": len(self.places), "sure_ranks": sure}
 
 
 def _both_passes(
@@ -155,7 +171,7 @@ def _both_passes(
         fill(careful, careful_pass, partial(chosen, places), jobs=jobs, progress=done(total))
     clock.append(time.perf_counter())
     seconds = dict(zip(("first_pass", "careful_pass"), np.diff(clock).round(2).tolist(), strict=True))
-    return _Passes(everything, places, cut, seconds, clock[-1])
+    return _Passes(len(first), everything, places, cut, seconds, clock[-1])
 
 
 def _with_images(best: Table, source: str | Path, read_settings: ReadSettings) -> ImageSet:
