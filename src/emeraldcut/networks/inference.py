@@ -35,6 +35,10 @@ class Predictor:
         self.shape = input_shape(layers)
 
     def __call__(self, images: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities (m, classes) and features (m, d) of inputs (n, ...), or of those `chosen` (n,) bool.
+
+        Raises ValueError for inputs of another shape than the network expects.
+        """
         images = np.asarray(images, dtype=np.float32)
         shape = self.shape if self.shape[2] > 1 else self.shape[:2]
         if images.shape[1:] != shape:
