@@ -61,7 +61,7 @@ def describe(flag: int) -> str:
     return " ".join(text for bit, text in SENTENCES.items() if int(flag) & bit)
 
 
-def usable(flags: np.ndarray) -> NDArray[np.bool]:
+def usable(flags: np.ndarray) -> NDArray[np.bool_]:
     """Boolean (n,): rows whose `flag` (n,) has no bit that prevents a measurement."""
-    good: NDArray[np.bool] = (np.asarray(flags, dtype=np.int64) & int(UNUSABLE)) == 0
+    good: NDArray[np.bool_] = (np.asarray(flags, dtype=np.int64) & int(UNUSABLE)) == 0
     return good
