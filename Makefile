@@ -1,9 +1,10 @@
 # make demo: install into .venv and run the demonstration.   make test: install into .venv and run the tests.
+# make lint: ruff, ruff format and mypy.   make wheel: build a wheel, install it apart, and run it.
 # make amuse: Fi and Gadget-2 in .amuse, see docs/engines.md.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint amuse clean
+.PHONY: demo test lint wheel amuse clean
 
 demo: .venv/core
 	$(BIN)/emeraldcut demo --output demo --overwrite
@@ -12,7 +13,12 @@ test: .venv/test
 	$(BIN)/python -m pytest
 
 lint: .venv/test
-	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+wheel: .venv/test
+	$(BIN)/python tools/check_wheel.py
 
 amuse:
 	PYTHON=$(PYTHON) tools/install_amuse.sh .amuse
@@ -29,4 +35,4 @@ amuse:
 	touch $@
 
 clean:
-	rm -rf .venv build dist demo
+	rm -rf .venv .mypy_cache .ruff_cache build dist demo

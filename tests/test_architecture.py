@@ -49,3 +49,35 @@ def test_public_names_exist_and_say_what_they_are(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nothing"):
         _ = emeraldcut.nothing
+
+
+LONGEST = 60  # lines of a function; a longer one says why in a comment `# long: ...` on its first line or above it
+
+
+def functions_above(path: Path, lines: int) -> list[str]:
+    """Names of functions with more lines, decorators not counted, that give no reason."""
+    text = path.read_text(encoding="utf-8")
+    source, found = text.splitlines(), []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno + 1 > lines:
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            if not any("# long: " in line for line in source[max(first - 2, 0) : node.lineno]):
+                found.append(node.name)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_functions_are_short(path):
+    assert not functions_above(path, LONGEST)
+
+
+def test_long_functions_are_found_unless_they_give_a_reason(tmp_path):
+    body = "    pass\n" * 4
+    method = "        pass\n" * 4
+    file = tmp_path / "functions.py"
+    file.write_text(
+        f"def long():\n{body}\n\ndef short():\n    pass\n\n\n# long: a table\n@compiled\ndef reason():\n{body}"
+        f"\n\nclass Some:\n    async def other(self):\n{method}"
+    )
+    assert functions_above(file, 4) == ["long", "other"]
+    assert functions_above(file, 5) == []

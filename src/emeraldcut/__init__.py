@@ -1,6 +1,7 @@
 """Find rectangular galaxies in images, and test how such galaxies form."""
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -28,10 +29,10 @@ _HOMES = {
     "study": "studies",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the keys are names
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'emeraldcut' has no attribute '{name}'")
     return getattr(import_module(f"emeraldcut.{_HOMES[name]}"), name)

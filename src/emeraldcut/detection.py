@@ -13,6 +13,7 @@ from astropy.table import Column, Table, vstack
 from scipy.spatial import cKDTree
 
 from emeraldcut.data import Flag, describe, describe_columns
+from emeraldcut.data.columns import numbers
 from emeraldcut.images import NoImagesError
 from emeraldcut.images.formats import failed
 from emeraldcut.images.mosaic import Mosaic, Tile, on_sky, open_mosaic
@@ -181,7 +182,7 @@ def _once(table: Table, tiles: Tiles) -> Table:
     groups: list[tuple[np.ndarray, np.ndarray, float]] = []  # rows, their places, and how near is near
     on_the_sky = np.zeros(len(table), bool)
     if "ra" in table.colnames:
-        ra, dec = (np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec"))
+        ra, dec = numbers(table["ra"]), numbers(table["dec"])
         on_the_sky = np.isfinite(ra)
         scale = max(tile.scale_arcsec for tile in tiles if tile.wcs is not None)
         rows = np.flatnonzero(on_the_sky)

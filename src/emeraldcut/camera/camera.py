@@ -155,7 +155,7 @@ def _observe(
     camera = _Camera.at(stars, settings)
     common = _about(stars) | {"stacked": len(given), "seed": seed} | camera.facts()
     pixels = np.zeros((len(noises), settings.views, settings.size, settings.size), np.float32)
-    rows: list[list[dict]] = [[] for _ in noises]
+    rows: list[list[dict[str, Any]]] = [[] for _ in noises]
     for k in range(settings.views):
         rng = np.random.default_rng([seed, start + k])
         angles = _angles(settings, start + k, rng)
@@ -167,7 +167,7 @@ def _observe(
         for i, noise in enumerate(noises):
             pixels[i, k], more = camera.expose(light, rng) if noise else (light, {})
             rows[i].append(common | name | view | exposure | more | truth)
-    return [ImageSet.from_rows(*part) for part in zip(pixels, rows, strict=True)]
+    return [ImageSet.from_rows(images, known) for images, known in zip(pixels, rows, strict=True)]
 
 
 def rotation(theta_deg: float, phi_deg: float, roll_deg: float = 0.0) -> np.ndarray:
@@ -188,7 +188,8 @@ def surface_brightness(counts: np.ndarray, zero_point_mag: float, pixel_scale_ar
 def _angles(settings: ObserveSettings, view: int, rng: np.random.Generator) -> tuple[float, float, float]:
     """Direction to the camera and turn of the image in degrees; together uniform over all rotations."""
     if settings.directions == "thesis":
-        return *map(float, THESIS_DIRECTIONS[view % len(THESIS_DIRECTIONS)]), 0.0
+        theta_deg, phi_deg = THESIS_DIRECTIONS[view % len(THESIS_DIRECTIONS)]
+        return float(theta_deg), float(phi_deg), 0.0
     return draw_angles(rng)
 
 

@@ -72,6 +72,22 @@ class _Fit(NamedTuple):
     number: float
 
 
+class _Sums(NamedTuple):
+    """Sums over particles for one isophote.
+
+    `waves` (13,) complex, of the weighted cos(m psi) + i sin(m psi); the light `inside` the half-light ellipse, and
+    that in a `shell` around it per relative change of its size; the sum of `weight`, that of their `square`, and that
+    of s g'(s), `fall`.
+    """
+
+    waves: np.ndarray
+    inside: float
+    shell: float
+    weight: float
+    square: float
+    fall: float
+
+
 def outline(
     seen: np.ndarray, light: np.ndarray, isophote: float = ISOPHOTE, half_width: float = _HALF_WIDTH
 ) -> Outline:
@@ -104,7 +120,7 @@ def outline(
     """
     compile_apart("camera")
     particles = (np.ascontiguousarray(values, np.float32) for values in (seen, light))
-    fit = _Fit(*_fit(*particles, float(isophote), float(half_width)))
+    fit = _fit(*particles, float(isophote), float(half_width))
     if not fit.found:
         nothing = {f"{kind}{m}": np.nan for m in range(3, _ORDERS + 1) for kind in "ab"}
         return Outline(np.nan, np.nan, np.nan, np.nan, np.nan, nothing, np.nan, np.nan)
@@ -150,7 +166,7 @@ def _fit(seen, light, isophote, half_width):
             centre[:], frame[:], terms[:], radius = 0, np.eye(2), 0, start
     if start > 0:
         found, radius, slope, number = _settle(seen, light, isophote, half_width, centre, frame, radius, terms)
-    return found, centre, frame, radius, terms, slope, number
+    return _Fit(found, centre, frame, radius, terms, slope, number)
 
 
 @compiled
@@ -158,14 +174,12 @@ def _settle(seen, light, isophote, half_width, centre, frame, radius, terms):
     """Changes `centre`, `frame` and `terms` until little is left to change."""
     total, slope, number, before = light.sum(), 0.0, 0.0, 0.0
     for _ in range(_STEPS):
-        sums, inside, shell, weight, square, fall = _sums(
-            seen, light, isophote, half_width, centre, frame, radius, terms
-        )
-        number = weight * weight / square if square > 0 else 0.0
+        over = _sums(seen, light, isophote, half_width, centre, frame, radius, terms)
+        number = over.weight * over.weight / over.square if over.square > 0 else 0.0
         if not number > 50:
             return False, radius, slope, number
-        slope = max(2 + fall / weight, 0.3)
-        step = sums * (2 / (slope * weight))
+        slope = max(2 + over.fall / over.weight, 0.3)
+        step = over.waves * (2 / (slope * over.weight))
         largest = 0.0
         for m in range(1, _ORDERS + 1):
             size = abs(step[m])
@@ -179,7 +193,7 @@ def _settle(seen, light, isophote, half_width, centre, frame, radius, terms):
         centre[0] += (frame[1, 1] * u - frame[0, 1] * v) / determinant
         centre[1] += (frame[0, 0] * v - frame[1, 0] * u) / determinant
         _stretch(frame, step[2].real, step[2].imag)
-        growth = (0.5 * total - inside) / max(shell, 1e-6 * total)
+        growth = (0.5 * total - over.inside) / max(over.shell, 1e-6 * total)
         growth = min(max(growth, -0.2), 0.2)
         radius *= 1 + growth
         error = np.sqrt(2 / number) / slope
@@ -202,14 +216,10 @@ def _stretch(frame, a, b):
         frame[1, k] = (cosh + sinh * a) * v - sinh * b * u
 
 
+# long: as functions of their own its loops do not run on vector units, and take 2.7 times as long
 @compiled
 def _sums(seen, light, isophote, half_width, centre, frame, radius, terms):
-    """Sums over particles for one isophote.
-
-    Returns the weighted sums of cos(m psi) + i sin(m psi), m = 0 .. 12; the light inside the half-light ellipse, and
-    that in a shell around it per relative change of its size; the sum of weights, that of their squares, and that of
-    s g'(s).
-    """
+    """Sums over particles for one isophote, block by block, so that numbers stay in the first cache."""
     n = len(light)
     sums, inside, shell, weight, square, fall = np.zeros(_ORDERS + 1, np.complex128), 0.0, 0.0, 0.0, 0.0, 0.0
     size = isophote * radius
@@ -238,7 +248,7 @@ def _sums(seen, light, isophote, half_width, centre, frame, radius, terms):
             clipped = min(max(depth, np.float32(0)), one)
             within += shine[i] * clipped
             around += shine[i] * np.float32(clipped == depth)
-        inside, shell = inside + within, shell + around / _SHELL
+        inside, shell = inside + float(within), shell + float(around / _SHELL)
         k = np.uint32(0)
         for i in range(len(shine)):
             near[k] = np.uint32(i)
@@ -272,7 +282,7 @@ def _sums(seen, light, isophote, half_width, centre, frame, radius, terms):
             s0 += g[i]
             s1 += g[i] * g[i]
             s2 -= np.float32(4) / width * evenly * place * t * rest
-        weight, square, fall = weight + s0, square + s1, fall + s2
+        weight, square, fall = weight + float(s0), square + float(s1), fall + float(s2)
         for m in range(1, _ORDERS + 1):
             here_cos, here_sin = cosine[m], sine[m]
             p, q = np.float32(0), np.float32(0)
@@ -280,4 +290,4 @@ def _sums(seen, light, isophote, half_width, centre, frame, radius, terms):
                 p += g[i] * here_cos[i]
                 q += g[i] * here_sin[i]
             sums[m] += complex(p, q)
-    return sums, inside, shell, weight, square, fall
+    return _Sums(sums, inside, shell, weight, square, fall)

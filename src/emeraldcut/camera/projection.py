@@ -39,11 +39,11 @@ def count(seen: np.ndarray, light: np.ndarray, sides: tuple[int, int], scale: fl
     """
     ny, nx = sides
     place = np.empty(len(light), np.uint32)
-    x, y, scale = seen[0], seen[1], np.float32(scale)
+    x, y, pixels = seen[0], seen[1], np.float32(scale)
     left, bottom, outside = np.float32(nx / 2), np.float32(ny / 2), np.uint32(ny * nx)
     width, height = np.float32(nx), np.float32(ny)
     for i in range(len(light)):
-        column, row = x[i] * scale + left, y[i] * scale + bottom
+        column, row = x[i] * pixels + left, y[i] * pixels + bottom
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         place[i] = np.uint32(np.int32(row) * np.int32(nx) + np.int32(column)) if inside else outside
     sums = np.zeros((ny * nx + 1, 2))  # number and light of one pixel lie together

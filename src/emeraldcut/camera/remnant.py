@@ -79,8 +79,10 @@ def look_at(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
 
 
 def _rotation(seen: np.ndarray, speed: np.ndarray, mass: np.ndarray, outer: Outline) -> dict[str, float]:
-    """Rotation along the major axis of an outline, and central dispersion, of stars at `seen` (n, 3), the last towards
-    us, with `speed` (n,) along the line of sight."""
+    """Rotation along the major axis of an outline, and central dispersion, in km/s.
+
+    Of stars at `seen` (n, 3), the last coordinate towards us, with `speed` (n,) along the line of sight.
+    """
     angle = np.radians(outer.position_angle_deg)
     along = (seen[:, 0] * np.cos(angle) + seen[:, 1] * np.sin(angle)) / outer.radius
     across = (seen[:, 1] * np.cos(angle) - seen[:, 0] * np.sin(angle)) / outer.radius

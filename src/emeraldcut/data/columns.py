@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
+from numpy.typing import ArrayLike
 
 
 class Column(NamedTuple):
@@ -178,7 +179,7 @@ RESULTS = frozenset(
 )
 
 
-def numbers(column, missing: float = np.nan) -> np.ndarray:
+def numbers(column: ArrayLike, missing: float = np.nan) -> np.ndarray:
     """A column as plain floats (n,), `missing` where it is masked."""
     return np.ma.filled(np.ma.asarray(column, dtype=float), missing)
 

@@ -6,6 +6,7 @@ from enum import IntFlag
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Flag(IntFlag):
@@ -60,6 +61,7 @@ def describe(flag: int) -> str:
     return " ".join(text for bit, text in SENTENCES.items() if int(flag) & bit)
 
 
-def usable(flags: np.ndarray) -> np.ndarray:
+def usable(flags: np.ndarray) -> NDArray[np.bool_]:
     """Boolean (n,): rows whose `flag` (n,) has no bit that prevents a measurement."""
-    return (np.asarray(flags, dtype=np.int64) & int(UNUSABLE)) == 0
+    good: NDArray[np.bool_] = (np.asarray(flags, dtype=np.int64) & int(UNUSABLE)) == 0
+    return good

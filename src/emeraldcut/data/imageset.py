@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy.table import Table, vstack
 
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.flags import Flag, describe
+
+Pixels = Sequence[np.ndarray] | np.ndarray  # one (ny, nx) array per image, or one (n, ny, nx) array
+Rows = int | slice | Sequence[int] | Sequence[bool] | np.ndarray  # one row, a slice, indices, or a boolean mask
 
 
 @dataclass
@@ -27,7 +31,7 @@ class ImageSet:
         of synthetic galaxies.
     """
 
-    pixels: Sequence[np.ndarray] | np.ndarray
+    pixels: Pixels
     table: Table
 
     def __post_init__(self) -> None:
@@ -50,7 +54,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, rows) -> ImageSet:
+    def __getitem__(self, rows: Rows) -> ImageSet:
         """The chosen rows (slice, indices or boolean mask) as a new set; one integer gives a set of one."""
         index = np.atleast_1d(np.arange(len(self))[rows])
         if isinstance(self.pixels, np.ndarray):
@@ -58,7 +62,7 @@ class ImageSet:
         return ImageSet([self.pixels[i] for i in index], self.table[index])
 
     @classmethod
-    def from_rows(cls, pixels: Sequence[np.ndarray], rows: Sequence[dict]) -> ImageSet:
+    def from_rows(cls, pixels: Pixels, rows: Sequence[Mapping[str, Any]]) -> ImageSet:
         """A set from one dict of column values per image, see `table_from_rows`."""
         return cls(pixels, table_from_rows(rows))
 
@@ -67,9 +71,8 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
     """All `sets` one after the other; pixels stay one array if all are of one size."""
     if len(sets) == 1:
         return sets[0]
-    pixels = [image for s in sets for image in s.pixels]
-    if len({image.shape for image in pixels}) == 1:
-        pixels = np.stack(pixels)
+    images = [image for s in sets for image in s.pixels]
+    pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
     return ImageSet(pixels, vstack([s.table for s in sets], metadata_conflicts="silent"))
 
 
@@ -82,7 +85,7 @@ def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:
     table["flag"], table["flag_text"] = old | new, texts
 
 
-def add_flag(table: Table, rows, flag: Flag, detail: str = "") -> None:
+def add_flag(table: Table, rows: Rows, flag: Flag, detail: str = "") -> None:
     """Sets `flag` on `rows` of `table` in place, and appends its sentence (and `detail`) to `flag_text`."""
     flags = np.zeros(len(table), dtype=np.int64)
     flags[rows] = int(flag)

@@ -238,9 +238,10 @@ def _for_hyrax(table: Table, folder: Path) -> dict[str, Table]:
     """Hyrax converts every `object_id` to a whole number (hyrax/datasets/fits_image_dataset.py)."""
     ids = list(table["id"])
     whole = all(name.isascii() and name.isdigit() and len(name) < 19 for name in ids)
-    if not whole or len({int(name) for name in ids}) < len(ids):
-        ids = range(len(ids))
-    catalog = Table({"object_id": np.array([int(name) for name in ids], dtype=np.int64), "filename": table["filename"]})
+    numbers = [int(name) for name in ids] if whole else []
+    if len(set(numbers)) < len(ids):
+        numbers = list(range(len(ids)))
+    catalog = Table({"object_id": np.array(numbers, dtype=np.int64), "filename": table["filename"]})
     for name in _known(table):
         catalog[name] = table[name]
     return {"catalog.fits": catalog}

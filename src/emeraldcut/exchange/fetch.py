@@ -7,6 +7,7 @@ import os
 import string
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -39,6 +40,7 @@ SERVICES = {
 }
 PLACEHOLDERS = ("survey", "ra", "dec", "size", "scale", "fov")
 FILES = "fits"  # folder of the cut-outs
+Result = tuple[Flag, str, bool]  # of one row: its flag, a detail, and whether its file is there
 DECIDES = ("survey", "service", "cutout_size", "pixel_scale_arcsec")  # settings that decide what a cut-out shows
 PASSING = (408, 425, 429)  # client errors that another try may get past: timeout, too early, too many requests
 LARGEST_IMAGE_BYTES = 400_000_000  # of a service that does not cut
@@ -114,7 +116,7 @@ class FetchSettings:
         """Where the cut-out around `ra`, `dec` (degrees) is to be had."""
         size, scale = self.cutout_size, self.pixel_scale_arcsec
         return self.template.format(
-            survey=quote(self.survey, safe=""),
+            survey=quote(self.survey or "", safe=""),
             ra=f"{ra:.7f}",
             dec=f"{dec:.7f}",
             size=size,
@@ -161,40 +163,52 @@ def fetch(
     ConnectionError
         The server answers none of several cut-outs in a row; what has come stays, for the next call.
     """
+    assert settings.catalogue is not None  # FetchSettings asks for one
     folder = Path(folder)
     table = _places(settings.catalogue)
     check_folder(folder / FILES)
     _check_same(folder, settings, overwrite)
     run = Run.start(folder, "fetch", settings, inputs=[settings.catalogue], overwrite=True)
-    ra, dec, names = numbers(table["ra"]), numbers(table["dec"]), list(map(safe_names(), table["id"]))
+    names = list(map(safe_names(), table["id"]))
     if overwrite:
         for name in names:
             (folder / FILES / f"{name}.fits").unlink(missing_ok=True)
-    get = _Getter(folder, settings, ra, dec, names)
-    done = (lambda n: progress(len(table), n)) if progress else None
-    rows = (range(k, k + 1) for k in range(len(table)))
-    results: list[tuple[Flag, str, bool]] = []
-    failures = 0
-    for result in map_chunks(get, rows, jobs=jobs, threads=True, progress=done):
-        results.append(result)
-        failures = failures + 1 if result[0] & Flag.UNREADABLE else 0
-        if failures and failures == settings.give_up:
-            raise ConnectionError(
-                f"{urlsplit(settings.template).netloc} gave no image {failures} times in a row ({result[1]}) "
-                "What has come is kept; the same command goes on."
-            )
-    flags = np.array([int(flag) for flag, _, _ in results], dtype=np.int64)
-    files = [f"{FILES}/{name}.fits" if there else "" for name, (_, _, there) in zip(names, results, strict=True)]
-    table["file"] = np.ma.MaskedArray(np.array(files, dtype=object), mask=[not file for file in files])
-    table["flag"] = flags
-    table["flag_text"] = np.array([f"{describe(flag)} {text}".strip() for flag, text, _ in results], dtype=object)
-    table = describe_columns(table)
+    get = _Getter(folder, settings, numbers(table["ra"]), numbers(table["dec"]), names)
+    table = _with_results(table, names, _get_all(get, jobs, progress))
     write_table(table, folder / CUTOUTS, provenance=run.origin, overwrite=True)
+    flags = np.asarray(table["flag"])
     counts = {"usable": int(usable(flags).sum()), "failed": int(np.sum(flags & int(Flag.UNREADABLE) != 0))}
     run.finish(images=len(table), **counts)
     if not counts["usable"]:
         raise NoImagesError(f"none of the {len(table)} cut-outs can be used: {table['flag_text'][0]}")
     return table
+
+
+def _get_all(get: _Getter, jobs: int, progress: Callable[[int | None, int], object] | None) -> list[Result]:
+    """What comes for each row; ConnectionError when nothing has come too often in a row."""
+    number, give_up = len(get.names), get.settings.give_up
+    done = (lambda n: progress(number, n)) if progress else None
+    rows = (range(k, k + 1) for k in range(number))
+    results: list[Result] = []
+    failures = 0
+    for result in map_chunks(get, rows, jobs=jobs, threads=True, progress=done):
+        results.append(result)
+        failures = failures + 1 if result[0] & Flag.UNREADABLE else 0
+        if failures and failures == give_up:
+            raise ConnectionError(
+                f"{urlsplit(get.settings.template).netloc} gave no image {failures} times in a row ({result[1]}) "
+                "What has come is kept; the same command goes on."
+            )
+    return results
+
+
+def _with_results(table: Table, names: list[str], results: list[Result]) -> Table:
+    """The catalogue with `file`, `flag` and `flag_text` of what has come."""
+    files = [f"{FILES}/{name}.fits" if there else "" for name, (_, _, there) in zip(names, results, strict=True)]
+    table["file"] = np.ma.MaskedArray(np.array(files, dtype=object), mask=[not file for file in files])
+    table["flag"] = np.array([int(flag) for flag, _, _ in results], dtype=np.int64)
+    table["flag_text"] = np.array([f"{describe(flag)} {text}".strip() for flag, text, _ in results], dtype=object)
+    return describe_columns(table)
 
 
 def _places(catalogue: str) -> Table:
@@ -261,7 +275,7 @@ class _Getter:
     def __post_init__(self) -> None:
         self._pace, self._lock = _Pace(self.settings.rate), Lock()
 
-    def __call__(self, rows: range) -> tuple[Flag, str, bool]:
+    def __call__(self, rows: range) -> Result:
         row = rows[0]
         if not (np.isfinite(self.ra[row]) and abs(self.dec[row]) <= 90):
             return Flag.NO_DATA, "The position is unknown.", False
@@ -321,10 +335,8 @@ class _Getter:
 
     def _check(self, path: Path, row: int) -> tuple[Flag, str]:
         """Flag and detail of a file that is a whole FITS image of this place; BadImage if it is not."""
-        with self._lock:  # the reader silences warnings, which is not for several threads at once
-            pictures = read_file(path)
+        with self._lock, closing(read_file(path)) as pictures:  # it silences warnings: not in several threads at once
             picture = next(pictures)
-            pictures.close()
         if picture.flag & ~Flag.NO_DATA:
             raise BadImage(Flag.UNREADABLE, picture.detail)
         if kind_of(path) != "fits":

@@ -1,5 +1,4 @@
-"""What is none of the labelled shapes: discs, spirals, bars, rings, pairs, irregulars, shells, stars,
-artefacts.
+"""What is none of the labelled shapes: discs, spirals, bars, rings, pairs, irregulars, shells, stars, artefacts.
 
 Each kind on the sky is a function of a random generator that draws its parameters and returns a `Confuser`:
 light in a frame whose unit is about the half-light radius. Stars and artefacts do not pass the telescope like
@@ -227,7 +226,7 @@ def star(size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Genera
             image += spikes * image.max() * fall
         level = image.max() * rng.uniform(0.03, 0.3)
         image = np.minimum(image, level)
-        column, reach = int(round(centre[0])), rng.uniform(1, 4) * psf.fwhm_pix
+        column, reach = round(centre[0]), rng.uniform(1, 4) * psf.fwhm_pix
         image[np.abs(np.arange(size) - centre[1]) < reach, column] = level
     return image, {"saturated": float(saturated), "spikes": spikes * saturated}
 

@@ -28,7 +28,12 @@ KINDS = {
     "obround": {"obround": 3, "rounded_rectangle": 1, "soft_obround": 1},
     "other": {
         **{kind.__name__: 7 for kind in confusers.SKY},
-        **{"disky": 7, "diamond": 7, "egg": 7, "cut_by_edge": 7, "star": 5, "artefact": 5},
+        "disky": 7,
+        "diamond": 7,
+        "egg": 7,
+        "cut_by_edge": 7,
+        "star": 5,
+        "artefact": 5,
     },
 }
 # What real galaxies have besides: twists, cores and discs inside, boxes that change outwards, dust, faint arms.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import gamma
 
 LABELS = ("oval", "rectangular", "obround", "other")
@@ -63,7 +64,7 @@ class Shape:
         x, y = self.rho * np.cos(psi), self.axis_ratio * self.rho * np.sin(psi)
         return semi_major * np.stack([x, y], axis=1)
 
-    def enclosed_area(self, semi_major: np.ndarray) -> np.ndarray:
+    def enclosed_area(self, semi_major: ArrayLike) -> np.ndarray:
         """Area inside the outline with this semi-major axis: the integral of rho^2 q dpsi / 2, any array."""
         return np.pi * self.axis_ratio * np.mean(self.rho**2) * np.asarray(semi_major) ** 2
 
@@ -154,8 +155,7 @@ def egg(axis_ratio: float, a3: float = 0.06) -> Shape:
 
 @dataclass(frozen=True)
 class GradualBox:
-    """A generalised ellipse whose exponent changes with semi-major axis, linearly between knots, constant
-    beyond.
+    """A generalised ellipse whose exponent changes with semi-major axis, linearly between knots, constant beyond.
 
     Attributes
     ----------
@@ -168,9 +168,9 @@ class GradualBox:
     semi_major: tuple[float, ...]
     exponent: tuple[float, ...]
 
-    def exponent_at(self, semi_major: np.ndarray) -> np.ndarray:
+    def exponent_at(self, semi_major: ArrayLike) -> np.ndarray:
         """The exponent of the outline with this semi-major axis."""
-        return np.interp(semi_major, self.semi_major, self.exponent)
+        return np.interp(np.asarray(semi_major, float), self.semi_major, self.exponent)
 
     def radius(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Semi-major axis s of the outline through each point: |x/s|^c(s) + |y/(q s)|^c(s) = 1.
@@ -187,7 +187,7 @@ class GradualBox:
             s = large * (1 + ratio**c) ** (1 / c)
         return s
 
-    def enclosed_area(self, semi_major: np.ndarray) -> np.ndarray:
+    def enclosed_area(self, semi_major: ArrayLike) -> np.ndarray:
         """Area inside the outline with this semi-major axis (area of a Lame curve)."""
         c = self.exponent_at(semi_major)
         return 4 * self.axis_ratio * gamma(1 + 1 / c) ** 2 / gamma(1 + 2 / c) * np.asarray(semi_major) ** 2
@@ -274,6 +274,6 @@ def label_of(terms: Mapping[str, float]) -> tuple[str, bool]:
         "oval": (fourth - 1 / 3, abs(a6) - 1, third - 1),
         "other": (min(1 - a4, 2 - third),),
     }
-    distance = {label: np.linalg.norm(np.maximum(miss, 0)) for label, miss in misses.items()}
-    label = min(distance, key=distance.get)
+    distance = {label: float(np.linalg.norm(np.maximum(miss, 0))) for label, miss in misses.items()}
+    label = min(distance, key=lambda name: distance[name])
     return label, bool(distance[label] == 0)

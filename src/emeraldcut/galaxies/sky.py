@@ -130,7 +130,7 @@ def draw(
     psf : Psf, optional
         Light from up to two FWHM outside the image is scattered in too.
     """
-    ny, nx = (size, size) if np.isscalar(size) else size
+    ny, nx = size if isinstance(size, tuple) else (size, size)
     x0, y0 = centre if centre is not None else ((nx - 1) / 2, (ny - 1) / 2)
     if psf is None:
         return _draw_sharp(brightness, (ny, nx), (x0, y0), position_angle_deg, radius_pix, 2)

@@ -11,7 +11,7 @@ import gzip
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -66,7 +66,7 @@ Item = tuple[Picture, dict[str, Any]]  # a picture, and what its row holds besid
 NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
 
 
-def checked(array: Any, *, index: int | None = None, facts: dict | None = None) -> Picture:
+def checked(array: Any, *, index: int | None = None, facts: dict[str, Any] | None = None) -> Picture:
     """`array` as float32 pixels, infinite values as NaN, with the flag for its type, size and values."""
     array = np.asanyarray(array)
     facts = facts or {}
@@ -132,7 +132,7 @@ def kind_of(path: Path) -> str:
     return "votable" if b"<VOTABLE" in head else ""
 
 
-def read_file(path: Path) -> Iterator[Picture]:
+def read_file(path: Path) -> Generator[Picture]:
     """All images in the file, in order; at least one picture, whatever the file is. Emits no warnings."""
     pictures = None
     while True:
@@ -216,7 +216,9 @@ def image_units(units) -> tuple[list, dict[int, MaskAndNoise], dict[str, Any]]:
     A mask (MASK, DQ, BADPIX) or a map of the noise (WHT, IVAR, ERR, VAR, ...) is that of the last picture before it
     with the same EXTVER and shape; the PSF's width is a fact.
     """
-    pictures, beside, facts = [], {}, {}
+    pictures: list[Any] = []
+    beside: dict[int, MaskAndNoise] = {}
+    facts: dict[str, Any] = {}
     for unit in units:
         shape = shape_of(unit)
         if not unit.is_image or 0 in shape or not shape:
@@ -265,7 +267,8 @@ def _unit_planes(unit, beside: MaskAndNoise, facts: dict, path: Path) -> Iterato
     leading = (0,) * (int(unit.header["NAXIS"]) - 3)
     for plane in range(shape[0]):
         here = (*leading, plane)
-        yield _plane(*(part and part.section[here] for part in (unit, beside.mask, beside.noise)), beside, facts)
+        pixels, mask, noise = (part and part.section[here] for part in (unit, beside.mask, beside.noise))
+        yield _plane(pixels, mask, noise, beside, facts)
 
 
 def _plane(pixels, mask, noise, beside: MaskAndNoise, facts: dict) -> Picture:
@@ -348,7 +351,7 @@ def header_facts(header, shape: tuple[int, ...]) -> dict[str, Any]:
             facts = sky_facts(wcs, np.array([(shape[-1] - 1) / 2]), np.array([(shape[-2] - 1) / 2]))
             if np.isfinite(facts["pixel_scale_arcsec"][0]) and facts["pixel_scale_arcsec"][0] > 0:
                 return {name: float(values[0]) for name, values in facts.items()}
-        except Exception:  # noqa: S110 - a damaged WCS does not make the pixels useless
+        except Exception:  # a damaged WCS does not make the pixels useless
             pass
     for key in PIXEL_SCALE_KEYS:
         value = header.get(key)
@@ -414,7 +417,8 @@ def raster(path: Path | BinaryIO) -> Iterator[Picture]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
+        with Image.open(path) as file:
+            image: Image.Image = file
             if image.mode == "P":
                 image = image.convert("RGBA" if "transparency" in image.info else "RGB")
             elif image.mode == "LA":

@@ -153,7 +153,8 @@ def _fits_tiles(path: Path) -> list[Tile]:
                 fault = error.detail
             name = str(path) if len(pictures) == 1 else f"{path}[{number}]"
             packed = hasattr(unit, "tile_shape")
-            tiles.append(Tile(name, path, number, shape_of(unit), _wcs_or_none(unit.header), fault, packed))
+            ny, nx = shape_of(unit)
+            tiles.append(Tile(name, path, number, (ny, nx), _wcs_or_none(unit.header), fault, packed))
         return tiles
 
 
@@ -305,8 +306,8 @@ class _PackedUnit:
         self._block = lru_cache(max(KEPT_BYTES // int(block_bytes), 2))(self._unpack)
 
     def _unpack(self, row: int, column: int) -> np.ndarray:
-        places = [slice(k * n, (k + 1) * n) for k, n in zip((row, column), self._sides, strict=True)]
-        return self._unit[tuple(places)]
+        ny, nx = self._sides
+        return self._unit[row * ny : (row + 1) * ny, column * nx : (column + 1) * nx]
 
     def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
         (y0, y1), (x0, x1) = (sorted((max(s.start, 0), min(s.stop, n))) for s, n in zip(part, self._shape, strict=True))

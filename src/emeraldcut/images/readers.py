@@ -126,13 +126,13 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
     if settings.catalogue is not None:
-        return _open_mosaics(path, settings)
+        return _open_mosaics(path, settings.catalogue, settings)
     if path.is_dir():
         if (path / CUTOUTS).is_file():
             return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS), settings)
         if is_stored_set(path):
             return _open_stored(path, settings)
-        shards = [file for file in sorted(path.rglob("*.parquet")) if image_column(file)]
+        shards = {file: column for file in sorted(path.rglob("*.parquet")) if (column := image_column(file))}
         if shards and not list(_image_files(path)):
             return _open_parquet(shards, settings)
         return _open_folder(path, settings)
@@ -142,8 +142,8 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         kind = "damaged"
     if kind == "hdf5":
         return _open_hdf5(path, settings)
-    if kind == "parquet" and image_column(path):
-        return _open_parquet([path], settings)
+    if kind == "parquet" and (column := image_column(path)):
+        return _open_parquet({path: column}, settings)
     if kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS):
         return _open_table(path, read_catalogue(path), settings)
     if kind == "fits" and _is_fits_table(path):
@@ -174,15 +174,14 @@ def _from_pictures(n_images: int | None, items: Callable[[], Iterator[Item]], se
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
-    pixels = [picture.pixels for picture, _ in items]
+    images = [picture.pixels for picture, _ in items]
     rows = []
     for picture, known in items:
         text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
         row = picture.facts | {name: value for name, value in known.items() if value is not None}
         row |= {"id": unique(row["id"]), "flag": int(picture.flag), "flag_text": text}
         rows.append(row)
-    if len({image.shape for image in pixels}) == 1:
-        pixels = np.stack(pixels)
+    pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
     return ImageSet.from_rows(pixels, rows)
 
 
@@ -250,7 +249,8 @@ def _image_files(folder: Path) -> Iterator[Path]:
 
     Folders of results of ours inside (they have a manifest) are passed over.
     """
-    visited, denied = set(), []
+    visited: set[tuple[int, int]] = set()
+    denied: list[OSError] = []
     for place, folders, files in os.walk(folder, followlinks=True, onerror=denied.append):
         status = os.stat(place)
         if (status.st_dev, status.st_ino) in visited:
@@ -317,7 +317,8 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
 
     try:
         with h5py.File(path, "r") as file:
-            names, shape = list(file), getattr(file.get("images"), "shape", ())
+            names = list(file)
+            shape: tuple[int, ...] = getattr(file.get("images"), "shape", ())
             if len(shape) not in (3, 4) or 0 in shape:
                 raise NoImagesError(
                     f"'{path}' needs a dataset 'images' of shape (n, ny, nx) or (n, ny, nx, 3); it holds "
@@ -358,17 +359,18 @@ def _hdf5_pictures(images) -> Iterator[Picture]:
         yield from (checked(luminance(image) if image.ndim == 3 else image) for image in array)
 
 
-def _open_parquet(files: list[Path], settings: ReadSettings) -> ImageSource:
-    """Parquet files with a column of images, see `data.parquet`; ids from the usual columns, else the file's name."""
+def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource:
+    """Parquet files and their columns of images, see `images.parquet`; ids from usual columns, else the file's name."""
 
     def items() -> Iterator[Item]:
-        for file in files:
-            for number, (picture, row) in enumerate(parquet_images(file, image_column(file))):
+        for file, column in files.items():
+            for number, (picture, row) in enumerate(parquet_images(file, column)):
                 ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
                 row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
                 known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
                 known |= {name: str(known[name]) for name in ("id", "label") if name in known}
-                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known, "file": f"{file_text(file)}[{number}]"}
+                where = f"{file_text(file)}[{number}]"
+                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known, "file": where}
 
     return _from_pictures(sum(map(n_rows, files)), items, settings)
 
@@ -380,16 +382,13 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
     return ImageSource(number, lambda size: stored_chunks(folder, number, size))
 
 
-def _open_mosaics(path: Path, settings: ReadSettings) -> ImageSource:
+def _open_mosaics(path: Path, positions: str, settings: ReadSettings) -> ImageSource:
     tiles = Tiles(mosaic_files(path))
-    if Path(settings.catalogue).is_dir():
-        catalogue = tiles.rows_inside(settings.catalogue)
-    else:
-        catalogue = read_catalogue(settings.catalogue)
-    catalogue = catalogue[: settings.limit]
+    in_folder = Path(positions).is_dir()
+    catalogue = (tiles.rows_inside(positions) if in_folder else read_catalogue(positions))[: settings.limit]
     if len(catalogue) == 0:
-        where = " on these mosaics" if Path(settings.catalogue).is_dir() else ""
-        raise NoImagesError(f"the catalogue '{settings.catalogue}' has no rows{where}.")
+        where = " on these mosaics" if in_folder else ""
+        raise NoImagesError(f"the catalogue '{positions}' has no rows{where}.")
     unique = unique_ids()
     numbered = [f"{stem_of(path.name)}#{i}" for i in range(len(catalogue))]
     names = catalogue["id"] if "id" in catalogue.colnames else numbered

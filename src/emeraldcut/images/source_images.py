@@ -96,6 +96,7 @@ class Originals:
         return cls(table, moved_to or source, settings, roots=roots, **moved)
 
     def close(self) -> None:
+        """Closes the files that are open."""
         self._open.close()
 
     def __getitem__(self, row: int) -> np.ndarray:
@@ -135,7 +136,8 @@ class Originals:
         size, number = self._settings.cutout_size, self._tile_of[row]
         if number < 0 or not np.isfinite(self._places[row]).all():
             return NO_PIXELS
-        return checked(self._tiles.cutout(number, *first_pixel(self._places[row], size), size)[0]).pixels
+        x0, y0 = first_pixel(self._places[row], size)
+        return checked(self._tiles.cutout(number, x0, y0, size)[0]).pixels
 
     def _stored(self, row: int) -> np.ndarray:
         ny, nx = self._shapes[row]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
@@ -18,6 +18,9 @@ from emeraldcut.runs.writing import NewFile
 from emeraldcut.tables.arrow import arrow_pieces, from_arrow, to_arrow
 from emeraldcut.tables.files import read_table, write_table
 from emeraldcut.tables.resumable import ResumableTable, join
+
+if TYPE_CHECKING:
+    import h5py
 
 PIXELS, TABLE, UNFINISHED = "images.h5", "table.parquet", "table_unfinished"
 IMAGES_PER_BLOCK = 16
@@ -51,7 +54,7 @@ class ImageSetWriter:
         self.run = Run.start(folder, command, settings, seed, inputs, overwrite)
         self._target = NewFile(self.run.path(PIXELS))
         self._file = h5py.File(self._target, "w")
-        self._dataset = None
+        self._dataset: h5py.Dataset | None = None  # made when the size of the first images is known
         rmtree(self.run.folder / UNFINISHED, ignore_errors=True)
         self._rows = ResumableTable(self.run.folder / UNFINISHED, self.run.origin, "a set")
 
@@ -66,21 +69,22 @@ class ImageSetWriter:
         ny, nx = np.maximum(shapes.max(axis=0), 1)
         if self._dataset is None:
             self._dataset = self._make_dataset(ny, nx)
-        start, old_ny, old_nx = self._dataset.shape
-        self._dataset.resize((start + len(images), max(ny, old_ny), max(nx, old_nx)))
+        dataset = self._dataset
+        start, old_ny, old_nx = dataset.shape
+        dataset.resize((start + len(images), max(ny, old_ny), max(nx, old_nx)))
         if isinstance(images.pixels, np.ndarray) and images.pixels.size:
-            self._dataset[start:, :ny, :nx] = images.pixels
+            dataset[start:, :ny, :nx] = images.pixels
         else:
             block = np.full((len(images), ny, nx), np.nan, dtype=np.float32)
             for row, image in enumerate(images.pixels):
                 block[row, : image.shape[0], : image.shape[1]] = image
-            self._dataset[start:, :ny, :nx] = block
+            dataset[start:, :ny, :nx] = block
         self._target.check()
         table = images.table.copy()
         table["ny"], table["nx"] = shapes.T.astype(np.int32)
         self._rows.append(to_arrow(describe_columns(table)), len(table))
 
-    def _make_dataset(self, ny: int, nx: int):
+    def _make_dataset(self, ny: int, nx: int) -> h5py.Dataset:
         return self._file.create_dataset(
             "pixels",
             shape=(0, ny, nx),

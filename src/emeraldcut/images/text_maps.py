@@ -48,6 +48,7 @@ def write_text_maps(images: ImageSet, folder: str | Path, *, overwrite: bool = F
 
 
 def is_text_map(path: Path) -> bool:
+    """Whether a file begins like a text map, with one number on its first line."""
     with path.open(encoding="ascii", errors="replace") as file:
         return _number(next((line for line in file if line.strip()), "")[:100]) is not None
 

@@ -29,7 +29,7 @@ class Tiles:
         self._tiles = [tile for file in files for tile in tiles_in(file)]
         self.numbers = {tile.name: number for number, tile in reversed(list(enumerate(self._tiles)))}
         self._open: OrderedDict[int, tuple[Mosaic, AbstractContextManager]] = OrderedDict()
-        self.beside = cache(self._beside)
+        self.beside = cache(self._beside)  # of each tile, once
         faults = [tile for tile in self._tiles if tile.fault]
         if len(faults) == len(self._tiles):
             raise ValueError(f"the mosaic '{faults[0].path}' cannot be read: {faults[0].fault}")
@@ -39,6 +39,9 @@ class Tiles:
 
     def __getitem__(self, number: int) -> Tile:
         return self._tiles[number]
+
+    def __iter__(self) -> Iterator[Tile]:
+        return iter(self._tiles)
 
     def close(self) -> None:
         """Closes all files."""
@@ -67,8 +70,8 @@ class Tiles:
             if filled.any():
                 window[filled] = self.mosaic(other).window(x0 - dx, y0 - dy, size)[filled]
                 beyond &= ~filled
-        known = np.isfinite(window) & np.isfinite(noise) if noise is not None else np.False_
-        return window, float(np.median(noise[known])) if known.any() else np.nan
+        known = noise[np.isfinite(window) & np.isfinite(noise)] if noise is not None else NO_PIXELS
+        return window, float(np.median(known)) if known.size else np.nan
 
     def _beside(self, number: int) -> list[tuple[int, int, int]]:
         """Tiles near a tile with the same grid of pixels, and where their first pixel is in its pixels: (k, x, y)."""
@@ -210,8 +213,10 @@ def first_pixel(middle: np.ndarray, size: int) -> np.ndarray:
 
 
 def cut_out(tiles: Tiles, catalogue: Table, size: int, chunk: int) -> Iterator[ImageSet]:
-    """Cut-outs (size, size) around the positions of a catalogue, `chunk` at a time: tile by tile, and within each in
-    the order of the catalogue (if it is compressed from the bottom up). Every row of the catalogue comes once.
+    """Cut-outs (size, size) around the positions of a catalogue, `chunk` at a time.
+
+    They come tile by tile, and within each in the order of the catalogue (if it is compressed from the bottom up).
+    Every row of the catalogue comes once.
 
     Each row carries the catalogue's columns, `file` (the tile), `mosaic_x`, `mosaic_y`, the local WCS, and
     `noise_sigma` where the mosaic has a map of its noise. The middle of a cut-out, (size - 1) / 2, is within half a

@@ -23,8 +23,10 @@ MERGED = 0.5  # centres that stay within so many scale lengths of the heavier di
 
 
 def disc_of(snapshot: Snapshot) -> dict[str, float]:
-    """How thick the disc of the first galaxy is: median height of its stars, about their own plane, within twice their
-    median radius; and that radius, in kpc."""
+    """How thick the disc of the first galaxy is, and how large, in kpc.
+
+    The median height of its stars, about their own plane, within twice their median radius; and that radius.
+    """
     disc = (snapshot.component == COMPONENTS.index("disc")) & (snapshot.galaxy == 0)
     position, velocity = (np.asarray(v, float)[disc] for v in (snapshot.position, snapshot.velocity))
     mass = np.asarray(snapshot.mass, float)[disc]
@@ -46,8 +48,11 @@ def vectors(rows: Table, name: str) -> np.ndarray:
 
 
 def drifts(rows: Table, mass_msun: float) -> dict[str, np.ndarray]:
-    """How far what is conserved has changed since the first row: `energy` and `angular_momentum` over what they were,
-    `momentum` over sqrt(2 K M), that of all the mass M at the root mean square speed of its kinetic energy K."""
+    """How far what is conserved has changed since the first row, (n,) each.
+
+    `energy` and `angular_momentum` over what they were, `momentum` over sqrt(2 K M), that of all the mass M at the root
+    mean square speed of its kinetic energy K.
+    """
     energy = np.asarray(rows["energy"], float)
     changes = {name: np.linalg.norm(vectors(rows, name) - vectors(rows, name)[0], axis=1) for name in VECTORS}
     return {
@@ -58,8 +63,10 @@ def drifts(rows: Table, mass_msun: float) -> dict[str, np.ndarray]:
 
 
 def _spacing(snapshot: Snapshot, chosen: np.ndarray) -> float:
-    """Mean distance in kpc of neighbours: the cube root of the volume per particle, in the sphere that holds half of
-    the chosen particles of the first galaxy."""
+    """Mean distance in kpc of neighbours: the cube root of the volume per particle.
+
+    In the sphere that holds half of the chosen particles of the first galaxy.
+    """
     position = np.asarray(snapshot.position, float)[chosen & (snapshot.galaxy == 0)]
     if len(position) == 0:
         return float("nan")
@@ -112,12 +119,14 @@ def thickening(folder: Path, tasks: list[Task], settings: SuiteSettings) -> dict
 
 
 def control_a4(folder: Path, controls: list[str]) -> dict[str, dict[str, list[float]]]:
-    """What noise and heating make of a galaxy alone: at its `begin` and `end` 16, 50 and 84 % of its views have an a4/a
-    below these numbers, and the mean standard error of one view from its number of particles is the fourth.
+    """What noise and heating make of a galaxy alone, at its `begin` and `end`: four numbers each.
+
+    16, 50 and 84 % of its views have an a4/a below the first three, and the mean standard error of one view from its
+    number of particles is the fourth.
 
     Views and a4/a are those of `remnant.look_at`, of a few snapshots together. NaN where there are too few particles.
     """
-    found = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for name in controls:
         there = snapshots_of(folder / name)
         found[name] = {}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.integrate import cumulative_trapezoid
 from scipy.ndimage import map_coordinates
 from scipy.special import i0e, i1e, j0, j1, k0e, k1e
@@ -42,7 +43,7 @@ class Disc:
         """Grid of radii (m,)."""
         return np.linspace(0.01, EDGE, _POINTS) * self.scale_kpc
 
-    def surface_density(self, radius_kpc: np.ndarray) -> np.ndarray:
+    def surface_density(self, radius_kpc: ArrayLike) -> np.ndarray:
         """Msun/kpc^2."""
         inside = 1 - (1 + EDGE) * np.exp(-EDGE)
         central = self.mass_msun / (2 * np.pi * self.scale_kpc**2 * inside)

@@ -77,8 +77,8 @@ def kepler_orbit(
     return Orbit(
         separation_kpc=(float(r * cosine), float(r * sine), 0.0),
         velocity_km_s=(float(radial * cosine - around * sine), float(radial * sine + around * cosine), 0.0),
-        first_spin_deg=tuple(map(float, first_spin_deg)),
-        second_spin_deg=tuple(map(float, second_spin_deg)),
+        first_spin_deg=(float(first_spin_deg[0]), float(first_spin_deg[1])),
+        second_spin_deg=(float(second_spin_deg[0]), float(second_spin_deg[1])),
         about=dataclasses.asdict(settings) | {"time_to_pericentre_gyr": time_to_pericentre_gyr(settings, mass_msun)},
     )
 

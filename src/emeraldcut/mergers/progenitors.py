@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -180,12 +181,15 @@ class Model:
 
         The field of the discs is averaged over spheres. Radii may have any shape.
         """
-        parts = {"halo": self.halo, "disc": self.stars, "bulge": self.bulge, "gas": self.gas}
-        return sum(
-            _felt_mass(parts[name], radius_kpc, pair_softening(self.softening_kpc, component, name))
-            for name in sources
-            if parts.get(name) is not None
-        )
+        parts: dict[str, Spheroid | Disc | None] = {
+            "halo": self.halo, "disc": self.stars, "bulge": self.bulge, "gas": self.gas
+        }  # fmt: skip
+        total = np.zeros(np.shape(radius_kpc))
+        for name in sources:
+            part = parts.get(name)
+            if part is not None:
+                total += _felt_mass(part, radius_kpc, pair_softening(self.softening_kpc, component, name))
+        return total
 
 
 def pair_softening(softening_kpc: tuple[float, ...], one: str, other: str) -> float:
@@ -229,19 +233,20 @@ def model(settings: ProgenitorSettings, softening_kpc: tuple[float, ...] | None 
         z0 = np.average(heights.mean(axis=1), weights=gas.radii_kpc * gas.surface_density(gas.radii_kpc)) / np.log(2)
         galaxy = dataclasses.replace(galaxy, gas=dataclasses.replace(gas, height_kpc=float(z0)), gas_heights=heights)
         galaxy = dataclasses.replace(galaxy, gas_speed_squared=_fields(galaxy, "gas")[0])
-    return dataclasses.replace(galaxy, motion=kinematics(stars, *_fields(galaxy, "disc"), settings.toomre_q))
+    speed_squared, dispersion_squared = _fields(galaxy, "disc")
+    motion = kinematics(stars, speed_squared, dispersion_squared, settings.toomre_q)
+    return dataclasses.replace(galaxy, motion=motion)
 
 
 def _fields(galaxy: Model, component: str) -> np.ndarray:
     """As `Disc.field` (2, m), of the whole galaxy on its disc of stars or of gas."""
-    discs = {"disc": galaxy.stars, "gas": galaxy.gas}
+    discs = {"disc": galaxy.stars} | ({"gas": galaxy.gas} if galaxy.gas is not None else {})
     layer = discs[component]
     mass = partial(galaxy.felt_mass, component=component, sources=("halo", "bulge"))
     fields = [spheroid_field(layer.radii_kpc, layer.height_kpc, mass)]
     for name, disc in discs.items():
-        if disc is not None:
-            softening = pair_softening(galaxy.softening_kpc, component, name)
-            fields.append(disc.field(layer.radii_kpc, layer.height_kpc, softening))
+        softening = pair_softening(galaxy.softening_kpc, component, name)
+        fields.append(disc.field(layer.radii_kpc, layer.height_kpc, softening))
     return np.sum(fields, axis=0)
 
 
@@ -307,26 +312,7 @@ def make_progenitor(
     5000
     """
     galaxy = model(settings, softening_kpc)
-    randoms = dict(zip(("halo", "disc", "bulge", "gas"), np.random.default_rng(seed).spawn(4), strict=True))
-    bulge_mass = settings.bulge_mass_msun
-    bulge_number = round(settings.star_particles * bulge_mass / (bulge_mass + galaxy.stars.mass_msun))
-    bulge_number = min(max(bulge_number, int(bulge_mass > 0)), settings.star_particles - 1)
-    disc_number = settings.star_particles - bulge_number
-    graded = {"grading": settings.halo_grading, "grading_radius_kpc": settings.disc_scale_kpc}
-    parts = {}
-    for name, spheroid, number, grading in (
-        ("halo", galaxy.halo, settings.halo_particles, graded),
-        ("bulge", galaxy.bulge, bulge_number, {}),
-    ):
-        if spheroid is not None:
-            mass = galaxy.felt_mass(spheroid.radii_kpc, name)
-            parts[name] = draw_spheroid(spheroid, mass, number, **grading, rng=randoms[name])
-    drawn = draw_stars(galaxy.stars, galaxy.motion, disc_number, randoms["disc"])
-    parts["disc"] = (*drawn, np.full(disc_number, galaxy.stars.mass_msun / disc_number))
-    if galaxy.gas is not None:
-        n, field = settings.gas_particles, (galaxy.gas_speed_squared, galaxy.gas_heights)
-        drawn = draw_gas(galaxy.gas, *field, settings.sound_speed_km_s, n, randoms["gas"])
-        parts["gas"] = (*drawn, np.full(n, galaxy.gas.mass_msun / n))
+    parts = _drawn(galaxy, settings, seed)
     names = [name for name in COMPONENTS if name in parts]
     position, velocity, mass = (np.concatenate([parts[name][i] for name in names]) for i in range(3))
     component = np.repeat([COMPONENTS.index(name) for name in names], [len(parts[name][2]) for name in names])
@@ -346,6 +332,36 @@ def make_progenitor(
     )
 
 
+def _drawn(
+    galaxy: Model, settings: ProgenitorSettings, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Position (n, 3), velocity (n, 3) and mass (n,) of the particles of each component, each from its own randoms."""
+    randoms = dict(zip(("halo", "disc", "bulge", "gas"), np.random.default_rng(seed).spawn(4), strict=True))
+    bulge_mass = settings.bulge_mass_msun
+    bulge_number = round(settings.star_particles * bulge_mass / (bulge_mass + galaxy.stars.mass_msun))
+    bulge_number = min(max(bulge_number, int(bulge_mass > 0)), settings.star_particles - 1)
+    disc_number = settings.star_particles - bulge_number
+    graded = {"grading": settings.halo_grading, "grading_radius_kpc": settings.disc_scale_kpc}
+    parts = {}
+    for name, spheroid, number, grading in (
+        ("halo", galaxy.halo, settings.halo_particles, graded),
+        ("bulge", galaxy.bulge, bulge_number, {}),
+    ):
+        if spheroid is not None:
+            mass = galaxy.felt_mass(spheroid.radii_kpc, name)
+            parts[name] = draw_spheroid(spheroid, mass, number, **grading, rng=randoms[name])
+    assert galaxy.motion is not None  # `model` gives it
+    drawn = draw_stars(galaxy.stars, galaxy.motion, disc_number, randoms["disc"])
+    parts["disc"] = (*drawn, np.full(disc_number, galaxy.stars.mass_msun / disc_number))
+    if galaxy.gas is not None:
+        n, speed_squared, heights = settings.gas_particles, galaxy.gas_speed_squared, galaxy.gas_heights
+        assert speed_squared is not None  # and these with the gas
+        assert heights is not None
+        drawn = draw_gas(galaxy.gas, speed_squared, heights, settings.sound_speed_km_s, n, randoms["gas"])
+        parts["gas"] = (*drawn, np.full(n, galaxy.gas.mass_msun / n))
+    return parts
+
+
 def scaled(settings: ProgenitorSettings, mass_ratio: float) -> ProgenitorSettings:
     """The same galaxy with `mass_ratio` times the mass, and lengths times its root; ValueError unless above 0.
 
@@ -355,7 +371,7 @@ def scaled(settings: ProgenitorSettings, mass_ratio: float) -> ProgenitorSetting
     if not 0 < mass_ratio < np.inf:
         raise ValueError(f"a mass ratio must be above 0; received {mass_ratio!r}.")
     root = float(np.sqrt(mass_ratio))
-    new: dict[str, float | int] = {"halo_scale_kpc": halo_scale_kpc(settings) * root}
+    new: dict[str, Any] = {"halo_scale_kpc": halo_scale_kpc(settings) * root}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if field.name.endswith("_msun"):

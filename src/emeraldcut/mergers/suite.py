@@ -20,6 +20,7 @@ from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, be
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
 from emeraldcut.nbody.leapfrog import evolve
 from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
+from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.runs.workers import map_chunks
@@ -54,10 +55,11 @@ def run_task(
     own = int(np.random.default_rng([seed, task.number]).integers(2**31))  # other stars form in every merger
     if base is not None and not snapshot.time_gyr < settings.duration_gyr:
         rows.append(base)
-        states: Iterator = iter(())
+        states: Iterator[tuple[Snapshot, dict[str, Any]]] = iter(())
     elif evolve_settings.engine in PROGRAMS:
-        until = {"until_gyr": settings.duration_gyr, "folder": folder / PROGRAM, "seed": own}
-        states = evolve_elsewhere(snapshot, evolve_settings, program, **until)
+        states = evolve_elsewhere(
+            snapshot, evolve_settings, program, until_gyr=settings.duration_gyr, folder=folder / PROGRAM, seed=own
+        )
     else:
         states = evolve(snapshot, evolve_settings, until_gyr=settings.duration_gyr, seed=own)
     seconds = {"force_seconds": 0.0, "other_seconds": 0.0}
@@ -125,8 +127,31 @@ def simulate(
     RuntimeError
         A program fails, or with `program.script` there are mergers that are not finished; the sentence names them.
     """
-    folder = Path(folder)
-    tasks = plan(settings)
+    folder, tasks = Path(folder), plan(settings)
+    run = _begin_run(folder, settings, evolve_settings, program, seed, overwrite)
+    stage = partial(
+        _run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, program=program, seed=seed
+    )
+    rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
+    _check_finished(rows)
+    table = table_from_rows(rows, unknown=np.nan)
+    controls = [task.name for task in tasks if task.mass_ratio is None]
+    facts = {"thickening": thickening(folder, tasks, settings), "control_a4": control_a4(folder, controls)}
+    table.meta |= facts
+    write_table(table, folder / SUITE, overwrite=True)
+    run.finish(mergers=len(tasks), disc_scale_kpc=settings.heavier.disc_scale_kpc, **facts)
+    return table
+
+
+def _begin_run(
+    folder: Path,
+    settings: SuiteSettings,
+    evolve_settings: EvolveSettings,
+    program: ProgramSettings,
+    seed: int,
+    overwrite: bool,
+) -> Run:
+    """The run of a suite, begun or to be gone on with; see `simulate` for the errors. `overwrite` begins it anew."""
     facts = {"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}
     if not overwrite and not (folder / MANIFEST).exists():
         begin_or_go_on(folder / BEGUN, facts, "a suite")
@@ -138,22 +163,17 @@ def simulate(
             for path in folder.glob(name):
                 path.unlink()
         begin_or_go_on(folder / BEGUN, facts, "a suite")
-    how = {"settings": settings, "evolve_settings": evolve_settings, "program": program, "seed": seed}
-    stage = partial(_run_tasks, folder=folder, **how)
-    rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
+    return run
+
+
+def _check_finished(rows: list[dict[str, Any]]) -> None:
+    """RuntimeError if the programs of some tasks have not run yet."""
     waiting = [row[WAITS] for row in rows if WAITS in row]
     if waiting:
         raise RuntimeError(
-            f"{len(waiting)} of {len(tasks)} mergers are not finished: {waiting[0]}{', ...' if waiting[1:] else ''}; "
+            f"{len(waiting)} of {len(rows)} mergers are not finished: {waiting[0]}{', ...' if waiting[1:] else ''}; "
             "give the same command again when their scripts have run."
         )
-    table = table_from_rows(rows, unknown=np.nan)
-    controls = [task.name for task in tasks if task.mass_ratio is None]
-    facts = {"thickening": thickening(folder, tasks, settings), "control_a4": control_a4(folder, controls)}
-    table.meta |= facts
-    write_table(table, folder / SUITE, overwrite=True)
-    run.finish(mergers=len(tasks), disc_scale_kpc=settings.heavier.disc_scale_kpc, **facts)
-    return table
 
 
 def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, Any]]:

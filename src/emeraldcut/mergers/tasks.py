@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +122,14 @@ def plan(settings: SuiteSettings) -> list[Task]:
     else:
         orbits = list(range(settings.orbits))
     fractions = settings.gas_fractions or (settings.heavier.gas_fraction,)
-    named = [(f"control-gas{gas:g}", None, gas, 0) for gas in fractions if settings.control]
-    named += [
-        (f"ratio{ratio:g}-gas{gas:g}-orbit{orbit:03d}", ratio, gas, orbit)
+    number = count()
+    controls = [Task(f"control-gas{gas:g}", next(number), None, gas) for gas in fractions if settings.control]
+    return controls + [
+        Task(f"ratio{ratio:g}-gas{gas:g}-orbit{orbit:03d}", next(number), ratio, gas, orbit)
         for ratio in settings.mass_ratios
         for gas in fractions
         for orbit in orbits
     ]
-    return [Task(name, number, *rest) for number, (name, *rest) in enumerate(named)]
 
 
 def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[float, ...] | None = None) -> Snapshot:

@@ -34,8 +34,11 @@ def sum_pairs(position: np.ndarray, mass: np.ndarray, softening: np.ndarray) -> 
 
 @cache
 def _compile() -> Any:
-    """The function that JAX compiles, of arrays (blocks, particles): x, y, z; what they lack in single precision; mass,
-    half of the squared softening, number. It returns (blocks, 4, particles)."""
+    """The function that JAX compiles; it returns the field (blocks, 4, particles).
+
+    It takes arrays (blocks, particles): x, y, z; what they lack in single precision; mass, half of the squared
+    softening, number.
+    """
     try:
         import jax
         from jax import lax
@@ -44,10 +47,10 @@ def _compile() -> Any:
         raise ImportError(f"the engine 'jax' needs JAX ({error}): pip install 'emeraldcut[jax]'.") from error
 
     def field(*particles: Any) -> Any:
-        def of_all(targets: tuple) -> Any:
+        def of_all(targets: tuple[Any, ...]) -> Any:
             own = [values[:, None] for values in targets]
 
-            def add(total: Any, sources: tuple) -> tuple:
+            def add(total: Any, sources: tuple[Any, ...]) -> tuple[Any, None]:
                 x, y, z = ((sources[k] - own[k]) + (sources[k + 3] - own[k + 3]) for k in range(3))
                 inverse = lax.rsqrt(x * x + y * y + z * z + (sources[7] + own[7]))
                 p = jnp.where(sources[8] == own[8], 0, sources[6] * inverse)

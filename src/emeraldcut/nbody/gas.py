@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR
 from emeraldcut.nbody.sph import Flow, flow_of
@@ -17,12 +18,13 @@ FINEST = 2**30  # parts of a step at most
 NOTHING = Flow(np.empty((0, 3)), *(np.empty(0) for _ in range(8)))
 
 
-def schmidt_rate(density: np.ndarray, efficiency: float, threshold: float) -> np.ndarray:
+def schmidt_rate(density: ArrayLike, efficiency: float, threshold: float) -> np.ndarray:
     """Part of gas that becomes stars in the time in which 1 km/s makes 1 kpc, for a density (n,) in Msun/kpc^3.
 
     Schmidt's law (1959, ApJ 129, 243) with the power 1.5: `efficiency` in each free-fall time sqrt(3 pi / (32 G rho)),
     nothing below the `threshold` in Msun/kpc^3 (Katz 1992, ApJ 391, 502; Kennicutt 1998, ApJ 498, 541).
     """
+    density = np.asarray(density)
     free_fall = np.sqrt(3 * np.pi / (32 * GRAVITY * density))
     return np.where(density < threshold, 0.0, efficiency / free_fall)
 
@@ -71,7 +73,7 @@ class Gas:
     seed: int
     threads: int
     radiated: float
-    flow: Flow | None = field(init=False, default=None)
+    flow: Flow = field(init=False, default=NOTHING)
     rng: np.random.Generator = field(init=False)
 
     @property
@@ -87,15 +89,20 @@ class Gas:
 
     def settle(self, output: int, position: np.ndarray, velocity: np.ndarray) -> None:
         """Begins anew at an output, from what a Snapshot holds alone; `output` is its number."""
-        self.rng, self.flow = np.random.default_rng([self.seed, output]), None
+        self.rng = np.random.default_rng([self.seed, output])
         if self.internal_energy is not None:
             self.internal_energy = self.internal_energy.astype(np.float32).astype(float)
-        self._look(position[self.places], velocity[self.places], self.internal_energy)
+        self._look(position[self.places], velocity[self.places], self.internal_energy, None)
 
     def _look(
-        self, position: np.ndarray, velocity: np.ndarray, energy: np.ndarray | None, active: np.ndarray | None = None
+        self,
+        position: np.ndarray,
+        velocity: np.ndarray,
+        energy: np.ndarray | None,
+        before: Flow | None,
+        active: np.ndarray | None = None,
     ) -> None:
-        """The flow of active particles, from what is known of all gas at the present time."""
+        """The flow of active particles, from what is known of all gas at the present time, and of its flow `before`."""
         if len(self.places) == 0:
             self.flow = NOTHING
             return
@@ -107,13 +114,13 @@ class Gas:
             sound = np.sqrt(GAMMA * stiffness)
         self.flow = flow_of(
             position, velocity, self.mass, stiffness, sound, neighbours=self.neighbours, viscosity=self.viscosity,
-            before=self.flow, active=active, threads=self.threads,
+            before=before, active=active, threads=self.threads,
         )  # fmt: skip
 
-    def _heated(self, distance: np.ndarray) -> np.ndarray:
+    def _heated(self, energy: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """Internal energies (n,) after the times in which 1 km/s makes these distances; not less than half."""
         change = (self.flow.compression + self.flow.friction) * distance
-        return self.internal_energy + np.maximum(change, -0.5 * self.internal_energy)
+        return energy + np.maximum(change, -0.5 * energy)
 
     def move(
         self, position: np.ndarray, velocity: np.ndarray, gravity: np.ndarray, gyr: float
@@ -148,8 +155,8 @@ class Gas:
             ahead, rows = (now - begun - 0.5 * span) * unit, self.places
             seen = velocity[rows] + self.flow.acceleration * ahead[:, None]
             seen += gravity[rows] * ((now - 0.5 * FINEST) * unit)
-            energy = None if self.internal_energy is None else self._heated(ahead)
-            self._look(position[rows], seen, energy, ends)
+            energy = None if self.internal_energy is None else self._heated(self.internal_energy, ahead)
+            self._look(position[rows], seen, energy, self.flow, ends)
             self._kick(velocity, ends, 0.5 * unit * span)
             begun[ends] = now
             if now < FINEST:
@@ -175,7 +182,7 @@ class Gas:
         if self.internal_energy is None:
             self.radiated += float(self.mass[chosen] @ (self.flow.friction * distance)[chosen])
         else:
-            self.internal_energy[chosen] = self._heated(distance)[chosen]
+            self.internal_energy[chosen] = self._heated(self.internal_energy, distance)[chosen]
 
     def _forms_stars(self, distance: np.ndarray) -> np.ndarray:
         """Which particles (n,) become stars, at random, in the times in which 1 km/s makes these distances."""

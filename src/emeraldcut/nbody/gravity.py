@@ -165,7 +165,10 @@ def _choose(node: int, start: np.ndarray, halt: bool, opening: float, tree: Tree
 
 
 @compiled
-def _append(first: int, last: int, cx: float, cy: float, cz: float, tree: Tree, cells: Cells, to: np.ndarray, n: int):
+def _append(
+    first: np.uintp, last: np.uintp, cx: float, cy: float, cz: float, tree: Tree, cells: Cells, to: np.ndarray,
+    n: np.uintp,
+) -> np.uintp:  # fmt: skip
     """Adds the particles from first up to last to a list (5, ...), relative to (cx, cy, cz); returns its length.
 
     Loops of a fixed length run on vector units; what is too much is overwritten by what follows.
@@ -198,7 +201,7 @@ def _list_cells(numbers: np.ndarray, cx: float, cy: float, cz: float, cells: Cel
 
 
 @compiled
-def _fill_up(sources: np.ndarray, n: int) -> int:
+def _fill_up(sources: np.ndarray, n: np.uintp) -> np.uintp:
     """Fills a list up to a multiple of `VECTOR` with sources that have no mass; returns its length."""
     end = (n + np.uintp(VECTOR - 1)) & ~np.uintp(VECTOR - 1)
     for i in range(n, end):

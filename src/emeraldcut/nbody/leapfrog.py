@@ -271,9 +271,9 @@ def _evolve(
     snapshot: Snapshot, settings: EvolveSettings, lengths: np.ndarray, gas: Gas, until_gyr: float, threads: int
 ) -> Iterator[tuple[Snapshot, dict[str, Any]]]:
     begun, now = time.process_time(), snapshot.time_gyr
-    state = (np.array(values, float) for values in (snapshot.position, snapshot.velocity, snapshot.mass))
-    kinds = snapshot.component.copy(), snapshot.formed_gyr.copy()
-    particles, outside = _Particles(*state, *kinds, lengths, now, settings, threads, gas), 0.0
+    position, velocity, mass = (np.array(v, float) for v in (snapshot.position, snapshot.velocity, snapshot.mass))
+    component, formed_gyr, outside = snapshot.component.copy(), snapshot.formed_gyr.copy(), 0.0
+    particles = _Particles(position, velocity, mass, component, formed_gyr, lengths, now, settings, threads, gas)
     while True:
         number = int(now / settings.output_gyr + 1e-6)  # of outputs from time 0 on
         particles.settle(now, number)

@@ -51,8 +51,8 @@ class Snapshot:
     component: np.ndarray
     galaxy: np.ndarray
     time_gyr: float = 0.0
-    formed_gyr: np.ndarray | None = None
-    internal_energy: np.ndarray | None = None
+    formed_gyr: np.ndarray = None  # type: ignore[assignment]  # NaN where not given, see __post_init__
+    internal_energy: np.ndarray = None  # type: ignore[assignment]  # the same
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Snapshot:
         for name in ("formed_gyr", "internal_energy"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, np.full(n, np.nan, np.float32))
-        shapes = {"position": (n, 3), "velocity": (n, 3)}
+        shapes: dict[str, tuple[int, ...]] = {"position": (n, 3), "velocity": (n, 3)}
         shapes |= dict.fromkeys(("component", "galaxy", "formed_gyr", "internal_energy"), (n,))
         for name, shape in shapes.items():
             if np.shape(getattr(self, name)) != shape:

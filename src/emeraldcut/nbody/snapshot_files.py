@@ -72,7 +72,7 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
 
 
 def _plain(value: Any) -> Any:
-    """numpy's numbers and arrays as those of JSON."""
+    """Numbers and arrays of numpy as those of JSON."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"received {type(value).__name__}")
@@ -139,8 +139,10 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(path: str | Path) -> Snapshot:
-    """Reads particles from HDF5: our own files, and those of GADGET, AREPO (IllustrisTNG), GIZMO and SWIFT; and where
-    pynbody is installed, the extra [snapshots], the other formats that it reads, such as GADGET's binary one and Tipsy.
+    """Reads particles from HDF5: our own files, and those of GADGET, AREPO (IllustrisTNG), GIZMO and SWIFT.
+
+    Where pynbody is installed, the extra [snapshots], also from the other formats that it reads, such as GADGET's
+    binary one and Tipsy.
 
     Of others' files, PartType0 is gas, 1 halo and 4 stars (`new_stars` where their formation time is known); 2 and 3
     are disc and bulge in an isolated run; in a cosmological one (and with SWIFT) 2 is coarse dark matter, that is
@@ -182,7 +184,7 @@ def read_snapshot(path: str | Path) -> Snapshot:
 def _read_ours(file: Any) -> Snapshot:
     groups = [file[f"PartType{part}"] for part in _PARTS if f"PartType{part}" in file]
     n = sum(len(group["ParticleIDs"]) for group in groups)
-    arrays = {
+    arrays: dict[str, Any] = {
         "position": np.empty((n, 3), np.float32),
         "velocity": np.empty((n, 3), np.float32),
         "mass": np.empty(n, np.float32),
@@ -219,7 +221,8 @@ def _read_others(file: Any) -> Snapshot:
             "particles; join the pieces to one file first"
         )
     names = _COSMOLOGICAL if facts.cosmological or facts.code == "SWIFT" else _OTHERS
-    parts, left_out = [], {}
+    parts: list[dict[str, np.ndarray]] = []
+    left_out = {}
     for number in range(8):
         group = file.get(f"PartType{number}")
         if group is None or not _length(group):
@@ -230,11 +233,11 @@ def _read_others(file: Any) -> Snapshot:
             left_out[f"PartType{number}"] = _length(group)
     if not parts:
         raise ValueError("it holds no particles of PartType0 to PartType4")
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    arrays: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if names is _OTHERS and "PartType2" in file:  # where the old stars are discs and bulges, the others are new
         arrays["component"][arrays.pop("number") == 4] = COMPONENTS.index("new_stars")
     arrays.pop("number", None)
-    about = {"code": facts.code, "units": facts.origin_of_units, "left_out": left_out}
+    about: dict[str, Any] = {"code": facts.code, "units": facts.origin_of_units, "left_out": left_out}
     if facts.cosmological:
         about["redshift"] = 1 / facts.scale_factor - 1
     return Snapshot(**arrays, time_gyr=facts.time_gyr, about=about)
@@ -248,7 +251,7 @@ def _length(group: Any) -> int:
 def _read_part(group: Any, number: int, component: str, facts: _Facts) -> dict[str, np.ndarray]:
     """Arrays of `Snapshot` for the particles of one group of somebody else's file, and `number` for each."""
     n = _length(group)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "position": _physical(group, ("Coordinates", "Position"), facts.length_kpc, facts).astype(np.float32),
         "velocity": _physical(group, ("Velocities", "Velocity"), facts.velocity_km_s, facts).astype(np.float32),
         "component": np.full(n, COMPONENTS.index(component), np.int8),
@@ -281,7 +284,10 @@ def _physical(group: Any, names: tuple[str, str], unit: float, facts: _Facts) ->
     name = next((name for name in names if name in group), None)
     if name is None:
         raise ValueError(f"{group.name[1:]} has no {names[0]}")
-    given, (power_of_a, power_of_h) = dict(group[name].attrs), _FACTORS[names[0]]
+    given = dict(group[name].attrs)
+    power_of_a: float
+    power_of_h: float
+    power_of_a, power_of_h = _FACTORS[names[0]]
     for a_name, h_name in _EXPONENTS:
         if a_name in given:
             power_of_a, power_of_h = (float(np.ravel(given.get(key, 0.0))[0]) for key in (a_name, h_name))
@@ -385,7 +391,7 @@ def _from_pynbody(seen: Any) -> Snapshot:
     known = {name: families.pop(name) for name in ("gas", "dm", "star") if name in families}
     if not known:
         raise ValueError("it holds no gas, dark matter or stars")
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([np.asarray(part[key], np.float32) for part in known.values()])
         for name, key in {"position": "pos", "velocity": "vel", "mass": "mass"}.items()
     }

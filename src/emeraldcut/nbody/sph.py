@@ -92,7 +92,7 @@ def _guess(neighbours: float, tree: Tree) -> np.ndarray:
 def _list_near(
     leaf: int, radius: float, own: np.ndarray, fields: np.ndarray, tree: Tree, leaves: np.ndarray, number: int,
     places: np.ndarray, to: np.ndarray,
-) -> int:  # fmt: skip
+) -> np.uintp:  # fmt: skip
     """Lists particles not farther from a leaf's box than `radius` or than their `own` (n,); returns their number.
 
     They become columns of `to` (3 + f, ...): position relative to the middle of the box, and `fields` (f, n) float32 in
@@ -124,7 +124,7 @@ def _list_near(
 @compiled
 def _sum_density(
     x: float, y: float, z: float, vx: float, vy: float, vz: float, inverse: float, near: np.ndarray, n: int
-) -> tuple[float, ...]:
+) -> tuple[np.float32, ...]:
     """Sums over the first n columns of `near` (7, ...): x, y, z, velocity, mass. q is r / H, t is 1 - q or 0.
 
     Returns those of m t^4 (1 + 4 q), m q^2 t^3, m t^3 v.r, and of the three components of m t^3 v x r.
@@ -146,6 +146,20 @@ def _sum_density(
         turn_y += g * (uz * dx - ux * dz)
         turn_z += g * (ux * dy - uy * dx)
     return density, slope, along, turn_x, turn_y, turn_z
+
+
+@compiled
+def _step(radius: float, total: float, slope: float, held: float, most: float) -> tuple[float, float, float]:
+    """One step of Newton's method for H, the logarithm of its factor; the density and omega at this `radius`.
+
+    `total` and `slope` are the first two of `_sum_density`, `held` and `most` as in `_densities`.
+    """
+    omega = max(20 * slope / (3 * total), 1e-3)
+    step = -np.log(NORM * total / held) / (3 * omega)
+    step = min(max(step, -LONGEST), LONGEST)
+    if radius == most and step > 0:
+        step, omega = 0.0, 1.0
+    return step, NORM * total / radius**3, omega
 
 
 @compiled
@@ -174,7 +188,8 @@ def _densities(
         first, last = tree.first[leaf], tree.last[leaf]
         box = tree.box[leaf]
         cx, cy, cz = 0.5 * (box[0] + box[3]), 0.5 * (box[1] + box[4]), 0.5 * (box[2] + box[5])
-        done, waiting = ~active[first:last], active[first:last].any()
+        done = ~active[first:last]
+        waiting = not done.all()
         while waiting:
             waiting, largest = False, 0.0
             for i in range(first, last):
@@ -198,15 +213,8 @@ def _densities(
                     total, slope, along, turn_x, turn_y, turn_z = _sum_density(
                         x, y, z, vx, vy, vz, np.float32(1 / radius[i]), near, columns
                     )
-                    total -= excess * mass
-                    omega = max(20 * slope / (3 * total), 1e-3)
-                    step = -np.log(NORM * total / held) / (3 * omega)
-                    step = min(max(step, -LONGEST), LONGEST)
-                    if radius[i] == most and step > 0:
-                        step, omega = 0.0, 1.0
-                    cube = radius[i] ** 3
-                    rate = 20 * NORM / (cube * radius[i] ** 2)
-                    density = NORM * total / cube
+                    step, density, omega = _step(radius[i], total - excess * mass, slope, held, most)
+                    rate = 20 * NORM / (radius[i] ** 3 * radius[i] ** 2)
                     radius[i] *= np.exp(step)
                     if abs(step) < TOLERANCE or attempt == ATTEMPTS - 1:
                         out[0, i] = density * np.exp(-3 * step * (1 - omega))
@@ -326,31 +334,49 @@ def flow_of(
     order = tree.order
     of_leaves = np.flatnonzero(tree.skip[:-1] == np.arange(1, len(tree.skip))).astype(np.uint32)
     active = np.ones(n, bool) if active is None else active[order]
-    fields, found, sums = np.empty((10, n), np.float32), np.empty((4, n)), np.empty((n, 6))
-    if before is None:
-        radius = _guess(neighbours, tree)
-    else:
-        radius = before.radius[order]
-        found[:] = before.density[order], before.omega[order], before.divergence[order], before.rotation[order]
-        sums[:, :3], sums[:, 3], sums[:, 4] = before.acceleration, before.compression, before.friction
-        sums[:, 5] = before.signal
+    radius, found, sums = _from_before(before, neighbours, tree)
+    fields = np.empty((10, n), np.float32)
     fields[:3], fields[3] = velocity[order].T, mass[order]
     held, excess = 3 / (4 * np.pi) * neighbours * mass.mean(), SELF * (neighbours / 100) ** SELF_POWER
     in_parts(
         lambda begin, end: _densities(begin, end, held, excess, of_leaves, active, fields[:4], tree, radius, found),
         len(of_leaves), threads,
     )  # fmt: skip
-    density, omega, divergence, rotation = found
-    sound, factor = sound_speed[order], 20 * NORM / radius**5
-    size = np.abs(divergence)
-    fields[4], fields[5], fields[6] = 1 / radius, sound, density
-    fields[7] = size / (size + rotation + 1e-4 * sound / radius)
-    fields[8], fields[9] = factor * stiffness[order] / (omega * density), factor
+    _fill_fields(fields, radius, found, stiffness[order], sound_speed[order])
     reach, alpha = reach_of_nodes(radius, tree), np.float32(0.25 * viscosity)
     in_parts(
         lambda begin, end: _forces(begin, end, alpha, of_leaves, active, fields, tree, radius, reach, sums),
         len(of_leaves), threads,
     )  # fmt: skip
     unordered = np.empty((5, n))
-    unordered[:, order] = density, radius, omega, divergence, rotation
-    return Flow(np.ascontiguousarray(sums[:, :3]), sums[:, 3], sums[:, 4], *unordered, sums[:, 5])
+    unordered[:, order] = found[0], radius, *found[1:]
+    density, radius, omega, divergence, rotation = unordered
+    compression, friction, signal = sums[:, 3:].T
+    forces = np.ascontiguousarray(sums[:, :3])
+    return Flow(forces, compression, friction, density, radius, omega, divergence, rotation, signal)
+
+
+def _fill_fields(
+    fields: np.ndarray, radius: np.ndarray, found: np.ndarray, stiffness: np.ndarray, sound: np.ndarray
+) -> None:
+    """Writes what `_sum_forces` needs to know of particles, besides velocity and mass; all in the order of the tree."""
+    density, omega, divergence, rotation = found
+    size, factor = np.abs(divergence), 20 * NORM / radius**5
+    fields[4], fields[5], fields[6] = 1 / radius, sound, density
+    fields[7] = size / (size + rotation + 1e-4 * sound / radius)
+    fields[8], fields[9] = factor * stiffness / (omega * density), factor
+
+
+def _from_before(before: Flow | None, neighbours: float, tree: Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the search for H begins, (n,), and what particles that are not active keep: `found` and `sums`.
+
+    As `_densities` and `_forces` have them: radius and found (4, n) in the order of the tree, sums (n, 6) in ours.
+    """
+    n, order = len(tree.order), tree.order
+    found, sums = np.empty((4, n)), np.empty((n, 6))
+    if before is None:
+        return _guess(neighbours, tree), found, sums
+    found[:] = before.density[order], before.omega[order], before.divergence[order], before.rotation[order]
+    sums[:, :3], sums[:, 3], sums[:, 4] = before.acceleration, before.compression, before.friction
+    sums[:, 5] = before.signal
+    return before.radius[order], found, sums

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -100,10 +101,10 @@ def _sort(keys: np.ndarray, order: np.ndarray, sorted_keys: np.ndarray, sorted_o
         for value in range(512):
             total, place[value] = total + place[value], total
         for i in range(n):
-            value = np.uintp((keys[i] >> shift) & mask)
-            to = np.uintp(place[value])
+            own = np.uintp((keys[i] >> shift) & mask)
+            to = np.uintp(place[own])
             sorted_keys[to], sorted_order[to] = keys[i], order[i]
-            place[value] += np.uint32(1)
+            place[own] += np.uint32(1)
         keys, sorted_keys, order, sorted_order = sorted_keys, keys, sorted_order, order
 
 
@@ -234,7 +235,7 @@ def in_parts(work: Callable[[int, int], None], number: int, threads: int) -> Non
     bounds = [0]
     while bounds[-1] < number:
         bounds.append(bounds[-1] + max((number - bounds[-1]) // (2 * threads), 1))
-    parts = iter(zip(bounds[:-1], bounds[1:], strict=True))
+    parts = iter(pairwise(bounds))
 
     def take() -> None:
         for begin, end in parts:

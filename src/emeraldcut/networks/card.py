@@ -11,8 +11,18 @@ UNITS = {"radius": "image sides", "psf_fwhm": "pixels"}
 def card_page(card: dict[str, Any]) -> str:
     """The card (see `Network`) in Markdown: what the network is for, what made it, and how well it does."""
     classes, metrics = card["classes"], card.get("metrics", {})
-    lines = [
-        f"# Model card: {', '.join(classes)}",
+    lines = _purpose(card) + _training_data(card)
+    if metrics:
+        lines += _figures(metrics, classes)
+    if metrics.get("by_snr"):
+        lines += _by_snr(metrics["by_snr"])
+    return "\n".join(lines)
+
+
+def _purpose(card: dict[str, Any]) -> list[str]:
+    """What the network is for."""
+    return [
+        f"# Model card: {', '.join(card['classes'])}",
         "",
         f"Written by `emeraldcut train`, version {card.get('version', 'unknown')}, seed {card.get('seed', 'unknown')}. "
         f"Licence: {card.get('licence', 'unknown')}.",
@@ -22,9 +32,12 @@ def card_page(card: dict[str, Any]) -> str:
         "for galaxies hardly larger than the PSF, nor for those of which less than two half-light radii are on the "
         "image.",
         "",
-        "## Training data",
-        "",
     ]
+
+
+def _training_data(card: dict[str, Any]) -> list[str]:
+    """What it was trained on: from which ranges, and how many images of each class."""
+    lines = ["## Training data", ""]
     drawn = card.get("drawn_from")
     if drawn:
         ranges = [
@@ -40,41 +53,50 @@ def card_page(card: dict[str, Any]) -> str:
         ]
     real = card.get("settings", {}).get("real")
     lines += [f"Real galaxies: {'from ' + repr(real) if real else 'none'}.", ""]
-    parts = card.get("training", {})
+    parts, classes = card.get("training", {}), card["classes"]
     if parts:
-        lines += ["| images | " + " | ".join(classes) + " |", "|---|" + "--:|" * len(classes)]
-        lines += [
-            f"| {name} | " + " | ".join(f"{counts.get(label, 0):,}" for label in classes) + " |"
-            for name, counts in parts.items()
+        rows = {name: [f"{counts.get(label, 0):,}" for label in classes] for name, counts in parts.items()}
+        lines += [*_table("images", classes, rows), "", "Images of one galaxy are all in one part.", ""]
+    return lines
+
+
+def _figures(metrics: dict[str, Any], classes: list[str]) -> list[str]:
+    """How well it does on galaxies that it has not seen, with its confusion matrix in fractions of each class."""
+    fractions = {
+        label: [f"{n / max(sum(row), 1):.3f}" for n in row]
+        for label, row in zip(classes, metrics["confusion"], strict=True)
+    }
+    return [
+        "## Figures on galaxies that neither training nor calibration saw",
+        "",
+        f"{metrics['number']:,} images, all classes about as frequent: accuracy {metrics['accuracy']:.3f}, "
+        f"cross-entropy {metrics['cross_entropy']:.3f}, expected calibration error "
+        f"{metrics['calibration_error']:.4f}.",
+        "",
+        *_table("truth, called", classes, fractions),
+        "",
+    ]
+
+
+def _by_snr(bins: list[dict[str, Any]]) -> list[str]:
+    """The same in bins of signal-to-noise ratio."""
+    rows = {}
+    for about in bins:
+        low, high = about["snr"]
+        span = f"{low:g} to {high:g}" if high is not None else f"above {low:g}"
+        rows[span] = [
+            f"{about['number']:,}",
+            f"{about['accuracy']:.3f}",
+            f"{about['calibration_error']:.4f}",
+            f"{about['sets_hold']:.3f}",
         ]
-        lines += ["", "Images of one galaxy are all in one part.", ""]
-    if metrics:
-        lines += [
-            "## Figures on galaxies that neither training nor calibration saw",
-            "",
-            f"{metrics['number']:,} images, all classes about as frequent: accuracy {metrics['accuracy']:.3f}, "
-            f"cross-entropy {metrics['cross_entropy']:.3f}, expected calibration error "
-            f"{metrics['calibration_error']:.4f}.",
-            "",
-        ]
-        confusion = metrics["confusion"]
-        lines += ["| truth, called | " + " | ".join(classes) + " |", "|---|" + "--:|" * len(classes)]
-        lines += [
-            f"| {label} | " + " | ".join(f"{n / max(sum(row), 1):.3f}" for n in row) + " |"
-            for label, row in zip(classes, confusion, strict=True)
-        ]
-        lines.append("")
-    if metrics.get("by_snr"):
-        lines += ["| S/N | images | accuracy | calibration error | truth in the 90 % set |", "|---|--:|--:|--:|--:|"]
-        for row in metrics["by_snr"]:
-            low, high = row["snr"]
-            span = f"{low:g} to {high:g}" if high is not None else f"above {low:g}"
-            lines.append(
-                f"| {span} | {row['number']:,} | {row['accuracy']:.3f} | {row['calibration_error']:.4f} "
-                f"| {row['sets_hold']:.3f} |"
-            )
-        lines.append("")
-    return "\n".join(lines)
+    return [*_table("S/N", ["images", "accuracy", "calibration error", "truth in the 90 % set"], rows), ""]
+
+
+def _table(corner: str, columns: list[str], rows: dict[str, list[str]]) -> list[str]:
+    """A table in Markdown, each row under its name."""
+    lines = [f"| {corner} | {' | '.join(columns)} |", "|---|" + "--:|" * len(columns)]
+    return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
 
 
 def _plain(drawn: dict[str, Any], name: str, end: str) -> str:

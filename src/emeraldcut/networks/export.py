@@ -64,9 +64,9 @@ def _import(module: str, name: str, extra: str) -> Any:
 def onnx_model(onnx: Any, network: Network) -> Any:
     """The `onnx.ModelProto` of a network: input `images` (n, ny, nx, channels), any n; `probabilities`, `features`."""
     shape = input_shape(network.layers)
-    nodes = OnnxNodes(onnx)
+    nodes = _OnnxNodes(onnx)
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    found = walk(network.layers, nodes, Node("images", 4))
+    found = walk(network.layers, nodes, _Node("images", 4))
     names = ("probabilities", "features")
     for node, name in zip(found, names, strict=True):
         nodes.nodes.append(helper.make_node("Identity", [node.name], [name]))
@@ -89,17 +89,24 @@ def onnx_model(onnx: Any, network: Network) -> Any:
     return model
 
 
-class Node:
+class _Node:
     """A tensor of an ONNX graph: its name, and its rank as OpenVINO's nodes tell it."""
 
     def __init__(self, name: str, rank: int, value: np.ndarray | None = None):
         self.name, self.value, self._shape = name, value, [0] * rank
 
     def get_output_shape(self, _: int) -> list[int]:
+        """A list as long as the rank; the numbers in it mean nothing."""
         return self._shape
 
+    def numbers(self) -> list[int]:
+        """The values of a constant."""
+        if self.value is None:
+            raise ValueError(f"'{self.name}' is no constant.")
+        return [int(value) for value in self.value]
 
-class OnnxNodes:
+
+class _OnnxNodes:
     """The functions of OpenVINO's opset1 that `walk` uses, making ONNX nodes."""
 
     def __init__(self, onnx: Any):
@@ -107,65 +114,64 @@ class OnnxNodes:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
-    def _node(self, kind: str, rank: int, *inputs: Node, **attributes: Any) -> Node:
-        node = Node(f"{kind}_{len(self.nodes)}".lower(), rank)
+    def _node(self, kind: str, rank: int, *inputs: _Node, **attributes: Any) -> _Node:
+        node = _Node(f"{kind}_{len(self.nodes)}".lower(), rank)
         names = [self._named(x) for x in inputs]
         self.nodes.append(self._helper.make_node(kind, names, [node.name], name=node.name, **attributes))
         return node
 
-    def _named(self, node: Node) -> str:
+    def _named(self, node: _Node) -> str:
         """The name of a tensor; a constant is written when something uses it as one."""
         if node.value is not None and not node.name:
             node.name = f"constant_{len(self.constants)}"
             self.constants.append(self._as_tensor(np.ascontiguousarray(node.value), node.name))
         return node.name
 
-    def constant(self, value: Any) -> Node:
-        return Node("", np.ndim(value), np.asarray(value))
+    def constant(self, value: Any) -> _Node:
+        return _Node("", np.ndim(value), np.asarray(value))
 
-    def transpose(self, x: Node, order: Node) -> Node:
-        return self._node("Transpose", len(order.value), x, perm=order.value.tolist())
+    def transpose(self, x: _Node, order: _Node) -> _Node:
+        return self._node("Transpose", len(order.numbers()), x, perm=order.numbers())
 
-    def reshape(self, x: Node, shape: Node, special_zero: bool) -> Node:
-        return self._node("Reshape", len(shape.value), x, shape)
+    def reshape(self, x: _Node, shape: _Node, special_zero: bool) -> _Node:
+        return self._node("Reshape", len(shape.numbers()), x, shape)
 
-    def add(self, x: Node, y: Node) -> Node:
+    def add(self, x: _Node, y: _Node) -> _Node:
         return self._node("Add", _rank(x, y), x, y)
 
-    def multiply(self, x: Node, y: Node) -> Node:
+    def multiply(self, x: _Node, y: _Node) -> _Node:
         return self._node("Mul", _rank(x, y), x, y)
 
-    def matmul(self, x: Node, y: Node, transpose_x: bool, transpose_y: bool) -> Node:
+    def matmul(self, x: _Node, y: _Node, transpose_x: bool, transpose_y: bool) -> _Node:
         return self._node("MatMul", 2, x, y)
 
-    def relu(self, x: Node) -> Node:
+    def relu(self, x: _Node) -> _Node:
         return self._node("Relu", _rank(x), x)
 
-    def sigmoid(self, x: Node) -> Node:
+    def sigmoid(self, x: _Node) -> _Node:
         return self._node("Sigmoid", _rank(x), x)
 
-    def tanh(self, x: Node) -> Node:
+    def tanh(self, x: _Node) -> _Node:
         return self._node("Tanh", _rank(x), x)
 
-    def softmax(self, x: Node, axis: int) -> Node:
+    def softmax(self, x: _Node, axis: int) -> _Node:
         return self._node("Softmax", _rank(x), x, axis=axis)
 
-    def reduce_mean(self, x: Node, axes: Node, keep: bool) -> Node:
-        axes = axes.value.tolist()
-        return self._node("ReduceMean", _rank(x) - len(axes), x, axes=axes, keepdims=int(keep))
+    def reduce_mean(self, x: _Node, axes: _Node, keep: bool) -> _Node:
+        return self._node("ReduceMean", _rank(x) - len(axes.numbers()), x, axes=axes.numbers(), keepdims=int(keep))
 
-    def convolution(self, x: Node, kernel: Node, strides, begin, end, dilations, pad: str) -> Node:
+    def convolution(self, x: _Node, kernel: _Node, strides, begin, end, dilations, pad: str) -> _Node:
         return self._node("Conv", 4, x, kernel, strides=strides, dilations=dilations, auto_pad=pad.upper())
 
-    def max_pool(self, x: Node, strides, begin, end, size, rounding: str, pad: str) -> Node:
+    def max_pool(self, x: _Node, strides, begin, end, size, rounding: str, pad: str) -> _Node:
         return self._node("MaxPool", 4, x, kernel_shape=size, strides=strides, auto_pad=pad.upper())
 
-    def avg_pool(self, x: Node, strides, begin, end, size, exclude_pad: bool, rounding: str, pad: str) -> Node:
+    def avg_pool(self, x: _Node, strides, begin, end, size, exclude_pad: bool, rounding: str, pad: str) -> _Node:
         count = int(not exclude_pad)
         return self._node(
             "AveragePool", 4, x, kernel_shape=size, strides=strides, auto_pad=pad.upper(), count_include_pad=count
         )
 
 
-def _rank(*nodes: Node) -> int:
+def _rank(*nodes: _Node) -> int:
     return max(len(node.get_output_shape(0)) for node in nodes)

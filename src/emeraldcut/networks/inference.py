@@ -35,6 +35,10 @@ class Predictor:
         self.shape = input_shape(layers)
 
     def __call__(self, images: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities (m, classes) and features (m, d) of inputs (n, ...), or of those `chosen` (n,) bool.
+
+        Raises ValueError for inputs of another shape than the network expects.
+        """
         images = np.asarray(images, dtype=np.float32)
         shape = self.shape if self.shape[2] > 1 else self.shape[:2]
         if images.shape[1:] != shape:
@@ -77,7 +81,7 @@ def build_graph(layers: list[Layer], batch_size: int) -> Any:
 def walk(layers: list[Layer], ops: Any, images: Any) -> tuple[Any, Any]:
     """The outputs and features of a network whose input is the node `images` (n, ny, nx, channels).
 
-    `ops` makes nodes: OpenVINO's opset1, or `export.OnnxNodes`, which has the same functions.
+    `ops` makes nodes: OpenVINO's opset1, or `export._OnnxNodes`, which has the same functions.
     """
     layers = fold_batch_normalisation(layers)
     first = ops.transpose(images, ops.constant(np.array([0, 3, 1, 2])))
@@ -102,8 +106,7 @@ def fold_batch_normalisation(layers: list[Layer]) -> list[Layer]:
     result: dict[str, Layer] = {}
     for layer in layers:
         before = result.get(layer.inputs[0]) if layer.inputs else None
-        foldable = before is not None and before.kind == "Conv2D" and _activation(before) == "linear"
-        if layer.kind == "BatchNormalization" and foldable and users[before.name] == 1:
+        if before is not None and layer.kind == "BatchNormalization" and _foldable(before) and users[before.name] == 1:
             scale, shift = scale_and_shift(layer)
             kernel, bias = (*before.weights, np.float32(0))[:2]
             del result[before.name]
@@ -112,6 +115,11 @@ def fold_batch_normalisation(layers: list[Layer]) -> list[Layer]:
             layer = Layer(layer.name, "Conv2D", before.inputs, parameters, weights)
         result[layer.name] = layer
     return list(result.values())
+
+
+def _foldable(layer: Layer) -> bool:
+    """Whether a layer is linear and can take in what scales its channels."""
+    return layer.kind == "Conv2D" and _activation(layer) == "linear"
 
 
 def scale_and_shift(layer: Layer) -> tuple[np.ndarray, np.ndarray]:

@@ -63,9 +63,10 @@ def read_keras(architecture: Path | None, weights: Path) -> list[Layer]:
     return _with_weights(layers, arrays)
 
 
-def read_architecture(description: dict) -> list[Layer]:
+def read_architecture(description: dict[str, Any]) -> list[Layer]:
     """The layers, without weights, of the JSON `description` of a Keras 2 or 3 model."""
-    kind, config = description.get("class_name"), description.get("config")
+    kind: str | None = description.get("class_name")
+    config: Any = description.get("config")
     if kind == "Sequential":
         layers = _sequential(config if isinstance(config, list) else config["layers"])
     elif kind in ("Functional", "Model"):
@@ -142,7 +143,7 @@ def _check_supported(layer: Layer) -> None:
 
 def _legacy_weights(file: Any) -> list[list[np.ndarray]]:
     """Weights in the layout of Keras 2 (`layer_names`, `weight_names`), one list per weighted layer."""
-    root = file["model_weights"] if "model_weights" in file else file
+    root = file.get("model_weights", file)
     text = lambda name: name.decode() if isinstance(name, bytes) else str(name)  # noqa: E731
     groups = [root[text(name)] for name in root.attrs.get("layer_names", ())]
     arrays = [[np.asarray(group[text(name)]) for name in group.attrs["weight_names"]] for group in groups]

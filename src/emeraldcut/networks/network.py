@@ -75,10 +75,12 @@ class Network:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The labels that it tells apart, in the order of its outputs."""
         return tuple(self.card["classes"])
 
     @property
     def weights_file(self) -> Path:
+        """The file that its weights were read from."""
         return _weights_file(self.folder)
 
     @cached_property
@@ -159,7 +161,8 @@ def save_network(model: Any, folder: str | Path, card: dict[str, Any], open_set:
     bare.save_weights(folder / "model.weights.h5")
     (folder / OPEN_SET).unlink(missing_ok=True)
     if open_set is not None:
-        np.savez_compressed(folder / OPEN_SET, **open_set.arrays())
+        arrays: dict[str, Any] = open_set.arrays()
+        np.savez_compressed(folder / OPEN_SET, **arrays)
     (folder / "card.md").write_text(card_page(card))
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return folder

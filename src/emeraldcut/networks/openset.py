@@ -7,6 +7,7 @@ training did not see, and the more unusual one counts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,7 +71,8 @@ class OpenSet:
         }
 
     @classmethod
-    def from_arrays(cls, arrays) -> OpenSet:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> OpenSet:
+        """What `arrays` gave, as 32-bit floats."""
         return cls(**{name: np.asarray(arrays[name], dtype=np.float32) for name in cls.__dataclass_fields__})
 
 

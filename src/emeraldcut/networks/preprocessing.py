@@ -46,7 +46,7 @@ def raw_maps(images: ImageSet, frames: Any, size: int) -> Maps:
     """As the thesis: each image averaged to (size, size), in its own counts; S/N is not known."""
     maps = np.zeros((len(images), size, size), dtype=np.float32)
     flags = np.array(images.table["flag"], dtype=np.int64)
-    for i in np.flatnonzero(usable(flags)):
+    for i in np.flatnonzero(usable(flags)).tolist():
         image = np.asarray(images.pixels[i])
         if image.ndim != 2:
             flags[i] |= Flag.NOT_AN_IMAGE
@@ -72,8 +72,10 @@ _RINGS = 24
 
 
 def _ring_weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For the pixels of a quadrant: the ring inside each, its share of the next one, and the (rings, pixels) weights
-    with which light that is linear between rings follows from the pixels: least squares, with a ridge of 1e-3."""
+    """For the pixels of a quadrant: the ring inside each, its fraction of the next one, and (rings, pixels) weights.
+
+    With these the light, taken as linear between rings, follows from the pixels: least squares, with a ridge of 1e-3.
+    """
     radius = np.hypot(*(np.mgrid[:FOLDED_SIZE, :FOLDED_SIZE] + 0.5)).ravel()
     inner = np.floor(np.maximum(radius - 0.5, 0)).astype(np.int64)
     share = np.clip(radius - 0.5 - inner, 0, 1)

@@ -1,5 +1,4 @@
-"""The network of the thesis: the Keras example for handwritten digits, on 50 x 50 maps, trained with
-AdaDelta.
+"""The network of the thesis: the Keras example for handwritten digits, on 50 x 50 maps, trained with AdaDelta.
 
 Architecture, optimiser, batch and number of epochs follow the thesis and its published scripts
 (github.com/Waldorfio/galaxy-classification: new_task.py, central_edited.py). Two things differ, because the

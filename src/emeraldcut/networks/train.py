@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -40,7 +41,7 @@ from emeraldcut.settings import setting
 
 CHUNK = 600  # images prepared at a time
 PART = 20_000  # prepared images that are made 32-bit floats at a time
-RECIPES = {"screener": screener, "thesis": thesis}
+RECIPES: dict[str, Any] = {"screener": screener, "thesis": thesis}
 # What surveys hold: the widest ranges for which labels are true, with cores, twists, dust, and pictures of 8 bits.
 WIDE = SynthesiseSettings(
     population="wide",
@@ -133,6 +134,7 @@ class Prepared:
 
     @classmethod
     def join(cls, parts: list[Prepared]) -> Prepared:
+        """Chunks one after the other."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
     def part(self, rows: np.ndarray, classes: tuple[str, ...]) -> Examples:
@@ -162,6 +164,9 @@ class Examples:
             known = np.isfinite(truth).all(axis=1)
             weights = [np.ones(len(rows), np.float32), known.astype(np.float32)]
             yield x if x.ndim == 4 else x[..., None], [self.targets[rows], np.where(known[:, None], truth, 0)], weights
+
+
+Parts = tuple[Examples, Examples, Examples]  # for training, for stopping and calibration, for the figures
 
 
 def train(
@@ -195,61 +200,26 @@ def train(
     ValueError
         If there are no labels, or fewer than three galaxies of a class.
     """
-    recipe = RECIPES[settings.network]
+    recipe, keras = RECIPES[settings.network], import_keras()
     classes = settings.classes or recipe.CLASSES
     preprocessing = "raw" if settings.normalise == "none" and recipe is thesis else recipe.PREPROCESSING
-    keras = import_keras()
-    ids = [str(name) for part in (images, real, backgrounds) if part is not None for name in part.table["id"]]
-    steps = _Steps(folder, {"settings": asdict(settings), "seed": seed, "ids": ids})
+    steps = _Steps(folder, {"settings": asdict(settings), "seed": seed, "ids": _ids(images, real, backgrounds)})
     prepare_set = partial(
         _prepared, preprocessing=preprocessing, size=recipe.SIZE, classes=classes, without=settings.without
     )
-    if images is None:
-        drawn = replace(WIDE, classes=classes, number=settings.number * WIDE.exposures)
-        work = [
-            partial(_drawn, range(start, min(start + CHUNK, drawn.number)), settings=drawn, seed=seed)
-            for start in range(0, drawn.number, CHUNK)
-        ]
-    else:
-        _check_labels(images.table)
-        work = [partial(_same, images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
-    if real is not None:
-        work += [
-            partial(_with_boxes, real[start : start + CHUNK], classes=classes, seed=seed + start)
-            for start in range(0, len(real), CHUNK)
-        ]
-    if backgrounds is not None:
-        work += [
-            partial(_painted, backgrounds[start : start + CHUNK], classes=classes, seed=seed + start)
-            for start in range(0, len(backgrounds), CHUNK)
-        ]
-    everything = Prepared.join(list(steps.prepared(prepare_set, work, jobs)))
-    rows = np.flatnonzero(everything.wanted)
-    labels = np.array([classes.index(label) for label in everything.labels[rows]], dtype=np.int64)
-    where = split_by_galaxy(everything.galaxies[rows], labels, len(classes), settings.holdout, seed)
-    training, calibration, figures = (everything.part(rows[where == k], classes) for k in range(3))
-    del everything  # several gigabytes
+    work = _work_to_do(images, real, backgrounds, settings.number, classes, seed)
+    parts = _split(Prepared.join(list(steps.prepared(prepare_set, work, jobs))), classes, settings.holdout, seed)
 
     keras.utils.set_random_seed(seed)
     epochs = settings.epochs or (DRAWN_EPOCHS if images is None else recipe.EPOCHS)
-    model, history = _fit(keras, recipe, training, calibration, len(classes), settings, epochs, seed, steps, progress)
+    model, history = _fit(keras, recipe, *parts[:2], len(classes), settings, epochs, seed, steps, progress)
     looker = keras.Model(model.inputs, [model.outputs[0], _features(model)])
-    known = [_look(looker, part) for part in (training, calibration, figures)]
+    judged, open_set = _judged(looker, parts, classes, with_snr=recipe is screener, seed=seed)
     card = {
         "classes": list(classes),
         "input_size": recipe.SIZE,
         "preprocessing": preprocessing,
-        "calibration": fit_calibration(known[1][0], calibration.targets, calibration.snr),
-    }
-    open_set, with_snr = None, recipe is screener
-    p = [calibrate(known[k][0], card["calibration"], part.snr) for k, part in ((1, calibration), (2, figures))]
-    if with_snr:
-        card["sets"] = fit_sets(p[0], calibration.targets, calibration.snr)
-        rng = np.random.default_rng([seed, 1])
-        open_set = fit_open_set(known[0][1], training.targets, known[1][1], rng=rng)
-    card |= {
-        "training": _describe((training, calibration, figures), classes),
-        "metrics": evaluate(p[1], figures, classes, card.get("sets")),
+        **judged,
         "epochs_run": len(history),
         "drawn_from": asdict(replace(WIDE, classes=classes)) if images is None else None,
         "settings": asdict(settings),
@@ -261,6 +231,66 @@ def train(
     return TrainedNetwork(model, card, history, open_set)
 
 
+def _ids(*sets: ImageSet | None) -> list[str]:
+    """The ids of all images that are given."""
+    return [str(name) for part in sets if part is not None for name in part.table["id"]]
+
+
+def _work_to_do(
+    images: ImageSet | None,
+    real: ImageSet | None,
+    backgrounds: ImageSet | None,
+    number: int,
+    classes: tuple[str, ...],
+    seed: int,
+) -> list[Callable[[], ImageSet]]:
+    """What makes each chunk of the training set: of given images or `number` drawn galaxies, and of real ones."""
+    work: list[Callable[[], ImageSet]]
+    if images is None:
+        drawn = replace(WIDE, classes=classes, number=number * WIDE.exposures)
+        work = [
+            partial(_drawn, range(start, min(start + CHUNK, drawn.number)), settings=drawn, seed=seed)
+            for start in range(0, drawn.number, CHUNK)
+        ]
+    else:
+        _check_labels(images.table)
+        work = [partial(_same, images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
+    for further, make in ((real, _with_boxes), (backgrounds, _painted)):
+        if further is not None:
+            work += [
+                partial(make, further[start : start + CHUNK], classes=classes, seed=seed + start)
+                for start in range(0, len(further), CHUNK)
+            ]
+    return work
+
+
+def _split(everything: Prepared, classes: tuple[str, ...], holdout: float, seed: int) -> Parts:
+    """The wanted images for training, for stopping and calibration, and for the figures, by galaxy."""
+    rows = np.flatnonzero(everything.wanted)
+    labels = np.array([classes.index(label) for label in everything.labels[rows]], dtype=np.int64)
+    where = split_by_galaxy(everything.galaxies[rows], labels, len(classes), holdout, seed)
+    training, calibration, figures = (everything.part(rows[where == k], classes) for k in range(3))
+    return training, calibration, figures
+
+
+def _judged(
+    looker: Any, parts: Parts, classes: tuple[str, ...], *, with_snr: bool, seed: int
+) -> tuple[dict[str, Any], OpenSet | None]:
+    """What the card says of a trained network: its calibration, its figures; and, `with_snr`, what it has not seen."""
+    training, calibration, figures = parts
+    known = [_look(looker, part) for part in parts]
+    said: dict[str, Any] = {"calibration": fit_calibration(known[1][0], calibration.targets, calibration.snr)}
+    p = [calibrate(known[k][0], said["calibration"], part.snr) for k, part in ((1, calibration), (2, figures))]
+    open_set = None
+    if with_snr:
+        said["sets"] = fit_sets(p[0], calibration.targets, calibration.snr)
+        rng = np.random.default_rng([seed, 1])
+        open_set = fit_open_set(known[0][1], training.targets, known[1][1], rng=rng)
+    said["training"] = _describe(parts, classes)
+    said["metrics"] = evaluate(p[1], figures, classes, said.get("sets"))
+    return said, open_set
+
+
 def _features(model: Any) -> Any:
     """The tensor that the last layer of a Keras model sees."""
     return model.layers[-1].input
@@ -269,7 +299,8 @@ def _features(model: Any) -> Any:
 def _look(model: Any, part: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and features of all images of a part."""
     answers = [model.predict(x, batch_size=512, verbose=0) for x, *_ in part.parts()]
-    return tuple(np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+    outputs, features = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+    return outputs, features
 
 
 def _prepared(
@@ -313,18 +344,18 @@ def _with_boxes(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageS
     table["galaxy"] = np.array([f"real {name}" for name in galaxies_of(images.table)], dtype=object)
     exponents = rng.uniform(*BOXES, len(images))
     good = usable(table["flag"])
-    boxes = [warped(np.asarray(pixels, np.float32), c) if ok else None
+    tried = [warped(np.asarray(pixels, np.float32), c) if ok else None
              for pixels, c, ok in zip(images.pixels, exponents, good, strict=True)]  # fmt: skip
-    made = [k for k, box in enumerate(boxes) if box is not None]
-    again = table[made]
+    boxes = {k: box for k, box in enumerate(tried) if box is not None}
+    again = table[list(boxes)]
     again["label"] = "rectangular"
-    return ImageSet([*images.pixels, *(boxes[k] for k in made)], vstack([table, again], metadata_conflicts="silent"))
+    return ImageSet([*images.pixels, *boxes.values()], vstack([table, again], metadata_conflicts="silent"))
 
 
 def _painted(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageSet:
     """A synthetic galaxy of each class on the middle square of every image, in the place of the galaxy there."""
     pixels, rows, widths = [], [], known_psf(images)
-    for k in np.flatnonzero(usable(images.table["flag"])):
+    for k in np.flatnonzero(usable(images.table["flag"])).tolist():
         image, sigma, place = emptied(images.pixels[k], widths[k])
         side = min(image.shape)
         if side < SMALLEST_BACKGROUND or not sigma > 0:
@@ -341,7 +372,7 @@ def _painted(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageSet:
                 replace(WIDE, classes=(label,)),
                 psf_fwhm_pix=min(fwhm, WIDE.radius_min * side),
                 sky_sigma=sigma,
-                centre=tuple(centre),
+                centre=(centre[0], centre[1]),
                 rng=rng,
             )
             pixels.append(painted.astype(np.float32))
@@ -353,7 +384,7 @@ def _painted(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageSet:
     return ImageSet.from_rows(pixels, rows)
 
 
-def _work(task: tuple[Callable[[], ImageSet]], prepare_set: Callable) -> Prepared:
+def _work(task: tuple[Callable[[], ImageSet]], prepare_set: Callable[[ImageSet], Prepared]) -> Prepared:
     """One chunk, made and prepared where the work is done."""
     return prepare_set(task[0]())
 
@@ -368,22 +399,24 @@ class _Steps:
         facts = facts | {"version": emeraldcut.__version__}
         begin_or_go_on(self.folder / "facts.json", facts, "a training")
 
-    def prepared(self, prepare_set: Callable, work: list[Callable], jobs: int) -> Iterator[Prepared]:
+    def prepared(
+        self, prepare_set: Callable[[ImageSet], Prepared], work: list[Callable[[], ImageSet]], jobs: int
+    ) -> Iterator[Prepared]:
         """The prepared chunks, those that were kept read and the rest made by `work`."""
         files = [None if self.folder is None else self.folder / f"{k:05d}.npz" for k in range(len(work))]
         todo = [k for k, file in enumerate(files) if file is None or not file.exists()]
         made = map_chunks(partial(_work, prepare_set=prepare_set), ((work[k],) for k in todo), jobs=jobs)
         for k, file in enumerate(files):
-            if k not in todo:
+            if file is not None and k not in todo:
                 with np.load(file) as arrays:
                     yield Prepared(**arrays)
                 continue
             part = next(made)
             if file is not None:
-                _write_whole(file, lambda f, part=part: np.savez(f, **vars(part)))
+                _write_whole(file, partial(np.savez, **vars(part)))
             yield part
 
-    def load(self, keras: Any) -> tuple[Any, list[dict], list | None] | None:
+    def load(self, keras: Any) -> tuple[Any, list[dict[str, float]], list[np.ndarray] | None] | None:
         """The model after the last epoch that was kept, with its optimiser, its history, and its best weights."""
         if self.folder is None or not (self.folder / "history.json").exists():
             return None
@@ -393,7 +426,7 @@ class _Steps:
                 best = [arrays[name] for name in arrays]
         return keras.saving.load_model(self.folder / f"epoch-{len(rows)}.keras"), rows, best
 
-    def save(self, model: Any, rows: list[dict], best: list | None) -> None:
+    def save(self, model: Any, rows: list[dict[str, float]], best: list[np.ndarray] | None) -> None:
         """Keeps the model after an epoch, not more often than twice a minute; the history says which files count."""
         if self.folder is None or time.monotonic() - self.saved < PAUSE_SECONDS:
             return
@@ -407,13 +440,14 @@ class _Steps:
             file.unlink()
 
     def remove(self) -> None:
+        """Forgets what was kept: the training is done."""
         if self.folder is not None:
             for file in self.folder.iterdir():
                 file.unlink()
             self.folder.rmdir()
 
 
-def _write_whole(path: Path, write: Callable) -> None:
+def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Writes a file under another name first, so that under its own it is always whole."""
     with open(path.with_suffix(".part"), "wb") as file:
         write(file)
@@ -538,13 +572,13 @@ def evaluate(
             "calibration_error": expected_calibration_error(probabilities[where == k], targets[where == k]),
             "sets_hold": float(held[where == k].mean()),
         }
-        for k, (low, high) in enumerate(zip(SNR_BINS, SNR_BINS[1:], strict=False))
+        for k, (low, high) in enumerate(pairwise(SNR_BINS))
         if (where == k).any()
     ]
     return result
 
 
-def _describe(parts: tuple[Examples, ...], classes: tuple[str, ...]) -> dict[str, Any]:
+def _describe(parts: Parts, classes: tuple[str, ...]) -> dict[str, Any]:
     """How many images of each class training, calibration and the figures used."""
     return {
         name: {label: int(np.sum(part.targets == k)) for k, label in enumerate(classes)}

@@ -24,6 +24,7 @@ MANIFEST = "manifest.json"
 LOCK = ".lock"
 SETTINGS = "settings.toml"
 LARGEST_HASHED_BYTES = 64 * 1024**2
+Paths = Iterable[str | os.PathLike[str]]
 PACKAGES = ("numpy", "scipy", "astropy", "photutils", "openvino")
 
 
@@ -55,7 +56,7 @@ def _files(folder: Path, before: str = "") -> Iterator[tuple[str, int]]:
             yield before + name, file.stat().st_size
 
 
-def provenance(command: str, settings: Any = None, seed: int | None = None, inputs: Iterable = ()) -> dict[str, Any]:
+def provenance(command: str, settings: Any = None, seed: int | None = None, inputs: Paths = ()) -> dict[str, Any]:
     """Where a result comes from, as one flat dict of JSON values.
 
     Parameters
@@ -73,7 +74,7 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
 
     from emeraldcut import __version__
 
-    facts = {"program": "emeraldcut", "version": __version__, "command": command, "seed": seed}
+    facts: dict[str, Any] = {"program": "emeraldcut", "version": __version__, "command": command, "seed": seed}
     facts["date_utc"] = datetime.now(UTC).isoformat(timespec="seconds")
     for part in _parts(settings):
         for item in dataclasses.fields(part):
@@ -92,7 +93,7 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
     return facts
 
 
-def _parts(settings: Any) -> tuple:
+def _parts(settings: Any) -> tuple[Any, ...]:
     """One settings object, several, or none, as a tuple."""
     return () if settings is None else settings if isinstance(settings, tuple) else (settings,)
 
@@ -118,7 +119,7 @@ class Run:
         command: str,
         settings: Any = None,
         seed: int | None = None,
-        inputs: Iterable = (),
+        inputs: Paths = (),
         overwrite: bool = False,
     ) -> Run:
         """Makes `folder` and writes the resolved settings to `settings.toml`.
@@ -244,4 +245,4 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / MANIFEST
     if not path.exists():
         raise FileNotFoundError(f"'{folder}' holds no finished run (no {MANIFEST}); run the command again to its end.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return dict(json.loads(path.read_text(encoding="utf-8")))

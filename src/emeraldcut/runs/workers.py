@@ -9,16 +9,19 @@ import signal
 import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emeraldcut.runs.run import unlock_all
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Result = TypeVar("Result")
 CONNECT_S = 30  # for a scheduler to answer, and to have a worker
@@ -33,7 +36,7 @@ def single_threaded(function: Callable[..., Result]) -> Callable[..., Result]:
     """
 
     @wraps(function)
-    def limited(*arguments, **keywords):
+    def limited(*arguments: Any, **keywords: Any) -> Result:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, user_api="blas"):
@@ -54,8 +57,9 @@ class Workers:
         self.number, self._others = number, set(active_children())
         # "spawn" because forking a process whose libraries run threads can deadlock.
         self._pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_start_worker)
-        for _ in range(number if begin else 0):  # each starts a process
-            self._pool.submit(begin)
+        if begin is not None:
+            for _ in range(number):  # each starts a process
+                self._pool.submit(begin)
 
     def __enter__(self) -> Workers:
         return self
@@ -67,9 +71,11 @@ class Workers:
         self, stage: Callable[[Any], Result], chunks: Iterable[Sized], done: Callable[[int], object]
     ) -> Iterator[Result]:
         """`map_chunks` by these workers."""
-        submit = partial(self._pool.submit, _work, pickle.dumps(stage))
+        pickled = pickle.dumps(stage)
         try:
-            yield from _in_order(submit, chunks, lambda: 2 * self.number, done)
+            yield from _in_order(
+                lambda chunk: self._pool.submit(_work, pickled, chunk), chunks, lambda: 2 * self.number, done
+            )
         except BrokenProcessPool:
             for worker in set(active_children()) - self._others:  # one that was just being started is not ended by
                 worker.terminate()  # the pool, which then waits for it for ever
@@ -104,8 +110,7 @@ def map_chunks(
     Parameters
     ----------
     stage : callable
-        Takes a chunk; must be picklable (a module's function or a `functools.partial` of one) if `jobs` >
-        1.
+        Takes a chunk; must be picklable (a module's function or a `functools.partial` of one) if `jobs` > 1.
     chunks : iterable
         Image sets, or whatever else has a length, such as ranges of numbers.
         Read no further ahead than 2 * `jobs` chunks, so memory does not grow with their number. Images that are only
@@ -142,7 +147,7 @@ def map_chunks(
     elif threads:
         pool = ThreadPoolExecutor(jobs)
         try:
-            yield from _in_order(partial(pool.submit, stage), chunks, lambda: 2 * jobs, done)
+            yield from _in_order(lambda chunk: pool.submit(stage, chunk), chunks, lambda: 2 * jobs, done)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     else:
@@ -151,15 +156,15 @@ def map_chunks(
 
 
 def _in_order(
-    submit: Callable[[Any], Any],
+    submit: Callable[[Any], Future[Result]],
     chunks: Iterable[Sized],
     in_flight: Callable[[], int],
     done: Callable[[int], object],
-) -> Iterator[Any]:
+) -> Iterator[Result]:
     """The result of each chunk, in order, with `in_flight()` of them submitted and not yet taken."""
-    waiting: deque = deque()
+    waiting: deque[tuple[int, Future[Result]]] = deque()
 
-    def take() -> Any:
+    def take() -> Result:
         n_images, future = waiting.popleft()
         result = future.result()
         done(n_images)
@@ -176,7 +181,9 @@ def _in_order(
 # --- on many machines
 
 
-def _on_cluster(address: str, stage: Callable, chunks: Iterable[Sized], done: Callable[[int], object]) -> Iterator:
+def _on_cluster(
+    address: str, stage: Callable[[Any], Result], chunks: Iterable[Sized], done: Callable[[int], object]
+) -> Iterator[Result]:
     """`map_chunks` through a Dask scheduler; a chunk whose worker dies is done again by another."""
     try:
         import dask
@@ -205,9 +212,10 @@ def _on_cluster(address: str, stage: Callable, chunks: Iterable[Sized], done: Ca
             raise ConnectionError(f"the Dask scheduler at '{address}' is lost.") from None
 
 
-def _room(client) -> int:
+def _room(client: Client) -> int:
     """Chunks to be under way at a cluster, whose workers come and go."""
-    return 2 * max(sum(client.nthreads().values()), 1)
+    threads: int = sum(client.nthreads().values())
+    return 2 * max(threads, 1)
 
 
 def _remote(stage: Callable[[Any], Result], chunk: Any) -> Result:

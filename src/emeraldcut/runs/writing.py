@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import h5py
+    from typing_extensions import Buffer  # of collections.abc from Python 3.12 on
 
 
 class NewFile(io.FileIO):
@@ -16,12 +21,12 @@ class NewFile(io.FileIO):
     HDF5 keeps what is to be written until it closes a file, and crashes (1.14) where it then cannot write.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path, "w+")
         self.error: OSError | None = None
 
-    def write(self, data) -> int:
-        """Writes all of `data`, or keeps the error."""
+    def write(self, data: Buffer) -> int:
+        """Writes all of `data`, or keeps the error; gives the number of its bytes either way."""
         rest = memoryview(data).cast("B")
         size = rest.nbytes
         try:
@@ -38,7 +43,7 @@ class NewFile(io.FileIO):
 
 
 @contextmanager
-def new_hdf5(path: str | os.PathLike) -> Iterator:
+def new_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """A new `h5py.File` to write to in a `with` block; OSError at its end if the disk did not take everything."""
     import h5py
 

@@ -131,7 +131,7 @@ def _backgrounds(settings: CompletenessSettings, read_settings: ReadSettings, nu
         return _empty_skies(settings, min(number, MOST_BACKGROUNDS), seed)
     pixels, tables = [], []
     for images in open_images(settings.background, read_settings).chunks():
-        good = [k for k in np.flatnonzero(usable(images.table["flag"])) if min(images.pixels[k].shape) >= 16]
+        good = [k for k in np.flatnonzero(usable(images.table["flag"])).tolist() if min(images.pixels[k].shape) >= 16]
         pixels += [images.pixels[k] for k in good]
         tables.append(images.table[good])
         if len(pixels) >= MOST_BACKGROUNDS:
@@ -160,9 +160,9 @@ def completeness(
     Table
         One row per injection, as `screen` makes it, with `injected_into`, the truth and `found`.
     """
-    cells = [cell for cell in settings.cells for _ in range(settings.injections)]
-    backgrounds = _backgrounds(settings, read_settings, len(cells), seed)
-    cells = np.random.default_rng([seed, 2]).permutation(np.array(cells))  # so that each background sees all kinds
+    in_order = np.array([cell for cell in settings.cells for _ in range(settings.injections)])
+    backgrounds = _backgrounds(settings, read_settings, len(in_order), seed)
+    cells = np.random.default_rng([seed, 2]).permutation(in_order)  # so that each background sees all kinds
 
     def parts() -> Iterator[ImageSet]:
         for first in range(0, len(cells), CHUNK):

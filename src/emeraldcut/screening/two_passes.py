@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.table import Table
@@ -18,12 +19,15 @@ from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
 from emeraldcut.runs import Run
 from emeraldcut.runs.run import MANIFEST
-from emeraldcut.runs.workers import started
+from emeraldcut.runs.workers import Workers, started
 from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, examine_with_bound, expectations
 from emeraldcut.similarity import References, prepare_references, read_references
 from emeraldcut.tables import ResumableTable, fill, write_table
 from emeraldcut.tables.arrow import column_of, described, from_arrow, joined, joined_schema, table_pieces, write_joined
 from emeraldcut.tables.sorting import in_order
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FIRST, CAREFUL, SORTED = "rows_first", "rows_careful", "rows_sorted"  # folders of a run that is not finished
 CHUNK = 256  # images that get a careful look at a time
@@ -67,6 +71,43 @@ def screen_run(
     if Path(folder).resolve() == Path(source).resolve():
         raise ValueError(f"the results need a folder of their own; '{folder}' is that of the images.")
     images, references = open_images(source, read_settings), read_references(settings.reference)
+    run, first, careful = _begin_run(source, folder, settings, read_settings, seed, overwrite)
+    with started(jobs, partial(load_network, settings.network)) as workers:
+        prepared = prepare_references(references)
+        prepared.null  # noqa: B018  made here, once, and not by every worker
+        first_pass = partial(_first_pass, settings=settings, seed=seed, references=prepared)
+        careful_pass = partial(_careful_pass, settings=settings, seed=seed, references=prepared)
+        chosen = partial(_chosen, first, source=source, read_settings=read_settings)
+        passes = _both_passes(
+            images, first, careful, first_pass, careful_pass, chosen, settings.careful, jobs=workers, progress=progress
+        )
+        if len(first) == 0:
+            raise NoImagesError(f"'{source}' holds no images.")
+    best = _write_ranked(first, careful, passes.places, run, settings.best)
+    kept = _with_images(best, source, read_settings)
+    for name, shown in ((BEST, kept), (REFERENCES, references)):
+        write_images(shown, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
+    column = partial(column_of, [run.path(CANDIDATES)])
+    facts = passes.facts(column) | {"usable": int(usable(column("flag")).sum())}
+    facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
+    ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
+    run.finish(**facts, **expectations(ranked, settings))
+    for rows in (first, careful):
+        rows.remove()
+    if facts["usable"] == 0:
+        raise NoImagesError(f"none of the {len(first)} images in '{source}' can be used; see '{run.folder}'.")
+    return run
+
+
+def _begin_run(
+    source: str | Path,
+    folder: str | Path,
+    settings: ScreenSettings,
+    read_settings: ReadSettings,
+    seed: int,
+    overwrite: bool,
+) -> tuple[Run, ResumableTable, ResumableTable]:
+    """The run, begun or to be gone on with, and its tables of the first and of the careful pass."""
     inputs = [name for name in (source, read_settings.catalogue) if name]
     finished = (Path(folder) / MANIFEST).exists()
     run = Run.start(folder, "screen", (settings, read_settings), seed, inputs, overwrite)
@@ -77,51 +118,69 @@ def screen_run(
         ResumableTable(run.folder / name, run.origin, "a run of `screen`", overwrite=overwrite)
         for name in (FIRST, CAREFUL)
     )
+    return run, first, careful
+
+
+class _Passes(NamedTuple):
+    """Which images had the careful pass, and how long both took."""
+
+    number: int  # of images
+    everything: bool  # all of them had it, at once
+    places: np.ndarray  # (n,) theirs in the input, rising, where it was not all of them
+    cut: float  # above it, no other image could have a score
+    seconds: dict[str, float]
+    ended: float  # on the clock `time.perf_counter`
+
+    def facts(self, column: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """For the manifest, from a `column` of the ranked table: how many had the careful pass, how far it is final."""
+        if self.everything:
+            return dict.fromkeys(("images", "careful", "sure_ranks"), self.number)
+        sure = int(np.sum(column("score") > self.cut))
+        return {"images": self.number, "careful": len(self.places), "sure_ranks": sure}
+
+
+def _both_passes(
+    images: ImageSource,
+    first: ResumableTable,
+    careful: ResumableTable,
+    first_pass: Callable[..., Table],
+    careful_pass: Callable[[ImageSet], Table],
+    chosen: Callable[..., Iterator[ImageSet | StoredImages]],
+    fraction: float,
+    *,
+    jobs: int | str | Workers,
+    progress: Callable[[int | None, int], object] | None,
+) -> _Passes:
+    """Fills the table of the first pass with all images, and that of the careful one with the most promising.
+
+    `fraction` of them get it, or all at once where there are few.
+    """
 
     def done(total: int | None) -> Callable[[int], object] | None:
         return partial(progress, total) if progress else None
 
     clock = [time.perf_counter()]
-    with started(jobs, partial(load_network, settings.network)) as workers:
-        prepared = prepare_references(references)
-        prepared.null  # noqa: B018  made here, once, and not by every worker
-        stage = {"settings": settings, "seed": seed, "references": prepared}
-        everything = settings.careful == 1 or _at_most(images, LEAST_CAREFUL)
-        each = partial(_first_pass, careful=everything, **stage)
-        fill(first, each, images.chunks_after, jobs=workers, progress=done(images.n_images))
-        if len(first) == 0:
-            raise NoImagesError(f"'{source}' holds no images.")
-        clock.append(time.perf_counter())
-        facts = {"images": len(first), "careful": len(first), "sure_ranks": len(first)}
-        places, cut = np.arange(0), -1.0
-        if not everything:
-            places, cut = _highest(first.column(HIGHEST), settings.careful)
-            chosen = partial(_chosen, first, places, source, read_settings)
-            each = partial(_careful_pass, **stage)
-            fill(careful, each, chosen, jobs=workers, progress=done(len(first) + len(places)))
-            facts["careful"] = len(places)
-        clock.append(time.perf_counter())
-    best = _write_ranked(first, careful, places, run, settings.best)
+    everything = fraction == 1 or _at_most(images, LEAST_CAREFUL)
+    each = partial(first_pass, careful=everything)
+    fill(first, each, images.chunks_after, jobs=jobs, progress=done(images.n_images))
+    clock.append(time.perf_counter())
+    places, cut = np.arange(0), -1.0
+    if not everything and len(first):
+        places, cut = _highest(first.column(HIGHEST), fraction)
+        total = len(first) + len(places)
+        fill(careful, careful_pass, partial(chosen, places), jobs=jobs, progress=done(total))
+    clock.append(time.perf_counter())
+    seconds = dict(zip(("first_pass", "careful_pass"), np.diff(clock).round(2).tolist(), strict=True))
+    return _Passes(len(first), everything, places, cut, seconds, clock[-1])
+
+
+def _with_images(best: Table, source: str | Path, read_settings: ReadSettings) -> ImageSet:
+    """The best candidates with their images, which are looked for at their `PLACE`."""
     originals = Originals(best, source, read_settings, places=np.array(best[PLACE]))
     best.remove_column(PLACE)
     kept = ImageSet([originals[row] for row in range(len(best))], best)
     originals.close()
-    for name, images in ((BEST, kept), (REFERENCES, references)):
-        write_images(images, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
-    column = partial(column_of, [run.path(CANDIDATES)])
-    if not everything:
-        facts["sure_ranks"] = int(np.sum(column("score") > cut))
-    facts["usable"] = int(usable(column("flag")).sum())
-    facts["seconds"] = dict(
-        zip(("first_pass", "careful_pass", "list"), np.diff([*clock, time.perf_counter()]).round(2), strict=True)
-    )
-    ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
-    run.finish(**facts, **expectations(ranked, settings))
-    for rows in (first, careful):
-        rows.remove()
-    if facts["usable"] == 0:
-        raise NoImagesError(f"none of the {len(first)} images in '{source}' can be used; see '{run.folder}'.")
-    return run
+    return kept
 
 
 def _at_most(images: ImageSource, number: int) -> bool:
@@ -155,7 +214,7 @@ def _highest(values: np.ndarray, fraction: float) -> tuple[np.ndarray, float]:
 
 
 def _chosen(
-    first: ResumableTable, places: np.ndarray, source: str | Path, read_settings: ReadSettings, done: int
+    first: ResumableTable, places: np.ndarray, done: int, *, source: str | Path, read_settings: ReadSettings
 ) -> Iterator[ImageSet | StoredImages]:
     """The images at `places` (n,) with their rows of the first pass and the flags of before, without the first `done`.
 
@@ -175,7 +234,7 @@ def _chosen(
     originals.close()
 
 
-def _replaced(first: ResumableTable, careful: ResumableTable, places: np.ndarray) -> Iterator:
+def _replaced(first: ResumableTable, careful: ResumableTable, places: np.ndarray) -> Iterator[pa.Table]:
     """The parts of the first pass as Arrow tables, with the rows at `places` (n,) replaced by those of the careful."""
     ends = np.searchsorted(places, first.starts)
     for table, start, begin, end in zip(first, first.starts, ends, ends[1:], strict=False):
@@ -192,9 +251,9 @@ def _write_ranked(first: ResumableTable, careful: ResumableTable, places: np.nda
     """Writes the candidates, best first, and gives the first `number` of them with their places in the input."""
     import pyarrow as pa
 
-    best: list = []
+    best: list[pa.Table] = []
 
-    def ranked(tables: Iterable) -> Iterator:
+    def ranked(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         start = 1
         for table in tables:
             table = table.append_column("rank", [np.arange(start, start + len(table))])

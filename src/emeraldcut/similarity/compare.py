@@ -115,7 +115,7 @@ def prepare_references(images: ImageSet, negative: ImageSet | None = None) -> Re
     ValueError
         If there is no galaxy in one of them.
     """
-    parts = []
+    parts: list[Deviations] = []
     for chosen in (images, negative):
         if chosen is None:
             parts.append(parts[0][:0])

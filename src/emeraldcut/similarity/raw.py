@@ -98,7 +98,7 @@ def _polar_spectrum(batch: np.ndarray) -> np.ndarray:
     """Fourier transform in angle (n, n_radii, N_ANGLES / 2 + 1) of images (n, ny, nx), times the root of the radius."""
     from scipy.ndimage import map_coordinates
 
-    n, ny, nx = batch.shape
+    _, ny, nx = batch.shape
     radii = np.arange(0.5, min(ny, nx) / 2)
     angles = 2 * np.pi * np.arange(N_ANGLES) / N_ANGLES
     y = (ny - 1) / 2 + radii[:, None] * np.sin(angles)

@@ -191,8 +191,12 @@ def dependence(
         first, last = (np.isin(rows, groups[k]) for k in (0, -1))
         return np.average(shares[rows], axis=1, weights=last) - np.average(shares[rows], axis=1, weights=first)
 
-    estimates = [expanded(f, drawn, len(shares)) for f in (slope, difference)]
-    return Dependence(*estimates, explained=float(seen / total) if total > 0 else 0.0, p=float(chance))
+    return Dependence(
+        slope=expanded(slope, drawn, len(shares)),
+        difference=expanded(difference, drawn, len(shares)),
+        explained=float(seen / total) if total > 0 else 0.0,
+        p=float(chance),
+    )
 
 
 def expanded(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -21,6 +23,7 @@ from emeraldcut.settings import from_file
 from emeraldcut.similarity import References, prepare_references, read_references
 from emeraldcut.studies.fractions import (
     REPEATS,
+    Estimate,
     as_columns,
     confusion_of,
     dependence,
@@ -101,27 +104,38 @@ def study(
         tables.append(table)
         closest += best
     images = describe_columns(vstack(tables, metadata_conflicts="silent"))
-    stage = partial(known_galaxies, settings=settings, seed=seed)
-    judged = vstack(list(map_chunks(stage, known, jobs=jobs, progress=done)))
-    shares = share_table(images, judged, seed=seed)
-    tests = dependence_table(images, seed=seed)
-    skills = skill_table(images, seed=seed)
-    results = {IMAGES: images, SHARES: shares, TESTS: tests, SKILLS: skills, "confusion.ecsv": confusion_table(judged)}
+    judge = partial(known_galaxies, settings=settings, seed=seed)
+    judged = vstack(list(map_chunks(judge, known, jobs=jobs, progress=done)))
+    results = _results(images, judged, seed)
     if settings.thesis_epochs:
-        network = thesis_network(Path(folder) / "thesis_network", settings.thesis_epochs, seed=seed)
-        stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
-        as_thesis = vstack(list(map_chunks(stage, [[moment] for moment in found], jobs=jobs)))
-        results[CONCLUSIONS] = conclusions(as_thesis, images, shares, seed=seed)
+        as_thesis = _as_thesis(found, Path(folder) / "thesis_network", settings, seed, jobs)
+        results[CONCLUSIONS] = conclusions(as_thesis, images, results[SHARES], seed=seed)
     for name, table in results.items():
         write_table(table, run.path(name), provenance=run.origin, overwrite=True)
-    merging = np.array(images["phase"]) != "alone"
-    facts = {"moments": len(found), "mergers": len(set(images["merger"][merging]))}
     if closest:
-        kept = _closest(closest, settings.best)
-        write_images(kept, run.path(CLOSEST), command="study", settings=settings, seed=seed, overwrite=True)
-        write_images(references, run.path(REFERENCE), command="study", settings=settings, seed=seed, overwrite=True)
-    run.finish(**facts)
+        for name, kept in ((CLOSEST, _closest(closest, settings.best)), (REFERENCE, references)):
+            write_images(kept, run.path(name), command="study", settings=settings, seed=seed, overwrite=True)
+    merging = np.array(images["phase"]) != "alone"
+    run.finish(moments=len(found), mergers=len(set(images["merger"][merging])))
     return run
+
+
+def _results(images: Table, judged: Table, seed: int) -> dict[str, Table]:
+    """The tables of a study by their files, from its views and from what eyes say of galaxies of known shape."""
+    return {
+        IMAGES: images,
+        SHARES: share_table(images, judged, seed=seed),
+        TESTS: dependence_table(images, seed=seed),
+        SKILLS: skill_table(images, seed=seed),
+        "confusion.ecsv": confusion_table(judged),
+    }
+
+
+def _as_thesis(found: list[Moment], network: Path, settings: StudySettings, seed: int, jobs: int) -> Table:
+    """All moments as the thesis would have judged them; its network is trained in the folder `network`."""
+    network = thesis_network(network, settings.thesis_epochs, seed=seed)
+    stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
+    return vstack(list(map_chunks(stage, [[moment] for moment in found], jobs=jobs)))
 
 
 def run_suites(folder: Path, settings: StudySettings, *, seed: int = 0, jobs: int = 1) -> Path:
@@ -198,10 +212,11 @@ def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
         for group, value, own in _groups(part):
             called, mergers = np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str)
             _, shares = shares_of(called, mergers, CLASSES)
-            common = {"group": group, "value": value, "phase": phase, "sight": sight, "eye": eye}
+            common: dict[str, Any] = {"group": group, "value": value, "phase": phase, "sight": sight, "eye": eye}
             common |= {"mergers": len(shares), "images": len(own)}
             plain = estimate_shares(shares, rng)
-            mended = sure = [None] * len(CLASSES)
+            mended: Sequence[Estimate | None] = [None] * len(CLASSES)
+            sure: Sequence[Estimate | None] = [None] * len(CLASSES)
             if (sight, eye) in confusion:
                 mended = estimate_shares(shares, rng, confusion[sight, eye])
             else:
@@ -222,7 +237,7 @@ def _groups(images: Table) -> Iterator[tuple[str, str, Table]]:
         elif group in ("since_merging_gyr", "cos_inclination"):
             edges = SINCE_GYR if group == "since_merging_gyr" else COS_INCLINATION
             values = numbers(images[group])
-            for low, high in zip(edges, edges[1:], strict=False):
+            for low, high in pairwise(edges):
                 own = images[(values >= low) & (values < high + (high == edges[-1]))]
                 if len(own):
                     yield group, f"{low:.2g}-{high:.2g}".replace("-inf", " and more"), own
@@ -289,9 +304,15 @@ def skill_table(images: Table, *, seed: int = 0) -> Table:
             true, seen, both, views = (
                 np.bincount(which, hit, len(mergers)) for hit in (is_so, called, is_so & called, np.ones(len(own)))
             )
-            more = expanded(lambda rows, more=(seen - true) / views: more[rows].mean(axis=1), drawn, len(mergers))
-            row = {"phase": phase, "sight": sight, "eye": eye, "class": name}
+            excess = (seen - true) / views
+            more = expanded(partial(_mean_of, excess), drawn, len(mergers))
+            row: dict[str, Any] = {"phase": phase, "sight": sight, "eye": eye, "class": name}
             row |= {"mergers": len(mergers), "images": len(own)}
             row |= as_columns("found", part_of(both, true, rng)) | as_columns("right", part_of(both, seen, rng))
             rows.append(row | as_columns("difference", more))
     return table_from_rows(rows, unknown=np.nan)
+
+
+def _mean_of(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Means (r,) of the values (m,) in rows (r, m)."""
+    return values[rows].mean(axis=1)

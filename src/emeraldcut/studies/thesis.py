@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -36,8 +37,11 @@ def thesis_network(folder: Path, epochs: int, *, seed: int = 0) -> Path:
 
 
 def judge_as_thesis(moments: list[Moment], network: Path, settings: StudySettings, *, seed: int = 0) -> Table:
-    """Density maps of moments from the thesis's directions: `model`, `merger`, `phase`; `called` by its network,
-    `cosine` of raw pixels with the reference, and `label`, the true outline."""
+    """What the thesis's eyes see: density maps of moments from its directions, a row for each.
+
+    `model`, `merger`, `phase`; `called` by its network, `cosine` of raw pixels with the reference, and `label`, the
+    true outline.
+    """
     rows = []
     for moment in moments:
         maps = observe(read_snapshot(moment.file), replace(THESIS_MAPS, views=len(THESIS_DIRECTIONS)), seed=seed)
@@ -79,41 +83,50 @@ def conclusions(judged: Table, images: Table, shares: Table, *, seed: int = 0) -
     models = sorted(set(map(str, judged["model"])))
     for model in ("all", *models) if len(models) > 1 else models:
         chosen = {} if model == "all" else {"model": model}
-        own = rows_where(judged, **chosen)
-        names, which = np.unique(np.array(own["merger"], dtype=str), return_inverse=True)
-        called, box = (np.array(own[name], dtype=str) == RECTANGULAR for name in ("called", "label"))
-        seen, true, both, every = (
-            np.bincount(which, hit, len(names)) for hit in (called, box, called & box, np.ones(len(own)))
-        )
-        cosine = np.asarray(own["cosine"], float)
-        best = int(np.nanargmax(cosine))
-        row = {
-            "model": model,
-            "mergers": len(names),
-            "maps": len(own),
-            "best_cosine": float(cosine[best]),
-            "best_is": str(own["label"][best]),
-            "best_phase": str(own["phase"][best]),
-            "cosine_tells": _tells(cosine, box),
-        }
-        parts = {"called": (seen, every), "truly": (true, every), "right": (both, seen), "found": (both, true)}
-        for name, (some, whole) in parts.items():
-            row |= as_columns(name, part_of(some, whole, rng))
         group = {"group": "model", "value": model} if chosen else {"group": "all"}
-        for column, sight, eye, source in (
-            ("rectangular", "clear", "outline", "share"),
-            ("sure", "clear", "outline", "sure"),
-            ("corrected", "noisy", "network", "corrected"),
-        ):
-            of_model = rows_where(shares, **group, phase="relaxed", class_=RECTANGULAR, sight=sight, eye=eye)
-            for end in ("", "_low", "_high"):
-                row[column + end] = float(of_model[source + end][0]) if len(of_model) else None
-        views = rows_where(relaxed, **chosen)
-        alike = numbers(views["similarity"], -1.0)
-        row["best_similarity"] = float(alike.max()) if len(views) else None
-        row["best_p"] = float(views["similarity_p"][int(np.argmax(alike))]) if len(views) else None
-        rows.append(row)
+        row = {"model": model} | _by_thesis(rows_where(judged, **chosen), rng)
+        rows.append(row | _by_us(rows_where(relaxed, **chosen), rows_where(shares, **group, phase="relaxed")))
     return table_from_rows(rows, unknown=np.nan)
+
+
+def _by_thesis(own: Table, rng: np.random.Generator) -> dict[str, Any]:
+    """The thesis's answer of the maps in `own`, and how good it is; see `conclusions`."""
+    names, which = np.unique(np.array(own["merger"], dtype=str), return_inverse=True)
+    called, box = (np.array(own[name], dtype=str) == RECTANGULAR for name in ("called", "label"))
+    seen, true, both, every = (
+        np.bincount(which, hit, len(names)) for hit in (called, box, called & box, np.ones(len(own)))
+    )
+    cosine = np.asarray(own["cosine"], float)
+    best = int(np.nanargmax(cosine))
+    row: dict[str, Any] = {
+        "mergers": len(names),
+        "maps": len(own),
+        "best_cosine": float(cosine[best]),
+        "best_is": str(own["label"][best]),
+        "best_phase": str(own["phase"][best]),
+        "cosine_tells": _tells(cosine, box),
+    }
+    parts = {"called": (seen, every), "truly": (true, every), "right": (both, seen), "found": (both, true)}
+    for name, (some, whole) in parts.items():
+        row |= as_columns(name, part_of(some, whole, rng))
+    return row
+
+
+def _by_us(views: Table, shares: Table) -> dict[str, Any]:
+    """Our answer of relaxed remnants: from the table of shares, and of the view most like the reference."""
+    row: dict[str, Any] = {}
+    for column, sight, eye, source in (
+        ("rectangular", "clear", "outline", "share"),
+        ("sure", "clear", "outline", "sure"),
+        ("corrected", "noisy", "network", "corrected"),
+    ):
+        of_class = rows_where(shares, class_=RECTANGULAR, sight=sight, eye=eye)
+        for end in ("", "_low", "_high"):
+            row[column + end] = float(of_class[source + end][0]) if len(of_class) else None
+    alike = numbers(views["similarity"], -1.0)
+    row["best_similarity"] = float(alike.max()) if len(views) else None
+    row["best_p"] = float(views["similarity_p"][int(np.argmax(alike))]) if len(views) else None
+    return row
 
 
 def _tells(values: np.ndarray, wanted: np.ndarray) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import MaskedColumn, Table, vstack
@@ -82,7 +83,7 @@ class Moment:
 
     file: Path
     number: int
-    facts: dict
+    facts: dict[str, Any]
 
 
 def moments(folder: str | Path, settings: StudySettings = StudySettings()) -> list[Moment]:
@@ -97,7 +98,8 @@ def moments(folder: str | Path, settings: StudySettings = StudySettings()) -> li
     FileNotFoundError
         There is no finished suite.
     """
-    folder, found = Path(folder), []
+    folder = Path(folder)
+    found: list[Moment] = []
     suites = sorted(folder.rglob(SUITE))
     if not suites:
         raise FileNotFoundError(f"'{folder}' holds no finished suite (no {SUITE}); expected a run of `simulate`.")
@@ -117,7 +119,9 @@ def moments(folder: str | Path, settings: StudySettings = StudySettings()) -> li
     return found
 
 
-def _phases(times: np.ndarray, apart: np.ndarray, facts: dict, settings: StudySettings) -> dict[str, np.ndarray]:
+def _phases(
+    times: np.ndarray, apart: np.ndarray, facts: dict[str, Any], settings: StudySettings
+) -> dict[str, np.ndarray]:
     """The numbers of the snapshots of each phase, from times (n,) and separations (n,) of one merger."""
     number = np.arange(len(times))
     if facts["mass_ratio"] is None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.runs.writing import complete
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 GROUP_ROWS = 16_384  # of a row group of a joined table
 PIECE_ROWS = 4096  # that are read at a time where only some of them are wanted
@@ -39,7 +42,7 @@ class Columns:
         self.colnames = self._schema.names
 
     def __len__(self) -> int:
-        return self._rows
+        return int(self._rows)
 
     def __getitem__(self, name: str) -> np.ndarray:
         import pyarrow as pa
@@ -64,7 +67,7 @@ def rows_of(file: Path, places: np.ndarray, columns: list[str]) -> Table:
     return from_arrow(joined(pieces))
 
 
-def joined_schema(schemas: Iterable):
+def joined_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
     """The columns of all schemas in the order of their coming; where types differ, one that holds both."""
     import pyarrow as pa
 
@@ -74,7 +77,7 @@ def joined_schema(schemas: Iterable):
     return pa.unify_schemas(distinct, promote_options="permissive").with_metadata(distinct[0].metadata)
 
 
-def fitted(table, schema):
+def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """An Arrow table with the columns of `schema`; those that it lacks are missing in all rows."""
     import pyarrow as pa
 
@@ -87,7 +90,7 @@ def fitted(table, schema):
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def joined(tables: list):
+def joined(tables: list[pa.Table]) -> pa.Table:
     """Arrow tables one below the other."""
     import pyarrow as pa
 
@@ -95,7 +98,7 @@ def joined(tables: list):
     return pa.concat_tables([fitted(table, schema) for table in tables])
 
 
-def described(schema, provenance: dict):
+def described(schema: pa.Schema, provenance: dict[str, Any]) -> pa.Schema:
     """`schema` with its columns in the contract's order, with units and descriptions, and where the table is from."""
     import pyarrow as pa
 
@@ -105,7 +108,7 @@ def described(schema, provenance: dict):
     return pa.schema([schema.field(f.name).with_metadata(f.metadata) for f in fields], metadata=fields.metadata)
 
 
-def write_joined(tables: Iterable, schema, path: Path) -> None:
+def write_joined(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
     """Arrow tables below one another as one Parquet file with the columns of `schema`, whole or not at all."""
     import pyarrow.parquet as pq
 
@@ -114,9 +117,9 @@ def write_joined(tables: Iterable, schema, path: Path) -> None:
             writer.write_table(table)
 
 
-def row_groups(tables: Iterable) -> Iterator:
+def row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Arrow tables joined until they have `GROUP_ROWS`."""
-    waiting: list = []
+    waiting: list[pa.Table] = []
     for table in tables:
         waiting.append(table)
         if sum(map(len, waiting)) >= GROUP_ROWS:
@@ -126,7 +129,8 @@ def row_groups(tables: Iterable) -> Iterator:
         yield joined(waiting)
 
 
-def is_text(column) -> bool:
+def is_text(column: Column) -> bool:
+    """Whether the values of a column, of either kind, are text."""
     return column.dtype.kind in "OUS"
 
 
@@ -148,21 +152,20 @@ def plain_copy(table: Table) -> Table:
 
 
 def as_text(value: Any) -> str:
+    """A value of a text column as text that every format can hold; empty where it is missing."""
     if value is None or value is np.ma.masked:
         return ""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be stored anywhere
 
 
-def as_column(values: np.ndarray, mask: np.ndarray, unit=None, description=None):
+def as_column(values: np.ndarray, mask: np.ndarray, unit: Any = None, description: str | None = None) -> Column:
     """A column that is masked only where a value is missing."""
-    from astropy.table import Column
-
     attributes = {"unit": unit or None, "description": description or None}
     return MaskedColumn(values, mask=mask, **attributes) if mask.any() else Column(values, **attributes)
 
 
-def to_arrow(table: Table):
+def to_arrow(table: Table) -> pa.Table:
     """A table of Arrow, with units, descriptions and `table.meta` in its schema."""
     import pyarrow as pa
 
@@ -179,7 +182,7 @@ def to_arrow(table: Table):
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=notes))
 
 
-def from_arrow(data) -> Table:
+def from_arrow(data: pa.Table) -> Table:
     """The table that `to_arrow` made, or of any other table of Arrow."""
     import pyarrow as pa
 
@@ -203,15 +206,17 @@ def from_arrow(data) -> Table:
     return table
 
 
-def written(schema) -> dict[str, Any]:
-    """How Parquet is written. Measured numbers hardly recur: without a dictionary of them a table is smaller, and
-    written in half the time."""
+def written(schema: pa.Schema) -> dict[str, Any]:
+    """How Parquet is written, as arguments of its writer.
+
+    Measured numbers hardly recur: without a dictionary of them a table is smaller, and written in half the time.
+    """
     import pyarrow as pa
 
     return {"compression": "zstd", "use_dictionary": [f.name for f in schema if not pa.types.is_floating(f.type)]}
 
 
-def arrow_pieces(path: Path, size: int, columns: list[str] | None = None) -> Iterator:
+def arrow_pieces(path: Path, size: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The rows of a Parquet table in order, `size` at a time, as tables of Arrow.
 
     Without `pre_buffer`, which would read all row groups ahead of the rows that are asked for.

@@ -9,7 +9,7 @@ from operator import or_
 from pathlib import Path
 
 import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.tables.arrow import from_arrow
 from emeraldcut.tables.files import read_table
@@ -50,8 +50,10 @@ def common_name(wanted: str, columns: Iterable[str]) -> str | None:
 
 
 def catalogue_parts(folder: str | Path, dec: tuple[float, float], ra: Sequence[tuple[float, float]]) -> Iterator[Table]:
-    """Part for part, the rows of a catalogue in Parquet files that have a declination in the range `dec` and a right
-    ascension in one of the ranges `ra`, degrees; of other places only statistics are read, where files have them.
+    """Part for part, the rows of a catalogue in Parquet files that lie in a part of the sky, in degrees.
+
+    They have a declination in the range `dec` and a right ascension in one of the ranges `ra`; of other places only
+    statistics are read, where files have them.
 
     The folder is a HATS catalogue or collection (its margins, indices and samples are passed over), or holds any
     Parquet files. ValueError if there are none, or without columns of positions in degrees.
@@ -100,7 +102,7 @@ def _parquet_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     return of_hats or files, named
 
 
-def _degrees(column, hours: bool) -> MaskedColumn:
+def _degrees(column: Column, hours: bool) -> MaskedColumn:
     """Angles as float64 degrees, from numbers or (sexagesimal) text; what is no angle is masked."""
     from astropy.coordinates import Angle
 
@@ -109,7 +111,7 @@ def _degrees(column, hours: bool) -> MaskedColumn:
             return float(text)
         except ValueError:
             sexagesimal = re.search(r"[\s:hd]", text.strip())
-            return Angle(text, unit="hourangle" if hours and sexagesimal else "deg").degree
+            return float(Angle(text, unit="hourangle" if hours and sexagesimal else "deg").degree)
 
     values, mask = np.full(len(column), np.nan), np.ma.getmaskarray(column)
     in_hours = hours and str(column.unit) in ("hourangle", "h", "hour")

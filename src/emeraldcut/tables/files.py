@@ -8,9 +8,10 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.runs.writing import check_folder, write_text
@@ -42,7 +43,9 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
     return path
 
 
-def write_table(table: Table, path: str | Path, *, provenance: dict | None = None, overwrite: bool = False) -> Path:
+def write_table(
+    table: Table, path: str | Path, *, provenance: dict[str, Any] | None = None, overwrite: bool = False
+) -> Path:
     """Writes `table` in the format of the ending of `path`, completely or not at all.
 
     Text, masked values, units, descriptions and `table.meta` survive in .parquet, .ecsv, .fits and .vot; .csv
@@ -96,9 +99,6 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(f"'{path}' cannot be read as a {ending} table: {reason}") from error
-
-
-# --- one plain form for all formats
 
 
 # --- Parquet and CSV, through Arrow, which knows missing values
@@ -167,7 +167,7 @@ _EMPTY = "\\"
 def _escape(text: str, pattern: str) -> str:
     """`text` with the characters that match `pattern` as backslash escapes."""
 
-    def escaped(match: re.Match) -> str:
+    def escaped(match: re.Match[str]) -> str:
         code = ord(match[0])
         return f"\\x{code:02x}" if code < 256 else f"\\U{code:08x}"
 
@@ -198,7 +198,7 @@ def _pack(table: Table, pattern: str) -> Table:
     return packed
 
 
-def _packed_values(column, masked: bool, pattern: str):
+def _packed_values(column: Column, masked: bool, pattern: str) -> np.ndarray | MaskedColumn:
     mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
     if is_text(column):
         empty = _EMPTY if masked else ""
@@ -213,7 +213,7 @@ def _packed_values(column, masked: bool, pattern: str):
     return _with_null(values, mask, int(values[~mask].min(initial=0)) - 1)
 
 
-def _with_null(values: np.ndarray, mask: np.ndarray, null: float):
+def _with_null(values: np.ndarray, mask: np.ndarray, null: float) -> np.ndarray | MaskedColumn:
     """`values`, with `null` as the value that stands for a missing one if there is any."""
     if not mask.any():
         return values
@@ -305,8 +305,7 @@ def _read_votable(path: Path) -> Table:
 
 
 def _write_thesis(table: Table, path: Path) -> None:
-    """First line the number of images; then per image `class p1 p2 p3`, class 1-based, probabilities of sum
-    1.
+    """First line the number of images; then per image `class p1 p2 p3`: 1-based, and probabilities whose sum is 1.
 
     An image without probabilities, for which the format has no word, gets three equal ones and class 0.
     """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import cached_property, partial
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
@@ -27,6 +27,9 @@ from emeraldcut.tables.arrow import (
     write_joined,
     written,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PART_ROWS = 4096  # of a part: what a run that is killed does again at most, besides the chunks under way
 BEGUN = "begun.json"
@@ -79,7 +82,7 @@ class ResumableTable:
             begin_or_go_on(folder / BEGUN, facts, what)
         self.files = sorted(path for path in folder.iterdir() if re.fullmatch(r"\d+\.parquet", path.name))
         self.done = int(self.files[-1].stem) if self.files else 0
-        self._waiting = []
+        self._waiting: list[pa.Table] = []
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -91,7 +94,7 @@ class ResumableTable:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def append(self, table, images: int) -> None:
+    def append(self, table: pa.Table, images: int) -> None:
         """Adds the Arrow table of so many images at the end; kept until there are `PART_ROWS`, or `flush` is called."""
         self._waiting.append(table)
         self.done += images
@@ -110,12 +113,12 @@ class ResumableTable:
             self.files.append(path)
         self._waiting = []
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[pa.Table]:
         """The parts, as Arrow tables."""
         for path in self.files:
             yield _read(path)
 
-    def pick(self, places: np.ndarray, columns: list[str] | None = None) -> Iterator:
+    def pick(self, places: np.ndarray, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The rows at `places` (n,), which rise, as an Arrow table for each part that has some."""
         ends = np.searchsorted(places, self.starts)
         for path, start, first, last in zip(self.files, self.starts, ends, ends[1:], strict=False):
@@ -126,7 +129,7 @@ class ResumableTable:
         """A column of numbers of all parts, see `column_of`."""
         return column_of(self.files, name)
 
-    def schema(self):
+    def schema(self) -> pa.Schema:
         """The columns of all parts."""
         import pyarrow.parquet as pq
 
@@ -148,13 +151,13 @@ def _facts(folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _read(path: Path, columns: list[str] | None = None):
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(path).read(columns)
 
 
-def join(table: ResumableTable, path: Path, provenance: dict) -> Path:
+def join(table: ResumableTable, path: Path, provenance: dict[str, Any]) -> Path:
     """All rows in their order as one Parquet table, its columns in the order of the contract."""
     write_joined(table, described(table.schema(), provenance), path)
     return path
@@ -185,5 +188,5 @@ def fill(
     table.flush()
 
 
-def _in_arrow(stage: Callable[[Any], Table], chunk: Sized) -> tuple[Any, int]:
+def _in_arrow(stage: Callable[[Any], Table], chunk: Sized) -> tuple[pa.Table, int]:
     return to_arrow(stage(chunk)), len(chunk)

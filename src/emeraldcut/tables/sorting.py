@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from shutil import rmtree
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emeraldcut.tables.arrow import GROUP_ROWS, joined, row_groups
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 RUN_ROWS = 256  # of a piece of a sorted part; samples of the order are as far apart
 
 
-def in_order(tables: Iterable, by: str, folder: Path) -> Iterator:
+def in_order(tables: Iterable[pa.Table], by: str, folder: Path) -> Iterator[pa.Table]:
     """The rows of Arrow tables in order of a falling column, ties and rows without a value by `id`.
 
     About `GROUP_ROWS` at a time are sorted and put aside in `folder`, which is removed at the end. Samples of all of
@@ -28,21 +34,22 @@ def in_order(tables: Iterable, by: str, folder: Path) -> Iterator:
     starts = [[0] * len(runs)]
     starts += [[run.place(cut) for run in runs] for cut in samples[every::every]]
     starts.append([run.rows for run in runs])
-    for first, last in zip(starts, starts[1:], strict=False):
+    for first, last in pairwise(starts):
         pieces = [run.slice(a, b) for run, a, b in zip(runs, first, last, strict=True) if b > a]
         if pieces:
             yield _sorted(joined(pieces), by)
     rmtree(folder)
 
 
-def _sorted(table, by: str):
+def _sorted(table: pa.Table, by: str) -> pa.Table:
     """An Arrow table in order of a falling column, ties and rows without a value by `id`."""
     return table.take(np.lexsort((np.array(table["id"].to_pylist(), dtype=str), -_keys(table, by))))
 
 
-def _keys(table, by: str) -> np.ndarray:
+def _keys(table: pa.Table, by: str) -> NDArray[np.float64]:
     """The column that sorts, (n,), below all others where it is missing."""
-    return np.nan_to_num(np.asarray(table[by].to_numpy(), dtype=float), nan=-np.inf)
+    values: NDArray[np.float64] = np.asarray(table[by].to_numpy(), dtype=float)
+    return np.nan_to_num(values, nan=-np.inf)
 
 
 class SortedRun:
@@ -52,7 +59,8 @@ class SortedRun:
         self.path, self.rows, self.samples, self._by = path, rows, samples, by
 
     @classmethod
-    def write(cls, table, by: str, path: Path) -> SortedRun:
+    def write(cls, table: pa.Table, by: str, path: Path) -> SortedRun:
+        """Sorts an Arrow table by a falling column into the file `path`."""
         import pyarrow as pa
 
         table = _sorted(table, by)
@@ -69,7 +77,7 @@ class SortedRun:
         keys, ids = -_keys(table, self._by), table["id"]
         return start + bisect_left(range(len(table)), cut, key=lambda k: (float(keys[k]), ids[k].as_py()))
 
-    def slice(self, start: int, stop: int):
+    def slice(self, start: int, stop: int) -> pa.Table:
         """Rows `start` to `stop`."""
         import pyarrow as pa
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,9 @@ def write(job: Job) -> list[str]:
     energy = np.full(len(begin), gas.sound_speed_km_s**2)
     if gas.internal_energy is not None:
         energy[gas.places] = gas.internal_energy
-    vectors = {name: np.asarray(getattr(begin, name), float) for name in ("position", "velocity", "mass")}
+    vectors: dict[str, Any] = {
+        name: np.asarray(getattr(begin, name), float) for name in ("position", "velocity", "mass")
+    }
     vectors |= {"softening": job.softening_kpc[begin.component], "is_gas": job.gas, "energy": energy}
     np.savez(job.folder / "begin.npz", **vectors)
     facts = {
@@ -78,7 +81,9 @@ def write(job: Job) -> list[str]:
         "seed": [job.seed, round(1e6 * begin.time_gyr)],
     }
     write_text(job.folder / "job.json", json.dumps(facts))
-    return [shutil.which(os.environ[PYTHON]), str(WORKER), str(job.folder)]
+    python = shutil.which(os.environ[PYTHON])
+    assert python is not None  # see `check`
+    return [python, str(WORKER), str(job.folder)]
 
 
 def _longest_step_gyr(job: Job) -> float:

@@ -98,8 +98,9 @@ class Matter:
 
     def look(self):
         """Takes over what the code has, and returns it by rows of the file."""
-        found = {name: np.full((len(self.formed_gyr), 3), np.nan) for name in ("position", "velocity")}
-        found |= {name: np.full(len(self.formed_gyr), np.nan) for name in ("energy", "density")}
+        n = len(self.formed_gyr)
+        shapes = {"position": (n, 3), "velocity": (n, 3), "energy": (n,), "density": (n,)}
+        found = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
         parts = [(self.dark, self.code.dm_particles)]
         if len(self.gas):
             parts.append((self.gas, self.code.gas_particles))

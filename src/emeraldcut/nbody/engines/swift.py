@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def write(job: Job) -> list[str]:
     times = internal_times(job)
     write_text(job.folder / OUTPUTS, "# Time\n" + "".join(f"{time!r}\n" for time in times))
     softening = dict(zip(COMPONENTS, job.softening_kpc, strict=True))
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "MetaData": {"run_name": job.folder.parent.name},
         "InternalUnitSystem": {
             "UnitMass_in_cgs": UNITS["UnitMass_in_g"],
