@@ -76,9 +76,7 @@ def projected(shape: shapes.Shape, n: int, rng: np.random.Generator) -> np.ndarr
 
 def speed(particles: int, views: int, seed: int) -> dict[str, float]:
     """Rate and CPU seconds of `observe`, as a whole and by part."""
-    from emeraldcut.mergers.camera import rotation
-
-    from emeraldcut.camera.camera import _Camera
+    from emeraldcut.camera.camera import _Camera, rotation
     from emeraldcut.camera.projection import project
     from emeraldcut.camera.stars import MassToLight, gather
 
