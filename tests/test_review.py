@@ -376,7 +376,7 @@ def test_a_folder_that_is_no_run_gets_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"port": 70000}, {"refresh": 0}, {"repeats": 0.9}, {"number": 0}])
 def test_settings_are_checked(wrong):
-    with pytest.raises(ValueError, match="expect"):
+    with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' must be"):
         ReviewSettings(**wrong)
 
 

@@ -183,9 +183,9 @@ def test_views_of_a_run(run):
 
 def test_bad_suites_say_why(tmp_path):
     for wrong, sentence in (
-        ({"mass_ratios": (0.5,)}, "heavier over lighter"),
-        ({"gas_fractions": (1.0,)}, "below 1"),
-        ({"orbits": 0}, "need orbits"),
+        ({"mass_ratios": (0.5,)}, "every value of setting 'mass_ratios' must be at least 1; received 0.5"),
+        ({"gas_fractions": (1.0,)}, "'gas_fractions' must be at least 0 and below 1; received 1.0"),
+        ({"orbits": 0}, "'orbits' must be at least 1; received 0"),
     ):
         with pytest.raises(ValueError, match=sentence):
             replace(SMALL, **wrong)

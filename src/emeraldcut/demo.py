@@ -28,7 +28,7 @@ from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.writing import write_text
 from emeraldcut.screening import ScreenSettings, screen_run
 from emeraldcut.screening.two_passes import CANDIDATES
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, compare
 from emeraldcut.tables import read_table, write_table
 
@@ -36,18 +36,14 @@ PSF_FWHM_PIX = 2.2  # half of the compact unsaturated sources of the field have 
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSettings:
+class DemoSettings(Settings):
     """How much the demonstration does."""
 
-    planted: int = setting(8, "rectangular galaxies planted in the field")
-    cutout_size: int = setting(64, "side of the cutouts in pixels")
-    thesis_epochs: int = setting(8, "epochs of the thesis's network, if Keras is installed; 0 leaves it out")
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.planted <= 60:
-            raise ValueError(f"planted expects 1 to 60 galaxies; received {self.planted}.")
-        if not 32 <= self.cutout_size <= 200:
-            raise ValueError(f"cutout_size expects 32 to 200 pixels; received {self.cutout_size}.")
+    planted: int = setting(8, "rectangular galaxies planted in the field", at_least=1, at_most=60)
+    cutout_size: int = setting(64, "side of the cutouts in pixels", at_least=32, at_most=200)
+    thesis_epochs: int = setting(
+        8, "epochs of the thesis's network, if Keras is installed; 0 leaves it out", at_least=0
+    )
 
 
 def demo(

@@ -19,7 +19,7 @@ from emeraldcut.images.mosaic import Mosaic, Tile, on_sky, open_mosaic
 from emeraldcut.images.readers import mosaic_files, stem_of, unique_ids
 from emeraldcut.images.tiles import Tiles
 from emeraldcut.runs import map_chunks
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 MARGIN_PIX = 128  # around each part, so that a galaxy on its border is whole in one of them
 SAME_PIX = 3.0  # sources of different parts or mosaics that are closer are one
@@ -27,19 +27,12 @@ LEAST_SHARE = 0.05  # of a part must have data, to know its sky
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectSettings:
+class DetectSettings(Settings):
     """What counts as a source, and how much of a mosaic is searched at a time."""
 
-    n_sigma: float = setting(3.0, "threshold above the local sky, in units of its noise")
-    min_area_pix: int = setting(60, "connected pixels that a source must have")
-    part_pix: int = setting(1024, "side of the parts of a mosaic that are searched one at a time")
-
-    def __post_init__(self) -> None:
-        if not 0 < self.n_sigma < np.inf:
-            raise ValueError(f"setting 'n_sigma' must be above 0; received {self.n_sigma}.")
-        for name, least in (("min_area_pix", 1), ("part_pix", 128)):
-            if getattr(self, name) < least:
-                raise ValueError(f"setting '{name}' must be at least {least}; received {getattr(self, name)}.")
+    n_sigma: float = setting(3.0, "threshold above the local sky, in units of its noise", above=0)
+    min_area_pix: int = setting(60, "connected pixels that a source must have", at_least=1)
+    part_pix: int = setting(1024, "side of the parts of a mosaic that are searched one at a time", at_least=128)
 
 
 def detect(

@@ -10,6 +10,7 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.flags import Flag, describe
+from emeraldcut.errors import UsageError
 
 
 @dataclass
@@ -32,7 +33,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.table):
-            raise ValueError(
+            raise UsageError(
                 f"an ImageSet needs one table row per image; received {len(self.pixels)} images "
                 f"and {len(self.table)} rows."
             )

@@ -13,10 +13,11 @@ from astropy.table import Table, vstack
 from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
 from emeraldcut.runs.run import Run, begun_settings
 from emeraldcut.runs.writing import check_folder, write_text
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.catalogues import read_catalogue
 from emeraldcut.tables.files import THESIS_CLASSES, check_output, read_table, write_table
 
@@ -29,7 +30,7 @@ SOFTENING_SIGMAS = 3.0  # of the sky, where the stretch turns from linear to log
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertSettings:
+class ConvertSettings(Settings):
     """For which programs a table or images are written."""
 
     to: str = setting(
@@ -53,7 +54,7 @@ def convert_table(
     output = Path(output)
     as_regions = output.name.lower().endswith(REGIONS)
     if settings.send and not output.name.lower().endswith((".vot", ".vot.xml")):
-        raise ValueError(f"only a VOTable can be sent; let the output end in .vot (received '{output.name}').")
+        raise UsageError(f"only a VOTable can be sent; let the output end in .vot (received '{output.name}').")
     if as_regions:
         text = regions(read_catalogue(source))
         if output.exists() and not overwrite:
@@ -80,7 +81,7 @@ def regions(table: Table) -> str:
     """
     pairs = [pair for pair in (("ra", "dec"), ("mosaic_x", "mosaic_y"), ("x", "y")) if {*pair} <= {*table.colnames}]
     if not pairs:
-        raise ValueError(f"regions need ra and dec, or x and y; the table has {', '.join(table.colnames)}.")
+        raise UsageError(f"regions need ra and dec, or x and y; the table has {', '.join(table.colnames)}.")
 
     def values(name: str) -> np.ndarray:
         return numbers(table[name]) if name in table.colnames else np.full(len(table), np.nan)

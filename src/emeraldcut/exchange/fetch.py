@@ -22,13 +22,14 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns, keep_apart, numbers
 from emeraldcut.data.flags import Flag, describe, usable
+from emeraldcut.errors import UsageError
 from emeraldcut.exchange.sia import VERSIONS, cut_to, image_at
 from emeraldcut.images.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
 from emeraldcut.images.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
 from emeraldcut.runs.run import MANIFEST, Run, begun_settings
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.runs.writing import check_folder
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.catalogues import read_catalogue
 from emeraldcut.tables.files import write_table
 
@@ -47,7 +48,7 @@ OFF_CENTRE_PIX = 2.0  # services round the centre to pixels; what is further off
 
 
 @dataclass(frozen=True, kw_only=True)
-class FetchSettings:
+class FetchSettings(Settings):
     """What is fetched, and how politely."""
 
     catalogue: str | None = setting(None, "table of positions: ra and dec in degrees, and id if there is one")
@@ -59,43 +60,33 @@ class FetchSettings:
         "hips2fits; or sia1:URL or sia2:URL of an image service of the Virtual Observatory; or a URL with {survey}, "
         "{ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
     )
-    cutout_size: int = setting(64, "side of a cut-out, in pixels")
-    pixel_scale_arcsec: float = setting(0.25, "side of a pixel on the sky; take the survey's own")
-    rate: float = setting(2.0, "most requests a second, of all jobs together")
+    cutout_size: int = setting(64, "side of a cut-out, in pixels", at_least=SMALLEST_SIDE_PIX)
+    pixel_scale_arcsec: float = setting(0.25, "side of a pixel on the sky; take the survey's own", above=0)
+    rate: float = setting(2.0, "most requests a second, of all jobs together", above=0)
     retries: int = setting(
-        4, "further tries after an error of the server or the network, or an answer that is no image"
+        4, "further tries after an error of the server or the network, or an answer that is no image", at_least=0
     )
     wait_s: float = setting(
-        1.0, "wait before the first further try, doubled for each; Retry-After of the server counts"
+        1.0, "wait before the first further try, doubled for each; Retry-After of the server counts", at_least=0
     )
-    timeout_s: float = setting(60.0, "longest time for one answer")
+    timeout_s: float = setting(60.0, "longest time for one answer", above=0)
     give_up: int = setting(
-        5, "end after this many cut-outs in a row that did not come, as the server is down; 0: never"
+        5, "end after this many cut-outs in a row that did not come, as the server is down; 0: never", at_least=0
     )
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         if self.catalogue is None or (self.survey is None and not self.service.startswith("sia1:")):
-            raise ValueError("fetch needs positions and a survey: --catalogue TABLE --survey NAME.")
-        if self.cutout_size < SMALLEST_SIDE_PIX:
-            raise ValueError(
-                f"setting 'cutout_size' must be at least {SMALLEST_SIDE_PIX}; received {self.cutout_size}."
-            )
-        for name in ("pixel_scale_arcsec", "rate", "timeout_s"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"setting '{name}' must be above 0; received {getattr(self, name)}.")
-        for name in ("retries", "wait_s", "give_up"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"setting '{name}' must be at least 0; received {getattr(self, name)}.")
+            raise UsageError("fetch needs positions and a survey: --catalogue TABLE --survey NAME.")
         if self.searches:
             if urlsplit(self.template).scheme not in ("http", "https"):
-                raise ValueError(f"service expects sia1:URL or sia2:URL (http, https); received '{self.service}'.")
+                raise UsageError(f"service expects sia1:URL or sia2:URL (http, https); received '{self.service}'.")
             return
         try:
             used = {name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None}
         except ValueError:  # a brace without its other
             used = set()
         if urlsplit(self.template).scheme not in ("http", "https") or not {"ra", "dec"} <= used <= {*PLACEHOLDERS}:
-            raise ValueError(
+            raise UsageError(
                 f"service must be one of {', '.join(SERVICES)}, sia1:URL, sia2:URL, or a URL (http, https) with "
                 f"placeholders of {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}; received '{self.service}'."
             )
@@ -201,7 +192,7 @@ def _places(catalogue: str) -> Table:
     """The catalogue with unique ids, from the position where it has none, and without what `fetch` writes."""
     table = read_catalogue(catalogue)
     if not {"ra", "dec"} <= set(table.colnames):
-        raise ValueError(
+        raise UsageError(
             f"the catalogue '{catalogue}' needs the columns ra and dec; it has {', '.join(table.colnames)}."
         )
     if len(table) == 0:
@@ -223,7 +214,7 @@ def _check_same(folder: Path, settings: FetchSettings, overwrite: bool) -> None:
     changed = [name for name in DECIDES if old.get(name) != getattr(settings, name)]
     if begun and changed and not overwrite:
         name = changed[0]
-        raise ValueError(
+        raise UsageError(
             f"'{folder}' was begun with {name} = {old.get(name, 'nothing')}, now it is {getattr(settings, name)}; "
             "use the old settings, another folder, or --overwrite."
         )

@@ -19,6 +19,7 @@ from astropy.table import Table
 from emeraldcut.data.columns import RESULTS, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate
+from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import (
     NO_PIXELS,
     BadImage,
@@ -38,7 +39,7 @@ from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import loaded
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.catalogues import common_name, read_catalogue
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
@@ -49,27 +50,23 @@ CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml")
 
 
-class NoImagesError(ValueError):
-    """The source exists but holds nothing that could be an image."""
+class NoImagesError(UsageError):
+    """The source exists but holds nothing that could be an image, or nothing that can be used."""
+
+    status = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadSettings:
+class ReadSettings(Settings):
     """How images are read."""
 
     catalogue: str | None = setting(
         None,
         "positions (ra, dec or x, y) to cut out of a mosaic, or of a folder of mosaics: a table, or a folder of HATS",
     )
-    cutout_size: int = setting(64, "side of a cutout from a mosaic, in pixels")
-    text_map_size: int = setting(50, "side of the images in the thesis's text maps, in pixels")
-    limit: int | None = setting(None, "read only this many images")
-
-    def __post_init__(self) -> None:
-        for name in ("cutout_size", "text_map_size", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"setting '{name}' must be at least 1; received {value}.")
+    cutout_size: int = setting(64, "side of a cutout from a mosaic, in pixels", at_least=1)
+    text_map_size: int = setting(50, "side of the images in the thesis's text maps, in pixels", at_least=1)
+    limit: int | None = setting(None, "read only this many images", at_least=1)
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class ImageSource:
     def chunks(self, size: int = 256) -> Iterator[ImageSet]:
         """The images in order, at most `size` at a time."""
         if size < 1:
-            raise ValueError(f"a chunk must hold at least 1 image; received {size}.")
+            raise UsageError(f"a chunk must hold at least 1 image; received {size}.")
         return map(loaded, self._chunks(size))
 
     def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:

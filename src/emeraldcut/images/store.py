@@ -13,6 +13,7 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import NewFile
 from emeraldcut.tables.arrow import arrow_pieces, from_arrow, to_arrow
@@ -135,7 +136,7 @@ def is_stored_set(folder: Path) -> bool:
     if not (folder / PIXELS).exists():
         return False
     if not (folder / MANIFEST).exists():
-        raise ValueError(f"the set '{folder}' is unfinished (no {MANIFEST}); make it again.")
+        raise UsageError(f"the set '{folder}' is unfinished (no {MANIFEST}); make it again.")
     return (folder / TABLE).exists()
 
 

@@ -15,6 +15,7 @@ from astropy.table import Table
 from emeraldcut.camera.camera import ObserveSettings, observe
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import WorkError
 from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, summarise, thickening
 from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, begin, plan, snapshots_of
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
@@ -23,7 +24,7 @@ from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
 from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.runs.workers import map_chunks
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.files import write_table
 
 BEGUN = "suite.json"  # the settings that began an unfinished suite
@@ -143,7 +144,7 @@ def simulate(
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
     waiting = [row[WAITS] for row in rows if WAITS in row]
     if waiting:
-        raise RuntimeError(
+        raise WorkError(
             f"{len(waiting)} of {len(tasks)} mergers are not finished: {waiting[0]}{', ...' if waiting[1:] else ''}; "
             "give the same command again when their scripts have run."
         )
@@ -166,16 +167,14 @@ def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, A
     return rows
 
 
-@dataclass(frozen=True)
-class TakeSettings:
+@dataclass(frozen=True, kw_only=True)
+class TakeSettings(Settings):
     """What of a run the camera looks at."""
 
-    stack: int = setting(1, "last snapshots of each merger that are laid on top of each other, each on its own centre")
+    stack: int = setting(
+        1, "last snapshots of each merger that are laid on top of each other, each on its own centre", at_least=1
+    )
     maps: str = setting("", "folder for 2df.dat and 2dfn.dat as in the thesis, besides")
-
-    def __post_init__(self) -> None:
-        if self.stack < 1:
-            raise ValueError(f"stack expects at least 1; received {self.stack}.")
 
 
 def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:

@@ -14,19 +14,13 @@ from emeraldcut.data.imageset import ImageSet, add_flags
 from emeraldcut.networks.calibration import shift_priors
 from emeraldcut.networks.network import CLASSES, Network, load_network
 from emeraldcut.networks.preprocessing import prepare
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 UNUSUAL = 0.001  # share of known galaxies below which one is flagged
 
 
-def check_prevalence(prevalence: float | None) -> None:
-    """ValueError unless it is a share, or not given."""
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise ValueError(f"prevalence expects a number between 0 and 1; received {prevalence}.")
-
-
-@dataclass(frozen=True)
-class ClassifySettings:
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings(Settings):
     """Which network, and how it runs."""
 
     network: str = setting("screener", "the network: 'screener', or a folder with model.json and weights")
@@ -35,7 +29,7 @@ class ClassifySettings:
         "what the outputs of a network without a card mean, in their order (2: oval,rectangular)",
         choices=CLASSES,
     )
-    threads: int = setting(1, "threads of the network; many images are faster with more processes instead")
+    threads: int = setting(1, "threads of the network; many images are faster with more processes instead", at_least=1)
     fast: bool = setting(
         False, "16-bit arithmetic (bf16) where the processor has it; probabilities then differ between machines"
     )
@@ -43,12 +37,9 @@ class ClassifySettings:
         None,
         "share of rectangular galaxies expected among the images, for the probabilities; without it all classes are "
         "taken as equally frequent",
+        above=0,
+        below=1,
     )
-
-    def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise ValueError(f"threads expects at least 1; received {self.threads}.")
-        check_prevalence(self.prevalence)
 
 
 def classify(

@@ -18,6 +18,7 @@ import emeraldcut
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import MissingPackageError, UsageError
 from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX, emptied, known_psf, warped
 from emeraldcut.galaxies import SynthesiseSettings, paint, synthesise
 from emeraldcut.networks import screener, thesis
@@ -36,7 +37,7 @@ from emeraldcut.networks.openset import OpenSet, fit_open_set
 from emeraldcut.networks.preprocessing import prepare
 from emeraldcut.runs.run import begin_or_go_on
 from emeraldcut.runs.workers import map_chunks
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 CHUNK = 600  # images prepared at a time
 PART = 20_000  # prepared images that are made 32-bit floats at a time
@@ -66,15 +67,17 @@ SMALLEST_BACKGROUND = 32  # side in pixels
 PSF_UNKNOWN = 0.25  # fraction of training images whose PSF the network is not told
 
 
-@dataclass(frozen=True)
-class TrainSettings:
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Settings):
     """How to train; a setting that is not given takes the number of the chosen network."""
 
     network: str = setting("screener", "which network to train", choices=tuple(RECIPES))
     classes: tuple[str, ...] = setting(
         (), "labels to tell apart (screener: all four; thesis: oval,rectangular)", choices=CLASSES
     )
-    number: int = setting(330_000, "galaxies to draw where no set of images is given, each seen three times")
+    number: int = setting(
+        330_000, "galaxies to draw where no set of images is given, each seen three times", at_least=1
+    )
     without: tuple[str, ...] = setting((), "kinds (column `kind`) that training leaves out")
     real: str = setting(
         "",
@@ -92,17 +95,20 @@ class TrainSettings:
         choices=("peak", "none"),
     )
     epochs: int | None = setting(
-        None, "passes through the training set (screener: 4 of drawn galaxies, 12 of a set; thesis: 1000)"
+        None, "passes through the training set (screener: 4 of drawn galaxies, 12 of a set; thesis: 1000)", at_least=1
     )
-    batch_size: int | None = setting(None, "images per step (screener: 128; thesis: 200)")
-    learning_rate: float | None = setting(None, "largest learning rate (screener: 0.004; thesis: 1.0)")
+    batch_size: int | None = setting(None, "images per step (screener: 128; thesis: 200)", at_least=1)
+    learning_rate: float | None = setting(None, "largest learning rate (screener: 0.004; thesis: 1.0)", above=0)
     patience: int | None = setting(
         None,
         "stop after this many epochs without gain on held-out galaxies, 0 = never (screener: 0; thesis: 50)",
+        at_least=0,
     )
     holdout: float = setting(
         0.2,
         "fraction of galaxies kept out of training: half of them stop and calibrate, half give the figures",
+        above=0,
+        below=1,
     )
 
 
@@ -427,13 +433,13 @@ def import_keras() -> Any:
         import keras
     except ImportError as error:
         text = f"training needs Keras and TensorFlow ({error}): pip install 'emeraldcut[train]'"
-        raise ImportError(text) from error
+        raise MissingPackageError(text) from error
     return keras
 
 
 def _check_labels(table: Table) -> None:
     if "label" not in table.colnames:
-        raise ValueError(
+        raise UsageError(
             "training needs images with a column 'label'; received none. "
             "Use `emeraldcut synthesise`, or a table of files with labels."
         )
@@ -451,14 +457,12 @@ def split_by_galaxy(galaxies: np.ndarray, targets: np.ndarray, n_classes: int, h
     Each class is split on its own (by the class of a galaxy's first image), `holdout` / 2 of its galaxies to
     each of 1 and 2 and at least one, so that all classes are in all three.
     """
-    if not 0 < holdout < 1:
-        raise ValueError(f"setting 'holdout' must lie between 0 and 1; received {holdout}.")
     names, first, inverse = np.unique(galaxies, return_index=True, return_inverse=True)
     part = np.zeros(len(names), dtype=np.int64)
     for target in range(n_classes):
         members = np.flatnonzero(targets[first] == target)
         if len(members) < 3:
-            raise ValueError(
+            raise UsageError(
                 f"training needs 3 or more usable galaxies of a class; class {target + 1} has {len(members)}."
             )
         members = np.random.default_rng([seed, target]).permutation(members)

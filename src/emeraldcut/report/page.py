@@ -17,7 +17,7 @@ from emeraldcut.report.table_page import table_page
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.writing import write_text
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.files import table_ending
 
 PAGE = "report.html"
@@ -29,7 +29,7 @@ PAGES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportSettings:
+class ReportSettings(Settings):
     """What is written besides the page."""
 
     format: str = setting("html", "pdf: also print the page, with a Chromium or Chrome", choices=FORMATS)

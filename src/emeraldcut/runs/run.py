@@ -10,7 +10,6 @@ import os
 import platform
 import sys
 import time
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from emeraldcut.runs.writing import write_text
-from emeraldcut.settings import to_toml
+from emeraldcut.settings import read_toml, to_toml
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -177,7 +176,7 @@ def begin_or_go_on(file: Path, facts: dict[str, Any], what: str) -> None:
 def begun_settings(folder: Path) -> dict[str, Any]:
     """The settings with which the run in `folder`, finished or not, was begun; empty where there is none."""
     path = folder / SETTINGS
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_toml(path) if path.exists() else {}
 
 
 _HELD: dict[Path, Any] = {}  # open lock files of this process, by folder

@@ -14,6 +14,7 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data import ImageSet, usable
 from emeraldcut.data.columns import numbers
+from emeraldcut.errors import UsageError
 from emeraldcut.frame import emptied, known_psf
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
@@ -21,7 +22,7 @@ from emeraldcut.galaxies.sky import amplitude
 from emeraldcut.images import NoImagesError, ReadSettings, open_images
 from emeraldcut.runs import Run, map_chunks
 from emeraldcut.screening.screen import ScreenSettings, examine
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import prepare_references, read_references
 from emeraldcut.tables import write_table
 
@@ -37,45 +38,38 @@ MOST_BACKGROUNDS = 1000  # images of the user's that take part
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompletenessSettings:
+class CompletenessSettings(Settings):
     """Which rectangular galaxies are injected into what, and what counts as found."""
 
     background: str = setting(
         "", "images that galaxies are injected into, in the place of their own ones; an empty sky if not given"
     )
-    injections: int = setting(40, "galaxies for each combination of the next four settings")
-    snr: tuple[float, ...] = setting((20.0, 40.0, 80.0, 160.0, 320.0), "signal-to-noise ratios in half of the light")
-    radius_fwhm: tuple[float, ...] = setting((1.5, 2.5, 4.0), "half-light semi-major axes, in FWHM of the PSF")
-    axis_ratio: tuple[float, ...] = setting((0.5, 0.8), "axis ratios of the outline")
-    exponent: tuple[float, ...] = setting((3.0, 4.0, 6.0), "exponents of the superellipse; 2 is an ellipse")
-    sersic_min: float = setting(0.5, "smallest Sersic index (uniform)")
-    sersic_max: float = setting(2.5, "largest Sersic index")
-    psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not say")
-    size: int = setting(64, "side of the empty sky in pixels")
-    threshold: float = setting(0.5, "found: p_rectangular at the stated prevalence is at least this")
-    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images")
+    injections: int = setting(40, "galaxies for each combination of the next four settings", at_least=1)
+    snr: tuple[float, ...] = setting(
+        (20.0, 40.0, 80.0, 160.0, 320.0), "signal-to-noise ratios in half of the light", above=0, not_empty=True
+    )
+    radius_fwhm: tuple[float, ...] = setting(
+        (1.5, 2.5, 4.0), "half-light semi-major axes, in FWHM of the PSF", above=0, not_empty=True
+    )
+    axis_ratio: tuple[float, ...] = setting(
+        (0.5, 0.8), "axis ratios of the outline", above=0, at_most=1, not_empty=True
+    )
+    exponent: tuple[float, ...] = setting(
+        (3.0, 4.0, 6.0), "exponents of the superellipse; 2 is an ellipse", at_least=1, not_empty=True
+    )
+    sersic_min: float = setting(0.5, "smallest Sersic index (uniform)", above=0)
+    sersic_max: float = setting(2.5, "largest Sersic index", above=0)
+    psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not say", above=0)
+    size: int = setting(64, "side of the empty sky in pixels", at_least=16)
+    threshold: float = setting(0.5, "found: p_rectangular at the stated prevalence is at least this", above=0, below=1)
+    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images", above=0, below=1)
     network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
 
-    def __post_init__(self) -> None:
-        for name in ("snr", "radius_fwhm", "axis_ratio", "exponent"):
-            values = getattr(self, name)
-            if not values or min(values) <= 0:
-                raise ValueError(f"{name} expects one or more numbers above 0; received {values}.")
-        if max(self.axis_ratio) > 1 or min(self.exponent) < 1:
-            raise ValueError(
-                "axis ratios go up to 1 and exponents begin at 1; "
-                f"received axis_ratio {self.axis_ratio} and exponent {self.exponent}."
+    def check(self) -> None:
+        if self.sersic_min > self.sersic_max:
+            raise UsageError(
+                f"settings need sersic_min <= sersic_max; received {self.sersic_min} and {self.sersic_max}."
             )
-        if self.injections < 1 or self.size < 16 or not self.psf_pix > 0:
-            raise ValueError(
-                "need injections >= 1, size >= 16 and psf_pix > 0; "
-                f"received {self.injections}, {self.size} and {self.psf_pix}."
-            )
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"threshold expects a number between 0 and 1; received {self.threshold}.")
-        if not 0 < self.sersic_min <= self.sersic_max:
-            raise ValueError(f"need 0 < sersic_min <= sersic_max; received {self.sersic_min} and {self.sersic_max}.")
-        ScreenSettings(prevalence=self.prevalence)  # which checks it
 
     @property
     def cells(self) -> list[tuple[float, float, float, float]]:

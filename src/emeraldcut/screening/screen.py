@@ -21,12 +21,11 @@ from emeraldcut.networks import (
     CLASSES,
     FOUND,
     ClassifySettings,
-    check_prevalence,
     classify,
     load_network,
     shift_priors,
 )
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
 LEAST_CAREFUL = 10_000  # images that get a careful look whatever their share
@@ -38,25 +37,21 @@ COMPLETENESS_LEVELS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScreenSettings:
+class ScreenSettings(Settings):
     """What is looked for, and how rare it is."""
 
     network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
     reference: tuple[str, ...] = setting(
         ("leda074886",), "built-in model leda074886, or image files, separated by commas"
     )
-    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images")
-    best: int = setting(20, "number of best candidates whose images are kept and shown")
+    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images", above=0, below=1)
+    best: int = setting(20, "number of best candidates whose images are kept and shown", at_least=1)
     careful: float = setting(
-        0.05, "share of the images that get a careful look, those the network thinks most of; at least 10,000 of them"
+        0.05,
+        "share of the images that get a careful look, those the network thinks most of; at least 10,000 of them",
+        at_least=0,
+        at_most=1,
     )
-
-    def __post_init__(self) -> None:
-        check_prevalence(self.prevalence)
-        if not 0 <= self.careful <= 1:
-            raise ValueError(f"careful expects a share from 0 to 1; received {self.careful}.")
-        if self.best < 1:
-            raise ValueError(f"best expects at least 1; received {self.best}.")
 
 
 def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:

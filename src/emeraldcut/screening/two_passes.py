@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet, usable
+from emeraldcut.errors import UsageError
 from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
 from emeraldcut.images.source_images import Originals
 from emeraldcut.images.store import StoredImages
@@ -65,7 +66,7 @@ def screen_run(
         The folder holds a finished run and `overwrite` is not set, or an unfinished one with other settings.
     """
     if Path(folder).resolve() == Path(source).resolve():
-        raise ValueError(f"the results need a folder of their own; '{folder}' is that of the images.")
+        raise UsageError(f"the results need a folder of their own; '{folder}' is that of the images.")
     images, references = open_images(source, read_settings), read_references(settings.reference)
     inputs = [name for name in (source, read_settings.catalogue) if name]
     finished = (Path(folder) / MANIFEST).exists()

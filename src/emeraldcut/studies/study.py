@@ -11,6 +11,7 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data import ImageSet, concatenate, describe_columns
 from emeraldcut.data.columns import numbers, table_from_rows
+from emeraldcut.errors import UsageError
 from emeraldcut.images import write_images
 from emeraldcut.mergers import SuiteSettings, simulate, suite_file
 from emeraldcut.nbody import EvolveSettings
@@ -127,7 +128,7 @@ def study(
 def run_suites(folder: Path, settings: StudySettings, *, seed: int = 0, jobs: int = 1) -> Path:
     """Runs the suites that the settings name, each in a folder of its name, unless it is finished; returns `folder`."""
     if not settings.suites:
-        raise ValueError("a study needs a run of `simulate`, or settings that name `suites`; received neither.")
+        raise UsageError("a study needs a run of `simulate`, or settings that name `suites`; received neither.")
     for name in settings.suites:
         own = folder / Path(name).stem
         if not (own / MANIFEST).exists():
