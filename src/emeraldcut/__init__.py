@@ -13,6 +13,7 @@ _HOMES = {
     "write_images": "images",
     "write_table": "tables",
     "synthesise": "galaxies",
+    "synthesize": "galaxies",
     "leda074886": "galaxies",
     "simulate": "mergers",
     "observe": "camera",
@@ -27,6 +28,7 @@ _HOMES = {
     "completeness": "screening",
     "study": "studies",
 }
+_SPELLINGS = {"synthesize": "synthesise"}
 
 __all__ = ["__version__", *_HOMES]
 
@@ -34,7 +36,7 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module 'emeraldcut' has no attribute '{name}'")
-    return getattr(import_module(f"emeraldcut.{_HOMES[name]}"), name)
+    return getattr(import_module(f"emeraldcut.{_HOMES[name]}"), _SPELLINGS.get(name, name))
 
 
 def __dir__() -> list[str]:

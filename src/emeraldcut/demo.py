@@ -24,7 +24,8 @@ from emeraldcut.images import ReadSettings, read_images
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.report import report
 from emeraldcut.report.figures import field_figure
-from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.progress import SILENT, Progress
+from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import write_text
 from emeraldcut.screening import ScreenSettings, screen_run
 from emeraldcut.screening.two_passes import CANDIDATES
@@ -54,8 +55,9 @@ def demo(
     jobs: int = 1,
     overwrite: bool = False,
     say: Callable[[str], object] = lambda text: None,
-) -> Path:
-    """Plants, detects, cuts out, screens and reports; returns the path of `report.html`.
+    progress: Progress = SILENT,
+) -> Run:
+    """Plants, detects, cuts out, screens and reports; returns the finished run, with `report.html`.
 
     Parameters
     ----------
@@ -69,6 +71,8 @@ def demo(
         Replace an earlier demonstration.
     say : callable
         Is told what happens, in plain sentences.
+    progress : Progress
+        Told of the images that are screened and of the epochs of the training.
     """
     folder = Path(folder)
     if (folder / MANIFEST).exists() and not overwrite:
@@ -80,7 +84,8 @@ def demo(
     positions = write_table(catalogue, folder / "catalogue.ecsv", overwrite=True)
     run = screen_run(
         mosaic, folder, ScreenSettings(prevalence=settings.planted / len(catalogue)),
-        ReadSettings(catalogue=str(positions), cutout_size=settings.cutout_size), seed=seed, jobs=jobs, overwrite=True,
+        ReadSettings(catalogue=str(positions), cutout_size=settings.cutout_size), jobs=jobs, overwrite=True,
+        progress=progress,
     )  # fmt: skip
     candidates = read_table(run.folder / CANDIDATES)
     rankings = {"emeraldcut screen": _planted_ranks(candidates, "score")}
@@ -90,12 +95,13 @@ def demo(
     if settings.thesis_epochs and find_spec("keras"):
         say(f"training the thesis's network for {settings.thesis_epochs} epochs ...")
         try:
-            rankings["thesis network"] = _thesis_network(images, folder / "thesis_network", settings, seed)
+            rankings["thesis network"] = _thesis_network(images, folder / "thesis_network", settings, seed, progress)
         except ImportError as error:  # Keras without a backend
             say(f"the thesis's network is left out: {error}")
     field_figure(field, catalogue, candidates, folder / "figures" / "field.png")
-    _write_notes(folder, rankings, len(catalogue), settings)
-    return report(folder)
+    _write_notes(folder, rankings, len(catalogue), settings, seed)
+    report(folder)
+    return run
 
 
 def _field_with_planted_galaxies(settings: DemoSettings, seed: int) -> tuple[np.ndarray, Table]:
@@ -183,12 +189,13 @@ def _baselines(images: ImageSet, candidates: Table) -> dict[str, list[int]]:
     }
 
 
-def _thesis_network(images: ImageSet, folder: Path, settings: DemoSettings, seed: int) -> list[int]:
+def _thesis_network(images: ImageSet, folder: Path, settings: DemoSettings, seed: int, progress: Progress) -> list[int]:
     """Ranks of the planted galaxies by the thesis's network, trained for a few epochs on synthetic galaxies."""
     training = synthesise(
         SynthesiseSettings(number=1200, size=50, classes=("oval", "rectangular"), snr_min=60), seed=seed
     )
-    train(training, TrainSettings(network="thesis", epochs=settings.thesis_epochs), seed=seed).save(folder)
+    options = TrainSettings(network="thesis", epochs=settings.thesis_epochs)
+    train(training, options, seed=seed, progress=progress).save(folder)
     table = classify(images, ClassifySettings(network=str(folder)))
     table["planted"] = images.table["planted"]
     return _planted_ranks(table, "p_rectangular")
@@ -198,7 +205,7 @@ def _listed(ranks: list[int]) -> str:
     return ", ".join(map(str, ranks))
 
 
-def _write_notes(folder: Path, rankings: dict[str, list[int]], n: int, settings: DemoSettings) -> None:
+def _write_notes(folder: Path, rankings: dict[str, list[int]], n: int, settings: DemoSettings, seed: int) -> None:
     """What the demonstration has to say, for the report."""
     k = settings.planted
     ours = rankings["emeraldcut screen"]
@@ -209,9 +216,9 @@ def _write_notes(folder: Path, rankings: dict[str, list[int]], n: int, settings:
     notes = {
         "title": "A known answer, hidden in a real field",
         "paragraphs": [
-            f"{k} rectangular galaxies of known shape were planted among {n - k} real sources of a Hubble field, with "
-            f"the brightness of real ones. {sum(r <= k for r in ours)} of the {k} are among the first {k} candidates; "
-            f"the last one has rank {max(ours)} of {n}.",
+            f"{k} rectangular galaxies of known shape (drawn with seed {seed}) were planted among {n - k} real sources "
+            f"of a Hubble field, with the brightness of real ones. {sum(r <= k for r in ours)} of the {k} are among "
+            f"the first {k} candidates; the last one has rank {max(ours)} of {n}.",
             "The table gives the ranks of the planted galaxies by the combined score and by each look alone, the "
             "thesis's raw-pixel cosine included. The real sources are not known to be free of rectangular galaxies.",
         ],

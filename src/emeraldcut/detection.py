@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from emeraldcut.images.formats import failed
 from emeraldcut.images.mosaic import Mosaic, Tile, on_sky, open_mosaic
 from emeraldcut.images.readers import mosaic_files, stem_of, unique_ids
 from emeraldcut.images.tiles import Tiles
-from emeraldcut.runs import map_chunks
+from emeraldcut.runs import SILENT, Progress, map_chunks
 from emeraldcut.settings import Settings, setting
 
 MARGIN_PIX = 128  # around each part, so that a galaxy on its border is whole in one of them
@@ -39,9 +38,8 @@ def detect(
     source: str | Path,
     settings: DetectSettings = DetectSettings(),
     *,
-    seed: int = 0,
     jobs: int | str = 1,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress = SILENT,
 ) -> Table:
     """Sources of a mosaic, or of a folder of mosaics, each once: a catalogue to cut out by.
 
@@ -51,11 +49,9 @@ def detect(
         Mosaics may have any size, since one part at a time is in memory, and may overlap: a source in several is
         that of the mosaic in which it lies deepest.
     settings : DetectSettings
-    seed : int
-        Not used, because nothing is drawn; all stages take one.
     jobs : workers, as `map_chunks` takes them
-    progress : callable, optional
-        Called with the number of rows of parts, and 1, for each that is done.
+    progress : Progress
+        Told of each row of parts that is done.
 
     Returns
     -------
@@ -74,8 +70,8 @@ def detect(
     tiles = Tiles(mosaic_files(Path(source)))
     rows = [row for tile in tiles for row in _rows_of_parts(tile, settings.part_pix)]
     search = partial(_search, settings=settings)
-    done = (lambda n: progress(len(rows), n)) if progress else None
-    found = [table for table in map_chunks(search, rows, jobs=jobs, progress=done) if len(table)]
+    progress.begin(len(rows), "rows of parts")
+    found = [table for table in map_chunks(search, rows, jobs=jobs, progress=progress) if len(table)]
     if not any(np.isfinite(table["x"]).any() for table in found):
         raise NoImagesError(f"no source is found in '{source}'.")
     table = _once(vstack(found, metadata_conflicts="silent"), tiles)

@@ -15,6 +15,7 @@ from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, begun_settings
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.settings import Settings, setting
@@ -140,8 +141,8 @@ def convert_images(
     read_settings: ReadSettings = ReadSettings(),
     *,
     overwrite: bool = False,
-    progress: Callable[[int | None, int], object] | None = None,
-) -> Path:
+    progress: Progress = SILENT,
+) -> Run:
     """Writes images and their table as the program `settings.to` takes them.
 
     The folder gets `images/`, the program's tables, `settings.toml` and `manifest.json`. Images that cannot be used
@@ -154,8 +155,8 @@ def convert_images(
     - anomalymatch: FITS; `metadata.csv` with `filename`, `sourceID`, and what else is known, and, if there are labels,
       `labeled_data.csv` with `filename` and `label`: `anomaly` for rectangular galaxies, else `normal`.
 
-    Raises NoImagesError if no image can be used, FileExistsError if the folder holds a finished run, or images that
-    `convert` has not made.
+    Returns the finished run. Raises NoImagesError if no image can be used, FileExistsError if the folder holds a
+    finished run, or images that `convert` has not made.
     """
     images, folder = open_images(source, read_settings), Path(folder)
     if any((folder / FILES).glob("*")) and "to" not in begun_settings(folder):
@@ -164,11 +165,11 @@ def convert_images(
     tables, left_out, name_of = [], 0, safe_names()
     write = _write_png if settings.to == "zoobot" else _write_fits
     ending = ".png" if settings.to == "zoobot" else ".fits"
+    progress.begin(images.expected)
     for chunk in images.chunks():
         good = usable(chunk.table["flag"])
         left_out += int((~good).sum())
-        if progress:
-            progress(images.n_images, len(chunk))
+        progress.advance(len(chunk))
         if good.any():
             tables.append(_write_pictures(chunk[good], run, write, ending, name_of))
     if not tables:
@@ -177,7 +178,7 @@ def convert_images(
     for name, part in PROGRAMS[settings.to](table, run.folder.resolve()).items():
         write_table(part, run.path(name), overwrite=True)
     run.finish(images=len(table), left_out=left_out)
-    return run.folder
+    return run
 
 
 def _write_pictures(images: ImageSet, run: Run, write: Callable, ending: str, name_of: Callable[[str], str]) -> Table:

@@ -6,7 +6,6 @@ import json
 import os
 import string
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,6 +25,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.exchange.sia import VERSIONS, cut_to, image_at
 from emeraldcut.images.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
 from emeraldcut.images.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run, begun_settings
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.runs.writing import check_folder
@@ -120,8 +120,8 @@ def fetch(
     *,
     jobs: int = 1,
     overwrite: bool = False,
-    progress: Callable[[int | None, int], object] | None = None,
-) -> Table:
+    progress: Progress = SILENT,
+) -> Run:
     """Fetches a cut-out for every row of a catalogue.
 
     The folder gets `fits/NAME.fits` for each cut-out that there is, `cutouts.parquet` (a row for every row of the
@@ -134,14 +134,14 @@ def fetch(
     settings : what is fetched.
     jobs : requests under way at the same time; `settings.rate` holds for all of them together.
     overwrite : fetch again what is there.
-    progress : called with the number of rows, and 1, for each row that is done.
+    progress : told of each row that is done.
 
     Returns
     -------
-    Table
-        The catalogue with `id` (unique), `file` (relative to the folder, masked where there is none), `ra`, `dec`,
-        `flag` and `flag_text`: NO_DATA outside the survey or where the server refuses, UNREADABLE where no whole
-        image came. Every command that takes images takes the folder or the table.
+    Run
+        Its table is the catalogue with `id` (unique), `file` (relative to the folder, masked where there is none),
+        `ra`, `dec`, `flag` and `flag_text`: NO_DATA outside the survey or where the server refuses, UNREADABLE where no
+        whole image came. Every command that takes images takes the folder or the table.
 
     Raises
     ------
@@ -162,17 +162,17 @@ def fetch(
         for name in names:
             (folder / FILES / f"{name}.fits").unlink(missing_ok=True)
     get = _Getter(folder, settings, ra, dec, names)
-    done = (lambda n: progress(len(table), n)) if progress else None
+    progress.begin(len(table), "cutouts")
     rows = (range(k, k + 1) for k in range(len(table)))
     results: list[tuple[Flag, str, bool]] = []
     failures = 0
-    for result in map_chunks(get, rows, jobs=jobs, threads=True, progress=done):
+    for result in map_chunks(get, rows, jobs=jobs, threads=True, progress=progress):
         results.append(result)
         failures = failures + 1 if result[0] & Flag.UNREADABLE else 0
         if failures and failures == settings.give_up:
             raise ConnectionError(
                 f"{urlsplit(settings.template).netloc} gave no image {failures} times in a row ({result[1]}) "
-                "What has come is kept; the same command goes on."
+                "Completed cutouts are saved; rerun the command to resume."
             )
     flags = np.array([int(flag) for flag, _, _ in results], dtype=np.int64)
     files = [f"{FILES}/{name}.fits" if there else "" for name, (_, _, there) in zip(names, results, strict=True)]
@@ -185,7 +185,7 @@ def fetch(
     run.finish(images=len(table), **counts)
     if not counts["usable"]:
         raise NoImagesError(f"none of the {len(table)} cut-outs can be used: {table['flag_text'][0]}")
-    return table
+    return run
 
 
 def _places(catalogue: str) -> Table:

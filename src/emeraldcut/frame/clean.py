@@ -27,14 +27,13 @@ class CleanSettings(Settings):
     strength: float = setting(0.8, "nlm: weights fall over this many standard deviations of the noise", above=0)
 
 
-def clean(images: ImageSet, settings: CleanSettings = CleanSettings(), *, seed: int = 0) -> ImageSet:
+def clean(images: ImageSet, settings: CleanSettings = CleanSettings()) -> ImageSet:
     """The images without their noise, which is estimated from the sky of each.
 
     Parameters
     ----------
     images : ImageSet
         Counts. Where there is no galaxy to tell from the sky, the noise comes from differences of pixels.
-    seed : not used, because nothing is drawn; all stages take one.
 
     Returns
     -------

@@ -109,11 +109,6 @@ class SynthesiseSettings(Settings):
                 f"received {self.psf_fwhm_min_pix} and {self.radius_min * self.size:g}."
             )
 
-    def _check_range(self, low: str, high: str, limit: float) -> None:
-        first, last = getattr(self, low), getattr(self, high)
-        if not 0 < first <= last or (first if low.startswith("psf") else last) > limit:
-            raise UsageError(f"need 0 < {low} <= {high}, up to {limit:g}; received {first} and {last}.")
-
 
 def synthesise(settings: SynthesiseSettings, *, seed: int = 0, start: int = 0) -> ImageSet:
     """Labelled images `start` .. `start` + `settings.number` - 1 of the endless series that `seed` defines.

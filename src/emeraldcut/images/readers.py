@@ -73,11 +73,18 @@ class ReadSettings(Settings):
 class ImageSource:
     """A place that images come from; nothing but names and tables is in memory until `chunks` is used.
 
-    `n_images` is None where the files would have to be opened to know it.
+    `n_images` is None where the files would have to be opened to know it; `n_files`, which of a folder or a table of
+    files is known, is then what to expect.
     """
 
     n_images: int | None
     _chunks: Callable[[int], Iterator[ImageSet | StoredImages]]
+    n_files: int | None = None
+
+    @property
+    def expected(self) -> int | None:
+        """How many images there are if no file holds several, for bars of progress; None where nothing is known."""
+        return self.n_files if self.n_images is None else self.n_images
 
     def chunks(self, size: int = 256) -> Iterator[ImageSet]:
         """The images in order, at most `size` at a time."""
@@ -158,16 +165,21 @@ def read_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
 # --- from pictures to sets
 
 
-def _from_pictures(n_images: int | None, items: Callable[[], Iterator[Item]], settings: ReadSettings) -> ImageSource:
-    if n_images is not None and settings.limit is not None:
-        n_images = min(n_images, settings.limit)
+def _from_pictures(
+    n_images: int | None,
+    items: Callable[[], Iterator[Item]],
+    settings: ReadSettings,
+    n_files: int | None = None,
+) -> ImageSource:
+    if settings.limit is not None:
+        n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
 
     def chunks(size: int) -> Iterator[ImageSet]:
         rest, taken = islice(items(), settings.limit), unique_ids()
         while part := list(islice(rest, size)):
             yield _image_set(part, taken)
 
-    return ImageSource(n_images, chunks)
+    return ImageSource(n_images, chunks, n_files)
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
@@ -239,7 +251,7 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
         for name in names:
             yield from _file(folder / name, stem_of(name))
 
-    return _from_pictures(None, items, settings)
+    return _from_pictures(None, items, settings, len(names))
 
 
 def _image_files(folder: Path) -> Iterator[Path]:
@@ -288,7 +300,7 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
                 file if file.exists() or not Path(row["file"]).exists() else Path(row["file"]), name, known
             )
 
-    return _from_pictures(None, items, settings)
+    return _from_pictures(None, items, settings, len(table))
 
 
 def _is_fits_table(path: Path) -> bool:

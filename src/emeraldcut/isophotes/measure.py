@@ -88,7 +88,6 @@ def measure(
     images: ImageSet,
     settings: MeasureSettings = MeasureSettings(),
     *,
-    seed: int = 0,
     frames: FrameSet | None = None,
 ) -> Table:
     """Shapes with errors, one row per image.
@@ -97,8 +96,6 @@ def measure(
     ----------
     images : ImageSet
     settings : MeasureSettings
-    seed : int
-        Not used: measuring draws no random numbers.
     frames : FrameSet, optional
         The framed galaxies of `images`, if they are at hand.
 

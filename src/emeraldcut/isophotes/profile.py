@@ -32,7 +32,6 @@ def radial_profiles(
     settings: MeasureSettings = MeasureSettings(),
     profile_settings: ProfileSettings = ProfileSettings(),
     *,
-    seed: int = 0,
     frames: FrameSet | None = None,
 ) -> Table:
     """Axis ratio, position angle and harmonics of every isophote from 2 pixels to where the galaxy ends.
@@ -43,8 +42,6 @@ def radial_profiles(
     settings : MeasureSettings
         Only `psf_correction` matters here.
     profile_settings : ProfileSettings
-    seed : int
-        Not used.
     frames : FrameSet, optional
         The framed galaxies of `images`, if they are at hand.
 

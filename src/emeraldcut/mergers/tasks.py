@@ -104,7 +104,7 @@ def suite_file(name: str) -> Path:
     if name in shipped_suites():
         return SHIPPED / f"{name}.toml"
     if not Path(name).is_file():
-        raise UsageError(f"there is no suite '{name}'; expected a TOML file, or one of {', '.join(shipped_suites())}.")
+        raise UsageError(f"no preset or TOML file named '{name}'; presets are {', '.join(shipped_suites())}.")
     return Path(name)
 
 

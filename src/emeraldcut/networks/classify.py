@@ -46,7 +46,6 @@ def classify(
     images: ImageSet,
     settings: ClassifySettings = ClassifySettings(),
     *,
-    seed: int = 0,
     frames: Any = None,
     network: Network | None = None,
 ) -> Table:
@@ -56,7 +55,6 @@ def classify(
     ----------
     frames : of `frame_galaxies(images)`, if there already.
     network : a loaded network, which saves reading it for every chunk; else the one that `settings` names.
-    seed : not used, because nothing is drawn; all stages take one.
 
     Returns
     -------

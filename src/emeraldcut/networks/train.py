@@ -35,6 +35,7 @@ from emeraldcut.networks.calibration import (
 from emeraldcut.networks.network import CLASSES, save_network
 from emeraldcut.networks.openset import OpenSet, fit_open_set
 from emeraldcut.networks.preprocessing import prepare
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import begin_or_go_on
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.settings import Settings, setting
@@ -179,7 +180,7 @@ def train(
     real: ImageSet | None = None,
     backgrounds: ImageSet | None = None,
     folder: str | Path | None = None,
-    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    progress: Progress = SILENT,
 ) -> TrainedNetwork:
     """Trains a network on labelled images, or on galaxies that it draws as it goes.
 
@@ -192,7 +193,7 @@ def train(
     real, backgrounds : images of real galaxies, as the settings of these names say on the command line.
     jobs : worker processes that draw and prepare the images; the network itself is trained in this process.
     folder : where to keep what is done so far; the same call goes on from there, and removes it at the end.
-    progress : called after each epoch with its number, the number of epochs and the figures so far.
+    progress : told of each part of the galaxies that is prepared, then of each epoch, with its losses and accuracies.
 
     Raises
     ------
@@ -229,7 +230,7 @@ def train(
             partial(_painted, backgrounds[start : start + CHUNK], classes=classes, seed=seed + start)
             for start in range(0, len(backgrounds), CHUNK)
         ]
-    everything = Prepared.join(list(steps.prepared(prepare_set, work, jobs)))
+    everything = Prepared.join(list(steps.prepared(prepare_set, work, jobs, progress)))
     rows = np.flatnonzero(everything.wanted)
     labels = np.array([classes.index(label) for label in everything.labels[rows]], dtype=np.int64)
     where = split_by_galaxy(everything.galaxies[rows], labels, len(classes), settings.holdout, seed)
@@ -374,11 +375,16 @@ class _Steps:
         facts = facts | {"version": emeraldcut.__version__}
         begin_or_go_on(self.folder / "facts.json", facts, "a training")
 
-    def prepared(self, prepare_set: Callable, work: list[Callable], jobs: int) -> Iterator[Prepared]:
+    def prepared(
+        self, prepare_set: Callable, work: list[Callable], jobs: int, progress: Progress
+    ) -> Iterator[Prepared]:
         """The prepared chunks, those that were kept read and the rest made by `work`."""
         files = [None if self.folder is None else self.folder / f"{k:05d}.npz" for k in range(len(work))]
         todo = [k for k, file in enumerate(files) if file is None or not file.exists()]
-        made = map_chunks(partial(_work, prepare_set=prepare_set), ((work[k],) for k in todo), jobs=jobs)
+        progress.begin(len(work), "parts", "preparing")
+        progress.advance(len(work) - len(todo))
+        stage = partial(_work, prepare_set=prepare_set)
+        made = map_chunks(stage, ((work[k],) for k in todo), jobs=jobs, progress=progress)
         for k, file in enumerate(files):
             if k not in todo:
                 with np.load(file) as arrays:
@@ -490,6 +496,8 @@ def _fit(keras, recipe, training, stopping, n_classes, settings, epochs, seed, s
     names = {"loss": f"{learner.output_names[0]}_loss", "accuracy": f"{learner.output_names[0]}_accuracy"}
     best = min((row["holdout_loss"] for row in rows), default=np.inf)
     best_epoch = int(np.argmin([row["holdout_loss"] for row in rows])) if rows else 0
+    progress.begin(epochs, "epochs", "training")
+    progress.advance(len(rows))
     for epoch in range(len(rows), epochs):
         keras.utils.set_random_seed(seed + epoch)  # what is drawn in an epoch does not depend on where training began
         order = np.random.default_rng([seed, epoch]).permutation(len(training))
@@ -506,8 +514,7 @@ def _fit(keras, recipe, training, stopping, n_classes, settings, epochs, seed, s
         if patience and row["holdout_loss"] < best:
             best, best_weights, best_epoch = row["holdout_loss"], learner.get_weights(), epoch
         steps.save(learner, rows, best_weights)
-        if progress is not None:
-            progress(epoch + 1, epochs, row)
+        progress.advance(1, **{name: value for name, value in row.items() if name != "epoch"})
         if patience and epoch - best_epoch >= patience:
             break
     if best_weights is not None:

@@ -103,7 +103,10 @@ def _cpu_seconds() -> float:
 
 @dataclass
 class Run:
-    """A folder of results. `start` it, write to `path(name)`, and `finish` it; only then is it complete."""
+    """A folder of results. `start` it, write to `path(name)`, and `finish` it; only then is it complete.
+
+    A path to its folder wherever one is expected: `read_images(run)`, `report(run)`.
+    """
 
     folder: Path
     origin: dict[str, Any]
@@ -140,6 +143,17 @@ class Run:
         if settings is not None:
             write_text(folder / SETTINGS, "".join(to_toml(part) for part in _parts(settings)))
         return cls(folder, provenance(command, settings, seed, inputs))
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What `finish` has written; FileNotFoundError before."""
+        return read_manifest(self.folder)
 
     def path(self, name: str) -> Path:
         """The path of a result in the folder; folders on the way are made."""

@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from emeraldcut.errors import MissingPackageError, UsageError, WorkError
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import unlock_all
 from emeraldcut.settings import read_toml
 
@@ -98,7 +99,7 @@ def map_chunks(
     *,
     jobs: int | str | Workers = 1,
     threads: bool = False,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress = SILENT,
 ) -> Iterator[Result]:
     """Results of `stage(chunk)` for each chunk, in order.
 
@@ -117,8 +118,8 @@ def map_chunks(
         that are there already, see `started`.
     threads : bool
         Threads of this process instead, for a stage that waits for something else, such as a server.
-    progress : callable, optional
-        Called with the number of images of each chunk that is done.
+    progress : Progress
+        Advanced by the length of each chunk that is done; the caller begins it.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def map_chunks(
     ConnectionError
         No scheduler answers, or it has no workers, or it is lost.
     """
-    done = progress or (lambda n_images: None)
+    done = progress.advance
     if isinstance(jobs, str):
         if threads:
             raise UsageError("this work waits for one server, so it is not spread over a cluster; use --jobs.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.stats import binom_conf_interval
@@ -20,7 +21,7 @@ from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.galaxies.sky import amplitude
 from emeraldcut.images import NoImagesError, ReadSettings, open_images
-from emeraldcut.runs import Run, map_chunks
+from emeraldcut.runs import SILENT, Progress, Run, map_chunks
 from emeraldcut.screening.screen import ScreenSettings, examine
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import prepare_references, read_references
@@ -109,7 +110,7 @@ def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0)
 def _look(backgrounds: ImageSet, settings: CompletenessSettings, seed: int, references) -> Table:
     """Injects and screens one chunk."""
     options = ScreenSettings(network=settings.network, prevalence=settings.prevalence)
-    table = examine(inject(backgrounds, settings, seed), options, seed=seed, references=references)
+    table = examine(inject(backgrounds, settings, seed), options, references=references)
     table["found"] = numbers(table["p_rectangular"], 0.0) >= settings.threshold
     return table
 
@@ -135,24 +136,30 @@ def _backgrounds(settings: CompletenessSettings, read_settings: ReadSettings, nu
     return ImageSet(pixels, vstack(tables, metadata_conflicts="silent"))[:MOST_BACKGROUNDS]
 
 
+class Completeness(NamedTuple):
+    """What fraction of the injected galaxies is found, and the injections one by one."""
+
+    fractions: Table
+    injected: Table
+
+
 def completeness(
     settings: CompletenessSettings = CompletenessSettings(),
     read_settings: ReadSettings = ReadSettings(),
     *,
     seed: int = 0,
     jobs: int = 1,
-    progress: Callable[[int, int], object] | None = None,
-) -> tuple[Table, Table]:
+    progress: Progress = SILENT,
+) -> Completeness:
     """The share of injected rectangular galaxies that are found, and the injections one by one.
 
     Returns
     -------
-    Table
-        One row per combination of `snr`, `radius_fwhm`, `axis_ratio` and `exponent`: `injected`, `found`,
-        `completeness`, and the ends of its 68 % interval (Jeffreys; Brown, Cai & DasGupta 2001, Statistical Science 16,
-        101), `completeness_low` and `completeness_high`.
-    Table
-        One row per injection, as `screen` makes it, with `injected_into`, the truth and `found`.
+    Completeness
+        `fractions` has one row per combination of `snr`, `radius_fwhm`, `axis_ratio` and `exponent`: `injected`,
+        `found`, `completeness`, and the ends of its 68 % interval (Jeffreys; Brown, Cai & DasGupta 2001, Statistical
+        Science 16, 101), `completeness_low` and `completeness_high`.
+        `injected` has one row per injection, as `screen` makes it, with `injected_into`, the truth and `found`.
     """
     cells = [cell for cell in settings.cells for _ in range(settings.injections)]
     backgrounds = _backgrounds(settings, read_settings, len(cells), seed)
@@ -169,10 +176,10 @@ def completeness(
 
     references = prepare_references(read_references(ScreenSettings().reference))
     look = partial(_look, settings=settings, seed=seed, references=references)
-    done = partial(progress, len(cells)) if progress else None
-    tables = list(map_chunks(look, parts(), jobs=jobs, progress=done))
+    progress.begin(len(cells), "injections")
+    tables = list(map_chunks(look, parts(), jobs=jobs, progress=progress))
     injected = vstack(tables, metadata_conflicts="silent")
-    return _shares(injected, settings), injected
+    return Completeness(_shares(injected, settings), injected)
 
 
 def _shares(injected: Table, settings: CompletenessSettings) -> Table:
@@ -198,8 +205,8 @@ def completeness_run(
     seed: int = 0,
     jobs: int = 1,
     overwrite: bool = False,
-    progress: Callable[[int, int], object] | None = None,
-) -> tuple[Run, Table]:
+    progress: Progress = SILENT,
+) -> Run:
     """`completeness` into a run folder: `completeness.ecsv`, `injected.parquet`, settings and manifest."""
     inputs = [name for name in (settings.background, read_settings.catalogue) if name]
     run = Run.start(folder, "completeness", (settings, read_settings), seed, inputs, overwrite)
@@ -207,4 +214,4 @@ def completeness_run(
     write_table(shares, run.path("completeness.ecsv"), provenance=run.origin, overwrite=True)
     write_table(injected, run.path("injected.parquet"), provenance=run.origin, overwrite=True)
     run.finish(injected=len(injected), found=int(np.sum(injected["found"])))
-    return run, shares
+    return run

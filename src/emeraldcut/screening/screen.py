@@ -72,18 +72,16 @@ def examine(
     images: ImageSet,
     settings: ScreenSettings = ScreenSettings(),
     *,
-    seed: int = 0,
     references: References | None = None,
 ) -> Table:
     """Everything `screen` finds out about each image, in the order of the input and without ranks."""
-    return examine_with_bound(images, settings, seed=seed, references=references)[0]
+    return examine_with_bound(images, settings, references=references)[0]
 
 
 def examine_with_bound(
     images: ImageSet,
     settings: ScreenSettings = ScreenSettings(),
     *,
-    seed: int = 0,
     references: References | None = None,
     careful: bool = True,
 ) -> tuple[Table, np.ndarray]:
@@ -92,13 +90,11 @@ def examine_with_bound(
     Without `careful`, harmonics are those that are seen, and there is no similarity.
     """
     frames = frame_galaxies(images)
-    measured = measure(images, MeasureSettings(psf_correction=careful), seed=seed, frames=frames)
-    classified = classify(images, ClassifySettings(network=settings.network), seed=seed, frames=frames)
+    measured = measure(images, MeasureSettings(psf_correction=careful), frames=frames)
+    classified = classify(images, ClassifySettings(network=settings.network), frames=frames)
     compared = _not_compared(len(images))
     if careful:
-        compared = compare(
-            images, CompareSettings(reference=settings.reference), seed=seed, frames=frames, references=references
-        )
+        compared = compare(images, CompareSettings(reference=settings.reference), frames=frames, references=references)
     table = measured
     for source, names in (
         (compared, ("similarity", "similarity_p", "reference")),
@@ -137,15 +133,13 @@ def rank(table: Table) -> Table:
     return describe_columns(ranked)
 
 
-def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, seed: int = 0) -> Table:
+def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings()) -> Table:
     """Candidates for rectangular galaxies: every image classified, measured and compared, with care, best first.
 
     Parameters
     ----------
     images : ImageSet
     settings : ScreenSettings
-    seed : int
-        Passed to the stages; none of them draws random numbers so far.
 
     Returns
     -------
@@ -153,7 +147,7 @@ def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, see
         One row per image with the columns of `measure`, `classify` and `compare`, `score` and `rank`. The class
         probabilities are those at the stated prevalence; `class` is the most probable class at equal priors.
     """
-    return rank(examine(images, settings, seed=seed))
+    return rank(examine(images, settings))
 
 
 def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, object]:

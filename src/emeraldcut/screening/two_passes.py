@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -17,7 +17,7 @@ from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_ima
 from emeraldcut.images.source_images import Originals
 from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
-from emeraldcut.runs import Run
+from emeraldcut.runs import SILENT, Progress, Run
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import started
 from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, examine_with_bound, expectations
@@ -43,10 +43,9 @@ def screen_run(
     settings: ScreenSettings = ScreenSettings(),
     read_settings: ReadSettings = ReadSettings(),
     *,
-    seed: int = 0,
     jobs: int | str = 1,
     overwrite: bool = False,
-    progress: Callable[[int | None, int], object] | None = None,
+    progress: Progress = SILENT,
 ) -> Run:
     """Screens all images of `source`, chunk by chunk, into a run folder.
 
@@ -70,7 +69,7 @@ def screen_run(
     images, references = open_images(source, read_settings), read_references(settings.reference)
     inputs = [name for name in (source, read_settings.catalogue) if name]
     finished = (Path(folder) / MANIFEST).exists()
-    run = Run.start(folder, "screen", (settings, read_settings), seed, inputs, overwrite)
+    run = Run.start(folder, "screen", (settings, read_settings), inputs=inputs, overwrite=overwrite)
     if finished:
         for name in (FIRST, CAREFUL):
             rmtree(run.folder / name, ignore_errors=True)
@@ -79,17 +78,15 @@ def screen_run(
         for name in (FIRST, CAREFUL)
     )
 
-    def done(total: int | None) -> Callable[[int], object] | None:
-        return partial(progress, total) if progress else None
-
     clock = [time.perf_counter()]
     with started(jobs, partial(load_network, settings.network)) as workers:
         prepared = prepare_references(references)
         prepared.null  # noqa: B018  made here, once, and not by every worker
-        stage = {"settings": settings, "seed": seed, "references": prepared}
+        stage = {"settings": settings, "references": prepared}
         everything = settings.careful == 1 or _at_most(images, LEAST_CAREFUL)
         each = partial(_first_pass, careful=everything, **stage)
-        fill(first, each, images.chunks_after, jobs=workers, progress=done(images.n_images))
+        progress.begin(images.expected, what="first pass")
+        fill(first, each, images.chunks_after, jobs=workers, progress=progress)
         if len(first) == 0:
             raise NoImagesError(f"'{source}' holds no images.")
         clock.append(time.perf_counter())
@@ -99,7 +96,8 @@ def screen_run(
             places, cut = _highest(first.column(HIGHEST), settings.careful)
             chosen = partial(_chosen, first, places, source, read_settings)
             each = partial(_careful_pass, **stage)
-            fill(careful, each, chosen, jobs=workers, progress=done(len(first) + len(places)))
+            progress.begin(len(places), what="careful pass")
+            fill(careful, each, chosen, jobs=workers, progress=progress)
             facts["careful"] = len(places)
         clock.append(time.perf_counter())
     best = _write_ranked(first, careful, places, run, settings.best)
@@ -108,7 +106,7 @@ def screen_run(
     kept = ImageSet([originals[row] for row in range(len(best))], best)
     originals.close()
     for name, images in ((BEST, kept), (REFERENCES, references)):
-        write_images(images, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
+        write_images(images, run.path(name), command="screen", settings=settings, overwrite=True)
     column = partial(column_of, [run.path(CANDIDATES)])
     if not everything:
         facts["sure_ranks"] = int(np.sum(column("score") > cut))
@@ -137,14 +135,14 @@ def _at_most(images: ImageSource, number: int) -> bool:
     return True
 
 
-def _first_pass(images: ImageSet, settings: ScreenSettings, seed: int, references: References, careful: bool) -> Table:
-    table, highest = examine_with_bound(images, settings, seed=seed, references=references, careful=careful)
+def _first_pass(images: ImageSet, settings: ScreenSettings, references: References, careful: bool) -> Table:
+    table, highest = examine_with_bound(images, settings, references=references, careful=careful)
     table[HIGHEST], table[FLAG], table[FLAG_TEXT] = highest, images.table["flag"], images.table["flag_text"]
     return table
 
 
-def _careful_pass(images: ImageSet, settings: ScreenSettings, seed: int, references: References) -> Table:
-    return examine_with_bound(images, settings, seed=seed, references=references)[0]
+def _careful_pass(images: ImageSet, settings: ScreenSettings, references: References) -> Table:
+    return examine_with_bound(images, settings, references=references)[0]
 
 
 def _highest(values: np.ndarray, fraction: float) -> tuple[np.ndarray, float]:

@@ -134,7 +134,6 @@ def compare(
     images: ImageSet,
     settings: CompareSettings = CompareSettings(),
     *,
-    seed: int = 0,
     frames: FrameSet | None = None,
     references: ImageSet | References | None = None,
 ) -> Table:
@@ -144,8 +143,6 @@ def compare(
     ----------
     images : ImageSet
     settings : CompareSettings
-    seed : int
-        Not used: comparing draws no random numbers.
     frames : FrameSet, optional
         The framed galaxies of `images`, if they are at hand.
     references : ImageSet or References, optional
