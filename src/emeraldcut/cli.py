@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from emeraldcut.runs import Bar
 
 IMAGES_HELP = (
-    "a folder, file, cube, HDF5, Parquet or table of images, a set of ours, or (with --catalogue) one or more mosaics: "
-    "FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
+    "images: a folder, file, cube, HDF5 or Parquet file, a table of files, an emeraldcut image set, or (with "
+    "--catalogue) one or more mosaics; FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
 )
 
 
@@ -67,7 +67,9 @@ def _to_table(
 
     output = output or arguments.output
     if output.endswith(".out") and arguments.command != "classify":
-        raise UsageError("the thesis's format .out holds class probabilities, which only `classify` makes.")
+        raise UsageError(
+            "tables ending in .out hold class probabilities, which only `classify` makes; choose another ending."
+        )
     facts = {"command": arguments.command, "settings": settings}
     with _bar(arguments) as bar:
         path = apply_to_images(stage, arguments.source, read_settings, output, **facts, **_common(arguments, bar))
@@ -291,7 +293,7 @@ def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
 READ = "emeraldcut.images:ReadSettings"
 COMMANDS = {
     "demo": Command(
-        "the whole chain, small and offline, on a real field with a known answer",
+        "run the whole chain on a real field with inserted galaxies: small, offline, with a known answer",
         ("emeraldcut.demo:DemoSettings",),
         _run_demo,
         source=None,
@@ -301,18 +303,18 @@ COMMANDS = {
         random=True,
     ),
     "fetch": Command(
-        "get cut-outs of a survey from a server, by position",
+        "download cutouts of a survey by position",
         ("emeraldcut.exchange:FetchSettings",),
         _run_fetch,
         source=None,
         output="DIR",
-        output_help="folder to write: a FITS file a position, and cutouts.parquet; what is there is not fetched again",
+        output_help="folder to write: one FITS file per position, and cutouts.parquet; rerun the command to resume",
     ),
     "detect": Command(
-        "find the sources in mosaics: a catalogue for --catalogue of the other commands",
+        "detect the sources in mosaics, as a catalogue for the other commands (--catalogue)",
         ("emeraldcut.detection:DetectSettings",),
         _run_detect,
-        source="a mosaic of any size, or a folder of mosaics, which may overlap: FITS, PNG, JPEG, TIFF, NPY",
+        source="a mosaic of any size, or a folder of mosaics (which may overlap): FITS, PNG, JPEG, TIFF, NPY",
         source_name="MOSAICS",
     ),
     "synthesise": Command(
@@ -325,36 +327,34 @@ COMMANDS = {
         random=True,
     ),
     "simulate": Command(
-        "run a suite of mergers of two galaxies",
+        "simulate a suite of mergers of two galaxies",
         (
             "emeraldcut.mergers:SuiteSettings",
             "emeraldcut.nbody:EvolveSettings",
             "emeraldcut.nbody.engines.program:ProgramSettings",
         ),
         _run_simulate,
-        source="settings of the suite: a TOML file, or the name of a suite that ships with the program",
+        source="the suite: a TOML file, or the name of a preset",
         source_name="SUITE",
         source_optional=True,
         settings_file="emeraldcut.mergers:suite_file",
         numbered="sequence",
         output="RUN",
-        output_help="folder to write: one folder for each merger, suite.ecsv and report.html; a run that was stopped "
-        "goes on",
+        output_help="folder to write: one folder per merger, suite.ecsv and report.html; rerun the command to resume",
         random=True,
     ),
     "observe": Command(
-        "make images of simulated galaxies, from any side",
+        "make images of simulated galaxies from any direction",
         ("emeraldcut.camera:ObserveSettings", "emeraldcut.mergers:TakeSettings"),
         _run_observe,
-        source="a run of `simulate`, or a snapshot: Gadget-style HDF5, also of GADGET, SWIFT, AREPO; or what pynbody "
-        "reads",
+        source="a run of `simulate`, or a snapshot: HDF5 of GADGET, SWIFT or AREPO, or any format that pynbody reads",
         source_name="RUN",
         output="SET",
         output_help="folder to write",
         random=True,
     ),
     "clean": Command(
-        "remove the noise of images",
+        "remove the noise from images",
         ("emeraldcut.frame:CleanSettings", READ),
         _run_clean,
         output="SET",
@@ -364,7 +364,8 @@ COMMANDS = {
         "train a network on labelled images (needs the extra [train])",
         ("emeraldcut.networks:TrainSettings", READ),
         _run_train,
-        source="a labelled set, or any other images with labels; without it galaxies are drawn for the screener",
+        source="a labelled emeraldcut image set, or any other images with labels; without it, synthetic galaxies are "
+        "drawn (screener only)",
         source_name="SET",
         source_optional=True,
         output="NETWORK",
@@ -372,7 +373,7 @@ COMMANDS = {
         random=True,
     ),
     "export": Command(
-        "write a network for other programs",
+        "export a network for other tools",
         (),
         _run_export,
         source="'screener', which ships with the package, or a network folder",
@@ -381,27 +382,27 @@ COMMANDS = {
         output_help=".onnx (needs the extra [export]), .keras (needs [train]), or a folder for .json and .h5",
     ),
     "convert": Command(
-        "write a table, or images, for other programs",
+        "convert a table, or images, for other tools",
         ("emeraldcut.exchange:ConvertSettings", READ),
         _run_convert,
-        source="a table of any format; with --to, images in any form",
+        source="a table in any format; with --to, images in any form",
         source_name="TABLE",
         output="FILE",
         output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .reg for DS9; with --to, a folder",
     ),
     "classify": Command(
-        "class probabilities of every image",
+        "class probabilities for every image",
         ("emeraldcut.networks:ClassifySettings", READ),
         _run_classify,
-        output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .out for the thesis's format",
+        output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .out (the format of the thesis)",
     ),
     "measure": Command(
-        "axis ratio, size, and isophote shape with errors of every image",
+        "axis ratio, size and isophote shape, with errors, for every image",
         ("emeraldcut.isophotes:MeasureSettings", "emeraldcut.isophotes:ProfileSettings", READ),
         _run_measure,
     ),
     "compare": Command(
-        "similarity of every image to a reference galaxy",
+        "similarity to a reference galaxy for every image",
         ("emeraldcut.similarity:CompareSettings", "emeraldcut.report:ExplainSettings", READ),
         _run_compare,
     ),
@@ -413,7 +414,7 @@ COMMANDS = {
         output_help="folder to write; ends with DIR/report.html",
     ),
     "completeness": Command(
-        "inject rectangular galaxies into images or an empty sky, screen them, and tell what share is found",
+        "measure the fraction of rectangular galaxies that `screen` would find, by injection",
         ("emeraldcut.screening:CompletenessSettings", READ),
         _run_completeness,
         source=None,
@@ -422,11 +423,11 @@ COMMANDS = {
         random=True,
     ),
     "study": Command(
-        "look at all mergers of a run and tell what share has which shape, and what it depends on",
+        "measure the fraction of merger remnants with each shape, and what it depends on",
         ("emeraldcut.studies:StudySettings",),
         _run_study,
-        source="a run of `simulate` or a folder of several; or a study whose suites are run first: a TOML file, or the "
-        "name of one that ships (small, thesis)",
+        source="a run of `simulate`, or a folder of several; or a TOML file or preset (small, thesis) whose suites are "
+        "run first",
         source_name="RUN",
         settings_file="emeraldcut.studies:study_file",
         output="DIR",
@@ -434,17 +435,17 @@ COMMANDS = {
         random=True,
     ),
     "report": Command(
-        "write a page to read of any finished run; also as PDF, and its tables as LaTeX",
+        "write a report page of any finished run; also as PDF, and its tables as LaTeX",
         ("emeraldcut.report:ReportSettings",),
         _run_report,
-        source="folder of a run, of a set of images or of a network; or a table of `measure`, `compare` or `classify`",
+        source="folder of a run, an image set or a network; or a table of `measure`, `compare` or `classify`",
         source_name="DIR",
         output="PAGE",
-        output_help="where the page is copied to, besides DIR/report.html, or TABLE.report.html beside a table",
+        output_help="also copy the page to this path",
         default_output="DIR/report.html",
     ),
     "review": Command(
-        "judge the candidates of a finished run on a page in the browser (needs the extra [review])",
+        "inspect the candidates of a finished run in the browser (needs the extra [review])",
         ("emeraldcut.review:ReviewSettings",),
         _run_review,
         source="folder of a run of `screen` or `demo`",
@@ -467,7 +468,7 @@ def load(name: str) -> Any:
 
 def _overview() -> argparse.ArgumentParser:
     """The parser for the bare command: names and one line each, without importing any stage."""
-    lines = "\n".join(f"  {name:<12}{command.help}" for name, command in COMMANDS.items())
+    lines = "\n".join(f"  {name:<14}{command.help}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="emeraldcut",
         description=emeraldcut.__doc__,
@@ -501,17 +502,23 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         default=default,
         help=command.output_help + (f" (default: {default})" if default else ""),
     )
-    seed = "seed of everything random (default: 0)" if command.random else "accepted, but nothing here is random"
+    seed = (
+        "seed of everything random (default: 0)"
+        if command.random
+        else "has no effect: nothing is random in this command"
+    )
     parser.add_argument("--seed", type=int, default=0, help=seed)
     parser.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
     cluster = parser.add_mutually_exclusive_group()
-    cluster.add_argument("--cluster", metavar="ADDRESS", help="work on a Dask scheduler's workers: tcp://host:8786")
     cluster.add_argument(
-        "--slurm", metavar="FILE.toml", help="work on workers that Slurm starts (see docs/clusters.md)"
+        "--cluster", metavar="ADDRESS", help="address of a Dask scheduler to work on, such as tcp://host:8786"
+    )
+    cluster.add_argument(
+        "--slurm", metavar="FILE.toml", help="work on Slurm jobs as this file describes (see docs/clusters.md)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing output")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no messages")
-    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages")
+    parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     add_flags(parser, *classes)
     return parser
 

@@ -29,9 +29,11 @@ LEAST_SHARE = 0.05  # of a part must have data, to know its sky
 class DetectSettings(Settings):
     """What counts as a source, and how much of a mosaic is searched at a time."""
 
-    n_sigma: float = setting(3.0, "threshold above the local sky, in units of its noise", above=0)
-    min_area_pix: int = setting(60, "connected pixels that a source must have", at_least=1)
-    part_pix: int = setting(1024, "side of the parts of a mosaic that are searched one at a time", at_least=128)
+    n_sigma: float = setting(3.0, "detection threshold above the local sky, in units of its noise", above=0)
+    min_area_pix: int = setting(60, "smallest number of connected pixels of a source", at_least=1)
+    part_pix: int = setting(
+        1024, "side in pixels of the tiles that a mosaic is searched in, one at a time", at_least=128
+    )
 
 
 def detect(

@@ -109,7 +109,7 @@ class Item:
         """The default as a user would write it; empty where nothing is set."""
         if self.default is None:
             return ""
-        return ",".join(map(str, self.default)) if self.many else str(self.default)
+        return ",".join(map(_shown, self.default)) if self.many else _shown(self.default)
 
     @property
     def allowed(self) -> str:
@@ -145,6 +145,11 @@ class Item:
         if self.kind in (int, float) and result not in self.limits:
             raise UsageError(f"{what} must be {self.limits}; received {result}.")
         return result
+
+
+def _shown(value: Any) -> str:
+    """A value as a user would write it."""
+    return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
 
 
 def _bool(value: Any) -> bool:
@@ -245,8 +250,9 @@ def _add_flag(parser: argparse.ArgumentParser, item: Item) -> None:
     if item.kind is bool:
         parser.add_argument(item.flag, dest=item.name, action=argparse.BooleanOptionalAction, default=None, help=text)
         return
-    metavar = "|".join(item.choices) if item.choices else item.name.rstrip("_").split("_")[-1].upper()
-    parser.add_argument(item.flag, dest=item.name, default=None, metavar=metavar, help=text)
+    placeholder = {int: "N", float: "X"}.get(item.kind, item.name.rstrip("_").split("_")[-1].upper())
+    metavar = "|".join(item.choices) if item.choices else placeholder
+    parser.add_argument(item.flag, dest=item.name, default=None, metavar=metavar + ",..." * item.many, help=text)
 
 
 def from_flags(arguments: argparse.Namespace, *classes: type) -> tuple[Any, ...]:

@@ -37,38 +37,38 @@ class ObserveSettings(Settings):
     views: int = setting(100, "images of each snapshot, or of each stack of snapshots", at_least=1)
     directions: str = setting(
         "isotropic",
-        "from where: anywhere, with any angle in the image, or the thesis's grid of 7 x 13 angles",
+        "viewing directions: isotropic, or the grid of 7 x 13 angles of the thesis",
         choices=("isotropic", "thesis"),
     )
     centre: str = setting(
-        "remnant", "what is in the middle: the densest place, or the middle of the two", choices=("remnant", "pair")
+        "remnant",
+        "centre of the images: the densest point, or the midpoint of the two galaxies",
+        choices=("remnant", "pair"),
     )
-    aligned: bool = setting(False, "turn snapshots that are stacked to the principal axes of the last")
+    aligned: bool = setting(False, "rotate stacked snapshots to the principal axes of the last one")
     size: int = setting(64, "side of an image in pixels", at_least=16)
-    pixel_scale_arcsec: float = setting(0.2, "side of a pixel on the sky", above=0)
-    distance_mpc: float | None = setting(
-        None, "distance; if unset, what makes the galaxy as large as radius_pix says", above=0
-    )
-    radius_pix: float = setting(
-        9.0, "half-light radius that a typical view has in pixels, if no distance is set", above=0
-    )
-    psf_fwhm_pix: float = setting(2.5, "full width at half maximum of the PSF in pixels; 0 for none", at_least=0)
-    psf_beta: float = setting(3.5, "beta of its Moffat profile", above=1)
+    pixel_scale_arcsec: float = setting(0.2, "pixel scale", above=0)
+    distance_mpc: float | None = setting(None, "distance; if not given, the one at which radius_pix holds", above=0)
+    radius_pix: float = setting(9.0, "half-light radius of a typical view in pixels, if no distance is given", above=0)
+    psf_fwhm_pix: float = setting(2.5, "FWHM of the PSF in pixels; 0: no PSF", at_least=0)
+    psf_beta: float = setting(3.5, "beta of the PSF's Moffat profile", above=1)
     smoothing: float = setting(
-        32.0, "particles under the Gaussian that each pixel's light is spread by; 0 for none", at_least=0
+        32.0, "number of particles within the smoothing kernel of a pixel; 0: no smoothing", at_least=0
     )
-    pixel_values: str = setting("light", "what pixels hold: counts, or stellar mass in Msun", choices=("light", "mass"))
+    pixel_values: str = setting(
+        "light", "unit of the pixels: counts, or stellar mass in Msun", choices=("light", "mass")
+    )
     mass_to_light_disc: float = setting(2.0, "mass-to-light ratio of disc stars in solar units, r band", above=0)
-    mass_to_light_bulge: float = setting(3.0, "mass-to-light ratio of bulge stars", above=0)
-    mass_to_light_new: float = setting(3.0, "mass-to-light ratio of new stars at 10 Gyr; it falls as age^0.75", above=0)
+    mass_to_light_bulge: float = setting(3.0, "mass-to-light ratio of bulge stars in solar units, r band", above=0)
+    mass_to_light_new: float = setting(
+        3.0, "mass-to-light ratio of stars formed during the run at an age of 10 Gyr; scales as age^0.75", above=0
+    )
     zero_point_mag: float = setting(27.0, "magnitude of one count")
-    noise: bool = setting(True, "add noise of photons, sky and read-out")
+    noise: bool = setting(True, "add photon, sky and read-out noise")
     sky_mag_arcsec2: float = setting(21.0, "surface brightness of the sky")
     gain: float = setting(100.0, "electrons per count", above=0)
     read_noise_electrons: float = setting(5.0, "read-out noise per pixel", at_least=0)
-    snr: float | None = setting(
-        None, "signal-to-noise ratio within half of the light; if set, the light is made so", above=0
-    )
+    snr: float | None = setting(None, "S/N within the half-light radius; if given, the light is scaled to it", above=0)
 
     def check(self) -> None:
         if self.pixel_values == "mass" and self.noise:

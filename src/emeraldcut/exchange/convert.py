@@ -34,12 +34,14 @@ SOFTENING_SIGMAS = 3.0  # of the sky, where the stretch turns from linear to log
 class ConvertSettings(Settings):
     """For which programs a table or images are written."""
 
-    to: str = setting(
-        "",
-        "program that the images are for, which get a folder; without it a table is written",
-        choices=("", "zoobot", "hyrax", "anomalymatch"),
+    to: str | None = setting(
+        None,
+        "write a folder of images for this program, instead of a table",
+        choices=("zoobot", "hyrax", "anomalymatch"),
     )
-    send: bool = setting(False, "ask TOPCAT, Aladin and others that run here to load the table (.vot), through SAMP")
+    send: bool = setting(
+        False, "also send the table (.vot) through SAMP to TOPCAT, Aladin and others that run on this machine"
+    )
 
 
 def convert_table(

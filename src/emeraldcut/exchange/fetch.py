@@ -51,27 +51,25 @@ OFF_CENTRE_PIX = 2.0  # services round the centre to pixels; what is further off
 class FetchSettings(Settings):
     """What is fetched, and how politely."""
 
-    catalogue: str | None = setting(None, "table of positions: ra and dec in degrees, and id if there is one")
+    catalogue: str | None = setting(None, "table of positions: columns ra and dec in degrees, and id if known")
     survey: str | None = setting(
-        None, "name of the survey at the service, for hips2fits such as CDS/P/DSS2/red; sia1 needs none"
+        None, "name of the survey at the service, such as CDS/P/DSS2/red for hips2fits; not needed for sia1"
     )
     service: str = setting(
         "hips2fits",
         "hips2fits; or sia1:URL or sia2:URL of an image service of the Virtual Observatory; or a URL with {survey}, "
         "{ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
     )
-    cutout_size: int = setting(64, "side of a cut-out, in pixels", at_least=SMALLEST_SIDE_PIX)
-    pixel_scale_arcsec: float = setting(0.25, "side of a pixel on the sky; take the survey's own", above=0)
-    rate: float = setting(2.0, "most requests a second, of all jobs together", above=0)
-    retries: int = setting(
-        4, "further tries after an error of the server or the network, or an answer that is no image", at_least=0
-    )
+    cutout_size: int = setting(64, "side of a cutout in pixels", at_least=SMALLEST_SIDE_PIX)
+    pixel_scale_arcsec: float = setting(0.25, "pixel scale of the cutouts; best that of the survey", above=0)
+    rate: float = setting(2.0, "highest number of requests per second, over all jobs", above=0)
+    retries: int = setting(4, "retries after a server or network error, or an answer that is not an image", at_least=0)
     wait_s: float = setting(
-        1.0, "wait before the first further try, doubled for each; Retry-After of the server counts", at_least=0
+        1.0, "wait before the first retry, doubled each time; the server's Retry-After is respected", at_least=0
     )
-    timeout_s: float = setting(60.0, "longest time for one answer", above=0)
+    timeout_s: float = setting(60.0, "time limit for one request", above=0)
     give_up: int = setting(
-        5, "end after this many cut-outs in a row that did not come, as the server is down; 0: never", at_least=0
+        5, "stop after this many failed cutouts in a row, since the server is probably down; 0: never", at_least=0
     )
 
     def check(self) -> None:

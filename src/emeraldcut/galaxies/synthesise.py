@@ -49,34 +49,41 @@ class SynthesiseSettings(Settings):
     """How many galaxies, of which classes, and seen how."""
 
     number: int = setting(1000, "number of images", at_least=1)
-    exposures: int = setting(
-        1, "images of each galaxy, with their own signal-to-noise ratio, noise and neighbours", at_least=1
-    )
+    exposures: int = setting(1, "images of each galaxy, each with its own S/N, noise and neighbours", at_least=1)
     size: int = setting(64, "side of an image in pixels", at_least=16)
     classes: tuple[str, ...] = setting(shapes.LABELS, "classes to draw", choices=shapes.LABELS, not_empty=True)
-    weights: tuple[float, ...] = setting((), "relative frequencies of the classes; equal if empty", at_least=0)
-    snr_min: float = setting(15.0, "smallest signal-to-noise ratio within half of the light (log-uniform)", above=0)
-    snr_max: float = setting(300.0, "largest signal-to-noise ratio within half of the light", above=0)
-    radius_min: float = setting(0.08, "smallest half-light semi-major axis, in image sides (log-uniform)", above=0)
-    radius_max: float = setting(0.2, "largest half-light semi-major axis, in image sides", above=0, at_most=0.5)
-    axis_ratio_min: float = setting(0.35, "smallest axis ratio of the outline (uniform)", above=0, at_most=1)
+    weights: tuple[float, ...] = setting((), "relative frequencies of the classes; equal if not given", at_least=0)
+    snr_min: float = setting(15.0, "smallest S/N within the half-light radius; drawn log-uniformly", above=0)
+    snr_max: float = setting(300.0, "largest S/N within the half-light radius", above=0)
+    radius_min: float = setting(
+        0.08, "smallest half-light semi-major axis as a fraction of the image side; drawn log-uniformly", above=0
+    )
+    radius_max: float = setting(
+        0.2, "largest half-light semi-major axis as a fraction of the image side", above=0, at_most=0.5
+    )
+    axis_ratio_min: float = setting(0.35, "smallest axis ratio of the outline; drawn uniformly", above=0, at_most=1)
     axis_ratio_max: float = setting(1.0, "largest axis ratio of the outline", above=0, at_most=1)
     sersic_min: float = setting(
-        0.5, "smallest Sersic index; 6 of 7 lie in the lower 57 % of the range", above=0, at_most=10
+        0.5, "smallest Sersic index; 6 of 7 are drawn from the lower 57 % of the range", above=0, at_most=10
     )
     sersic_max: float = setting(4.0, "largest Sersic index", above=0, at_most=10)
-    psf_fwhm_min_pix: float = setting(1.5, "smallest PSF full width at half maximum in pixels (uniform)", above=0)
-    psf_fwhm_max_pix: float = setting(4.0, "largest PSF width in pixels, within half-light radius / 1.2", above=0)
-    offset_pix: float = setting(1.0, "scatter of the centre along each axis in pixels, cut at 3 sigma", at_least=0)
+    psf_fwhm_min_pix: float = setting(1.5, "smallest FWHM of the PSF in pixels; drawn uniformly", above=0)
+    psf_fwhm_max_pix: float = setting(
+        4.0, "largest FWHM of the PSF in pixels; never above the half-light radius / 1.2", above=0
+    )
+    offset_pix: float = setting(
+        1.0, "scatter of the centre along each axis in pixels, truncated at 3 sigma", at_least=0
+    )
     neighbours: float = setting(1.5, "mean number of neighbouring stars and galaxies", at_least=0)
     blemishes: float = setting(0.05, "fraction of images with a cosmic ray or a hot column", at_least=0, at_most=1)
     sky_sigma: float = setting(1.0, "noise of the sky per pixel, in counts", at_least=0)
-    sky_residual: float = setting(0.2, "scatter of the sky level left in images, in units of the sky noise", at_least=0)
-    gradient: float = setting(0.3, "largest sky gradient from middle to corner, in units of the sky noise", at_least=0)
-    pixel_scale_arcsec: float = setting(0.2, "pixel scale recorded in the table", above=0)
+    sky_residual: float = setting(0.2, "scatter of the residual sky level, in units of the sky noise", at_least=0)
+    gradient: float = setting(0.3, "largest sky gradient from centre to corner, in units of the sky noise", at_least=0)
+    pixel_scale_arcsec: float = setting(0.2, "pixel scale written to the table", above=0)
     population: str = setting(
         "standard",
-        "kinds of each class; 'wide' adds twists, cores, inner discs, boxes that change outwards, dust, faint arms",
+        "variety within each class; 'wide' adds twists, cores, inner discs, shapes that change with radius, dust and "
+        "faint arms",
         choices=tuple(POPULATIONS),
     )
     correlated: float = setting(
@@ -87,7 +94,8 @@ class SynthesiseSettings(Settings):
     )
     grid: str = setting(
         "none",
-        "instead of all this the thesis's training grid, 108 density maps of 50 x 50: 'thesis' as it was, 'repaired'",
+        "use the training grid of the thesis instead, 108 density maps of 50 x 50 pixels: 'thesis' as it was, or "
+        "'repaired'",
         choices=("none", "thesis", "repaired"),
     )
 

@@ -62,10 +62,10 @@ class ReadSettings(Settings):
 
     catalogue: str | None = setting(
         None,
-        "positions (ra, dec or x, y) to cut out of a mosaic, or of a folder of mosaics: a table, or a folder of HATS",
+        "table, or HATS folder, of positions (ra, dec or x, y) to cut out of one or more mosaics",
     )
-    cutout_size: int = setting(64, "side of a cutout from a mosaic, in pixels", at_least=1)
-    text_map_size: int = setting(50, "side of the images in the thesis's text maps, in pixels", at_least=1)
+    cutout_size: int = setting(64, "side of the cutouts from a mosaic in pixels", at_least=1)
+    text_map_size: int = setting(50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1)
     limit: int | None = setting(None, "read only this many images", at_least=1)
 
 

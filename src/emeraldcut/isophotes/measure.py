@@ -42,13 +42,17 @@ STRUCTURE = 0.12  # residual from which on a galaxy is more than a smooth profil
 class MeasureSettings(Settings):
     """Which part of a galaxy is measured."""
 
-    inner_radius: float = setting(0.7, "inner end of the measured range, in half-light radii (major axis)", at_least=0)
-    outer_radius: float = setting(
-        2.5, "outer end of the measured range, in half-light radii (major axis)", above=0, at_most=10
+    inner_radius: float = setting(
+        0.7, "inner edge of the measured range, in half-light radii along the major axis", at_least=0
     )
-    psf_correction: bool = setting(True, "fit the galaxy as it was before the PSF, where `psf_fwhm_pix` is known")
+    outer_radius: float = setting(
+        2.5, "outer edge of the measured range, in half-light radii along the major axis", above=0, at_most=10
+    )
+    psf_correction: bool = setting(
+        True, "correct for the PSF, by a fit of the galaxy before it, where `psf_fwhm_pix` is known"
+    )
     unresolved_ratio: float = setting(
-        1.0, "flag galaxies whose half-light radius is below this many PSF FWHM", at_least=0
+        1.0, "flag galaxies as unresolved whose half-light radius is below this many FWHM of the PSF", at_least=0
     )
 
     def check(self) -> None:

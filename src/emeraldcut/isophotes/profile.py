@@ -21,9 +21,11 @@ LEAST_HALF_WIDTH_PIX = 1.0  # and at least
 class ProfileSettings(Settings):
     """Whether and where isophotes are measured one by one."""
 
-    profiles: str | None = setting(None, "also write this table: axis ratio, angle and harmonics against radius")
+    profiles: str | None = setting(
+        None, "also write radial profiles (axis ratio, position angle, harmonics) to this table"
+    )
     radius_step: float = setting(
-        0.1, "radii of the profiles grow by this share from one to the next", at_least=0.01, at_most=1
+        0.1, "step between the radii of the profiles, as a fraction of the radius", at_least=0.01, at_most=1
     )
 
 

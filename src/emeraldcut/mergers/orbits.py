@@ -45,9 +45,9 @@ class Orbit:
 class OrbitSettings(Settings):
     """A Kepler orbit of two point masses, on which the galaxies approach each other in the plane of x and y."""
 
-    pericentre_kpc: float = setting(2.0, "least distance of the two centres, if they were points", above=0)
+    pericentre_kpc: float = setting(2.0, "pericentre of the two-body orbit", above=0)
     eccentricity: float = setting(1.0, "1: parabola; below 1: bound orbit; above: hyperbola", at_least=0)
-    separation_kpc: float = setting(60.0, "distance of the two centres at the beginning", above=0)
+    separation_kpc: float = setting(60.0, "separation of the two centres at the start", above=0)
 
     def check(self) -> None:
         q, e, r = self.pericentre_kpc, self.eccentricity, self.separation_kpc

@@ -176,10 +176,8 @@ def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, A
 class TakeSettings(Settings):
     """What of a run the camera looks at."""
 
-    stack: int = setting(
-        1, "last snapshots of each merger that are laid on top of each other, each on its own centre", at_least=1
-    )
-    maps: str = setting("", "folder for 2df.dat and 2dfn.dat as in the thesis, besides")
+    stack: int = setting(1, "number of last snapshots of each merger to stack, each on its own centre", at_least=1)
+    maps: str = setting("", "also write 2df.dat and 2dfn.dat, the text maps of the thesis, to this folder")
 
 
 def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:

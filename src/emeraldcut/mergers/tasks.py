@@ -33,37 +33,36 @@ class SuiteSettings(Settings):
 
     progenitor: str = setting("dwarf", f"the heavier galaxy: {', '.join(PROGENITORS)}, or a TOML file of its settings")
     mass_ratios: tuple[float, ...] = setting(
-        (1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the other", at_least=1, not_empty=True
+        (1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the lighter one", at_least=1, not_empty=True
     )
     gas_fractions: tuple[float, ...] = setting(
-        (), "gas in the discs; empty: as the progenitor has it", at_least=0, below=1
+        (), "gas fractions of the discs; if not given, that of the progenitor", at_least=0, below=1
     )
-    orbits: int = setting(4, "orbits of each combination, with spins in directions drawn isotropically", at_least=1)
+    orbits: int = setting(4, "orbits of each combination, with isotropic spin directions", at_least=1)
     pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc", above=0)
-    eccentricity: float = setting(1.0, "of the orbit: 1 is parabolic, less is bound", at_least=0)
+    eccentricity: float = setting(1.0, "eccentricity of the orbit; 1 is parabolic, less is bound", at_least=0)
     separation: float = setting(
         30.0, "distance of the galaxies at the start, in scale lengths of the heavier disc", above=0
     )
     grid: str = setting(
         "isotropic",
-        "orbits: with spins in any direction; with the 16 pairs of spins of Barnes and of Naab & Burkert; or the "
-        "thesis's grid",
+        "isotropic spins; the 16 pairs of spins of Barnes and of Naab & Burkert (lattice); or the orbits of the thesis",
         choices=("isotropic", "lattice", "thesis"),
     )
     grid_step: int = setting(
-        1, "of the lattice, or of the thesis's distinct orbits, only every so-manyth is run", at_least=1
+        1, "run every Nth orbit of the lattice, or of the distinct orbits of the thesis", at_least=1
     )
-    duration_gyr: float = setting(3.0, "time that is simulated", above=0)
+    duration_gyr: float = setting(3.0, "simulated time in Gyr", above=0)
     halo_particles: int | None = setting(
-        None, "halo particles of the heavier galaxy; as the progenitor has them", at_least=2
+        None, "halo particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
     )
     star_particles: int | None = setting(
-        None, "star particles of the heavier galaxy; as the progenitor has them", at_least=2
+        None, "star particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
     )
     gas_particles: int | None = setting(
-        None, "gas particles of the heavier galaxy; as the progenitor has them", at_least=2
+        None, "gas particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
     )
-    control: bool = setting(True, "also the heavier galaxy alone, with the same particles, once for each gas fraction")
+    control: bool = setting(True, "also run isolated control galaxies: the heavier one, once for each gas fraction")
 
     @property
     def heavier(self) -> ProgenitorSettings:

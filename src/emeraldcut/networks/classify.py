@@ -23,20 +23,22 @@ UNUSUAL = 0.001  # share of known galaxies below which one is flagged
 class ClassifySettings(Settings):
     """Which network, and how it runs."""
 
-    network: str = setting("screener", "the network: 'screener', or a folder with model.json and weights")
+    network: str = setting(
+        "screener", "'screener', which ships with the package, or a folder with model.json and weights"
+    )
     classes: tuple[str, ...] = setting(
         (),
-        "what the outputs of a network without a card mean, in their order (2: oval,rectangular)",
+        "classes of the outputs, in order, of a network without a card; default for two outputs oval,rectangular",
         choices=CLASSES,
     )
-    threads: int = setting(1, "threads of the network; many images are faster with more processes instead", at_least=1)
+    threads: int = setting(1, "threads of the network; for many images more --jobs are faster", at_least=1)
     fast: bool = setting(
-        False, "16-bit arithmetic (bf16) where the processor has it; probabilities then differ between machines"
+        False, "use 16-bit arithmetic (bf16) where available; probabilities then differ slightly between machines"
     )
     prevalence: float | None = setting(
         None,
-        "share of rectangular galaxies expected among the images, for the probabilities; without it all classes are "
-        "taken as equally frequent",
+        "expected fraction of rectangular galaxies among the images, for the probabilities; if not given, all classes "
+        "are assumed equally frequent",
         above=0,
         below=1,
     )

@@ -74,20 +74,23 @@ class TrainSettings(Settings):
 
     network: str = setting("screener", "which network to train", choices=tuple(RECIPES))
     classes: tuple[str, ...] = setting(
-        (), "labels to tell apart (screener: all four; thesis: oval,rectangular)", choices=CLASSES
+        (),
+        "labels to distinguish; default for the screener all four, for the thesis network oval,rectangular",
+        choices=CLASSES,
     )
     number: int = setting(
-        330_000, "galaxies to draw where no set of images is given, each seen three times", at_least=1
+        330_000, "galaxies to draw if no set of images is given; each is seen three times", at_least=1
     )
-    without: tuple[str, ...] = setting((), "kinds (column `kind`) that training leaves out")
+    without: tuple[str, ...] = setting((), "kinds of galaxies (column `kind`) to leave out of training")
     real: str = setting(
         "",
-        "images of real galaxies to train on besides: those without a label count as 'other', and each that is smooth "
-        "and large enough is warped into a rectangle too",
+        "also train on these images of real galaxies: those without a label count as 'other', and smooth, large ones "
+        "are also warped into rectangles",
     )
     backgrounds: str = setting(
         "",
-        "images onto which synthetic galaxies are put besides, one of each class; a galaxy in the middle is taken out",
+        "also train on synthetic galaxies, one of each class, injected into these images instead of their central "
+        "galaxy",
     )
     normalise: str = setting(
         "peak",
@@ -96,18 +99,26 @@ class TrainSettings(Settings):
         choices=("peak", "none"),
     )
     epochs: int | None = setting(
-        None, "passes through the training set (screener: 4 of drawn galaxies, 12 of a set; thesis: 1000)", at_least=1
+        None,
+        "passes through the training set; default for the screener 4 (of drawn galaxies) or 12 (of a set), for the "
+        "thesis network 1000",
+        at_least=1,
     )
-    batch_size: int | None = setting(None, "images per step (screener: 128; thesis: 200)", at_least=1)
-    learning_rate: float | None = setting(None, "largest learning rate (screener: 0.004; thesis: 1.0)", above=0)
+    batch_size: int | None = setting(
+        None, "images per step; default for the screener 128, for the thesis network 200", at_least=1
+    )
+    learning_rate: float | None = setting(
+        None, "largest learning rate; default for the screener 0.004, for the thesis network 1.0", above=0
+    )
     patience: int | None = setting(
         None,
-        "stop after this many epochs without gain on held-out galaxies, 0 = never (screener: 0; thesis: 50)",
+        "stop after this many epochs without gain on held-out galaxies, 0: never; default for the screener 0, for the "
+        "thesis network 50",
         at_least=0,
     )
     holdout: float = setting(
         0.2,
-        "fraction of galaxies kept out of training: half of them stop and calibrate, half give the figures",
+        "fraction of galaxies held out of training: half for early stopping and calibration, half for testing",
         above=0,
         below=1,
     )

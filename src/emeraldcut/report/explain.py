@@ -26,8 +26,10 @@ SHOWN_TERMS = ((4, "a4"), (6, "a6"), (8, "a8"))  # orders whose cosine terms are
 class ExplainSettings(Settings):
     """Whether the best matches are drawn."""
 
-    explain: str | None = setting(None, "also draw the best matches with their references here (.png, .pdf, .svg)")
-    explain_best: int = setting(5, "number of best matches that are drawn", at_least=1)
+    explain: str | None = setting(
+        None, "also draw the best matches beside their references to this file (.png, .pdf, .svg)"
+    )
+    explain_best: int = setting(5, "number of best matches to draw", at_least=1)
 
 
 def explain_best(chunks: Iterable[ImageSet], table: Table, references: ImageSet, settings: ExplainSettings) -> Path:

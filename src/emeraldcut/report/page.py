@@ -32,8 +32,8 @@ PAGES = {
 class ReportSettings(Settings):
     """What is written besides the page."""
 
-    format: str = setting("html", "pdf: also print the page, with a Chromium or Chrome", choices=FORMATS)
-    latex: bool = setting(False, "also write the run's tables as LaTeX, and what to cite as BibTeX, into DIR/latex")
+    format: str = setting("html", "pdf: also print the page as PDF (needs Chromium or Chrome)", choices=FORMATS)
+    latex: bool = setting(False, "also write the tables as LaTeX and the references as BibTeX to DIR/latex")
 
 
 def report(source: str | Path) -> Path:

@@ -41,16 +41,19 @@ LATEST = 50  # entries on the page of results
 class ReviewSettings(Settings):
     """How candidates are judged, and what else to do than to show the page."""
 
-    port: int = setting(8642, "port of the page; 0 takes any that is free", at_least=0, at_most=65535)
-    images: str | None = setting(None, "where the images are now, if they were moved since the run")
-    refresh: int = setting(5, "verdicts after which the suggested order is renewed", at_least=1)
+    port: int = setting(8642, "port of the page; 0: any free port", at_least=0, at_most=65535)
+    images: str | None = setting(None, "where the images are now, if they were moved after the run")
+    refresh: int = setting(5, "number of verdicts after which the suggested order is updated", at_least=1)
     repeats: float = setting(
-        0.05, "share of candidates that are shown a second time without saying so", at_least=0, at_most=0.5
+        0.05,
+        "fraction of candidates that are shown a second time, unannounced, to measure consistency",
+        at_least=0,
+        at_most=0.5,
     )
-    static: bool = setting(False, "do not serve a page but write a folder that opens from disk")
-    number: int = setting(200, "candidates in that folder", at_least=1)
-    import_: tuple[str, ...] = setting((), "files of verdicts to take in, separated by commas")
-    export: str | None = setting(None, "table to write of the candidates with their verdicts")
+    static: bool = setting(False, "write a folder that opens from disk instead of serving a page")
+    number: int = setting(200, "number of candidates in that folder (with --static)", at_least=1)
+    import_: tuple[str, ...] = setting((), "files of verdicts to import, separated by commas")
+    export: str | None = setting(None, "write the candidates with their verdicts to this table")
 
 
 class Desk:

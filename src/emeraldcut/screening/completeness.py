@@ -43,14 +43,16 @@ class CompletenessSettings(Settings):
     """Which rectangular galaxies are injected into what, and what counts as found."""
 
     background: str = setting(
-        "", "images that galaxies are injected into, in the place of their own ones; an empty sky if not given"
+        "", "images to inject galaxies into, instead of their own galaxy; if not given, an empty sky"
     )
-    injections: int = setting(40, "galaxies for each combination of the next four settings", at_least=1)
+    injections: int = setting(
+        40, "injected galaxies for each combination of snr, radius_fwhm, axis_ratio and exponent", at_least=1
+    )
     snr: tuple[float, ...] = setting(
-        (20.0, 40.0, 80.0, 160.0, 320.0), "signal-to-noise ratios in half of the light", above=0, not_empty=True
+        (20.0, 40.0, 80.0, 160.0, 320.0), "S/N within the half-light radius", above=0, not_empty=True
     )
     radius_fwhm: tuple[float, ...] = setting(
-        (1.5, 2.5, 4.0), "half-light semi-major axes, in FWHM of the PSF", above=0, not_empty=True
+        (1.5, 2.5, 4.0), "half-light semi-major axes in units of the FWHM of the PSF", above=0, not_empty=True
     )
     axis_ratio: tuple[float, ...] = setting(
         (0.5, 0.8), "axis ratios of the outline", above=0, at_most=1, not_empty=True
@@ -58,13 +60,15 @@ class CompletenessSettings(Settings):
     exponent: tuple[float, ...] = setting(
         (3.0, 4.0, 6.0), "exponents of the superellipse; 2 is an ellipse", at_least=1, not_empty=True
     )
-    sersic_min: float = setting(0.5, "smallest Sersic index (uniform)", above=0)
+    sersic_min: float = setting(0.5, "smallest Sersic index; drawn uniformly", above=0)
     sersic_max: float = setting(2.5, "largest Sersic index", above=0)
-    psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not say", above=0)
+    psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not state it", above=0)
     size: int = setting(64, "side of the empty sky in pixels", at_least=16)
-    threshold: float = setting(0.5, "found: p_rectangular at the stated prevalence is at least this", above=0, below=1)
-    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images", above=0, below=1)
-    network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
+    threshold: float = setting(
+        0.5, "a galaxy counts as found if p_rectangular, at the given prevalence, is at least this", above=0, below=1
+    )
+    prevalence: float = setting(0.01, "expected fraction of rectangular galaxies among the images", above=0, below=1)
+    network: str = setting("screener", "'screener', which ships with the package, or a network folder")
 
     def check(self) -> None:
         if self.sersic_min > self.sersic_max:

@@ -40,15 +40,15 @@ COMPLETENESS_LEVELS = (
 class ScreenSettings(Settings):
     """What is looked for, and how rare it is."""
 
-    network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
+    network: str = setting("screener", "'screener', which ships with the package, or a network folder")
     reference: tuple[str, ...] = setting(
-        ("leda074886",), "built-in model leda074886, or image files, separated by commas"
+        ("leda074886",), "reference galaxy: the built-in model leda074886, or image files, separated by commas"
     )
-    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images", above=0, below=1)
-    best: int = setting(20, "number of best candidates whose images are kept and shown", at_least=1)
+    prevalence: float = setting(0.01, "expected fraction of rectangular galaxies among the images", above=0, below=1)
+    best: int = setting(20, "number of top candidates whose images are saved and shown", at_least=1)
     careful: float = setting(
         0.05,
-        "share of the images that get a careful look, those the network thinks most of; at least 10,000 of them",
+        "fraction of the images, the top-ranked ones, that get the careful pass; at least 10,000 images",
         at_least=0,
         at_most=1,
     )

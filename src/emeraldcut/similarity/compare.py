@@ -31,12 +31,12 @@ class CompareSettings(Settings):
     """With what, and how, images are compared."""
 
     reference: tuple[str, ...] = setting(
-        (BUILT_IN_REFERENCE,), "built-in model leda074886, or image files, separated by commas"
+        (BUILT_IN_REFERENCE,), "reference galaxy: the built-in model leda074886, or image files, separated by commas"
     )
-    negative: tuple[str, ...] = setting((), "image files of galaxies to stay away from (method frame)")
+    negative: tuple[str, ...] = setting((), "image files of galaxies that matches should be unlike (method frame)")
     method: str = setting(
         "frame",
-        "frame: in the galaxies' own frames; cosine: raw pixels, as the thesis; sift: keypoints",
+        "frame: in the galaxies' own frames; cosine: raw pixels, the thesis method; sift: keypoints",
         choices=METHODS,
     )
 

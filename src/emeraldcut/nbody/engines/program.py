@@ -46,10 +46,10 @@ GAS, NEW_STARS = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
 class ProgramSettings(Settings):
     """How an engine that is a program of its own is started. Results do not depend on it but for rounding."""
 
-    executable: str = setting("", "the program of gadget2, gadget4 or swift")
-    mpi: int = setting(1, "processes of the program, started by mpirun; of swift threads", at_least=1)
-    patience_minutes: float = setting(60.0, "without any sign of progress after which the program is stopped", above=0)
-    script: bool = setting(False, "write input and a script for sbatch instead of starting the program")
+    executable: str = setting("", "path of the compiled code, for the engines gadget2, gadget4 and swift")
+    mpi: int = setting(1, "MPI processes of the external code, started by mpirun; threads for swift", at_least=1)
+    patience_minutes: float = setting(60.0, "stop the external code after this many minutes without progress", above=0)
+    script: bool = setting(False, "write the input and a script for sbatch instead of starting the external code")
 
 
 @dataclass(frozen=True)
