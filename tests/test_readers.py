@@ -491,7 +491,7 @@ def test_own_set_that_is_finished_or_unfinished(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_images(breaks(), tmp_path / "set", command="test", overwrite=True)
-    with pytest.raises(ValueError, match="unfinished"):
+    with pytest.raises(ValueError, match="is not finished"):
         open_images(tmp_path / "set")
 
 

@@ -24,7 +24,7 @@ def test_run_from_start_to_finish(tmp_path):
     data = tmp_path / "input é.txt"
     data.write_bytes(b"abc")
     run = Run.start(tmp_path / "deep" / "run", "measure", SmallSettings(size=5), seed=7, inputs=[data])
-    with pytest.raises(FileNotFoundError, match="no finished run"):
+    with pytest.raises(FileNotFoundError, match=r"is not a finished run \(no manifest\.json\)"):
         read_manifest(run.folder)
     run.path("figures/a.txt").write_text("x")
     run.finish(images=3, rate=1.5)

@@ -104,7 +104,7 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
 
     options, explanation, read_settings = settings
     references = read_references(options.reference)
-    prepared = references
+    prepared: Any = references
     if options.method == "frame":
         prepared = prepare_references(references, read_references(options.negative) if options.negative else None)
     stage = partial(compare, settings=options, references=prepared)

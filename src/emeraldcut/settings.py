@@ -19,7 +19,7 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -182,7 +182,7 @@ def _str(value: Any) -> str:
     return text
 
 
-_CONVERT = {bool: _bool, int: _int, float: _float, str: _str}
+_CONVERT: dict[type, Callable[[Any], Any]] = {bool: _bool, int: _int, float: _float, str: _str}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,9 +205,13 @@ class Settings:
         """UsageError for values that do not go together; for classes that have such to write."""
 
 
-@cache
 def items(cls: type) -> tuple[Item, ...]:
     """The settings of a settings class, in order."""
+    return _items(cls)
+
+
+@cache
+def _items(cls: type) -> tuple[Item, ...]:
     hints = typing.get_type_hints(cls)
     return tuple(_item(field, hints[field.name]) for field in dataclasses.fields(cls))
 

@@ -74,7 +74,7 @@ class FetchSettings(Settings):
 
     def check(self) -> None:
         if self.catalogue is None or (self.survey is None and not self.service.startswith("sia1:")):
-            raise UsageError("fetch needs positions and a survey: --catalogue TABLE --survey NAME.")
+            raise UsageError("fetch needs positions and a survey; give --catalogue TABLE --survey NAME.")
         if self.searches:
             if urlsplit(self.template).scheme not in ("http", "https"):
                 raise UsageError(f"service expects sia1:URL or sia2:URL (http, https); received '{self.service}'.")
@@ -182,7 +182,7 @@ def fetch(
     counts = {"usable": int(usable(flags).sum()), "failed": int(np.sum(flags & int(Flag.UNREADABLE) != 0))}
     run.finish(images=len(table), **counts)
     if not counts["usable"]:
-        raise NoImagesError(f"none of the {len(table)} cut-outs can be used: {table['flag_text'][0]}")
+        raise NoImagesError(f"none of the {len(table)} cutouts can be used: {table['flag_text'][0]}")
     return run
 
 

@@ -128,9 +128,15 @@ def map_images(
     if Path(folder).resolve() == Path(source).resolve():
         raise UsageError(f"the new images need a folder of their own; '{folder}' holds the old ones.")
     images, n_usable = open_images(source, read_settings), 0
-    facts = {"command": command, "settings": (*_parts(settings), read_settings), "seed": seed}
     progress.begin(images.expected)
-    with ImageSetWriter(folder, **facts, inputs=_inputs(source, read_settings), overwrite=overwrite) as writer:
+    with ImageSetWriter(
+        folder,
+        command=command,
+        settings=(*_parts(settings), read_settings),
+        seed=seed,
+        inputs=_inputs(source, read_settings),
+        overwrite=overwrite,
+    ) as writer:
         for chunk in map_chunks(stage, images.chunks(), jobs=jobs, progress=progress):
             writer.append(chunk)
             n_usable += int(usable(chunk.table["flag"]).sum())

@@ -385,7 +385,7 @@ def _open_parquet(files: list[Path], settings: ReadSettings) -> ImageSource:
 def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
     number = min(stored_number(folder), settings.limit or sys.maxsize)
     if number == 0:
-        raise NoImagesError(f"the set '{folder}' holds no images.")
+        raise NoImagesError(f"the image set '{folder}' holds no images.")
     return ImageSource(number, lambda size: stored_chunks(folder, number, size))
 
 

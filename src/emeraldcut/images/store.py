@@ -140,7 +140,7 @@ def is_stored_set(folder: Path) -> bool:
     if not (folder / PIXELS).exists():
         return False
     if not (folder / MANIFEST).exists():
-        raise UsageError(f"the set '{folder}' is unfinished (no {MANIFEST}); make it again.")
+        raise UsageError(f"the image set '{folder}' is not finished (no {MANIFEST}); make it again.")
     return (folder / TABLE).exists()
 
 

@@ -151,7 +151,7 @@ def simulate(
     if waiting:
         raise WorkError(
             f"{len(waiting)} of {len(tasks)} mergers are not finished: {waiting[0]}{', ...' if waiting[1:] else ''}; "
-            "give the same command again when their scripts have run."
+            "rerun the command when their scripts have run."
         )
     table = table_from_rows(rows, unknown=np.nan)
     controls = [task.name for task in tasks if task.mass_ratio is None]

@@ -57,7 +57,7 @@ def read_keras(architecture: Path | None, weights: Path) -> list[Layer]:
         with h5py.File(weights, "r") as file:
             text = file.attrs.get("model_config") if architecture is None else Path(architecture).read_text()
             if text is None:
-                raise UsageError(f"'{weights}' holds weights alone; put the network's model.json beside it.")
+                raise UsageError(f"'{weights}' holds weights alone; put the network's model.json into the same folder.")
             layers = read_architecture(json.loads(text))
             arrays = _legacy_weights(file) or _keras3_weights(file, layers)
     except (OSError, json.JSONDecodeError) as error:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from emeraldcut.errors import UsageError
 from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import read_toml, to_toml
 
@@ -181,7 +182,7 @@ def begin_or_go_on(file: Path, facts: dict[str, Any], what: str) -> None:
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != json.loads(described):
         raise FileExistsError(
             f"'{file.parent}' holds {what} with other settings that was not finished; "
-            "use the settings that began it, or remove that folder."
+            "use the settings that began it, another output, or remove that folder."
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, described)
@@ -253,8 +254,14 @@ def _plain(value: Any) -> Any:
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a finished run; FileNotFoundError where there is none, as in an unfinished run."""
+    """The manifest of a finished run.
+
+    Raises FileNotFoundError where there is none, as in an unfinished run, and UsageError where it is damaged.
+    """
     path = Path(folder) / MANIFEST
     if not path.exists():
-        raise FileNotFoundError(f"'{folder}' holds no finished run (no {MANIFEST}); run the command again to its end.")
-    return json.loads(path.read_text(encoding="utf-8"))
+        raise FileNotFoundError(f"'{folder}' is not a finished run (no {MANIFEST}); rerun the command to finish it.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of the encoding, or of JSON
+        raise UsageError(f"'{path}' cannot be read as JSON: {error}.") from None

@@ -132,7 +132,9 @@ def run_suites(
 ) -> Path:
     """Runs the suites that the settings name, each in a folder of its name, unless it is finished; returns `folder`."""
     if not settings.suites:
-        raise UsageError("a study needs a run of `simulate`, or settings that name `suites`; received neither.")
+        raise UsageError(
+            "a study needs a run of `simulate`, or settings that name `suites` (presets, TOML files); received neither."
+        )
     for name in settings.suites:
         own = folder / Path(name).stem
         if not (own / MANIFEST).exists():

@@ -38,7 +38,7 @@ from emeraldcut.settings import Settings, setting
 LOG, SCRIPT = "log.txt", "run.sh"  # in the program's folder: what it says, and how it is started
 POLL_SECONDS = 0.2  # between two looks at what a program has written
 SAME = 1e-3  # relative, of masses and times that should be the same
-GO_ON = "The same command goes on from the last snapshot."
+GO_ON = "Rerun the command to resume from the last snapshot."
 GAS, NEW_STARS = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
 
 
@@ -311,7 +311,7 @@ def _read(engine: ModuleType, job: Job, path: Path, gyr: float, ended: str) -> S
             f"{GO_ON}"
         ) from None
     if not all(np.isfinite(values).all() for values in (state.position, state.velocity)):
-        raise WorkError(f"the engine {name} wrote positions or velocities that are no numbers to '{path}'.")
+        raise WorkError(f"the engine {name} wrote non-finite positions or velocities to '{path}'.")
     whole, sent = state.mass.sum(dtype=float), job.begin.mass.sum(dtype=float)
     if len(state.mass) != n or abs(whole / sent - 1) > SAME:
         raise WorkError(
