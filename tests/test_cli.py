@@ -208,7 +208,10 @@ def test_help_says_where_a_seed_matters(name, capsys):
         cli.main([name, "--help"])
     text = " ".join(capsys.readouterr().out.split())
     random = name in ("demo", "synthesise", "simulate", "observe", "train", "completeness", "study", "review")
-    assert ("seed of everything random" in text, "accepted, but nothing here is random" in text) == (random, not random)
+    assert ("seed of everything random" in text, "has no effect: nothing is random in this command" in text) == (
+        random,
+        not random,
+    )
 
 
 def test_the_program_starts_from_the_shell():

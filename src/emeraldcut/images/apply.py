@@ -15,7 +15,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images
 from emeraldcut.images.store import ImageSetWriter
 from emeraldcut.runs.progress import SILENT, Progress
-from emeraldcut.runs.run import Run, provenance
+from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.tables.files import check_output, write_table
 from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
@@ -28,7 +28,7 @@ def apply_to_images(
     output: str | Path,
     *,
     command: str,
-    settings: Any = (),
+    settings: Any = None,
     seed: int | None = None,
     jobs: int | str = 1,
     overwrite: bool = False,
@@ -51,7 +51,7 @@ def apply_to_images(
         The table to write; its ending says in which format.
     command : str
         What the stage does, for the provenance that is written with the table.
-    settings : settings dataclass or tuple of them
+    settings : settings dataclass or tuple of them, optional
         Those of the stage, for the provenance. Work is gone on with only if it was begun with the same.
     seed : int, optional
         That of the stage, if it draws anything, likewise.
@@ -77,12 +77,12 @@ def apply_to_images(
     Examples
     --------
     >>> stage = partial(measure, settings=MeasureSettings(outer_radius=2.0))  # doctest: +SKIP
-    >>> with Bar("measure") as bar:
+    >>> with Bar("measure") as bar:  # doctest: +SKIP
     ...     apply_to_images(stage, "images", ReadSettings(), "shapes.parquet", command="measure", jobs=4, progress=bar)
     """
     path = check_output(output, overwrite)
     images = open_images(source, read_settings)
-    origin = provenance(command, (*_parts(settings), read_settings), seed, _inputs(source, read_settings))
+    origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
     beside = path.with_name(f".{path.name}.unfinished")
     rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite)
     progress.begin(images.expected)
@@ -108,7 +108,7 @@ def map_images(
     folder: str | Path,
     *,
     command: str,
-    settings: Any = (),
+    settings: Any = None,
     seed: int | None = None,
     jobs: int | str = 1,
     overwrite: bool = False,
@@ -132,7 +132,7 @@ def map_images(
     with ImageSetWriter(
         folder,
         command=command,
-        settings=(*_parts(settings), read_settings),
+        settings=(*parts_of(settings), read_settings),
         seed=seed,
         inputs=_inputs(source, read_settings),
         overwrite=overwrite,
@@ -143,10 +143,6 @@ def map_images(
     if not n_usable:
         raise NoImagesError(f"'{source}' holds no usable images.")
     return writer.run
-
-
-def _parts(settings: Any) -> tuple[Any, ...]:
-    return settings if isinstance(settings, tuple) else (settings,)
 
 
 def _inputs(source: str | Path, read_settings: ReadSettings) -> list[str | Path]:

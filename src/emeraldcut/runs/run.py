@@ -75,7 +75,7 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
 
     facts = {"program": "emeraldcut", "version": __version__, "command": command, "seed": seed}
     facts["date_utc"] = datetime.now(UTC).isoformat(timespec="seconds")
-    for part in _parts(settings):
+    for part in parts_of(settings):
         for item in dataclasses.fields(part):
             value = getattr(part, item.name)
             facts[f"settings.{item.name}"] = list(value) if isinstance(value, tuple) else value
@@ -92,7 +92,7 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
     return facts
 
 
-def _parts(settings: Any) -> tuple:
+def parts_of(settings: Any) -> tuple:
     """One settings object, several, or none, as a tuple."""
     return () if settings is None else settings if isinstance(settings, tuple) else (settings,)
 
@@ -142,7 +142,7 @@ class Run:
                 raise FileExistsError(f"'{folder}' holds a finished run; choose another folder or set --overwrite.")
             manifest.unlink()
         if settings is not None:
-            write_text(folder / SETTINGS, "".join(to_toml(part) for part in _parts(settings)))
+            write_text(folder / SETTINGS, "".join(to_toml(part) for part in parts_of(settings)))
         return cls(folder, provenance(command, settings, seed, inputs))
 
     def __fspath__(self) -> str:
