@@ -97,7 +97,7 @@ def main() -> None:
             for batch in peers
         },
     }
-    best = {name: np.inf for name in works}
+    best = dict.fromkeys(works, np.inf)
     for k in range(rounds + 1):
         for name, work in works.items():
             spent = cpu_seconds(work)

@@ -15,6 +15,7 @@ Keys of the last line, each list by bins of S/N:
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import partial
 
@@ -62,7 +63,7 @@ def main() -> None:
     found = map_chunks(partial(examine, seed=9_000_001 + arguments.seed), parts, jobs=arguments.jobs)
     snr, label, classes, a4 = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     accuracy, boxy = {}, {}
-    bins = [(snr >= low) & (snr < high) for low, high in zip(EDGES, EDGES[1:], strict=False)]
+    bins = [(snr >= low) & (snr < high) for low, high in itertools.pairwise(EDGES)]
     for k, way in enumerate(WAYS):
         accuracy[way] = [np.mean(classes[b, k] == label[b]) for b in bins]
         right = (a4[:, k] < BOXY_A4) == (label == 1)

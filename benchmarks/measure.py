@@ -30,6 +30,7 @@ Keys of the last line:
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def figure(table: Table, truth: Table, path: Path) -> None:
     left, right = drawing.subplots(1, 2)
     error, snr = a4_errors(table, truth), np.asarray(truth["snr"])
     edges = np.geomspace(20, 300, 9)
-    bins = [(snr >= a) & (snr < b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    bins = [(snr >= a) & (snr < b) for a, b in itertools.pairwise(edges)]
     middle = np.sqrt(edges[1:] * edges[:-1])
     left.plot(middle, [np.quantile(np.abs(error[b]), 0.683) for b in bins], "o-", color="#0f8a5f", label="true (68 %)")
     stated = np.ma.filled(table["a4_err"], np.nan)

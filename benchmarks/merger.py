@@ -25,9 +25,10 @@ from tempfile import TemporaryDirectory
 
 import record
 
-from emeraldcut.mergers import SuiteSettings, simulate
+from emeraldcut.mergers import SUITE, SuiteSettings, simulate
 from emeraldcut.nbody import EvolveSettings
 from emeraldcut.runs import read_manifest
+from emeraldcut.tables import read_table
 
 FULL = SuiteSettings(mass_ratios=(1.0,), orbits=1, control=False, duration_gyr=3.0)
 QUICK = replace(FULL, duration_gyr=1.0, halo_particles=3000, star_particles=2000)
@@ -38,7 +39,8 @@ def main() -> None:
     settings = QUICK if arguments.quick else FULL
     with TemporaryDirectory() as folder:
         print(f"one merger over {settings.duration_gyr:g} Gyr ...", flush=True)
-        (row,) = simulate(folder, settings, EvolveSettings(output_gyr=0.1), seed=arguments.seed)
+        run = simulate(folder, settings, EvolveSettings(output_gyr=0.1), seed=arguments.seed)
+        (row,) = read_table(run.path(SUITE))
         spent = read_manifest(Path(folder) / row["merger"])
     seconds = spent["force_seconds"] + spent["other_seconds"]
     figures = {"particles": int(row["particles"]), "gyr": settings.duration_gyr, "steps": int(row["steps"])}

@@ -5,12 +5,12 @@ Run `python docs/generate.py`; tests check that all three are up to date.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from emeraldcut.cli import COMMANDS, load
 from emeraldcut.data.columns import COLUMNS
 from emeraldcut.data.flags import SENTENCES
+from emeraldcut.settings import items
 
 HERE = Path(__file__).parent
 
@@ -21,9 +21,16 @@ def commands_page() -> str:
         "# Commands",
         "",
         "Written by `docs/generate.py` from the settings of each stage. Every command also has",
-        "`--output`, `--seed`, `-j/--jobs`, `--cluster`, `--slurm`, `--overwrite`, `--quiet` and",
-        "`--settings FILE.toml`; the keys of the file are the names in the tables. Exit status: 0 done; 1 nothing",
-        "usable, or a disk that is full, or a server or scheduler that does not answer; 2 wrong usage.",
+        "`--output`, `--seed`, `-j/--jobs`, `--cluster`, `--slurm`, `--overwrite`, `--quiet`, `--traceback` and",
+        "`--settings FILE.toml`; the keys of the file are the names in the tables. Values are checked against the",
+        "column *allowed*, wherever they come from; numbers must be finite.",
+        "",
+        "Exit status:",
+        "",
+        "- 0: done.",
+        "- 1: nothing usable, or something outside failed: a full disk, a server or scheduler that does not answer, a",
+        "  worker process that died. Also an unexpected error, which is a bug: `--traceback` shows where.",
+        "- 2: wrong usage; the message says what was expected.",
         "",
     ]
     for name, command in COMMANDS.items():
@@ -35,16 +42,12 @@ def commands_page() -> str:
             "",
             f"`emeraldcut {name}{source} --output {command.output}`",
             "",
-            "| setting | default | meaning |",
-            "|---|---|---|",
+            "| setting | default | allowed | meaning |",
+            "|---|---|---|---|",
         ]
-        for cls in command.settings:
-            for field in dataclasses.fields(load(cls)):
-                default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-                choices = field.metadata.get("choices")
-                known = f" ({', '.join(map(str, choices))})" if choices else ""
-                shown = "" if default in (None, "") else f"`{default}`"
-                lines.append(f"| `{field.name}` | {shown} | {field.metadata['help']}{known} |")
+        for item in (item for cls in command.settings for item in items(load(cls))):
+            default = f"`{item.shown_default}`" if item.shown_default else ""
+            lines.append(f"| `{item.name}` | {default} | {item.allowed} | {item.help} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -9,9 +9,10 @@ import emeraldcut
 
 PACKAGE = Path(emeraldcut.__file__).parent
 # Each folder imports only from those before it; those of one line are siblings, which do not know each other.
-LAYERS = [["settings", "numerics", "data"], ["runs"], ["tables", "galaxies", "nbody"], ["images", "frame", "camera"],
-          ["mergers", "exchange", "detection"], ["isophotes", "networks", "similarity"], ["screening", "studies"],
-          ["report"], ["review"], ["demo"], ["cli"]]  # fmt: skip
+LAYERS = [["errors"], ["settings", "numerics", "data"], ["runs"], ["tables", "galaxies", "nbody"],
+          ["images", "frame", "camera"], ["mergers", "exchange", "detection"],
+          ["isophotes", "networks", "similarity"], ["screening", "studies"], ["report"], ["review"],
+          ["demo"], ["cli"]]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

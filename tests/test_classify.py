@@ -95,7 +95,7 @@ def test_prevalence_is_bayes_rule(images):
         odds, shifted = (t["p_rectangular"].compressed() / t[f"p_{other}"].compressed() for t in (equal, rare))
         np.testing.assert_allclose(shifted, odds * 0.01 / prior, rtol=1e-4)
     assert list(rare["class"]) == list(equal["class"])
-    with pytest.raises(ValueError, match="prevalence expects"):
+    with pytest.raises(ValueError, match="'prevalence' must be above 0 and below 1; received 1.5"):
         ClassifySettings(prevalence=1.5)
 
 

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from emeraldcut import cli
-from emeraldcut.images import read_images
+from emeraldcut.errors import MissingPackageError, UsageError, WorkError
+from emeraldcut.images import NoImagesError, read_images
 from emeraldcut.runs import read_manifest
 from emeraldcut.tables import read_table
 
@@ -78,13 +80,14 @@ def test_an_existing_output_is_kept_unless_told(pool, tmp_path, capsys):
         (["measure", "{tmp}/nowhere", "-o", "{tmp}/t.csv"], 2, "no file or folder"),
         (["measure", "{pool}", "-o", "{tmp}/t.xyz"], 2, ".parquet"),
         (["compare", "{pool}", "-o", "{tmp}/t.csv", "--method", "hashing"], 2, "frame, cosine, sift"),
-        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "wide"], 2, "expects float; received 'wide'"),
+        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "wide"], 2, "a finite number; received 'wide'"),
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "--settings", "{toml}"], 2, "unknown setting 'inner'"),
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "-j", "0"], 2, "--jobs"),
-        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "nan"], 2, "inner_radius < outer_radius"),
-        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--limit", "inf"], 2, "expects int"),
+        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "nan"], 2, "expects a finite number"),
+        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "3"], 2, "inner_radius < outer_radius"),
+        (["measure", "{pool}", "-o", "{tmp}/t.csv", "--limit", "inf"], 2, "'limit' expects a whole number"),
         (["measure", "{pool}", "-o", "{tmp}/t.out"], 2, "only `classify` makes"),
-        (["synthesise", "--number", "0", "-o", "{tmp}/s"], 2, "number >= 1"),
+        (["synthesise", "--number", "0", "-o", "{tmp}/s"], 2, "'number' must be at least 1; received 0"),
         (["classify", "{pool}", "-o", "{tmp}/t.csv", "--network", "{empty}"], 2, "weights"),
     ],
 )
@@ -136,6 +139,79 @@ def test_screen_ranks_everything_and_writes_a_report(pool, tmp_path, capsys):
     manifest = read_manifest(folder)
     assert manifest["images"] == 12 and manifest["settings.prevalence"] == 0.05
     assert run(capsys, "screen", pool, "--output", folder)[0] == 2  # a finished run is not replaced
+
+
+def broken(arguments, settings):
+    return np.zeros(2) + np.zeros(3)
+
+
+def test_a_bug_is_not_called_wrong_usage(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "measure", replace(cli.COMMANDS["measure"], run=broken))
+    words = ("measure", tmp_path, "-o", tmp_path / "t.csv")
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (1, "") and len(err.splitlines()) == 1
+    assert "unexpected error (ValueError: operands could not be broadcast" in err
+    assert "run the command again with --traceback, and report it" in err
+    code, out, err = run(capsys, *words, "--traceback")
+    assert (code, out) == (1, "") and "Traceback (most recent call last)" in err and "in broken" in err
+
+
+def test_the_traceback_of_an_expected_error(tmp_path, capsys):
+    code, _, err = run(capsys, "measure", tmp_path / "nowhere", "-o", tmp_path / "t.csv", "--traceback")
+    assert code == 2 and "in open_images" in err and err.splitlines()[-1].startswith("emeraldcut measure: there is no")
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (UsageError("a is b."), 2, "a is b."),
+        (NoImagesError("nothing."), 1, "nothing."),
+        (WorkError("a worker died."), 1, "a worker died."),
+        (MissingPackageError("pip install it."), 2, "pip install it."),
+        (FileNotFoundError(2, "No such file or directory", "x.fits"), 2, "'x.fits': No such file or directory."),
+        (ConnectionError("no answer."), 1, "no answer."),
+        (OSError(28, "No space left on device", "x"), 1, "is full; make room, then rerun the command to resume."),
+        (MemoryError(), 1, "there is not enough memory; use fewer --jobs, or smaller images."),
+        (KeyError("a"), 1, "unexpected error (KeyError: 'a')."),
+        (RuntimeError(), 1, "unexpected error (RuntimeError)."),
+        (KeyboardInterrupt(), 130, "interrupted."),
+    ],
+)
+def test_each_kind_of_error_has_its_status(error, code, said, tmp_path, capsys, monkeypatch):
+    def fails(arguments, settings):
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "measure", replace(cli.COMMANDS["measure"], run=fails))
+    found = run(capsys, "measure", tmp_path, "-o", tmp_path / "t.csv")
+    assert found[0] == code and said in found[2] and len(found[2].splitlines()) == 1
+
+
+@pytest.mark.parametrize("name, kind", [("study", "run, preset"), ("simulate", "preset")])
+def test_a_name_that_does_not_exist(name, kind, tmp_path, capsys):
+    code, _, err = run(capsys, name, "nothere", "-o", tmp_path / "out")
+    assert code == 2 and f"no {kind} or TOML file named 'nothere'; presets are" in err
+    code, _, err = run(capsys, "measure", tmp_path, "-o", tmp_path / "t.csv", "--settings", "nothere")
+    assert code == 2 and "no TOML file named 'nothere'" in err
+
+
+def test_both_spellings(tmp_path, capsys):
+    import emeraldcut
+
+    assert emeraldcut.synthesize is emeraldcut.synthesise
+    assert run(capsys, "synthesize", "--number", 1, "-o", tmp_path / "set") == (0, str(tmp_path / "set"), "")
+    assert read_manifest(tmp_path / "set")["command"] == "synthesise"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_says_where_a_seed_matters(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    random = name in ("demo", "synthesise", "simulate", "observe", "train", "completeness", "study", "review")
+    assert ("seed of everything random" in text, "has no effect: nothing is random in this command" in text) == (
+        random,
+        not random,
+    )
 
 
 def test_the_program_starts_from_the_shell():

@@ -14,7 +14,7 @@ from emeraldcut.screening import CompletenessSettings, ScreenSettings, completen
 from emeraldcut.screening.screen import expectations
 from emeraldcut.tables import read_table
 
-SMALL = dict(injections=6, snr=(60.0, 250.0), radius_fwhm=(3.0,), axis_ratio=(0.6,), exponent=(5.0,))
+SMALL = {"injections": 6, "snr": (60.0, 250.0), "radius_fwhm": (3.0,), "axis_ratio": (0.6,), "exponent": (5.0,)}
 
 
 def skies(number, plan, size=64, sigma=2.0):
@@ -67,11 +67,11 @@ def test_shares_are_counts():
 
 
 def test_settings_that_make_no_sense():
-    with pytest.raises(ValueError, match="axis ratios go up to 1"):
+    with pytest.raises(ValueError, match="of setting 'axis_ratio' must be above 0 and at most 1; received 1.2"):
         CompletenessSettings(axis_ratio=(0.5, 1.2))
-    with pytest.raises(ValueError, match="snr expects one or more numbers"):
+    with pytest.raises(ValueError, match="'snr' expects at least one value; received none"):
         CompletenessSettings(snr=())
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="'prevalence' must be above 0 and below 1"):
         CompletenessSettings(prevalence=2.0)
 
 

@@ -42,7 +42,7 @@ def read_csv(path):
 
 
 def test_zoobot(stored, tmp_path):
-    folder = convert_images(stored, tmp_path / "z", ConvertSettings(to="zoobot"))
+    folder = convert_images(stored, tmp_path / "z", ConvertSettings(to="zoobot")).folder
     rows = read_csv(folder / "catalog.csv")
     assert list(rows[0]) == ["id_str", "file_loc", "label"]
     assert [row["id_str"] for row in rows] == ["a/1", "b", "B", "c", "d"]
@@ -62,18 +62,18 @@ def test_labels_of_others_go_through(tmp_path, stored):
     images = read_images(stored)
     images.table["label"] = np.array(["spiral"] * 6, dtype=object)
     write_images(images, tmp_path / "set", command="test")
-    folder = convert_images(tmp_path / "set", tmp_path / "z", ConvertSettings(to="zoobot"))
+    folder = convert_images(tmp_path / "set", tmp_path / "z", ConvertSettings(to="zoobot")).folder
     assert {row["label"] for row in read_csv(folder / "catalog.csv")} == {"spiral"}
     images.table.remove_column("label")
     write_images(images, tmp_path / "bare", command="test")
-    folder = convert_images(tmp_path / "bare", tmp_path / "y", ConvertSettings(to="zoobot"))
+    folder = convert_images(tmp_path / "bare", tmp_path / "y", ConvertSettings(to="zoobot")).folder
     assert list(read_csv(folder / "catalog.csv")[0]) == ["id_str", "file_loc"]
-    folder = convert_images(tmp_path / "bare", tmp_path / "x", ConvertSettings(to="anomalymatch"))
+    folder = convert_images(tmp_path / "bare", tmp_path / "x", ConvertSettings(to="anomalymatch")).folder
     assert not (folder / "labeled_data.csv").exists()
 
 
 def test_hyrax(stored, tmp_path):
-    folder = convert_images(stored, tmp_path / "h", ConvertSettings(to="hyrax"))
+    folder = convert_images(stored, tmp_path / "h", ConvertSettings(to="hyrax")).folder
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is a second table
         catalog = Table.read(folder / "catalog.fits")
@@ -85,12 +85,12 @@ def test_hyrax(stored, tmp_path):
     images = read_images(stored)
     images.table["id"] = np.array(["17", "4", "2000", "5", "6", "7"], dtype=object)
     write_images(images, tmp_path / "set", command="test")
-    folder = convert_images(tmp_path / "set", tmp_path / "n", ConvertSettings(to="hyrax"))
+    folder = convert_images(tmp_path / "set", tmp_path / "n", ConvertSettings(to="hyrax")).folder
     assert list(read_table(folder / "catalog.fits")["object_id"]) == [17, 4, 2000, 5, 6]
 
 
 def test_anomalymatch(stored, tmp_path):
-    folder = convert_images(stored, tmp_path / "a", ConvertSettings(to="anomalymatch"))
+    folder = convert_images(stored, tmp_path / "a", ConvertSettings(to="anomalymatch")).folder
     labels = {row["filename"]: row["label"] for row in read_csv(folder / "labeled_data.csv")}
     names = [row["filename"] for row in read_csv(folder / "metadata.csv")]
     assert [labels.get(name) for name in names] == ["anomaly", "normal", None, "normal", "normal"]

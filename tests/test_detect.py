@@ -1,5 +1,7 @@
 """Detect: planted galaxies are found in mosaics, each once, wherever parts and tiles meet."""
 
+from unittest.mock import Mock, call
+
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -67,9 +69,9 @@ def mosaics(tmp_path_factory):
 
 def test_each_planted_galaxy_is_found_once_where_it_is(mosaics):
     folder, truth, inside = mosaics
-    steps = []
-    table = detect(folder, SMALL_PARTS, progress=lambda total, n: steps.append((total, n)))
-    assert steps == [(4, 1)] * 4
+    progress = Mock()
+    table = detect(folder, SMALL_PARTS, progress=progress)
+    assert progress.mock_calls == [call.begin(4, "rows of parts"), *[call.advance(1)] * 4]
     found = SkyCoord(table["ra"], table["dec"], unit="deg")
     nearest, apart, _ = found.match_to_catalog_sky(truth)
     assert len(set(nearest)) == len(table)  # none twice

@@ -30,7 +30,7 @@ def test_the_readme_names_every_command(name):
 
 def test_the_readme_tree_is_the_tree():
     text = (ROOT / "README.md").read_text()
-    shown = set(re.findall(r"^  ([a-z_]+(?:/|\.py)) ", text, re.M))
+    shown = set(re.findall(r"^  ([a-z_]+(?:/|\.py)) ", text, re.MULTILINE))
     package = ROOT / "src" / "emeraldcut"
     real = {f"{p.name}/" for p in package.iterdir() if (p / "__init__.py").exists()}
     real |= {p.name for p in package.glob("*.py") if p.name != "__init__.py"}

@@ -32,6 +32,11 @@ from emeraldcut.tables import read_table
 SCALE = 0.5
 
 
+def fetched(*arguments, **keywords):
+    """The table that `fetch` writes."""
+    return read_table(fetch(*arguments, **keywords).path("cutouts.parquet"))
+
+
 def cutout(ra, dec, size=24, fill=None):
     """A FITS file around a position, as hips2fits sends it; its pixels hold the declination."""
     wcs = WCS(naxis=2)
@@ -169,7 +174,7 @@ def test_everything_that_a_server_can_do(tmp_path):
         13: ["elsewhere"],
     }
     with serving(manner) as server:
-        table = fetch(tmp_path / "out", quick(server, tmp_path, 14, catalogue=catalogue(tmp_path, 14, z=0.1)), jobs=3)
+        table = fetched(tmp_path / "out", quick(server, tmp_path, 14, catalogue=catalogue(tmp_path, 14, z=0.1)), jobs=3)
     assert list(table["id"]) == [f"g{k}" for k in range(1, 15)] and (table["z"] == 0.1).all()
     flags = dict.fromkeys(range(1, 15), 0) | {2: Flag.NO_DATA, 3: Flag.NO_DATA}
     flags |= dict.fromkeys((10, 11, 12, 13), int(Flag.UNREADABLE))
@@ -213,18 +218,18 @@ def test_what_is_there_and_whole_is_not_fetched_again(tmp_path):
     out, files = tmp_path / "out", tmp_path / "out" / "fits"
     with serving({3: ["html", "image"]}) as server:
         options = quick(server, tmp_path, 5, retries=0)
-        assert list(fetch(out, options)["flag"]) == [0, 0, Flag.UNREADABLE, 0, 0]
+        assert list(fetched(out, options)["flag"]) == [0, 0, Flag.UNREADABLE, 0, 0]
         kept = (files / "g1.fits").read_bytes()
         (files / "g4.fits").write_bytes(kept[:3000])  # damaged on disk
         (files / "g5.fits").write_bytes(kept)  # whole, but another place
         server.asked.clear()
         server.manner = {}
-        assert not fetch(out, options)["flag"].any()
+        assert not fetched(out, options)["flag"].any()
         assert sorted(row for row, *_ in server.asked) == [3, 4, 5]
         assert (files / "g1.fits").read_bytes() == kept
         longer = quick(server, tmp_path, 7, rate=500.0)  # a longer catalogue, at another pace
         server.asked.clear()
-        assert len(fetch(out, longer)) == 7 and [row for row, *_ in server.asked] == [6, 7]
+        assert len(fetched(out, longer)) == 7 and [row for row, *_ in server.asked] == [6, 7]
         with pytest.raises(ValueError, match="begun with survey = CDS/P/X 1&2, now it is other"):
             fetch(out, quick(server, tmp_path, 7, survey="other"))
         server.asked.clear()
@@ -265,19 +270,19 @@ def test_what_others_have_made_is_left_alone(tmp_path, name):
 def test_a_server_that_is_down_ends_the_run_and_the_next_goes_on(tmp_path):
     with serving({k: [(502,)] for k in range(3, 30)}) as server:
         options = quick(server, tmp_path, 20, retries=1)
-        with pytest.raises(ConnectionError, match=r"5 times in a row .*502 Bad Gateway.*goes on"):
+        with pytest.raises(ConnectionError, match=r"5 times in a row .*502 Bad Gateway.*rerun the command to resume"):
             fetch(tmp_path / "out", options)
         assert len(server.asked) == 2 + 2 * 5
         with pytest.raises(FileNotFoundError):
             read_manifest(tmp_path / "out")
         server.manner = {}
         server.asked.clear()
-        assert not fetch(tmp_path / "out", options)["flag"].any()
+        assert not fetched(tmp_path / "out", options)["flag"].any()
         assert len(server.asked) == 18
     with pytest.raises(ConnectionError, match="refused"):
         fetch(tmp_path / "other", options)
     with serving({k: [(502,)] for k in range(3, 13)}) as server:  # or it is broken there for good
-        table = fetch(tmp_path / "hole", quick(server, tmp_path, 20, retries=0, give_up=0))
+        table = fetched(tmp_path / "hole", quick(server, tmp_path, 20, retries=0, give_up=0))
     assert (table["flag"] == Flag.UNREADABLE).sum() == 10
 
 
@@ -324,7 +329,7 @@ def test_names_of_files_and_ids(tmp_path):
     table["flag"] = 7
     table.write(tmp_path / "bare.ecsv")
     with serving({}) as server:
-        result = fetch(tmp_path / "out", quick(server, tmp_path, 1, catalogue=str(tmp_path / "bare.ecsv")))
+        result = fetched(tmp_path / "out", quick(server, tmp_path, 1, catalogue=str(tmp_path / "bare.ecsv")))
     assert list(result["id"]) == ["10.00000+1.00000", "10.00000+1.00000#2", "nan+1.00000", "11.00000+2.00000"]
     assert list(result["input_file"]) == ["a", "b", "c", "d"] and result["file"][0] == "fits/10.00000+1.00000.fits"
     assert list(result["flag"]) == [0, 0, Flag.NO_DATA, 0] and "position is unknown" in result["flag_text"][2]
@@ -338,7 +343,7 @@ def test_the_command(tmp_path, capsys):
         assert cli.main(["fetch", *words]) == 0
         out, err = capsys.readouterr()
         assert out.strip() == str(tmp_path / "out" / "cutouts.parquet")
-        assert err.strip() == "1 of 3 cut-outs did not come; the same command tries them again."
+        assert err.strip() == "1 of 3 cutouts failed; rerun the command to try them again."
         assert cli.main(["fetch", *words]) == 0
         assert capsys.readouterr().err == ""
     assert list(read_table(tmp_path / "out" / "cutouts.parquet")["flag"]) == [0, 0, 0]

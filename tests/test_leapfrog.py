@@ -195,9 +195,9 @@ def test_centres_are_those_of_the_densest_parts():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"opening": 0.0}, "opening .* received 0.0"),
-        ({"accuracy": -1.0}, "accuracy .* received -1.0"),
-        ({"output_gyr": 0.0}, "output_gyr .* received 0.0"),
+        ({"opening": 0.0}, "'opening' must be above 0 and at most 1; received 0.0"),
+        ({"accuracy": -1.0}, "'accuracy' must be above 0; received -1.0"),
+        ({"output_gyr": 0.0}, "'output_gyr' must be above 0; received 0.0"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):

@@ -612,6 +612,22 @@ def shapes(number, size, seed, radius=(0.25, 0.35)):
     return ImageSet(pixels, table)
 
 
+class Epochs:
+    """Counts the epochs of a training, and may interrupt it."""
+
+    def __init__(self, stop=None):
+        self.stop = stop
+
+    def begin(self, total, unit="images", what=""):
+        self.total, self.done, self.figures = total, 0, []
+
+    def advance(self, n=1, **figures):
+        self.done += n
+        self.figures += [figures] if figures else []
+        if len(self.figures) == self.stop:
+            raise KeyboardInterrupt
+
+
 def test_the_network_of_the_thesis(keras):
     from emeraldcut.networks import thesis
 
@@ -625,13 +641,14 @@ def test_the_network_of_the_thesis(keras):
 
 
 def test_thesis_network_learns_discs_and_squares(tmp_path, keras):
-    images, told = shapes(160, 50, 0), []
+    images, told = shapes(160, 50, 0), Epochs()
     images.table["scored"][:4] = False
     images.table["label"][4:6] = "other"
     images.table["flag"][6] = int(Flag.NO_DATA)
     trained = train(images, TrainSettings(network="thesis", epochs=14, batch_size=16), seed=3,
-                    progress=lambda epoch, of, figures: told.append((epoch, of)))  # fmt: skip
-    assert told[-1][1] == 14 and len(told) == len(trained.history) == trained.card["epochs_run"]
+                    progress=told)  # fmt: skip
+    assert told.total == 14 and told.done == len(told.figures) == len(trained.history) == trained.card["epochs_run"]
+    assert told.figures[-1]["holdout_loss"] == trained.history["holdout_loss"][-1]
     counts = trained.card["training"]
     assert sum(sum(part.values()) for part in counts.values()) == 160 - 7
     assert np.sum(trained.card["metrics"]["confusion"]) == sum(counts["figures"].values())
@@ -643,24 +660,20 @@ def test_thesis_network_learns_discs_and_squares(tmp_path, keras):
 
 def test_screener_learns_and_resumes(tmp_path, keras, monkeypatch):
     """Boxes and ellipses that it draws itself: better than chance, the same again, and the same if it was stopped."""
-    bright = dict(population="standard", pictures=0.0, correlated=0.0, snr_min=150.0, psf_fwhm_max_pix=2.0)
+    bright = {"population": "standard", "pictures": 0.0, "correlated": 0.0, "snr_min": 150.0, "psf_fwhm_max_pix": 2.0}
     monkeypatch.setattr(train_module, "WIDE", replace(train_module.WIDE, **bright))
     monkeypatch.setattr(train_module, "PAUSE_SECONDS", 0.0)
     options = TrainSettings(classes=("oval", "rectangular"), number=1500, epochs=4, batch_size=16)
     whole = train(None, options, seed=1)
     folder = tmp_path / "network"
 
-    def stop(epoch, of, figures):
-        if epoch == 2:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(None, options, seed=1, folder=folder, progress=stop)
+        train(None, options, seed=1, folder=folder, progress=Epochs(stop=2))
     with pytest.raises(FileExistsError, match="other settings"):
         train(None, options, seed=2, folder=folder)
-    told = []
-    again = train(None, options, seed=1, folder=folder, progress=lambda epoch, of, figures: told.append(epoch))
-    assert told == [3, 4] and not (folder / "unfinished").exists()
+    told = Epochs()
+    again = train(None, options, seed=1, folder=folder, progress=told)
+    assert (told.total, told.done, len(told.figures)) == (4, 4, 2) and not (folder / "unfinished").exists()
     for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     assert again.card["metrics"]["accuracy"] > 0.75

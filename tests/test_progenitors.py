@@ -348,10 +348,10 @@ def test_a_hernquist_halo_is_as_dense_inside_as_the_nfw_halo_that_it_stands_for(
 @pytest.mark.parametrize(
     "change, reason",
     [
-        ({"halo_mass_msun": 0.0}, "'halo_mass_msun' must be above 0 and finite; received 0.0"),
-        ({"disc_scale_kpc": float("nan")}, "'disc_scale_kpc' must be above 0"),
-        ({"bulge_mass_msun": -1.0}, "'bulge_mass_msun' must be 0 or more"),
-        ({"gas_fraction": 1.0}, "since a disc has stars"),
+        ({"halo_mass_msun": 0.0}, "'halo_mass_msun' must be above 0; received 0.0"),
+        ({"disc_scale_kpc": float("nan")}, "'disc_scale_kpc' expects a finite number; received nan"),
+        ({"bulge_mass_msun": -1.0}, "'bulge_mass_msun' must be at least 0"),
+        ({"gas_fraction": 1.0}, "'gas_fraction' must be at least 0 and below 1; received 1.0"),
         ({"halo": "plummer"}, "one of hernquist, nfw"),
         ({"star_particles": 1}, "at least 2"),
         ({"halo_scale_kpc": -3.0}, "'halo_scale_kpc' must be above 0"),

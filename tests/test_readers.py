@@ -6,6 +6,7 @@ import struct
 import warnings
 import zlib
 from functools import partial
+from unittest.mock import Mock, call
 
 import h5py
 import numpy as np
@@ -490,7 +491,7 @@ def test_own_set_that_is_finished_or_unfinished(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_images(breaks(), tmp_path / "set", command="test", overwrite=True)
-    with pytest.raises(ValueError, match="unfinished"):
+    with pytest.raises(ValueError, match="is not finished"):
         open_images(tmp_path / "set")
 
 
@@ -515,12 +516,12 @@ def one_by_one(n, started):
 def test_map_chunks_in_order_and_few_in_flight():
     expected = [3.0 * 162 * i for i in range(7)]
     for jobs in (1, 2):
-        started, counted, results = [], [], []
+        started, progress, results = [], Mock(), []
         stage = partial(chunk_sum, factor=3)
-        for result in map_chunks(stage, one_by_one(7, started), jobs=jobs, progress=counted.append):
+        for result in map_chunks(stage, one_by_one(7, started), jobs=jobs, progress=progress):
             results.append(result)
             assert len(started) <= len(results) + (2 * jobs if jobs > 1 else 0)
-        assert results == expected and counted == [2] * 7
+        assert results == expected and progress.advance.mock_calls == [call(2)] * 7
 
 
 def test_map_chunks_reports_dead_workers_and_errors():

@@ -486,7 +486,7 @@ def pictured(tmp_path, ids, **columns):
     """A set of images in a folder, as `synthesise` leaves it."""
     images = [box(2 + i % 4, seed=i)[0] for i in range(len(ids))]
     table = Table({"id": np.array(ids, dtype=object), **columns})
-    return write_images(ImageSet(images, table), tmp_path / "set", command="synthesise", seed=3)
+    return write_images(ImageSet(images, table), tmp_path / "set", command="synthesise", seed=3).folder
 
 
 def test_tables_of_measure_compare_and_classify_have_pages_with_their_images(tmp_path):

@@ -7,6 +7,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -88,10 +89,10 @@ def test_what_was_stopped_goes_on(tmp_path, stop):
 
     with pytest.raises(Stopped):
         fill(ResumableTable(tmp_path / "parts", ORIGIN, "a test"), rows_of, stopping)
-    parts, seen = ResumableTable(tmp_path / "parts", ORIGIN | {"date_utc": "later"}, "a test"), []
+    parts, seen = ResumableTable(tmp_path / "parts", ORIGIN | {"date_utc": "later"}, "a test"), Mock()
     assert parts.done <= 10 * stop and parts.done > 10 * stop - 30
-    fill(parts, rows_of, chunks, progress=seen.append)
-    assert sum(seen) == 200
+    fill(parts, rows_of, chunks, progress=seen)
+    assert sum(told.args[0] for told in seen.advance.mock_calls) == 200
     same(from_arrow(joined(list(parts))), vstack([rows_of(chunk) for chunk in chunks(0)]))
 
 
@@ -116,6 +117,7 @@ KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
+from unittest.mock import Mock
 import test_resumable
 test_resumable.resumable.PART_ROWS = 50
 if __name__ == "__main__":

@@ -376,7 +376,7 @@ def test_a_folder_that_is_no_run_gets_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"port": 70000}, {"refresh": 0}, {"repeats": 0.9}, {"number": 0}])
 def test_settings_are_checked(wrong):
-    with pytest.raises(ValueError, match="expect"):
+    with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' must be"):
         ReviewSettings(**wrong)
 
 
@@ -482,7 +482,7 @@ def test_verdicts_are_taken_together_or_not_at_all(client):
 )
 def test_a_wrong_question_gets_a_sentence(client, query):
     answer = get(client, "/grid.json", **query)
-    assert answer.status_code == 400 and "expects" in answer.json()["error"] or "one of" in answer.json()["error"]
+    assert (answer.status_code == 400 and "expects" in answer.json()["error"]) or "one of" in answer.json()["error"]
 
 
 def test_the_grid_has_pages_and_shows_what_is_asked_for(client):

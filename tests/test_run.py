@@ -10,11 +10,11 @@ import pytest
 
 import emeraldcut
 from emeraldcut.runs import Run, provenance, read_manifest
-from emeraldcut.settings import build, setting
+from emeraldcut.settings import Settings, build, setting
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class SmallSettings(Settings):
     size: int = setting(64, "side in pixels")
     classes: tuple[str, ...] = setting(("oval", "other"), "classes")
     name: str | None = setting(None, "a name")
@@ -23,8 +23,8 @@ class Settings:
 def test_run_from_start_to_finish(tmp_path):
     data = tmp_path / "input é.txt"
     data.write_bytes(b"abc")
-    run = Run.start(tmp_path / "deep" / "run", "measure", Settings(size=5), seed=7, inputs=[data])
-    with pytest.raises(FileNotFoundError, match="no finished run"):
+    run = Run.start(tmp_path / "deep" / "run", "measure", SmallSettings(size=5), seed=7, inputs=[data])
+    with pytest.raises(FileNotFoundError, match=r"is not a finished run \(no manifest\.json\)"):
         read_manifest(run.folder)
     run.path("figures/a.txt").write_text("x")
     run.finish(images=3, rate=1.5)
@@ -36,7 +36,7 @@ def test_run_from_start_to_finish(tmp_path):
     import tomllib
 
     resolved = tomllib.loads((run.folder / "settings.toml").read_text())
-    assert build(Settings, resolved) == Settings(size=5)
+    assert build(SmallSettings, resolved) == SmallSettings(size=5)
 
 
 def test_finished_run_is_not_overwritten_by_chance(tmp_path):

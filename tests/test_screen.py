@@ -161,5 +161,5 @@ def test_a_run_that_was_stopped_goes_on(pool, tmp_path, few_carefully, monkeypat
 
 @pytest.mark.parametrize("wrong", [{"prevalence": 0.0}, {"prevalence": 2.0}, {"best": 0}, {"careful": 1.5}])
 def test_settings_are_checked(wrong):
-    with pytest.raises(ValueError, match="expects"):
+    with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' must be"):
         ScreenSettings(**wrong)

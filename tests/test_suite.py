@@ -4,12 +4,13 @@ import shutil
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
 from astropy.table import Table
 
-from emeraldcut.camera import ObserveSettings
+from emeraldcut.camera import THESIS_MAPS, ObserveSettings
 from emeraldcut.cli import main
 from emeraldcut.images import read_images
 from emeraldcut.mergers import (
@@ -40,7 +41,7 @@ COARSE = EvolveSettings(output_gyr=0.01, softening_kpc=(0.5, 0.3, 0.3, 0.3, 0.3)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("suite") / "run"
-    return folder, simulate(folder, SMALL, COARSE, seed=4)
+    return folder, read_table(simulate(folder, SMALL, COARSE, seed=4).path("suite.ecsv"))
 
 
 def test_a_plan_has_every_combination_once():
@@ -92,7 +93,10 @@ def test_a_suite_that_is_killed_ends_the_same(run, tmp_path):
     shutil.rmtree(cut / "ratio1-gas0-orbit000")
     with pytest.raises(FileExistsError, match="other settings"):
         simulate(cut, SMALL, COARSE, seed=5)
-    simulate(cut, SMALL, COARSE, seed=4, jobs=2)
+    progress = Mock()
+    finished = simulate(cut, SMALL, COARSE, seed=4, jobs=2, progress=progress)
+    assert progress.mock_calls == [call.begin(3, "mergers"), *[call.advance(1)] * 3]
+    assert finished.manifest["mergers"] == 3
     paths = sorted(folder.glob("*/snapshot_*.hdf5"))
     assert len(paths) == 12
     for path in paths:
@@ -163,29 +167,27 @@ def test_shipped_suites_are_found_by_name():
     assert suite_file("sequence_2").exists()
 
 
-def test_views_of_a_run(run):
+def test_views_of_a_run(run, tmp_path):
     folder, _ = run
-    options = ObserveSettings(views=3, size=32)
-    clear = replace(options, noise=False)
-    found, two = (
-        list(observe_run(folder, options, clear, take=TakeSettings(stack=2), seed=1, jobs=jobs)) for jobs in (1, 2)
-    )
-    one, without = zip(*found, strict=True)
-    two = [images for images, _ in two]
-    assert without[0].pixels.tobytes() != one[0].pixels.tobytes()
-    assert [len(images) for images in one] == [3, 3, 3]
-    for a, b in zip(one, two, strict=True):
-        np.testing.assert_array_equal(a.pixels, b.pixels)
-    assert not np.array_equal(one[0].table["view_theta_deg"], one[1].table["view_theta_deg"])
-    assert list(one[2].table["mass_ratio"]) == [2.0] * 3
+    options, stacked = ObserveSettings(views=3, size=32), TakeSettings(stack=2, maps=str(tmp_path / "maps"))
+    progress = Mock()
+    first = observe_run(folder, tmp_path / "1", options, stacked, seed=1, progress=progress)
+    one, two = (read_images(made) for made in (first, observe_run(folder, tmp_path / "2", options, seed=1, jobs=2)))
+    assert progress.mock_calls == [call.begin(9), *[call.advance(3)] * 3] and first.manifest["images"] == 9
+    assert len(read_images(tmp_path / "maps" / "2df.dat")) == 3 * THESIS_MAPS.views
+    assert one.pixels.tobytes() != two.pixels.tobytes()  # of one snapshot each
+    again = read_images(observe_run(folder, tmp_path / "3", options, TakeSettings(stack=2), seed=1, jobs=2))
+    np.testing.assert_array_equal(one.pixels, again.pixels)
+    assert not np.array_equal(one.table["view_theta_deg"][:3], one.table["view_theta_deg"][3:6])
+    assert list(one.table["mass_ratio"][6:]) == [2.0] * 3
     assert [len(paths) for paths in last_snapshots(folder, 2)] == [2, 2, 2]
 
 
 def test_bad_suites_say_why(tmp_path):
     for wrong, sentence in (
-        ({"mass_ratios": (0.5,)}, "heavier over lighter"),
-        ({"gas_fractions": (1.0,)}, "below 1"),
-        ({"orbits": 0}, "need orbits"),
+        ({"mass_ratios": (0.5,)}, "every value of setting 'mass_ratios' must be at least 1; received 0.5"),
+        ({"gas_fractions": (1.0,)}, "'gas_fractions' must be at least 0 and below 1; received 1.0"),
+        ({"orbits": 0}, "'orbits' must be at least 1; received 0"),
     ):
         with pytest.raises(ValueError, match=sentence):
             replace(SMALL, **wrong)

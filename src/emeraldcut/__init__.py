@@ -14,6 +14,7 @@ _HOMES = {
     "write_images": "images",
     "write_table": "tables",
     "synthesise": "galaxies",
+    "synthesize": "galaxies",
     "leda074886": "galaxies",
     "simulate": "mergers",
     "observe": "camera",
@@ -28,6 +29,7 @@ _HOMES = {
     "completeness": "screening",
     "study": "studies",
 }
+_SPELLINGS = {"synthesize": "synthesise"}
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the keys are names
 
@@ -35,7 +37,7 @@ __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the keys are names
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'emeraldcut' has no attribute '{name}'")
-    return getattr(import_module(f"emeraldcut.{_HOMES[name]}"), name)
+    return getattr(import_module(f"emeraldcut.{_HOMES[name]}"), _SPELLINGS.get(name, name))
 
 
 def __dir__() -> list[str]:

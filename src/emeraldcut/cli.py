@@ -14,13 +14,18 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
+from traceback import print_exception
+from typing import TYPE_CHECKING, Any
 
 import emeraldcut
+from emeraldcut.errors import EmeraldcutError, UsageError
+
+if TYPE_CHECKING:
+    from emeraldcut.runs import Bar
 
 IMAGES_HELP = (
-    "a folder, file, cube, HDF5, Parquet or table of images, a set of ours, or (with --catalogue) one or more mosaics: "
-    "FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
+    "images: a folder, file, cube, HDF5 or Parquet file, a table of files, an emeraldcut image set, or (with "
+    "--catalogue) one or more mosaics; FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
 )
 
 
@@ -39,62 +44,35 @@ class Command:
     output: str = "TABLE"
     output_help: str = "table to write: .parquet, .ecsv, .csv, .fits or .vot"
     default_output: str | None = None
+    random: bool = False  # whether anything depends on --seed
 
 
-def _bar(arguments: argparse.Namespace, total: int | None, unit: str = " images"):
-    """A progress bar on standard error, silent with --quiet or where nobody looks."""
-    from tqdm import tqdm
+def _bar(arguments: argparse.Namespace) -> Bar:
+    """Progress on standard error, silent with --quiet or where nobody looks."""
+    from emeraldcut.runs import Bar
 
-    silent = arguments.quiet or not sys.stderr.isatty()
-    return tqdm(total=total, unit=unit, disable=silent, desc=arguments.command)
-
-
-def _of_total(bar) -> Callable[[int | None, int], None]:
-    """Moves `bar` on by n of a total that only the stage knows."""
-
-    def progress(total: int | None, n: int) -> None:
-        bar.total = total
-        bar.update(n)
-
-    return progress
+    return Bar(arguments.command, silent=arguments.quiet or not sys.stderr.isatty())
 
 
-def _over_images(stage: Callable, arguments: argparse.Namespace, read_settings: Any) -> str:
-    """Applies a stage to all images, chunk by chunk, and writes the rows as one table; goes on where it was stopped.
+def _common(arguments: argparse.Namespace, bar: Bar) -> dict[str, Any]:
+    """What every stage that writes something is told."""
+    return {"jobs": arguments.jobs, "overwrite": arguments.overwrite, "progress": bar}
 
-    A Parquet table is never whole in memory.
-    """
-    import numpy as np
 
-    from emeraldcut.data import usable
-    from emeraldcut.images import NoImagesError, open_images
-    from emeraldcut.runs import provenance
-    from emeraldcut.tables import ResumableTable, fill, join, write_table
-    from emeraldcut.tables.files import check_output
-    from emeraldcut.tables.resumable import joined_table
+def _to_table(
+    stage: Callable, arguments: argparse.Namespace, settings: Any, read_settings: Any, output: str | None = None
+) -> str:
+    """The table, at the output, of a stage applied to all images."""
+    from emeraldcut.images import apply_to_images
 
-    path = check_output(arguments.output, arguments.overwrite)
-    if arguments.output.endswith(".out") and arguments.command != "classify":
-        raise ValueError("the thesis's format .out holds class probabilities, which only `classify` makes.")
-    source = open_images(arguments.source, read_settings)
-    inputs = [name for name in (arguments.source, read_settings.catalogue) if name]
-    settings = (*(value for name, value in stage.keywords.items() if name.endswith("settings")), read_settings)
-    origin = provenance(arguments.command, settings, arguments.seed, inputs)
-    beside = path.with_name(f".{path.name}.unfinished")
-    rows = ResumableTable(beside, origin, f"a table of `{arguments.command}`", overwrite=arguments.overwrite)
-    with _bar(arguments, source.n_images) as bar:
-        fill(rows, stage, source.chunks_after, jobs=arguments.jobs, progress=bar.update)
-    if rows.done == 0:
-        rows.remove()
-        raise NoImagesError(f"'{arguments.source}' holds no images.")
-    if path.suffix == ".parquet":
-        join(rows, path, origin)
-    else:
-        write_table(joined_table(rows), path, provenance=origin, overwrite=arguments.overwrite)
-    flags = rows.column("flag")
-    rows.remove()
-    if np.isfinite(flags).any() and not usable(flags).any():
-        raise NoImagesError(f"none of the {len(flags)} images can be used; '{path}' says why.")
+    output = output or arguments.output
+    if output.endswith(".out") and arguments.command != "classify":
+        raise UsageError(
+            "tables ending in .out hold class probabilities, which only `classify` makes; choose another ending."
+        )
+    facts = {"command": arguments.command, "settings": settings}
+    with _bar(arguments) as bar:
+        path = apply_to_images(stage, arguments.source, read_settings, output, **facts, **_common(arguments, bar))
     return str(path)
 
 
@@ -103,20 +81,19 @@ def _run_measure(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.tables.files import check_output
 
     options, profiles, read_settings = settings
-    stages = [(partial(measure, settings=options, seed=arguments.seed), arguments.output)]
     if profiles.profiles:
         check_output(profiles.profiles, arguments.overwrite)  # before the first table is made
-        stages.append((partial(radial_profiles, settings=options, profile_settings=profiles), profiles.profiles))
-    written = []
-    for stage, arguments.output in stages:
-        written.append(_over_images(stage, arguments, read_settings))
+    written = [_to_table(partial(measure, settings=options), arguments, options, read_settings)]
+    if profiles.profiles:
+        stage = partial(radial_profiles, settings=options, profile_settings=profiles)
+        written.append(_to_table(stage, arguments, (options, profiles), read_settings, profiles.profiles))
     return "\n".join(written)
 
 
 def _run_classify(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.networks import classify
 
-    return _over_images(partial(classify, settings=settings[0], seed=arguments.seed), arguments, settings[1])
+    return _to_table(partial(classify, settings=settings[0]), arguments, *settings)
 
 
 def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -127,11 +104,11 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
 
     options, explanation, read_settings = settings
     references = read_references(options.reference)
-    prepared = references
+    prepared: Any = references
     if options.method == "frame":
         prepared = prepare_references(references, read_references(options.negative) if options.negative else None)
-    stage = partial(compare, settings=options, seed=arguments.seed, references=prepared)
-    written = [_over_images(stage, arguments, read_settings)]
+    stage = partial(compare, settings=options, references=prepared)
+    written = [_to_table(stage, arguments, options, read_settings)]
     if explanation.explain:
         chunks = open_images(arguments.source, read_settings).chunks()
         written.append(str(explain_best(chunks, read_table(written[0]), references, explanation)))
@@ -145,65 +122,44 @@ def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.tables.files import check_output
 
     check_output(arguments.output, arguments.overwrite)
-    with _bar(arguments, None, unit=" rows of parts") as bar:
-        table = detect(arguments.source, settings[0], seed=arguments.seed, jobs=arguments.jobs, progress=_of_total(bar))
-    origin = provenance("detect", settings[0], arguments.seed, [arguments.source])
+    with _bar(arguments) as bar:
+        table = detect(arguments.source, *settings, jobs=arguments.jobs, progress=bar)
+    origin = provenance("detect", settings, inputs=[arguments.source])
     return str(write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite))
 
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import Flag
     from emeraldcut.exchange import fetch
     from emeraldcut.images.readers import CUTOUTS
 
-    with _bar(arguments, None, unit=" cut-outs") as bar:
-        table = fetch(
-            arguments.output, *settings, jobs=arguments.jobs, overwrite=arguments.overwrite, progress=_of_total(bar)
-        )
-    failed = int(sum(table["flag"] & int(Flag.UNREADABLE) != 0))
+    with _bar(arguments) as bar:
+        run = fetch(arguments.output, *settings, **_common(arguments, bar))
+    failed, number = run.manifest["failed"], run.manifest["images"]
     if failed and not arguments.quiet:
-        print(f"{failed} of {len(table)} cut-outs did not come; the same command tries them again.", file=sys.stderr)
-    return str(Path(arguments.output) / CUTOUTS)
+        print(f"{failed} of {number} cutouts failed; rerun the command to try them again.", file=sys.stderr)
+    return str(run.folder / CUTOUTS)
 
 
 def _run_synthesise(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.galaxies import iterate_synthesise
-    from emeraldcut.images import ImageSetWriter
+    from emeraldcut.images import write_images
 
-    facts = {"command": "synthesise", "settings": settings[0], "seed": arguments.seed}
-    with (
-        ImageSetWriter(arguments.output, **facts, overwrite=arguments.overwrite) as writer,
-        _bar(arguments, settings[0].number) as bar,
-    ):
-        for images in iterate_synthesise(settings[0], seed=arguments.seed, jobs=arguments.jobs):
-            writer.append(images)
-            bar.update(len(images))
+    facts = {"command": "synthesise", "settings": settings, "seed": arguments.seed}
+    with _bar(arguments) as bar:
+        bar.begin(settings[0].number)
+        images = iterate_synthesise(*settings, seed=arguments.seed, jobs=arguments.jobs)
+        write_images(images, arguments.output, **facts, overwrite=arguments.overwrite, progress=bar)
     return arguments.output
 
 
 def _run_clean(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.data import usable
     from emeraldcut.frame import clean
-    from emeraldcut.images import ImageSetWriter, NoImagesError, open_images
-    from emeraldcut.runs import map_chunks
+    from emeraldcut.images import map_images
 
     options, read_settings = settings
-    source = open_images(arguments.source, read_settings)
-    if Path(arguments.output).resolve() == Path(arguments.source).resolve():
-        raise ValueError(f"the cleaned images need a folder of their own; '{arguments.output}' holds the others.")
-    inputs = [name for name in (arguments.source, read_settings.catalogue) if name]
-    facts = {"command": "clean", "settings": settings, "seed": arguments.seed, "inputs": inputs}
-    n_usable = 0
-    with (
-        ImageSetWriter(arguments.output, **facts, overwrite=arguments.overwrite) as writer,
-        _bar(arguments, source.n_images) as bar,
-    ):
-        stage = partial(clean, settings=options, seed=arguments.seed)
-        for images in map_chunks(stage, source.chunks(), jobs=arguments.jobs, progress=bar.update):
-            writer.append(images)
-            n_usable += int(usable(images.table["flag"]).sum())
-    if not n_usable:
-        raise NoImagesError(f"'{arguments.source}' holds no usable images.")
+    stage, facts = partial(clean, settings=options), {"command": "clean", "settings": options}
+    with _bar(arguments) as bar:
+        map_images(stage, arguments.source, read_settings, arguments.output, **facts, **_common(arguments, bar))
     return arguments.output
 
 
@@ -211,28 +167,17 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.images import read_images
     from emeraldcut.networks import train
 
+    options, read_settings = settings
     folder = Path(arguments.output)
     if (folder / "card.json").exists() and not arguments.overwrite:
         raise FileExistsError(f"'{folder}' holds a network; choose another folder or set --overwrite.")
-    images = read_images(arguments.source, settings[1]) if arguments.source else None
-    if images is None and settings[0].network == "thesis":
-        raise ValueError("the thesis's network is trained on a set of images, for example one of `synthesise --grid`.")
-    with _bar(arguments, None, unit=" epochs") as bar:
-
-        def progress(done: int, total: int, figures: dict[str, float]) -> None:
-            bar.total = total
-            bar.set_postfix(figures, refresh=False)
-            bar.update(1)
-
+    if not arguments.source and options.network == "thesis":
+        raise UsageError("the thesis's network is trained on a set of images, for example one of `synthesise --grid`.")
+    sources = {"images": arguments.source, "real": options.real, "backgrounds": options.backgrounds}
+    given = {name: read_images(source, read_settings) if source else None for name, source in sources.items()}
+    with _bar(arguments) as bar:
         trained = train(
-            images,
-            settings[0],
-            seed=arguments.seed,
-            jobs=arguments.jobs,
-            real=read_images(settings[0].real, settings[1]) if settings[0].real else None,
-            backgrounds=read_images(settings[0].backgrounds, settings[1]) if settings[0].backgrounds else None,
-            folder=folder,
-            progress=progress,
+            settings=options, **given, seed=arguments.seed, jobs=arguments.jobs, folder=folder, progress=bar
         )
     return str(trained.save(folder))
 
@@ -246,30 +191,19 @@ def _run_export(arguments: argparse.Namespace, settings: tuple) -> str:
 def _run_convert(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.exchange import convert_images, convert_table
 
+    source, output, overwrite = arguments.source, arguments.output, arguments.overwrite
     if not settings[0].to:
-        return str(convert_table(arguments.source, arguments.output, settings[0], overwrite=arguments.overwrite))
-    with _bar(arguments, None) as bar:
-        return str(
-            convert_images(
-                arguments.source, arguments.output, *settings, overwrite=arguments.overwrite, progress=_of_total(bar)
-            )
-        )
+        return str(convert_table(source, output, settings[0], overwrite=overwrite))
+    with _bar(arguments) as bar:
+        return str(convert_images(source, output, *settings, overwrite=overwrite, progress=bar).folder)
 
 
 def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report
     from emeraldcut.screening import screen_run
 
-    with _bar(arguments, None) as bar:
-        run = screen_run(
-            arguments.source,
-            arguments.output,
-            *settings,
-            seed=arguments.seed,
-            jobs=arguments.jobs,
-            overwrite=arguments.overwrite,
-            progress=_of_total(bar),
-        )
+    with _bar(arguments) as bar:
+        run = screen_run(arguments.source, arguments.output, *settings, **_common(arguments, bar))
     return str(report(run.folder))
 
 
@@ -277,66 +211,35 @@ def _run_completeness(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report
     from emeraldcut.screening import completeness_run
 
-    with _bar(arguments, None) as bar:
-        run, _ = completeness_run(
-            arguments.output,
-            *settings,
-            seed=arguments.seed,
-            jobs=arguments.jobs,
-            overwrite=arguments.overwrite,
-            progress=_of_total(bar),
-        )
+    with _bar(arguments) as bar:
+        run = completeness_run(arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar))
     return str(report(run.folder))
 
 
 def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.mergers import THICKENING, plan, simulate
+    from emeraldcut.mergers import THICKENING, simulate
     from emeraldcut.report import report
 
-    with _bar(arguments, len(plan(settings[0])), unit=" mergers") as bar:
-        table = simulate(
-            arguments.output,
-            *settings,
-            seed=arguments.seed,
-            jobs=arguments.jobs,
-            overwrite=arguments.overwrite,
-            progress=bar.update,
-        )
-    for name, factor in table.meta["thickening"].items():
+    with _bar(arguments) as bar:
+        run = simulate(arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar))
+    for name, factor in run.manifest["thickening"].items():
         if factor > THICKENING and not arguments.quiet:
             print(
-                f"WARNING: the disc of '{name}', alone, is {factor:.2f} times as thick as at the start when the "
-                "galaxies meet. Shapes of remnants are not to be trusted; take more particles.",
+                f"WARNING: the disc of the isolated control galaxy '{name}' is {factor:.2f} times as thick as at the "
+                "start when the galaxies meet. Do not trust the shapes of remnants; use more particles.",
                 file=sys.stderr,
             )
-    return str(report(arguments.output))
+    return str(report(run.folder))
 
 
 def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.camera import THESIS_MAPS
-    from emeraldcut.data import concatenate
-    from emeraldcut.images import ImageSetWriter
-    from emeraldcut.images.text_maps import write_text_maps
-    from emeraldcut.mergers import last_snapshots, observe_run
+    from emeraldcut.images.text_maps import MAPS
+    from emeraldcut.mergers import observe_run
 
-    options, take = settings
-    total = options.views * len(last_snapshots(arguments.source, take.stack))
-    facts = {"command": "observe", "settings": settings, "seed": arguments.seed, "inputs": [arguments.source]}
-    with (
-        ImageSetWriter(arguments.output, **facts, overwrite=arguments.overwrite) as writer,
-        _bar(arguments, total) as bar,
-    ):
-        cameras, maps = (options, THESIS_MAPS) if take.maps else (options,), []
-        for images, *rest in observe_run(
-            arguments.source, *cameras, take=take, seed=arguments.seed, jobs=arguments.jobs
-        ):
-            writer.append(images)
-            bar.update(len(images))
-            maps += rest
-    written = [arguments.output]
-    if take.maps:
-        written.append(str(write_text_maps(concatenate(maps), take.maps, overwrite=arguments.overwrite)))
-    return "\n".join(written)
+    with _bar(arguments) as bar:
+        observe_run(arguments.source, arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar))
+    maps = settings[1].maps
+    return "\n".join([arguments.output, *([str(Path(maps) / MAPS)] if maps else [])])
 
 
 def _run_study(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -344,21 +247,8 @@ def _run_study(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.studies import study
 
     source = arguments.source if arguments.source and Path(arguments.source).is_dir() else None
-    with _bar(arguments, None, unit=" parts") as bar:
-
-        def progress(total: int, n: int) -> None:
-            bar.total = total
-            bar.update(n)
-
-        run = study(
-            source,
-            arguments.output,
-            *settings,
-            seed=arguments.seed,
-            jobs=arguments.jobs,
-            overwrite=arguments.overwrite,
-            progress=progress,
-        )
+    with _bar(arguments) as bar:
+        run = study(source, arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar))
     return str(report(run.folder))
 
 
@@ -392,44 +282,39 @@ def _run_review(arguments: argparse.Namespace, settings: tuple) -> str:
 
 def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.demo import demo
+    from emeraldcut.report.page import PAGE
 
-    say = (lambda text: None) if arguments.quiet else partial(print, file=sys.stderr, flush=True)
-    return str(
-        demo(
-            arguments.output,
-            *settings,
-            seed=arguments.seed,
-            jobs=arguments.jobs,
-            overwrite=arguments.overwrite,
-            say=say,
-        )
-    )
+    with _bar(arguments) as bar:
+        say = (lambda text: None) if arguments.quiet else bar.write
+        run = demo(arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar), say=say)
+    return str(run.folder / PAGE)
 
 
 READ = "emeraldcut.images:ReadSettings"
 COMMANDS = {
     "demo": Command(
-        "the whole chain, small and offline, on a real field with a known answer",
+        "run the whole chain on a real field with inserted galaxies: small, offline, with a known answer",
         ("emeraldcut.demo:DemoSettings",),
         _run_demo,
         source=None,
         output="DIR",
         output_help="folder to write; ends with DIR/report.html",
         default_output="emeraldcut-demo",
+        random=True,
     ),
     "fetch": Command(
-        "get cut-outs of a survey from a server, by position",
+        "download cutouts of a survey by position",
         ("emeraldcut.exchange:FetchSettings",),
         _run_fetch,
         source=None,
         output="DIR",
-        output_help="folder to write: a FITS file a position, and cutouts.parquet; what is there is not fetched again",
+        output_help="folder to write: one FITS file per position, and cutouts.parquet; rerun the command to resume",
     ),
     "detect": Command(
-        "find the sources in mosaics: a catalogue for --catalogue of the other commands",
+        "detect the sources in mosaics, as a catalogue for the other commands (--catalogue)",
         ("emeraldcut.detection:DetectSettings",),
         _run_detect,
-        source="a mosaic of any size, or a folder of mosaics, which may overlap: FITS, PNG, JPEG, TIFF, NPY",
+        source="a mosaic of any size, or a folder of mosaics (which may overlap): FITS, PNG, JPEG, TIFF, NPY",
         source_name="MOSAICS",
     ),
     "synthesise": Command(
@@ -439,36 +324,37 @@ COMMANDS = {
         source=None,
         output="SET",
         output_help="folder to write",
+        random=True,
     ),
     "simulate": Command(
-        "run a suite of mergers of two galaxies",
+        "simulate a suite of mergers of two galaxies",
         (
             "emeraldcut.mergers:SuiteSettings",
             "emeraldcut.nbody:EvolveSettings",
             "emeraldcut.nbody.engines.program:ProgramSettings",
         ),
         _run_simulate,
-        source="settings of the suite: a TOML file, or the name of a suite that ships with the program",
+        source="the suite: a TOML file, or the name of a preset",
         source_name="SUITE",
         source_optional=True,
         settings_file="emeraldcut.mergers:suite_file",
         numbered="sequence",
         output="RUN",
-        output_help="folder to write: one folder for each merger, suite.ecsv and report.html; a run that was stopped "
-        "goes on",
+        output_help="folder to write: one folder per merger, suite.ecsv and report.html; rerun the command to resume",
+        random=True,
     ),
     "observe": Command(
-        "make images of simulated galaxies, from any side",
+        "make images of simulated galaxies from any direction",
         ("emeraldcut.camera:ObserveSettings", "emeraldcut.mergers:TakeSettings"),
         _run_observe,
-        source="a run of `simulate`, or a snapshot: Gadget-style HDF5, also of GADGET, SWIFT, AREPO; or what pynbody "
-        "reads",
+        source="a run of `simulate`, or a snapshot: HDF5 of GADGET, SWIFT or AREPO, or any format that pynbody reads",
         source_name="RUN",
         output="SET",
         output_help="folder to write",
+        random=True,
     ),
     "clean": Command(
-        "remove the noise of images",
+        "remove the noise from images",
         ("emeraldcut.frame:CleanSettings", READ),
         _run_clean,
         output="SET",
@@ -478,14 +364,16 @@ COMMANDS = {
         "train a network on labelled images (needs the extra [train])",
         ("emeraldcut.networks:TrainSettings", READ),
         _run_train,
-        source="a labelled set, or any other images with labels; without it galaxies are drawn for the screener",
+        source="a labelled emeraldcut image set, or any other images with labels; without it, synthetic galaxies are "
+        "drawn (screener only)",
         source_name="SET",
         source_optional=True,
         output="NETWORK",
         output_help="network folder to write",
+        random=True,
     ),
     "export": Command(
-        "write a network for other programs",
+        "export a network for other tools",
         (),
         _run_export,
         source="'screener', which ships with the package, or a network folder",
@@ -494,27 +382,27 @@ COMMANDS = {
         output_help=".onnx (needs the extra [export]), .keras (needs [train]), or a folder for .json and .h5",
     ),
     "convert": Command(
-        "write a table, or images, for other programs",
+        "convert a table, or images, for other tools",
         ("emeraldcut.exchange:ConvertSettings", READ),
         _run_convert,
-        source="a table of any format; with --to, images in any form",
+        source="a table in any format; with --to, images in any form",
         source_name="TABLE",
         output="FILE",
         output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .reg for DS9; with --to, a folder",
     ),
     "classify": Command(
-        "class probabilities of every image",
+        "class probabilities for every image",
         ("emeraldcut.networks:ClassifySettings", READ),
         _run_classify,
-        output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .out for the thesis's format",
+        output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .out (the format of the thesis)",
     ),
     "measure": Command(
-        "axis ratio, size, and isophote shape with errors of every image",
+        "axis ratio, size and isophote shape, with errors, for every image",
         ("emeraldcut.isophotes:MeasureSettings", "emeraldcut.isophotes:ProfileSettings", READ),
         _run_measure,
     ),
     "compare": Command(
-        "similarity of every image to a reference galaxy",
+        "similarity to a reference galaxy for every image",
         ("emeraldcut.similarity:CompareSettings", "emeraldcut.report:ExplainSettings", READ),
         _run_compare,
     ),
@@ -526,36 +414,38 @@ COMMANDS = {
         output_help="folder to write; ends with DIR/report.html",
     ),
     "completeness": Command(
-        "inject rectangular galaxies into images or an empty sky, screen them, and tell what share is found",
+        "measure the fraction of rectangular galaxies that `screen` would find, by injection",
         ("emeraldcut.screening:CompletenessSettings", READ),
         _run_completeness,
         source=None,
         output="DIR",
         output_help="folder to write: completeness.ecsv, completeness.png, injected.parquet, report.html",
+        random=True,
     ),
     "study": Command(
-        "look at all mergers of a run and tell what share has which shape, and what it depends on",
+        "measure the fraction of merger remnants with each shape, and what it depends on",
         ("emeraldcut.studies:StudySettings",),
         _run_study,
-        source="a run of `simulate` or a folder of several; or a study whose suites are run first: a TOML file, or the "
-        "name of one that ships (small, thesis)",
+        source="a run of `simulate`, or a folder of several; or a TOML file or preset (small, thesis) whose suites are "
+        "run first",
         source_name="RUN",
         settings_file="emeraldcut.studies:study_file",
         output="DIR",
         output_help="folder to write: images.parquet, shares.ecsv, tests.ecsv, report.html",
+        random=True,
     ),
     "report": Command(
-        "write a page to read of any finished run; also as PDF, and its tables as LaTeX",
+        "write a report page of any finished run; also as PDF, and its tables as LaTeX",
         ("emeraldcut.report:ReportSettings",),
         _run_report,
-        source="folder of a run, of a set of images or of a network; or a table of `measure`, `compare` or `classify`",
+        source="folder of a run, an image set or a network; or a table of `measure`, `compare` or `classify`",
         source_name="DIR",
         output="PAGE",
-        output_help="where the page is copied to, besides DIR/report.html, or TABLE.report.html beside a table",
+        output_help="also copy the page to this path",
         default_output="DIR/report.html",
     ),
     "review": Command(
-        "judge the candidates of a finished run on a page in the browser (needs the extra [review])",
+        "inspect the candidates of a finished run in the browser (needs the extra [review])",
         ("emeraldcut.review:ReviewSettings",),
         _run_review,
         source="folder of a run of `screen` or `demo`",
@@ -563,8 +453,11 @@ COMMANDS = {
         output="FOLDER",
         output_help="folder to write with --static",
         default_output="DIR/review",
+        random=True,
     ),
 }
+
+SPELLINGS = {"synthesize": "synthesise"}  # also understood
 
 
 def load(name: str) -> Any:
@@ -575,7 +468,7 @@ def load(name: str) -> Any:
 
 def _overview() -> argparse.ArgumentParser:
     """The parser for the bare command: names and one line each, without importing any stage."""
-    lines = "\n".join(f"  {name:<12}{command.help}" for name, command in COMMANDS.items())
+    lines = "\n".join(f"  {name:<14}{command.help}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="emeraldcut",
         description=emeraldcut.__doc__,
@@ -609,15 +502,23 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         default=default,
         help=command.output_help + (f" (default: {default})" if default else ""),
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    seed = (
+        "seed of everything random (default: 0)"
+        if command.random
+        else "has no effect: nothing is random in this command"
+    )
+    parser.add_argument("--seed", type=int, default=0, help=seed)
     parser.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
     cluster = parser.add_mutually_exclusive_group()
-    cluster.add_argument("--cluster", metavar="ADDRESS", help="work on a Dask scheduler's workers: tcp://host:8786")
     cluster.add_argument(
-        "--slurm", metavar="FILE.toml", help="work on workers that Slurm starts (see docs/clusters.md)"
+        "--cluster", metavar="ADDRESS", help="address of a Dask scheduler to work on, such as tcp://host:8786"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no messages")
+    cluster.add_argument(
+        "--slurm", metavar="FILE.toml", help="work on Slurm jobs as this file describes (see docs/clusters.md)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing output")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages")
+    parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     add_flags(parser, *classes)
     return parser
 
@@ -653,48 +554,60 @@ def _sentence(error: OSError) -> str:
     return f"'{error.filename}': {error.strerror}." if error.filename and error.strerror else str(error)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; prints what it wrote. Returns 0 done, 1 nothing usable, no room or no answer, 2 wrong usage."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] not in COMMANDS:
-        _overview().parse_args(argv or ["--help"])
-    name, command = argv[0], COMMANDS[argv[0]]
-    from emeraldcut.images import NoImagesError
+def _explained(error: Exception, arguments: argparse.Namespace) -> tuple[str, int]:
+    """What to say of an error, and the exit status. What nobody expects is a bug, not wrong usage."""
+    if _no_room(error):
+        return f"the disk of '{arguments.output}' is full; make room, then rerun the command to resume.", 1
+    if isinstance(error, EmeraldcutError):
+        return str(error), error.status
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; use fewer --jobs, or smaller images.", 1
+    if isinstance(error, OSError):
+        return _sentence(error), 1 if isinstance(error, ConnectionError) else 2
+    what = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(".: ")
+    return f"unexpected error ({what}). This is a bug: run the command again with --traceback, and report it.", 1
+
+
+def _carry_out(command: Command, arguments: argparse.Namespace, classes: Sequence[type]) -> str:
+    """Resolves source and settings, and runs the command; returns what it wrote."""
     from emeraldcut.settings import from_flags
 
+    if command.numbered and arguments.numbered:
+        if arguments.source:
+            raise UsageError(f"give '{arguments.source}' or --{command.numbered}, not both.")
+        arguments.source = f"{command.numbered}_{arguments.numbered}"
+    if command.settings_file and arguments.source:
+        arguments.settings = load(command.settings_file)(arguments.source) or arguments.settings
+    if arguments.jobs < 1:
+        raise UsageError(f"--jobs expects at least 1; received {arguments.jobs}.")
+    settings = from_flags(arguments, *classes)
+    with _workers(arguments) as arguments.jobs:
+        return command.run(arguments, settings)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; prints what it wrote. Returns 0 done, 1 nothing usable or a failure, 2 wrong usage."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    name = SPELLINGS.get(argv[0], argv[0]) if argv else ""
+    if name not in COMMANDS:
+        _overview().parse_args(argv or ["--help"])
+    command = COMMANDS[name]
     classes = [load(cls) for cls in command.settings]
     arguments = _command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name
     try:
-        if command.numbered and arguments.numbered:
-            if arguments.source:
-                raise ValueError(f"give '{arguments.source}' or --{command.numbered}, not both.")
-            arguments.source = f"{command.numbered}_{arguments.numbered}"
-        if command.settings_file and arguments.source:
-            arguments.settings = load(command.settings_file)(arguments.source) or arguments.settings
-        if arguments.jobs < 1:
-            raise ValueError(f"--jobs expects at least 1; received {arguments.jobs}.")
-        settings = from_flags(arguments, *classes)
-        with _workers(arguments) as arguments.jobs:
-            print(command.run(arguments, settings))
-    except NoImagesError as error:
-        print(f"emeraldcut {name}: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # whoever read our output has gone
-        return 0
-    except OSError as error:
-        if _no_room(error):
-            said = f"the disk of '{arguments.output}' is full; make room, then give the same command again."
-            print(f"emeraldcut {name}: {said}", file=sys.stderr)
-            return 1
-        print(f"emeraldcut {name}: {_sentence(error)}", file=sys.stderr)
-        return 1 if isinstance(error, ConnectionError) else 2
-    except (ValueError, ImportError, RuntimeError, MemoryError) as error:
-        print(f"emeraldcut {name}: {error}", file=sys.stderr)
-        return 2
+        print(_carry_out(command, arguments, classes))
     except KeyboardInterrupt:
         print(f"emeraldcut {name}: interrupted.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has gone
+        return 0
+    except Exception as error:
+        if arguments.traceback:
+            print_exception(error)
+        sentence, status = _explained(error, arguments)
+        print(f"emeraldcut {name}: {sentence}", file=sys.stderr)
+        return status
     return 0
 
 

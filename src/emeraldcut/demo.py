@@ -24,11 +24,12 @@ from emeraldcut.images import ReadSettings, read_images
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.report import report
 from emeraldcut.report.figures import field_figure
-from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.progress import SILENT, Progress
+from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import write_text
 from emeraldcut.screening import ScreenSettings, screen_run
 from emeraldcut.screening.two_passes import CANDIDATES
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, compare
 from emeraldcut.tables import read_table, write_table
 
@@ -36,18 +37,14 @@ PSF_FWHM_PIX = 2.2  # half of the compact unsaturated sources of the field have 
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSettings:
+class DemoSettings(Settings):
     """How much the demonstration does."""
 
-    planted: int = setting(8, "rectangular galaxies planted in the field")
-    cutout_size: int = setting(64, "side of the cutouts in pixels")
-    thesis_epochs: int = setting(8, "epochs of the thesis's network, if Keras is installed; 0 leaves it out")
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.planted <= 60:
-            raise ValueError(f"planted expects 1 to 60 galaxies; received {self.planted}.")
-        if not 32 <= self.cutout_size <= 200:
-            raise ValueError(f"cutout_size expects 32 to 200 pixels; received {self.cutout_size}.")
+    planted: int = setting(8, "artificial rectangular galaxies to insert into the field", at_least=1, at_most=60)
+    cutout_size: int = setting(64, "side of the cutouts in pixels", at_least=32, at_most=200)
+    thesis_epochs: int = setting(
+        8, "training epochs of the thesis network, if Keras is installed; 0 skips it", at_least=0
+    )
 
 
 def demo(
@@ -58,8 +55,9 @@ def demo(
     jobs: int = 1,
     overwrite: bool = False,
     say: Callable[[str], object] = lambda text: None,
-) -> Path:
-    """Plants, detects, cuts out, screens and reports; returns the path of `report.html`.
+    progress: Progress = SILENT,
+) -> Run:
+    """Plants, detects, cuts out, screens and reports; returns the finished run, with `report.html`.
 
     Parameters
     ----------
@@ -73,6 +71,8 @@ def demo(
         Replace an earlier demonstration.
     say : callable
         Is told what happens, in plain sentences.
+    progress : Progress
+        Told of the images that are screened and of the epochs of the training.
     """
     folder = Path(folder)
     if (folder / MANIFEST).exists() and not overwrite:
@@ -84,7 +84,8 @@ def demo(
     positions = write_table(catalogue, folder / "catalogue.ecsv", overwrite=True)
     run = screen_run(
         mosaic, folder, ScreenSettings(prevalence=settings.planted / len(catalogue)),
-        ReadSettings(catalogue=str(positions), cutout_size=settings.cutout_size), seed=seed, jobs=jobs, overwrite=True,
+        ReadSettings(catalogue=str(positions), cutout_size=settings.cutout_size), jobs=jobs, overwrite=True,
+        progress=progress,
     )  # fmt: skip
     candidates = read_table(run.folder / CANDIDATES)
     rankings = {"emeraldcut screen": _planted_ranks(candidates, "score")}
@@ -94,12 +95,13 @@ def demo(
     if settings.thesis_epochs and find_spec("keras"):
         say(f"training the thesis's network for {settings.thesis_epochs} epochs ...")
         try:
-            rankings["thesis network"] = _thesis_network(images, folder / "thesis_network", settings, seed)
+            rankings["thesis network"] = _thesis_network(images, folder / "thesis_network", settings, seed, progress)
         except ImportError as error:  # Keras without a backend
             say(f"the thesis's network is left out: {error}")
     field_figure(field, catalogue, candidates, folder / "figures" / "field.png")
-    _write_notes(folder, rankings, len(catalogue), settings)
-    return report(folder)
+    _write_notes(folder, rankings, len(catalogue), settings, seed)
+    report(folder)
+    return run
 
 
 def _field_with_planted_galaxies(settings: DemoSettings, seed: int) -> tuple[np.ndarray, Table]:
@@ -187,12 +189,13 @@ def _baselines(images: ImageSet, candidates: Table) -> dict[str, list[int]]:
     }
 
 
-def _thesis_network(images: ImageSet, folder: Path, settings: DemoSettings, seed: int) -> list[int]:
+def _thesis_network(images: ImageSet, folder: Path, settings: DemoSettings, seed: int, progress: Progress) -> list[int]:
     """Ranks of the planted galaxies by the thesis's network, trained for a few epochs on synthetic galaxies."""
     training = synthesise(
         SynthesiseSettings(number=1200, size=50, classes=("oval", "rectangular"), snr_min=60), seed=seed
     )
-    train(training, TrainSettings(network="thesis", epochs=settings.thesis_epochs), seed=seed).save(folder)
+    options = TrainSettings(network="thesis", epochs=settings.thesis_epochs)
+    train(training, options, seed=seed, progress=progress).save(folder)
     table = classify(images, ClassifySettings(network=str(folder)))
     table["planted"] = images.table["planted"]
     return _planted_ranks(table, "p_rectangular")
@@ -202,7 +205,7 @@ def _listed(ranks: list[int]) -> str:
     return ", ".join(map(str, ranks))
 
 
-def _write_notes(folder: Path, rankings: dict[str, list[int]], n: int, settings: DemoSettings) -> None:
+def _write_notes(folder: Path, rankings: dict[str, list[int]], n: int, settings: DemoSettings, seed: int) -> None:
     """What the demonstration has to say, for the report."""
     k = settings.planted
     ours = rankings["emeraldcut screen"]
@@ -213,9 +216,9 @@ def _write_notes(folder: Path, rankings: dict[str, list[int]], n: int, settings:
     notes = {
         "title": "A known answer, hidden in a real field",
         "paragraphs": [
-            f"{k} rectangular galaxies of known shape were planted among {n - k} real sources of a Hubble field, with "
-            f"the brightness of real ones. {sum(r <= k for r in ours)} of the {k} are among the first {k} candidates; "
-            f"the last one has rank {max(ours)} of {n}.",
+            f"{k} rectangular galaxies of known shape (drawn with seed {seed}) were planted among {n - k} real sources "
+            f"of a Hubble field, with the brightness of real ones. {sum(r <= k for r in ours)} of the {k} are among "
+            f"the first {k} candidates; the last one has rank {max(ours)} of {n}.",
             "The table gives the ranks of the planted galaxies by the combined score and by each look alone, the "
             "thesis's raw-pixel cosine included. The real sources are not known to be free of rectangular galaxies.",
         ],

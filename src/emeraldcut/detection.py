@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,8 @@ from emeraldcut.images.formats import failed
 from emeraldcut.images.mosaic import Mosaic, Tile, on_sky, open_mosaic
 from emeraldcut.images.readers import mosaic_files, stem_of, unique_ids
 from emeraldcut.images.tiles import Tiles
-from emeraldcut.runs import map_chunks
-from emeraldcut.settings import setting
+from emeraldcut.runs import SILENT, Progress, map_chunks
+from emeraldcut.settings import Settings, setting
 
 MARGIN_PIX = 128  # around each part, so that a galaxy on its border is whole in one of them
 SAME_PIX = 3.0  # sources of different parts or mosaics that are closer are one
@@ -28,28 +27,22 @@ LEAST_SHARE = 0.05  # of a part must have data, to know its sky
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectSettings:
+class DetectSettings(Settings):
     """What counts as a source, and how much of a mosaic is searched at a time."""
 
-    n_sigma: float = setting(3.0, "threshold above the local sky, in units of its noise")
-    min_area_pix: int = setting(60, "connected pixels that a source must have")
-    part_pix: int = setting(1024, "side of the parts of a mosaic that are searched one at a time")
-
-    def __post_init__(self) -> None:
-        if not 0 < self.n_sigma < np.inf:
-            raise ValueError(f"setting 'n_sigma' must be above 0; received {self.n_sigma}.")
-        for name, least in (("min_area_pix", 1), ("part_pix", 128)):
-            if getattr(self, name) < least:
-                raise ValueError(f"setting '{name}' must be at least {least}; received {getattr(self, name)}.")
+    n_sigma: float = setting(3.0, "detection threshold above the local sky, in units of its noise", above=0)
+    min_area_pix: int = setting(60, "smallest number of connected pixels of a source", at_least=1)
+    part_pix: int = setting(
+        1024, "side in pixels of the tiles that a mosaic is searched in, one at a time", at_least=128
+    )
 
 
 def detect(
     source: str | Path,
     settings: DetectSettings = DetectSettings(),
     *,
-    seed: int = 0,
     jobs: int | str = 1,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress = SILENT,
 ) -> Table:
     """Sources of a mosaic, or of a folder of mosaics, each once: a catalogue to cut out by.
 
@@ -59,11 +52,9 @@ def detect(
         Mosaics may have any size, since one part at a time is in memory, and may overlap: a source in several is
         that of the mosaic in which it lies deepest.
     settings : DetectSettings
-    seed : int
-        Not used, because nothing is drawn; all stages take one.
     jobs : workers, as `map_chunks` takes them
-    progress : callable, optional
-        Called with the number of rows of parts, and 1, for each that is done.
+    progress : Progress
+        Told of each row of parts that is done.
 
     Returns
     -------
@@ -82,8 +73,8 @@ def detect(
     tiles = Tiles(mosaic_files(Path(source)))
     rows = [row for tile in tiles for row in _rows_of_parts(tile, settings.part_pix)]
     search = partial(_search, settings=settings)
-    done = (lambda n: progress(len(rows), n)) if progress else None
-    found = [table for table in map_chunks(search, rows, jobs=jobs, progress=done) if len(table)]
+    progress.begin(len(rows), "rows of parts")
+    found = [table for table in map_chunks(search, rows, jobs=jobs, progress=progress) if len(table)]
     if not any(np.isfinite(table["x"]).any() for table in found):
         raise NoImagesError(f"no source is found in '{source}'.")
     table = _once(vstack(found, metadata_conflicts="silent"), tiles)

@@ -13,12 +13,13 @@ from emeraldcut.camera.particle_isophote import Outline, outline
 from emeraldcut.camera.projection import count, project, smooth
 from emeraldcut.camera.stars import MassToLight, Stars, gather
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.galaxies.shapes import label_of
 from emeraldcut.galaxies.sky import Psf, amplitude, brightest_half, expose, finer_pixels, through_psf
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.numerics.jit import compile_apart
 from emeraldcut.numerics.linalg import rotation as turn_to
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 SUN_MAG = 4.65  # absolute AB magnitude of the Sun in r of the SDSS (Willmer 2018, ApJS 236, 47)
 ARCSEC_PER_RADIAN = 206264.806
@@ -29,50 +30,49 @@ THESIS_DIRECTIONS = tuple(product(range(0, 181, 30), (*range(0, 211, 30), 240, 2
 _SURE = 2.0  # standard errors by which a shape may be off without another label
 
 
-@dataclass(frozen=True)
-class ObserveSettings:
+@dataclass(frozen=True, kw_only=True)
+class ObserveSettings(Settings):
     """How many views, and what camera looks."""
 
-    views: int = setting(100, "images of each snapshot, or of each stack of snapshots")
+    views: int = setting(100, "images of each snapshot, or of each stack of snapshots", at_least=1)
     directions: str = setting(
         "isotropic",
-        "from where: anywhere, with any angle in the image, or the thesis's grid of 7 x 13 angles",
+        "viewing directions: isotropic, or the grid of 7 x 13 angles of the thesis",
         choices=("isotropic", "thesis"),
     )
     centre: str = setting(
-        "remnant", "what is in the middle: the densest place, or the middle of the two", choices=("remnant", "pair")
+        "remnant",
+        "centre of the images: the densest point, or the midpoint of the two galaxies",
+        choices=("remnant", "pair"),
     )
-    aligned: bool = setting(False, "turn snapshots that are stacked to the principal axes of the last")
-    size: int = setting(64, "side of an image in pixels")
-    pixel_scale_arcsec: float = setting(0.2, "side of a pixel on the sky")
-    distance_mpc: float | None = setting(None, "distance; if unset, what makes the galaxy as large as radius_pix says")
-    radius_pix: float = setting(9.0, "half-light radius that a typical view has in pixels, if no distance is set")
-    psf_fwhm_pix: float = setting(2.5, "full width at half maximum of the PSF in pixels; 0 for none")
-    psf_beta: float = setting(3.5, "beta of its Moffat profile")
-    smoothing: float = setting(32.0, "particles under the Gaussian that each pixel's light is spread by; 0 for none")
-    pixel_values: str = setting("light", "what pixels hold: counts, or stellar mass in Msun", choices=("light", "mass"))
-    mass_to_light_disc: float = setting(2.0, "mass-to-light ratio of disc stars in solar units, r band")
-    mass_to_light_bulge: float = setting(3.0, "mass-to-light ratio of bulge stars")
-    mass_to_light_new: float = setting(3.0, "mass-to-light ratio of new stars at 10 Gyr; it falls as age^0.75")
+    aligned: bool = setting(False, "rotate stacked snapshots to the principal axes of the last one")
+    size: int = setting(64, "side of an image in pixels", at_least=16)
+    pixel_scale_arcsec: float = setting(0.2, "pixel scale", above=0)
+    distance_mpc: float | None = setting(None, "distance; if not given, the one at which radius_pix holds", above=0)
+    radius_pix: float = setting(9.0, "half-light radius of a typical view in pixels, if no distance is given", above=0)
+    psf_fwhm_pix: float = setting(2.5, "FWHM of the PSF in pixels; 0: no PSF", at_least=0)
+    psf_beta: float = setting(3.5, "beta of the PSF's Moffat profile", above=1)
+    smoothing: float = setting(
+        32.0, "number of particles within the smoothing kernel of a pixel; 0: no smoothing", at_least=0
+    )
+    pixel_values: str = setting(
+        "light", "unit of the pixels: counts, or stellar mass in Msun", choices=("light", "mass")
+    )
+    mass_to_light_disc: float = setting(2.0, "mass-to-light ratio of disc stars in solar units, r band", above=0)
+    mass_to_light_bulge: float = setting(3.0, "mass-to-light ratio of bulge stars in solar units, r band", above=0)
+    mass_to_light_new: float = setting(
+        3.0, "mass-to-light ratio of stars formed during the run at an age of 10 Gyr; scales as age^0.75", above=0
+    )
     zero_point_mag: float = setting(27.0, "magnitude of one count")
-    noise: bool = setting(True, "add noise of photons, sky and read-out")
+    noise: bool = setting(True, "add photon, sky and read-out noise")
     sky_mag_arcsec2: float = setting(21.0, "surface brightness of the sky")
-    gain: float = setting(100.0, "electrons per count")
-    read_noise_electrons: float = setting(5.0, "read-out noise per pixel")
-    snr: float | None = setting(None, "signal-to-noise ratio within half of the light; if set, the light is made so")
+    gain: float = setting(100.0, "electrons per count", above=0)
+    read_noise_electrons: float = setting(5.0, "read-out noise per pixel", at_least=0)
+    snr: float | None = setting(None, "S/N within the half-light radius; if given, the light is scaled to it", above=0)
 
-    def __post_init__(self) -> None:
-        if self.views < 1 or self.size < 16:
-            raise ValueError(f"need views >= 1 and size >= 16; received {self.views} and {self.size}.")
-        positive = "pixel_scale_arcsec radius_pix gain mass_to_light_disc mass_to_light_bulge mass_to_light_new".split()
-        for name in (*positive, *(n for n in ("distance_mpc", "snr") if getattr(self, n) is not None)):
-            if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be above 0 and finite; received {getattr(self, name)}.")
-        for name in ("psf_fwhm_pix", "smoothing", "read_noise_electrons"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be 0 or more, and finite; received {getattr(self, name)}.")
+    def check(self) -> None:
         if self.pixel_values == "mass" and self.noise:
-            raise ValueError("noise is that of light; with pixel_values of 'mass' set noise to false.")
+            raise UsageError("noise is that of light; with pixel_values of 'mass' set noise to false.")
 
 
 # The thesis's density maps: 50 x 50, with nothing of a telescope; `data.text_maps.write_text_maps` writes them.

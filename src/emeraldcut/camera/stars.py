@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
 
@@ -88,7 +89,7 @@ def gather(
         There is no snapshot, one has less than 100 stars, or a star's position or mass is no number.
     """
     if not snapshots:
-        raise ValueError("at least one snapshot is needed; received none.")
+        raise UsageError("at least one snapshot is needed; received none.")
     parts = [_centred(snapshot, ratios, of_pair) for snapshot in snapshots]
     positions, lights = [part[0] for part in parts], [part[1] / len(parts) for part in parts]
     if aligned:
@@ -110,7 +111,7 @@ def _centred(snapshot: Snapshot, ratios: MassToLight | None, of_pair: bool) -> t
     """Positions (n, 3) from the centre, light (n,) and the separation of the progenitors."""
     chosen = snapshot.stars
     if np.count_nonzero(chosen) < FEWEST:
-        raise ValueError(
+        raise UsageError(
             f"an image needs a snapshot with {FEWEST} stars or more; received {np.count_nonzero(chosen)} stars "
             f"among {len(snapshot)} particles."
         )
@@ -120,7 +121,7 @@ def _centred(snapshot: Snapshot, ratios: MassToLight | None, of_pair: bool) -> t
         formed_gyr=snapshot.formed_gyr[chosen],
     )
     if not (np.isfinite(stars.position).all() and np.isfinite(stars.mass).all()):
-        raise ValueError(f"positions and masses must be finite; the snapshot at {snapshot.time_gyr:g} Gyr has others.")
+        raise UsageError(f"positions and masses must be finite; the snapshot at {snapshot.time_gyr:g} Gyr has others.")
     light = stars.mass.astype(float) if ratios is None else ratios.light(stars)
     members = [stars.galaxy == number for number in np.unique(stars.galaxy)]
     members = [of for of in members if np.count_nonzero(of) >= FEWEST]

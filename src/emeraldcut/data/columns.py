@@ -172,10 +172,52 @@ def describe_columns(table: Table) -> Table:
 
 # What stages compute; a column of the user's with such a name is kept under another.
 RESULTS = frozenset(
-    "p_oval p_rectangular p_obround p_other axis_ratio axis_ratio_err position_angle_deg position_angle_err_deg "
-    "pa_sky_deg radius_pix snr a3 a3_err a4 a4_err a6 a6_err a8 a8_err b3 b3_err b4_sin b4_sin_err b6_sin b6_sin_err "
-    "b8_sin b8_sin_err p_boxy boxy_kind residual similarity similarity_p similarity_oriented turn_deg mirrored "
-    "reference score rank careful class network x y background".split()
+    [
+        "p_oval",
+        "p_rectangular",
+        "p_obround",
+        "p_other",
+        "axis_ratio",
+        "axis_ratio_err",
+        "position_angle_deg",
+        "position_angle_err_deg",
+        "pa_sky_deg",
+        "radius_pix",
+        "snr",
+        "a3",
+        "a3_err",
+        "a4",
+        "a4_err",
+        "a6",
+        "a6_err",
+        "a8",
+        "a8_err",
+        "b3",
+        "b3_err",
+        "b4_sin",
+        "b4_sin_err",
+        "b6_sin",
+        "b6_sin_err",
+        "b8_sin",
+        "b8_sin_err",
+        "p_boxy",
+        "boxy_kind",
+        "residual",
+        "similarity",
+        "similarity_p",
+        "similarity_oriented",
+        "turn_deg",
+        "mirrored",
+        "reference",
+        "score",
+        "rank",
+        "careful",
+        "class",
+        "network",
+        "x",
+        "y",
+        "background",
+    ]
 )
 
 

@@ -11,6 +11,7 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.flags import Flag, describe
+from emeraldcut.errors import UsageError
 
 Pixels = Sequence[np.ndarray] | np.ndarray  # one (ny, nx) array per image, or one (n, ny, nx) array
 Rows = int | slice | Sequence[int] | Sequence[bool] | np.ndarray  # one row, a slice, indices, or a boolean mask
@@ -36,7 +37,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.table):
-            raise ValueError(
+            raise UsageError(
                 f"an ImageSet needs one table row per image; received {len(self.pixels)} images "
                 f"and {len(self.table)} rows."
             )

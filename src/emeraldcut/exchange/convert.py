@@ -13,10 +13,12 @@ from astropy.table import Table, vstack
 from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, begun_settings
 from emeraldcut.runs.writing import check_folder, write_text
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.catalogues import read_catalogue
 from emeraldcut.tables.files import THESIS_CLASSES, check_output, read_table, write_table
 
@@ -29,15 +31,17 @@ SOFTENING_SIGMAS = 3.0  # of the sky, where the stretch turns from linear to log
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertSettings:
+class ConvertSettings(Settings):
     """For which programs a table or images are written."""
 
-    to: str = setting(
-        "",
-        "program that the images are for, which get a folder; without it a table is written",
-        choices=("", "zoobot", "hyrax", "anomalymatch"),
+    to: str | None = setting(
+        None,
+        "write a folder of images for this program, instead of a table",
+        choices=("zoobot", "hyrax", "anomalymatch"),
     )
-    send: bool = setting(False, "ask TOPCAT, Aladin and others that run here to load the table (.vot), through SAMP")
+    send: bool = setting(
+        False, "also send the table (.vot) through SAMP to TOPCAT, Aladin and others that run on this machine"
+    )
 
 
 def convert_table(
@@ -53,7 +57,7 @@ def convert_table(
     output = Path(output)
     as_regions = output.name.lower().endswith(REGIONS)
     if settings.send and not output.name.lower().endswith((".vot", ".vot.xml")):
-        raise ValueError(f"only a VOTable can be sent; let the output end in .vot (received '{output.name}').")
+        raise UsageError(f"only a VOTable can be sent; let the output end in .vot (received '{output.name}').")
     if as_regions:
         text = regions(read_catalogue(source))
         if output.exists() and not overwrite:
@@ -80,7 +84,7 @@ def regions(table: Table) -> str:
     """
     pairs = [pair for pair in (("ra", "dec"), ("mosaic_x", "mosaic_y"), ("x", "y")) if {*pair} <= {*table.colnames}]
     if not pairs:
-        raise ValueError(f"regions need ra and dec, or x and y; the table has {', '.join(table.colnames)}.")
+        raise UsageError(f"regions need ra and dec, or x and y; the table has {', '.join(table.colnames)}.")
 
     def values(name: str) -> np.ndarray:
         return numbers(table[name]) if name in table.colnames else np.full(len(table), np.nan)
@@ -139,8 +143,8 @@ def convert_images(
     read_settings: ReadSettings = ReadSettings(),
     *,
     overwrite: bool = False,
-    progress: Callable[[int | None, int], object] | None = None,
-) -> Path:
+    progress: Progress = SILENT,
+) -> Run:
     """Writes images and their table as the program `settings.to` takes them.
 
     The folder gets `images/`, the program's tables, `settings.toml` and `manifest.json`. Images that cannot be used
@@ -153,8 +157,8 @@ def convert_images(
     - anomalymatch: FITS; `metadata.csv` with `filename`, `sourceID`, and what else is known, and, if there are labels,
       `labeled_data.csv` with `filename` and `label`: `anomaly` for rectangular galaxies, else `normal`.
 
-    Raises NoImagesError if no image can be used, FileExistsError if the folder holds a finished run, or images that
-    `convert` has not made.
+    Returns the finished run. Raises NoImagesError if no image can be used, FileExistsError if the folder holds a
+    finished run, or images that `convert` has not made.
     """
     images, folder = open_images(source, read_settings), Path(folder)
     if any((folder / FILES).glob("*")) and "to" not in begun_settings(folder):
@@ -163,11 +167,11 @@ def convert_images(
     tables, left_out, name_of = [], 0, safe_names()
     write = _write_png if settings.to == "zoobot" else _write_fits
     ending = ".png" if settings.to == "zoobot" else ".fits"
+    progress.begin(images.expected)
     for chunk in images.chunks():
         good = usable(chunk.table["flag"])
         left_out += int((~good).sum())
-        if progress:
-            progress(images.n_images, len(chunk))
+        progress.advance(len(chunk))
         if good.any():
             tables.append(_write_pictures(chunk[good], run, write, ending, name_of))
     if not tables:
@@ -176,7 +180,7 @@ def convert_images(
     for name, part in PROGRAMS[settings.to](table, run.folder.resolve()).items():
         write_table(part, run.path(name), overwrite=True)
     run.finish(images=len(table), left_out=left_out)
-    return run.folder
+    return run
 
 
 def _write_pictures(images: ImageSet, run: Run, write: Callable, ending: str, name_of: Callable[[str], str]) -> Table:

@@ -6,7 +6,6 @@ import json
 import os
 import string
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,13 +22,15 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns, keep_apart, numbers
 from emeraldcut.data.flags import Flag, describe, usable
+from emeraldcut.errors import UsageError
 from emeraldcut.exchange.sia import VERSIONS, cut_to, image_at
 from emeraldcut.images.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
 from emeraldcut.images.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run, begun_settings
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.runs.writing import check_folder
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.catalogues import read_catalogue
 from emeraldcut.tables.files import write_table
 
@@ -49,55 +50,43 @@ OFF_CENTRE_PIX = 2.0  # services round the centre to pixels; what is further off
 
 
 @dataclass(frozen=True, kw_only=True)
-class FetchSettings:
+class FetchSettings(Settings):
     """What is fetched, and how politely."""
 
-    catalogue: str | None = setting(None, "table of positions: ra and dec in degrees, and id if there is one")
+    catalogue: str | None = setting(None, "table of positions: columns ra and dec in degrees, and id if known")
     survey: str | None = setting(
-        None, "name of the survey at the service, for hips2fits such as CDS/P/DSS2/red; sia1 needs none"
+        None, "name of the survey at the service, such as CDS/P/DSS2/red for hips2fits; not needed for sia1"
     )
     service: str = setting(
         "hips2fits",
         "hips2fits; or sia1:URL or sia2:URL of an image service of the Virtual Observatory; or a URL with {survey}, "
         "{ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
     )
-    cutout_size: int = setting(64, "side of a cut-out, in pixels")
-    pixel_scale_arcsec: float = setting(0.25, "side of a pixel on the sky; take the survey's own")
-    rate: float = setting(2.0, "most requests a second, of all jobs together")
-    retries: int = setting(
-        4, "further tries after an error of the server or the network, or an answer that is no image"
-    )
+    cutout_size: int = setting(64, "side of a cutout in pixels", at_least=SMALLEST_SIDE_PIX)
+    pixel_scale_arcsec: float = setting(0.25, "pixel scale of the cutouts; best that of the survey", above=0)
+    rate: float = setting(2.0, "highest number of requests per second, over all jobs", above=0)
+    retries: int = setting(4, "retries after a server or network error, or an answer that is not an image", at_least=0)
     wait_s: float = setting(
-        1.0, "wait before the first further try, doubled for each; Retry-After of the server counts"
+        1.0, "wait before the first retry, doubled each time; the server's Retry-After is respected", at_least=0
     )
-    timeout_s: float = setting(60.0, "longest time for one answer")
+    timeout_s: float = setting(60.0, "time limit for one request", above=0)
     give_up: int = setting(
-        5, "end after this many cut-outs in a row that did not come, as the server is down; 0: never"
+        5, "stop after this many failed cutouts in a row, since the server is probably down; 0: never", at_least=0
     )
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         if self.catalogue is None or (self.survey is None and not self.service.startswith("sia1:")):
-            raise ValueError("fetch needs positions and a survey: --catalogue TABLE --survey NAME.")
-        if self.cutout_size < SMALLEST_SIDE_PIX:
-            raise ValueError(
-                f"setting 'cutout_size' must be at least {SMALLEST_SIDE_PIX}; received {self.cutout_size}."
-            )
-        for name in ("pixel_scale_arcsec", "rate", "timeout_s"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"setting '{name}' must be above 0; received {getattr(self, name)}.")
-        for name in ("retries", "wait_s", "give_up"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"setting '{name}' must be at least 0; received {getattr(self, name)}.")
+            raise UsageError("fetch needs positions and a survey; give --catalogue TABLE --survey NAME.")
         if self.searches:
             if urlsplit(self.template).scheme not in ("http", "https"):
-                raise ValueError(f"service expects sia1:URL or sia2:URL (http, https); received '{self.service}'.")
+                raise UsageError(f"service expects sia1:URL or sia2:URL (http, https); received '{self.service}'.")
             return
         try:
             used = {name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None}
         except ValueError:  # a brace without its other
             used = set()
         if urlsplit(self.template).scheme not in ("http", "https") or not {"ra", "dec"} <= used <= {*PLACEHOLDERS}:
-            raise ValueError(
+            raise UsageError(
                 f"service must be one of {', '.join(SERVICES)}, sia1:URL, sia2:URL, or a URL (http, https) with "
                 f"placeholders of {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}; received '{self.service}'."
             )
@@ -131,8 +120,8 @@ def fetch(
     *,
     jobs: int = 1,
     overwrite: bool = False,
-    progress: Callable[[int | None, int], object] | None = None,
-) -> Table:
+    progress: Progress = SILENT,
+) -> Run:
     """Fetches a cut-out for every row of a catalogue.
 
     The folder gets `fits/NAME.fits` for each cut-out that there is, `cutouts.parquet` (a row for every row of the
@@ -145,14 +134,14 @@ def fetch(
     settings : what is fetched.
     jobs : requests under way at the same time; `settings.rate` holds for all of them together.
     overwrite : fetch again what is there.
-    progress : called with the number of rows, and 1, for each row that is done.
+    progress : told of each row that is done.
 
     Returns
     -------
-    Table
-        The catalogue with `id` (unique), `file` (relative to the folder, masked where there is none), `ra`, `dec`,
-        `flag` and `flag_text`: NO_DATA outside the survey or where the server refuses, UNREADABLE where no whole
-        image came. Every command that takes images takes the folder or the table.
+    Run
+        Its table is the catalogue with `id` (unique), `file` (relative to the folder, masked where there is none),
+        `ra`, `dec`, `flag` and `flag_text`: NO_DATA outside the survey or where the server refuses, UNREADABLE where no
+        whole image came. Every command that takes images takes the folder or the table.
 
     Raises
     ------
@@ -180,24 +169,24 @@ def fetch(
     counts = {"usable": int(usable(flags).sum()), "failed": int(np.sum(flags & int(Flag.UNREADABLE) != 0))}
     run.finish(images=len(table), **counts)
     if not counts["usable"]:
-        raise NoImagesError(f"none of the {len(table)} cut-outs can be used: {table['flag_text'][0]}")
-    return table
+        raise NoImagesError(f"none of the {len(table)} cutouts can be used: {table['flag_text'][0]}")
+    return run
 
 
-def _get_all(get: _Getter, jobs: int, progress: Callable[[int | None, int], object] | None) -> list[Result]:
+def _get_all(get: _Getter, jobs: int, progress: Progress) -> list[Result]:
     """What comes for each row; ConnectionError when nothing has come too often in a row."""
     number, give_up = len(get.names), get.settings.give_up
-    done = (lambda n: progress(number, n)) if progress else None
+    progress.begin(number, "cutouts")
     rows = (range(k, k + 1) for k in range(number))
     results: list[Result] = []
     failures = 0
-    for result in map_chunks(get, rows, jobs=jobs, threads=True, progress=done):
+    for result in map_chunks(get, rows, jobs=jobs, threads=True, progress=progress):
         results.append(result)
         failures = failures + 1 if result[0] & Flag.UNREADABLE else 0
         if failures and failures == give_up:
             raise ConnectionError(
                 f"{urlsplit(get.settings.template).netloc} gave no image {failures} times in a row ({result[1]}) "
-                "What has come is kept; the same command goes on."
+                "Completed cutouts are saved; rerun the command to resume."
             )
     return results
 
@@ -215,7 +204,7 @@ def _places(catalogue: str) -> Table:
     """The catalogue with unique ids, from the position where it has none, and without what `fetch` writes."""
     table = read_catalogue(catalogue)
     if not {"ra", "dec"} <= set(table.colnames):
-        raise ValueError(
+        raise UsageError(
             f"the catalogue '{catalogue}' needs the columns ra and dec; it has {', '.join(table.colnames)}."
         )
     if len(table) == 0:
@@ -237,7 +226,7 @@ def _check_same(folder: Path, settings: FetchSettings, overwrite: bool) -> None:
     changed = [name for name in DECIDES if old.get(name) != getattr(settings, name)]
     if begun and changed and not overwrite:
         name = changed[0]
-        raise ValueError(
+        raise UsageError(
             f"'{folder}' was begun with {name} = {old.get(name, 'nothing')}, now it is {getattr(settings, name)}; "
             "use the old settings, another folder, or --overwrite."
         )

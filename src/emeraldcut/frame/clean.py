@@ -12,11 +12,11 @@ from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame.frame import Look, known_noise, known_psf, look_at
 from emeraldcut.frame.resample import unbinned
 from emeraldcut.numerics.median import MAD_TO_SIGMA
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 
-@dataclass(frozen=True)
-class CleanSettings:
+@dataclass(frozen=True, kw_only=True)
+class CleanSettings(Settings):
     """How noise is removed."""
 
     method: str = setting(
@@ -24,21 +24,16 @@ class CleanSettings:
         "'nlm', non-local means (Buades et al. 2005), or 'wavelet', BayesShrink (Chang et al. 2000), of scikit-image",
         choices=("nlm", "wavelet"),
     )
-    strength: float = setting(0.8, "nlm: weights fall over this many standard deviations of the noise")
-
-    def __post_init__(self) -> None:
-        if not self.strength > 0:
-            raise ValueError(f"strength expects a number above 0; received {self.strength}.")
+    strength: float = setting(0.8, "nlm: scale of the weights, in standard deviations of the noise", above=0)
 
 
-def clean(images: ImageSet, settings: CleanSettings = CleanSettings(), *, seed: int = 0) -> ImageSet:
+def clean(images: ImageSet, settings: CleanSettings = CleanSettings()) -> ImageSet:
     """The images without their noise, which is estimated from the sky of each.
 
     Parameters
     ----------
     images : ImageSet
         Counts. Where there is no galaxy to tell from the sky, the noise comes from differences of pixels.
-    seed : not used, because nothing is drawn; all stages take one.
 
     Returns
     -------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.galaxies import confusers, shapes
 from emeraldcut.galaxies.profiles import Body, EdgeOnDisc, Sersic, Sum, half_light_radius
 
@@ -106,7 +107,7 @@ def draw_object(
             galaxy = _homothetic(label, kind, axis_ratio, index, rng)
         if galaxy is not None:
             return galaxy
-    raise ValueError(
+    raise UsageError(
         f"no galaxy of kind '{kind}' is '{label}' at axis ratios {axis_ratios[0]:g} to {axis_ratios[1]:g}; "
         "widen the range."
     )

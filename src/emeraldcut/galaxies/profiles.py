@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import gamma as gamma_function
 from scipy.special import gammainc, gammaincinv, k1
 
+from emeraldcut.errors import UsageError
 from emeraldcut.galaxies.shapes import GradualBox, Shape
 
 
@@ -22,9 +23,9 @@ def sersic_b(index: float, truncation: float = np.inf) -> float:
     derived here.
     """
     if not 0.05 <= index <= 20:
-        raise ValueError(f"a Sersic index must be in 0.05 to 20; received {index}.")
+        raise UsageError(f"a Sersic index must be in 0.05 to 20; received {index}.")
     if truncation <= 1.5:
-        raise ValueError(f"a profile must be truncated beyond 1.5 half-light radii; received {truncation}.")
+        raise UsageError(f"a profile must be truncated beyond 1.5 half-light radii; received {truncation}.")
     b, share = gammaincinv(2 * index, 0.5), 0.0
     while np.isfinite(truncation) and abs(share - 0.5) > 1e-10:
         kept = gammainc(2 * index, b * truncation ** (1 / index))

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gamma
 
+from emeraldcut.errors import UsageError
+
 LABELS = ("oval", "rectangular", "obround", "other")
 
 _ANGLES = 4096  # table of the outline: a corner is rounded over 0.09 degrees
@@ -38,9 +40,9 @@ class Shape:
 
     def __post_init__(self) -> None:
         if not 0 < self.axis_ratio <= 1:
-            raise ValueError(f"the axis ratio of a shape must be in (0, 1]; received {self.axis_ratio}.")
+            raise UsageError(f"the axis ratio of a shape must be in (0, 1]; received {self.axis_ratio}.")
         if not np.all(self.rho > 0):
-            raise ValueError(
+            raise UsageError(
                 f"the outline of '{self.name}' must enclose its centre; received a radius of "
                 f"{self.rho.min():.3g}; reduce its deviations from an ellipse."
             )
@@ -101,7 +103,7 @@ def rectangle(axis_ratio: float) -> Shape:
 def rounded_rectangle(axis_ratio: float, corner: float) -> Shape:
     """A rectangle whose corners are arcs of `corner` (0 to 1) times its half height; 1 gives an obround."""
     if not 0 < corner <= 1:
-        raise ValueError(f"the corner of a rounded rectangle must be in (0, 1]; received {corner}.")
+        raise UsageError(f"the corner of a rounded rectangle must be in (0, 1]; received {corner}.")
     cosine, sine = np.abs(np.cos(_psi())), axis_ratio * np.abs(np.sin(_psi()))
     arc = corner * axis_ratio
     x0, y0 = 1 - arc, axis_ratio - arc
@@ -135,7 +137,7 @@ def harmonic_outline(axis_ratio: float, cosine: Mapping[int, float], sine: Mappi
     sine = sine or {}
     orders = [*cosine, *sine]
     if orders and min(orders) < 3:
-        raise ValueError(f"harmonics below order 3 change centre and axes; received order {min(orders)}.")
+        raise UsageError(f"harmonics below order 3 change centre and axes; received order {min(orders)}.")
     psi = _psi()
     rho = 1 + sum(value * np.cos(m * psi) for m, value in cosine.items())
     rho = rho + sum(value * np.sin(m * psi) for m, value in sine.items())
@@ -233,7 +235,7 @@ def harmonics(shape: Shape | np.ndarray, orders: tuple[int, ...] = (3, 4, 6, 8))
     """
     points = shape.outline()[::2] if isinstance(shape, Shape) else np.asarray(shape, dtype=float)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 32:
-        raise ValueError(f"an outline needs 32 or more points (n, 2); received an array of {points.shape}.")
+        raise UsageError(f"an outline needs 32 or more points (n, 2); received an array of {points.shape}.")
     axis_ratio = np.ptp(points[:, 1]) / np.ptp(points[:, 0])
     for _ in range(12):
         terms = _fourier(points, axis_ratio, max(orders))

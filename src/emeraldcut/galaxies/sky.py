@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter
 
+from emeraldcut.errors import UsageError
 from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.shapes import ellipse
 
@@ -41,7 +42,7 @@ class Psf:
 
     def __post_init__(self) -> None:
         if not self.fwhm_pix > 0 or not self.beta > 1:
-            raise ValueError(f"a PSF needs fwhm_pix > 0, beta > 1; received {self.fwhm_pix} and {self.beta}.")
+            raise UsageError(f"a PSF needs fwhm_pix > 0, beta > 1; received {self.fwhm_pix} and {self.beta}.")
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Brightness per square pixel at offsets in pixels from a star of flux 1."""

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.galaxies import confusers, shapes
 from emeraldcut.galaxies.population import ON_PIXELS, POPULATIONS, Galaxy, draw_kind, draw_object
 from emeraldcut.galaxies.profiles import Body, Sersic
@@ -26,7 +27,7 @@ from emeraldcut.galaxies.sky import (
 )
 from emeraldcut.galaxies.thesis_grid import thesis_grid, thesis_maps
 from emeraldcut.runs.workers import map_chunks
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 _READ_NOISE_ELECTRONS = 5.0
 _SKY_ELECTRONS = (100.0, 5000.0)  # from noise of the galaxy's own photons to noise of the sky alone
@@ -43,64 +44,78 @@ _TRUTH = (
 )
 
 
-@dataclass(frozen=True)
-class SynthesiseSettings:
+@dataclass(frozen=True, kw_only=True)
+class SynthesiseSettings(Settings):
     """How many galaxies, of which classes, and seen how."""
 
-    number: int = setting(1000, "number of images")
-    exposures: int = setting(1, "images of each galaxy, with their own signal-to-noise ratio, noise and neighbours")
-    size: int = setting(64, "side of an image in pixels")
-    classes: tuple[str, ...] = setting(shapes.LABELS, "classes to draw", choices=shapes.LABELS)
-    weights: tuple[float, ...] = setting((), "relative frequencies of the classes; equal if empty")
-    snr_min: float = setting(15.0, "smallest signal-to-noise ratio within half of the light (log-uniform)")
-    snr_max: float = setting(300.0, "largest signal-to-noise ratio within half of the light")
-    radius_min: float = setting(0.08, "smallest half-light semi-major axis, in image sides (log-uniform)")
-    radius_max: float = setting(0.2, "largest half-light semi-major axis, in image sides")
-    axis_ratio_min: float = setting(0.35, "smallest axis ratio of the outline (uniform)")
-    axis_ratio_max: float = setting(1.0, "largest axis ratio of the outline")
-    sersic_min: float = setting(0.5, "smallest Sersic index; 6 of 7 lie in the lower 57 % of the range")
-    sersic_max: float = setting(4.0, "largest Sersic index")
-    psf_fwhm_min_pix: float = setting(1.5, "smallest PSF full width at half maximum in pixels (uniform)")
-    psf_fwhm_max_pix: float = setting(4.0, "largest PSF width in pixels, within half-light radius / 1.2")
-    offset_pix: float = setting(1.0, "scatter of the centre along each axis in pixels, cut at 3 sigma")
-    neighbours: float = setting(1.5, "mean number of neighbouring stars and galaxies")
-    blemishes: float = setting(0.05, "fraction of images with a cosmic ray or a hot column")
-    sky_sigma: float = setting(1.0, "noise of the sky per pixel, in counts")
-    sky_residual: float = setting(0.2, "scatter of the sky level left in images, in units of the sky noise")
-    gradient: float = setting(0.3, "largest sky gradient from middle to corner, in units of the sky noise")
-    pixel_scale_arcsec: float = setting(0.2, "pixel scale recorded in the table")
+    number: int = setting(1000, "number of images", at_least=1)
+    exposures: int = setting(1, "images of each galaxy, each with its own S/N, noise and neighbours", at_least=1)
+    size: int = setting(64, "side of an image in pixels", at_least=16)
+    classes: tuple[str, ...] = setting(shapes.LABELS, "classes to draw", choices=shapes.LABELS, not_empty=True)
+    weights: tuple[float, ...] = setting((), "relative frequencies of the classes; equal if not given", at_least=0)
+    snr_min: float = setting(15.0, "smallest S/N within the half-light radius; drawn log-uniformly", above=0)
+    snr_max: float = setting(300.0, "largest S/N within the half-light radius", above=0)
+    radius_min: float = setting(
+        0.08, "smallest half-light semi-major axis as a fraction of the image side; drawn log-uniformly", above=0
+    )
+    radius_max: float = setting(
+        0.2, "largest half-light semi-major axis as a fraction of the image side", above=0, at_most=0.5
+    )
+    axis_ratio_min: float = setting(0.35, "smallest axis ratio of the outline; drawn uniformly", above=0, at_most=1)
+    axis_ratio_max: float = setting(1.0, "largest axis ratio of the outline", above=0, at_most=1)
+    sersic_min: float = setting(
+        0.5, "smallest Sersic index; 6 of 7 are drawn from the lower 57 % of the range", above=0, at_most=10
+    )
+    sersic_max: float = setting(4.0, "largest Sersic index", above=0, at_most=10)
+    psf_fwhm_min_pix: float = setting(1.5, "smallest FWHM of the PSF in pixels; drawn uniformly", above=0)
+    psf_fwhm_max_pix: float = setting(
+        4.0, "largest FWHM of the PSF in pixels; never above the half-light radius / 1.2", above=0
+    )
+    offset_pix: float = setting(
+        1.0, "scatter of the centre along each axis in pixels, truncated at 3 sigma", at_least=0
+    )
+    neighbours: float = setting(1.5, "mean number of neighbouring stars and galaxies", at_least=0)
+    blemishes: float = setting(0.05, "fraction of images with a cosmic ray or a hot column", at_least=0, at_most=1)
+    sky_sigma: float = setting(1.0, "noise of the sky per pixel, in counts", at_least=0)
+    sky_residual: float = setting(0.2, "scatter of the residual sky level, in units of the sky noise", at_least=0)
+    gradient: float = setting(0.3, "largest sky gradient from centre to corner, in units of the sky noise", at_least=0)
+    pixel_scale_arcsec: float = setting(0.2, "pixel scale written to the table", above=0)
     population: str = setting(
         "standard",
-        "kinds of each class; 'wide' adds twists, cores, inner discs, boxes that change outwards, dust, faint arms",
+        "variety within each class; 'wide' adds twists, cores, inner discs, shapes that change with radius, dust and "
+        "faint arms",
         choices=tuple(POPULATIONS),
     )
-    correlated: float = setting(0.0, "fraction of images whose noise is correlated, as after resampling")
-    pictures: float = setting(0.0, "fraction of images that are 8-bit JPEG pictures with an arcsinh stretch")
+    correlated: float = setting(
+        0.0, "fraction of images whose noise is correlated, as after resampling", at_least=0, at_most=1
+    )
+    pictures: float = setting(
+        0.0, "fraction of images that are 8-bit JPEG pictures with an arcsinh stretch", at_least=0, at_most=1
+    )
     grid: str = setting(
         "none",
-        "instead of all this the thesis's training grid, 108 density maps of 50 x 50: 'thesis' as it was, 'repaired'",
+        "use the training grid of the thesis instead, 108 density maps of 50 x 50 pixels: 'thesis' as it was, or "
+        "'repaired'",
         choices=("none", "thesis", "repaired"),
     )
 
-    def __post_init__(self) -> None:
-        if self.number < 1 or self.size < 16 or self.exposures < 1:
-            raise ValueError(
-                "need number >= 1, size >= 16 and exposures >= 1; "
-                f"received {self.number}, {self.size} and {self.exposures}."
+    def check(self) -> None:
+        if self.weights and (len(self.weights) != len(self.classes) or sum(self.weights) == 0):
+            raise UsageError(
+                f"setting 'weights' expects one number for each of the classes {', '.join(self.classes)}, not all 0; "
+                f"received {self.weights}."
             )
-        if not self.classes:
-            raise ValueError(f"need at least one class of {', '.join(shapes.LABELS)}; received none.")
-        weights = self.weights or (1.0,) * len(self.classes)
-        if len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) == 0:
-            raise ValueError(f"need one weight >= 0 for each of {self.classes}; received {self.weights}.")
-        for name, limit in (("snr", np.inf), ("radius", 0.5), ("axis_ratio", 1.0), ("sersic", 10.0)):
-            self._check_range(f"{name}_min", f"{name}_max", limit)
-        self._check_range("psf_fwhm_min_pix", "psf_fwhm_max_pix", self.radius_min * self.size)
-
-    def _check_range(self, low: str, high: str, limit: float) -> None:
-        first, last = getattr(self, low), getattr(self, high)
-        if not 0 < first <= last or (first if low.startswith("psf") else last) > limit:
-            raise ValueError(f"need 0 < {low} <= {high}, up to {limit:g}; received {first} and {last}.")
+        for name in ("snr_{}", "radius_{}", "axis_ratio_{}", "sersic_{}", "psf_fwhm_{}_pix"):
+            low, high = name.format("min"), name.format("max")
+            if getattr(self, low) > getattr(self, high):
+                raise UsageError(
+                    f"settings need {low} <= {high}; received {getattr(self, low)} and {getattr(self, high)}."
+                )
+        if self.psf_fwhm_min_pix > self.radius_min * self.size:
+            raise UsageError(
+                "settings need psf_fwhm_min_pix <= radius_min * size, or the smallest galaxies are not resolved; "
+                f"received {self.psf_fwhm_min_pix} and {self.radius_min * self.size:g}."
+            )
 
 
 def synthesise(settings: SynthesiseSettings, *, seed: int = 0, start: int = 0) -> ImageSet:

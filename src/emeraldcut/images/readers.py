@@ -19,6 +19,7 @@ from astropy.table import Table
 from emeraldcut.data.columns import RESULTS, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate
+from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import (
     NO_PIXELS,
     BadImage,
@@ -38,7 +39,7 @@ from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import loaded
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.catalogues import common_name, read_catalogue
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
@@ -49,43 +50,46 @@ CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml")
 
 
-class NoImagesError(ValueError):
-    """The source exists but holds nothing that could be an image."""
+class NoImagesError(UsageError):
+    """The source exists but holds nothing that could be an image, or nothing that can be used."""
+
+    status = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadSettings:
+class ReadSettings(Settings):
     """How images are read."""
 
     catalogue: str | None = setting(
         None,
-        "positions (ra, dec or x, y) to cut out of a mosaic, or of a folder of mosaics: a table, or a folder of HATS",
+        "table, or HATS folder, of positions (ra, dec or x, y) to cut out of one or more mosaics",
     )
-    cutout_size: int = setting(64, "side of a cutout from a mosaic, in pixels")
-    text_map_size: int = setting(50, "side of the images in the thesis's text maps, in pixels")
-    limit: int | None = setting(None, "read only this many images")
-
-    def __post_init__(self) -> None:
-        for name in ("cutout_size", "text_map_size", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"setting '{name}' must be at least 1; received {value}.")
+    cutout_size: int = setting(64, "side of the cutouts from a mosaic in pixels", at_least=1)
+    text_map_size: int = setting(50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1)
+    limit: int | None = setting(None, "read only this many images", at_least=1)
 
 
 @dataclass(frozen=True)
 class ImageSource:
     """A place that images come from; nothing but names and tables is in memory until `chunks` is used.
 
-    `n_images` is None where the files would have to be opened to know it.
+    `n_images` is None where the files would have to be opened to know it; `n_files`, which of a folder or a table of
+    files is known, is then what to expect.
     """
 
     n_images: int | None
     _chunks: Callable[[int], Iterator[ImageSet | StoredImages]]
+    n_files: int | None = None
+
+    @property
+    def expected(self) -> int | None:
+        """How many images there are if no file holds several, for bars of progress; None where nothing is known."""
+        return self.n_files if self.n_images is None else self.n_images
 
     def chunks(self, size: int = 256) -> Iterator[ImageSet]:
         """The images in order, at most `size` at a time."""
         if size < 1:
-            raise ValueError(f"a chunk must hold at least 1 image; received {size}.")
+            raise UsageError(f"a chunk must hold at least 1 image; received {size}.")
         return map(loaded, self._chunks(size))
 
     def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
@@ -161,16 +165,21 @@ def read_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
 # --- from pictures to sets
 
 
-def _from_pictures(n_images: int | None, items: Callable[[], Iterator[Item]], settings: ReadSettings) -> ImageSource:
-    if n_images is not None and settings.limit is not None:
-        n_images = min(n_images, settings.limit)
+def _from_pictures(
+    n_images: int | None,
+    items: Callable[[], Iterator[Item]],
+    settings: ReadSettings,
+    n_files: int | None = None,
+) -> ImageSource:
+    if settings.limit is not None:
+        n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
 
     def chunks(size: int) -> Iterator[ImageSet]:
         rest, taken = islice(items(), settings.limit), unique_ids()
         while part := list(islice(rest, size)):
             yield _image_set(part, taken)
 
-    return ImageSource(n_images, chunks)
+    return ImageSource(n_images, chunks, n_files)
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
@@ -241,7 +250,7 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
         for name in names:
             yield from _file(folder / name, stem_of(name))
 
-    return _from_pictures(None, items, settings)
+    return _from_pictures(None, items, settings, len(names))
 
 
 def _image_files(folder: Path) -> Iterator[Path]:
@@ -291,7 +300,7 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
                 file if file.exists() or not Path(row["file"]).exists() else Path(row["file"]), name, known
             )
 
-    return _from_pictures(None, items, settings)
+    return _from_pictures(None, items, settings, len(table))
 
 
 def _is_fits_table(path: Path) -> bool:
@@ -378,7 +387,7 @@ def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource
 def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
     number = min(stored_number(folder), settings.limit or sys.maxsize)
     if number == 0:
-        raise NoImagesError(f"the set '{folder}' holds no images.")
+        raise NoImagesError(f"the image set '{folder}' holds no images.")
     return ImageSource(number, lambda size: stored_chunks(folder, number, size))
 
 

@@ -13,6 +13,8 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import NewFile
 from emeraldcut.tables.arrow import arrow_pieces, from_arrow, to_arrow
@@ -122,16 +124,19 @@ def write_images(
     seed: int | None = None,
     inputs: Iterable = (),
     overwrite: bool = False,
-) -> Path:
-    """Writes a set, or an iterable of chunks of one, to `folder`, and returns the folder.
+    progress: Progress = SILENT,
+) -> Run:
+    """Writes a set, or an iterable of chunks of one, to `folder`, and returns the finished run.
 
-    Raises FileExistsError where a finished run is there already and `overwrite` is not set.
+    `progress`, which the caller begins, is advanced by the number of images of each chunk. Raises FileExistsError where
+    a finished run is there already and `overwrite` is not set.
     """
     facts = {"command": command, "settings": settings, "seed": seed, "inputs": inputs}
     with ImageSetWriter(folder, **facts, overwrite=overwrite) as writer:
         for chunk in [images] if isinstance(images, ImageSet) else images:
             writer.append(chunk)
-    return Path(folder)
+            progress.advance(len(chunk))
+    return writer.run
 
 
 def is_stored_set(folder: Path) -> bool:
@@ -139,7 +144,7 @@ def is_stored_set(folder: Path) -> bool:
     if not (folder / PIXELS).exists():
         return False
     if not (folder / MANIFEST).exists():
-        raise ValueError(f"the set '{folder}' is unfinished (no {MANIFEST}); make it again.")
+        raise UsageError(f"the image set '{folder}' is not finished (no {MANIFEST}); make it again.")
     return (folder / TABLE).exists()
 
 

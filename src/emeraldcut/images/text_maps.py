@@ -10,6 +10,7 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import NO_PIXELS, Item, Picture, checked, file_text
 from emeraldcut.tables.files import THESIS_CLASSES
 
@@ -33,7 +34,7 @@ def write_text_maps(images: ImageSet, folder: str | Path, *, overwrite: bool = F
     shapes = {tuple(image.shape) for image in images.pixels}
     if len(shapes) != 1 or len(set(next(iter(shapes)))) != 1:
         found = ", ".join(f"{nx} x {ny}" for ny, nx in sorted(shapes)) or "no image"
-        raise ValueError(f"text maps must be square and of one size; received {found}.")
+        raise UsageError(f"text maps must be square and of one size; received {found}.")
     for path in (maps, labels):
         if path.exists() and not overwrite:
             raise FileExistsError(f"'{path}' is there already; give another folder, or overwrite.")

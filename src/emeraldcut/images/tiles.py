@@ -14,6 +14,7 @@ from astropy.table import MaskedColumn, Table, vstack
 from emeraldcut.data.columns import keep_apart, numbers
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet, add_flag
+from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import NO_PIXELS, Picture, already_unusable, checked, failed, sky_facts
 from emeraldcut.images.mosaic import BLOCK_PIX, Mosaic, Tile, on_sky, open_mosaic, tiles_in
 from emeraldcut.tables.catalogues import catalogue_parts
@@ -32,7 +33,7 @@ class Tiles:
         self.beside = cache(self._beside)  # of each tile, once
         faults = [tile for tile in self._tiles if tile.fault]
         if len(faults) == len(self._tiles):
-            raise ValueError(f"the mosaic '{faults[0].path}' cannot be read: {faults[0].fault}")
+            raise UsageError(f"the mosaic '{faults[0].path}' cannot be read: {faults[0].fault}")
 
     def __len__(self) -> int:
         return len(self._tiles)
@@ -99,7 +100,7 @@ class Tiles:
         if with_wcs and {"ra", "dec"} <= set(catalogue.colnames):
             return self._places_on_sky(numbers(catalogue["ra"]), numbers(catalogue["dec"]), reach)
         if not {"x", "y"} <= set(catalogue.colnames):
-            raise ValueError(
+            raise UsageError(
                 "the catalogue needs ra and dec (for a mosaic with a WCS) or x and y; its columns are "
                 f"{', '.join(catalogue.colnames)}{'' if with_wcs else '; the mosaic has no WCS'}."
             )
@@ -108,7 +109,7 @@ class Tiles:
         number = np.array([self._named(str(name)) for name in names])
         if not (number >= 0).any():
             if len({tile.path for tile in self._tiles}) > 1:
-                raise ValueError("positions x, y in several mosaics need a column 'file' that names the mosaic.")
+                raise UsageError("positions x, y in several mosaics need a column 'file' that names the mosaic.")
             number = np.zeros(len(catalogue), int)
         for k in np.unique(number[number >= 0]):
             there = number == k
@@ -175,7 +176,7 @@ class Tiles:
         """Ranges of declination, and of right ascension, in which all tiles lie, degrees."""
         circles = [tile.circle for tile in self._tiles if tile.wcs is not None]
         if not circles:
-            raise ValueError("a catalogue in a folder needs mosaics with a WCS.")
+            raise UsageError("a catalogue in a folder needs mosaics with a WCS.")
         middles, radii = np.array([middle for middle, _ in circles]), np.array([radius for _, radius in circles])
         dec = np.degrees(np.arcsin(np.clip(middles[:, 2], -1, 1)))
         low, high = float((dec - radii).min()), float((dec + radii).max())

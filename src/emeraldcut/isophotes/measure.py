@@ -11,6 +11,7 @@ from scipy.special import ndtr
 from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
+from emeraldcut.errors import UsageError
 from emeraldcut.frame import (
     ALL,
     GEOMETRY,
@@ -26,7 +27,7 @@ from emeraldcut.frame import (
 )
 from emeraldcut.isophotes.kind import boxy_kind
 from emeraldcut.numerics.jit import compiled
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty
 COLUMN_OF = ("a3", "b3", "a4", "b4_sin", "a6", "b6_sin", "a8", "b8_sin")  # of c_3, s_3, c_4, ...
@@ -38,22 +39,27 @@ STRUCTURE = 0.12  # residual from which on a galaxy is more than a smooth profil
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureSettings:
+class MeasureSettings(Settings):
     """Which part of a galaxy is measured."""
 
-    inner_radius: float = setting(0.7, "inner end of the measured range, in half-light radii (major axis)")
-    outer_radius: float = setting(2.5, "outer end of the measured range, in half-light radii (major axis)")
-    psf_correction: bool = setting(True, "fit the galaxy as it was before the PSF, where `psf_fwhm_pix` is known")
-    unresolved_ratio: float = setting(1.0, "flag galaxies whose half-light radius is below this many PSF FWHM")
+    inner_radius: float = setting(
+        0.7, "inner edge of the measured range, in half-light radii along the major axis", at_least=0
+    )
+    outer_radius: float = setting(
+        2.5, "outer edge of the measured range, in half-light radii along the major axis", above=0, at_most=10
+    )
+    psf_correction: bool = setting(
+        True, "correct for the PSF, by a fit of the galaxy before it, where `psf_fwhm_pix` is known"
+    )
+    unresolved_ratio: float = setting(
+        1.0, "flag galaxies as unresolved whose half-light radius is below this many FWHM of the PSF", at_least=0
+    )
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.inner_radius < self.outer_radius <= 10:
-            raise ValueError(
-                f"measuring needs 0 <= inner_radius < outer_radius <= 10; received {self.inner_radius} and "
-                f"{self.outer_radius}."
+    def check(self) -> None:
+        if not self.inner_radius < self.outer_radius:
+            raise UsageError(
+                f"measuring needs inner_radius < outer_radius; received {self.inner_radius} and {self.outer_radius}."
             )
-        if not self.unresolved_ratio >= 0:
-            raise ValueError(f"unresolved_ratio expects a number of at least 0; received {self.unresolved_ratio}.")
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,6 @@ def measure(
     images: ImageSet,
     settings: MeasureSettings = MeasureSettings(),
     *,
-    seed: int = 0,
     frames: FrameSet | None = None,
 ) -> Table:
     """Shapes with errors, one row per image.
@@ -95,8 +100,6 @@ def measure(
     ----------
     images : ImageSet
     settings : MeasureSettings
-    seed : int
-        Not used: measuring draws no random numbers.
     frames : FrameSet, optional
         The framed galaxies of `images`, if they are at hand.
 

@@ -11,22 +11,22 @@ from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf, unbinned
 from emeraldcut.isophotes.measure import COLUMN_OF, Measurement, MeasureSettings, measure_galaxy, settled
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 HALF_WIDTH = 0.1  # of the ring around an isophote, in its radius,
 LEAST_HALF_WIDTH_PIX = 1.0  # and at least
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProfileSettings:
+class ProfileSettings(Settings):
     """Whether and where isophotes are measured one by one."""
 
-    profiles: str | None = setting(None, "also write this table: axis ratio, angle and harmonics against radius")
-    radius_step: float = setting(0.1, "radii of the profiles grow by this share from one to the next")
-
-    def __post_init__(self) -> None:
-        if not 0.01 <= self.radius_step <= 1:
-            raise ValueError(f"radius_step expects a number from 0.01 to 1; received {self.radius_step}.")
+    profiles: str | None = setting(
+        None, "also write radial profiles (axis ratio, position angle, harmonics) to this table"
+    )
+    radius_step: float = setting(
+        0.1, "step between the radii of the profiles, as a fraction of the radius", at_least=0.01, at_most=1
+    )
 
 
 def radial_profiles(
@@ -34,7 +34,6 @@ def radial_profiles(
     settings: MeasureSettings = MeasureSettings(),
     profile_settings: ProfileSettings = ProfileSettings(),
     *,
-    seed: int = 0,
     frames: FrameSet | None = None,
 ) -> Table:
     """Axis ratio, position angle and harmonics of every isophote from 2 pixels to where the galaxy ends.
@@ -45,8 +44,6 @@ def radial_profiles(
     settings : MeasureSettings
         Only `psf_correction` matters here.
     profile_settings : ProfileSettings
-    seed : int
-        Not used.
     frames : FrameSet, optional
         The framed galaxies of `images`, if they are at hand.
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.integrate import quad
 
+from emeraldcut.errors import UsageError
 from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
 from emeraldcut.numerics.linalg import rotation
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 # Grid of the thesis: relative velocity and the two angles of a disc's spin.
 THESIS_VELOCITIES = tuple(0.5 * i for i in range(9))
@@ -40,13 +41,22 @@ class Orbit:
     about: dict = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class OrbitSettings:
+@dataclass(frozen=True, kw_only=True)
+class OrbitSettings(Settings):
     """A Kepler orbit of two point masses, on which the galaxies approach each other in the plane of x and y."""
 
-    pericentre_kpc: float = setting(2.0, "least distance of the two centres, if they were points")
-    eccentricity: float = setting(1.0, "1: parabola; below 1: bound orbit; above: hyperbola")
-    separation_kpc: float = setting(60.0, "distance of the two centres at the beginning")
+    pericentre_kpc: float = setting(2.0, "pericentre of the two-body orbit", above=0)
+    eccentricity: float = setting(1.0, "1: parabola; below 1: bound orbit; above: hyperbola", at_least=0)
+    separation_kpc: float = setting(60.0, "separation of the two centres at the start", above=0)
+
+    def check(self) -> None:
+        q, e, r = self.pericentre_kpc, self.eccentricity, self.separation_kpc
+        farthest = q * (1 + e) / (1 - e) if e < 1 else np.inf
+        if not q <= r <= farthest * (1 + 1e-12):
+            raise UsageError(
+                f"an orbit of pericentre {q:g} kpc and eccentricity {e:g} runs from {q:g} to {farthest:g} kpc; "
+                f"received a separation of {r!r}."
+            )
 
 
 def kepler_orbit(
@@ -65,10 +75,10 @@ def kepler_orbit(
     Raises
     ------
     ValueError
-        If a number is out of its range, or the orbit does not reach the separation.
+        If the mass is not above 0.
     """
     q, e, r = settings.pericentre_kpc, settings.eccentricity, settings.separation_kpc
-    _check(settings, mass_msun)
+    _check_mass(mass_msun)
     p = q * (1 + e)
     cosine = np.clip((p / r - 1) / e, -1, 1) if e else 1.0
     sine = -np.sqrt(1 - cosine**2)
@@ -83,20 +93,9 @@ def kepler_orbit(
     )
 
 
-def _check(settings: OrbitSettings, mass_msun: float) -> None:
-    q, e, r = settings.pericentre_kpc, settings.eccentricity, settings.separation_kpc
+def _check_mass(mass_msun: float) -> None:
     if not 0 < mass_msun < np.inf:
-        raise ValueError(f"an orbit needs a mass above 0; received {mass_msun!r}.")
-    if not 0 < q < np.inf or not 0 <= e < np.inf:
-        raise ValueError(
-            f"an orbit needs a pericentre above 0 and an eccentricity of 0 or more; received {q!r}, {e!r}."
-        )
-    farthest = q * (1 + e) / (1 - e) if e < 1 else np.inf
-    if not q <= r <= farthest * (1 + 1e-12) or not np.isfinite(r):
-        raise ValueError(
-            f"an orbit of pericentre {q:g} kpc and eccentricity {e:g} runs from {q:g} to {farthest:g} kpc; "
-            f"received a separation of {r!r}."
-        )
+        raise UsageError(f"an orbit needs a mass above 0; received {mass_msun!r}.")
 
 
 def attracting_mass_msun(first: Snapshot, second: Snapshot, separation_kpc: float) -> float:
@@ -126,7 +125,7 @@ def time_to_pericentre_gyr(settings: OrbitSettings, mass_msun: float) -> float:
     r / sqrt(2 e q - (1 - e) s^2) over s.
     """
     q, e = settings.pericentre_kpc, settings.eccentricity
-    _check(settings, mass_msun)
+    _check_mass(mass_msun)
     last = np.sqrt(settings.separation_kpc - q)
     if last == 0:
         return 0.0
@@ -185,7 +184,7 @@ def place(first: Snapshot, second: Snapshot, orbit: Orbit) -> Snapshot:
     Raises ValueError if a galaxy has no particles.
     """
     if len(first) == 0 or len(second) == 0:
-        raise ValueError("an orbit needs two galaxies of at least one particle; received one without.")
+        raise UsageError("an orbit needs two galaxies of at least one particle; received one without.")
     parts = []
     for galaxy, spin_deg in ((first, orbit.first_spin_deg), (second, orbit.second_spin_deg)):
         parts.append(_turned(galaxy, spin_deg))
@@ -236,7 +235,7 @@ def thesis_orbits(
     Raises ValueError unless the separation and the units are above 0.
     """
     if not min(separation_kpc, length_kpc, mass_msun) > 0:
-        raise ValueError(
+        raise UsageError(
             "the separation and the units of the thesis's orbits must be above 0; "
             f"received {separation_kpc!r}, {length_kpc!r}, {mass_msun!r}."
         )

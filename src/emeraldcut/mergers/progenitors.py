@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.mergers.disc import (
     EDGE,
     Disc,
@@ -21,14 +22,14 @@ from emeraldcut.mergers.disc import (
 )
 from emeraldcut.mergers.spheroid import Spheroid, draw_spheroid, felt_mass
 from emeraldcut.nbody.snapshot import COMPONENTS, GRAVITY, Snapshot
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 HUBBLE_KM_S_KPC = 0.07
 HALO_EDGE, BULGE_EDGE = 1.5, 15.0  # truncation radii: of halos in r200, of bulges in scale lengths
 
 
-@dataclass(frozen=True)
-class ProgenitorSettings:
+@dataclass(frozen=True, kw_only=True)
+class ProgenitorSettings(Settings):
     """A galaxy before the merger; the defaults are a dwarf of 5e8 Msun, two of which make a LEDA 074886.
 
     Graham et al. 2012 (ApJ 750, 121) give LEDA 074886 about 1e9 Msun of stars. The other numbers are ours: a halo as
@@ -36,22 +37,32 @@ class ProgenitorSettings:
     """
 
     halo: str = setting("hernquist", "profile of the halo", choices=("hernquist", "nfw"))
-    halo_mass_msun: float = setting(6e10, "mass of the halo, all of it")
-    halo_concentration: float = setting(11.0, "concentration r200 / r_s of the NFW halo that is meant, or equivalent")
-    halo_scale_kpc: float | None = setting(None, "scale length of the halo; none: from its mass and concentration")
-    disc_mass_msun: float = setting(5e8, "mass of the disc, stars and gas")
-    disc_scale_kpc: float = setting(0.9, "scale length of the disc of stars")
-    disc_height_kpc: float = setting(0.25, "height z0 of the disc of stars, density as sech^2(z / z0)")
-    toomre_q: float = setting(2.5, "least value of Toomre's Q in the disc of stars")
-    gas_fraction: float = setting(0.0, "part of the disc's mass that is gas, 0 to 1")
-    gas_scale_kpc: float | None = setting(None, "scale length of the disc of gas; none: as that of the stars")
-    sound_speed_km_s: float = setting(8.0, "isothermal sound speed of the gas")
-    bulge_mass_msun: float = setting(0.0, "mass of the bulge, a Hernquist sphere")
-    bulge_scale_kpc: float = setting(0.2, "scale length of the bulge")
-    halo_particles: int = setting(30_000, "number of halo particles")
-    star_particles: int = setting(20_000, "number of particles in disc and bulge together, of one mass")
-    gas_particles: int = setting(10_000, "number of gas particles, where there is gas")
-    halo_grading: float = setting(1.0, "0: halo particles of one mass; 1: those that come close to the disc are light")
+    halo_mass_msun: float = setting(6e10, "total mass of the halo", above=0)
+    halo_concentration: float = setting(
+        11.0, "concentration r200 / r_s of the NFW halo that is meant, or equivalent", above=0
+    )
+    halo_scale_kpc: float | None = setting(
+        None, "scale length of the halo; if not given, from its mass and concentration", above=0
+    )
+    disc_mass_msun: float = setting(5e8, "mass of the disc, stars and gas", above=0)
+    disc_scale_kpc: float = setting(0.9, "scale length of the disc of stars", above=0)
+    disc_height_kpc: float = setting(0.25, "height z0 of the disc of stars, density as sech^2(z / z0)", above=0)
+    toomre_q: float = setting(2.5, "lowest Toomre Q of the stellar disc", above=0)
+    gas_fraction: float = setting(0.0, "gas fraction of the disc's mass", at_least=0, below=1)
+    gas_scale_kpc: float | None = setting(
+        None, "scale length of the gas disc; if not given, that of the stars", above=0
+    )
+    sound_speed_km_s: float = setting(8.0, "isothermal sound speed of the gas", above=0)
+    bulge_mass_msun: float = setting(0.0, "mass of the bulge, a Hernquist sphere", at_least=0)
+    bulge_scale_kpc: float = setting(0.2, "scale length of the bulge", above=0)
+    halo_particles: int = setting(30_000, "number of halo particles", at_least=2)
+    star_particles: int = setting(
+        20_000, "number of star particles of equal mass, in disc and bulge together", at_least=2
+    )
+    gas_particles: int = setting(10_000, "number of gas particles, where there is gas", at_least=2)
+    halo_grading: float = setting(
+        1.0, "0: halo particles of one mass; 1: those that come close to the disc are light", at_least=0
+    )
 
 
 DWARF = ProgenitorSettings()
@@ -216,10 +227,9 @@ def model(settings: ProgenitorSettings, softening_kpc: tuple[float, ...] | None 
 
     Without `softening_kpc` the recommended ones. Raises ValueError with a sentence for settings that cannot be.
     """
-    _check(settings)
     softening_kpc = tuple(softening_kpc or recommended_softening_kpc(settings))
     if len(softening_kpc) != len(COMPONENTS) or not 0 <= min(softening_kpc) <= max(softening_kpc) < np.inf:
-        raise ValueError(
+        raise UsageError(
             f"softening_kpc expects {len(COMPONENTS)} lengths, of {', '.join(COMPONENTS)}; received {softening_kpc}."
         )
     halo, bulge = _spheroids(settings)
@@ -259,27 +269,6 @@ def _spheroids(settings: ProgenitorSettings) -> tuple[Spheroid, Spheroid | None]
         return halo, None
     edge = BULGE_EDGE * settings.bulge_scale_kpc
     return halo, Spheroid("hernquist", settings.bulge_mass_msun, settings.bulge_scale_kpc, edge)
-
-
-def _check(settings: ProgenitorSettings) -> None:
-    """Raises ValueError with one sentence for the first number that cannot be."""
-    may_be_zero, may_be_none = ("bulge_mass_msun", "halo_grading"), ("halo_scale_kpc", "gas_scale_kpc")
-    for field in dataclasses.fields(settings):
-        name, value = field.name, getattr(settings, field.name)
-        if name in ("halo", "gas_fraction") or (value is None and name in may_be_none):
-            continue
-        if name.endswith("_particles") and not value >= 2:
-            raise ValueError(f"setting '{name}' must be at least 2; received {value!r}.")
-        if not 0 <= value < np.inf or (value == 0 and name not in may_be_zero):
-            least = "0 or more" if name in may_be_zero else "above 0"
-            raise ValueError(f"setting '{name}' must be {least} and finite; received {value!r}.")
-    if not 0 <= settings.gas_fraction < 1:
-        raise ValueError(
-            f"setting 'gas_fraction' must be 0 or more and below 1, since a disc has stars; "
-            f"received {settings.gas_fraction!r}."
-        )
-    if settings.halo not in ("hernquist", "nfw"):
-        raise ValueError(f"setting 'halo' must be one of hernquist, nfw; received {settings.halo!r}.")
 
 
 def make_progenitor(
@@ -369,7 +358,7 @@ def scaled(settings: ProgenitorSettings, mass_ratio: float) -> ProgenitorSetting
     Particle numbers go with the mass, so that particles of two galaxies weigh the same; Q and the sound speed stay.
     """
     if not 0 < mass_ratio < np.inf:
-        raise ValueError(f"a mass ratio must be above 0; received {mass_ratio!r}.")
+        raise UsageError(f"a mass ratio must be above 0; received {mass_ratio!r}.")
     root = float(np.sqrt(mass_ratio))
     new: dict[str, Any] = {"halo_scale_kpc": halo_scale_kpc(settings) * root}
     for field in dataclasses.fields(settings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.camera.camera import ObserveSettings, observe
+from emeraldcut.camera.camera import THESIS_MAPS, ObserveSettings, observe
 from emeraldcut.data.columns import table_from_rows
-from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.imageset import ImageSet, concatenate
+from emeraldcut.errors import WorkError
+from emeraldcut.images.store import ImageSetWriter
+from emeraldcut.images.text_maps import write_text_maps
 from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, summarise, thickening
 from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, begin, plan, snapshots_of
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
@@ -22,9 +25,10 @@ from emeraldcut.nbody.leapfrog import evolve
 from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.runs.workers import map_chunks
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.files import write_table
 
 BEGUN = "suite.json"  # the settings that began an unfinished suite
@@ -90,8 +94,8 @@ def simulate(
     seed: int = 0,
     jobs: int = 1,
     overwrite: bool = False,
-    progress: Callable[[int], object] | None = None,
-) -> Table:
+    progress: Progress = SILENT,
+) -> Run:
     """Runs a suite: one folder per merger with its snapshots, diagnostics and manifest, and `suite.ecsv` for all.
 
     A suite that was stopped goes on from the last snapshot of every merger, and ends with the same particles as if it
@@ -104,13 +108,14 @@ def simulate(
     program : how an engine that is a program of its own is started; it may change when a suite goes on.
     seed : of everything that is drawn: particles, spins.
     jobs : mergers at a time, each in a process of its own.
-    progress : called with 1 for each merger that is done.
+    progress : told of each merger that is done.
 
     Returns
     -------
-    Table
-        One row per merger and control: `merger`, `mass_ratio` (masked for a control), `gas_fraction`, `orbit`,
-        `particles`, `time_gyr`, `merged_gyr` (since when the centres have stayed together; masked if they do not),
+    Run
+        Its `suite.ecsv` has one row per merger and control: `merger`, `mass_ratio` (masked for a control),
+        `gas_fraction`, `orbit`, `particles`, `time_gyr`, `merged_gyr` (since when the centres have stayed together;
+        masked if they do not),
         `energy_drift`, `momentum_drift`, `angular_momentum_drift` (largest of `drifts`), `new_stars_mass` (Msun),
         `lost` (particles that are not bound), `steps` (0 where another program made them); `disc_softening_kpc` and
         `halo_softening_kpc` against `star_spacing_kpc` and `halo_spacing_kpc`, the mean distance of neighbours in the
@@ -132,6 +137,7 @@ def simulate(
     stage = partial(
         _run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, program=program, seed=seed
     )
+    progress.begin(len(tasks), "mergers")
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
     _check_finished(rows)
     table = table_from_rows(rows, unknown=np.nan)
@@ -167,12 +173,12 @@ def _begin_run(
 
 
 def _check_finished(rows: list[dict[str, Any]]) -> None:
-    """RuntimeError if the programs of some tasks have not run yet."""
+    """WorkError if the programs of some tasks have not run yet."""
     waiting = [row[WAITS] for row in rows if WAITS in row]
     if waiting:
-        raise RuntimeError(
+        raise WorkError(
             f"{len(waiting)} of {len(rows)} mergers are not finished: {waiting[0]}{', ...' if waiting[1:] else ''}; "
-            "give the same command again when their scripts have run."
+            "rerun the command when their scripts have run."
         )
 
 
@@ -186,16 +192,12 @@ def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, A
     return rows
 
 
-@dataclass(frozen=True)
-class TakeSettings:
+@dataclass(frozen=True, kw_only=True)
+class TakeSettings(Settings):
     """What of a run the camera looks at."""
 
-    stack: int = setting(1, "last snapshots of each merger that are laid on top of each other, each on its own centre")
-    maps: str = setting("", "folder for 2df.dat and 2dfn.dat as in the thesis, besides")
-
-    def __post_init__(self) -> None:
-        if self.stack < 1:
-            raise ValueError(f"stack expects at least 1; received {self.stack}.")
+    stack: int = setting(1, "number of last snapshots of each merger to stack, each on its own centre", at_least=1)
+    maps: str = setting("", "also write 2df.dat and 2dfn.dat, the text maps of the thesis, to this folder")
 
 
 def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
@@ -215,16 +217,48 @@ def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
 
 
 def observe_run(
+    source: str | Path,
     folder: str | Path,
-    *settings: ObserveSettings,
+    settings: ObserveSettings = ObserveSettings(),
     take: TakeSettings = TakeSettings(),
+    *,
     seed: int = 0,
-    jobs: int = 1,
-) -> Iterator[tuple[ImageSet, ...]]:
-    """The views of each merger of a run, a set for each of the settings; the same whatever `jobs`. See `observe`."""
-    files = list(enumerate(last_snapshots(folder, take.stack)))
-    stage = partial(_observe_files, settings=settings, seed=seed)
-    return map_chunks(stage, files, jobs=jobs)
+    jobs: int | str = 1,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Run:
+    """Writes a set with the views of every merger of a run of `simulate`, or of one snapshot; see `camera.observe`.
+
+    Parameters
+    ----------
+    source : a run of `simulate`, or a file that `read_snapshot` reads.
+    folder : where the set is written.
+    settings, take : the camera, and which snapshots it sees; `take.maps` is a folder for the thesis's text maps.
+    seed : of directions and noise, which are others for every merger.
+    jobs : mergers at a time, each in a process of its own; images do not depend on it.
+    progress : told of the images of each merger that is done.
+
+    Raises
+    ------
+    FileNotFoundError
+        `source` holds no snapshots.
+    FileExistsError
+        The folder holds a finished run and `overwrite` is not set.
+    """
+    files = last_snapshots(source, take.stack)
+    cameras = (settings, THESIS_MAPS) if take.maps else (settings,)
+    stage = partial(_observe_files, settings=cameras, seed=seed)
+    facts = {"command": "observe", "settings": (settings, take), "seed": seed, "inputs": [source]}
+    maps: list[ImageSet] = []
+    progress.begin(settings.views * len(files))
+    with ImageSetWriter(folder, **facts, overwrite=overwrite) as writer:
+        for images, *rest in map_chunks(stage, list(enumerate(files)), jobs=jobs):
+            writer.append(images)
+            maps += rest
+            progress.advance(len(images))
+    if maps:
+        write_text_maps(concatenate(maps), take.maps, overwrite=overwrite)
+    return writer.run
 
 
 def _observe_files(

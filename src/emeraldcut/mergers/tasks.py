@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.mergers.orbits import (
     OrbitSettings,
     attracting_mass_msun,
@@ -20,7 +20,7 @@ from emeraldcut.mergers.orbits import (
 )
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.nbody.snapshot import Snapshot
-from emeraldcut.settings import build, setting
+from emeraldcut.settings import Settings, build, read_toml, setting
 
 DIAGNOSTICS = "diagnostics.ecsv"  # of each task
 SUITE = "suite.ecsv"  # a row for each task
@@ -28,44 +28,42 @@ SHIPPED = Path(__file__).parent / "suites"  # TOML files
 LATTICE = 16  # orbits of `lattice_orbits`
 
 
-@dataclass(frozen=True)
-class SuiteSettings:
+@dataclass(frozen=True, kw_only=True)
+class SuiteSettings(Settings):
     """Which galaxies merge, on which orbits, and for how long. Every combination of the lists is run."""
 
     progenitor: str = setting("dwarf", f"the heavier galaxy: {', '.join(PROGENITORS)}, or a TOML file of its settings")
-    mass_ratios: tuple[float, ...] = setting((1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the other")
-    gas_fractions: tuple[float, ...] = setting((), "gas in the discs; empty: as the progenitor has it")
-    orbits: int = setting(4, "orbits of each combination, with spins in directions drawn isotropically")
-    pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc")
-    eccentricity: float = setting(1.0, "of the orbit: 1 is parabolic, less is bound")
-    separation: float = setting(30.0, "distance of the galaxies at the start, in scale lengths of the heavier disc")
+    mass_ratios: tuple[float, ...] = setting(
+        (1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the lighter one", at_least=1, not_empty=True
+    )
+    gas_fractions: tuple[float, ...] = setting(
+        (), "gas fractions of the discs; if not given, that of the progenitor", at_least=0, below=1
+    )
+    orbits: int = setting(4, "orbits of each combination, with isotropic spin directions", at_least=1)
+    pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc", above=0)
+    eccentricity: float = setting(1.0, "eccentricity of the orbit; 1 is parabolic, less is bound", at_least=0)
+    separation: float = setting(
+        30.0, "distance of the galaxies at the start, in scale lengths of the heavier disc", above=0
+    )
     grid: str = setting(
         "isotropic",
-        "orbits: with spins in any direction; with the 16 pairs of spins of Barnes and of Naab & Burkert; or the "
-        "thesis's grid",
+        "isotropic spins; the 16 pairs of spins of Barnes and of Naab & Burkert (lattice); or the orbits of the thesis",
         choices=("isotropic", "lattice", "thesis"),
     )
-    grid_step: int = setting(1, "of the lattice, or of the thesis's distinct orbits, only every so-manyth is run")
-    duration_gyr: float = setting(3.0, "time that is simulated")
-    halo_particles: int | None = setting(None, "halo particles of the heavier galaxy; as the progenitor has them")
-    star_particles: int | None = setting(None, "star particles of the heavier galaxy; as the progenitor has them")
-    gas_particles: int | None = setting(None, "gas particles of the heavier galaxy; as the progenitor has them")
-    control: bool = setting(True, "also the heavier galaxy alone, with the same particles, once for each gas fraction")
-
-    def __post_init__(self) -> None:
-        for name in ("mass_ratios", "gas_fractions"):
-            values = getattr(self, name)
-            if any(not np.isfinite(v) for v in values) or (name == "mass_ratios" and not values):
-                raise ValueError(f"{name} expects one or more numbers; received {values}.")
-        if min(self.mass_ratios) < 1:
-            raise ValueError(f"mass_ratios are heavier over lighter, 1 or more; received {self.mass_ratios}.")
-        if self.gas_fractions and not 0 <= min(self.gas_fractions) <= max(self.gas_fractions) < 1:
-            raise ValueError(f"gas_fractions go from 0 to below 1; received {self.gas_fractions}.")
-        if min(self.orbits, self.grid_step) < 1 or not 0 < self.duration_gyr < np.inf:
-            raise ValueError(
-                "need orbits and grid_step of 1 or more and duration_gyr > 0; "
-                f"received {self.orbits}, {self.grid_step} and {self.duration_gyr}."
-            )
+    grid_step: int = setting(
+        1, "run every Nth orbit of the lattice, or of the distinct orbits of the thesis", at_least=1
+    )
+    duration_gyr: float = setting(3.0, "simulated time in Gyr", above=0)
+    halo_particles: int | None = setting(
+        None, "halo particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
+    )
+    star_particles: int | None = setting(
+        None, "star particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
+    )
+    gas_particles: int | None = setting(
+        None, "gas particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
+    )
+    control: bool = setting(True, "also run isolated control galaxies: the heavier one, once for each gas fraction")
 
     @property
     def heavier(self) -> ProgenitorSettings:
@@ -73,12 +71,9 @@ class SuiteSettings:
         if self.progenitor in PROGENITORS:
             galaxy = PROGENITORS[self.progenitor]
         elif self.progenitor.endswith(".toml"):
-            try:
-                galaxy = build(ProgenitorSettings, tomllib.loads(Path(self.progenitor).read_text()))
-            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-                raise ValueError(f"the progenitor's file '{self.progenitor}' cannot be read: {error}.") from None
+            galaxy = build(ProgenitorSettings, read_toml(self.progenitor))
         else:
-            raise ValueError(
+            raise UsageError(
                 f"progenitor must be one of {', '.join(PROGENITORS)}, or a .toml file; received '{self.progenitor}'."
             )
         numbers = {name: getattr(self, name) for name in ("halo_particles", "star_particles", "gas_particles")}
@@ -109,7 +104,7 @@ def suite_file(name: str) -> Path:
     if name in shipped_suites():
         return SHIPPED / f"{name}.toml"
     if not Path(name).is_file():
-        raise ValueError(f"there is no suite '{name}'; expected a TOML file, or one of {', '.join(shipped_suites())}.")
+        raise UsageError(f"no preset or TOML file named '{name}'; presets are {', '.join(shipped_suites())}.")
     return Path(name)
 
 
@@ -152,7 +147,11 @@ def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[f
     if settings.grid == "thesis":
         orbit = thesis_orbits(settings.separation * scale)[task.orbit]
     else:
-        path = OrbitSettings(settings.pericentre * scale, settings.eccentricity, settings.separation * scale)
+        path = OrbitSettings(
+            pericentre_kpc=settings.pericentre * scale,
+            eccentricity=settings.eccentricity,
+            separation_kpc=settings.separation * scale,
+        )
         mass = attracting_mass_msun(galaxy, other, path.separation_kpc)
         lattice = settings.grid == "lattice"  # either way the same spins at every ratio
         orbits = lattice_orbits(path, mass) if lattice else draw_orbits(path, mass, task.orbit + 1, seed=seed)

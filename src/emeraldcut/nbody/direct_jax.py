@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import MissingPackageError
+
 BLOCK = 4096  # particles whose pairs with as many others are summed at once, at most
 
 
@@ -44,7 +46,7 @@ def _compile() -> Any:
         from jax import lax
         from jax import numpy as jnp
     except ImportError as error:
-        raise ImportError(f"the engine 'jax' needs JAX ({error}): pip install 'emeraldcut[jax]'.") from error
+        raise MissingPackageError(f"the engine 'jax' needs JAX ({error}): pip install 'emeraldcut[jax]'.") from error
 
     def field(*particles: Any) -> Any:
         def of_all(targets: tuple[Any, ...]) -> Any:

@@ -20,6 +20,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from emeraldcut.errors import UsageError
 from emeraldcut.nbody.direct_jax import sum_pairs
 from emeraldcut.nbody.snapshot import GRAVITY
 from emeraldcut.nbody.tree import LEAF, Tree, in_order, in_parts, plant
@@ -440,21 +441,21 @@ def _check(position: np.ndarray, mass: np.ndarray, softening: np.ndarray, engine
     """Raises ValueError with the sentence that says what is wrong."""
     n = len(mass)
     if n == 0 or position.shape != (n, 3) or mass.shape != (n,) or softening.shape != (n,):
-        raise ValueError(
+        raise UsageError(
             "gravity needs position (n, 3), mass (n,) and softening_kpc (n,) of at least one particle; received "
             f"{position.shape}, {mass.shape} and {softening.shape}."
         )
     if not np.isfinite(position).all():
-        raise ValueError("gravity needs finite positions.")
+        raise UsageError("gravity needs finite positions.")
     for name, values in (("mass", mass), ("softening_kpc", softening)):
         if not (values.min() > 0 and values.max() < np.inf):
-            raise ValueError(f"gravity needs a positive, finite {name} of each particle.")
+            raise UsageError(f"gravity needs a positive, finite {name} of each particle.")
     if engine not in ENGINES:
-        raise ValueError(f"gravity knows the engines {', '.join(ENGINES)}; received '{engine}'.")
+        raise UsageError(f"gravity knows the engines {', '.join(ENGINES)}; received '{engine}'.")
     if not 0 < opening <= 1:
-        raise ValueError(f"opening expects a number above 0 and up to 1; received {opening}.")
+        raise UsageError(f"opening expects a number above 0 and up to 1; received {opening}.")
     if threads < 1:
-        raise ValueError(f"gravity needs at least one thread; received {threads}.")
+        raise UsageError(f"gravity needs at least one thread; received {threads}.")
 
 
 def accelerations(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.nbody.centre import separation
 from emeraldcut.nbody.gas import Gas
 from emeraldcut.nbody.gravity import accelerations
@@ -222,7 +223,7 @@ def evolve(
         gas is not known, or particles have no usable mass or position.
     """
     if not snapshot.time_gyr < until_gyr < np.inf:
-        raise ValueError(
+        raise UsageError(
             f"until_gyr expects a time after that of the snapshot, {snapshot.time_gyr} Gyr; received {until_gyr}."
         )
     lengths, gas = lengths_of(snapshot, settings), gas_of(snapshot, settings, seed, threads)
@@ -233,7 +234,7 @@ def lengths_of(snapshot: Snapshot, settings: EvolveSettings) -> np.ndarray:
     """Softening lengths (5,) in kpc of `COMPONENTS`, as set or as the snapshot states; ValueError if neither."""
     lengths = snapshot.about.get("softening_kpc") if settings.softening_kpc is None else settings.softening_kpc
     if lengths is None or len(lengths) != len(COMPONENTS) or not min(lengths) > 0:
-        raise ValueError(
+        raise UsageError(
             f"softening_kpc expects {len(COMPONENTS)} positive lengths, of {', '.join(COMPONENTS)}; received {lengths}."
         )
     return np.array(lengths, float)
@@ -248,9 +249,9 @@ def gas_of(snapshot: Snapshot, settings: EvolveSettings, seed: int, threads: int
     if settings.gas == "adiabatic":
         energy = np.asarray(snapshot.internal_energy, float)[places]
         if not np.all(energy > 0):
-            raise ValueError("adiabatic gas needs a positive internal_energy of each gas particle of the snapshot.")
+            raise UsageError("adiabatic gas needs a positive internal_energy of each gas particle of the snapshot.")
     elif len(places) and not 0 < speed < np.inf:
-        raise ValueError(f"sound_speed_km_s expects a positive number, or a snapshot that states it; received {speed}.")
+        raise UsageError(f"sound_speed_km_s expects a positive number, or a snapshot that states it; received {speed}.")
     return Gas(
         places=places,
         mass=np.asarray(snapshot.mass, float)[places],

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
+
 COMPONENTS = ("halo", "disc", "bulge", "gas", "new_stars")  # `Snapshot.component` counts through these
 STARS = (1, 2, 4)  # components that shine
 GRAVITY = 4.30091e-6  # kpc (km/s)^2 / Msun
@@ -64,7 +66,7 @@ class Snapshot:
         shapes |= dict.fromkeys(("component", "galaxy", "formed_gyr", "internal_energy"), (n,))
         for name, shape in shapes.items():
             if np.shape(getattr(self, name)) != shape:
-                raise ValueError(
+                raise UsageError(
                     f"a Snapshot of {n} particles needs {name} {shape}; received {np.shape(getattr(self, name))}."
                 )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.nbody.snapshot import (
     CM_PER_KPC,
     CM_S_PER_KM_S,
@@ -46,14 +47,14 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
     path = Path(path)
     component = np.asarray(snapshot.component)
     if len(snapshot) and not 0 <= component.min() <= component.max() < len(COMPONENTS):
-        raise ValueError(
+        raise UsageError(
             f"components count through {', '.join(COMPONENTS)}, 0 to {len(COMPONENTS) - 1}; "
             f"received {component.min()} to {component.max()}."
         )
     try:
         about = json.dumps(dict(snapshot.about), default=_plain)
     except TypeError as error:
-        raise ValueError(f"`about` of a Snapshot may hold numbers, text, lists and mappings; {error}.") from None
+        raise UsageError(f"`about` of a Snapshot may hold numbers, text, lists and mappings; {error}.") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -178,7 +179,7 @@ def read_snapshot(path: str | Path) -> Snapshot:
             reason = str(error).strip("\"'")
         except (ValueError, TypeError, OSError) as error:
             reason = str(error)
-    raise ValueError(f"'{path}' cannot be read as a snapshot: {reason.rstrip('.')}.")
+    raise UsageError(f"'{path}' cannot be read as a snapshot: {reason.rstrip('.')}.")
 
 
 def _read_ours(file: Any) -> Snapshot:
@@ -369,7 +370,7 @@ def _read_by_pynbody(path: Path) -> Snapshot:
     try:
         import pynbody
     except ImportError:
-        raise ValueError(
+        raise UsageError(
             f"'{path}' cannot be opened as HDF5; a snapshot must be a Gadget-style HDF5 file, or one that pynbody "
             "reads: pip install 'emeraldcut[snapshots]'."
         ) from None
@@ -381,7 +382,7 @@ def _read_by_pynbody(path: Path) -> Snapshot:
             return _from_pynbody(pynbody.load(str(path)))
     except Exception as error:  # whatever its many readers meet in a file that is none of theirs
         reason = str(error).rstrip(".")
-        raise ValueError(f"'{path}' cannot be opened as HDF5, nor read by pynbody: {reason}.") from None
+        raise UsageError(f"'{path}' cannot be opened as HDF5, nor read by pynbody: {reason}.") from None
 
 
 def _from_pynbody(seen: Any) -> Snapshot:

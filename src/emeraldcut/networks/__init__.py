@@ -1,7 +1,7 @@
 """Networks: the thesis's and ours; training them with Keras, using them without."""
 
 from emeraldcut.networks.calibration import FOUND, shift_priors
-from emeraldcut.networks.classify import ClassifySettings, check_prevalence, classify
+from emeraldcut.networks.classify import ClassifySettings, classify
 from emeraldcut.networks.export import export_network
 from emeraldcut.networks.network import CLASSES, Network, load_network, save_network
 from emeraldcut.networks.train import TrainedNetwork, TrainSettings, train
@@ -13,7 +13,6 @@ __all__ = [
     "Network",
     "TrainSettings",
     "TrainedNetwork",
-    "check_prevalence",
     "classify",
     "export_network",
     "load_network",

@@ -14,48 +14,40 @@ from emeraldcut.data.imageset import ImageSet, add_flags
 from emeraldcut.networks.calibration import shift_priors
 from emeraldcut.networks.network import CLASSES, Network, load_network
 from emeraldcut.networks.preprocessing import prepare
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 UNUSUAL = 0.001  # share of known galaxies below which one is flagged
 
 
-def check_prevalence(prevalence: float | None) -> None:
-    """ValueError unless it is a share, or not given."""
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise ValueError(f"prevalence expects a number between 0 and 1; received {prevalence}.")
-
-
-@dataclass(frozen=True)
-class ClassifySettings:
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings(Settings):
     """Which network, and how it runs."""
 
-    network: str = setting("screener", "the network: 'screener', or a folder with model.json and weights")
+    network: str = setting(
+        "screener", "'screener', which ships with the package, or a folder with model.json and weights"
+    )
     classes: tuple[str, ...] = setting(
         (),
-        "what the outputs of a network without a card mean, in their order (2: oval,rectangular)",
+        "classes of the outputs, in order, of a network without a card; default for two outputs oval,rectangular",
         choices=CLASSES,
     )
-    threads: int = setting(1, "threads of the network; many images are faster with more processes instead")
+    threads: int = setting(1, "threads of the network; for many images more --jobs are faster", at_least=1)
     fast: bool = setting(
-        False, "16-bit arithmetic (bf16) where the processor has it; probabilities then differ between machines"
+        False, "use 16-bit arithmetic (bf16) where available; probabilities then differ slightly between machines"
     )
     prevalence: float | None = setting(
         None,
-        "share of rectangular galaxies expected among the images, for the probabilities; without it all classes are "
-        "taken as equally frequent",
+        "expected fraction of rectangular galaxies among the images, for the probabilities; if not given, all classes "
+        "are assumed equally frequent",
+        above=0,
+        below=1,
     )
-
-    def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise ValueError(f"threads expects at least 1; received {self.threads}.")
-        check_prevalence(self.prevalence)
 
 
 def classify(
     images: ImageSet,
     settings: ClassifySettings = ClassifySettings(),
     *,
-    seed: int = 0,
     frames: Any = None,
     network: Network | None = None,
 ) -> Table:
@@ -65,7 +57,6 @@ def classify(
     ----------
     frames : of `frame_galaxies(images)`, if there already.
     network : a loaded network, which saves reading it for every chunk; else the one that `settings` names.
-    seed : not used, because nothing is drawn; all stages take one.
 
     Returns
     -------

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import emeraldcut
+from emeraldcut.errors import MissingPackageError, UsageError
 from emeraldcut.networks.inference import input_shape, walk
 from emeraldcut.networks.network import Network
 
@@ -42,7 +43,7 @@ def export_network(network: Network, path: str | Path, *, overwrite: bool = Fals
         model.load_weights(network.weights_file)
         model.save(path)
     elif path.suffix:
-        raise ValueError(f"a network is exported as .onnx, as .keras or as a folder; received '{path.name}'.")
+        raise UsageError(f"a network is exported as .onnx, as .keras or as a folder; received '{path.name}'.")
     else:
         path.mkdir(parents=True, exist_ok=True)
         for file in ("model.json", "card.json"):
@@ -58,7 +59,7 @@ def _import(module: str, name: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f"this format needs {name} ({error}): pip install '{extra}'") from error
+        raise MissingPackageError(f"this format needs {name} ({error}): pip install '{extra}'") from error
 
 
 def onnx_model(onnx: Any, network: Network) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.networks.keras_files import Layer
 
 
@@ -43,7 +44,7 @@ class Predictor:
         shape = self.shape if self.shape[2] > 1 else self.shape[:2]
         if images.shape[1:] != shape:
             expected = ", ".join(map(str, ("n", *shape)))
-            raise ValueError(f"the network expects images of shape ({expected}); received {images.shape}.")
+            raise UsageError(f"the network expects images of shape ({expected}); received {images.shape}.")
         outputs = [[np.zeros((0, self._compiled.output(k).shape[1]), np.float32)] for k in range(2)]
         batch = np.zeros((self.batch_size, *self.shape), dtype=np.float32)
         rows = np.arange(len(images)) if chosen is None else np.flatnonzero(chosen)
@@ -63,7 +64,7 @@ def input_shape(layers: list[Layer]) -> tuple[int, int, int]:
     shapes = [p.get("batch_shape") or p.get("batch_input_shape") for p in (i.parameters for i in inputs)]
     shape = shapes[0] if len(shapes) == 1 else None
     if not shape or len(shape) != 4 or None in shape[1:]:
-        raise ValueError(f"a network needs one input of shape (ny, nx, channels); received {shapes}.")
+        raise UsageError(f"a network needs one input of shape (ny, nx, channels); received {shapes}.")
     return shape[1], shape[2], shape[3]
 
 
@@ -144,7 +145,7 @@ def _activated(ops: Any, layer: Layer, x: Any, name: str | None = None) -> Any:
         return ops.softmax(x, 1)
     known = {"linear": lambda x: x, "relu": ops.relu, "sigmoid": ops.sigmoid, "tanh": ops.tanh}
     if name not in known:
-        raise ValueError(
+        raise UsageError(
             f"layer '{layer.name}' has the activation '{name}' on {rank} axes; "
             f"supported are {', '.join(known)}, and softmax on 2 axes."
         )
@@ -189,7 +190,7 @@ def _flatten(ops: Any, layer: Layer, x: Any) -> Any:
 
 def _dense(ops: Any, layer: Layer, x: Any) -> Any:
     if len(x.get_output_shape(0)) != 2:
-        raise ValueError(f"layer '{layer.name}' is a Dense on an image; it needs a Flatten before it.")
+        raise UsageError(f"layer '{layer.name}' is a Dense on an image; it needs a Flatten before it.")
     x = ops.matmul(x, ops.constant(layer.weights[0]), False, False)
     if len(layer.weights) > 1:
         x = ops.add(x, ops.constant(layer.weights[1][None]))

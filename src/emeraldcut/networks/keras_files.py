@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
+
 # Kinds of layers that the inference graph knows, and what Keras 3 calls the weighted ones inside
 # `.weights.h5`.
 KINDS = (
@@ -55,11 +57,11 @@ def read_keras(architecture: Path | None, weights: Path) -> list[Layer]:
         with h5py.File(weights, "r") as file:
             text = file.attrs.get("model_config") if architecture is None else Path(architecture).read_text()
             if text is None:
-                raise ValueError(f"'{weights}' holds weights alone; put the network's model.json beside it.")
+                raise UsageError(f"'{weights}' holds weights alone; put the network's model.json into the same folder.")
             layers = read_architecture(json.loads(text))
             arrays = _legacy_weights(file) or _keras3_weights(file, layers)
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"network file '{architecture or weights}' cannot be read: {error}.") from None
+        raise UsageError(f"network file '{architecture or weights}' cannot be read: {error}.") from None
     return _with_weights(layers, arrays)
 
 
@@ -72,7 +74,7 @@ def read_architecture(description: dict[str, Any]) -> list[Layer]:
     elif kind in ("Functional", "Model"):
         layers = _functional(config)
     else:
-        raise ValueError(f"a Keras network is 'Sequential', 'Functional' or 'Model'; received '{kind}'.")
+        raise UsageError(f"a Keras network is 'Sequential', 'Functional' or 'Model'; received '{kind}'.")
     for layer in layers:
         _check_supported(layer)
     return layers
@@ -97,15 +99,15 @@ def _functional(config: dict) -> list[Layer]:
     for entry in config["layers"]:
         nodes = entry["inbound_nodes"]
         if len(nodes) > 1:
-            raise ValueError(f"layer '{entry['name']}' is used {len(nodes)} times; expected once.")
+            raise UsageError(f"layer '{entry['name']}' is used {len(nodes)} times; expected once.")
         inputs = tuple(_tensor_names(nodes[0])) if nodes else ()
         if not {layer.name for layer in layers}.issuperset(inputs):
-            raise ValueError(f"layer '{entry['name']}' comes before its inputs {', '.join(inputs)}.")
+            raise UsageError(f"layer '{entry['name']}' comes before its inputs {', '.join(inputs)}.")
         layers.append(Layer(entry["name"], entry["class_name"], inputs, entry["config"]))
     outputs = config["output_layers"]
     outputs = outputs if isinstance(outputs[0], list) else [outputs]
     if [output[0] for output in outputs] != [layers[-1].name]:
-        raise ValueError(f"a network needs one output, its last layer; received {outputs}.")
+        raise UsageError(f"a network needs one output, its last layer; received {outputs}.")
     return layers
 
 
@@ -123,7 +125,7 @@ def _tensor_names(node: Any) -> list[str]:
 def _check_supported(layer: Layer) -> None:
     """ValueError if `layer` would not be computed as Keras does."""
     if layer.kind not in KINDS:
-        raise ValueError(f"layer '{layer.name}' is a {layer.kind}; supported layers are {', '.join(KINDS)}.")
+        raise UsageError(f"layer '{layer.name}' is a {layer.kind}; supported layers are {', '.join(KINDS)}.")
     needed = {
         "data_format": ("channels_last", None),
         "groups": (1, None),
@@ -135,10 +137,10 @@ def _check_supported(layer: Layer) -> None:
     }
     for name, allowed in needed.items():
         if layer.parameters.get(name) not in allowed:
-            raise ValueError(f"layer '{layer.name}' has {name} = {layer.parameters[name]!r}; expected {allowed[0]!r}.")
+            raise UsageError(f"layer '{layer.name}' has {name} = {layer.parameters[name]!r}; expected {allowed[0]!r}.")
     if layer.kind == "BatchNormalization" and layer.parameters["axis"] not in (-1, 3, [-1], [3], [1], 1):
         axis = layer.parameters["axis"]
-        raise ValueError(f"layer '{layer.name}' normalises axis {axis}; expected the last one.")
+        raise UsageError(f"layer '{layer.name}' normalises axis {axis}; expected the last one.")
 
 
 def _legacy_weights(file: Any) -> list[list[np.ndarray]]:
@@ -178,7 +180,7 @@ def _with_weights(layers: list[Layer], arrays: list[list[np.ndarray]]) -> list[L
     """`layers` with their weights, matched by order as Keras does."""
     weighted = [layer.name for layer in layers if layer.kind in WEIGHTED]
     if len(arrays) != len(weighted):
-        raise ValueError(
+        raise UsageError(
             f"the network has {len(weighted)} layers with weights but its weights file holds {len(arrays)}; "
             "use the .json and .h5 files of one network."
         )
@@ -203,7 +205,7 @@ def _check_weights(layer: Layer, weights: tuple[np.ndarray, ...]) -> None:
         expected, channels = 1 + bool(p.get("use_bias", True)), p.get("filters", p.get("units"))
     if len(weights) != expected or any(w.shape[-1] != channels for w in weights):
         shapes = ", ".join(str(w.shape) for w in weights)
-        raise ValueError(
+        raise UsageError(
             f"layer '{layer.name}' expects {expected} arrays with {channels} output channels; "
             f"its weights file has shapes {shapes}; use the .json and .h5 files of one network."
         )

@@ -13,6 +13,7 @@ import numpy as np
 
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.networks.calibration import IDENTITY, calibrate, expected_found, in_set
 from emeraldcut.networks.card import card_page
 from emeraldcut.networks.inference import Predictor, input_shape
@@ -174,7 +175,7 @@ def _weights_file(folder: Path) -> Path:
             return folder / name
     found = sorted(folder.glob("*.h5"))
     if len(found) != 1:
-        raise ValueError(f"network folder '{folder}' needs one .h5 file with weights; it has {len(found)}.")
+        raise UsageError(f"network folder '{folder}' needs one .h5 file with weights; it has {len(found)}.")
     return found[0]
 
 
@@ -185,7 +186,7 @@ def _thesis_card(layers: list[Layer], classes: Sequence[str]) -> dict[str, Any]:
     )
     classes = tuple(classes) or THESIS_CLASSES.get(outputs, ())
     if len(classes) != outputs:
-        raise ValueError(f"a network with {outputs} outputs and no card needs as many `classes`; received {classes}.")
+        raise UsageError(f"a network with {outputs} outputs and no card needs as many `classes`; received {classes}.")
     size = input_shape(layers)[0]
     known = {"classes": list(classes), "input_size": size, "preprocessing": "raw"}
     return known | {"calibration": IDENTITY}
@@ -194,12 +195,12 @@ def _thesis_card(layers: list[Layer], classes: Sequence[str]) -> dict[str, Any]:
 def _check_card(folder: Path, layers: list[Layer], card: dict[str, Any]) -> None:
     missing = {"classes", "input_size", "preprocessing", "calibration"} - set(card)
     if missing:
-        raise ValueError(f"the card of network '{folder}' lacks {', '.join(sorted(missing))}.")
+        raise UsageError(f"the card of network '{folder}' lacks {', '.join(sorted(missing))}.")
     if card["preprocessing"] not in PREPROCESSING:
-        raise ValueError(f"the card of network '{folder}' has preprocessing '{card['preprocessing']}'; "
+        raise UsageError(f"the card of network '{folder}' has preprocessing '{card['preprocessing']}'; "
                          f"known are {', '.join(PREPROCESSING)}.")  # fmt: skip
     if unknown := set(card["classes"]) - set(CLASSES):
-        raise ValueError(f"network '{folder}' has a class '{unknown.pop()}'; known are {', '.join(CLASSES)}.")
+        raise UsageError(f"network '{folder}' has a class '{unknown.pop()}'; known are {', '.join(CLASSES)}.")
     if input_shape(layers)[:2] != (card["input_size"],) * 2:
-        raise ValueError(f"network '{folder}' takes images of {input_shape(layers)[:2]} pixels, its card says "
+        raise UsageError(f"network '{folder}' takes images of {input_shape(layers)[:2]} pixels, its card says "
                          f"{card['input_size']}.")  # fmt: skip

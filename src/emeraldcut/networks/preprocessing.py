@@ -11,6 +11,7 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.frame import EXTENT, STAMP_SIZE, Look, first_looks, known_psf, looked_flags, stamp_of
 from emeraldcut.numerics.jit import compiled
 
@@ -164,10 +165,10 @@ def folded_maps(images: ImageSet, frames: Any, size: int) -> Maps:
     that width is known (1; else both are 0).
     """
     if size != FOLDED_SIZE:
-        raise ValueError(f"folded galaxies have {FOLDED_SIZE} x {FOLDED_SIZE} pixels; the network expects {size}.")
+        raise UsageError(f"folded galaxies have {FOLDED_SIZE} x {FOLDED_SIZE} pixels; the network expects {size}.")
     looks: list[Look | None] = first_looks(images) if frames is None else frames.looks
     if len(looks) != len(images):
-        raise ValueError(f"frames must belong to the images; received {len(looks)} for {len(images)} images.")
+        raise UsageError(f"frames must belong to the images; received {len(looks)} for {len(images)} images.")
     psf = known_psf(images)
     maps = np.zeros((len(images), size, size, N_MAPS + N_PLANES), np.float32)
     for i, look in enumerate(looks):
@@ -194,7 +195,7 @@ def prepare(name: str, images: ImageSet, frames: Any, size: int) -> Maps:
     `frames`, from `frame_galaxies(images)`, saves looking for the galaxies again.
     """
     if name not in PREPROCESSING:
-        raise ValueError(f"preprocessing must be one of {', '.join(PREPROCESSING)}; received '{name}'.")
+        raise UsageError(f"preprocessing must be one of {', '.join(PREPROCESSING)}; received '{name}'.")
     return PREPROCESSING[name](images, frames, size)
 
 

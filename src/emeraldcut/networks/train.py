@@ -19,6 +19,7 @@ import emeraldcut
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import MissingPackageError, UsageError
 from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX, emptied, known_psf, warped
 from emeraldcut.galaxies import SynthesiseSettings, paint, synthesise
 from emeraldcut.networks import screener, thesis
@@ -35,9 +36,10 @@ from emeraldcut.networks.calibration import (
 from emeraldcut.networks.network import CLASSES, save_network
 from emeraldcut.networks.openset import OpenSet, fit_open_set
 from emeraldcut.networks.preprocessing import prepare
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import begin_or_go_on
 from emeraldcut.runs.workers import map_chunks
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 CHUNK = 600  # images prepared at a time
 PART = 20_000  # prepared images that are made 32-bit floats at a time
@@ -67,24 +69,29 @@ SMALLEST_BACKGROUND = 32  # side in pixels
 PSF_UNKNOWN = 0.25  # fraction of training images whose PSF the network is not told
 
 
-@dataclass(frozen=True)
-class TrainSettings:
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Settings):
     """How to train; a setting that is not given takes the number of the chosen network."""
 
     network: str = setting("screener", "which network to train", choices=tuple(RECIPES))
     classes: tuple[str, ...] = setting(
-        (), "labels to tell apart (screener: all four; thesis: oval,rectangular)", choices=CLASSES
+        (),
+        "labels to distinguish; default for the screener all four, for the thesis network oval,rectangular",
+        choices=CLASSES,
     )
-    number: int = setting(330_000, "galaxies to draw where no set of images is given, each seen three times")
-    without: tuple[str, ...] = setting((), "kinds (column `kind`) that training leaves out")
+    number: int = setting(
+        330_000, "galaxies to draw if no set of images is given; each is seen three times", at_least=1
+    )
+    without: tuple[str, ...] = setting((), "kinds of galaxies (column `kind`) to leave out of training")
     real: str = setting(
         "",
-        "images of real galaxies to train on besides: those without a label count as 'other', and each that is smooth "
-        "and large enough is warped into a rectangle too",
+        "also train on these images of real galaxies: those without a label count as 'other', and smooth, large ones "
+        "are also warped into rectangles",
     )
     backgrounds: str = setting(
         "",
-        "images onto which synthetic galaxies are put besides, one of each class; a galaxy in the middle is taken out",
+        "also train on synthetic galaxies, one of each class, injected into these images instead of their central "
+        "galaxy",
     )
     normalise: str = setting(
         "peak",
@@ -93,17 +100,28 @@ class TrainSettings:
         choices=("peak", "none"),
     )
     epochs: int | None = setting(
-        None, "passes through the training set (screener: 4 of drawn galaxies, 12 of a set; thesis: 1000)"
+        None,
+        "passes through the training set; default for the screener 4 (of drawn galaxies) or 12 (of a set), for the "
+        "thesis network 1000",
+        at_least=1,
     )
-    batch_size: int | None = setting(None, "images per step (screener: 128; thesis: 200)")
-    learning_rate: float | None = setting(None, "largest learning rate (screener: 0.004; thesis: 1.0)")
+    batch_size: int | None = setting(
+        None, "images per step; default for the screener 128, for the thesis network 200", at_least=1
+    )
+    learning_rate: float | None = setting(
+        None, "largest learning rate; default for the screener 0.004, for the thesis network 1.0", above=0
+    )
     patience: int | None = setting(
         None,
-        "stop after this many epochs without gain on held-out galaxies, 0 = never (screener: 0; thesis: 50)",
+        "stop after this many epochs without gain on held-out galaxies, 0: never; default for the screener 0, for the "
+        "thesis network 50",
+        at_least=0,
     )
     holdout: float = setting(
         0.2,
-        "fraction of galaxies kept out of training: half of them stop and calibrate, half give the figures",
+        "fraction of galaxies held out of training: half for early stopping and calibration, half for testing",
+        above=0,
+        below=1,
     )
 
 
@@ -178,7 +196,7 @@ def train(
     real: ImageSet | None = None,
     backgrounds: ImageSet | None = None,
     folder: str | Path | None = None,
-    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    progress: Progress = SILENT,
 ) -> TrainedNetwork:
     """Trains a network on labelled images, or on galaxies that it draws as it goes.
 
@@ -191,7 +209,7 @@ def train(
     real, backgrounds : images of real galaxies, as the settings of these names say on the command line.
     jobs : worker processes that draw and prepare the images; the network itself is trained in this process.
     folder : where to keep what is done so far; the same call goes on from there, and removes it at the end.
-    progress : called after each epoch with its number, the number of epochs and the figures so far.
+    progress : told of each part of the galaxies that is prepared, then of each epoch, with its losses and accuracies.
 
     Raises
     ------
@@ -208,7 +226,9 @@ def train(
         _prepared, preprocessing=preprocessing, size=recipe.SIZE, classes=classes, without=settings.without
     )
     work = _work_to_do(images, real, backgrounds, settings.number, classes, seed)
-    parts = _split(Prepared.join(list(steps.prepared(prepare_set, work, jobs))), classes, settings.holdout, seed)
+    everything = Prepared.join(list(steps.prepared(prepare_set, work, jobs, progress)))
+    parts = _split(everything, classes, settings.holdout, seed)
+    del everything  # several gigabytes
 
     keras.utils.set_random_seed(seed)
     epochs = settings.epochs or (DRAWN_EPOCHS if images is None else recipe.EPOCHS)
@@ -400,12 +420,19 @@ class _Steps:
         begin_or_go_on(self.folder / "facts.json", facts, "a training")
 
     def prepared(
-        self, prepare_set: Callable[[ImageSet], Prepared], work: list[Callable[[], ImageSet]], jobs: int
+        self,
+        prepare_set: Callable[[ImageSet], Prepared],
+        work: list[Callable[[], ImageSet]],
+        jobs: int,
+        progress: Progress,
     ) -> Iterator[Prepared]:
         """The prepared chunks, those that were kept read and the rest made by `work`."""
         files = [None if self.folder is None else self.folder / f"{k:05d}.npz" for k in range(len(work))]
         todo = [k for k, file in enumerate(files) if file is None or not file.exists()]
-        made = map_chunks(partial(_work, prepare_set=prepare_set), ((work[k],) for k in todo), jobs=jobs)
+        progress.begin(len(work), "parts", "preparing")
+        progress.advance(len(work) - len(todo))
+        stage = partial(_work, prepare_set=prepare_set)
+        made = map_chunks(stage, ((work[k],) for k in todo), jobs=jobs, progress=progress)
         for k, file in enumerate(files):
             if file is not None and k not in todo:
                 with np.load(file) as arrays:
@@ -461,13 +488,13 @@ def import_keras() -> Any:
         import keras
     except ImportError as error:
         text = f"training needs Keras and TensorFlow ({error}): pip install 'emeraldcut[train]'"
-        raise ImportError(text) from error
+        raise MissingPackageError(text) from error
     return keras
 
 
 def _check_labels(table: Table) -> None:
     if "label" not in table.colnames:
-        raise ValueError(
+        raise UsageError(
             "training needs images with a column 'label'; received none. "
             "Use `emeraldcut synthesise`, or a table of files with labels."
         )
@@ -485,14 +512,12 @@ def split_by_galaxy(galaxies: np.ndarray, targets: np.ndarray, n_classes: int, h
     Each class is split on its own (by the class of a galaxy's first image), `holdout` / 2 of its galaxies to
     each of 1 and 2 and at least one, so that all classes are in all three.
     """
-    if not 0 < holdout < 1:
-        raise ValueError(f"setting 'holdout' must lie between 0 and 1; received {holdout}.")
     names, first, inverse = np.unique(galaxies, return_index=True, return_inverse=True)
     part = np.zeros(len(names), dtype=np.int64)
     for target in range(n_classes):
         members = np.flatnonzero(targets[first] == target)
         if len(members) < 3:
-            raise ValueError(
+            raise UsageError(
                 f"training needs 3 or more usable galaxies of a class; class {target + 1} has {len(members)}."
             )
         members = np.random.default_rng([seed, target]).permutation(members)
@@ -520,6 +545,8 @@ def _fit(keras, recipe, training, stopping, n_classes, settings, epochs, seed, s
     names = {"loss": f"{learner.output_names[0]}_loss", "accuracy": f"{learner.output_names[0]}_accuracy"}
     best = min((row["holdout_loss"] for row in rows), default=np.inf)
     best_epoch = int(np.argmin([row["holdout_loss"] for row in rows])) if rows else 0
+    progress.begin(epochs, "epochs", "training")
+    progress.advance(len(rows))
     for epoch in range(len(rows), epochs):
         keras.utils.set_random_seed(seed + epoch)  # what is drawn in an epoch does not depend on where training began
         order = np.random.default_rng([seed, epoch]).permutation(len(training))
@@ -536,8 +563,7 @@ def _fit(keras, recipe, training, stopping, n_classes, settings, epochs, seed, s
         if patience and row["holdout_loss"] < best:
             best, best_weights, best_epoch = row["holdout_loss"], learner.get_weights(), epoch
         steps.save(learner, rows, best_weights)
-        if progress is not None:
-            progress(epoch + 1, epochs, row)
+        progress.advance(1, **{name: value for name, value in row.items() if name != "epoch"})
         if patience and epoch - best_epoch >= patience:
             break
     if best_weights is not None:

@@ -87,7 +87,8 @@ if parent_process() is None:  # a worker leaves to its parent what that has begu
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Waits until no other process is in here with this file. The system lets go of it when a process ends, however it
-    ends; where there are no locks, nothing is waited for."""
+    ends; where there are no locks, nothing is waited for.
+    """
     with path.open("w") as file:
         try:
             import fcntl

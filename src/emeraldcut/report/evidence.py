@@ -17,8 +17,8 @@ from emeraldcut.similarity.framed import MIRRORS
 STAMP_FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # rows and columns, in the order of MIRRORS
 RESIDUAL_SIGMA = 5.0  # where the colours of a residual end
 ALIKE = 3  # look-alikes that are named
-TERMS = "a3 b3 a4 b4_sin a6 a8".split()
-TURNED_BY_MIRRORS = "a3 b3 b4_sin".split()  # whose sign says nothing
+TERMS = ["a3", "b3", "a4", "b4_sin", "a6", "a8"]
+TURNED_BY_MIRRORS = ["a3", "b3", "b4_sin"]  # whose sign says nothing
 LEAST_ERROR = 0.005  # of a harmonic, below which galaxies are not told apart
 
 

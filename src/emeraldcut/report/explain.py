@@ -16,22 +16,20 @@ from emeraldcut.report.evidence import RESIDUAL_SIGMA, beside
 from emeraldcut.report.figures import new_figure, save_figure
 from emeraldcut.report.palette import BLACK, EMERALD, GREY, SERIES
 from emeraldcut.report.pictures import COLOUR_MAP, RESIDUAL_MAP, stretch
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity.framed import MIRRORS, Deviations
 
 SHOWN_TERMS = ((4, "a4"), (6, "a6"), (8, "a8"))  # orders whose cosine terms are drawn against radius
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainSettings:
+class ExplainSettings(Settings):
     """Whether the best matches are drawn."""
 
-    explain: str | None = setting(None, "also draw the best matches with their references here (.png, .pdf, .svg)")
-    explain_best: int = setting(5, "number of best matches that are drawn")
-
-    def __post_init__(self) -> None:
-        if self.explain_best < 1:
-            raise ValueError(f"explain_best expects at least 1; received {self.explain_best}.")
+    explain: str | None = setting(
+        None, "also draw the best matches beside their references to this file (.png, .pdf, .svg)"
+    )
+    explain_best: int = setting(5, "number of best matches to draw", at_least=1)
 
 
 def explain_best(chunks: Iterable[ImageSet], table: Table, references: ImageSet, settings: ExplainSettings) -> Path:

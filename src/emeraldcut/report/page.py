@@ -17,7 +17,7 @@ from emeraldcut.report.table_page import table_page
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.writing import write_text
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.files import table_ending
 
 PAGE = "report.html"
@@ -29,11 +29,11 @@ PAGES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportSettings:
+class ReportSettings(Settings):
     """What is written besides the page."""
 
-    format: str = setting("html", "pdf: also print the page, with a Chromium or Chrome", choices=FORMATS)
-    latex: bool = setting(False, "also write the run's tables as LaTeX, and what to cite as BibTeX, into DIR/latex")
+    format: str = setting("html", "pdf: also print the page as PDF (needs Chromium or Chrome)", choices=FORMATS)
+    latex: bool = setting(False, "also write the tables as LaTeX and the references as BibTeX to DIR/latex")
 
 
 def report(source: str | Path) -> Path:

@@ -13,7 +13,8 @@ from emeraldcut.report.html import plot, table_of
 
 def all_images(table: Table, marked: list[int], shown: Table | None = None) -> str:
     """The plots of all rows; the ranks in `marked` have cards. Of a long table some rows, `shown`, stand for all in
-    plots of single galaxies."""
+    plots of single galaxies.
+    """
     shown = table if shown is None else shown
     plots = (
         (

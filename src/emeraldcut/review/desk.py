@@ -26,7 +26,7 @@ from emeraldcut.review.verdicts import UNSURE, VERDICTS, Entry, Verdicts
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.screening.two_passes import BEST, CANDIDATES
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.tables import read_table
 
 LOG = "verdicts.sqlite"  # in the run's folder
@@ -38,25 +38,22 @@ LATEST = 50  # entries on the page of results
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReviewSettings:
+class ReviewSettings(Settings):
     """How candidates are judged, and what else to do than to show the page."""
 
-    port: int = setting(8642, "port of the page; 0 takes any that is free")
-    images: str | None = setting(None, "where the images are now, if they were moved since the run")
-    refresh: int = setting(5, "verdicts after which the suggested order is renewed")
-    repeats: float = setting(0.05, "share of candidates that are shown a second time without saying so")
-    static: bool = setting(False, "do not serve a page but write a folder that opens from disk")
-    number: int = setting(200, "candidates in that folder")
-    import_: tuple[str, ...] = setting((), "files of verdicts to take in, separated by commas")
-    export: str | None = setting(None, "table to write of the candidates with their verdicts")
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port < 65536:
-            raise ValueError(f"port expects 0 to 65535; received {self.port}.")
-        if self.refresh < 1 or self.number < 1:
-            raise ValueError(f"refresh and number expect at least 1; received {self.refresh} and {self.number}.")
-        if not 0 <= self.repeats <= 0.5:
-            raise ValueError(f"repeats expects a share between 0 and 0.5; received {self.repeats}.")
+    port: int = setting(8642, "port of the page; 0: any free port", at_least=0, at_most=65535)
+    images: str | None = setting(None, "where the images are now, if they were moved after the run")
+    refresh: int = setting(5, "number of verdicts after which the suggested order is updated", at_least=1)
+    repeats: float = setting(
+        0.05,
+        "fraction of candidates that are shown a second time, unannounced, to measure consistency",
+        at_least=0,
+        at_most=0.5,
+    )
+    static: bool = setting(False, "write a folder that opens from disk instead of serving a page")
+    number: int = setting(200, "number of candidates in that folder (with --static)", at_least=1)
+    import_: tuple[str, ...] = setting((), "files of verdicts to import, separated by commas")
+    export: str | None = setting(None, "write the candidates with their verdicts to this table")
 
 
 class Desk:
@@ -107,7 +104,8 @@ class Desk:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What every page is told: what was screened, how many, and a `key` of the run, under which a browser keeps
-        what is not sent yet."""
+        what is not sent yet.
+        """
         source = Path(str(self.manifest.get("input_1", self.folder.resolve())))
         key = sha256("\n".join([str(self.manifest.get("date_utc")), *self._ids]).encode()).hexdigest()[:16]
         return {"run": source.name, "candidates": len(self), "key": key}

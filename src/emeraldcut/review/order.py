@@ -17,10 +17,10 @@ CHUNK = 20_000
 # in units of the typical distance of two candidates.
 AMPLITUDE, NOISE, LENGTH = 0.3, 0.3, 2.0
 
-PLAIN = "axis_ratio a3 b3 a4 b4_sin a6 b6_sin a8 b8_sin residual similarity".split()
-PER_ERROR = "a3 a4 a6 a8".split()
-LOGARITHMS = "radius_pix snr a4_err".split()
-SHARES = "p_oval p_rectangular p_obround p_other p_boxy typical similarity_p score".split()
+PLAIN = ["axis_ratio", "a3", "b3", "a4", "b4_sin", "a6", "b6_sin", "a8", "b8_sin", "residual", "similarity"]
+PER_ERROR = ["a3", "a4", "a6", "a8"]
+LOGARITHMS = ["radius_pix", "snr", "a4_err"]
+SHARES = ["p_oval", "p_rectangular", "p_obround", "p_other", "p_boxy", "typical", "similarity_p", "score"]
 
 
 def features(table: Table) -> np.ndarray:

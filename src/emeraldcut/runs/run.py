@@ -10,15 +10,15 @@ import os
 import platform
 import sys
 import time
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from emeraldcut.errors import UsageError
 from emeraldcut.runs.writing import write_text
-from emeraldcut.settings import to_toml
+from emeraldcut.settings import read_toml, to_toml
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -76,7 +76,7 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
 
     facts: dict[str, Any] = {"program": "emeraldcut", "version": __version__, "command": command, "seed": seed}
     facts["date_utc"] = datetime.now(UTC).isoformat(timespec="seconds")
-    for part in _parts(settings):
+    for part in parts_of(settings):
         for item in dataclasses.fields(part):
             value = getattr(part, item.name)
             facts[f"settings.{item.name}"] = list(value) if isinstance(value, tuple) else value
@@ -93,7 +93,7 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
     return facts
 
 
-def _parts(settings: Any) -> tuple[Any, ...]:
+def parts_of(settings: Any) -> tuple[Any, ...]:
     """One settings object, several, or none, as a tuple."""
     return () if settings is None else settings if isinstance(settings, tuple) else (settings,)
 
@@ -105,7 +105,10 @@ def _cpu_seconds() -> float:
 
 @dataclass
 class Run:
-    """A folder of results. `start` it, write to `path(name)`, and `finish` it; only then is it complete."""
+    """A folder of results. `start` it, write to `path(name)`, and `finish` it; only then is it complete.
+
+    A path to its folder wherever one is expected: `read_images(run)`, `report(run)`.
+    """
 
     folder: Path
     origin: dict[str, Any]
@@ -140,8 +143,19 @@ class Run:
                 raise FileExistsError(f"'{folder}' holds a finished run; choose another folder or set --overwrite.")
             manifest.unlink()
         if settings is not None:
-            write_text(folder / SETTINGS, "".join(to_toml(part) for part in _parts(settings)))
+            write_text(folder / SETTINGS, "".join(to_toml(part) for part in parts_of(settings)))
         return cls(folder, provenance(command, settings, seed, inputs))
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What `finish` has written; FileNotFoundError before."""
+        return read_manifest(self.folder)
 
     def path(self, name: str) -> Path:
         """The path of a result in the folder; folders on the way are made."""
@@ -169,7 +183,7 @@ def begin_or_go_on(file: Path, facts: dict[str, Any], what: str) -> None:
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != json.loads(described):
         raise FileExistsError(
             f"'{file.parent}' holds {what} with other settings that was not finished; "
-            "use the settings that began it, or remove that folder."
+            "use the settings that began it, another output, or remove that folder."
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, described)
@@ -178,7 +192,7 @@ def begin_or_go_on(file: Path, facts: dict[str, Any], what: str) -> None:
 def begun_settings(folder: Path) -> dict[str, Any]:
     """The settings with which the run in `folder`, finished or not, was begun; empty where there is none."""
     path = folder / SETTINGS
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_toml(path) if path.exists() else {}
 
 
 _HELD: dict[Path, Any] = {}  # open lock files of this process, by folder
@@ -241,8 +255,14 @@ def _plain(value: Any) -> Any:
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a finished run; FileNotFoundError where there is none, as in an unfinished run."""
+    """The manifest of a finished run.
+
+    Raises FileNotFoundError where there is none, as in an unfinished run, and UsageError where it is damaged.
+    """
     path = Path(folder) / MANIFEST
     if not path.exists():
-        raise FileNotFoundError(f"'{folder}' holds no finished run (no {MANIFEST}); run the command again to its end.")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+        raise FileNotFoundError(f"'{folder}' is not a finished run (no {MANIFEST}); rerun the command to finish it.")
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:  # of the encoding, or of JSON
+        raise UsageError(f"'{path}' cannot be read as JSON: {error}.") from None

@@ -6,7 +6,6 @@ import atexit
 import os
 import pickle
 import signal
-import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -18,7 +17,10 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from emeraldcut.errors import MissingPackageError, UsageError, WorkError
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import unlock_all
+from emeraldcut.settings import read_toml
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -53,7 +55,7 @@ class Workers:
 
     def __init__(self, number: int, begin: Callable[[], object] | None = None) -> None:
         if number < 1:
-            raise ValueError(f"jobs must be at least 1; received {number}.")
+            raise UsageError(f"jobs must be at least 1; received {number}.")
         self.number, self._others = number, set(active_children())
         # "spawn" because forking a process whose libraries run threads can deadlock.
         self._pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_start_worker)
@@ -79,7 +81,7 @@ class Workers:
         except BrokenProcessPool:
             for worker in set(active_children()) - self._others:  # one that was just being started is not ended by
                 worker.terminate()  # the pool, which then waits for it for ever
-            raise RuntimeError(
+            raise WorkError(
                 "a worker process died, most likely for lack of memory; use fewer jobs or smaller chunks."
             ) from None
 
@@ -103,7 +105,7 @@ def map_chunks(
     *,
     jobs: int | str | Workers = 1,
     threads: bool = False,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress = SILENT,
 ) -> Iterator[Result]:
     """Results of `stage(chunk)` for each chunk, in order.
 
@@ -121,8 +123,8 @@ def map_chunks(
         that are there already, see `started`.
     threads : bool
         Threads of this process instead, for a stage that waits for something else, such as a server.
-    progress : callable, optional
-        Called with the number of images of each chunk that is done.
+    progress : Progress
+        Advanced by the length of each chunk that is done; the caller begins it.
 
     Raises
     ------
@@ -132,10 +134,10 @@ def map_chunks(
     ConnectionError
         No scheduler answers, or it has no workers, or it is lost.
     """
-    done = progress or (lambda n_images: None)
+    done = progress.advance
     if isinstance(jobs, str):
         if threads:
-            raise ValueError("this work waits for one server, so it is not spread over a cluster; use --jobs.")
+            raise UsageError("this work waits for one server, so it is not spread over a cluster; use --jobs.")
         yield from _on_cluster(jobs, stage, chunks, done)
     elif isinstance(jobs, Workers):
         yield from jobs.map(stage, chunks, done)
@@ -189,7 +191,7 @@ def _on_cluster(
         import dask
         from distributed import Client, KilledWorker
     except ImportError:
-        raise ImportError("a cluster needs Dask: pip install 'emeraldcut[cluster]'.") from None
+        raise MissingPackageError("a cluster needs Dask: pip install 'emeraldcut[cluster]'.") from None
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -203,7 +205,7 @@ def _on_cluster(
             submit = partial(client.submit, _remote, stage, pure=False)
             yield from _in_order(submit, map(loaded, chunks), partial(_room, client), done)
         except KilledWorker:
-            raise RuntimeError(
+            raise WorkError(
                 "several workers died with the same chunk, most likely for lack of memory; give them more."
             ) from None
         except (CancelledError, OSError) as error:
@@ -237,13 +239,13 @@ def slurm_cluster(file: str | Path) -> Iterator[str]:
         from dask_jobqueue import SLURMCluster
         from distributed import Client
     except ImportError:
-        raise ImportError("Slurm needs dask-jobqueue: pip install 'emeraldcut[cluster]'.") from None
+        raise MissingPackageError("Slurm needs dask-jobqueue: pip install 'emeraldcut[cluster]'.") from None
+    options = read_toml(file)
     try:
-        options = tomllib.loads(Path(file).read_text(encoding="utf-8"))
         jobs = int(options.pop("jobs", 1))
         cluster = SLURMCluster(**options)
-    except (OSError, TypeError, ValueError) as error:  # TOML errors are ValueErrors
-        raise ValueError(f"'{file}' is no description of a Slurm cluster: {error}.") from None
+    except (OSError, TypeError, ValueError) as error:
+        raise UsageError(f"'{file}' is no description of a Slurm cluster: {error}.") from None
     with cluster:
         cluster.scale(jobs=jobs)
         with Client(cluster, set_as_default=False) as client:

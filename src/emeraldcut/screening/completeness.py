@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.stats import binom_conf_interval
@@ -14,14 +15,15 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data import ImageSet, usable
 from emeraldcut.data.columns import numbers
+from emeraldcut.errors import UsageError
 from emeraldcut.frame import emptied, known_psf
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.galaxies.sky import amplitude
 from emeraldcut.images import NoImagesError, ReadSettings, open_images
-from emeraldcut.runs import Run, map_chunks
+from emeraldcut.runs import SILENT, Progress, Run, map_chunks
 from emeraldcut.screening.screen import ScreenSettings, examine
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import prepare_references, read_references
 from emeraldcut.tables import write_table
 
@@ -37,45 +39,42 @@ MOST_BACKGROUNDS = 1000  # images of the user's that take part
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompletenessSettings:
+class CompletenessSettings(Settings):
     """Which rectangular galaxies are injected into what, and what counts as found."""
 
     background: str = setting(
-        "", "images that galaxies are injected into, in the place of their own ones; an empty sky if not given"
+        "", "images to inject galaxies into, instead of their own galaxy; if not given, an empty sky"
     )
-    injections: int = setting(40, "galaxies for each combination of the next four settings")
-    snr: tuple[float, ...] = setting((20.0, 40.0, 80.0, 160.0, 320.0), "signal-to-noise ratios in half of the light")
-    radius_fwhm: tuple[float, ...] = setting((1.5, 2.5, 4.0), "half-light semi-major axes, in FWHM of the PSF")
-    axis_ratio: tuple[float, ...] = setting((0.5, 0.8), "axis ratios of the outline")
-    exponent: tuple[float, ...] = setting((3.0, 4.0, 6.0), "exponents of the superellipse; 2 is an ellipse")
-    sersic_min: float = setting(0.5, "smallest Sersic index (uniform)")
-    sersic_max: float = setting(2.5, "largest Sersic index")
-    psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not say")
-    size: int = setting(64, "side of the empty sky in pixels")
-    threshold: float = setting(0.5, "found: p_rectangular at the stated prevalence is at least this")
-    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images")
-    network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
+    injections: int = setting(
+        40, "injected galaxies for each combination of snr, radius_fwhm, axis_ratio and exponent", at_least=1
+    )
+    snr: tuple[float, ...] = setting(
+        (20.0, 40.0, 80.0, 160.0, 320.0), "S/N within the half-light radius", above=0, not_empty=True
+    )
+    radius_fwhm: tuple[float, ...] = setting(
+        (1.5, 2.5, 4.0), "half-light semi-major axes in units of the FWHM of the PSF", above=0, not_empty=True
+    )
+    axis_ratio: tuple[float, ...] = setting(
+        (0.5, 0.8), "axis ratios of the outline", above=0, at_most=1, not_empty=True
+    )
+    exponent: tuple[float, ...] = setting(
+        (3.0, 4.0, 6.0), "exponents of the superellipse; 2 is an ellipse", at_least=1, not_empty=True
+    )
+    sersic_min: float = setting(0.5, "smallest Sersic index; drawn uniformly", above=0)
+    sersic_max: float = setting(2.5, "largest Sersic index", above=0)
+    psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not state it", above=0)
+    size: int = setting(64, "side of the empty sky in pixels", at_least=16)
+    threshold: float = setting(
+        0.5, "a galaxy counts as found if p_rectangular, at the given prevalence, is at least this", above=0, below=1
+    )
+    prevalence: float = setting(0.01, "expected fraction of rectangular galaxies among the images", above=0, below=1)
+    network: str = setting("screener", "'screener', which ships with the package, or a network folder")
 
-    def __post_init__(self) -> None:
-        for name in ("snr", "radius_fwhm", "axis_ratio", "exponent"):
-            values = getattr(self, name)
-            if not values or min(values) <= 0:
-                raise ValueError(f"{name} expects one or more numbers above 0; received {values}.")
-        if max(self.axis_ratio) > 1 or min(self.exponent) < 1:
-            raise ValueError(
-                "axis ratios go up to 1 and exponents begin at 1; "
-                f"received axis_ratio {self.axis_ratio} and exponent {self.exponent}."
+    def check(self) -> None:
+        if self.sersic_min > self.sersic_max:
+            raise UsageError(
+                f"settings need sersic_min <= sersic_max; received {self.sersic_min} and {self.sersic_max}."
             )
-        if self.injections < 1 or self.size < 16 or not self.psf_pix > 0:
-            raise ValueError(
-                "need injections >= 1, size >= 16 and psf_pix > 0; "
-                f"received {self.injections}, {self.size} and {self.psf_pix}."
-            )
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"threshold expects a number between 0 and 1; received {self.threshold}.")
-        if not 0 < self.sersic_min <= self.sersic_max:
-            raise ValueError(f"need 0 < sersic_min <= sersic_max; received {self.sersic_min} and {self.sersic_max}.")
-        ScreenSettings(prevalence=self.prevalence)  # which checks it
 
     @property
     def cells(self) -> list[tuple[float, float, float, float]]:
@@ -115,7 +114,7 @@ def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0)
 def _look(backgrounds: ImageSet, settings: CompletenessSettings, seed: int, references) -> Table:
     """Injects and screens one chunk."""
     options = ScreenSettings(network=settings.network, prevalence=settings.prevalence)
-    table = examine(inject(backgrounds, settings, seed), options, seed=seed, references=references)
+    table = examine(inject(backgrounds, settings, seed), options, references=references)
     table["found"] = numbers(table["p_rectangular"], 0.0) >= settings.threshold
     return table
 
@@ -141,24 +140,30 @@ def _backgrounds(settings: CompletenessSettings, read_settings: ReadSettings, nu
     return ImageSet(pixels, vstack(tables, metadata_conflicts="silent"))[:MOST_BACKGROUNDS]
 
 
+class Completeness(NamedTuple):
+    """What fraction of the injected galaxies is found, and the injections one by one."""
+
+    fractions: Table
+    injected: Table
+
+
 def completeness(
     settings: CompletenessSettings = CompletenessSettings(),
     read_settings: ReadSettings = ReadSettings(),
     *,
     seed: int = 0,
     jobs: int = 1,
-    progress: Callable[[int, int], object] | None = None,
-) -> tuple[Table, Table]:
+    progress: Progress = SILENT,
+) -> Completeness:
     """The share of injected rectangular galaxies that are found, and the injections one by one.
 
     Returns
     -------
-    Table
-        One row per combination of `snr`, `radius_fwhm`, `axis_ratio` and `exponent`: `injected`, `found`,
-        `completeness`, and the ends of its 68 % interval (Jeffreys; Brown, Cai & DasGupta 2001, Statistical Science 16,
-        101), `completeness_low` and `completeness_high`.
-    Table
-        One row per injection, as `screen` makes it, with `injected_into`, the truth and `found`.
+    Completeness
+        `fractions` has one row per combination of `snr`, `radius_fwhm`, `axis_ratio` and `exponent`: `injected`,
+        `found`, `completeness`, and the ends of its 68 % interval (Jeffreys; Brown, Cai & DasGupta 2001, Statistical
+        Science 16, 101), `completeness_low` and `completeness_high`.
+        `injected` has one row per injection, as `screen` makes it, with `injected_into`, the truth and `found`.
     """
     in_order = np.array([cell for cell in settings.cells for _ in range(settings.injections)])
     backgrounds = _backgrounds(settings, read_settings, len(in_order), seed)
@@ -175,10 +180,10 @@ def completeness(
 
     references = prepare_references(read_references(ScreenSettings().reference))
     look = partial(_look, settings=settings, seed=seed, references=references)
-    done = partial(progress, len(cells)) if progress else None
-    tables = list(map_chunks(look, parts(), jobs=jobs, progress=done))
+    progress.begin(len(cells), "injections")
+    tables = list(map_chunks(look, parts(), jobs=jobs, progress=progress))
     injected = vstack(tables, metadata_conflicts="silent")
-    return _shares(injected, settings), injected
+    return Completeness(_shares(injected, settings), injected)
 
 
 def _shares(injected: Table, settings: CompletenessSettings) -> Table:
@@ -204,8 +209,8 @@ def completeness_run(
     seed: int = 0,
     jobs: int = 1,
     overwrite: bool = False,
-    progress: Callable[[int, int], object] | None = None,
-) -> tuple[Run, Table]:
+    progress: Progress = SILENT,
+) -> Run:
     """`completeness` into a run folder: `completeness.ecsv`, `injected.parquet`, settings and manifest."""
     inputs = [name for name in (settings.background, read_settings.catalogue) if name]
     run = Run.start(folder, "completeness", (settings, read_settings), seed, inputs, overwrite)
@@ -213,4 +218,4 @@ def completeness_run(
     write_table(shares, run.path("completeness.ecsv"), provenance=run.origin, overwrite=True)
     write_table(injected, run.path("injected.parquet"), provenance=run.origin, overwrite=True)
     run.finish(injected=len(injected), found=int(np.sum(injected["found"])))
-    return run, shares
+    return run

@@ -21,12 +21,11 @@ from emeraldcut.networks import (
     CLASSES,
     FOUND,
     ClassifySettings,
-    check_prevalence,
     classify,
     load_network,
     shift_priors,
 )
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
 LEAST_CAREFUL = 10_000  # images that get a careful look whatever their share
@@ -38,25 +37,21 @@ COMPLETENESS_LEVELS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScreenSettings:
+class ScreenSettings(Settings):
     """What is looked for, and how rare it is."""
 
-    network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
+    network: str = setting("screener", "'screener', which ships with the package, or a network folder")
     reference: tuple[str, ...] = setting(
-        ("leda074886",), "built-in model leda074886, or image files, separated by commas"
+        ("leda074886",), "reference galaxy: the built-in model leda074886, or image files, separated by commas"
     )
-    prevalence: float = setting(0.01, "share of rectangular galaxies expected among the images")
-    best: int = setting(20, "number of best candidates whose images are kept and shown")
+    prevalence: float = setting(0.01, "expected fraction of rectangular galaxies among the images", above=0, below=1)
+    best: int = setting(20, "number of top candidates whose images are saved and shown", at_least=1)
     careful: float = setting(
-        0.05, "share of the images that get a careful look, those the network thinks most of; at least 10,000 of them"
+        0.05,
+        "fraction of the images, the top-ranked ones, that get the careful pass; at least 10,000 images",
+        at_least=0,
+        at_most=1,
     )
-
-    def __post_init__(self) -> None:
-        check_prevalence(self.prevalence)
-        if not 0 <= self.careful <= 1:
-            raise ValueError(f"careful expects a share from 0 to 1; received {self.careful}.")
-        if self.best < 1:
-            raise ValueError(f"best expects at least 1; received {self.best}.")
 
 
 def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
@@ -77,18 +72,16 @@ def examine(
     images: ImageSet,
     settings: ScreenSettings = ScreenSettings(),
     *,
-    seed: int = 0,
     references: References | None = None,
 ) -> Table:
     """Everything `screen` finds out about each image, in the order of the input and without ranks."""
-    return examine_with_bound(images, settings, seed=seed, references=references)[0]
+    return examine_with_bound(images, settings, references=references)[0]
 
 
 def examine_with_bound(
     images: ImageSet,
     settings: ScreenSettings = ScreenSettings(),
     *,
-    seed: int = 0,
     references: References | None = None,
     careful: bool = True,
 ) -> tuple[Table, np.ndarray]:
@@ -97,13 +90,11 @@ def examine_with_bound(
     Without `careful`, harmonics are those that are seen, and there is no similarity.
     """
     frames = frame_galaxies(images)
-    measured = measure(images, MeasureSettings(psf_correction=careful), seed=seed, frames=frames)
-    classified = classify(images, ClassifySettings(network=settings.network), seed=seed, frames=frames)
+    measured = measure(images, MeasureSettings(psf_correction=careful), frames=frames)
+    classified = classify(images, ClassifySettings(network=settings.network), frames=frames)
     compared = _not_compared(len(images))
     if careful:
-        compared = compare(
-            images, CompareSettings(reference=settings.reference), seed=seed, frames=frames, references=references
-        )
+        compared = compare(images, CompareSettings(reference=settings.reference), frames=frames, references=references)
     table = measured
     for source, names in (
         (compared, ("similarity", "similarity_p", "reference")),
@@ -142,15 +133,13 @@ def rank(table: Table) -> Table:
     return describe_columns(ranked)
 
 
-def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, seed: int = 0) -> Table:
+def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings()) -> Table:
     """Candidates for rectangular galaxies: every image classified, measured and compared, with care, best first.
 
     Parameters
     ----------
     images : ImageSet
     settings : ScreenSettings
-    seed : int
-        Passed to the stages; none of them draws random numbers so far.
 
     Returns
     -------
@@ -158,7 +147,7 @@ def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings(), *, see
         One row per image with the columns of `measure`, `classify` and `compare`, `score` and `rank`. The class
         probabilities are those at the stated prevalence; `class` is the most probable class at equal priors.
     """
-    return rank(examine(images, settings, seed=seed))
+    return rank(examine(images, settings))
 
 
 def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, object]:

@@ -13,11 +13,12 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet, usable
+from emeraldcut.errors import UsageError
 from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
 from emeraldcut.images.source_images import Originals
 from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
-from emeraldcut.runs import Run
+from emeraldcut.runs import SILENT, Progress, Run
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import Workers, started
 from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, examine_with_bound, expectations
@@ -46,10 +47,9 @@ def screen_run(
     settings: ScreenSettings = ScreenSettings(),
     read_settings: ReadSettings = ReadSettings(),
     *,
-    seed: int = 0,
     jobs: int | str = 1,
     overwrite: bool = False,
-    progress: Callable[[int | None, int], object] | None = None,
+    progress: Progress = SILENT,
 ) -> Run:
     """Screens all images of `source`, chunk by chunk, into a run folder.
 
@@ -69,14 +69,14 @@ def screen_run(
         The folder holds a finished run and `overwrite` is not set, or an unfinished one with other settings.
     """
     if Path(folder).resolve() == Path(source).resolve():
-        raise ValueError(f"the results need a folder of their own; '{folder}' is that of the images.")
+        raise UsageError(f"the results need a folder of their own; '{folder}' is that of the images.")
     images, references = open_images(source, read_settings), read_references(settings.reference)
-    run, first, careful = _begin_run(source, folder, settings, read_settings, seed, overwrite)
+    run, first, careful = _begin_run(source, folder, settings, read_settings, overwrite)
     with started(jobs, partial(load_network, settings.network)) as workers:
         prepared = prepare_references(references)
         prepared.null  # noqa: B018  made here, once, and not by every worker
-        first_pass = partial(_first_pass, settings=settings, seed=seed, references=prepared)
-        careful_pass = partial(_careful_pass, settings=settings, seed=seed, references=prepared)
+        first_pass = partial(_first_pass, settings=settings, references=prepared)
+        careful_pass = partial(_careful_pass, settings=settings, references=prepared)
         chosen = partial(_chosen, first, source=source, read_settings=read_settings)
         passes = _both_passes(
             images, first, careful, first_pass, careful_pass, chosen, settings.careful, jobs=workers, progress=progress
@@ -86,7 +86,7 @@ def screen_run(
     best = _write_ranked(first, careful, passes.places, run, settings.best)
     kept = _with_images(best, source, read_settings)
     for name, shown in ((BEST, kept), (REFERENCES, references)):
-        write_images(shown, run.path(name), command="screen", settings=settings, seed=seed, overwrite=True)
+        write_images(shown, run.path(name), command="screen", settings=settings, overwrite=True)
     column = partial(column_of, [run.path(CANDIDATES)])
     facts = passes.facts(column) | {"usable": int(usable(column("flag")).sum())}
     facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
@@ -104,13 +104,12 @@ def _begin_run(
     folder: str | Path,
     settings: ScreenSettings,
     read_settings: ReadSettings,
-    seed: int,
     overwrite: bool,
 ) -> tuple[Run, ResumableTable, ResumableTable]:
     """The run, begun or to be gone on with, and its tables of the first and of the careful pass."""
     inputs = [name for name in (source, read_settings.catalogue) if name]
     finished = (Path(folder) / MANIFEST).exists()
-    run = Run.start(folder, "screen", (settings, read_settings), seed, inputs, overwrite)
+    run = Run.start(folder, "screen", (settings, read_settings), inputs=inputs, overwrite=overwrite)
     if finished:
         for name in (FIRST, CAREFUL):
             rmtree(run.folder / name, ignore_errors=True)
@@ -149,26 +148,23 @@ def _both_passes(
     fraction: float,
     *,
     jobs: int | str | Workers,
-    progress: Callable[[int | None, int], object] | None,
+    progress: Progress,
 ) -> _Passes:
     """Fills the table of the first pass with all images, and that of the careful one with the most promising.
 
     `fraction` of them get it, or all at once where there are few.
     """
-
-    def done(total: int | None) -> Callable[[int], object] | None:
-        return partial(progress, total) if progress else None
-
     clock = [time.perf_counter()]
     everything = fraction == 1 or _at_most(images, LEAST_CAREFUL)
     each = partial(first_pass, careful=everything)
-    fill(first, each, images.chunks_after, jobs=jobs, progress=done(images.n_images))
+    progress.begin(images.expected, what="first pass")
+    fill(first, each, images.chunks_after, jobs=jobs, progress=progress)
     clock.append(time.perf_counter())
     places, cut = np.arange(0), -1.0
     if not everything and len(first):
         places, cut = _highest(first.column(HIGHEST), fraction)
-        total = len(first) + len(places)
-        fill(careful, careful_pass, partial(chosen, places), jobs=jobs, progress=done(total))
+        progress.begin(len(places), what="careful pass")
+        fill(careful, careful_pass, partial(chosen, places), jobs=jobs, progress=progress)
     clock.append(time.perf_counter())
     seconds = dict(zip(("first_pass", "careful_pass"), np.diff(clock).round(2).tolist(), strict=True))
     return _Passes(len(first), everything, places, cut, seconds, clock[-1])
@@ -195,14 +191,14 @@ def _at_most(images: ImageSource, number: int) -> bool:
     return True
 
 
-def _first_pass(images: ImageSet, settings: ScreenSettings, seed: int, references: References, careful: bool) -> Table:
-    table, highest = examine_with_bound(images, settings, seed=seed, references=references, careful=careful)
+def _first_pass(images: ImageSet, settings: ScreenSettings, references: References, careful: bool) -> Table:
+    table, highest = examine_with_bound(images, settings, references=references, careful=careful)
     table[HIGHEST], table[FLAG], table[FLAG_TEXT] = highest, images.table["flag"], images.table["flag_text"]
     return table
 
 
-def _careful_pass(images: ImageSet, settings: ScreenSettings, seed: int, references: References) -> Table:
-    return examine_with_bound(images, settings, seed=seed, references=references)[0]
+def _careful_pass(images: ImageSet, settings: ScreenSettings, references: References) -> Table:
+    return examine_with_bound(images, settings, references=references)[0]
 
 
 def _highest(values: np.ndarray, fraction: float) -> tuple[np.ndarray, float]:

@@ -11,11 +11,12 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
+from emeraldcut.errors import UsageError
 from emeraldcut.frame import FrameSet, frame_galaxies, known_psf
 from emeraldcut.galaxies import leda074886
 from emeraldcut.images.readers import read_images, unique_ids
 from emeraldcut.runs.workers import single_threaded
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity.framed import Deviations, similarities
 from emeraldcut.similarity.null import Null, conditions, ordinary
 from emeraldcut.similarity.raw import oriented_cosine, raw_cosine
@@ -26,22 +27,22 @@ BUILT_IN_REFERENCE = "leda074886"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSettings:
+class CompareSettings(Settings):
     """With what, and how, images are compared."""
 
     reference: tuple[str, ...] = setting(
-        (BUILT_IN_REFERENCE,), "built-in model leda074886, or image files, separated by commas"
+        (BUILT_IN_REFERENCE,), "reference galaxy: the built-in model leda074886, or image files, separated by commas"
     )
-    negative: tuple[str, ...] = setting((), "image files of galaxies to stay away from (method frame)")
+    negative: tuple[str, ...] = setting((), "image files of galaxies that matches should be unlike (method frame)")
     method: str = setting(
         "frame",
-        "frame: in the galaxies' own frames; cosine: raw pixels, as the thesis; sift: keypoints",
+        "frame: in the galaxies' own frames; cosine: raw pixels, the thesis method; sift: keypoints",
         choices=METHODS,
     )
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         if self.negative and self.method != "frame":
-            raise ValueError(f"negative references need --method frame; received --method {self.method}.")
+            raise UsageError(f"negative references need --method frame; received --method {self.method}.")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def read_references(names: tuple[str, ...]) -> ImageSet:
         If there is no reference, or one of them holds no usable image.
     """
     if not names:
-        raise ValueError(f"compare expects at least one reference; received none. Try '{BUILT_IN_REFERENCE}'.")
+        raise UsageError(f"compare expects at least one reference; received none. Try '{BUILT_IN_REFERENCE}'.")
     sets = []
     for name in names:
         if name == BUILT_IN_REFERENCE:
@@ -95,7 +96,7 @@ def read_references(names: tuple[str, ...]) -> ImageSet:
             sets.append(read_images(name))
         bad = ~usable(sets[-1].table["flag"])
         if bad.any():
-            raise ValueError(f"reference '{name}' is not a usable image: {sets[-1].table['flag_text'][bad][0]}")
+            raise UsageError(f"reference '{name}' is not a usable image: {sets[-1].table['flag_text'][bad][0]}")
     rows = [
         {"id": row["id"], "flag": row["flag"], "flag_text": row["flag_text"], "psf_fwhm_pix": fwhm}
         for s in sets
@@ -123,7 +124,7 @@ def prepare_references(images: ImageSet, negative: ImageSet | None = None) -> Re
         frames = frame_galaxies(chosen)
         if None in frames.galaxies:
             name = chosen.table["id"][frames.galaxies.index(None)]
-            raise ValueError(f"a reference needs a galaxy that stands out of the noise; '{name}' has none.")
+            raise UsageError(f"a reference needs a galaxy that stands out of the noise; '{name}' has none.")
         parts.append(Deviations.of(frames, known_psf(chosen)))
     return References(images, *parts)
 
@@ -133,7 +134,6 @@ def compare(
     images: ImageSet,
     settings: CompareSettings = CompareSettings(),
     *,
-    seed: int = 0,
     frames: FrameSet | None = None,
     references: ImageSet | References | None = None,
 ) -> Table:
@@ -143,8 +143,6 @@ def compare(
     ----------
     images : ImageSet
     settings : CompareSettings
-    seed : int
-        Not used: comparing draws no random numbers.
     frames : FrameSet, optional
         The framed galaxies of `images`, if they are at hand.
     references : ImageSet or References, optional

@@ -13,6 +13,8 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import beta, norm, t
 
+from emeraldcut.errors import UsageError
+
 LEVEL = 0.9  # of all intervals
 REPEATS = 1000  # of the bootstrap
 PERMUTATIONS = 4999
@@ -166,7 +168,7 @@ def dependence(
     """
     known, which = np.unique(values, return_inverse=True)
     if len(known) < 2:
-        raise ValueError(f"a dependence needs two or more different values; received {known.tolist()}.")
+        raise UsageError(f"a dependence needs two or more different values; received {known.tolist()}.")
     counts = np.bincount(which)
 
     def between(shuffled: np.ndarray) -> np.ndarray:

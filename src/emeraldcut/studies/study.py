@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +13,12 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data import ImageSet, concatenate, describe_columns
 from emeraldcut.data.columns import numbers, table_from_rows
+from emeraldcut.errors import UsageError
 from emeraldcut.images import write_images
 from emeraldcut.mergers import SuiteSettings, simulate, suite_file
 from emeraldcut.nbody import EvolveSettings
 from emeraldcut.networks import CLASSES
-from emeraldcut.runs import Run, map_chunks
+from emeraldcut.runs import SILENT, Progress, Run, map_chunks
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.settings import from_file
 from emeraldcut.similarity import References, prepare_references, read_references
@@ -66,7 +67,7 @@ def study(
     seed: int = 0,
     jobs: int = 1,
     overwrite: bool = False,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress = SILENT,
 ) -> Run:
     """Looks at all mergers of finished suites and writes what share of their views has which shape.
 
@@ -80,7 +81,7 @@ def study(
         relaxed remnants most like the reference, one view of each; and on demand `thesis.ecsv`, see
         `thesis.conclusions`.
     jobs : worker processes; results do not depend on their number.
-    progress : called with the number of pieces of work and 1 for each that is done, after the suites.
+    progress : told of each merger that is run, each snapshot that is classified, and so on.
 
     Raises
     ------
@@ -92,23 +93,24 @@ def study(
         The folder holds a finished study and `overwrite` is not set.
     """
     if source is None:
-        source = run_suites(Path(folder) / "suites", settings, seed=seed, jobs=jobs)
+        source = run_suites(Path(folder) / "suites", settings, seed=seed, jobs=jobs, progress=progress)
     found = moments(source, settings)
     known = [range(first, min(first + CHUNK, settings.known)) for first in range(0, settings.known, CHUNK)]
     run = Run.start(folder, "study", settings, seed, [source], overwrite)
-    done = partial(progress, len(found) + len(known)) if progress else None
     references = read_references(settings.reference)
     stage = partial(_look_and_keep, settings=settings, seed=seed, references=prepare_references(references))
     tables, closest = [], []
-    for table, best in map_chunks(stage, [[moment] for moment in found], jobs=jobs, progress=done):
+    progress.begin(len(found), "snapshots", "observing")
+    for table, best in map_chunks(stage, [[moment] for moment in found], jobs=jobs, progress=progress):
         tables.append(table)
         closest += best
     images = describe_columns(vstack(tables, metadata_conflicts="silent"))
     judge = partial(known_galaxies, settings=settings, seed=seed)
-    judged = vstack(list(map_chunks(judge, known, jobs=jobs, progress=done)))
+    progress.begin(settings.known, "galaxies", "errors of the methods")
+    judged = vstack(list(map_chunks(judge, known, jobs=jobs, progress=progress)))
     results = _results(images, judged, seed)
     if settings.thesis_epochs:
-        as_thesis = _as_thesis(found, Path(folder) / "thesis_network", settings, seed, jobs)
+        as_thesis = _as_thesis(found, Path(folder) / "thesis_network", settings, seed, jobs, progress)
         results[CONCLUSIONS] = conclusions(as_thesis, images, results[SHARES], seed=seed)
     for name, table in results.items():
         write_table(table, run.path(name), provenance=run.origin, overwrite=True)
@@ -131,29 +133,42 @@ def _results(images: Table, judged: Table, seed: int) -> dict[str, Table]:
     }
 
 
-def _as_thesis(found: list[Moment], network: Path, settings: StudySettings, seed: int, jobs: int) -> Table:
+def _as_thesis(
+    found: list[Moment], network: Path, settings: StudySettings, seed: int, jobs: int, progress: Progress
+) -> Table:
     """All moments as the thesis would have judged them; its network is trained in the folder `network`."""
-    network = thesis_network(network, settings.thesis_epochs, seed=seed)
+    network = thesis_network(network, settings.thesis_epochs, seed=seed, progress=progress)
     stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
-    return vstack(list(map_chunks(stage, [[moment] for moment in found], jobs=jobs)))
+    progress.begin(len(found), "snapshots", "as the thesis")
+    return vstack(list(map_chunks(stage, [[moment] for moment in found], jobs=jobs, progress=progress)))
 
 
-def run_suites(folder: Path, settings: StudySettings, *, seed: int = 0, jobs: int = 1) -> Path:
+def run_suites(
+    folder: Path, settings: StudySettings, *, seed: int = 0, jobs: int = 1, progress: Progress = SILENT
+) -> Path:
     """Runs the suites that the settings name, each in a folder of its name, unless it is finished; returns `folder`."""
     if not settings.suites:
-        raise ValueError("a study needs a run of `simulate`, or settings that name `suites`; received neither.")
+        raise UsageError(
+            "a study needs a run of `simulate`, or settings that name `suites` (presets, TOML files); received neither."
+        )
     for name in settings.suites:
         own = folder / Path(name).stem
         if not (own / MANIFEST).exists():
             suite, evolve = from_file(suite_file(name), SuiteSettings, EvolveSettings)
-            simulate(own, suite, evolve, seed=seed, jobs=jobs)
+            simulate(own, suite, evolve, seed=seed, jobs=jobs, progress=progress)
     return folder
 
 
 def study_file(name: str) -> Path | None:
-    """The TOML file of a study: the one that ships under this name, or the file of this name; None for a folder."""
+    """The TOML file of a study: the one that ships under this name, or the file of this name; None for a folder.
+
+    Raises UsageError if there is none of them.
+    """
     if (SHIPPED / f"{name}.toml").is_file():
         return SHIPPED / f"{name}.toml"
+    if not Path(name).exists():
+        presets = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+        raise UsageError(f"no run, preset or TOML file named '{name}'; presets are {presets}.")
     return None if Path(name).is_dir() else Path(name)
 
 

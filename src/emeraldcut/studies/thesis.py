@@ -15,6 +15,7 @@ from emeraldcut.data.columns import numbers, table_from_rows
 from emeraldcut.galaxies import thesis_grid, thesis_maps
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
+from emeraldcut.runs import SILENT, Progress
 from emeraldcut.similarity import CompareSettings, compare
 from emeraldcut.studies.fractions import as_columns, part_of, rows_where
 from emeraldcut.studies.views import Moment, StudySettings
@@ -23,7 +24,7 @@ CONCLUSIONS = "thesis.ecsv"
 RECTANGULAR = "rectangular"
 
 
-def thesis_network(folder: Path, epochs: int, *, seed: int = 0) -> Path:
+def thesis_network(folder: Path, epochs: int, *, seed: int = 0, progress: Progress = SILENT) -> Path:
     """The thesis's network of ovals and rectangles, trained on the 108 maps of its grid as it was; kept in `folder`.
 
     One thing differs: maps are divided by their peak, since masses of simulations are in no unit that it learned.
@@ -32,7 +33,7 @@ def thesis_network(folder: Path, epochs: int, *, seed: int = 0) -> Path:
         maps = thesis_maps(thesis_grid(repaired=False, seed=seed), seed=seed)
         settings = TrainSettings(network="thesis", classes=("oval", RECTANGULAR), epochs=epochs, patience=0)
         maps = maps[np.isin(np.array(maps.table["label"], dtype=str), settings.classes)]
-        train(maps, settings, seed=seed).save(folder)
+        train(maps, settings, seed=seed, progress=progress).save(folder)
     return folder
 
 

@@ -21,7 +21,7 @@ from emeraldcut.mergers.tasks import DIAGNOSTICS, snapshots_of
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.networks import ClassifySettings, classify
 from emeraldcut.runs import read_manifest
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 from emeraldcut.tables import read_table
 
@@ -38,37 +38,34 @@ _TERMS = {"a3": "a3", "b3": "b3", "a4": "a4", "b4": "b4_sin", "a6": "a6"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudySettings:
+class StudySettings(Settings):
     """Which moments of each merger are looked at, from how many sides, and as what telescope would see them."""
 
-    suites: tuple[str, ...] = setting(
-        (), "suites to run first where no run is given: names of those that ship, or TOML files"
+    suites: tuple[str, ...] = setting((), "suites to run first if no run is given: names of presets, or TOML files")
+    views: int = setting(40, "views of each snapshot, from isotropic directions", at_least=1)
+    moments: int = setting(
+        2,
+        "snapshots of each phase of a merger: of the relaxed phase the last ones, of the merging phase some before",
+        at_least=1,
     )
-    views: int = setting(40, "images of each moment, from directions drawn evenly over the sphere")
-    moments: int = setting(2, "moments of each phase of a merger: the last ones, relaxed; some before, merging")
-    relaxed_gyr: float = setting(0.5, "time since the merging from which on a remnant is called relaxed")
-    snr: float = setting(100.0, "signal-to-noise ratio within half of the light, of images with noise")
-    radius_pix: float = setting(9.0, "half-light radius that a typical view has in pixels")
-    psf_fwhm_pix: float = setting(2.5, "full width at half maximum of the PSF in pixels")
-    network: str = setting("screener", "network: 'screener', which ships with the package, or a network folder")
-    reference: tuple[str, ...] = setting(("leda074886",), "galaxy that remnants are compared with")
-    known: int = setting(4000, "synthetic galaxies of known shape that tell how often an eye errs")
-    best: int = setting(12, "remnants most like the reference that are shown")
+    relaxed_gyr: float = setting(
+        0.5, "time in Gyr after coalescence from which a remnant counts as relaxed", at_least=0
+    )
+    snr: float = setting(100.0, "S/N within the half-light radius of the noisy images", above=0)
+    radius_pix: float = setting(9.0, "half-light radius of a typical view in pixels", above=0)
+    psf_fwhm_pix: float = setting(2.5, "FWHM of the PSF in pixels", above=0)
+    network: str = setting("screener", "'screener', which ships with the package, or a network folder")
+    reference: tuple[str, ...] = setting(("leda074886",), "reference galaxy that remnants are compared with")
+    known: int = setting(
+        4000, "synthetic galaxies of known shape that calibrate how often each method errs", at_least=1
+    )
+    best: int = setting(12, "number of remnants most similar to the reference to show", at_least=1)
     thesis_epochs: int = setting(
         0,
-        "train the thesis's network for so many epochs, and tell what the thesis would have concluded from the same "
-        "mergers; 0: do not (needs the extra [train])",
+        "epochs to train the thesis network for, to compare the conclusions of the thesis method on the same mergers; "
+        "0: skip (needs the extra [train])",
+        at_least=0,
     )
-
-    def __post_init__(self) -> None:
-        for name, least in {"views": 1, "moments": 1, "known": 1, "best": 1, "thesis_epochs": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} expects at least {least}; received {getattr(self, name)}.")
-        if not 0 <= self.relaxed_gyr < np.inf:
-            raise ValueError(f"relaxed_gyr expects a time of 0 or more; received {self.relaxed_gyr}.")
-        if not self.psf_fwhm_pix > 0:
-            raise ValueError(f"psf_fwhm_pix expects a width above 0; received {self.psf_fwhm_pix}.")
-        self.camera()  # which checks the rest
 
     def camera(self) -> ObserveSettings:
         """How images with noise are taken."""

@@ -11,6 +11,7 @@ import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import describe_columns
+from emeraldcut.errors import UsageError
 from emeraldcut.runs.writing import complete
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def plain_copy(table: Table) -> Table:
     for name in table.colnames:
         column = table[name]
         if column.ndim != 1:
-            raise ValueError(f"a column must hold one value per row; '{name}' has shape {column.shape}.")
+            raise UsageError(f"a column must hold one value per row; '{name}' has shape {column.shape}.")
         mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
         if is_text(column):
             mask = mask | np.array([v is None for v in values], dtype=bool)

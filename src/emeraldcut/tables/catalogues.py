@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
+from emeraldcut.errors import UsageError
 from emeraldcut.tables.arrow import from_arrow
 from emeraldcut.tables.files import read_table
 
-RA_NAMES = tuple("ra ra_deg _raj2000 raj2000 ra_icrs ra_j2000 alpha_j2000 alphawin_j2000 radeg".split())
-DEC_NAMES = tuple("dec dec_deg _dej2000 dej2000 de_icrs dec_j2000 delta_j2000 deltawin_j2000 dedeg".split())
+RA_NAMES = ("ra", "ra_deg", "_raj2000", "raj2000", "ra_icrs", "ra_j2000", "alpha_j2000", "alphawin_j2000", "radeg")
+DEC_NAMES = ("dec", "dec_deg", "_dej2000", "dej2000", "de_icrs", "dec_j2000", "delta_j2000", "deltawin_j2000", "dedeg")
 ID_NAMES = ("id", "id_str", "source_id", "objid", "object_id", "name", "number")
 
 
@@ -67,14 +68,14 @@ def catalogue_parts(folder: str | Path, dec: tuple[float, float], ra: Sequence[t
             data = ds.dataset(str(file), format="parquet", partitioning=None)
             columns = [names.get(w) or common_name(w, data.schema.names) for w in ("ra", "dec")]
             if None in columns:
-                raise ValueError(f"'{file}' needs columns ra and dec; it has {', '.join(data.schema.names)}.")
+                raise UsageError(f"'{file}' needs columns ra and dec; it has {', '.join(data.schema.names)}.")
             at = [ds.field(name) for name in columns]
             east = [(at[0] >= low) & (at[0] <= high) for low, high in ra]
             inside = (at[1] >= dec[0]) & (at[1] <= dec[1]) & reduce(or_, east)
             flat = [field.name for field in data.schema if not pa.types.is_nested(field.type)]
             rows = data.to_table(columns=flat, filter=inside)
         except OSError as error:  # ArrowInvalid is a ValueError and says what is wrong
-            raise ValueError(f"'{file}' cannot be read as Parquet: {error}") from None
+            raise UsageError(f"'{file}' cannot be read as Parquet: {error}") from None
         if rows.num_rows:
             table = from_arrow(rows)
             table.rename_columns(columns, ["ra", "dec"])
@@ -97,7 +98,7 @@ def _parquet_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     files = sorted(f for f in folder.rglob("*.parquet") if f.is_file() and not f.name.startswith(("_", ".")))
     of_hats = [file for file in files if any(part.startswith("Norder=") for part in file.relative_to(folder).parts)]
     if not files:
-        raise ValueError(f"the catalogue '{folder}' holds no Parquet files.")
+        raise UsageError(f"the catalogue '{folder}' holds no Parquet files.")
     named = {w: about[f"hats_col_{w}"] for w in ("ra", "dec") if about.get(f"hats_col_{w}")}
     return of_hats or files, named
 

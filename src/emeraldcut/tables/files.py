@@ -14,6 +14,7 @@ import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import BY_NAME
+from emeraldcut.errors import UsageError
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.tables.arrow import NOTES, as_column, as_text, from_arrow, is_text, plain_copy, to_arrow, written
 
@@ -27,7 +28,7 @@ def table_ending(path: str | Path) -> str:
     for ending in sorted(ENDINGS, key=len, reverse=True):
         if name.endswith(ending):
             return ending
-    raise ValueError(f"a table's name must end in one of {', '.join(ENDINGS)}; received '{Path(path).name}'.")
+    raise UsageError(f"a table's name must end in one of {', '.join(ENDINGS)}; received '{Path(path).name}'.")
 
 
 def check_output(path: str | Path, overwrite: bool = False) -> Path:
@@ -98,7 +99,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
             return table if columns is None else table[[name for name in columns if name in table.colnames]]
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ValueError(f"'{path}' cannot be read as a {ending} table: {reason}") from error
+        raise UsageError(f"'{path}' cannot be read as a {ending} table: {reason}") from error
 
 
 # --- Parquet and CSV, through Arrow, which knows missing values
@@ -274,7 +275,7 @@ def _read_fits(path: Path) -> Table:
         tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
         tables = [unit for unit in tables if not isinstance(unit, fits.CompImageHDU)]
         if not tables:
-            raise ValueError("it holds no table.")
+            raise UsageError("it holds no table.")
         notes = next((str(unit.data["json"][0]) for unit in tables if unit.name == NOTES.upper()), None)
         table = Table.read(tables[0], mask_invalid=False)
     return _unpack(table, notes)
@@ -312,7 +313,7 @@ def _write_thesis(table: Table, path: Path) -> None:
     names = [f"p_{label}" for label in THESIS_CLASSES]
     missing = [name for name in names if name not in table.colnames]
     if missing:
-        raise ValueError(f"the .out format needs the columns {', '.join(names)}; '{missing[0]}' is missing.")
+        raise UsageError(f"the .out format needs the columns {', '.join(names)}; '{missing[0]}' is missing.")
     p = np.stack([np.ma.filled(np.ma.asarray(table[n]).astype(float), 0.0) for n in names], axis=1)  # (n, 3)
     total = np.nan_to_num(p).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -327,7 +328,7 @@ def _read_thesis(path: Path) -> Table:
     count = int(lines[0])
     values = np.array(" ".join(lines[1:]).split(), dtype=float)
     if values.size != 4 * count:
-        raise ValueError(f"it promises {count} images of 4 numbers and has {values.size} numbers.")
+        raise UsageError(f"it promises {count} images of 4 numbers and has {values.size} numbers.")
     values = values.reshape(count, 4)
     number, p = values[:, 0].astype(int), values[:, 1:]
     table = Table({"id": np.array([str(i) for i in range(count)], dtype=object)})

@@ -14,6 +14,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
+from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import begin_or_go_on, lock, unlock
 from emeraldcut.runs.workers import Workers, map_chunks
 from emeraldcut.runs.writing import complete
@@ -174,14 +175,15 @@ def fill(
     chunks: Callable[[int], Iterable[Sized]],
     *,
     jobs: int | str | Workers = 1,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """Adds to `table` the rows of `stage(chunk)` of every chunk that it does not hold yet.
 
-    `chunks(n)` are those after the first n images.
+    `chunks(n)` are those after the first n images. `progress`, which the caller begins, is advanced by the number of
+    images of each chunk, and first by the number of those that are there.
     """
-    if progress and table.done:
-        progress(table.done)
+    if table.done:
+        progress.advance(table.done)
     rows = map_chunks(partial(_in_arrow, stage), chunks(table.done), jobs=jobs, progress=progress)
     for piece, n_images in rows:
         table.append(piece, n_images)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.nbody.engines.program import GAS, NEW_STARS, Job, State
 from emeraldcut.nbody.gas import free_energy, schmidt_rate
 from emeraldcut.nbody.leapfrog import gas_of
@@ -31,21 +32,21 @@ def check(job: Job) -> None:
     name = job.settings.engine
     python = os.environ.get(PYTHON)
     if not python or not shutil.which(python):
-        raise ValueError(
+        raise UsageError(
             f"the engine {name} needs the environment variable {PYTHON} to name a Python that has AMUSE; "
             f"received '{python or ''}'. tools/install_amuse.sh makes one."
         )
     if name == "amuse:fi" and job.program.mpi > 1:
-        raise ValueError(f"Fi is one process; received --mpi {job.program.mpi}.")
+        raise UsageError(f"Fi is one process; received --mpi {job.program.mpi}.")
     if job.gas.any() and name == "amuse:gadget2":
-        raise ValueError(
+        raise UsageError(
             "GADGET-2 as AMUSE builds it has neither gas of one temperature nor stars that form from it; received "
             f"{job.gas.sum()} particles of gas. Use the engine amuse:fi or tree, or gas_fraction 0."
         )
     gas_of(job.begin, job.settings, job.seed, threads=1)
     lengths = np.unique(job.softening_kpc[job.begin.component])
     if name == "amuse:gadget2" and len(lengths) > 1:
-        raise ValueError(
+        raise UsageError(
             "Gadget-2 in AMUSE knows one softening length for all particles without gas; received "
             f"{', '.join(f'{length:g}' for length in lengths)} kpc. Set --softening-kpc, or use the engine gadget2."
         )
@@ -94,7 +95,7 @@ def _longest_step_gyr(job: Job) -> float:
         steps = gaps * (parts / gaps[0])
         if np.all(np.abs(steps - np.round(steps)) < 1e-4):
             return float(gaps[0] / parts)
-    raise ValueError(
+    raise UsageError(
         f"Fi needs outputs that are multiples of one step; received outputs every {job.settings.output_gyr:g} Gyr from "
         f"{job.gyr_of_outputs[0]:g} to {job.gyr_of_outputs[-1]:g} Gyr. Let the time be a multiple of --output-gyr."
     )

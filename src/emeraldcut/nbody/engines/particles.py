@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.nbody.engines.program import GAS, NEW_STARS, Job, State
 from emeraldcut.nbody.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, UNIT_MASS_MSUN, UNITS
 from emeraldcut.nbody.snapshot_files import read_snapshot
@@ -20,10 +21,10 @@ def check_program(job: Job) -> None:
     """Raises ValueError if there is no such program, or for gas that it would not move as ours."""
     name, program = job.settings.engine, job.program.executable
     if not program or (not job.program.script and not shutil.which(program)):
-        raise ValueError(f"the engine {name} needs --executable, a program that can be run; received '{program}'.")
+        raise UsageError(f"the engine {name} needs --executable, a program that can be run; received '{program}'.")
     adiabatic = job.settings.gas == "adiabatic" and job.settings.star_efficiency == 0
     if job.gas.any() and not adiabatic:
-        raise ValueError(
+        raise UsageError(
             f"the engine {name} moves adiabatic gas without star formation; received gas '{job.settings.gas}' and "
             f"star_efficiency {job.settings.star_efficiency:g}."
         )

@@ -27,34 +27,29 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import WorkError
 from emeraldcut.nbody.gravity import accelerations
 from emeraldcut.nbody.leapfrog import diagnostics, lengths_of
 from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
 from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
 from emeraldcut.runs.writing import write_text
-from emeraldcut.settings import setting
+from emeraldcut.settings import Settings, setting
 
 LOG, SCRIPT = "log.txt", "run.sh"  # in the program's folder: what it says, and how it is started
 POLL_SECONDS = 0.2  # between two looks at what a program has written
 SAME = 1e-3  # relative, of masses and times that should be the same
-GO_ON = "The same command goes on from the last snapshot."
+GO_ON = "Rerun the command to resume from the last snapshot."
 GAS, NEW_STARS = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgramSettings:
+class ProgramSettings(Settings):
     """How an engine that is a program of its own is started. Results do not depend on it but for rounding."""
 
-    executable: str = setting("", "the program of gadget2, gadget4 or swift")
-    mpi: int = setting(1, "processes of the program, started by mpirun; of swift threads")
-    patience_minutes: float = setting(60.0, "without any sign of progress after which the program is stopped")
-    script: bool = setting(False, "write input and a script for sbatch instead of starting the program")
-
-    def __post_init__(self) -> None:
-        if self.mpi < 1 or not self.patience_minutes > 0:
-            raise ValueError(
-                f"need mpi of 1 or more and patience_minutes above 0; received {self.mpi} and {self.patience_minutes}."
-            )
+    executable: str = setting("", "path of the compiled code, for the engines gadget2, gadget4 and swift")
+    mpi: int = setting(1, "MPI processes of the external code, started by mpirun; threads for swift", at_least=1)
+    patience_minutes: float = setting(60.0, "stop the external code after this many minutes without progress", above=0)
+    script: bool = setting(False, "write the input and a script for sbatch instead of starting the external code")
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,7 @@ class State:
     formed_gyr: np.ndarray | None = None
 
 
-class NotYetError(RuntimeError):
+class NotYetError(WorkError):
     """The program's outputs are not there yet, since somebody else runs it."""
 
 
@@ -227,7 +222,7 @@ def _started(command: list[str], job: Job) -> Iterator[subprocess.Popen]:
                 command, cwd=job.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         except OSError as error:
-            raise RuntimeError(
+            raise WorkError(
                 f"the engine {job.settings.engine} cannot be started: '{command[0]}': {error.strerror}."
             ) from None
     try:
@@ -284,7 +279,7 @@ def _wait(engine: ModuleType, job: Job, process: subprocess.Popen, k: int) -> No
         if (now := _last_change(job.folder)) != seen:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > 60 * job.program.patience_minutes:
-            raise RuntimeError(
+            raise WorkError(
                 f"the engine {job.settings.engine} has shown no progress for {job.program.patience_minutes:g} minutes "
                 f"before the output at {job.gyr_of_outputs[k]:g} Gyr and was stopped; its log is "
                 f"'{job.folder / LOG}'. {GO_ON}"
@@ -303,7 +298,7 @@ def _read(engine: ModuleType, job: Job, path: Path, gyr: float, ended: str) -> S
     """One output; RuntimeError unless it is there, is complete and is of these particles at this time."""
     name, n = job.settings.engine, len(job.begin)
     if not path.exists():
-        raise RuntimeError(
+        raise WorkError(
             f"the engine {name} ended{ended} and without its output at {gyr:g} Gyr, '{path.name}'; its last words are "
             f"'{_last_words(job)}' and its log is '{job.folder / LOG}'. {GO_ON}"
         )
@@ -311,20 +306,20 @@ def _read(engine: ModuleType, job: Job, path: Path, gyr: float, ended: str) -> S
         state = engine.read(job, path)
     except (ValueError, KeyError, OSError) as error:
         reason = str(error).strip("\"'").rstrip(".")
-        raise RuntimeError(
+        raise WorkError(
             f"the engine {name} left an incomplete output '{path}': {reason}; its last words are '{_last_words(job)}'. "
             f"{GO_ON}"
         ) from None
     if not all(np.isfinite(values).all() for values in (state.position, state.velocity)):
-        raise RuntimeError(f"the engine {name} wrote positions or velocities that are no numbers to '{path}'.")
+        raise WorkError(f"the engine {name} wrote non-finite positions or velocities to '{path}'.")
     whole, sent = state.mass.sum(dtype=float), job.begin.mass.sum(dtype=float)
     if len(state.mass) != n or abs(whole / sent - 1) > SAME:
-        raise RuntimeError(
+        raise WorkError(
             f"the engine {name} was given {n} particles of {sent:.4g} Msun but '{path}' holds {len(state.mass)} of "
             f"{whole:.4g} Msun; it must work in the units that its parameter file states."
         )
     if abs(state.time_gyr - gyr) > SAME * job.settings.output_gyr + 1e-4 * gyr:
-        raise RuntimeError(
+        raise WorkError(
             f"the engine {name} was asked for an output at {gyr:g} Gyr but '{path}' is at {state.time_gyr:g} Gyr; it "
             "must work in the units that its parameter file states."
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
 from emeraldcut.nbody.engines.particles import (
     INITIAL,
     OUTPUTS,
@@ -31,7 +32,7 @@ def check(job: Job) -> None:
     check_program(job)
     lengths = np.unique([job.softening_kpc[k] for k in np.unique(job.begin.component) if COMPONENTS[k] != "halo"])
     if len(lengths) > 1:
-        raise ValueError(
+        raise UsageError(
             "SWIFT knows one softening length for the halo and one for all else; received "
             f"{', '.join(f'{length:g}' for length in lengths)} kpc for all else. Set --softening-kpc."
         )

@@ -1,0 +1,150 @@
+"""Apply: a stage over all images of a source, chunk by chunk, into one table or one new set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data.flags import usable
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
+from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images
+from emeraldcut.images.store import ImageSetWriter
+from emeraldcut.runs.progress import SILENT, Progress
+from emeraldcut.runs.run import Run, parts_of, provenance
+from emeraldcut.runs.workers import map_chunks
+from emeraldcut.tables.files import check_output, write_table
+from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
+
+
+def apply_to_images(
+    stage: Callable[[ImageSet], Table],
+    source: str | Path,
+    read_settings: ReadSettings,
+    output: str | Path,
+    *,
+    command: str,
+    settings: Any = None,
+    seed: int | None = None,
+    jobs: int | str = 1,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Path:
+    """Writes the rows that `stage` makes of all images as one table.
+
+    Rows are kept as they come, in `.NAME.unfinished` beside the table, so that the same call goes on where it was
+    stopped. A Parquet table is never whole in memory; tables of other formats are.
+
+    Parameters
+    ----------
+    stage : callable
+        Takes an ImageSet and gives a table, such as `measure`, `classify`, `compare`, or a function of yours. Must be
+        picklable (a module's function or a `functools.partial` of one) if `jobs` is not 1.
+    source : str or Path
+        Anything that `open_images` takes.
+    read_settings : ReadSettings
+    output : str or Path
+        The table to write; its ending says in which format.
+    command : str
+        What the stage does, for the provenance that is written with the table.
+    settings : settings dataclass or tuple of them, optional
+        Those of the stage, for the provenance. Work is gone on with only if it was begun with the same.
+    seed : int, optional
+        That of the stage, if it draws anything, likewise.
+    jobs : int or str
+        Workers, as `map_chunks` takes them.
+    overwrite : bool
+        Replace the table if it exists.
+    progress : Progress
+        Told of each chunk that is done.
+
+    Returns
+    -------
+    Path
+        The table.
+
+    Raises
+    ------
+    NoImagesError
+        There is no image, or, where the stage gives a column `flag`, not one that can be used.
+    FileExistsError
+        The table exists and `overwrite` is not set, or was begun with other settings.
+
+    Examples
+    --------
+    >>> stage = partial(measure, settings=MeasureSettings(outer_radius=2.0))  # doctest: +SKIP
+    >>> with Bar("measure") as bar:  # doctest: +SKIP
+    ...     apply_to_images(stage, "images", ReadSettings(), "shapes.parquet", command="measure", jobs=4, progress=bar)
+    """
+    path = check_output(output, overwrite)
+    images = open_images(source, read_settings)
+    origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
+    beside = path.with_name(f".{path.name}.unfinished")
+    rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite)
+    progress.begin(images.expected)
+    fill(rows, stage, images.chunks_after, jobs=jobs, progress=progress)
+    if rows.done == 0:
+        rows.remove()
+        raise NoImagesError(f"'{source}' holds no images.")
+    if path.suffix == ".parquet":
+        join(rows, path, origin)
+    else:
+        write_table(joined_table(rows), path, provenance=origin, overwrite=overwrite)
+    flags = rows.column("flag")
+    rows.remove()
+    if np.isfinite(flags).any() and not usable(flags).any():
+        raise NoImagesError(f"none of the {len(flags)} images can be used; '{path}' says why.")
+    return path
+
+
+def map_images(
+    stage: Callable[[ImageSet], ImageSet],
+    source: str | Path,
+    read_settings: ReadSettings,
+    folder: str | Path,
+    *,
+    command: str,
+    settings: Any = None,
+    seed: int | None = None,
+    jobs: int | str = 1,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Run:
+    """Writes the images that `stage`, such as `clean`, makes of all images of a source as a set in `folder`.
+
+    Parameters are those of `apply_to_images`.
+
+    Raises
+    ------
+    NoImagesError
+        There is no image that can be used.
+    FileExistsError
+        The folder holds a finished run and `overwrite` is not set.
+    """
+    if Path(folder).resolve() == Path(source).resolve():
+        raise UsageError(f"the new images need a folder of their own; '{folder}' holds the old ones.")
+    images, n_usable = open_images(source, read_settings), 0
+    progress.begin(images.expected)
+    with ImageSetWriter(
+        folder,
+        command=command,
+        settings=(*parts_of(settings), read_settings),
+        seed=seed,
+        inputs=_inputs(source, read_settings),
+        overwrite=overwrite,
+    ) as writer:
+        for chunk in map_chunks(stage, images.chunks(), jobs=jobs, progress=progress):
+            writer.append(chunk)
+            n_usable += int(usable(chunk.table["flag"]).sum())
+    if not n_usable:
+        raise NoImagesError(f"'{source}' holds no usable images.")
+    return writer.run
+
+
+def _inputs(source: str | Path, read_settings: ReadSettings) -> list[str | Path]:
+    """The files and folders that are read."""
+    return [source, read_settings.catalogue] if read_settings.catalogue else [source]
