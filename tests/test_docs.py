@@ -2,13 +2,11 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 
 from emeraldcut.cli import COMMANDS
-
-ROOT = Path(__file__).parent.parent
+from tests.helpers import ROOT
 
 
 def pages():
