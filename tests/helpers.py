@@ -28,10 +28,15 @@ def isotropic(lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (lengths / np.linalg.norm(vectors, axis=1))[:, None] * vectors
 
 
+def plummer_radii(number: int, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
+    """Distances (n,) from the centre of Plummer's sphere, M(r) = r^3 / (r^2 + scale^2)^(3/2)."""
+    return scale / np.sqrt(rng.random(number) ** (-2 / 3) - 1)
+
+
 def plummer(number: int, rng: np.random.Generator | int, scale: float = 1.0) -> np.ndarray:
-    """Positions (n, 3) in Plummer's sphere, M(r) = r^3 / (r^2 + scale^2)^(3/2)."""
+    """Positions (n, 3) in Plummer's sphere."""
     rng = np.random.default_rng(rng)
-    return isotropic(scale / np.sqrt(rng.random(number) ** (-2 / 3) - 1), rng)
+    return isotropic(plummer_radii(number, rng, scale), rng)
 
 
 def within_outline(shape: Shape, radii: np.ndarray, rng: np.random.Generator) -> np.ndarray:

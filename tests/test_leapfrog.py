@@ -11,7 +11,7 @@ from emeraldcut.nbody.centre import centre_of, separation
 from emeraldcut.nbody.leapfrog import evolve
 from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
-from tests.helpers import isotropic, plummer, snapshot
+from tests.helpers import isotropic, plummer_radii, snapshot
 
 MASS, SCALE = 1e10, 1.0  # of the Plummer spheres below, Msun and kpc
 DYNAMICAL = np.sqrt(SCALE**3 / (GRAVITY * MASS)) / KPC_PER_KM_S_GYR  # Gyr
@@ -24,11 +24,11 @@ def alike(softening: float, **others) -> EvolveSettings:
 def in_equilibrium(number: int, seed: int = 0) -> Snapshot:
     """A Plummer sphere in equilibrium (Aarseth, Henon & Wielen 1974)."""
     rng = np.random.default_rng(seed)
-    position = plummer(number, rng, SCALE)
+    radius = plummer_radii(number, rng, SCALE)
     share, height = rng.random(20 * number), 0.1 * rng.random(20 * number)
     share = share[height < share**2 * (1 - share**2) ** 3.5][:number]  # of the escape speed
-    speed = share * np.sqrt(2 * GRAVITY * MASS) * ((position**2).sum(axis=1) + SCALE**2) ** -0.25
-    velocity = isotropic(speed, rng)
+    speed = share * np.sqrt(2 * GRAVITY * MASS) * (radius**2 + SCALE**2) ** -0.25
+    position, velocity = isotropic(radius, rng), isotropic(speed, rng)
     return snapshot(position - position.mean(0), velocity - velocity.mean(0), MASS / number)
 
 
@@ -88,7 +88,7 @@ def test_errors_go_with_the_square_of_the_step():
     assert missed[0] / missed[1] == pytest.approx(4, rel=0.1)
 
 
-def test_a_in_equilibrium_stays_in_it():
+def test_a_sphere_in_equilibrium_stays_in_it():
     rows, radii = [], []
     for state, row in evolve(in_equilibrium(12_000), alike(0.05, output_gyr=2 * DYNAMICAL), until_gyr=12 * DYNAMICAL):
         distance = np.linalg.norm(state.position - state.position.mean(0), axis=1)
