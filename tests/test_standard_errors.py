@@ -10,15 +10,15 @@ from tests.helpers import images, sky_noise_for
 
 
 def test_errors_grow_by_a_second_order_at_low_snr():
-    """At S/N 20 a harmonic is known to 0.05, and what is linear in the noise alone would hold half of the truths."""
+    """Without it, errors would hold half of the truths at S/N 15, where they are about 0.07."""
     rng, held = np.random.default_rng(0), []
     for shape in (shapes.ellipse(0.6), shapes.superellipse(0.7, 3)):
         clean = draw_galaxy(shape, Sersic(1.0), size=80, radius_pix=9, position_angle_deg=40, psf_fwhm_pix=2.5)
-        truth, sigma = measure(images(clean))[0], sky_noise_for(clean, 20)
+        truth, sigma = measure(images(clean))[0], sky_noise_for(clean, 15)
         table = measure(images(*[clean + rng.normal(0, sigma, clean.shape) for _ in range(800)]))
         for name in ("a4", "a6", "a8", "b4_sin"):
             held.append(np.ma.mean(np.abs(table[name] - truth[name]) < table[f"{name}_err"]))
-    assert 0.565 < np.mean(held) < 0.625
+    assert 0.6 < np.mean(held) < 0.67
 
 
 @pytest.mark.parametrize(("axis_ratio", "radius_pix", "fwhm"), [(0.6, 6, 3.0), (0.5, 5, 3.0), (0.8, 6, 4.0)])
