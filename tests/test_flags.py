@@ -19,11 +19,6 @@ def noisy(light, snr, seed=0):
     return light + np.random.default_rng([seed, int(10 * snr)]).normal(0, sky_noise_for(light, snr), light.shape)
 
 
-def rows(pixels, **columns):
-    """Of galaxies that were found, for they alone can have a flag of shape."""
-    return measure(images(*pixels, **columns))
-
-
 @pytest.fixture(scope="module")
 def ordinary():
     """Ovals, rectangles and obrounds as `synthesise` draws them: resolved, S/N of 50 and more, alone."""
@@ -54,7 +49,7 @@ def gaussian(fwhm, x0, y0):
 def test_a_point_source_of_the_stated_psf_is_unresolved(profile, snr):
     widths = [2.0, 2.5, 3.0, 4.0, 6.0]
     stars = [noisy(profile(fwhm, 0.3, -0.2), snr, k) for k, fwhm in enumerate(widths)]
-    assert np.all(rows(stars, psf_fwhm_pix=widths)["flag"] & Flag.UNRESOLVED)
+    assert np.all(measure(images(*stars, psf_fwhm_pix=widths))["flag"] & Flag.UNRESOLVED)
 
 
 def test_a_galaxy_is_unresolved_by_its_size_over_that_of_the_psf():
@@ -65,12 +60,12 @@ def test_a_galaxy_is_unresolved_by_its_size_over_that_of_the_psf():
         draw_galaxy(shapes.ellipse(0.7), Sersic(1.0), radius_pix=times * fwhm, **drawn) for times in (0.3, 1.5)
     )
     for snr in (50, 300):
-        flags = rows([noisy(small, snr), noisy(large, snr)], psf_fwhm_pix=[fwhm, fwhm])["flag"]
+        flags = measure(images(noisy(small, snr), noisy(large, snr), psf_fwhm_pix=[fwhm, fwhm]))["flag"]
         assert list(flags & Flag.UNRESOLVED > 0) == [True, False]
 
 
 def test_nothing_is_unresolved_without_a_stated_psf():
-    assert not rows([noisy(moffat(2.5, 0, 0), 100)])["flag"][0] & Flag.UNRESOLVED
+    assert not measure(images(noisy(moffat(2.5, 0, 0), 100)))["flag"][0] & Flag.UNRESOLVED
 
 
 # --- LOW_SNR
@@ -79,7 +74,7 @@ def test_nothing_is_unresolved_without_a_stated_psf():
 def test_a_galaxy_below_the_limit_has_low_snr():
     """The limit is 10 within the half-light ellipse; what is found there scatters by 1 around the truth."""
     light = draw_galaxy(shapes.ellipse(0.7), Sersic(1.0), radius_pix=7, position_angle_deg=30)
-    faint, bright = (rows([noisy(light, snr, k) for k in range(40)]) for snr in (7.5, 14))
+    faint, bright = (measure(images(*[noisy(light, snr, k) for k in range(40)])) for snr in (7.5, 14))
     found = (faint["flag"] & Flag.NO_GALAXY) == 0
     assert 10 < found.sum() < 40  # of some not enough is left to be a galaxy
     assert np.mean(faint["flag"][found] & Flag.LOW_SNR > 0) > 0.9
@@ -106,9 +101,10 @@ def spiral():
 
 def test_galaxies_without_one_ellipse_do_not_converge():
     scenes = [noisy(light, 300, k) for k in range(4) for light in (cross(), spiral())]
-    assert np.all(rows(scenes)["flag"] & Flag.NOT_CONVERGED)
+    assert np.all(measure(images(*scenes))["flag"] & Flag.NOT_CONVERGED)
     plain = [draw_galaxy(shapes.superellipse(0.7, c), Sersic(1.0), radius_pix=9) for c in (2, 4)]
-    assert not np.any(rows([noisy(light, 300, k) for k in range(4) for light in plain])["flag"] & Flag.NOT_CONVERGED)
+    scenes = [noisy(light, 300, k) for k in range(4) for light in plain]
+    assert not np.any(measure(images(*scenes))["flag"] & Flag.NOT_CONVERGED)
 
 
 def test_what_the_network_has_not_seen_is_unusual():
