@@ -1,16 +1,20 @@
 # make demo: install into .venv and run the demonstration.   make test: install into .venv and run the tests.
 # make lint: ruff, ruff format and mypy.   make wheel: build a wheel, install it apart, and run it.
+# make quick: those that are not slow, in less than 90 s once the code is compiled.
 # make amuse: Fi and Gadget-2 in .amuse, see docs/engines.md.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint wheel amuse clean
+.PHONY: demo test quick lint wheel amuse clean
 
 demo: .venv/core
 	$(BIN)/emeraldcut demo --output demo --overwrite
 
 test: .venv/test
 	$(BIN)/python -m pytest
+
+quick: .venv/test
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: .venv/test
 	$(BIN)/python -m ruff check .

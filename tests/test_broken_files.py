@@ -10,33 +10,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from PIL import Image
 
 from emeraldcut import cli
 from emeraldcut.data import Flag
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.screening import screen_run
 from emeraldcut.tables import read_table
+from tests.helpers import fits_bytes, npy_bytes, png_bytes
 
 N_GOOD = 14
-
-
-def fits_bytes(array):
-    file = io.BytesIO()
-    fits.PrimaryHDU(array).writeto(file)
-    return file.getvalue()
-
-
-def npy_bytes(array, **options):
-    file = io.BytesIO()
-    np.save(file, array, **options)
-    return file.getvalue()
-
-
-def png_bytes(array):
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return file.getvalue()
 
 
 def broken_files(image):
@@ -66,7 +48,7 @@ def broken_files(image):
         "truncated.png": (png_bytes(noise)[:900], unreadable),
         "truncated.jpg": (b"\xff\xd8\xff\xe0\x00\x10JFIF", unreadable),
         "complex.npy": (npy_bytes(image.astype(complex)), not_an_image),
-        "pickled.npy": (npy_bytes(np.array([{"a": 1}], dtype=object), allow_pickle=True), unreadable),
+        "pickled.npy": (npy_bytes(np.array([{"a": 1}], dtype=object)), unreadable),
         "text.npy": (npy_bytes(np.full((64, 64), "x")), not_an_image),
         "folder.fits": (Path.mkdir, unreadable),
         "nowhere.fits": (partial(os.symlink, "gone"), unreadable),

@@ -30,21 +30,10 @@ from emeraldcut.images.readers import read_images
 from emeraldcut.images.text_maps import write_text_maps
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.snapshot import Snapshot
+from tests.helpers import plummer, snapshot, within_outline
 
-DISC, BULGE, NEW = 1, 2, 4
+BULGE, NEW = 2, 4
 CLEAN = ObserveSettings(psf_fwhm_pix=0.0, smoothing=0.0, noise=False)
-
-
-def snapshot(position, mass=1e6, component=DISC, galaxy=0, **more):
-    n = len(position)
-    return Snapshot(
-        position=np.asarray(position, np.float32),
-        velocity=np.zeros((n, 3), np.float32),
-        mass=np.full(n, mass, np.float32),
-        component=np.full(n, component, np.int8),
-        galaxy=np.full(n, galaxy, np.int8),
-        **more,
-    )
 
 
 def together(*snapshots):
@@ -52,22 +41,11 @@ def together(*snapshots):
     return Snapshot(**{name: np.concatenate([getattr(s, name) for s in snapshots]) for name in names}, time_gyr=5.0)
 
 
-def plummer(n, seed, scale=1.0):
-    """Plummer's sphere: M(r) = r^3 / (r^2 + a^2)^(3/2)."""
-    rng = np.random.default_rng(seed)
-    radius = scale / np.sqrt(rng.random(n) ** (-2 / 3) - 1)
-    direction = rng.normal(size=(n, 3))
-    return radius[:, None] * direction / np.linalg.norm(direction, axis=1)[:, None]
-
-
 def projected(shape, n, seed, index=1.0):
     """Positions (2, n) of particles of a galaxy with these isophotes and a Sersic profile, half-light radius 1."""
     rng = np.random.default_rng(seed)
     s = (gammaincinv(2 * index, rng.random(n)) / sersic_b(index)) ** index
-    share = np.concatenate([[0], np.cumsum(shape.rho**2)])
-    psi = np.interp(rng.random(n), share / share[-1], 2 * np.pi * (np.arange(4097) - 0.5) / 4096)
-    rho = s * np.interp(psi, 2 * np.pi * np.arange(4096) / 4096, shape.rho, period=2 * np.pi)
-    return np.stack([rho * np.cos(psi), shape.axis_ratio * rho * np.sin(psi)]).astype(np.float32)
+    return within_outline(shape, s, rng).astype(np.float32)
 
 
 def turned(seen, angle_deg):

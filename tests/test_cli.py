@@ -13,6 +13,7 @@ from emeraldcut.errors import MissingPackageError, UsageError, WorkError
 from emeraldcut.images import NoImagesError, read_images
 from emeraldcut.runs import read_manifest
 from emeraldcut.tables import read_table
+from tests.helpers import run
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +22,6 @@ def pool(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "set"
     assert cli.main(["synthesise", "--number", "12", "--snr-min", "60", "--output", str(folder), "--seed", "3"]) == 0
     return folder
-
-
-def run(capsys, *words):
-    code = cli.main([str(w) for w in words])
-    out, err = capsys.readouterr()
-    return code, out.strip(), err.strip()
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -7,7 +7,6 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
-from astropy.wcs import WCS
 from photutils.datasets import make_100gaussians_image
 
 from emeraldcut import cli
@@ -17,18 +16,10 @@ from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.images import NoImagesError, ReadSettings, read_images
 from emeraldcut.tables import read_table, write_table
+from tests.helpers import tan_wcs
 
 SCALE = 0.3
 SMALL_PARTS = DetectSettings(part_pix=200)
-
-
-def tan(shape, ra=150.0, dec=2.0, angle_deg=0.0):
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [ra, dec]
-    wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
-    c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
-    wcs.wcs.cd = SCALE / 3600 * np.array([[-c, s], [s, c]])
-    return wcs
 
 
 def field(shape, wcs, ra, dec, seed, sigma=1.0):
@@ -54,7 +45,7 @@ def field(shape, wcs, ra, dec, seed, sigma=1.0):
 def mosaics(tmp_path_factory):
     """Two tiles turned against each other with an overlap, and the galaxies that lie well inside one of them."""
     folder, shape = tmp_path_factory.mktemp("mosaics"), (330, 400)
-    wcss = tan(shape), tan(shape, 150.02, 2.003, angle_deg=25)
+    wcss = tan_wcs(shape), tan_wcs(shape, 150.02, 2.003, angle_deg=25)
     rng = np.random.default_rng(3)
     places = np.stack(np.meshgrid(np.arange(30, 800, 47.0), np.arange(30, 500, 47.0)), -1).reshape(-1, 2)
     ra, dec = wcss[0].all_pix2world(*(places - [380, 60] + rng.uniform(-4, 4, places.shape)).T, 0)

@@ -17,6 +17,7 @@ from emeraldcut.nbody.engines.amuse_codes import PYTHON
 from emeraldcut.nbody.engines.program import GAS, NEW_STARS, SCRIPT, ProgramSettings, evolve_elsewhere, gyr_of_outputs
 from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
 from emeraldcut.tables import read_table
+from tests import helpers
 
 SMALL = SuiteSettings(
     mass_ratios=(1.0,), orbits=1, control=False, duration_gyr=0.03, halo_particles=60, star_particles=120,
@@ -216,23 +217,18 @@ def as_root(monkeypatch):
         monkeypatch.setenv(f"OMPI_{name}", "1")
 
 
-def plummer(n: int) -> Snapshot:
-    """A Plummer sphere of 1e10 Msun and 1 kpc at rest, so that it collapses."""
-    rng = np.random.default_rng(5)
-    radius = (rng.uniform(0.02, 0.95, n) ** (-2 / 3) - 1) ** -0.5
-    unit = rng.normal(size=(n, 3))
-    place = unit * (radius / np.linalg.norm(unit, axis=1))[:, None]
-    kinds = np.zeros(n, np.int8)
-    return Snapshot(
-        place.astype(np.float32), np.zeros((n, 3), np.float32), np.full(n, 1e10 / n, np.float32), kinds, kinds
-    )
+def cold_sphere(n: int) -> Snapshot:
+    """A Plummer sphere of 1e10 Msun and 1 kpc at rest, so that it collapses; no particle far out or at the centre."""
+    place = helpers.plummer(2 * n, 5)
+    radius = np.linalg.norm(place, axis=1)
+    return helpers.snapshot(place[(radius > 0.28) & (radius < 5.4)][:n], mass=1e10 / n, component=0)
 
 
 @amuse
 @pytest.mark.parametrize(("engine", "processes"), [("amuse:fi", 1), ("amuse:gadget2", 1), ("amuse:gadget2", 2)])
 def test_codes_of_amuse_move_particles_as_the_sum_over_all_pairs(engine, processes, as_root, tmp_path):
     """A cold sphere falls in; the softening of 0.03 kpc, in which the codes differ, hardly matters yet."""
-    begin = plummer(2000)
+    begin = cold_sphere(2000)
     how = EvolveSettings(output_gyr=0.002, softening_kpc=(0.03,) * 5, engine="direct", accuracy=0.2)
     program, until = ProgramSettings(mpi=processes, patience_minutes=5), 0.004
     true = [snapshot for snapshot, _ in evolve(begin, how, until_gyr=until)]
@@ -278,7 +274,7 @@ def test_fi_moves_gas_from_which_stars_form(as_root, tmp_path):
 @amuse
 def test_fi_heats_gas_that_falls_in(as_root, tmp_path):
     """Cold adiabatic gas in place of the cold sphere's particles: what it loses in potential is motion and heat."""
-    begin, until = plummer(1000), 0.009
+    begin, until = cold_sphere(1000), 0.009
     gas = np.full(len(begin), GAS, np.int8)
     begin = replace(begin, component=gas, internal_energy=np.full(len(begin), 50.0, np.float32))
     how = EvolveSettings(output_gyr=0.003, softening_kpc=(0.1,) * 5, gas="adiabatic", star_efficiency=0)

@@ -1,7 +1,6 @@
 """Fetch: against a small server of the test's own that answers, refuses, fails, stalls and sends garbage."""
 
 import errno
-import io
 import threading
 import time
 from collections import Counter
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -28,6 +26,7 @@ from emeraldcut.images import NoImagesError, read_images
 from emeraldcut.images.readers import safe_names
 from emeraldcut.runs import read_manifest
 from emeraldcut.tables import read_table
+from tests.helpers import fits_bytes, running, tan_wcs
 
 SCALE = 0.5
 
@@ -39,13 +38,9 @@ def fetched(*arguments, **keywords):
 
 def cutout(ra, dec, size=24, fill=None):
     """A FITS file around a position, as hips2fits sends it; its pixels hold the declination."""
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [ra, dec]
-    wcs.wcs.crpix, wcs.wcs.cdelt = [(size + 1) / 2] * 2, [-SCALE / 3600, SCALE / 3600]
     pixels = np.full((size, size), fill) if fill is not None else dec + np.arange(size * size).reshape(size, size)
-    file = io.BytesIO()
-    fits.PrimaryHDU(pixels.astype(np.float32), wcs.to_header()).writeto(file)
-    return file.getvalue()
+    wcs = tan_wcs((size, size), ra, dec, scale_arcsec=SCALE)
+    return fits_bytes(fits.PrimaryHDU(pixels.astype(np.float32), wcs.to_header()))
 
 
 class Sky(BaseHTTPRequestHandler):
@@ -110,19 +105,6 @@ class Sky(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(server):
-    """Runs a server in a thread of its own until the block ends."""
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@contextmanager
 def serving(manner):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Sky)
     server.manner, server.asked, server.lock, server.over = manner, [], threading.Lock(), threading.Event()
@@ -135,11 +117,6 @@ def serving(manner):
             yield server
         finally:
             server.over.set()
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 def catalogue(tmp_path, n, **columns):

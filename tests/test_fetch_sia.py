@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from astropy.wcs import WCS
-from test_fetch import running
 
 from emeraldcut import cli
 from emeraldcut.data import Flag
@@ -18,6 +16,7 @@ from emeraldcut.exchange import FetchSettings, fetch
 from emeraldcut.exchange.sia import _cutting_link, _nearest, _records
 from emeraldcut.images import NoImagesError, read_images
 from emeraldcut.tables import read_table
+from tests.helpers import fits_bytes, running, tan_wcs
 
 SCALE, SIDE = 0.5, 200
 VOTABLE = '<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">{}</VOTABLE>'
@@ -26,17 +25,13 @@ OK = '<INFO name="QUERY_STATUS" value="OK"/>'
 
 def survey_image(ra=150.0, dec=2.0):
     """A large image of the survey; its pixels say where they are."""
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [ra, dec]
-    wcs.wcs.crpix, wcs.wcs.cdelt = [(SIDE + 1) / 2] * 2, [-SCALE / 3600, SCALE / 3600]
+    wcs = tan_wcs((SIDE, SIDE), ra, dec, scale_arcsec=SCALE)
     return np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE), wcs
 
 
-def fits_bytes(pixels, wcs, **maps):
-    file = io.BytesIO()
+def survey_file(pixels, wcs, **maps):
     units = [fits.ImageHDU(values, name=name) for name, values in maps.items()]
-    fits.HDUList([fits.PrimaryHDU(pixels, wcs.to_header()), *units]).writeto(file)
-    return file.getvalue()
+    return fits_bytes(fits.PrimaryHDU(pixels, wcs.to_header()), *units)
 
 
 def results(fields, rows, info=OK, more=""):
@@ -115,7 +110,7 @@ def soda(query):
     r = radius * 3600 / SCALE
     x0, x1, y0, y1 = (int(v) for v in np.clip([x - r, x + r + 1, y - r, y + r + 1], 0, SIDE))
     wcs.wcs.crpix = wcs.wcs.crpix - [x0, y0]
-    return fits_bytes(pixels[y0:y1, x0:x1], wcs, VAR=np.full((y1 - y0, x1 - x0), 4.0))
+    return survey_file(pixels[y0:y1, x0:x1], wcs, VAR=np.full((y1 - y0, x1 - x0), 4.0))
 
 
 @contextmanager
@@ -123,14 +118,9 @@ def serving(**manner):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     server.url, server.asked, server.daemon_threads = f"http://127.0.0.1:{server.server_port}", [], True
     made = {"sia1": sia1(server.url), "sia2": sia2(server.url), "links": links(server.url)}
-    server.manner = made | {"whole": fits_bytes(*survey_image()), "soda": soda} | manner
+    server.manner = made | {"whole": survey_file(*survey_image()), "soda": soda} | manner
     with running(server):
         yield server
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 def options(tmp_path, service, x, y, **changes):
@@ -211,7 +201,7 @@ ERROR = VOTABLE.format('<RESOURCE type="results"><INFO name="QUERY_STATUS" value
         ({"links": links("file:///etc")}, Flag.UNREADABLE, "points to 'file:"),
         ({"soda": None}, Flag.NO_DATA, "404"),
         ({"soda": b"garbage"}, Flag.UNREADABLE, "cannot be read"),
-        ({"soda": fits_bytes(*survey_image(151.0))}, Flag.NO_DATA, "not in the image"),
+        ({"soda": survey_file(*survey_image(151.0))}, Flag.NO_DATA, "not in the image"),
     ],
 )
 def test_whatever_a_service_answers_is_a_row(tmp_path, manner, flag, said):

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Flag, ImageSet
+from emeraldcut.data import Flag
 from emeraldcut.frame import frame_galaxies, frame_galaxy
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
+from tests.helpers import images
 
 SHAPES = {
     "ellipse": shapes.ellipse(0.6),
@@ -23,9 +23,8 @@ SEEING = {"psf_fwhm_pix": 2.5}
 named_shape = st.sampled_from(sorted(SHAPES))
 
 
-def framed(*images):
-    rows = Table({"id": [str(i) for i in range(len(images))]})
-    return frame_galaxies(ImageSet([np.asarray(i, np.float32) for i in images], rows))
+def framed(*pixels):
+    return frame_galaxies(images(*pixels))
 
 
 def draw(name, angle=30.0, scale=1.0, centre=None):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from emeraldcut import cli
 from emeraldcut.data import ImageSet
 from emeraldcut.images import read_images, write_images
 from emeraldcut.nbody import Snapshot, read_snapshot, write_snapshot
 from emeraldcut.runs import read_manifest
 from emeraldcut.tables import read_table, write_table
+from tests.helpers import run
 
 resource = pytest.importorskip("resource")
 
@@ -44,12 +44,6 @@ def small_disk(tmp_path):
 
     yield place, resize
     subprocess.run(["umount", place], check=True)
-
-
-def run(capsys, *words):
-    code = cli.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return code, out.strip(), err.strip()
 
 
 def said_so(result):

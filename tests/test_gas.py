@@ -2,7 +2,6 @@
 
 import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +18,10 @@ from emeraldcut.nbody.snapshot import COMPONENTS, GRAVITY, KPC_PER_KM_S_GYR
 from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.nbody.sph import flow_of
 from emeraldcut.tables import read_table
+from tests.helpers import ROOT
 
 GAS, NEW = (COMPONENTS.index(name) for name in ("gas", "new_stars"))
-PATH = Path(__file__).parent.parent / "benchmarks" / "gas.py"  # holds the problems and their true solutions
+PATH = ROOT / "benchmarks" / "gas.py"  # holds the problems and their true solutions
 spec = importlib.util.spec_from_file_location("gas_benchmark", PATH)
 bench = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bench)

@@ -16,14 +16,10 @@ from emeraldcut.nbody.gravity import accelerations
 from emeraldcut.nbody.snapshot import GRAVITY
 from emeraldcut.nbody.tree import BLOCK, GROUP, LEAF, find_neighbours, in_parts, plant
 from emeraldcut.numerics.jit import EXAMPLES
+from tests.helpers import isotropic
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=15, deadline=None)
-
-
-def directions(number: int, rng: np.random.Generator) -> np.ndarray:
-    vectors = rng.normal(size=(number, 3))
-    return vectors / np.linalg.norm(vectors, axis=1)[:, None]
 
 
 def particles(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,7 +27,7 @@ def particles(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nd
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, 3, number)
     radius = np.array((0.5, 2.0, 10.0))[kind] * rng.random(number) ** -0.7
-    position = radius[:, None] * directions(number, rng) + np.array([[0, 0, 0], [20, 5, 0], [10, 0, 0]])[kind]
+    position = isotropic(radius, rng) + np.array([[0, 0, 0], [20, 5, 0], [10, 0, 0]])[kind]
     position[kind == 2, 2] *= 0.05
     return position, np.array((1e5, 3e5, 2e6))[kind], np.array((0.05, 0.1, 0.3))[kind]
 
@@ -124,7 +120,7 @@ def test_spheres_of_known_field(name, engine):
     within, depth, radius_of = SPHERES[name]
     number, mass, scale = 12_000, 1e10, 3.0
     radius = scale * radius_of((np.arange(number) + 0.5) / number)
-    position = radius[:, None] * directions(number, np.random.default_rng(0))
+    position = isotropic(radius, np.random.default_rng(0))
     force, potential = accelerations(position, np.full(number, mass / number), np.full(number, 0.02), engine=engine)
     inward = -np.einsum("ij,ij->i", force, position) / radius
     true = GRAVITY * mass / radius**2 * within(radius / scale)
@@ -163,7 +159,7 @@ def test_the_order_of_particles_does_not_matter(engine, seed):
 @given(seed=seeds, far=st.floats(-1e4, 1e4))
 def test_the_place_and_the_direction_do_not_matter(seed, far):
     position, mass, softening = particles(400, seed)
-    turn = Rotation.from_rotvec(3 * directions(1, np.random.default_rng(seed))[0])
+    turn = Rotation.from_rotvec(isotropic(np.array([3.0]), np.random.default_rng(seed))[0])
     force, potential = accelerations(position, mass, softening, engine="direct")
     moved = turn.apply(position) + far * np.array([1, -0.3, 0.1])
     for engine, most in (("direct", 1e-4), ("tree", 5e-3)):

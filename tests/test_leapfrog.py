@@ -11,6 +11,7 @@ from emeraldcut.nbody.centre import centre_of, separation
 from emeraldcut.nbody.leapfrog import evolve
 from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR, Snapshot
+from tests.helpers import isotropic, plummer_radii, snapshot
 
 MASS, SCALE = 1e10, 1.0  # of the Plummer spheres below, Msun and kpc
 DYNAMICAL = np.sqrt(SCALE**3 / (GRAVITY * MASS)) / KPC_PER_KM_S_GYR  # Gyr
@@ -20,30 +21,20 @@ def alike(softening: float, **others) -> EvolveSettings:
     return EvolveSettings(softening_kpc=(softening,) * 5, **others)
 
 
-def isotropic(size: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    vectors = rng.normal(size=(len(size), 3))
-    return (size / np.linalg.norm(vectors, axis=1))[:, None] * vectors
-
-
-def plummer(number: int, seed: int = 0) -> Snapshot:
+def in_equilibrium(number: int, seed: int = 0) -> Snapshot:
     """A Plummer sphere in equilibrium (Aarseth, Henon & Wielen 1974)."""
     rng = np.random.default_rng(seed)
-    radius = SCALE * (rng.random(number) ** (-2 / 3) - 1) ** -0.5
+    radius = plummer_radii(number, rng, SCALE)
     share, height = rng.random(20 * number), 0.1 * rng.random(20 * number)
     share = share[height < share**2 * (1 - share**2) ** 3.5][:number]  # of the escape speed
     speed = share * np.sqrt(2 * GRAVITY * MASS) * (radius**2 + SCALE**2) ** -0.25
     position, velocity = isotropic(radius, rng), isotropic(speed, rng)
-    kind = np.ones(number, np.int8)
-    mass = np.full(number, MASS / number, np.float32)
-    return Snapshot(
-        (position - position.mean(0)).astype(np.float32), (velocity - velocity.mean(0)).astype(np.float32), mass,
-        kind, 0 * kind,
-    )  # fmt: skip
+    return snapshot(position - position.mean(0), velocity - velocity.mean(0), MASS / number)
 
 
 def collision(number: int) -> Snapshot:
     """Two Plummer spheres on a bound, grazing orbit."""
-    first, second = plummer(number // 2, 1), plummer(number // 2, 2)
+    first, second = in_equilibrium(number // 2, 1), in_equilibrium(number // 2, 2)
     at, moving = np.array([3, 0.7, 0], np.float32), np.array([-80, 20, 0], np.float32)
 
     def joined(name: str) -> np.ndarray:
@@ -99,7 +90,7 @@ def test_errors_go_with_the_square_of_the_step():
 
 def test_a_sphere_in_equilibrium_stays_in_it():
     rows, radii = [], []
-    for state, row in evolve(plummer(12_000), alike(0.05, output_gyr=2 * DYNAMICAL), until_gyr=12 * DYNAMICAL):
+    for state, row in evolve(in_equilibrium(12_000), alike(0.05, output_gyr=2 * DYNAMICAL), until_gyr=12 * DYNAMICAL):
         distance = np.linalg.norm(state.position - state.position.mean(0), axis=1)
         radii.append(np.quantile(distance, (0.1, 0.5, 0.9)))
         rows.append(row)
@@ -140,13 +131,15 @@ def test_a_run_that_goes_on_is_the_undisturbed_one(engine):
 
 
 def test_outputs_are_at_multiples_and_at_the_end():
-    start = dataclasses.replace(plummer(50), time_gyr=0.013)
+    start = dataclasses.replace(in_equilibrium(50), time_gyr=0.013)
     times = [state.time_gyr for state, _ in evolve(start, alike(0.2, output_gyr=0.01), until_gyr=0.045)]
     assert times == [0.013, 2 * 0.01, 3 * 0.01, 4 * 0.01, 0.045]
 
 
 def test_the_caller_need_not_take_all_of_it():
-    states = [state for state, _ in islice(evolve(plummer(50), alike(0.2, output_gyr=0.001), until_gyr=100.0), 3)]
+    states = [
+        state for state, _ in islice(evolve(in_equilibrium(50), alike(0.2, output_gyr=0.001), until_gyr=100.0), 3)
+    ]
     assert states[-1].time_gyr == 0.002
 
 
@@ -159,14 +152,14 @@ def test_nothing_is_accelerated_without_mass_nearby():
 
 
 def test_what_escapes_is_lost():
-    sphere = plummer(1000)
+    sphere = in_equilibrium(1000)
     sphere.velocity[:7] = (3000, 0, 0)
     _, row = next(evolve(sphere, alike(0.05), until_gyr=1.0))
     assert row["lost"] == 7
 
 
 def test_softening_is_the_snapshots_where_it_is_not_set():
-    sphere = plummer(100)
+    sphere = in_equilibrium(100)
     stated = dataclasses.replace(sphere, about={"softening_kpc": (9.0, 0.3, 9.0, 9.0, 9.0)})
     (_, row), (_, same) = (
         next(evolve(snapshot, settings, until_gyr=1.0))
@@ -207,7 +200,7 @@ def test_settings_that_cannot_be(settings, message):
 
 def test_runs_that_cannot_be():
     with pytest.raises(ValueError, match="after that of the snapshot, 0.0 Gyr; received 0.0"):
-        evolve(plummer(10), alike(0.1), until_gyr=0.0)
+        evolve(in_equilibrium(10), alike(0.1), until_gyr=0.0)
     for lengths in (None, (0.1, 0.1), (0.1, 0.1, 0.0, 0.1, 0.1)):
         with pytest.raises(ValueError, match="softening_kpc expects 5 positive lengths, of halo, disc"):
-            evolve(plummer(10), EvolveSettings(softening_kpc=lengths), until_gyr=1.0)
+            evolve(in_equilibrium(10), EvolveSettings(softening_kpc=lengths), until_gyr=1.0)

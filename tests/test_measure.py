@@ -2,19 +2,14 @@
 
 import numpy as np
 import pytest
-from astropy.table import Table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Flag, ImageSet
+from emeraldcut.data import Flag
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, leda074886, leda074886_control, shapes, synthesise
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.isophotes import MeasureSettings, measure
-
-
-def images(*pixels, **columns):
-    rows = Table({"id": [f"image {i}" for i in range(len(pixels))], **columns})
-    return ImageSet([np.asarray(p, np.float32) for p in pixels], rows)
+from tests.helpers import images, sky_noise_for
 
 
 @pytest.mark.parametrize(
@@ -100,9 +95,7 @@ def test_errors_hold_the_truth_in_two_thirds_of_cases():
     rng = np.random.default_rng(4)
     clean = draw_galaxy(shapes.superellipse(0.65, 2.6), Sersic(1.0), size=80, radius_pix=9, position_angle_deg=70)
     expected = measure(images(clean))[0]["a4"]
-    bright = np.sort(clean.ravel())[::-1]
-    half = bright[: np.searchsorted(np.cumsum(bright), 0.5 * bright.sum())]
-    noise = half.sum() / np.sqrt(len(half)) / 80
+    noise = sky_noise_for(clean, 80)
     table = measure(images(*[clean + rng.normal(0, noise, clean.shape) for _ in range(150)]))
     assert np.median(np.asarray(table["snr"])) == pytest.approx(80, rel=0.1)
     pulls = (table["a4"] - expected) / table["a4_err"]
@@ -159,13 +152,6 @@ def test_no_image_whatsoever_stops_a_run(garbage, psf_fwhm_pix):
 def test_units_and_descriptions_reach_the_table():
     table = measure(images(draw_galaxy(shapes.ellipse(0.7), Sersic(1.0), radius_pix=7)))
     assert str(table["position_angle_deg"].unit) == "deg" and "boxy" in table["a4"].description.lower()
-
-
-def sky_noise_for(clean, snr):
-    """Noise per pixel at which the light inside the brightest half has this signal-to-noise ratio."""
-    bright = np.sort(clean.ravel())[::-1]
-    half = bright[: np.searchsorted(np.cumsum(bright), 0.5 * bright.sum())]
-    return half.sum() / np.sqrt(len(half)) / snr
 
 
 def test_errors_grow_with_correlated_noise():

@@ -12,7 +12,6 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.modeling.models import Gaussian2D
 from astropy.table import Table
-from astropy.wcs import WCS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photutils.centroids import centroid_com
@@ -26,18 +25,7 @@ from emeraldcut.images import NoImagesError, ReadSettings, open_images, read_ima
 from emeraldcut.images.mosaic import tiles_in
 from emeraldcut.images.source_images import Originals
 from emeraldcut.images.tiles import Tiles
-
-SCALE = 0.3  # arcsec per pixel
-
-
-def tan(shape, ra=150.0, dec=2.0, angle_deg=0.0):
-    """A tangential projection around the middle of an image."""
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [ra, dec]
-    wcs.wcs.crpix, wcs.pixel_shape = [(shape[1] + 1) / 2, (shape[0] + 1) / 2], shape[::-1]
-    c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
-    wcs.wcs.cd = SCALE / 3600 * np.array([[-c, s], [s, c]])
-    return wcs
+from tests.helpers import tan_wcs
 
 
 def sources(shape, wcs, ra, dec, sigma=1.0, seed=0):
@@ -78,7 +66,7 @@ def moved(wcs, x0, y0):
 def divided(tmp_path_factory):
     """A mosaic, and the same in 3 x 2 tiles that meet without overlap."""
     folder = tmp_path_factory.mktemp("divided")
-    whole, wcs = np.random.default_rng(1).normal(size=(240, 300)).astype(np.float32), tan((240, 300), angle_deg=20)
+    whole, wcs = np.random.default_rng(1).normal(size=(240, 300)).astype(np.float32), tan_wcs((240, 300), angle_deg=20)
     write(folder / "whole.fits", whole, wcs)
     (folder / "tiles").mkdir()
     for i, x0 in enumerate((0, 90, 200)):
@@ -127,7 +115,7 @@ def test_the_originals_of_many_tiles_are_found_again(divided, tmp_path):
 def overlapping(tmp_path_factory):
     """Two tiles turned by 25 degrees against each other, and where the galaxies on the sky are."""
     folder, shape = tmp_path_factory.mktemp("overlap"), (400, 400)
-    one, two = tan(shape, 150.0, 2.0), tan(shape, 150.018, 2.004, angle_deg=25)
+    one, two = tan_wcs(shape, 150.0, 2.0), tan_wcs(shape, 150.018, 2.004, angle_deg=25)
     rng = np.random.default_rng(3)
     places = np.stack(np.meshgrid(np.arange(30, 700, 37.0), np.arange(30, 500, 37.0)), -1).reshape(-1, 2)
     places = places - [300, 50] + rng.uniform(-4, 4, places.shape)
@@ -304,7 +292,7 @@ def test_stated_noise_is_that_of_the_sky_where_a_galaxy_fills_its_stamp(tmp_path
 
 def test_a_mosaic_of_30000_pixels_a_side_is_not_read_whole(tmp_path):
     path, side = tmp_path / "huge.fits", 30_000
-    wcs = tan((side, side))
+    wcs = tan_wcs((side, side))
     header = fits.PrimaryHDU(np.zeros((1, 1), np.float32), wcs.to_header()).header
     header["NAXIS1"] = header["NAXIS2"] = side
     start = header.tostring().encode()
@@ -358,7 +346,7 @@ def test_of_a_hats_catalogue_the_rows_on_the_mosaics_are_taken(tmp_path, middle)
     (tmp_path / "tiles").mkdir()
     inside = np.zeros(n, bool)
     for name, shift in (("a", -0.01), ("b", 0.01)):
-        wcs = tan(shape, (middle + shift) % 360)
+        wcs = tan_wcs(shape, (middle + shift) % 360)
         write(tmp_path / "tiles" / f"{name}.fits", rng.normal(size=shape).astype(np.float32), wcs)
         inside |= wcs.footprint_contains(SkyCoord(ra, dec, unit="deg"))
     collection = tmp_path / "sky"
@@ -388,7 +376,7 @@ def test_catalogue_folders_that_do_not_help(tmp_path, divided):
 
 def test_the_box_around_tiles_holds_their_corners(tmp_path):
     for ra, dec in ((0.0, 10.0), (359.99, -60.0), (200.0, 89.5), (40.0, 70.0)):
-        wcs = tan((200, 300), ra, dec, angle_deg=30)
+        wcs = tan_wcs((200, 300), ra, dec, angle_deg=30)
         write(tmp_path / f"{ra}.fits", np.zeros((200, 300), np.float32), wcs)
         (low, high), east = Tiles([tmp_path / f"{ra}.fits"]).box()
         for corner_ra, corner_dec in wcs.calc_footprint():

@@ -1,25 +1,17 @@
 """Images in Parquet, laid out as Hugging Face's `datasets` and the Multimodal Universe write them."""
 
-import io
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from emeraldcut.data import Flag
 from emeraldcut.images import open_images, read_images
+from tests.helpers import png_bytes
 
 N, SIDE = 5, 24
 RNG = np.random.default_rng(1)
 BANDS = RNG.normal(10, 2, (N, 3, SIDE, SIDE)).astype(np.float32)
-
-
-def png(array):
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return file.getvalue()
 
 
 def band(values, ivar=0.25, **more):
@@ -55,7 +47,7 @@ def test_bands_of_the_multimodal_universe(tmp_path, lay):
 def test_files_in_a_column(tmp_path):
     grey = RNG.integers(0, 255, (N, SIDE, SIDE), dtype=np.uint8)
     colour = np.repeat(grey[..., None], 3, axis=-1)
-    rows = [{"bytes": png(colour[i]), "path": None} for i in range(N)]
+    rows = [{"bytes": png_bytes(colour[i]), "path": None} for i in range(N)]
     rows[2], rows[3] = {"bytes": b"garbage", "path": None}, None
     for name, part in (("a", slice(0, 2)), ("b", slice(2, N))):
         pq.write_table(pa.table({"image": rows[part], "label": np.arange(N)[part]}), tmp_path / f"{name}.parquet")

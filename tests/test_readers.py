@@ -21,6 +21,7 @@ from PIL import Image
 from emeraldcut.data import Flag, ImageSet, usable
 from emeraldcut.images import ImageSetWriter, NoImagesError, ReadSettings, open_images, read_images, write_images
 from emeraldcut.runs import map_chunks, read_manifest
+from tests.helpers import fits_bytes, npy_bytes, tan_wcs
 
 
 @pytest.fixture
@@ -29,14 +30,8 @@ def picture():
     return (np.arange(20)[:, None] * 100 + np.arange(24)).astype(np.float32)
 
 
-def tan_wcs(size=200, scale_arcsec=0.5, angle_deg=30.0, ra=150.0, dec=60.0):
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = [ra, dec]
-    wcs.wcs.crpix = [(size + 1) / 2] * 2
-    c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
-    wcs.wcs.cd = scale_arcsec / 3600 * np.array([[-c, s], [s, c]])
-    return wcs
+def turned_wcs(size, ra=150.0, dec=60.0):
+    return tan_wcs((size, size), ra, dec, angle_deg=30.0, scale_arcsec=0.5)
 
 
 # --- what can be read
@@ -113,7 +108,7 @@ def test_cube_and_multi_extension_fits(tmp_path, picture):
 
 
 def test_sky_position_scale_and_matrix(tmp_path, picture):
-    wcs = tan_wcs(size=20)
+    wcs = turned_wcs(20)
     fits.PrimaryHDU(picture[:20, :20], wcs.to_header()).writeto(tmp_path / "sky.fits")
     row = read_images(tmp_path / "sky.fits").table[0]
     assert row["ra"] == pytest.approx(150.0, abs=1e-9) and row["dec"] == pytest.approx(60.0, abs=1e-9)
@@ -129,7 +124,7 @@ def test_sky_position_scale_and_matrix(tmp_path, picture):
 def test_galactic_wcs_gives_icrs(tmp_path, picture):
     from astropy.coordinates import SkyCoord
 
-    wcs = tan_wcs(size=20, ra=120.0, dec=30.0)
+    wcs = turned_wcs(20, ra=120.0, dec=30.0)
     wcs.wcs.ctype = ["GLON-TAN", "GLAT-TAN"]
     fits.PrimaryHDU(picture[:20, :20], wcs.to_header()).writeto(tmp_path / "g.fits")
     row = read_images(tmp_path / "g.fits").table[0]
@@ -247,7 +242,7 @@ def test_table_of_files(tmp_path, picture, ending):
 def mosaic(tmp_path):
     """A mosaic whose pixel values are their own places: value = 1000 y + x."""
     data = (np.arange(200)[:, None] * 1000 + np.arange(200)).astype(np.float32)
-    wcs = tan_wcs()
+    wcs = turned_wcs(200)
     fits.PrimaryHDU(data, wcs.to_header()).writeto(tmp_path / "mosaic.fits")
     return tmp_path / "mosaic.fits", data, wcs
 
@@ -307,22 +302,6 @@ def png_claiming(width, height):
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     body = block(b"IDAT", zlib.compress(b"\0" * 10))
     return b"\x89PNG\r\n\x1a\n" + block(b"IHDR", header) + body + block(b"IEND", b"")
-
-
-def fits_bytes(*units):
-    import io
-
-    buffer = io.BytesIO()
-    fits.HDUList(list(units)).writeto(buffer)
-    return buffer.getvalue()
-
-
-def npy_bytes(array):
-    import io
-
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=True)
-    return buffer.getvalue()
 
 
 def claim_bytes():
@@ -538,7 +517,6 @@ def test_map_chunks_reports_dead_workers_and_errors():
 def test_sky_positions_follow_astropy_whatever_the_axes(tmp_path, axes, system):
     from astropy.coordinates import SkyCoord
     from astropy.io import fits
-    from astropy.wcs import WCS
 
     turn, scale = np.radians(25), 0.3 / 3600
     matrix = scale * np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])

@@ -9,9 +9,10 @@ import pytest
 from emeraldcut.data import Flag, usable
 from emeraldcut.images import ReadSettings, read_images
 from emeraldcut.isophotes import MeasureSettings, measure
+from tests.helpers import ROOT
 
 MGEFIT, ASTROVISTA = find_spec("mgefit"), find_spec("astro_vista")  # found, not imported: their images are of interest
-REAL = Path(__file__).parents[2] / "shared" / "real"
+REAL = ROOT.parent / "shared" / "real"
 needs_mgefit = pytest.mark.skipif(
     MGEFIT is None, reason="needs the images of the package mgefit: pip install '.[test]'"
 )

@@ -6,7 +6,7 @@ import pytest
 from emeraldcut.camera import look_at
 from emeraldcut.camera.camera import draw_angles
 from emeraldcut.galaxies import shapes
-from emeraldcut.nbody.snapshot import Snapshot
+from tests.helpers import plummer, snapshot, within_outline
 
 SPEED, DISPERSION = 150.0, 50.0
 
@@ -14,14 +14,11 @@ SPEED, DISPERSION = 150.0, 50.0
 def body(n, seed, thickness=0.5):
     """An oblate Plummer body about z that turns at one speed, with the same dispersion everywhere."""
     rng = np.random.default_rng(seed)
-    direction = rng.normal(size=(n, 3))
-    direction /= np.linalg.norm(direction, axis=1)[:, None]
-    place = direction / np.sqrt(rng.random(n) ** (-2 / 3) - 1)[:, None] * (1, 1, thickness)
+    place = plummer(n, rng) * (1, 1, thickness)
     around = np.stack([-place[:, 1], place[:, 0], 0 * place[:, 0]], axis=1)
     around /= np.linalg.norm(around, axis=1)[:, None]
-    disc = np.ones(n, np.int8)
     velocity = SPEED * around + rng.normal(0, DISPERSION, (n, 3)) + (300, -200, 100)
-    return Snapshot(place + (5, -3, 8), velocity, np.ones(n), disc, disc - disc)
+    return snapshot(place + (5, -3, 8), velocity, mass=1.0)
 
 
 def test_an_ellipsoid_has_no_a4_from_anywhere():
@@ -37,14 +34,10 @@ def test_an_ellipsoid_has_no_a4_from_anywhere():
 def test_a_box_is_boxy_where_it_is_seen_as_one():
     """A flat body whose outline is a superellipse, from above."""
     shape, rng, n = shapes.superellipse(0.7, 3.0), np.random.default_rng(2), 200_000
-    share = np.concatenate([[0], np.cumsum(shape.rho**2)])
-    step = 2 * np.pi / len(shape.rho)
-    psi = np.interp(rng.random(n), share / share[-1], step * (np.arange(len(share)) - 0.5))
-    rho = rng.gamma(2, 1.0, n) * np.interp(psi, step * np.arange(len(shape.rho)), shape.rho, period=2 * np.pi)
-    place = np.stack([rho * np.cos(psi), 0.7 * rho * np.sin(psi), rng.normal(0, 0.1, n)], axis=1)
-    disc = np.ones(n, np.int8)
+    x, y = within_outline(shape, rng.gamma(2, 1.0, n), rng)
+    place = np.stack([x, y, rng.normal(0, 0.1, n)], axis=1)
     above = next(k for k in range(10_000) if draw_angles(np.random.default_rng([k, 0]))[0] < 5)
-    (view,) = look_at([Snapshot(place, place * 0, np.ones(n), disc, disc - disc)], 1, seed=above)
+    (view,) = look_at([snapshot(place, mass=1.0)], 1, seed=above)
     wanted = shapes.harmonics(shape)["a4"]
     assert view["a4"] == pytest.approx(wanted, abs=4 * view["a4_err"])
     assert view["a4_outer"] == pytest.approx(wanted, abs=4 * view["a4_outer_err"])

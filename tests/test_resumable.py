@@ -23,6 +23,7 @@ from emeraldcut.runs.workers import started
 from emeraldcut.tables import ResumableTable, arrow, fill, join, read_table, resumable, sorting
 from emeraldcut.tables.arrow import Columns, arrow_pieces, column_of, from_arrow, joined, table_pieces, to_arrow
 from emeraldcut.tables.sorting import in_order
+from tests.helpers import ROOT
 
 ORIGIN = {"command": "test", "seed": 1, "date_utc": "now"}
 
@@ -115,10 +116,11 @@ def test_work_inside_its_own_input_goes_on(tmp_path):
 
 KILLED = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {root!r})
+from importlib import import_module
 from pathlib import Path
 from unittest.mock import Mock
-import test_resumable
+test_resumable = import_module({module!r})
 test_resumable.resumable.PART_ROWS = 50
 if __name__ == "__main__":
     parts = test_resumable.ResumableTable(Path({folder!r}), test_resumable.ORIGIN, "a test")
@@ -136,7 +138,7 @@ def children(pid):
 @pytest.mark.parametrize("victim", ["main process", "worker"])
 def test_kills_lose_nothing(tmp_path, victim):
     script, folder = tmp_path / "killed.py", tmp_path / "parts"
-    script.write_text(KILLED.format(tests=os.path.dirname(__file__), folder=str(folder)))
+    script.write_text(KILLED.format(root=str(ROOT), module=__name__, folder=str(folder)))
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not list(folder.glob("0*.parquet")) and process.poll() is None:
         time.sleep(0.005)

@@ -33,11 +33,20 @@ def test_a_rarer_kind_gets_a_lower_probability(a, b):
     assert low <= high + 1e-7
 
 
-def test_a_score_needs_the_network_and_is_raised_by_measurements():
-    def score(network, boxy, alike):
-        column = lambda name, v: Table({name: MaskedColumn([0.0 if v is None else v], mask=[v is None])})  # noqa: E731
-        return scores(column("p_rectangular", network), column("p_boxy", boxy), column("similarity", alike))[0]
+def score(network, boxy, alike):
+    """Of one image; None is missing."""
+    column = lambda name, v: Table({name: MaskedColumn([0.0 if v is None else v], mask=[v is None])})  # noqa: E731
+    return scores(column("p_rectangular", network), column("p_boxy", boxy), column("similarity", alike))[0]
 
+
+def test_a_score_is_the_root_of_the_weighed_probability():
+    for network in (0.04, 0.25, 0.81):
+        assert score(network, 1, 1) == pytest.approx(np.sqrt(network))  # none is higher, see `sure_ranks`
+        assert score(network, 1, 0) == score(network, 0, 1) == pytest.approx(np.sqrt(network * 2 / 3))
+        assert score(network, 0, 0) == pytest.approx(np.sqrt(network / 3))
+
+
+def test_a_score_needs_the_network_and_is_raised_by_measurements():
     assert score(1, 1, 1) == 1 and score(0, 1, 1) == 0
     assert 0 < score(0.9, 0.0, -0.5) < score(0.9, 0.0, 0.9) < score(0.9, 0.9, 0.9)
     assert score(0.9, None, None) == score(0.9, 0.0, 0.0)
@@ -133,7 +142,7 @@ def test_the_careful_look_is_that_of_all(pool, tmp_path, few_carefully, written)
     np.testing.assert_array_equal(best.pixels[0], pool.pixels[list(pool.table["id"]).index(table["id"][0])])
 
 
-@pytest.mark.parametrize("where", ["_first_look", "_careful_look", "write_joined", "write_images"])
+@pytest.mark.parametrize("where", ["_first_pass", "_careful_pass", "write_joined", "write_images"])
 def test_a_run_that_was_stopped_goes_on(pool, tmp_path, few_carefully, monkeypatch, where):
     source, settings, calls = stored(pool, tmp_path), ScreenSettings(best=5), []
     whole = two_passes.screen_run(source, tmp_path / "whole", settings)

@@ -14,16 +14,13 @@ from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.images import write_images
 from emeraldcut.similarity import CompareSettings, compare, prepare_references
 from emeraldcut.similarity.null import Null, ordinary
+from tests.helpers import images
 
 BOX, OVAL, DIAMOND = shapes.superellipse(0.7, 4), shapes.ellipse(0.7), shapes.diamond(0.7)
 
 
 def draw(shape, angle=0.0, radius=8.0, index=1.0, size=64):
     return draw_galaxy(shape, Sersic(index), size=size, radius_pix=radius, position_angle_deg=angle, psf_fwhm_pix=2)
-
-
-def images(*pixels):
-    return ImageSet([np.asarray(p, np.float32) for p in pixels], Table({"id": [str(i) for i in range(len(pixels))]}))
 
 
 def similarity(method, *pixels, reference):

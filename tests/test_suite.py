@@ -3,7 +3,6 @@
 import shutil
 from argparse import Namespace
 from dataclasses import replace
-from pathlib import Path
 from unittest.mock import Mock, call
 
 import numpy as np
@@ -31,6 +30,7 @@ from emeraldcut.nbody import EvolveSettings, read_snapshot
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.settings import from_flags
 from emeraldcut.tables import read_table
+from tests.helpers import ROOT
 
 SMALL = SuiteSettings(
     mass_ratios=(1.0, 2.0), orbits=1, duration_gyr=0.03, halo_particles=300, star_particles=400, separation=10.0
@@ -221,5 +221,5 @@ def test_the_commands(tmp_path, capsys):
 
 
 def test_the_page_of_suites_names_all_that_ship():
-    page = (Path(__file__).parent.parent / "docs" / "suites.md").read_text()
+    page = (ROOT / "docs" / "suites.md").read_text()
     assert all(f"`{name}`" in page for name in shipped_suites())

@@ -36,9 +36,13 @@ class ImageSetWriter:
 
     Examples
     --------
-    >>> with ImageSetWriter("set", command="synthesise", seed=1) as writer:  # doctest: +SKIP
-    ...     for images in chunks:
-    ...         writer.append(images)
+    >>> from astropy.table import Table
+    >>> from emeraldcut.images import read_images
+    >>> with ImageSetWriter("set", command="example") as writer:
+    ...     for name, size in (("a", 32), ("b", 48)):
+    ...         writer.append(ImageSet(np.ones((1, size, size), np.float32), Table({"id": [name]})))
+    >>> [pixels.shape for pixels in read_images("set").pixels]
+    [(32, 32), (48, 48)]
     """
 
     def __init__(

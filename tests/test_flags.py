@@ -1,0 +1,113 @@
+"""Flags that the shape of a galaxy sets: each where it is true by construction, none on ordinary galaxies."""
+
+import numpy as np
+import pytest
+
+from emeraldcut.data import Flag
+from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
+from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.isophotes import measure
+from emeraldcut.networks import classify
+from tests.helpers import images, sky_noise_for
+
+SIDE = 64
+Y, X = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+BETA = 3.5  # of Moffat's profile
+
+
+def noisy(light, snr, seed=0):
+    return light + np.random.default_rng([seed, int(10 * snr)]).normal(0, sky_noise_for(light, snr), light.shape)
+
+
+@pytest.fixture(scope="module")
+def ordinary():
+    """Ovals, rectangles and obrounds as `synthesise` draws them: resolved, S/N of 50 and more, alone."""
+    classes = ("oval", "rectangular", "obround")
+    return synthesise(SynthesiseSettings(number=200, snr_min=50, neighbours=0, blemishes=0, classes=classes), seed=11)
+
+
+def test_ordinary_galaxies_have_none_of_these_flags(ordinary):
+    flags = np.array(measure(ordinary)["flag"]) | np.array(classify(ordinary)["flag"])
+    for flag in (Flag.UNRESOLVED, Flag.NOT_CONVERGED, Flag.LOW_SNR, Flag.UNUSUAL):
+        assert not np.any(flags & flag), flag
+
+
+# --- UNRESOLVED
+
+
+def moffat(fwhm, x0, y0):
+    width = fwhm / 2 / np.sqrt(2 ** (1 / BETA) - 1)
+    return (1 + ((X - x0) ** 2 + (Y - y0) ** 2) / width**2) ** -BETA
+
+
+def gaussian(fwhm, x0, y0):
+    return np.exp(-4 * np.log(2) * ((X - x0) ** 2 + (Y - y0) ** 2) / fwhm**2)
+
+
+@pytest.mark.parametrize("profile", [moffat, gaussian])
+@pytest.mark.parametrize("snr", [30, 100, 1000])
+def test_a_point_source_of_the_stated_psf_is_unresolved(profile, snr):
+    widths = [2.0, 2.5, 3.0, 4.0, 6.0]
+    stars = [noisy(profile(fwhm, 0.3, -0.2), snr, k) for k, fwhm in enumerate(widths)]
+    assert np.all(measure(images(*stars, psf_fwhm_pix=widths))["flag"] & Flag.UNRESOLVED)
+
+
+def test_a_galaxy_is_unresolved_by_its_size_over_that_of_the_psf():
+    """Half-light radii (major axis) of 0.3 and of 1.5 FWHM before the PSF."""
+    fwhm = 4.0
+    drawn = {"psf_fwhm_pix": fwhm, "psf_beta": BETA, "position_angle_deg": 30}
+    small, large = (
+        draw_galaxy(shapes.ellipse(0.7), Sersic(1.0), radius_pix=times * fwhm, **drawn) for times in (0.3, 1.5)
+    )
+    for snr in (50, 300):
+        flags = measure(images(noisy(small, snr), noisy(large, snr), psf_fwhm_pix=[fwhm, fwhm]))["flag"]
+        assert list(flags & Flag.UNRESOLVED > 0) == [True, False]
+
+
+def test_nothing_is_unresolved_without_a_stated_psf():
+    assert not measure(images(noisy(moffat(2.5, 0, 0), 100)))["flag"][0] & Flag.UNRESOLVED
+
+
+# --- LOW_SNR
+
+
+def test_a_galaxy_below_the_limit_has_low_snr():
+    """The limit is 10 within the half-light ellipse; what is found there scatters by 1 around the truth."""
+    light = draw_galaxy(shapes.ellipse(0.7), Sersic(1.0), radius_pix=7, position_angle_deg=30)
+    faint, bright = (measure(images(*[noisy(light, snr, k) for k in range(40)])) for snr in (7.5, 14))
+    found = (faint["flag"] & Flag.NO_GALAXY) == 0
+    assert 10 < found.sum() < 40  # of some not enough is left to be a galaxy
+    assert np.mean(faint["flag"][found] & Flag.LOW_SNR > 0) > 0.9
+    assert not np.any(bright["flag"] & (Flag.LOW_SNR | Flag.NO_GALAXY))
+    for table in (faint[found], bright):
+        np.testing.assert_array_equal(table["flag"] & Flag.LOW_SNR > 0, table["snr"] < 10)
+
+
+# --- NOT_CONVERGED, UNUSUAL
+
+
+def cross():
+    """Two equal discs seen edge-on, one across the other: no direction is that of a major axis."""
+    disc = {"radius_pix": 10}
+    one, other = (draw_galaxy(shapes.ellipse(0.15), Sersic(1.0), position_angle_deg=a, **disc) for a in (0, 90))
+    return one + other
+
+
+def spiral():
+    """Two strong arms in a round disc: the position angle of its isophotes turns with radius, all the way round."""
+    disc = draw_galaxy(shapes.ellipse(0.95), Sersic(1.0), radius_pix=9)
+    return disc * (1 + 0.8 * np.cos(2 * np.arctan2(Y, X) - 0.45 * np.hypot(X, Y)))
+
+
+def test_galaxies_without_one_ellipse_do_not_converge():
+    scenes = [noisy(light, 300, k) for k in range(4) for light in (cross(), spiral())]
+    assert np.all(measure(images(*scenes))["flag"] & Flag.NOT_CONVERGED)
+    plain = [draw_galaxy(shapes.superellipse(0.7, c), Sersic(1.0), radius_pix=9) for c in (2, 4)]
+    scenes = [noisy(light, 300, k) for k in range(4) for light in plain]
+    assert not np.any(measure(images(*scenes))["flag"] & Flag.NOT_CONVERGED)
+
+
+def test_what_the_network_has_not_seen_is_unusual():
+    """A cross so bright that noise hides nothing of it."""
+    table = classify(images(*[noisy(cross(), 1000, k) for k in range(6)]))
+    assert np.all(table["flag"] & Flag.UNUSUAL) and np.all(table["typical"] < 0.001)
