@@ -60,7 +60,8 @@ from emeraldcut.mergers import (
 from emeraldcut.mergers.engines.program import evolve_elsewhere
 from emeraldcut.mergers.stars import gather
 from emeraldcut.mergers.suite import begin
-from emeraldcut.report.figures import EMERALD, GREY, new_figure, save_figure
+from emeraldcut.report.figures.palette import EMERALD, GREY
+from emeraldcut.report.figures.style import new_figure, save_figure
 from emeraldcut.settings import to_toml
 
 SEED, VIEWS, STACK = 2003, 100, 5

@@ -57,8 +57,8 @@ from emeraldcut.mergers.outline import outline
 from emeraldcut.mergers.pixels import count, project
 from emeraldcut.mergers.stars import gather
 from emeraldcut.mergers.suite import BEGUN
-from emeraldcut.report.figures import new_figure, save_figure
-from emeraldcut.report.palette import EMERALD, GREY
+from emeraldcut.report.figures.palette import EMERALD, GREY
+from emeraldcut.report.figures.style import new_figure, save_figure
 
 SURE, STRONG, SLOW = 2.0, -0.01, 0.4
 BOOTSTRAPS = 10_000

@@ -30,8 +30,8 @@ from retrieval import scored_galaxies
 
 from emeraldcut.data import ImageSet, ReadSettings, Run, concatenate, write_table
 from emeraldcut.data.columns import numbers
-from emeraldcut.review.desk import LOG
 from emeraldcut.review.order import Order
+from emeraldcut.review.reviewed_run import LOG
 from emeraldcut.review.verdicts import VERDICTS, Verdicts
 from emeraldcut.screening import examine
 from emeraldcut.screening.screen import rank
@@ -41,7 +41,7 @@ REFRESH = 5
 SERVER = """
 import sys
 from emeraldcut.review import server
-from emeraldcut.review.desk import Desk, ReviewSettings
+from emeraldcut.review.reviewed_run import Desk, ReviewSettings
 server.secrets.token_urlsafe = lambda n: sys.argv[3]
 desk = Desk(sys.argv[1], ReviewSettings(port=int(sys.argv[2])))
 server.serve(desk, lambda address: print(address, flush=True))

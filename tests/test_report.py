@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from emeraldcut.data import Flag, ImageSet, Run, provenance, read_table, write_images, write_table
 from emeraldcut.networks import load_network
-from emeraldcut.report import cite, figures, palette, report, write_latex, write_pdf
+from emeraldcut.report import cite, report, write_latex, write_pdf
 from emeraldcut.report.cards import sky_links
-from emeraldcut.report.evidence import alike, evidence
+from emeraldcut.report.figures import galleries, palette, plots, style
+from emeraldcut.report.figures.comparison import alike, evidence
+from emeraldcut.report.figures.pictures import Picture, png, stretch, views
 from emeraldcut.report.latex import escaped
-from emeraldcut.report.pictures import Picture, png, stretch, views
 from emeraldcut.screening import CompletenessSettings
 from emeraldcut.similarity import CompareSettings
 
@@ -176,23 +177,23 @@ def test_report_of_a_run_is_the_same_twice(tmp_path):
 
 def test_class_counts_and_links_of_points_are_in_the_plots():
     table = rows([f"g{i}" for i in range(50)])
-    assert re.findall(r">(\d+)</text>", figures.plot_classes(table))[-4:] == ["49", "1", "0", "0"]
-    linked = set(re.findall(r'xlink:href="#rank-(\d+)"', figures.plot_axis_ratio(table, [1, 2, 7])))
+    assert re.findall(r">(\d+)</text>", plots.plot_classes(table))[-4:] == ["49", "1", "0", "0"]
+    linked = set(re.findall(r'xlink:href="#rank-(\d+)"', plots.plot_axis_ratio(table, [1, 2, 7])))
     assert linked == {"1", "2", "7"}
-    plots = figures.plot_axis_ratio(table, [1]) + figures.plot_scores(table) + figures.plot_sixth(table, [])
-    assert "#0102" not in plots and "currentColor" in plots and "var(--accent)" in plots
+    drawn = plots.plot_axis_ratio(table, [1]) + plots.plot_scores(table) + plots.plot_sixth(table, [])
+    assert "#0102" not in drawn and "currentColor" in drawn and "var(--accent)" in drawn
 
 
 def test_large_tables_make_small_plots():
     rng = np.random.default_rng(0)
     n = 30_000
     table = rows([str(i) for i in range(n)], a6=rng.normal(size=n) / 50, a4=rng.normal(size=n) / 50)
-    assert len(figures.plot_axis_ratio(table, [1])) + len(figures.plot_sixth(table, [1])) < 1_000_000
+    assert len(plots.plot_axis_ratio(table, [1])) + len(plots.plot_sixth(table, [1])) < 1_000_000
 
 
 def test_numbers_in_plots_are_whole():
     """What is drawn is rounded to a hundredth of a point; what is written is not."""
-    svg = figures.svg_of("ticks", lambda axes: (axes.plot([0, 1], [0, 0.1]), axes.set_yticks([0, 0.025, 0.075])))
+    svg = style.svg_of("ticks", lambda axes: (axes.plot([0, 1], [0, 0.1]), axes.set_yticks([0, 0.025, 0.075])))
     assert re.findall(r">(0\.\d+)</text>", svg)[-3:] == ["0.000", "0.025", "0.075"]
     assert not re.search(r"<[^>]*\.\d{3}", re.sub(r"<!--.*?-->", "", svg))
 
@@ -277,7 +278,7 @@ def test_bytes_in_file_names_that_are_not_utf8(tmp_path):
 
 def test_notes_come_first_with_table_and_pictures(tmp_path):
     folder = make_run(tmp_path, rows(["a"]), [galaxy()])
-    figures.field_figure(
+    galleries.field_figure(
         galaxy((80, 120)), Table({"id": ["a"], "x": [40.0], "y": [50.0], "planted": [True]}),
         Table({"id": ["a"], "rank": [1]}), folder / "figures" / "field.png",
     )  # fmt: skip
@@ -385,12 +386,12 @@ def test_gallery_matches_images_and_rows_by_id(tmp_path):
 
     table = rows(["a", "b", "c"])
     images = ImageSet([galaxy(seed=2), galaxy(seed=3)], Table({"id": ["c", "unknown"]}))
-    alone = imread(figures.gallery(images, table, None, tmp_path / "new" / "alone.png"))
+    alone = imread(galleries.gallery(images, table, None, tmp_path / "new" / "alone.png"))
     reference = ImageSet([galaxy()], Table({"id": ["emerald"]}))
-    beside = imread(figures.gallery(images, table, reference, tmp_path / "beside.png"))
+    beside = imread(galleries.gallery(images, table, reference, tmp_path / "beside.png"))
     assert beside.shape[1] == 2 * alone.shape[1]
     with pytest.raises(ValueError, match="images of candidates"):
-        figures.gallery(images[[1]], table, None, tmp_path / "none.png")
+        galleries.gallery(images[[1]], table, None, tmp_path / "none.png")
 
 
 @given(st.floats(0, 359.999), st.floats(-90, 90))

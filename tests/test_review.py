@@ -21,8 +21,8 @@ from emeraldcut import cli
 from emeraldcut.data import ImageSet, ReadSettings, Run, read_table, write_images, write_table
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.review import ReviewSettings, agreement, cohen_kappa, fleiss_kappa, review
-from emeraldcut.review.desk import LOG, REMEMBERED, Desk
 from emeraldcut.review.order import TELLING_EVERY, Order, features
+from emeraldcut.review.reviewed_run import LOG, REMEMBERED, Desk
 from emeraldcut.review.server import PAGES, application
 from emeraldcut.review.static import CARDS_A_FILE
 from emeraldcut.review.verdicts import VERDICTS, Entry, Verdicts
@@ -501,7 +501,7 @@ def test_while_judging_nobody_sees_the_verdicts_of_others(client):
 SERVER = """
 import sys
 from emeraldcut.review import server
-from emeraldcut.review.desk import Desk, ReviewSettings
+from emeraldcut.review.reviewed_run import Desk, ReviewSettings
 server.secrets.token_urlsafe = lambda n: sys.argv[3]
 desk = Desk(sys.argv[1], ReviewSettings(port=int(sys.argv[2]), refresh=10_000))
 server.serve(desk, lambda address: print(address, flush=True))

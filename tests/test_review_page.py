@@ -14,7 +14,7 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
-from emeraldcut.review.desk import LOG, Desk, ReviewSettings
+from emeraldcut.review.reviewed_run import LOG, Desk, ReviewSettings
 from emeraldcut.review.server import HERE, application
 from emeraldcut.review.static import write_static
 from emeraldcut.review.verdicts import VERDICTS

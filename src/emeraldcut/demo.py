@@ -23,7 +23,7 @@ from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.report import report
-from emeraldcut.report.figures import field_figure
+from emeraldcut.report.figures.galleries import field_figure
 from emeraldcut.screening import ScreenSettings, screen_run
 from emeraldcut.settings import setting
 from emeraldcut.similarity import CompareSettings, compare

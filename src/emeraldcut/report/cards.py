@@ -13,8 +13,8 @@ from astropy.table import Row, Table
 from emeraldcut.data import Flag
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.networks import CLASSES
-from emeraldcut.report.evidence import Evidence
-from emeraldcut.report.pictures import Picture, View, number, png, text
+from emeraldcut.report.figures.comparison import Evidence
+from emeraldcut.report.figures.pictures import Picture, View, number, png, text
 
 CARD_WORDS = (  # what is to be seen on cards, for those who read them
     "Lines on the pictures: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the ellipses they "

@@ -9,8 +9,8 @@ from string import Template
 from typing import Any
 
 from emeraldcut.data.run import SETTINGS
-from emeraldcut.report import palette
 from emeraldcut.report.cite import cite_section
+from emeraldcut.report.figures import palette
 
 OF_SETTINGS = "settings."  # before the names of settings in a manifest
 

@@ -12,10 +12,10 @@ from emeraldcut.data.columns import BY_NAME
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.data.run import CANDIDATES, write_text
 from emeraldcut.mergers import SUITE
-from emeraldcut.report import figures
 from emeraldcut.report.cards import flag_name
 from emeraldcut.report.cite import bibliography
-from emeraldcut.report.completeness_page import SHARES as FOUND
+from emeraldcut.report.figures import plots
+from emeraldcut.report.pages.completeness import SHARES as FOUND
 from emeraldcut.studies import CONCLUSIONS, SHARES, TESTS
 
 FOLDER = "latex"
@@ -89,7 +89,7 @@ def _of_galaxies(table: Table) -> dict[str, Table]:
     """The first galaxies, the shares of classes, and the flags, of a table with one row per galaxy."""
     kept = [name for name in GALAXIES if name in table.colnames]
     tables = {"galaxies": table[:ROWS][kept]}
-    shares = figures.class_shares(table)
+    shares = plots.class_shares(table)
     if len(shares):
         tables["classes"] = shares
     if "flag" in table.colnames:

@@ -10,13 +10,13 @@ from emeraldcut.data.readers import CUTOUTS
 from emeraldcut.data.run import MANIFEST, write_text
 from emeraldcut.data.storage import is_stored_set
 from emeraldcut.data.tables import table_ending
-from emeraldcut.report.completeness_page import completeness_page
-from emeraldcut.report.network_page import CARD, network_page
-from emeraldcut.report.screen_page import screen_page
-from emeraldcut.report.set_page import set_page
-from emeraldcut.report.study_page import study_page
-from emeraldcut.report.suite_page import suite_page
-from emeraldcut.report.table_page import table_page
+from emeraldcut.report.pages.completeness import completeness_page
+from emeraldcut.report.pages.image_set import set_page
+from emeraldcut.report.pages.network import CARD, network_page
+from emeraldcut.report.pages.screen import screen_page
+from emeraldcut.report.pages.study import study_page
+from emeraldcut.report.pages.suite import suite_page
+from emeraldcut.report.pages.table import table_page
 from emeraldcut.settings import setting
 
 PAGE = "report.html"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.report.cards import data_url, decimal, flag_name, sky_links, with_error
-from emeraldcut.report.pictures import COLOUR_MAP, SHOWN_RADII, Picture, View, number, text
+from emeraldcut.report.figures.pictures import COLOUR_MAP, SHOWN_RADII, Picture, View, number, text
 from emeraldcut.review.verdicts import SHAPES
 
 CONTEXT_RADII = 12.0  # half-light radii around a galaxy that one can zoom out to

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emeraldcut.data import provenance, write_table
 from emeraldcut.data.tables import check_output
-from emeraldcut.review.desk import LOG, Desk, ReviewSettings
+from emeraldcut.review.reviewed_run import LOG, Desk, ReviewSettings
 
 NEEDED = "review needs the extra [review]: pip install 'emeraldcut[review]'"
 

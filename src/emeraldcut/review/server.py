@@ -22,10 +22,10 @@ from starlette.routing import Route
 
 from emeraldcut.data import write_table
 from emeraldcut.data.tables import table_ending
-from emeraldcut.report import palette
+from emeraldcut.report.figures import palette
 from emeraldcut.review.cards import colours
-from emeraldcut.review.desk import SHOW, Desk
 from emeraldcut.review.order import ORDERS
+from emeraldcut.review.reviewed_run import SHOW, Desk
 from emeraldcut.review.verdicts import LONGEST, VERDICTS
 
 HERE = Path(__file__).parent

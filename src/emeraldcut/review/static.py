@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from emeraldcut.data.run import write_text
-from emeraldcut.review.desk import Desk
+from emeraldcut.review.reviewed_run import Desk
 from emeraldcut.review.server import ASSETS, page
 
 INDEX, CARDS = "index.html", "cards"

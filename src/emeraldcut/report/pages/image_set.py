@@ -12,11 +12,11 @@ from emeraldcut.data import ImageSet, read_manifest, read_table, usable
 from emeraldcut.data.originals import Originals
 from emeraldcut.data.readers import CUTOUTS
 from emeraldcut.data.storage import TABLE
-from emeraldcut.report import figures
 from emeraldcut.report.cards import NONE, cutout
+from emeraldcut.report.figures import plots
+from emeraldcut.report.figures.pictures import View, number, text, views
 from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of
-from emeraldcut.report.pictures import View, number, text, views
-from emeraldcut.report.sections import flags_section
+from emeraldcut.report.pages.common import flags_section
 
 EXAMPLES = 24
 MERGERS = 200  # rows of the table of mergers at most
@@ -36,17 +36,17 @@ def set_page(folder: Path) -> str:
         "PSF (FWHM)": _range(table, "psf_fwhm_pix", " pix"),
         "True S/N": _range(table, "truth_snr", ""),
     }
-    plots = [
-        (figures.plot_classes(table, "label"), "Share of each label",
+    sections = [
+        (plots.plot_classes(table, "label"), "Share of each label",
          "What the images show. Lines: 95 % binomial intervals (Wilson), for images that are independent; numbers: "
          "images."),
-        (figures.plot_truth(table), "True a4/a against true axis ratio", "True shapes, by class."),
-        (figures.plot_histogram(table, "truth_snr", "true S/N"), "Histogram of S/N",
+        (plots.plot_truth(table), "True a4/a against true axis ratio", "True shapes, by class."),
+        (plots.plot_histogram(table, "truth_snr", "true S/N"), "Histogram of S/N",
          "True signal-to-noise ratio inside the half-light isophote."),
-        (figures.plot_histogram(table, "noise_removed", "noise removed, counts per pixel"), "Noise removed",
+        (plots.plot_histogram(table, "noise_removed", "noise removed, counts per pixel"), "Noise removed",
          "Standard deviation of what cleaning took off."),
     ]  # fmt: skip
-    shown = "".join(plot(*each) for each in plots if each[0])
+    shown = "".join(plot(*each) for each in sections if each[0])
     main = fact_list(facts | made_by(manifest)) + _examples(folder, table)
     main += f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>" if shown else ""
     main += _mergers(table) + (flags_section(table) if "flag" in table.colnames else "")
@@ -55,7 +55,7 @@ def set_page(folder: Path) -> str:
 
 def _range(table: Table, name: str, unit: str) -> str | None:
     """The range of a column in words, None where nothing is known."""
-    values = figures.column(table, name)
+    values = plots.column(table, name)
     values = values[np.isfinite(values)]
     if not len(values):
         return None
@@ -64,7 +64,7 @@ def _range(table: Table, name: str, unit: str) -> str | None:
 
 
 def _result(table: Table) -> str:
-    shares = figures.class_shares(table, "label")
+    shares = plots.class_shares(table, "label")
     parts = [f"{row['images']:,} {row['class']}" for row in shares if row["images"]]
     words = f": {', '.join(parts)}" if parts else ""
     sentence = f"{counted(len(table), 'image')}{words}."
@@ -75,7 +75,7 @@ def _result(table: Table) -> str:
 
 def _examples(folder: Path, table: Table) -> str:
     """Some of the images, evenly from all labels and from first to last."""
-    labels = figures.texts(table, "label")
+    labels = plots.texts(table, "label")
     good = usable(table["flag"]) if "flag" in table.colnames else np.ones(len(table), dtype=bool)
     groups = [np.flatnonzero(good & (labels == name)) for name in dict.fromkeys(labels)]
     groups = [group for group in groups if len(group)]
@@ -105,16 +105,16 @@ def _tile(view: View) -> str:
 
 def _mergers(table: Table) -> str:
     """Of which mergers the images are, and what share of their views is rectangular."""
-    names = figures.texts(table, "merger")
+    names = plots.texts(table, "merger")
     if not any(names):
         return ""
-    labels, rows = figures.texts(table, "label"), []
+    labels, rows = plots.texts(table, "label"), []
     for name in list(dict.fromkeys(names))[:MERGERS]:
         own = names == name
         first = table[np.flatnonzero(own)[0]]
         known = [number(first, key) for key in ("mass_ratio", "gas_fraction", "time_gyr")]
         rectangular = int(np.sum(labels[own] == "rectangular"))
-        a4 = figures.column(table, "truth_a4")[own]
+        a4 = plots.column(table, "truth_a4")[own]
         spread = NONE
         if np.isfinite(a4).any():
             spread = " to ".join(f"{value:+.3f}".replace("-", "−") for value in np.nanpercentile(a4, [10, 90]))

@@ -18,7 +18,7 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data import ImageSet, describe_columns, read_images, read_manifest, read_table
 from emeraldcut.data.originals import Originals
 from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST
-from emeraldcut.report.pictures import View, views
+from emeraldcut.report.figures.pictures import View, views
 from emeraldcut.review.agreement import agreement, compared
 from emeraldcut.review.cards import CONTEXT_RADII, card
 from emeraldcut.review.order import ORDERS, Order

@@ -11,10 +11,10 @@ from astropy.table import Row, Table
 
 from emeraldcut.data import read_images, read_manifest, read_table
 from emeraldcut.data.columns import numbers
-from emeraldcut.report import figures
 from emeraldcut.report.cards import data_url
+from emeraldcut.report.figures import galleries, plots
+from emeraldcut.report.figures.pictures import views
 from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of, words_of
-from emeraldcut.report.pictures import views
 from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
 from emeraldcut.studies.shares import rows_where
 
@@ -107,18 +107,18 @@ def _signed(row: Row, name: str) -> str:
 
 def _shares(shares: Table) -> str:
     """The shares of the classes, of each phase."""
-    plots = []
+    drawn = []
     for phase in PHASES:
         own = shares[(np.array(shares["group"]) == "all") & (np.array(shares["phase"]) == phase)]
         if len(own):
             size = f"{counted(int(own['mergers'][0]), 'galaxy' if phase == 'alone' else 'merger')}".replace("ys", "ies")
             caption = f"{WORDS[phase]}: {size}, {counted(int(own['images'][0]), 'view')} for each sight."
-            plots.append(plot(figures.plot_shares(own), WORDS[phase], caption))
+            drawn.append(plot(plots.plot_shares(own), WORDS[phase], caption))
     words = (
         "Shares of the views that each eye calls so. Lines: 90 % intervals over mergers, since views of one merger are "
         "not independent."
     )
-    body = f"<p>{words}</p><div class='plots'>{''.join(plots)}</div>"
+    body = f"<p>{words}</p><div class='plots'>{''.join(drawn)}</div>"
     return f"<section id='shares'><h2>Shares of shapes</h2>{body}</section>"
 
 
@@ -175,9 +175,9 @@ def _seen_by(row: Row) -> str:
 
 def _dependences(shares: Table) -> str:
     relaxed = shares[np.array(shares["phase"]) == "relaxed"]
-    plots = [(figures.plot_dependence(relaxed, group, name), f"Relaxed remnants against {name}.") for group, name in
+    drawn = [(plots.plot_dependence(relaxed, group, name), f"Relaxed remnants against {name}.") for group, name in
              NAMES.items()]  # fmt: skip
-    return f"<div class='plots'>{''.join(plot(svg, words, words) for svg, words in plots if svg)}</div>"
+    return f"<div class='plots'>{''.join(plot(svg, words, words) for svg, words in drawn if svg)}</div>"
 
 
 def _discs(images: Table) -> str:
@@ -203,7 +203,7 @@ def _closest(folder: Path) -> str:
     if not (folder / CLOSEST).exists():
         return ""
     shown = views(read_images(folder / CLOSEST))
-    path = figures.draw_gallery(shown, views(read_images(folder / REFERENCE)), folder / "figures" / "closest.png")
+    path = galleries.draw_gallery(shown, views(read_images(folder / REFERENCE)), folder / "figures" / "closest.png")
     rows = [
         [str(view.row["rank"]), f"<span class='id'>{escape(str(view.row['id']))}</span>",
          f"{view.row['similarity']:.2f}", _known(view.row, "mass_ratio"), _known(view.row, "gas_fraction"),

@@ -13,7 +13,7 @@ from astropy.table import Table
 from emeraldcut.data import read_manifest, read_snapshot, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.mergers import DIAGNOSTICS, MERGED, SUITE, THICKENING, drifts, snapshots_of
-from emeraldcut.report.courses import course_figure, plot_separations, plot_thickness
+from emeraldcut.report.figures.merger_evolution import course_figure, plot_separations, plot_thickness
 from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of, words_of
 
 PICTURE = "course.png"  # in the folder of each merger

@@ -1,136 +1,24 @@
-"""Figures of a run: pictures of its candidates as files, plots of its table as SVG text."""
+"""Plots of tables: SVG text for pages, and completeness as a picture in a file."""
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Sequence
 from functools import partial
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
 from emeraldcut.galaxies import shapes
-from emeraldcut.report.palette import AMBER, BLACK, EMERALD, GREY, MINT, SERIES
-from emeraldcut.report.pictures import COLOUR_MAP, Picture, View, sky_level, stretch, text, views
+from emeraldcut.report.figures.palette import GREY, SERIES
+from emeraldcut.report.figures.style import ACCENT, INK, LINE, MUTED, SECOND, new_figure, save_figure, svg_of
 
-SHOWN = 20  # candidates on the page and in the gallery
-GALLERY_COLUMNS = 5
 PLOTTED = 1000  # points of a scatter plot at most
 SCORE_BINS = 40
 CLEAR_SCORE = 0.5  # scores above it are counted and marked
 CLASSES = ("oval", "rectangular", "obround", "other")
 LEDA_A4 = (-0.08, -0.05)  # LEDA 074886 between 3 and 5 kpc (Graham et al. 2012, ApJ 750, 121)
-
-# Colours that a plot is drawn in, and what the page's style sheet makes of them, in light and in dark.
-INK, MUTED, LINE, ACCENT, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
-STYLED = {
-    INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)", SECOND: "var(--second)",
-}  # fmt: skip
-PLOT_STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "emeraldcut", "font.size": 10, "text.color": INK,
-    "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
-}  # fmt: skip
-
-
-# --- pictures
-
-
-def gallery(images: ImageSet, table: Table, references: ImageSet | None, path: str | Path) -> Path:
-    """Draws the best candidates, with the references that they are most like beside them.
-
-    Parameters
-    ----------
-    images : ImageSet
-        Images of candidates; those whose `id` is not in `table` are left out.
-    table : Table
-        Candidates with `id`, `rank`, `score` and `reference`, as `screen` makes them; the best 20 are drawn.
-    references : ImageSet or None
-        Images of the references, whose `id` stands in the column `reference`.
-    path : path of the picture to write (.png, .pdf or .svg)
-
-    Raises
-    ------
-    ValueError
-        There is no image of any candidate.
-    """
-    rows = {str(row["id"]): row for row in table}
-    known = np.array([str(name) in rows for name in images.table["id"]], dtype=bool)
-    shown = [View(rows[text(view.row, "id")], view.cutout, view.framed) for view in views(images[known])]
-    if not shown:
-        raise ValueError("gallery expects images of candidates that are in the table; received none.")
-    shown.sort(key=lambda view: view.row["rank"])
-    return draw_gallery(shown, [] if references is None else views(references), path)
-
-
-def draw_gallery(candidates: list[View], references: list[View], path: str | Path) -> Path:
-    """The picture of `gallery`, of candidates in order and framed already."""
-    candidates = candidates[:SHOWN]
-    n_rows = -(-len(candidates) // GALLERY_COLUMNS)
-    named = {text(view.row, "reference") for view in candidates}
-    references = [view for view in references if text(view.row, "id") in named][:n_rows]
-    left = 1 if references else 0
-    n_columns = left + min(len(candidates), GALLERY_COLUMNS)
-    figure = new_figure(2.5 * n_columns, 1.5 * n_rows)
-    grid = figure.add_gridspec(
-        n_rows,
-        2 * n_columns,
-        left=0.005,
-        right=0.995,
-        bottom=0.01,
-        top=1 - 0.2 / n_rows,
-        wspace=0.04,
-        hspace=0.2,
-    )
-    for k, view in enumerate(references):
-        _draw_pair(figure, grid, k, 0, view, f"reference: {text(view.row, 'id')}", EMERALD)
-    for k, view in enumerate(candidates):
-        title = f"{view.row['rank']}. {text(view.row, 'id')}"
-        _draw_pair(figure, grid, k // GALLERY_COLUMNS, left + k % GALLERY_COLUMNS, view, title, BLACK)
-    return save_figure(figure, path)
-
-
-def draw_best_match(candidate: View, reference: View | None, path: str | Path) -> Path:
-    """Draws the best candidate beside its reference: on the sky (above) and in their own frames (below)."""
-    pair = [view for view in (candidate, reference) if view is not None]
-    figure = new_figure(3.2 * len(pair), 6.8)
-    grid = {"left": 0.02, "right": 0.98, "top": 0.95, "bottom": 0.01, "hspace": 0.08, "wspace": 0.04}
-    axes = figure.subplots(2, len(pair), squeeze=False, gridspec_kw=grid)
-    for column, view in enumerate(pair):
-        _draw(axes[0, column], view.cutout, _short(text(view.row, "id"), 36), (BLACK, EMERALD)[column])
-        _draw(axes[1, column], view.framed, "in its own frame", GREY)
-    return save_figure(figure, path)
-
-
-def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: str | Path) -> Path:
-    """Draws a field with the planted galaxies circled and the best candidates boxed and numbered.
-
-    Parameters
-    ----------
-    field : (ny, nx), counts
-    catalogue : Table
-        `id`, `x`, `y` (pixels) and `planted` (bool) of the objects in the field.
-    candidates : Table
-        `id` and `rank`, as `screen` makes them.
-    path : path of the picture to write
-    """
-    figure = new_figure(8.0, 8.0 * field.shape[0] / field.shape[1])
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(stretch(field, *sky_level(field)), cmap="gray", origin="lower", interpolation="nearest")
-    planted = catalogue[np.asarray(catalogue["planted"], dtype=bool)]
-    axes.scatter(planted["x"], planted["y"], s=420, facecolors="none", edgecolors=MINT, linewidths=1.4)
-    place = {str(row["id"]): (row["x"], row["y"]) for row in catalogue}
-    for row in candidates[np.asarray(candidates["rank"]) <= SHOWN]:
-        x, y = place[str(row["id"])]
-        axes.plot(x, y, "s", markersize=14, fillstyle="none", color=AMBER, markeredgewidth=1.1)
-        axes.annotate(str(row["rank"]), (x, y), (12, 6), textcoords="offset points", color=AMBER, fontsize=9)
-    axes.set_axis_off()
-    return save_figure(figure, path)
 
 
 def completeness_figure(table: Table, path: str | Path) -> Path:
@@ -193,60 +81,6 @@ def _draw_completeness(panel, table: Table, colours: Sequence[str]) -> None:
     panel.set_xlabel("S/N within half of the light")
     panel.set_ylim(-0.03, 1.03)
     panel.grid(alpha=0.25)
-
-
-def new_figure(width_inch: float, height_inch: float):
-    """An empty figure that no window system knows of."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_inch, height_inch))
-
-
-def save_figure(figure, path: str | Path) -> Path:
-    """Writes a figure, with the folder that it goes to."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # an id in a script that the font lacks
-        figure.savefig(path, dpi=130, facecolor="white")
-    return path
-
-
-def _short(name: str, longest: int) -> str:
-    """A long identifier without its middle; `$`, which would start a formula, is made plain."""
-    half = (longest - 1) // 2
-    return (name if len(name) <= longest else f"{name[:half]}…{name[-half:]}").replace("$", r"\$")
-
-
-def _draw_pair(figure, grid, row: int, column: int, view: View, title: str, colour: str) -> None:
-    """A cut-out and its framed picture side by side in a gallery."""
-    axes = figure.add_subplot(grid[row, 2 * column])
-    _draw(axes, view.cutout)
-    axes.set_title(_short(title, 34), fontsize=7.5, color=colour, loc="left", pad=3)
-    _draw(figure.add_subplot(grid[row, 2 * column + 1]), view.framed)
-
-
-def _draw(axes, picture: Picture | None, title: str = "", colour: str = BLACK) -> None:
-    """One picture with its lines and scale bar, or empty axes."""
-    axes.set_axis_off()
-    if picture is None:
-        return
-    n = len(picture.values)
-    axes.imshow(picture.values, cmap=COLOUR_MAP, origin="lower", vmin=0, vmax=1, interpolation="nearest")
-    for line in picture.ellipses:
-        axes.plot(*line.T, color="white", linewidth=0.6, linestyle=(0, (3, 3)), alpha=0.7)
-    for line in picture.isophotes:
-        axes.plot(*line.T, color="black", linewidth=2.0, alpha=0.35)
-        axes.plot(*line.T, color=MINT, linewidth=0.9)
-    if picture.bar_pix:
-        axes.plot([0.05 * n, 0.05 * n + picture.bar_pix], [0.06 * n] * 2, color="white", linewidth=1.6)
-        axes.text(0.05 * n, 0.09 * n, picture.bar_text, color="white", fontsize=7)
-    axes.set_xlim(-0.5, n - 0.5)
-    axes.set_ylim(-0.5, n - 0.5)
-    axes.set_title(title, fontsize=9.5, color=colour)
-
-
-# --- plots
 
 
 def plot_axis_ratio(table: Table, marked: Sequence[int]) -> str:
@@ -573,26 +407,3 @@ def _loci(axes) -> None:
         a4, a6 = ([harmonic[key] for harmonic in found] for key in ("a4", "a6"))
         axes.plot(a6, a4, color=INK, linewidth=1.1, linestyle=style)
         axes.annotate(name, (a6[-1], a4[-1]), offset, textcoords="offset points", ha=side, color=INK)
-
-
-def svg_of(name: str, draw) -> str:
-    """SVG text of a plot for a page: its colours are the page's, and its ids begin with `name`."""
-    from matplotlib import rc_context
-
-    buffer = StringIO()
-    with rc_context(PLOT_STYLE):
-        figure = new_figure(5.4, 3.7)
-        figure.set_layout_engine("tight")
-        draw(figure.add_subplot())
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    # a hundredth of a point is fine enough; what is between tags is for people to read
-    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
-    svg = re.sub(r' (xmlns(:xlink)?|width|height|version)="[^"]*"', "", svg, count=5)
-    svg = re.sub(r'id="', f'id="{name}-', svg)
-    svg = re.sub(r'(xlink:href="#|url\(#)(?!rank-)', rf"\1{name}-", svg)
-    for drawn, styled in STYLED.items():
-        svg = svg.replace(drawn, styled)
-    return svg

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emeraldcut.report import figures
+from emeraldcut.report.figures import plots
 from emeraldcut.report.html import OF_SETTINGS, fact_list, plot, shell, table_of
 
 CARD = "card.json"
@@ -69,7 +69,7 @@ def _by_snr(metrics: dict[str, Any]) -> str:
         for span, part in zip(spans, parts, strict=True)
     ]  # fmt: skip
     figure = plot(
-        figures.plot_bars(spans, np.array([part["accuracy"] for part in parts]), "S/N", "accuracy"),
+        plots.plot_bars(spans, np.array([part["accuracy"] for part in parts]), "S/N", "accuracy"),
         "Accuracy against S/N", "Share of held-out images whose class is named, by S/N.",
     )  # fmt: skip
     listed = table_of(["S/N", "images", "accuracy", "calibration error", "truth in the 90 % set"], rows)

@@ -11,7 +11,7 @@ from emeraldcut.data import ImageSet, usable
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import FrameSet, frame_galaxies
 from emeraldcut.isophotes import radial_profiles
-from emeraldcut.report.pictures import RESIDUAL_MAP, Picture, number, stretch, text, with_data
+from emeraldcut.report.figures.pictures import RESIDUAL_MAP, Picture, number, stretch, text, with_data
 from emeraldcut.similarity.framed import MIRRORS
 
 STAMP_FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # rows and columns, in the order of MIRRORS

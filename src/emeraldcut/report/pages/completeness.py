@@ -8,9 +8,9 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import read_manifest, read_table
-from emeraldcut.report import figures
+from emeraldcut.report.figures import plots
 from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of
-from emeraldcut.report.sections import flags_section
+from emeraldcut.report.pages.common import flags_section
 
 SHARES, INJECTED = "completeness.ecsv", "injected.parquet"
 
@@ -19,7 +19,7 @@ def completeness_page(folder: Path) -> str:
     """The page of a run of `completeness`; writes `completeness.png` again. See `report`."""
     manifest, table = read_manifest(folder), read_table(folder / SHARES)
     injected = read_table(folder / INJECTED)
-    figures.completeness_figure(table, folder / "completeness.png")
+    plots.completeness_figure(table, folder / "completeness.png")
     prevalence = manifest.get("settings.prevalence")
     facts = {
         "Asked": "emeraldcut completeness",
@@ -30,14 +30,14 @@ def completeness_page(folder: Path) -> str:
         "Prevalence": None if prevalence is None else percent(prevalence),
         "Network": manifest.get("settings.network"),
     }
-    plots = "".join(
+    drawn = "".join(
         plot(svg, f"Share found, half-light radius {size:g} FWHM",
              f"Half-light radius {size:g} FWHM of the PSF; axis ratios together. Lines: 68 % intervals (Jeffreys). "
              "Exponent of the superellipse: 2 is an ellipse, larger is boxier.")
-        for size, svg in figures.plot_completeness(table).items()
+        for size, svg in plots.plot_completeness(table).items()
     )  # fmt: skip
     main = fact_list(facts | made_by(manifest))
-    main += f"<section id='figures'><h2>What share is found</h2><div class='plots'>{plots}</div></section>"
+    main += f"<section id='figures'><h2>What share is found</h2><div class='plots'>{drawn}</div></section>"
     main += _all(table) + flags_section(injected)
     return shell("Which rectangular galaxies would be found?", _result(table), main, manifest, folder)
 

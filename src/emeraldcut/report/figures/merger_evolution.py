@@ -10,8 +10,8 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.mergers import THICKENING
-from emeraldcut.report.figures import ACCENT, INK, MUTED, new_figure, save_figure, svg_of
-from emeraldcut.report.palette import EMERALD, GREY, SERIES
+from emeraldcut.report.figures.palette import EMERALD, GREY, SERIES
+from emeraldcut.report.figures.style import ACCENT, INK, MUTED, new_figure, save_figure, svg_of
 
 ALLOWED = 0.01  # drift of energy and of angular momentum
 DRIFTS = dict(zip(("energy", "momentum", "angular momentum"), SERIES, strict=False))

@@ -12,12 +12,12 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet, read_table, usable
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.originals import Originals
-from emeraldcut.report import figures
 from emeraldcut.report.cards import CARD_WORDS, card, decimal, probability, with_error
-from emeraldcut.report.evidence import evidence
+from emeraldcut.report.figures import galleries
+from emeraldcut.report.figures.comparison import evidence
+from emeraldcut.report.figures.pictures import number, text, views, with_data
 from emeraldcut.report.html import counted, fact_list, made_by, shell, table_of
-from emeraldcut.report.pictures import number, text, views, with_data
-from emeraldcut.report.sections import all_images, flags_section
+from emeraldcut.report.pages.common import all_images, flags_section
 from emeraldcut.similarity import read_references
 
 # Columns that the rows may be ordered by, the first that is there: what is best in it, in words for readers.
@@ -73,7 +73,7 @@ def _result(table: Table, by: str) -> str:
 
 def _best_images(table: Table, by: str, manifest: dict[str, Any], folder: Path) -> ImageSet | None:
     """The images of the first rows, None where they are not there any more."""
-    first = np.flatnonzero(np.isfinite(numbers(table[by])))[: figures.SHOWN]
+    first = np.flatnonzero(np.isfinite(numbers(table[by])))[: galleries.SHOWN]
     try:
         originals = Originals.of_run(table, manifest, roots=(folder,))
     except (OSError, LookupError, ValueError):  # moved, or a table that does not say
@@ -107,9 +107,9 @@ def _listing(table: Table, by: str) -> str:
     rows = [
         [str(row["rank"]), f"<span class='id'>{escape(text(row, 'id'))}</span>", decimal(number(row, by), 2),
          with_error(row, "a4"), decimal(number(row, "axis_ratio"), 2), probability(number(row, "p_rectangular"))]
-        for row in table[: figures.SHOWN]
+        for row in table[: galleries.SHOWN]
     ]  # fmt: skip
     columns = ["", "id", by.replace("_", " "), "a4/a", "axis ratio", "p(rectangular)"]
     words = "The images are not where they were, so that they cannot be shown."
-    body = table_of(columns, rows, words, [f"rank-{row['rank']}" for row in table[: figures.SHOWN]])
+    body = table_of(columns, rows, words, [f"rank-{row['rank']}" for row in table[: galleries.SHOWN]])
     return f"<section id='candidates'><h2>The images {ORDERS[by]}</h2>{body}</section>"

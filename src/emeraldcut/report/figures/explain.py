@@ -12,10 +12,10 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import EXTENT, RING_MIDDLES, frame_galaxies, known_psf
-from emeraldcut.report.evidence import RESIDUAL_SIGMA, beside
-from emeraldcut.report.figures import new_figure, save_figure
-from emeraldcut.report.palette import BLACK, EMERALD, GREY, SERIES
-from emeraldcut.report.pictures import COLOUR_MAP, RESIDUAL_MAP, stretch
+from emeraldcut.report.figures.comparison import RESIDUAL_SIGMA, beside
+from emeraldcut.report.figures.palette import BLACK, EMERALD, GREY, SERIES
+from emeraldcut.report.figures.pictures import COLOUR_MAP, RESIDUAL_MAP, stretch
+from emeraldcut.report.figures.style import new_figure, save_figure
 from emeraldcut.settings import setting
 from emeraldcut.similarity.framed import MIRRORS, Deviations
 

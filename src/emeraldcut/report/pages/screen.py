@@ -16,12 +16,12 @@ from astropy.table import Table
 from emeraldcut.data import read_images, read_manifest, usable
 from emeraldcut.data.parts import Columns, rows_of
 from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
-from emeraldcut.report import figures
 from emeraldcut.report.cards import CARD_WORDS, card, cutout, data_url, decimal, framed, with_error
-from emeraldcut.report.evidence import TERMS, Evidence, evidence
+from emeraldcut.report.figures import galleries, plots
+from emeraldcut.report.figures.comparison import TERMS, Evidence, evidence
+from emeraldcut.report.figures.pictures import View, number, text, views, with_data
 from emeraldcut.report.html import counted, fact_list, made_by, percent, shell, table_of
-from emeraldcut.report.pictures import View, number, text, views, with_data
-from emeraldcut.report.sections import all_images, flags_section
+from emeraldcut.report.pages.common import all_images, flags_section
 
 NOTES = "notes.json"
 SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks
@@ -60,8 +60,8 @@ def screen_page(folder: Path) -> str:
     contents = _read(folder)
     if contents.best:
         best, pictures = contents.best[0], folder / "figures"
-        figures.draw_gallery(contents.best, contents.references, pictures / "best.png")
-        figures.draw_best_match(best, contents.reference_of(best), pictures / "best_match.png")
+        galleries.draw_gallery(contents.best, contents.references, pictures / "best.png")
+        galleries.draw_best_match(best, contents.reference_of(best), pictures / "best_match.png")
     return _page(contents)
 
 
@@ -75,8 +75,8 @@ def _read(folder: Path) -> Contents:
     rows = np.unique(np.linspace(0, len(ranks) - 1, min(len(ranks), SAMPLED)).astype(int))
     table = rows_of(folder / CANDIDATES, rows, COLUMNS)
     if sets[BEST] is not None:
-        scored = np.isfinite(figures.column(sets[BEST].table, "score"))
-        kept = with_data(sets[BEST][scored])[: figures.SHOWN]
+        scored = np.isfinite(plots.column(sets[BEST].table, "score"))
+        kept = with_data(sets[BEST][scored])[: galleries.SHOWN]
         best, found = views(kept), evidence(kept, sets[REFERENCES], table)
     references = [] if sets[REFERENCES] is None else views(sets[REFERENCES])
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
@@ -111,14 +111,14 @@ def _result(contents: Contents) -> str:
     shape = ""
     if number(first, "a4") is not None:
         shape = f", a4/a = <span class='number'>{with_error(first, 'a4')}</span>"
-    clear = int((figures.column(contents.ranks, "score") > figures.CLEAR_SCORE).sum())
+    clear = int((plots.column(contents.ranks, "score") > plots.CLEAR_SCORE).sum())
     name = f"<span class='id'>{escape(text(first, 'id'))}</span>"
     if contents.best:
         name = f"<a href='#rank-{int(contents.best[0].row['rank'])}'>{name}</a>"
     sentence = (
         f"The best of {counted(len(contents.ranks), 'image')} is {name}, "
         f"score {decimal(number(first, 'score'), 2)}{shape}; {counted(clear, 'image')} "
-        f"{'scores' if clear == 1 else 'score'} above {figures.CLEAR_SCORE}"
+        f"{'scores' if clear == 1 else 'score'} above {plots.CLEAR_SCORE}"
     )
     expected, prevalence = manifest.get("expected_rectangular"), manifest.get("settings.prevalence")
     if expected is None:
