@@ -41,10 +41,10 @@ REFRESH = 5
 SERVER = """
 import sys
 from emeraldcut.review import server
-from emeraldcut.review.reviewed_run import Desk, ReviewSettings
+from emeraldcut.review.reviewed_run import ReviewedRun, ReviewSettings
 server.secrets.token_urlsafe = lambda n: sys.argv[3]
-desk = Desk(sys.argv[1], ReviewSettings(port=int(sys.argv[2])))
-server.serve(desk, lambda address: print(address, flush=True))
+run = ReviewedRun(sys.argv[1], ReviewSettings(port=int(sys.argv[2])))
+server.serve(run, lambda address: print(address, flush=True))
 """
 
 

@@ -20,8 +20,8 @@ from emeraldcut.networks import load_network
 from emeraldcut.report import cite, report, write_latex, write_pdf
 from emeraldcut.report.cards import sky_links
 from emeraldcut.report.figures import galleries, palette, plots, style
-from emeraldcut.report.figures.comparison import alike, evidence
-from emeraldcut.report.figures.pictures import Picture, png, stretch, views
+from emeraldcut.report.figures.comparison import alike, compare_with_references
+from emeraldcut.report.figures.pictures import Picture, galaxy_pictures, png, stretch
 from emeraldcut.report.latex import escaped
 from emeraldcut.screening import CompletenessSettings
 from emeraldcut.similarity import CompareSettings
@@ -334,7 +334,7 @@ def test_words_stand_out_from_what_is_behind_them():
 @pytest.mark.parametrize("shape, centre, radius", [((64, 64), (30.0, 34.0), 8.0), ((430, 500), (260.0, 200.0), 45.0)])
 def test_isophotes_lie_on_the_ellipses_that_were_drawn(shape, centre, radius):
     image = galaxy(shape, centre, radius=radius, noise=0.3)
-    picture = views(ImageSet([image], Table({"id": ["a"]})))[0].cutout
+    picture = galaxy_pictures(ImageSet([image], Table({"id": ["a"]})))[0].cutout
     factor = 1 if radius < 10 else 3
     brightest = np.argwhere(picture.values == 1).mean(axis=0)[::-1]  # of the pixels shown, x and y
     for line, times in zip(picture.isophotes, (1, 2), strict=True):
@@ -344,7 +344,7 @@ def test_isophotes_lie_on_the_ellipses_that_were_drawn(shape, centre, radius):
 
 
 def test_own_frame_makes_ellipses_circles_and_shows_2_5_half_light_radii():
-    picture = views(ImageSet([galaxy(noise=0.3)], Table({"id": ["a"]})))[0].framed
+    picture = galaxy_pictures(ImageSet([galaxy(noise=0.3)], Table({"id": ["a"]})))[0].framed
     n = len(picture.values)
     for lines in (picture.isophotes, picture.ellipses):
         for line, times in zip(lines, (1, 2), strict=True):
@@ -354,7 +354,7 @@ def test_own_frame_makes_ellipses_circles_and_shows_2_5_half_light_radii():
 @pytest.mark.parametrize("scale, bar, words", [(None, 20.0, "20 pix"), (0.2, 10.0, "2″"), (1.3, 20 / 1.3, "20″")])
 def test_scale_bar(scale, bar, words):
     table = Table({"id": ["a"]}) if scale is None else Table({"id": ["a"], "pixel_scale_arcsec": [scale]})
-    picture = views(ImageSet([galaxy()], table))[0].cutout
+    picture = galaxy_pictures(ImageSet([galaxy()], table))[0].cutout
     assert picture.values.shape == (64, 64)
     assert (picture.bar_pix, picture.bar_text) == (pytest.approx(bar), words)
 
@@ -414,13 +414,13 @@ def test_isophotes_of_a_box_are_drawn_as_a_box(axis_ratio):
 
     light = draw_galaxy(shapes.superellipse(axis_ratio, 5), Sersic(1), radius_pix=8, position_angle_deg=30)
     noise = np.random.default_rng(0).normal(0, light.max() / 300, light.shape)
-    framed = views(ImageSet([(light + noise).astype(np.float32)], Table({"id": ["a"]})))[0].framed
+    framed = galaxy_pictures(ImageSet([(light + noise).astype(np.float32)], Table({"id": ["a"]})))[0].framed
     (x, y), middle = framed.isophotes[0].T, (len(framed.values) - 1) / 2
     radius, angle = np.hypot(x - middle, y - middle), np.arctan2(y - middle, x - middle)
     assert 2 * np.mean(radius[:-1] * np.cos(4 * angle[:-1])) / radius.mean() < -0.06  # 96 even angles
 
 
-# --- evidence on cards
+# --- what cards show besides the pictures
 
 
 def box(exponent, axis_ratio=0.6, seed=0, size=64):
@@ -437,21 +437,25 @@ def box(exponent, axis_ratio=0.6, seed=0, size=64):
 def test_profiles_are_the_true_ones_and_a_galaxy_less_itself_is_nothing():
     image, a4 = box(3.5)
     table = Table({"id": ["a"], "reference": ["itself"]})
-    (found,) = evidence(ImageSet([image], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"]))
+    (found,) = compare_with_references(
+        ImageSet([image], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"])
+    )
     inner = (found.profile.radius > 0.7) & (found.profile.radius < 2)
     assert inner.sum() > 5
     assert np.allclose(found.profile.a4[inner], a4, atol=0.01)
     assert (found.profile.a4_err[inner] < 0.01).all()
     assert np.array_equal(found.profile.a4, found.of_reference.a4)
     assert np.allclose(found.residual.values, 0.5, atol=1e-6)  # the middle of its colours
-    (other,) = evidence(ImageSet([galaxy()], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"]))
+    (other,) = compare_with_references(
+        ImageSet([galaxy()], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"])
+    )
     assert np.abs(other.residual.values - 0.5).max() > 0.1
 
 
-def test_a_galaxy_without_a_reference_or_an_image_with_nothing_has_less_evidence():
+def test_a_galaxy_without_a_reference_or_an_image_with_nothing_has_less_to_compare():
     table = Table({"id": ["a", "b"], "reference": ["gone", "gone"]})
     images = ImageSet([galaxy(), np.full((32, 32), 5, np.float32)], table)
-    first, second = evidence(images, None, rows(["a", "b"]))
+    first, second = compare_with_references(images, None, rows(["a", "b"]))
     assert first.profile is not None and first.reference is None and second.profile is None
 
 

@@ -13,8 +13,8 @@ from astropy.table import Row, Table
 from emeraldcut.data import Flag
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.networks import CLASSES
-from emeraldcut.report.figures.comparison import Evidence
-from emeraldcut.report.figures.pictures import Picture, View, number, png, text
+from emeraldcut.report.figures.comparison import Comparison
+from emeraldcut.report.figures.pictures import GalaxyPictures, Picture, number, png, text
 
 CARD_WORDS = (  # what is to be seen on cards, for those who read them
     "Lines on the pictures: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the ellipses they "
@@ -31,21 +31,21 @@ RADII = (0.2, 3.2)  # half-light radii on its logarithmic axis
 STEPS = (0.05, 0.1, 0.2)  # of its axis of a4; the first that all points but very uncertain ones fit in
 
 
-def card(view: View, found: Evidence, table: Table, shown: Container[int], by: str = "score") -> str:
+def card(galaxy: GalaxyPictures, found: Comparison, table: Table, shown: Container[int], by: str = "score") -> str:
     """One candidate: pictures, what speaks for it, numbers, flags, look-alikes and links.
 
     Parameters
     ----------
-    view : View
+    galaxy : GalaxyPictures
         With `rank` in its row.
-    found : Evidence
+    found : Comparison
     table : Table
         All candidates, which `found.alike` counts.
     shown : ranks that have a card on the page
     by : str
         Column that orders the candidates.
     """
-    row, score = view.row, number(view.row, by)
+    row, score = galaxy.row, number(galaxy.row, by)
     rank = int(row["rank"])
     values = {name: of(row) for name, (column, of) in FACTS.items() if column in row.colnames}
     wide = {"a4/a", "a6/a", "known as"}
@@ -58,15 +58,15 @@ def card(view: View, found: Evidence, table: Table, shown: Container[int], by: s
     return (
         f"<article class='card' id='rank-{rank}'><header><span class='rank'>{rank}</span>"
         f"<h3 class='id'>{escape(text(row, 'id'))}</h3></header>"
-        f"<div class='looks'>{cutout(view)}<div class='side'><div><span class='quiet'>{words}</span> "
+        f"<div class='looks'>{cutout(galaxy)}<div class='side'><div><span class='quiet'>{words}</span> "
         f"<strong class='score'>{decimal(score, 2)}</strong>"
         f"<div class='meter' aria-hidden='true'><i style='width:{share:.0f}%'></i></div></div>"
-        f"{framed(view)}</div></div>{_beside(found, row)}{_profile(found)}"
+        f"{framed(galaxy)}</div></div>{_beside(found, row)}{_profile(found)}"
         f"<dl class='values'>{listed}</dl>{_chips(row)}{_alike(found, table, shown)}{_links(row)}</article>"
     )
 
 
-def _beside(found: Evidence, row: Row) -> str:
+def _beside(found: Comparison, row: Row) -> str:
     """The reference and what is left of it, and the probabilities of the classes."""
     name = escape(text(row, "reference"))
     pictures = [
@@ -88,7 +88,7 @@ def _beside(found: Evidence, row: Row) -> str:
     return f"<div class='looks beside'>{''.join(parts)}</div>" if parts else ""
 
 
-def _profile(found: Evidence) -> str:
+def _profile(found: Comparison) -> str:
     """a4 against radius as SVG: the galaxy as points with errors, the reference as a line."""
     own, other = found.profile, found.of_reference
     if own is None:
@@ -132,7 +132,7 @@ def _profile(found: Evidence) -> str:
     )
 
 
-def _alike(found: Evidence, table: Table, shown: Container[int]) -> str:
+def _alike(found: Comparison, table: Table, shown: Container[int]) -> str:
     """The names of the look-alikes, linked to their cards where they have one."""
     names = []
     for place in found.alike:
@@ -208,14 +208,14 @@ def data_url(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def cutout(view: View) -> str:
-    return _picture(view.cutout, f"{escape(text(view.row, 'id'))} on the sky")
+def cutout(galaxy: GalaxyPictures) -> str:
+    return _picture(galaxy.cutout, f"{escape(text(galaxy.row, 'id'))} on the sky")
 
 
-def framed(view: View) -> str:
-    if view.framed is None:
+def framed(galaxy: GalaxyPictures) -> str:
+    if galaxy.framed is None:
         return ""
-    return _picture(view.framed, f"{escape(text(view.row, 'id'))} in its own frame")
+    return _picture(galaxy.framed, f"{escape(text(galaxy.row, 'id'))} in its own frame")
 
 
 def _picture(picture: Picture, words: str) -> str:

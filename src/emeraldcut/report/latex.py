@@ -89,7 +89,7 @@ def _of_galaxies(table: Table) -> dict[str, Table]:
     """The first galaxies, the shares of classes, and the flags, of a table with one row per galaxy."""
     kept = [name for name in GALAXIES if name in table.colnames]
     tables = {"galaxies": table[:ROWS][kept]}
-    shares = plots.class_shares(table)
+    shares = plots.class_fractions(table)
     if len(shares):
         tables["classes"] = shares
     if "flag" in table.colnames:

@@ -52,7 +52,7 @@ def report(source: str | Path) -> Path:
     Path
         Of `report.html` in the folder, or of `NAME.report.html` beside a table of any format; it is complete or not
         there. Where there are candidates with a score, `figures/best.png` and `figures/best_match.png`
-        are written too; of a study `figures/closest.png`; of mergers `course.png` in the folder of each.
+        are written too; of a study `figures/closest.png`; of mergers `evolution.png` in the folder of each.
 
     Raises
     ------

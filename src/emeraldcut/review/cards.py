@@ -12,21 +12,21 @@ from PIL import Image
 
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.report.cards import data_url, decimal, flag_name, sky_links, with_error
-from emeraldcut.report.figures.pictures import COLOUR_MAP, SHOWN_RADII, Picture, View, number, text
+from emeraldcut.report.figures.pictures import COLOUR_MAP, SHOWN_RADII, GalaxyPictures, Picture, number, text
 from emeraldcut.review.verdicts import SHAPES
 
 CONTEXT_RADII = 12.0  # half-light radii around a galaxy that one can zoom out to
 COLOUR_STOPS = 17
 
 
-def card(row: Row, view: View | None) -> dict[str, Any]:
+def card(row: Row, galaxy: GalaxyPictures | None) -> dict[str, Any]:
     """What a page shows of a candidate.
 
     Parameters
     ----------
     row : Row
         Of the candidates' table.
-    view : View or None
+    galaxy : GalaxyPictures or None
         Its pictures, None where there is no image.
 
     Returns
@@ -45,8 +45,8 @@ def card(row: Row, view: View | None) -> dict[str, Any]:
         "classes": {name: number(row, f"p_{name}") for name in SHAPES},
         "flags": [[flag_name(bit), SENTENCES[bit]] for bit in SENTENCES if int(row["flag"]) & bit],
         "links": [] if ra is None or dec is None else list(sky_links(ra, dec).items()),
-        "sky": None if view is None else _picture(view.cutout, SHOWN_RADII),
-        "framed": None if view is None or view.framed is None else _picture(view.framed, None),
+        "sky": None if galaxy is None else _picture(galaxy.cutout, SHOWN_RADII),
+        "framed": None if galaxy is None or galaxy.framed is None else _picture(galaxy.framed, None),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emeraldcut.data import provenance, write_table
 from emeraldcut.data.tables import check_output
-from emeraldcut.review.reviewed_run import LOG, Desk, ReviewSettings
+from emeraldcut.review.reviewed_run import LOG, ReviewedRun, ReviewSettings
 
 NEEDED = "review needs the extra [review]: pip install 'emeraldcut[review]'"
 
@@ -65,21 +65,21 @@ def review(
 
     if settings.export:
         check_output(settings.export, overwrite)
-    desk = Desk(folder, settings, seed=seed)
+    run = ReviewedRun(folder, settings, seed=seed)
     try:
         for path in settings.import_:
-            desk.add(read_verdicts(path))
+            run.add(read_verdicts(path))
             written.append(folder / LOG)
         if settings.export:
             origin = provenance("review", settings, seed, [folder / LOG])
-            written.append(write_table(desk.joined(), settings.export, provenance=origin, overwrite=overwrite))
+            written.append(write_table(run.joined(), settings.export, provenance=origin, overwrite=overwrite))
         if settings.static:
-            written.append(write_static(desk, output or folder / "review", overwrite=overwrite))
+            written.append(write_static(run, output or folder / "review", overwrite=overwrite))
         if not written:
-            serve(desk, say)
+            serve(run, say)
             written.append(folder / LOG)
     finally:
-        desk.close()
+        run.close()
     return list(dict.fromkeys(written))
 
 

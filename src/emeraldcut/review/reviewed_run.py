@@ -1,4 +1,4 @@
-"""Desk: one run with its verdicts, and what each page shows of them, as values that become JSON."""
+"""Reviewed run: one run with its verdicts, and what each page shows of them, as values that become JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data import ImageSet, describe_columns, read_images, read_manifest, read_table
 from emeraldcut.data.originals import Originals
 from emeraldcut.data.run import BEST, CANDIDATES, MANIFEST
-from emeraldcut.report.figures.pictures import View, views
+from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures
 from emeraldcut.review.agreement import agreement, compared
 from emeraldcut.review.cards import CONTEXT_RADII, card
 from emeraldcut.review.order import ORDERS, Order
@@ -55,7 +55,7 @@ class ReviewSettings:
             raise ValueError(f"repeats expects a share between 0 and 0.5; received {self.repeats}.")
 
 
-class Desk:
+class ReviewedRun:
     """A finished run, its log of verdicts, and the order of its candidates.
 
     Safe to be used by several threads. Close it at the end.
@@ -76,7 +76,7 @@ class Desk:
         self.table = read_table(self.folder / CANDIDATES)
         self._ids = [str(name) for name in self.table["id"]]
         self._rows = {name: row for row, name in reversed(list(enumerate(self._ids)))}
-        self.originals = self._find_originals()
+        self.source_images = self._find_source_images()
         best = self.folder / BEST
         self._best = read_images(best) if (best / MANIFEST).exists() else None
         self.verdicts = Verdicts(self.folder / LOG)
@@ -86,11 +86,11 @@ class Desk:
         self.card = lru_cache(CARDS_KEPT)(self._card)
 
     def close(self) -> None:
-        if self.originals is not None:
-            self.originals.close()
+        if self.source_images is not None:
+            self.source_images.close()
         self.verdicts.close()
 
-    def _find_originals(self) -> Originals | None:
+    def _find_source_images(self) -> Originals | None:
         """The images that were screened, None if they are not there; the best ones are in the run itself."""
         roots = (self.folder.parent, self.folder)
         try:
@@ -118,14 +118,14 @@ class Desk:
         if not 0 <= row < len(self):
             raise IndexError(f"there are candidates 0 to {len(self) - 1}; received {row}.")
         with self._drawing:
-            return {"row": row, **card(self.table[row], self._view(row))}
+            return {"row": row, **card(self.table[row], self._pictures(row))}
 
-    def _view(self, row: int) -> View | None:
-        pixels = np.zeros((0, 0)) if self.originals is None else self.originals[row]
+    def _pictures(self, row: int) -> GalaxyPictures | None:
+        pixels = np.zeros((0, 0)) if self.source_images is None else self.source_images[row]
         if pixels.size == 0 and self._best is not None:
             kept = np.flatnonzero(self._best.table["id"] == self._ids[row])
             pixels = self._best.pixels[kept[0]] if len(kept) else pixels
-        shown = views(ImageSet([pixels], self.table[row : row + 1]), CONTEXT_RADII)
+        shown = galaxy_pictures(ImageSet([pixels], self.table[row : row + 1]), CONTEXT_RADII)
         return shown[0] if shown else None
 
     # --- pages

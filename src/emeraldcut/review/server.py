@@ -1,4 +1,4 @@
-"""Server: the pages of a desk and their JSON twins, on this machine and for whoever has the token only."""
+"""Server: the pages of a run and their JSON twins, on this machine and for whoever has the token only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from emeraldcut.data.tables import table_ending
 from emeraldcut.report.figures import palette
 from emeraldcut.review.cards import colours
 from emeraldcut.review.order import ORDERS
-from emeraldcut.review.reviewed_run import SHOW, Desk
+from emeraldcut.review.reviewed_run import SHOW, ReviewedRun
 from emeraldcut.review.verdicts import LONGEST, VERDICTS
 
 HERE = Path(__file__).parent
@@ -91,8 +91,8 @@ def page(name: str, given: dict[str, Any], suffix: str = "") -> str:
     )
 
 
-def application(desk: Desk, token: str) -> Starlette:
-    """The pages of `desk` as an ASGI application; every request needs `?token=...`."""
+def application(run: ReviewedRun, token: str) -> Starlette:
+    """The pages of `run` as an ASGI application; every request needs `?token=...`."""
     suffix = f"?token={token}"
 
     def number(request: Request, name: str, default: int) -> int:
@@ -112,7 +112,7 @@ def application(desk: Desk, token: str) -> Starlette:
 
     def shell(name: str) -> Callable:
         def show(request: Request) -> Response:
-            return HTMLResponse(page(name, {"token": token, **desk.facts}, suffix))
+            return HTMLResponse(page(name, {"token": token, **run.facts}, suffix))
 
         return show
 
@@ -120,21 +120,21 @@ def application(desk: Desk, token: str) -> Starlette:
         skipped = request.query_params.get("skip", "").split(",")
         skip = [int(row) for row in skipped if row.isdecimal() and len(row) < 10]
         count = min(number(request, "count", 20), MOST_ROWS)
-        return JSONResponse(desk.judge(reviewer(request), choice(request, "order", ORDERS), count, skip[:MOST_ROWS]))
+        return JSONResponse(run.judge(reviewer(request), choice(request, "order", ORDERS), count, skip[:MOST_ROWS]))
 
     def grid(request: Request) -> Response:
         order, show = choice(request, "order", ORDERS), choice(request, "show", SHOW)
-        return JSONResponse(desk.grid(reviewer(request), order, show, number(request, "page", 1)))
+        return JSONResponse(run.grid(reviewer(request), order, show, number(request, "page", 1)))
 
     def results(request: Request) -> Response:
-        return JSONResponse(desk.results())
+        return JSONResponse(run.results())
 
     def card(request: Request) -> Response:
-        return JSONResponse(desk.card(request.path_params["row"]))
+        return JSONResponse(run.card(request.path_params["row"]))
 
     async def verdicts(request: Request) -> Response:
         if request.method == "GET":
-            return JSONResponse({"entries": [entry.__dict__ for entry in desk.verdicts.entries]})
+            return JSONResponse({"entries": [entry.__dict__ for entry in run.verdicts.entries]})
         body = b""
         async for part in request.stream():
             body += part
@@ -146,16 +146,16 @@ def application(desk: Desk, token: str) -> Starlette:
                 raise TypeError
         except (ValueError, TypeError, KeyError, RecursionError):
             raise ValueError('verdicts are sent as JSON, {"entries": [...]}.') from None
-        added = await run_in_threadpool(desk.add, entries)
+        added = await run_in_threadpool(run.add, entries)
         who = {entry.reviewer for entry in added}
-        progress = desk.progress(who.pop()) if len(who) == 1 else None
+        progress = run.progress(who.pop()) if len(who) == 1 else None
         return JSONResponse({"saved": [entry.key for entry in added], "progress": progress})
 
     def export(request: Request) -> Response:
         name = request.path_params["name"]
         table_ending(name)
         with tempfile.TemporaryDirectory() as folder:
-            content = write_table(desk.joined(), Path(folder) / name, provenance=desk.manifest).read_bytes()
+            content = write_table(run.joined(), Path(folder) / name, provenance=run.manifest).read_bytes()
         headers = {"Content-Disposition": "attachment"}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
@@ -182,7 +182,7 @@ def application(desk: Desk, token: str) -> Starlette:
     return app
 
 
-def serve(desk: Desk, say: Callable[[str], object]) -> None:
+def serve(run: ReviewedRun, say: Callable[[str], object]) -> None:
     """Shows the pages until interrupted; `say` is told the address.
 
     Raises OSError with a sentence if the port is taken.
@@ -193,10 +193,10 @@ def serve(desk: Desk, say: Callable[[str], object]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as place:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            place.bind((NAMES[0], desk.settings.port))
+            place.bind((NAMES[0], run.settings.port))
         except OSError as error:
             raise OSError(
-                f"port {desk.settings.port} cannot be used ({error.strerror}); choose another with --port, 0 for any."
+                f"port {run.settings.port} cannot be used ({error.strerror}); choose another with --port, 0 for any."
             ) from None
         address = f"http://{NAMES[0]}:{place.getsockname()[1]}/?token={token}"
 
@@ -206,10 +206,10 @@ def serve(desk: Desk, say: Callable[[str], object]) -> None:
                 say(address)  # not before there is an answer
 
         colours()  # what the first page and the first cards need is loaded before anybody asks for them
-        desk.learn()
-        for row in desk.order.next(ORDERS[0], np.ones(len(desk), dtype=bool), 4):
-            desk.card(row)
-        server = Server(uvicorn.Config(application(desk, token), log_level="warning", access_log=False))
+        run.learn()
+        for row in run.order.next(ORDERS[0], np.ones(len(run), dtype=bool), 4):
+            run.card(row)
+        server = Server(uvicorn.Config(application(run, token), log_level="warning", access_log=False))
         try:
             server.run(sockets=[place])
         except KeyboardInterrupt:  # the way to end it

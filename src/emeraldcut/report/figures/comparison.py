@@ -1,4 +1,4 @@
-"""Evidence: what speaks for a candidate: a4 against radius, its reference and what is left of it, who looks alike."""
+"""Comparison: a candidate beside its reference: a4 against radius, the residual, and who looks alike."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Comparison:
     """What a card shows of a candidate besides its pictures; None or empty what is not known.
 
     Attributes
@@ -58,8 +58,8 @@ class Evidence:
     alike: tuple[int, ...] = ()
 
 
-def evidence(images: ImageSet, references: ImageSet | None, table: Table) -> list[Evidence]:
-    """For each of the images that `pictures.views` shows, in its order.
+def compare_with_references(images: ImageSet, references: ImageSet | None, table: Table) -> list[Comparison]:
+    """For each of the images that `pictures.galaxy_pictures` shows, in its order.
 
     Parameters
     ----------
@@ -79,10 +79,10 @@ def evidence(images: ImageSet, references: ImageSet | None, table: Table) -> lis
     found = []
     for i, galaxy in enumerate(frames.galaxies):
         row = images.table[i]
-        own = Evidence(profiles[i], alike=alike(table, row))
+        own = Comparison(profiles[i], alike=alike(table, row))
         k = places.get(text(row, "reference"))
         if galaxy is not None and k is not None:
-            other, left, _ = beside(frames, i, framed, k)
+            other, left, _ = reference_and_residual(frames, i, framed, k)
             residual = Picture(np.clip(0.5 + left / (2 * RESIDUAL_SIGMA), 0, 1), [], [], colour_map=RESIDUAL_MAP)
             own = replace(
                 own, of_reference=of_references[k], reference=Picture(stretch(other, 0.0, 1.0), [], []),
@@ -106,7 +106,9 @@ def _profiles(images: ImageSet, frames: FrameSet) -> list[Profile | None]:
     return found
 
 
-def beside(frames: FrameSet, i: int, references: FrameSet, k: int) -> tuple[np.ndarray, np.ndarray, int]:
+def reference_and_residual(
+    frames: FrameSet, i: int, references: FrameSet, k: int
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Galaxy `i` beside reference `k`, both framed.
 
     Returns

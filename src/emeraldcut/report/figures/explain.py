@@ -12,7 +12,7 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import EXTENT, RING_MIDDLES, frame_galaxies, known_psf
-from emeraldcut.report.figures.comparison import RESIDUAL_SIGMA, beside
+from emeraldcut.report.figures.comparison import RESIDUAL_SIGMA, reference_and_residual
 from emeraldcut.report.figures.palette import BLACK, EMERALD, GREY, SERIES
 from emeraldcut.report.figures.pictures import COLOUR_MAP, RESIDUAL_MAP, stretch
 from emeraldcut.report.figures.style import new_figure, save_figure
@@ -84,7 +84,7 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
     for line, i in zip(axes, shown, strict=True):
         row = rows[str(images.table["id"][i])]
         k = places[str(row["reference"])]
-        other, left, mirror = beside(frames, i, framed_references, k)
+        other, left, mirror = reference_and_residual(frames, i, framed_references, k)
         chance = f", p = {row['similarity_p']:.2g}" if "similarity_p" in row.colnames else ""
         _picture(
             line[0], stretch(frames.stamps[i], 0.0, 1.0), str(row["id"]), f"similarity {row['similarity']:.2f}{chance}"

@@ -9,7 +9,15 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet
 from emeraldcut.report.figures.palette import AMBER, BLACK, EMERALD, GREY, MINT
-from emeraldcut.report.figures.pictures import COLOUR_MAP, Picture, View, sky_level, stretch, text, views
+from emeraldcut.report.figures.pictures import (
+    COLOUR_MAP,
+    GalaxyPictures,
+    Picture,
+    galaxy_pictures,
+    sky_level,
+    stretch,
+    text,
+)
 from emeraldcut.report.figures.style import new_figure, save_figure, short
 
 SHOWN = 20  # candidates on the page and in the gallery
@@ -36,19 +44,22 @@ def gallery(images: ImageSet, table: Table, references: ImageSet | None, path: s
     """
     rows = {str(row["id"]): row for row in table}
     known = np.array([str(name) in rows for name in images.table["id"]], dtype=bool)
-    shown = [View(rows[text(view.row, "id")], view.cutout, view.framed) for view in views(images[known])]
+    shown = [
+        GalaxyPictures(rows[text(galaxy.row, "id")], galaxy.cutout, galaxy.framed)
+        for galaxy in galaxy_pictures(images[known])
+    ]
     if not shown:
         raise ValueError("gallery expects images of candidates that are in the table; received none.")
-    shown.sort(key=lambda view: view.row["rank"])
-    return draw_gallery(shown, [] if references is None else views(references), path)
+    shown.sort(key=lambda galaxy: galaxy.row["rank"])
+    return draw_gallery(shown, [] if references is None else galaxy_pictures(references), path)
 
 
-def draw_gallery(candidates: list[View], references: list[View], path: str | Path) -> Path:
+def draw_gallery(candidates: list[GalaxyPictures], references: list[GalaxyPictures], path: str | Path) -> Path:
     """The picture of `gallery`, of candidates in order and framed already."""
     candidates = candidates[:SHOWN]
     n_rows = -(-len(candidates) // GALLERY_COLUMNS)
-    named = {text(view.row, "reference") for view in candidates}
-    references = [view for view in references if text(view.row, "id") in named][:n_rows]
+    named = {text(galaxy.row, "reference") for galaxy in candidates}
+    references = [galaxy for galaxy in references if text(galaxy.row, "id") in named][:n_rows]
     left = 1 if references else 0
     n_columns = left + min(len(candidates), GALLERY_COLUMNS)
     figure = new_figure(2.5 * n_columns, 1.5 * n_rows)
@@ -62,23 +73,23 @@ def draw_gallery(candidates: list[View], references: list[View], path: str | Pat
         wspace=0.04,
         hspace=0.2,
     )
-    for k, view in enumerate(references):
-        _draw_pair(figure, grid, k, 0, view, f"reference: {text(view.row, 'id')}", EMERALD)
-    for k, view in enumerate(candidates):
-        title = f"{view.row['rank']}. {text(view.row, 'id')}"
-        _draw_pair(figure, grid, k // GALLERY_COLUMNS, left + k % GALLERY_COLUMNS, view, title, BLACK)
+    for k, galaxy in enumerate(references):
+        _draw_pair(figure, grid, k, 0, galaxy, f"reference: {text(galaxy.row, 'id')}", EMERALD)
+    for k, galaxy in enumerate(candidates):
+        title = f"{galaxy.row['rank']}. {text(galaxy.row, 'id')}"
+        _draw_pair(figure, grid, k // GALLERY_COLUMNS, left + k % GALLERY_COLUMNS, galaxy, title, BLACK)
     return save_figure(figure, path)
 
 
-def draw_best_match(candidate: View, reference: View | None, path: str | Path) -> Path:
+def draw_best_match(candidate: GalaxyPictures, reference: GalaxyPictures | None, path: str | Path) -> Path:
     """Draws the best candidate beside its reference: on the sky (above) and in their own frames (below)."""
-    pair = [view for view in (candidate, reference) if view is not None]
+    pair = [galaxy for galaxy in (candidate, reference) if galaxy is not None]
     figure = new_figure(3.2 * len(pair), 6.8)
     grid = {"left": 0.02, "right": 0.98, "top": 0.95, "bottom": 0.01, "hspace": 0.08, "wspace": 0.04}
     axes = figure.subplots(2, len(pair), squeeze=False, gridspec_kw=grid)
-    for column, view in enumerate(pair):
-        _draw(axes[0, column], view.cutout, short(text(view.row, "id"), 36), (BLACK, EMERALD)[column])
-        _draw(axes[1, column], view.framed, "in its own frame", GREY)
+    for column, galaxy in enumerate(pair):
+        _draw(axes[0, column], galaxy.cutout, short(text(galaxy.row, "id"), 36), (BLACK, EMERALD)[column])
+        _draw(axes[1, column], galaxy.framed, "in its own frame", GREY)
     return save_figure(figure, path)
 
 
@@ -108,12 +119,12 @@ def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: s
     return save_figure(figure, path)
 
 
-def _draw_pair(figure, grid, row: int, column: int, view: View, title: str, colour: str) -> None:
+def _draw_pair(figure, grid, row: int, column: int, galaxy: GalaxyPictures, title: str, colour: str) -> None:
     """A cut-out and its framed picture side by side in a gallery."""
     axes = figure.add_subplot(grid[row, 2 * column])
-    _draw(axes, view.cutout)
+    _draw(axes, galaxy.cutout)
     axes.set_title(short(title, 34), fontsize=7.5, color=colour, loc="left", pad=3)
-    _draw(figure.add_subplot(grid[row, 2 * column + 1]), view.framed)
+    _draw(figure.add_subplot(grid[row, 2 * column + 1]), galaxy.framed)
 
 
 def _draw(axes, picture: Picture | None, title: str = "", colour: str = BLACK) -> None:

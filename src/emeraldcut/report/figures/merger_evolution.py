@@ -18,7 +18,9 @@ DRIFTS = dict(zip(("energy", "momentum", "angular momentum"), SERIES, strict=Fal
 LEAST = 1e-7  # of a logarithmic axis of drifts
 
 
-def course_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[str, object], path: str | Path) -> Path:
+def evolution_figure(
+    rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[str, object], path: str | Path
+) -> Path:
     """Draws one run: separation of the centres (of a galaxy alone the thickness of its disc), and drifts.
 
     Parameters
@@ -78,14 +80,14 @@ def course_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[
     return save_figure(figure, path)
 
 
-def plot_separations(courses: list[Table], scale_kpc: float) -> str:
+def plot_separations(evolutions: list[Table], scale_kpc: float) -> str:
     """SVG: separation against time of all mergers; empty if there are none."""
-    courses = [rows for rows in courses if np.isfinite(numbers(rows["separation_kpc"])).any()]
-    if not courses:
+    evolutions = [rows for rows in evolutions if np.isfinite(numbers(rows["separation_kpc"])).any()]
+    if not evolutions:
         return ""
 
     def draw(axes) -> None:
-        for rows in courses:
+        for rows in evolutions:
             axes.plot(rows["time_gyr"], rows["separation_kpc"], color=MUTED, linewidth=0.8, alpha=0.8)
         axes.axhline(scale_kpc, color=ACCENT, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.annotate("merged", (1, scale_kpc), (0, 3), xycoords=("axes fraction", "data"), ha="right",

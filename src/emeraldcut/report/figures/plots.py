@@ -96,7 +96,7 @@ def plot_sixth(table: Table, marked: Sequence[int]) -> str:
     return _scatter(table, marked, "a6", "a6/a", _loci)
 
 
-def class_shares(table: Table, name: str = "class") -> Table:
+def class_fractions(table: Table, name: str = "class") -> Table:
     """`class`, `images`, and `share` with its 95 % interval `share_low`, `share_high` (Wilson 1927, JASA 22, 209).
 
     Of the column `name`; no rows where it says nothing.
@@ -116,8 +116,8 @@ def class_shares(table: Table, name: str = "class") -> Table:
 
 
 def plot_classes(table: Table, name: str = "class") -> str:
-    """SVG: the share of each class with its interval, as from `class_shares`; empty without classes."""
-    shares = class_shares(table, name)
+    """SVG: the share of each class with its interval, as from `class_fractions`; empty without classes."""
+    shares = class_fractions(table, name)
     if not len(shares):
         return ""
     counts = shares["images"]
@@ -138,7 +138,7 @@ def plot_classes(table: Table, name: str = "class") -> str:
     return svg_of("classes", draw)
 
 
-def plot_shares(shares: Table) -> str:
+def plot_fractions(shares: Table) -> str:
     """SVG: the shares of the classes that each eye sees, with intervals; `shares` as of one phase of `study`."""
     looks = [f"{row['sight']} {row['eye']}" for row in shares]
     names = list(dict.fromkeys(looks))

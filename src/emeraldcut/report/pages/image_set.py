@@ -14,7 +14,7 @@ from emeraldcut.data.readers import CUTOUTS
 from emeraldcut.data.storage import TABLE
 from emeraldcut.report.cards import NONE, cutout
 from emeraldcut.report.figures import plots
-from emeraldcut.report.figures.pictures import View, number, text, views
+from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures, number, text
 from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of
 from emeraldcut.report.pages.common import flags_section
 
@@ -64,7 +64,7 @@ def _range(table: Table, name: str, unit: str) -> str | None:
 
 
 def _result(table: Table) -> str:
-    shares = plots.class_shares(table, "label")
+    shares = plots.class_fractions(table, "label")
     parts = [f"{row['images']:,} {row['class']}" for row in shares if row["images"]]
     words = f": {', '.join(parts)}" if parts else ""
     sentence = f"{counted(len(table), 'image')}{words}."
@@ -82,9 +82,9 @@ def _examples(folder: Path, table: Table) -> str:
     each = max(EXAMPLES // max(len(groups), 1), 1)
     chosen = [group[np.unique(np.linspace(0, len(group) - 1, each).astype(int))] for group in groups]
     rows = np.concatenate(chosen) if chosen else np.zeros(0, dtype=int)
-    originals = Originals(table, folder, roots=(folder,))
-    shown = views(ImageSet([originals[int(row)] for row in rows], table[rows]))
-    originals.close()
+    source_images = Originals(table, folder, roots=(folder,))
+    shown = galaxy_pictures(ImageSet([source_images[int(row)] for row in rows], table[rows]))
+    source_images.close()
     if not shown:
         return ""
     words = (
@@ -94,13 +94,13 @@ def _examples(folder: Path, table: Table) -> str:
     return f"<section id='examples'><h2>Examples</h2><p>{words}</p><div class='tiles'>{tiles}</div></section>"
 
 
-def _tile(view: View) -> str:
-    facts = [text(view.row, "label")]
-    if number(view.row, "truth_a4") is not None:
-        facts.append(f"a4/a {number(view.row, 'truth_a4'):+.3f}".replace("-", "−"))
+def _tile(galaxy: GalaxyPictures) -> str:
+    facts = [text(galaxy.row, "label")]
+    if number(galaxy.row, "truth_a4") is not None:
+        facts.append(f"a4/a {number(galaxy.row, 'truth_a4'):+.3f}".replace("-", "−"))
     words = ", ".join(filter(None, facts)) or NONE
-    name = f"<span class='id'>{escape(text(view.row, 'id'))}</span>"
-    return f"<figure class='tile'>{cutout(view)}<figcaption>{name}<br>{escape(words)}</figcaption></figure>"
+    name = f"<span class='id'>{escape(text(galaxy.row, 'id'))}</span>"
+    return f"<figure class='tile'>{cutout(galaxy)}<figcaption>{name}<br>{escape(words)}</figcaption></figure>"
 
 
 def _mergers(table: Table) -> str:

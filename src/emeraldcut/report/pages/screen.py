@@ -18,8 +18,8 @@ from emeraldcut.data.parts import Columns, rows_of
 from emeraldcut.data.run import BEST, CANDIDATES, LISTED, MANIFEST, REFERENCES
 from emeraldcut.report.cards import CARD_WORDS, card, cutout, data_url, decimal, framed, with_error
 from emeraldcut.report.figures import galleries, plots
-from emeraldcut.report.figures.comparison import TERMS, Evidence, evidence
-from emeraldcut.report.figures.pictures import View, number, text, views, with_data
+from emeraldcut.report.figures.comparison import TERMS, Comparison, compare_with_references
+from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures, number, text, with_data
 from emeraldcut.report.html import counted, fact_list, made_by, percent, shell, table_of
 from emeraldcut.report.pages.common import all_images, flags_section
 
@@ -33,7 +33,7 @@ COLUMNS += ["similarity_p"]
 
 @dataclass(frozen=True)
 class Contents:
-    """What a finished run folder holds, `best` (with `evidence` of each) and `references` already as the report
+    """What a finished run folder holds, `best` (with `comparisons` of each) and `references` already as the report
     shows them.
 
     `ranks` has the columns of all images, to be read one at a time; `table` all that the page tells, of `SAMPLED` of
@@ -44,14 +44,14 @@ class Contents:
     manifest: dict[str, Any]
     ranks: Columns
     table: Table
-    best: list[View]
-    evidence: list[Evidence]
-    references: list[View]
+    best: list[GalaxyPictures]
+    comparisons: list[Comparison]
+    references: list[GalaxyPictures]
     notes: dict[str, Any]
 
-    def reference_of(self, view: View) -> View | None:
+    def reference_of(self, galaxy: GalaxyPictures) -> GalaxyPictures | None:
         """The reference that a candidate is most like, if the run has its image."""
-        name = text(view.row, "reference")
+        name = text(galaxy.row, "reference")
         return next((other for other in self.references if text(other.row, "id") == name), None)
 
 
@@ -77,8 +77,8 @@ def _read(folder: Path) -> Contents:
     if sets[BEST] is not None:
         scored = np.isfinite(plots.column(sets[BEST].table, "score"))
         kept = with_data(sets[BEST][scored])[: galleries.SHOWN]
-        best, found = views(kept), evidence(kept, sets[REFERENCES], table)
-    references = [] if sets[REFERENCES] is None else views(sets[REFERENCES])
+        best, found = galaxy_pictures(kept), compare_with_references(kept, sets[REFERENCES], table)
+    references = [] if sets[REFERENCES] is None else galaxy_pictures(sets[REFERENCES])
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
     return Contents(folder, read_manifest(folder), ranks, table, best, found, references, notes)
 
@@ -91,7 +91,7 @@ def _page(contents: Contents) -> str:
         notes=_notes(contents),
         match=_match(contents),
         candidates=_candidates(contents),
-        figures=all_images(contents.ranks, [int(view.row["rank"]) for view in contents.best], contents.table),
+        figures=all_images(contents.ranks, [int(galaxy.row["rank"]) for galaxy in contents.best], contents.table),
         flags=flags_section(contents.ranks),
     )
     title = f"Rectangular galaxies in {Path(str(source)).name}"
@@ -222,12 +222,12 @@ def _match(contents: Contents) -> str:
     )
 
 
-def _pair_card(view: View, title: str) -> str:
+def _pair_card(galaxy: GalaxyPictures, title: str) -> str:
     """One of the two galaxies of the best match."""
-    name = escape(text(view.row, "id"))
+    name = escape(text(galaxy.row, "id"))
     return (
         f"<article class='card'><header><h3>{title}: <span class='id'>{name}</span></h3></header>"
-        f"<div class='looks even'>{cutout(view)}{framed(view)}</div></article>"
+        f"<div class='looks even'>{cutout(galaxy)}{framed(galaxy)}</div></article>"
     )
 
 
@@ -239,9 +239,10 @@ def _candidates(contents: Contents) -> str:
     links = f"<a href='{CANDIDATES}'>{CANDIDATES}</a>"
     if (contents.folder / LISTED).exists():
         links += f", the first of them also in <a href='{LISTED}'>{LISTED}</a>"
-    shown = {int(view.row["rank"]) for view in contents.best}
+    shown = {int(galaxy.row["rank"]) for galaxy in contents.best}
     cards = "".join(
-        card(view, found, contents.table, shown) for view, found in zip(contents.best, contents.evidence, strict=True)
+        card(galaxy, found, contents.table, shown)
+        for galaxy, found in zip(contents.best, contents.comparisons, strict=True)
     )
     return (
         f"<section id='candidates'><h2>The best {counted(len(contents.best), 'candidate')}</h2>"

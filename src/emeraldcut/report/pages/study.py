@@ -13,7 +13,7 @@ from emeraldcut.data import read_images, read_manifest, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.report.cards import data_url
 from emeraldcut.report.figures import galleries, plots
-from emeraldcut.report.figures.pictures import views
+from emeraldcut.report.figures.pictures import galaxy_pictures
 from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of, words_of
 from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
 from emeraldcut.studies.shares import rows_where
@@ -113,7 +113,7 @@ def _shares(shares: Table) -> str:
         if len(own):
             size = f"{counted(int(own['mergers'][0]), 'galaxy' if phase == 'alone' else 'merger')}".replace("ys", "ies")
             caption = f"{WORDS[phase]}: {size}, {counted(int(own['images'][0]), 'view')} for each sight."
-            drawn.append(plot(plots.plot_shares(own), WORDS[phase], caption))
+            drawn.append(plot(plots.plot_fractions(own), WORDS[phase], caption))
     words = (
         "Shares of the views that each eye calls so. Lines: 90 % intervals over mergers, since views of one merger are "
         "not independent."
@@ -202,13 +202,15 @@ def _closest(folder: Path) -> str:
     """The remnants most like the reference, beside it."""
     if not (folder / CLOSEST).exists():
         return ""
-    shown = views(read_images(folder / CLOSEST))
-    path = galleries.draw_gallery(shown, views(read_images(folder / REFERENCE)), folder / "figures" / "closest.png")
+    shown = galaxy_pictures(read_images(folder / CLOSEST))
+    path = galleries.draw_gallery(
+        shown, galaxy_pictures(read_images(folder / REFERENCE)), folder / "figures" / "closest.png"
+    )
     rows = [
-        [str(view.row["rank"]), f"<span class='id'>{escape(str(view.row['id']))}</span>",
-         f"{view.row['similarity']:.2f}", _known(view.row, "mass_ratio"), _known(view.row, "gas_fraction"),
-         _known(view.row, "since_merging_gyr"), _known(view.row, "truth_a4"), escape(str(view.row["label"]))]
-        for view in shown
+        [str(galaxy.row["rank"]), f"<span class='id'>{escape(str(galaxy.row['id']))}</span>",
+         f"{galaxy.row['similarity']:.2f}", _known(galaxy.row, "mass_ratio"), _known(galaxy.row, "gas_fraction"),
+         _known(galaxy.row, "since_merging_gyr"), _known(galaxy.row, "truth_a4"), escape(str(galaxy.row["label"]))]
+        for galaxy in shown
     ]  # fmt: skip
     columns = ["rank", "view", "similarity", "mass ratio", "gas", "Gyr since merging", "true a4/a", "true outline"]
     return (

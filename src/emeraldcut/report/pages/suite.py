@@ -13,10 +13,10 @@ from astropy.table import Table
 from emeraldcut.data import read_manifest, read_snapshot, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.mergers import DIAGNOSTICS, MERGED, SUITE, THICKENING, drifts, snapshots_of
-from emeraldcut.report.figures.merger_evolution import course_figure, plot_separations, plot_thickness
+from emeraldcut.report.figures.merger_evolution import evolution_figure, plot_separations, plot_thickness
 from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of, words_of
 
-PICTURE = "course.png"  # in the folder of each merger
+PICTURE = "evolution.png"  # in the folder of each merger
 
 
 def suite_page(folder: Path) -> str:
@@ -25,12 +25,12 @@ def suite_page(folder: Path) -> str:
     for name in suite["merger"]:
         if Path(str(name)).name != name:
             raise ValueError(f"{SUITE} expects names of folders in '{folder}'; received {str(name)!r}.")
-    courses = {str(name): read_table(folder / str(name) / DIAGNOSTICS) for name in suite["merger"]}
+    evolutions = {str(name): read_table(folder / str(name) / DIAGNOSTICS) for name in suite["merger"]}
     facts = [{name: None if np.ma.is_masked(row[name]) else row[name] for name in suite.colnames} for row in suite]
     for row in facts:
-        rows, own = courses[row["merger"]], folder / row["merger"]
+        rows, own = evolutions[row["merger"]], folder / row["merger"]
         mass = float(read_snapshot(snapshots_of(own)[0]).mass.sum(dtype=float))
-        course_figure(rows, drifts(rows, mass), row, own / PICTURE)
+        evolution_figure(rows, drifts(rows, mass), row, own / PICTURE)
     alone = [row["merger"] for row in facts if row["mass_ratio"] is None]
     shown = {
         "Asked": "emeraldcut simulate",
@@ -40,8 +40,8 @@ def suite_page(folder: Path) -> str:
         "of angular momentum": _percent(suite, "angular_momentum_drift"),
         "of momentum": _percent(suite, "momentum_drift"),
     }
-    parts = [fact_list(shown | made_by(manifest)), _mergers(facts, courses, manifest)]
-    parts += [_controls({name: courses[name] for name in alone}, manifest), _meaning()]
+    parts = [fact_list(shown | made_by(manifest)), _mergers(facts, evolutions, manifest)]
+    parts += [_controls({name: evolutions[name] for name in alone}, manifest), _meaning()]
     return shell(f"Mergers in {folder.resolve().name}", _result(suite, manifest), "".join(parts), manifest, folder)
 
 
@@ -68,7 +68,7 @@ def _result(suite: Table, manifest: dict[str, Any]) -> str:
     return sentence + trusted
 
 
-def _mergers(facts: list[dict[str, Any]], courses: dict[str, Table], manifest: dict[str, Any]) -> str:
+def _mergers(facts: list[dict[str, Any]], evolutions: dict[str, Table], manifest: dict[str, Any]) -> str:
     """All runs with their numbers."""
     columns = ["run", "merged at Gyr", "until", "energy", "angular momentum", "momentum", "lost", "particles",
                "stars: softening / spacing kpc", "halo: softening / spacing kpc"]  # fmt: skip
@@ -82,7 +82,7 @@ def _mergers(facts: list[dict[str, Any]], courses: dict[str, Table], manifest: d
         for row in facts
     ]  # fmt: skip
     caption = f"Each run's name leads to its picture; all numbers are in <a href='{SUITE}'>{SUITE}</a>."
-    figure = plot_separations(list(courses.values()), MERGED * manifest["disc_scale_kpc"])
+    figure = plot_separations(list(evolutions.values()), MERGED * manifest["disc_scale_kpc"])
     if figure:
         figure = plot(figure, "Separations", "Separation of the centres of both galaxies' stars in every merger.")
     body = f"<div class='plots'>{figure}</div>{table_of(columns, rows, caption)}"

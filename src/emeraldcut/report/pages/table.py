@@ -14,8 +14,8 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.data.originals import Originals
 from emeraldcut.report.cards import CARD_WORDS, card, decimal, probability, with_error
 from emeraldcut.report.figures import galleries
-from emeraldcut.report.figures.comparison import evidence
-from emeraldcut.report.figures.pictures import number, text, views, with_data
+from emeraldcut.report.figures.comparison import compare_with_references
+from emeraldcut.report.figures.pictures import galaxy_pictures, number, text, with_data
 from emeraldcut.report.html import counted, fact_list, made_by, shell, table_of
 from emeraldcut.report.pages.common import all_images, flags_section
 from emeraldcut.similarity import read_references
@@ -75,11 +75,11 @@ def _best_images(table: Table, by: str, manifest: dict[str, Any], folder: Path) 
     """The images of the first rows, None where they are not there any more."""
     first = np.flatnonzero(np.isfinite(numbers(table[by])))[: galleries.SHOWN]
     try:
-        originals = Originals.of_run(table, manifest, roots=(folder,))
+        source_images = Originals.of_run(table, manifest, roots=(folder,))
     except (OSError, LookupError, ValueError):  # moved, or a table that does not say
         return None
-    pixels = [originals[int(row)] for row in first]
-    originals.close()
+    pixels = [source_images[int(row)] for row in first]
+    source_images.close()
     images = with_data(ImageSet(pixels, table[first]))
     return images if len(images) else None
 
@@ -94,8 +94,8 @@ def _references(manifest: dict[str, Any]) -> ImageSet | None:
 
 def _cards(images: ImageSet, references: ImageSet | None, table: Table, by: str) -> str:
     shown = {int(rank) for rank in images.table["rank"]}
-    pairs = zip(views(images), evidence(images, references, table), strict=True)
-    cards = "".join(card(view, found, table, shown, by) for view, found in pairs)
+    pairs = zip(galaxy_pictures(images), compare_with_references(images, references, table), strict=True)
+    cards = "".join(card(galaxy, found, table, shown, by) for galaxy, found in pairs)
     return (
         f"<section id='candidates'><h2>The {counted(len(images), 'image')} {ORDERS[by]}</h2><p>{CARD_WORDS}</p>"
         f"<div class='cards'>{cards}</div></section>"
