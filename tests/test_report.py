@@ -15,7 +15,18 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import Flag, ImageSet, Run, provenance, read_table, write_images, write_table
+from emeraldcut import studies
+from emeraldcut.data import (
+    Flag,
+    ImageSet,
+    Run,
+    Snapshot,
+    provenance,
+    read_table,
+    write_images,
+    write_snapshot,
+    write_table,
+)
 from emeraldcut.networks import load_network
 from emeraldcut.report import cite, report, write_latex, write_pdf
 from emeraldcut.report.cards import sky_links
@@ -153,8 +164,8 @@ def test_report_says_what_the_run_found(tmp_path):
     folder = make_run(tmp_path / "run", table, [galaxy(seed=i) for i in range(5)])
     page = checked(folder)
     above = int((table["score"] > 0.5).sum())
-    assert "The best of 30 images is g0 , score 0.79, a4/a = −0.071 ± 0.010" in page.text
-    assert f"; {above} images score above 0.5. The network" in page.text
+    assert "The best candidate among 30 images is g0 (score 0.79, a4/a = −0.071 ± 0.010 )." in page.text
+    assert f"). {above} images score above 0.5. The network" in page.text
     assert "add up to 2.3 rectangular galaxies" in page.text
     assert "prevalence of 1 %" in page.text
     assert "0.877" in page.text and "0.46" in page.text and "1.60″" in page.text
@@ -214,9 +225,9 @@ def test_one_image_without_references_and_with_little_known(tmp_path):
     table = rows(["only"])["id", "score", "rank", "flag", "flag_text"]
     folder = make_run(tmp_path, table, [galaxy()], references=False, expected_rectangular=None)
     page = checked(folder)
-    assert "The best of 1 image is only , score 0.79; 1 image scores above 0.5." in page.text
+    assert "The best candidate among 1 image is only (score 0.79). 1 image scores above 0.5." in page.text
     assert "Its reference" not in page.text and "The best 1 candidate " in page.text
-    assert "half light" not in page.text and "S/N" not in page.text.split("What the numbers mean")[0]
+    assert "half-light radius" not in page.text and "S/N" not in page.text.split("What the numbers mean")[0]
 
 
 def test_nothing_could_be_scored(tmp_path):
@@ -233,7 +244,8 @@ def test_nothing_could_be_scored(tmp_path):
 
 def test_a_run_without_a_set_of_images(tmp_path):
     page = checked(make_run(tmp_path, rows(["a", "b", "c"]), None, references=False))
-    assert "The best of 3 images is a" in page.text and "no candidate with a score and an image" in page.text
+    assert "The best candidate among 3 images is a" in page.text
+    assert "no candidate with a score and an image" in page.text
 
 
 def test_sizes_missing_pixels_blank_images_and_masked_values(tmp_path):
@@ -252,6 +264,12 @@ def test_sizes_missing_pixels_blank_images_and_masked_values(tmp_path):
     page = checked(make_run(tmp_path, table, pixels))
     assert {"rank-1", "rank-2", "rank-3", "rank-4"} <= set(page.ids)
     assert page.text.count("–") >= 4
+
+
+def test_a_page_says_when_nothing_convinces(tmp_path):
+    page = checked(make_run(tmp_path, rows(["a", "b"], score=[0.41, 0.2]), [galaxy()]))
+    assert "No convincing rectangular galaxy among 2 images: none scores above 0.5." in page.text
+    assert "The highest-ranked is a (score 0.41," in page.text and "score above" not in page.text
 
 
 HOSTILE = "<script>alert('x')</script>\"&amp;$id é星"
@@ -381,17 +399,14 @@ def test_stretch_keeps_the_order_the_range_and_missing_pixels(seed, sigma, sky):
     assert (np.diff(shown.ravel()[order]) >= 0).all()
 
 
-def test_gallery_matches_images_and_rows_by_id(tmp_path):
+def test_a_gallery_has_the_references_that_its_candidates_name(tmp_path):
     from matplotlib.image import imread
 
-    table = rows(["a", "b", "c"])
-    images = ImageSet([galaxy(seed=2), galaxy(seed=3)], Table({"id": ["c", "unknown"]}))
-    alone = imread(galleries.gallery(images, table, None, tmp_path / "new" / "alone.png"))
-    reference = ImageSet([galaxy()], Table({"id": ["emerald"]}))
-    beside = imread(galleries.gallery(images, table, reference, tmp_path / "beside.png"))
+    candidates = galaxy_pictures(ImageSet([galaxy(seed=2)], rows(["c"])))
+    references = galaxy_pictures(ImageSet([galaxy()] * 2, Table({"id": ["emerald", "unnamed"]})))
+    alone = imread(galleries.draw_gallery(candidates, references[1:], tmp_path / "new" / "alone.png"))
+    beside = imread(galleries.draw_gallery(candidates, references, tmp_path / "beside.png"))
     assert beside.shape[1] == 2 * alone.shape[1]
-    with pytest.raises(ValueError, match="images of candidates"):
-        galleries.gallery(images[[1]], table, None, tmp_path / "none.png")
 
 
 @given(st.floats(0, 359.999), st.floats(-90, 90))
@@ -476,9 +491,9 @@ def test_cards_show_profiles_residuals_classes_and_look_alikes(tmp_path):
     folder = make_run(tmp_path, table, [galaxy(seed=i) for i in range(3)])
     page = checked(folder)
     html = (folder / "report.html").read_text()
-    assert html.count("class='profile'") == 3 and html.count("<figcaption>residual</figcaption>") == 3
-    assert html.count("class='classes'") == 3 and "0.250" in page.text and "0.012" in page.text
-    assert page.text.count("Most alike:") == 3 and "How far to look" in html and "Similarity and chance" in html
+    assert html.count('class="profile"') == 3 and html.count("<figcaption>residual</figcaption>") == 3
+    assert html.count('class="classes"') == 3 and "0.250" in page.text and "0.012" in page.text
+    assert page.text.count("Most alike:") == 3 and "Expected yield" in html and "Similarity p-values" in html
 
 
 # --- other runs
@@ -540,7 +555,8 @@ def test_completeness_has_a_page(tmp_path):
     write_table(Table({"id": ["a"], "found": [True], "flag": [64]}), run.path("injected.parquet"))
     run.finish()
     page = checked(tmp_path)
-    assert "18 of 40 injected rectangular galaxies are found" in page.text and "at least half from S/N 160" in page.text
+    assert "18 of 40 injected rectangular galaxies are found" in page.text
+    assert "first reaches 50 % at S/N 160." in page.text
     assert page.tags.count("figure") == 2 and (tmp_path / "completeness.png").exists()
 
 
@@ -549,7 +565,72 @@ def test_a_network_has_a_page(tmp_path):
     (tmp_path / "card.json").write_text(json.dumps(card))
     page = Checker(report(tmp_path).read_text())
     assert page.stack == [] and f"{card['metrics']['accuracy']:.3f}" in page.text
-    assert page.text.count("called") >= 4 and "Brown" not in page.text and "Guo, Chuan" in page.text
+    assert page.text.count("classified as") >= 4 and "Brown" not in page.text and "Guo, Chuan" in page.text
+
+
+def hostile_completeness(folder):
+    run = Run.start(folder, "completeness", CompletenessSettings(background=HOSTILE, network=HOSTILE), seed=1)
+    cells = {"snr": [20.0], "radius_fwhm": [1.5], "axis_ratio": [0.5], "exponent": [4.0], "injected": [4], "found": [1]}
+    cells |= {"completeness": [0.25], "completeness_low": [0.1], "completeness_high": [0.5]}
+    write_table(Table(cells), run.path("completeness.ecsv"))
+    write_table(Table({"id": [HOSTILE], "found": [True], "flag": [64]}), run.path("injected.parquet"))
+    run.finish()
+
+
+def hostile_network(folder):
+    metrics = {"number": 9, "accuracy": 0.5, "cross_entropy": 1.0, "calibration_error": 0.1, "confusion": [[9]]}
+    known = {"classes": [HOSTILE], "preprocessing": HOSTILE, "input_size": 8, "licence": HOSTILE, "metrics": metrics}
+    known |= {"training": {HOSTILE: {HOSTILE: 3}}, "drawn_from": {HOSTILE: HOSTILE}, "settings": {HOSTILE: HOSTILE}}
+    (folder / "card.json").write_text(json.dumps(known))
+
+
+def hostile_suite(folder):
+    name = HOSTILE.replace("/", "")  # it is the name of a folder
+    run = Run.start(folder, "simulate", seed=1)
+    row = {"merger": name, "mass_ratio": 1.0, "gas_fraction": 0.0, "orbit": 0, "merged_gyr": 1.0, "time_gyr": 2.0}
+    row |= dict.fromkeys("energy_drift angular_momentum_drift momentum_drift disc_softening_kpc star_spacing_kpc "
+                         "halo_softening_kpc halo_spacing_kpc".split(), 0.1) | {"lost": 0, "particles": 2}  # fmt: skip
+    write_table(Table([row]), run.path("suite.ecsv"))
+    time = {"time_gyr": [0.0, 1.0, 2.0], "separation_kpc": [9.0, 1.0, 0.1]}
+    conserved = {key: [1.0, 1.0, 1.0] for key in ("energy", "kinetic")}
+    vectors = {f"{key}_{axis}": [1.0, 1.0, 1.0] for key in ("momentum", "angular_momentum") for axis in "xyz"}
+    write_table(Table(time | conserved | vectors), run.path(f"{name}/diagnostics.ecsv"))
+    two = np.zeros((2, 3), np.float32)
+    stars = Snapshot(two, two, np.ones(2, np.float32), np.ones(2, np.int8), np.zeros(2, np.int8), 0.0)
+    write_snapshot(stars, run.path(f"{name}/snapshot_0000.hdf5"))
+    run.finish(**{"thickening": {}, "control_a4": {}, "disc_scale_kpc": 1.0, "settings.engine": HOSTILE})
+
+
+def hostile_study(folder):
+    run = Run.start(folder, "study", seed=1)
+    seen = [("clear", "outline"), ("noisy", "network")]
+    shares = [
+        {"group": group, "value": group, "phase": "relaxed", "sight": sight, "eye": eye, "class": name, "share": 0.3,
+         "share_low": 0.2, "share_high": 0.4, "sure": 0.1, "sure_low": 0.0, "sure_high": 0.2, "corrected": 0.2,
+         "corrected_low": 0.1, "corrected_high": 0.4, "mergers": 9, "images": 90}
+        for group in ("all", HOSTILE) for sight, eye in seen for name in ("oval", "rectangular", "obround", "other")
+    ]  # fmt: skip
+    tested = {"on": "mass_ratio", "class": HOSTILE, "sight": "noisy", "eye": "network", "p": 0.1, "explained": 0.2}
+    tested |= {f"{name}{end}": 0.1 for name in ("slope", "difference") for end in ("", "_low", "_high")}
+    views = {"phase": ["relaxed"], "sight": ["clear"], "truth_a4": [np.nan], "merger": [HOSTILE]}
+    write_table(Table(shares), run.path(studies.SHARES))
+    write_table(Table([tested | {"mergers": 9}]), run.path(studies.TESTS))
+    write_table(Table(views | {"boxy_around_disky": [True]}), run.path(studies.IMAGES))
+    write_table(Table({"eye": np.array([], dtype=str)}), run.path(studies.SKILLS))
+    remnant = {"id": HOSTILE, "rank": 1, "similarity": 0.5, "mass_ratio": 1.0, "gas_fraction": 0.0, "label": HOSTILE}
+    remnant |= {"since_merging_gyr": 1.0, "truth_a4": -0.05, "reference": HOSTILE}
+    for name in (studies.CLOSEST, studies.REFERENCE):
+        write_images(ImageSet([galaxy()], Table([remnant])), run.path(name), command="study")
+    run.finish(mergers=9, moments=9, **{"settings.network": HOSTILE})
+
+
+@pytest.mark.parametrize("make", [hostile_completeness, hostile_network, hostile_suite, hostile_study])
+def test_hostile_words_are_text_on_other_pages(make, tmp_path):
+    """As on those of runs of `screen`, of tables and of sets, which have tests of their own."""
+    make(tmp_path)
+    page = Checker(report(tmp_path).read_text())
+    assert page.stack == [] and "script" not in page.tags
+    assert page.text.count(HOSTILE) + page.text.count(HOSTILE.replace("/", "")) >= 2
 
 
 def test_names_that_lead_out_of_a_suite_are_refused(tmp_path):

@@ -23,7 +23,7 @@ from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.review import ReviewSettings, agreement, cohen_kappa, fleiss_kappa, review
 from emeraldcut.review.order import TELLING_EVERY, Order, features
 from emeraldcut.review.reviewed_run import LOG, REMEMBERED, ReviewedRun
-from emeraldcut.review.server import PAGES, application
+from emeraldcut.review.server import PAGES, application, page
 from emeraldcut.review.static import CARDS_A_FILE
 from emeraldcut.review.verdicts import VERDICTS, Entry, Verdicts
 
@@ -433,7 +433,7 @@ def test_pages_may_load_nothing_from_elsewhere(client):
         headers = get(client, path).headers
         assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
         assert headers["referrer-policy"] == "no-referrer" and headers["x-content-type-options"] == "nosniff"
-    text = "".join(get(client, path).text for path in ("/judge", "/review.js", "/review.css"))
+    text = "".join(get(client, path).text for path in ("/judge", "/review.js", "/style.css"))
     assert "https://" not in text and text.count("http://") == text.count("http://www.w3.org/2000/svg")
 
 
@@ -488,6 +488,14 @@ def test_the_grid_has_pages_and_shows_what_is_asked_for(client):
     left = get(client, "/grid.json", reviewer="Ann", show="unjudged", page=99).json()
     assert left["page"] == left["pages"] == 1 and left["candidates"] == len(HOSTILE) - 1
     assert get(client, "/grid.json", reviewer="Bob", show="rectangular").json()["items"] == []
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_page_holds_hostile_names_as_text(name):
+    text = page("judge", {"run": name, "token": TOKEN}, suffix=f"?token={name}")
+    assert "<img src=x" not in text and text.count("<script") == 2  # its own ones
+    given = text.split('id="given">')[1].split("</script>")[0]
+    assert json.loads(given)["run"] == name
 
 
 def test_while_judging_nobody_sees_the_verdicts_of_others(client):

@@ -15,7 +15,7 @@ from emeraldcut.mergers import SUITE
 from emeraldcut.report.cards import flag_name
 from emeraldcut.report.cite import bibliography
 from emeraldcut.report.figures import plots
-from emeraldcut.report.pages.completeness import SHARES as FOUND
+from emeraldcut.report.pages.completeness import FRACTIONS as FOUND
 from emeraldcut.studies import CONCLUSIONS, SHARES, TESTS
 
 FOLDER = "latex"
@@ -86,12 +86,12 @@ def write_latex(source: str | Path) -> list[Path]:
 
 
 def _of_galaxies(table: Table) -> dict[str, Table]:
-    """The first galaxies, the shares of classes, and the flags, of a table with one row per galaxy."""
+    """The first galaxies, the fractions of classes, and the flags, of a table with one row per galaxy."""
     kept = [name for name in GALAXIES if name in table.colnames]
     tables = {"galaxies": table[:ROWS][kept]}
-    shares = plots.class_fractions(table)
-    if len(shares):
-        tables["classes"] = shares
+    fractions = plots.class_fractions(table)
+    if len(fractions):
+        tables["classes"] = fractions
     if "flag" in table.colnames:
         flags = np.asarray(table["flag"], dtype=np.int64)
         counts = {flag_name(bit): int(((flags & bit) != 0).sum()) for bit in SENTENCES}

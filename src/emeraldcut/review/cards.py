@@ -11,7 +11,7 @@ from astropy.table import Row
 from PIL import Image
 
 from emeraldcut.data.flags import SENTENCES
-from emeraldcut.report.cards import data_url, decimal, flag_name, sky_links, with_error
+from emeraldcut.report.cards import data_url, decimal, flag_name, half_light_radius, sky_links, with_error
 from emeraldcut.report.figures.pictures import COLOUR_MAP, SHOWN_RADII, GalaxyPictures, Picture, number, text
 from emeraldcut.review.verdicts import SHAPES
 
@@ -52,10 +52,6 @@ def card(row: Row, galaxy: GalaxyPictures | None) -> dict[str, Any]:
 
 def _facts(row: Row) -> list[tuple[str, str]]:
     """Names and values of what was measured."""
-    radius, scale = number(row, "radius_pix"), number(row, "pixel_scale_arcsec")
-    size = decimal(radius, 1) + (" pix" if radius is not None else "")
-    if radius is not None and scale is not None:
-        size = f"{decimal(radius * scale, 2)}″"
     return [
         ("a4/a", with_error(row, "a4")),
         ("a6/a", with_error(row, "a6")),
@@ -63,7 +59,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("similarity", decimal(number(row, "similarity"), 2)),
         ("axis ratio", decimal(number(row, "axis_ratio"), 2)),
         ("S/N", decimal(number(row, "snr"), 0)),
-        ("half light", size),
+        ("half-light radius", half_light_radius(row)),
     ]
 
 

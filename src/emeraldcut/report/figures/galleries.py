@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet
 from emeraldcut.report.figures.palette import AMBER, BLACK, EMERALD, GREY, MINT
 from emeraldcut.report.figures.pictures import (
     COLOUR_MAP,
     GalaxyPictures,
     Picture,
-    galaxy_pictures,
     sky_level,
     stretch,
     text,
@@ -24,38 +22,17 @@ SHOWN = 20  # candidates on the page and in the gallery
 GALLERY_COLUMNS = 5
 
 
-def gallery(images: ImageSet, table: Table, references: ImageSet | None, path: str | Path) -> Path:
+def draw_gallery(candidates: list[GalaxyPictures], references: list[GalaxyPictures], path: str | Path) -> Path:
     """Draws the best candidates, with the references that they are most like beside them.
 
     Parameters
     ----------
-    images : ImageSet
-        Images of candidates; those whose `id` is not in `table` are left out.
-    table : Table
-        Candidates with `id`, `rank`, `score` and `reference`, as `screen` makes them; the best 20 are drawn.
-    references : ImageSet or None
-        Images of the references, whose `id` stands in the column `reference`.
+    candidates : list of GalaxyPictures
+        In order, with `id`, `rank` and `reference` in their rows; the first 20 are drawn.
+    references : list of GalaxyPictures
+        Of which those are drawn that the candidates name.
     path : path of the picture to write (.png, .pdf or .svg)
-
-    Raises
-    ------
-    ValueError
-        There is no image of any candidate.
     """
-    rows = {str(row["id"]): row for row in table}
-    known = np.array([str(name) in rows for name in images.table["id"]], dtype=bool)
-    shown = [
-        GalaxyPictures(rows[text(galaxy.row, "id")], galaxy.cutout, galaxy.framed)
-        for galaxy in galaxy_pictures(images[known])
-    ]
-    if not shown:
-        raise ValueError("gallery expects images of candidates that are in the table; received none.")
-    shown.sort(key=lambda galaxy: galaxy.row["rank"])
-    return draw_gallery(shown, [] if references is None else galaxy_pictures(references), path)
-
-
-def draw_gallery(candidates: list[GalaxyPictures], references: list[GalaxyPictures], path: str | Path) -> Path:
-    """The picture of `gallery`, of candidates in order and framed already."""
     candidates = candidates[:SHOWN]
     n_rows = -(-len(candidates) // GALLERY_COLUMNS)
     named = {text(galaxy.row, "reference") for galaxy in candidates}

@@ -1,4 +1,4 @@
-"""Courses of mergers as figures: how far apart the galaxies are, and how well is kept what is conserved."""
+"""Evolution of mergers as figures: how far apart the galaxies are, and how well is kept what is conserved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from astropy.table import Table
 from emeraldcut.data.columns import numbers
 from emeraldcut.mergers import THICKENING
 from emeraldcut.report.figures.palette import EMERALD, GREY, SERIES
-from emeraldcut.report.figures.style import ACCENT, INK, MUTED, new_figure, save_figure, svg_of
+from emeraldcut.report.figures.style import ACCENT, INK, MUTED, new_figure, save_figure, short, svg_of
 
 ALLOWED = 0.01  # drift of energy and of angular momentum
 DRIFTS = dict(zip(("energy", "momentum", "angular momentum"), SERIES, strict=False))
@@ -21,7 +21,7 @@ LEAST = 1e-7  # of a logarithmic axis of drifts
 def evolution_figure(
     rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[str, object], path: str | Path
 ) -> Path:
-    """Draws one run: separation of the centres (of a galaxy alone the thickness of its disc), and drifts.
+    """Draws one run: separation of the centres (of an isolated galaxy the thickness of its disc), and drifts.
 
     Parameters
     ----------
@@ -32,6 +32,7 @@ def evolution_figure(
     """
     time = np.asarray(rows["time_gyr"], float)
     figure = new_figure(9.0, 3.6)
+    figure.set_layout_engine("tight")
     left, right = figure.subplots(1, 2, sharex=True)
     if facts["mass_ratio"] is None:
         thickness = np.asarray(rows["disc_height_kpc"], float)
@@ -40,7 +41,7 @@ def evolution_figure(
         left.annotate("limit before the encounter", (time[-1], THICKENING), (0, 3), textcoords="offset points",
                       ha="right", fontsize=8, color=GREY)  # fmt: skip
         left.set_ylim(0.9, 1.05 * max(THICKENING, (thickness / thickness[0]).max()))
-        left.set_ylabel("thickness of the disc over the first")
+        left.set_ylabel("thickness of the disc, relative to the start")
     else:
         left.plot(time, np.asarray(rows["separation_kpc"], float), color=EMERALD)
         left.set_yscale("log")
@@ -48,7 +49,7 @@ def evolution_figure(
         left.axhline(softening, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         left.annotate(f"softening {softening:g} kpc", (time[0], softening), (2, 3), textcoords="offset points",
                       fontsize=8, color=GREY)  # fmt: skip
-        left.set_ylabel("separation of the centres in kpc")
+        left.set_ylabel("separation of the centres (kpc)")
         if facts["merged_gyr"] is not None:
             left.axvline(float(facts["merged_gyr"]), color=GREY, linewidth=0.8)
             left.annotate(f"merged at {facts['merged_gyr']:.2f} Gyr", (float(facts["merged_gyr"]), 0.97), (4, 0),
@@ -58,10 +59,10 @@ def evolution_figure(
         right.plot(time[1:], np.maximum(drifts[name.replace(" ", "_")][1:], LEAST), color=colour, label=name)
     right.axhline(ALLOWED, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     right.set_yscale("log")
-    right.set_ylabel("change, relative")
+    right.set_ylabel("relative drift")
     right.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(DRIFTS))
     for panel in (left, right):
-        panel.set_xlabel("time in Gyr")
+        panel.set_xlabel("time (Gyr)")
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(x=0.02)
     spacing = ", ".join(
@@ -71,12 +72,11 @@ def evolution_figure(
         )
     )  # fmt: skip
     figure.suptitle(
-        f"{facts['merger']}, {facts['particles']:,} particles, {facts['lost']:,} lost; {spacing}",
+        f"{short(facts['merger'], 60)}, {facts['particles']:,} particles, {facts['lost']:,} unbound; {spacing}",
         fontsize=9,
         x=0.01,
         ha="left",
     )
-    figure.tight_layout()
     return save_figure(figure, path)
 
 
@@ -93,26 +93,26 @@ def plot_separations(evolutions: list[Table], scale_kpc: float) -> str:
         axes.annotate("merged", (1, scale_kpc), (0, 3), xycoords=("axes fraction", "data"), ha="right",
                       textcoords="offset points", color=ACCENT)  # fmt: skip
         axes.set_yscale("log")
-        axes.set_xlabel("time in Gyr")
-        axes.set_ylabel("separation of the centres in kpc")
+        axes.set_xlabel("time (Gyr)")
+        axes.set_ylabel("separation of the centres (kpc)")
 
     return svg_of("separations", draw)
 
 
 def plot_thickness(controls: Mapping[str, Table]) -> str:
-    """SVG: thickness of the discs of galaxies alone, over that at the start; empty if there are none."""
+    """SVG: thickness of the discs of isolated galaxies, relative to the start; empty if there are none."""
     if not controls:
         return ""
 
     def draw(axes) -> None:
         for name, rows in controls.items():
             height = np.asarray(rows["disc_height_kpc"], float)
-            axes.plot(rows["time_gyr"], height / height[0], linewidth=1.2, label=name)
+            axes.plot(rows["time_gyr"], height / height[0], linewidth=1.2, label=short(name, 60))
         axes.axhline(THICKENING, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate("limit before the encounter", (1, THICKENING), (0, 3), xycoords=("axes fraction", "data"),
                       textcoords="offset points", ha="right", color=INK)  # fmt: skip
-        axes.set_xlabel("time in Gyr")
-        axes.set_ylabel("thickness over that at the start")
+        axes.set_xlabel("time (Gyr)")
+        axes.set_ylabel("thickness, relative to the start")
         axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
 
     return svg_of("thickness", draw)

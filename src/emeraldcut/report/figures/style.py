@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -30,10 +32,17 @@ def save_figure(figure, path: str | Path) -> Path:
     """Writes a figure, with the folder that it goes to."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # an id in a script that the font lacks
+    with _any_script():
         figure.savefig(path, dpi=130, facecolor="white")
     return path
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """Names may be in a script that the font lacks; that is no reason to warn."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
 
 
 def short(name: str, longest: int) -> str:
@@ -47,7 +56,7 @@ def svg_of(name: str, draw) -> str:
     from matplotlib import rc_context
 
     buffer = StringIO()
-    with rc_context(PLOT_STYLE):
+    with rc_context(PLOT_STYLE), _any_script():
         figure = new_figure(5.4, 3.7)
         figure.set_layout_engine("tight")
         draw(figure.add_subplot())

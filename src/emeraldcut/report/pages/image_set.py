@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -12,11 +12,11 @@ from emeraldcut.data import ImageSet, read_manifest, read_table, usable
 from emeraldcut.data.originals import Originals
 from emeraldcut.data.readers import CUTOUTS
 from emeraldcut.data.storage import TABLE
-from emeraldcut.report.cards import NONE, cutout
+from emeraldcut.report.cards import NONE, on_sky
 from emeraldcut.report.figures import plots
 from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures, number, text
-from emeraldcut.report.html import counted, fact_list, made_by, plot, shell, table_of
-from emeraldcut.report.pages.common import flags_section
+from emeraldcut.report.html import Cell, Listing, Plot, counted, made_by, page
+from emeraldcut.report.pages.common import flag_counts
 
 EXAMPLES = 24
 MERGERS = 200  # rows of the table of mergers at most
@@ -26,31 +26,47 @@ def set_page(folder: Path) -> str:
     """The page of a set, or of what `fetch` got. See `report`."""
     manifest = read_manifest(folder)
     table = read_table(folder / (TABLE if (folder / TABLE).exists() else CUTOUTS))
+    return page(
+        "image_set.html",
+        f"Image set: {folder.resolve().name}",
+        manifest,
+        folder,
+        conclusion=_conclusion(table),
+        facts=_facts(table, manifest),
+        examples=_examples(folder, table),
+        plots=_plots(table),
+        mergers=_mergers(table),
+        flags=flag_counts(table) if "flag" in table.colnames else None,
+    )
+
+
+def _facts(table: Table, manifest: dict[str, Any]) -> dict[str, Any]:
     facts = {
-        "Asked": f"emeraldcut {manifest.get('command', '')}",
+        "Command": f"emeraldcut {manifest.get('command', '')}",
         "Images": f"{len(table):,}",
         "Population": manifest.get("settings.population"),
         "Method": manifest.get("settings.method"),
-        "Views of each": manifest.get("settings.views"),
-        "Pixel": _range(table, "pixel_scale_arcsec", "″"),
+        "Views per snapshot": manifest.get("settings.views"),
+        "Pixel scale": _range(table, "pixel_scale_arcsec", "″"),
         "PSF (FWHM)": _range(table, "psf_fwhm_pix", " pix"),
         "True S/N": _range(table, "truth_snr", ""),
     }
-    sections = [
-        (plots.plot_classes(table, "label"), "Share of each label",
-         "What the images show. Lines: 95 % binomial intervals (Wilson), for images that are independent; numbers: "
-         "images."),
-        (plots.plot_truth(table), "True a4/a against true axis ratio", "True shapes, by class."),
-        (plots.plot_histogram(table, "truth_snr", "true S/N"), "Histogram of S/N",
-         "True signal-to-noise ratio inside the half-light isophote."),
-        (plots.plot_histogram(table, "noise_removed", "noise removed, counts per pixel"), "Noise removed",
-         "Standard deviation of what cleaning took off."),
+    return facts | made_by(manifest)
+
+
+def _plots(table: Table) -> list[Plot]:
+    """The plots of what is known of the images."""
+    drawn = [
+        Plot(plots.plot_classes(table, "label"), "Fraction of each label",
+             "True shapes of the images. Lines: 95 % binomial intervals (Wilson), which hold for independent images. "
+             "Numbers: images."),
+        Plot(plots.plot_truth(table), "True a4/a against true axis ratio", "True shapes, by class."),
+        Plot(plots.plot_histogram(table, "truth_snr", "true S/N"), "Histogram of S/N",
+             "True signal-to-noise ratio within the half-light isophote."),
+        Plot(plots.plot_histogram(table, "noise_removed", "noise removed, counts per pixel"), "Noise removed",
+             "Standard deviation of the noise that cleaning removed."),
     ]  # fmt: skip
-    shown = "".join(plot(*each) for each in sections if each[0])
-    main = fact_list(facts | made_by(manifest)) + _examples(folder, table)
-    main += f"<section id='figures'><h2>All images</h2><div class='plots'>{shown}</div></section>" if shown else ""
-    main += _mergers(table) + (flags_section(table) if "flag" in table.colnames else "")
-    return shell(f"Images of {folder.resolve().name}", _result(table), main, manifest, folder)
+    return [one for one in drawn if one.svg]
 
 
 def _range(table: Table, name: str, unit: str) -> str | None:
@@ -63,17 +79,17 @@ def _range(table: Table, name: str, unit: str) -> str | None:
     return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
 
 
-def _result(table: Table) -> str:
-    shares = plots.class_fractions(table, "label")
-    parts = [f"{row['images']:,} {row['class']}" for row in shares if row["images"]]
+def _conclusion(table: Table) -> str:
+    """How many images of which label, and how many are of no use."""
+    fractions = plots.class_fractions(table, "label")
+    parts = [f"{row['images']:,} {row['class']}" for row in fractions if row["images"]]
     words = f": {', '.join(parts)}" if parts else ""
-    sentence = f"{counted(len(table), 'image')}{words}."
-    if "flag" in table.colnames and not usable(table["flag"]).all():
-        sentence += f" {counted(int((~usable(table['flag'])).sum()), 'image')} cannot be used."
-    return sentence
+    sentence = f"The set contains {counted(len(table), 'image')}{words}."
+    unusable = int((~usable(table["flag"])).sum()) if "flag" in table.colnames else 0
+    return f"{sentence} {counted(unusable, 'image')} cannot be used." if unusable else sentence
 
 
-def _examples(folder: Path, table: Table) -> str:
+def _examples(folder: Path, table: Table) -> list[dict[str, Any]]:
     """Some of the images, evenly from all labels and from first to last."""
     labels = plots.texts(table, "label")
     good = usable(table["flag"]) if "flag" in table.colnames else np.ones(len(table), dtype=bool)
@@ -85,43 +101,39 @@ def _examples(folder: Path, table: Table) -> str:
     source_images = Originals(table, folder, roots=(folder,))
     shown = galaxy_pictures(ImageSet([source_images[int(row)] for row in rows], table[rows]))
     source_images.close()
-    if not shown:
-        return ""
-    words = (
-        "Evenly from all labels. Lines: fitted isophotes at 1 and 2 half-light radii. Point at a picture to hide them."
-    )
-    tiles = "".join(map(_tile, shown))
-    return f"<section id='examples'><h2>Examples</h2><p>{words}</p><div class='tiles'>{tiles}</div></section>"
+    return [{"id": text(galaxy.row, "id"), "sky": on_sky(galaxy), "words": _known(galaxy)} for galaxy in shown]
 
 
-def _tile(galaxy: GalaxyPictures) -> str:
+def _known(galaxy: GalaxyPictures) -> str:
+    """The label and the true a4 of an image, as far as they are known."""
     facts = [text(galaxy.row, "label")]
     if number(galaxy.row, "truth_a4") is not None:
-        facts.append(f"a4/a {number(galaxy.row, 'truth_a4'):+.3f}".replace("-", "−"))
-    words = ", ".join(filter(None, facts)) or NONE
-    name = f"<span class='id'>{escape(text(galaxy.row, 'id'))}</span>"
-    return f"<figure class='tile'>{cutout(galaxy)}<figcaption>{name}<br>{escape(words)}</figcaption></figure>"
+        facts.append(f"a4/a {_signed(number(galaxy.row, 'truth_a4'))}")
+    return ", ".join(filter(None, facts)) or NONE
 
 
-def _mergers(table: Table) -> str:
-    """Of which mergers the images are, and what share of their views is rectangular."""
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def _mergers(table: Table) -> Listing | None:
+    """Of which mergers the images are, and what fraction of their views is rectangular; None without mergers."""
     names = plots.texts(table, "merger")
     if not any(names):
-        return ""
-    labels, rows = plots.texts(table, "label"), []
+        return None
+    labels, a4, rows = plots.texts(table, "label"), plots.column(table, "truth_a4"), []
     for name in list(dict.fromkeys(names))[:MERGERS]:
         own = names == name
         first = table[np.flatnonzero(own)[0]]
         known = [number(first, key) for key in ("mass_ratio", "gas_fraction", "time_gyr")]
         rectangular = int(np.sum(labels[own] == "rectangular"))
-        a4 = plots.column(table, "truth_a4")[own]
         spread = NONE
-        if np.isfinite(a4).any():
-            spread = " to ".join(f"{value:+.3f}".replace("-", "−") for value in np.nanpercentile(a4, [10, 90]))
+        if np.isfinite(a4[own]).any():
+            spread = " to ".join(map(_signed, np.nanpercentile(a4[own], [10, 90])))
         rows.append(
-            [f"<span class='id'>{escape(name)}</span>", *(NONE if value is None else f"{value:.3g}" for value in known),
-             f"{own.sum():,}", f"{rectangular} ({100 * rectangular / own.sum():.0f} %)", spread]
+            [Cell(name, "id"), *(NONE if value is None else f"{value:.3g}" for value in known), f"{own.sum():,}",
+             f"{rectangular} ({100 * rectangular / own.sum():.0f} %)", spread]
         )  # fmt: skip
-    columns = ["merger", "mass ratio", "gas", "Gyr", "views", "rectangular outline", "true a4/a, 10 to 90 % of views"]
-    words = "Views of one merger are not independent; <code>emeraldcut study</code> takes that into account."
-    return f"<section id='mergers'><h2>Mergers</h2>{table_of(columns, rows, words)}</section>"
+    columns = ["merger", "mass ratio", "gas fraction", "time (Gyr)", "views", "rectangular views",
+               "true a4/a, 10th to 90th percentile"]  # fmt: skip
+    return Listing(columns, rows)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emeraldcut.report.figures import plots
-from emeraldcut.report.html import OF_SETTINGS, fact_list, plot, shell, table_of
+from emeraldcut.report.html import OF_SETTINGS, Cell, Listing, Plot, page
 
 CARD = "card.json"
 
@@ -19,7 +18,34 @@ def network_page(folder: Path) -> str:
     """The page of a network's card. See `report`."""
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     metrics, classes = card.get("metrics", {}), [str(name) for name in card["classes"]]
-    facts = {
+    settings = {f"{OF_SETTINGS}{name}": value for name, value in card.get("settings", {}).items()}
+    known = {name: card[name] for name in ("version", "seed", "licence") if name in card}
+    drawn = card.get("drawn_from") or {}
+    return page(
+        "network.html",
+        f"Network: {folder.resolve().name}",
+        {"command": "train"} | known | settings,
+        conclusion=_conclusion(metrics, classes),
+        facts=_facts(card, metrics, classes),
+        confusion=_confusion(metrics, classes),
+        by_snr=_by_snr(metrics),
+        accuracy=_accuracy(metrics),
+        training=_training(card, classes),
+        drawn="\n".join(f"{name} = {value}" for name, value in drawn.items()),
+    )
+
+
+def _conclusion(metrics: dict[str, Any], classes: list[str]) -> str:
+    if not metrics:
+        return f"The network classifies galaxies as {', '.join(classes)}; its accuracy was not measured."
+    return (
+        f"The network classifies {100 * metrics['accuracy']:.0f} % of {metrics['number']:,} held-out images correctly. "
+        "These images were used neither for training nor for calibration, and all classes are about equally frequent."
+    )
+
+
+def _facts(card: dict[str, Any], metrics: dict[str, Any], classes: list[str]) -> dict[str, Any]:
+    return {
         "Classes": ", ".join(classes),
         "Input": f"{card['preprocessing']} maps, {card['input_size']} x {card['input_size']}",
         "Version": card.get("version"),
@@ -30,60 +56,50 @@ def network_page(folder: Path) -> str:
         "Cross-entropy": f"{metrics['cross_entropy']:.3f}" if metrics else None,
         "Calibration error": f"{metrics['calibration_error']:.4f}" if metrics else None,
     }
-    sentence = "A network that classifies single galaxies by the shape of their isophotes."
-    if metrics:
-        sentence += (
-            f" Of {metrics['number']:,} images that neither training nor calibration saw, all classes about as "
-            f"frequent, it names the class of {100 * metrics['accuracy']:.0f} %."
-        )
-    main = fact_list(facts) + _confusion(metrics, classes) + _by_snr(metrics) + _data(card, classes)
-    settings = {f"{OF_SETTINGS}{name}": value for name, value in card.get("settings", {}).items()}
-    known = {name: card[name] for name in ("version", "seed", "licence") if name in card}
-    return shell(f"Network {folder.resolve().name}", sentence, main, {"command": "train"} | known | settings)
 
 
-def _confusion(metrics: dict[str, Any], classes: list[str]) -> str:
+def _confusion(metrics: dict[str, Any], classes: list[str]) -> Listing | None:
+    """The confusion matrix as fractions of each true class."""
     if not metrics:
-        return ""
+        return None
     rows = []
     for name, counts in zip(classes, metrics["confusion"], strict=True):
-        total = max(sum(counts), 1)
-        cells = [f"<span class='share' style='--share:{n / total:.3f}'>{n / total:.3f}</span>" for n in counts]
-        rows.append([escape(name), *cells, f"{sum(counts):,}"])
-    columns = ["truth", *(f"called {escape(name)}" for name in classes), "images"]
-    words = "Each row adds up to 1. The most probable class at equal priors is the answer."
-    return f"<section id='confusion'><h2>What it calls what</h2>{table_of(columns, rows, words)}</section>"
+        fractions = [n / max(sum(counts), 1) for n in counts]
+        rows.append([name, *(Cell(f"{x:.3f}", fraction=x) for x in fractions), f"{sum(counts):,}"])
+    return Listing(["true class", *(f"classified as {name}" for name in classes), "images"], rows)
 
 
-def _by_snr(metrics: dict[str, Any]) -> str:
+def _spans(metrics: dict[str, Any]) -> list[str]:
+    """The ranges of S/N for which there are figures."""
+    ends = [part["snr"] for part in metrics.get("by_snr", [])]
+    return [f"{low:g} to {high:g}" if high is not None else f"above {low:g}" for low, high in ends]
+
+
+def _by_snr(metrics: dict[str, Any]) -> Listing | None:
     """Accuracy and calibration against S/N."""
-    parts = metrics.get("by_snr")
-    if not parts:
-        return ""
-    spans = [
-        f"{low:g} to {high:g}" if high is not None else f"above {low:g}" for low, high in (p["snr"] for p in parts)
-    ]
+    if not metrics.get("by_snr"):
+        return None
     rows = [
         [span, f"{part['number']:,}", f"{part['accuracy']:.3f}", f"{part['calibration_error']:.4f}",
          f"{part['sets_hold']:.3f}"]
-        for span, part in zip(spans, parts, strict=True)
+        for span, part in zip(_spans(metrics), metrics["by_snr"], strict=True)
     ]  # fmt: skip
-    figure = plot(
-        plots.plot_bars(spans, np.array([part["accuracy"] for part in parts]), "S/N", "accuracy"),
-        "Accuracy against S/N", "Share of held-out images whose class is named, by S/N.",
-    )  # fmt: skip
-    listed = table_of(["S/N", "images", "accuracy", "calibration error", "truth in the 90 % set"], rows)
-    return f"<section id='snr'><h2>By signal-to-noise ratio</h2><div class='plots'>{figure}</div>{listed}</section>"
+    return Listing(["S/N", "images", "accuracy", "calibration error", "coverage of 90 % prediction sets"], rows)
 
 
-def _data(card: dict[str, Any], classes: list[str]) -> str:
-    """What it was trained on."""
-    parts, drawn = card.get("training", {}), card.get("drawn_from")
-    body = ""
-    if parts:
-        rows = [[escape(name), *(f"{counts.get(label, 0):,}" for label in classes)] for name, counts in parts.items()]
-        body += table_of(["images", *map(escape, classes)], rows, "Images of one galaxy are all in one part.")
-    if drawn:
-        facts = "\n".join(f"{name} = {value}" for name, value in drawn.items())
-        body += f"<details><summary>Galaxies that were drawn</summary><pre>{escape(facts)}</pre></details>"
-    return f"<section id='data'><h2>Training data</h2>{body}</section>" if body else ""
+def _accuracy(metrics: dict[str, Any]) -> list[Plot]:
+    """Accuracy against S/N as a plot, where it is known."""
+    if not metrics.get("by_snr"):
+        return []
+    accuracy = np.array([part["accuracy"] for part in metrics["by_snr"]])
+    svg = plots.plot_bars(_spans(metrics), accuracy, "S/N", "accuracy")
+    return [Plot(svg, "Accuracy against S/N", "Fraction of held-out images that are classified correctly, by S/N.")]
+
+
+def _training(card: dict[str, Any], classes: list[str]) -> Listing | None:
+    """How many images of each class it was trained on."""
+    parts = card.get("training")
+    if not parts:
+        return None
+    rows = [[name, *(f"{counts.get(label, 0):,}" for label in classes)] for name, counts in parts.items()]
+    return Listing(["images", *classes], rows)

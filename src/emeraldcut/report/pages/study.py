@@ -1,10 +1,9 @@
-"""The page of a run of `study`: shares of shapes among mergers, tests, and the remnants most like the reference."""
+"""The page of a run of `study`: fractions of shapes among mergers, tests, and the remnants most like the reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Row, Table
@@ -13,250 +12,275 @@ from emeraldcut.data import read_images, read_manifest, read_table
 from emeraldcut.data.columns import numbers
 from emeraldcut.report.cards import data_url
 from emeraldcut.report.figures import galleries, plots
-from emeraldcut.report.figures.pictures import galaxy_pictures
-from emeraldcut.report.html import counted, fact_list, made_by, percent, plot, shell, table_of, words_of
-from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, PHASES, REFERENCE, SHARES, SKILLS, TESTS
+from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures
+from emeraldcut.report.html import Cell, Listing, Plot, counted, made_by, page, percent
+from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, REFERENCE, SHARES, SKILLS, TESTS
 from emeraldcut.studies.shares import rows_where
 
-WORDS = {
+PHASE_NAMES = {
     "relaxed": "Relaxed remnants",
-    "merging": "Between the first passage and the merging",
-    "alone": "Galaxies alone, for comparison",
+    "merging": "Between first passage and coalescence",
+    "alone": "Isolated control galaxies",
 }
 NAMES = {"mass_ratio": "mass ratio", "gas_fraction": "gas fraction"}
+TOO_WIDE = 0.5  # an interval of a fraction that leaves half of all possible values open concludes nothing
 
 
 def study_page(folder: Path) -> str:
     """The page of a run of `study`; writes the picture of the closest remnants. See `report`."""
-    manifest, shares, tests = read_manifest(folder), read_table(folder / SHARES), read_table(folder / TESTS)
-    images = read_table(folder / IMAGES)
+    manifest, fractions, tests = read_manifest(folder), read_table(folder / SHARES), read_table(folder / TESTS)
+    images, accuracy = read_table(folder / IMAGES), read_table(folder / SKILLS)
+    own = rows_where(accuracy, phase="relaxed", class_="rectangular") if len(accuracy) else accuracy
+    closest = _closest(folder)
+    return page(
+        "study.html",
+        "Do mergers make rectangular galaxies?",
+        manifest,
+        folder,
+        conclusion=_conclusion(fractions),
+        details=[*_details(fractions, tests), *_unsettled(images)],
+        facts=_facts(manifest, images),
+        fractions=_fractions(fractions),
+        accuracy=_accuracy(own),
+        cleaning=[_cleaning(own, method) for method in dict.fromkeys(own["eye"])] if len(own) else [],
+        tests=_tests(tests),
+        dependences=_dependences(fractions),
+        relaxed="relaxed" in images["phase"],
+        discs=_discs(images),
+        closest=_listing(closest),
+        closest_picture=_gallery(closest, folder),
+        thesis=_thesis(folder),
+        words=_words(),
+        all_fractions=_all_fractions(fractions),
+        files={"fractions": SHARES, "accuracy": SKILLS, "images": IMAGES, "conclusions": CONCLUSIONS},
+    )
+
+
+def _facts(manifest: dict[str, Any], images: Table) -> dict[str, Any]:
     facts = {
-        "Asked": "emeraldcut study",
+        "Command": "emeraldcut study",
         "Mergers": f"{manifest['mergers']:,}",
-        "Moments": f"{manifest['moments']:,}",
+        "Snapshots": f"{manifest['moments']:,}",
         "Images": f"{len(images):,}",
         "Network": manifest.get("settings.network"),
         "S/N of noisy images": manifest.get("settings.snr"),
     }
-    parts = [fact_list(facts | made_by(manifest)), _shares(shares), _skills(read_table(folder / SKILLS))]
-    parts += [_tests(tests), _dependences(shares)]
-    parts += [
-        _discs(images) if "relaxed" in images["phase"] else "",
-        _closest(folder),
-        _thesis(folder),
-        _meaning(),
-        _all_shares(shares),
-    ]
-    result = _result(shares, tests) + _unsettled(images)
-    return shell("Do mergers make rectangular galaxies?", result, "".join(parts), manifest, folder)
+    return facts | made_by(manifest)
 
 
-def _row(shares: Table, phase: str, sight: str, eye: str, name: str) -> Row | None:
-    """The share of one class among all views of a phase, or None."""
-    found = rows_where(shares, group="all", phase=phase, sight=sight, eye=eye, class_=name)
-    return found[0] if len(found) else None
+# --- numbers as text
 
 
 def _interval(row: Row, name: str = "share") -> str:
+    """A fraction with its interval in per cent, whole unless the interval is narrower than 2 %; empty if unknown.
+
+    Of an interval that is too wide it is said that it tells nothing.
+    """
     if np.ma.is_masked(row[name]):
         return ""
-    values = (100 * row[column] for column in (name, f"{name}_low", f"{name}_high"))
-    share, low, high = (f"{value:.2g}" if value < 99.5 else "100" for value in values)
-    return f"{share} % ({low} to {high})"
+    value, low, high = (100 * float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    digits = 0 if high - low >= 2 else 1
+    verdict = ", too few to say" if high - low > 100 * TOO_WIDE else ""
+    return f"{value:.{digits}f} % ({low:.{digits}f} to {high:.{digits}f} %{verdict})"
 
 
-def _result(shares: Table, tests: Table) -> str:
-    """What was found, in plain sentences."""
-    true = _row(shares, "relaxed", "clear", "outline", "rectangular")
+def _signed(row: Row, name: str) -> str:
+    """A change of a fraction with its interval, in percentage points."""
+    value, low, high = (round(100 * row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    return f"{value:+d} points ({low:+d} to {high:+d})".replace("-", "−")
+
+
+def _known(row: Row, name: str) -> str:
+    return "" if np.ma.is_masked(row[name]) or np.isnan(row[name]) else f"{row[name]:.3g}"
+
+
+def _method(row: Row) -> str:
+    return plots.method_words(row["sight"], row["eye"])
+
+
+# --- what was found
+
+
+def _row(fractions: Table, phase: str, sight: str, eye: str, name: str) -> Row | None:
+    """The fraction of one class among all views of a phase, or None."""
+    found = rows_where(fractions, group="all", phase=phase, sight=sight, eye=eye, class_=name)
+    return found[0] if len(found) else None
+
+
+def _conclusion(fractions: Table) -> str:
+    """The fraction of rectangular views of relaxed remnants, or that there is nothing to conclude."""
+    true = _row(fractions, "relaxed", "clear", "outline", "rectangular")
     if true is None:
-        return "No merger of this run has a relaxed remnant; shares of other moments are below."
-    seen = _row(shares, "relaxed", "noisy", "network", "rectangular")
-    images, mergers = counted(int(true["images"]), "view"), counted(int(true["mergers"]), "merger")
-    sentence = (
-        f"Of {images} of the relaxed remnants of {mergers}, {_interval(true)} have an outline that is nearest to a "
-        f"rectangle, and {_interval(true, 'sure')} one that is clearly rectangular. The network calls "
-        f"{_interval(seen)} of them rectangular where there is noise; with its known errors taken out that is "
-        f"{_interval(seen, 'corrected')}."
+        return "No merger of this run has a relaxed remnant, so nothing can be concluded about remnants."
+    mergers = counted(int(true["mergers"]), "merger")
+    if true["share_high"] - true["share_low"] > TOO_WIDE:
+        verb = "is" if true["mergers"] == 1 else "are"
+        return (
+            f"{mergers} {verb} too few to conclude: between {100 * true['share_low']:.0f} and "
+            f"{100 * true['share_high']:.0f} % of the views of relaxed remnants are rectangular (90 % interval over "
+            "mergers)."
+        )
+    return (
+        f"Of the views of the relaxed remnants of {mergers}, {_interval(true)} have an outline that is closest to a "
+        "rectangle (90 % interval over mergers)."
     )
-    for row in tests:
-        if (row["sight"], row["eye"], row["class"]) == ("clear", "outline", "rectangular"):
-            sentence += (
-                f" Does the share depend on the {NAMES[row['on']]}? p = {row['p']:.2g}, from the smallest to the "
-                f"largest it changes by {_signed(row, 'difference')}."
-            )
-    return sentence
 
 
-def _unsettled(images: Table) -> str:
+def _details(fractions: Table, tests: Table) -> list[str]:
+    """Further sentences: clear rectangles, what the network sees, and on what the fraction depends."""
+    true = _row(fractions, "relaxed", "clear", "outline", "rectangular")
+    if true is None:
+        return []
+    seen = _row(fractions, "relaxed", "noisy", "network", "rectangular")
+    sentences = [
+        f"Of {counted(int(true['images']), 'view')}, {_interval(true, 'sure')} are clearly rectangular.",
+        f"The network classifies {_interval(seen)} of them as rectangular in noise; corrected for its known errors, "
+        f"that is {_interval(seen, 'corrected')}.",
+    ]
+    sentences += [
+        f"Dependence on the {NAMES[row['on']]}: p = {row['p']:.2g}; from the smallest to the largest value the "
+        f"fraction changes by {_signed(row, 'difference')}."
+        for row in tests
+        if (row["sight"], row["eye"], row["class"]) == ("clear", "outline", "rectangular")
+    ]
+    return sentences
+
+
+def _unsettled(images: Table) -> list[str]:
     """A sentence on the relaxed views whose true outline is not known, if there are such."""
     clear = rows_where(images, phase="relaxed", sight="clear")
     number = int(np.sum(np.isnan(numbers(clear["truth_a4"]))))
     if not number:
-        return ""
-    return (
-        f" Of {counted(number, 'view')} no true outline settles, as where particles are few or galaxies not at rest; "
-        "they count as of another shape."
-    )
+        return []
+    return [
+        f"{counted(number, 'view')} have no well-defined true outline, because particles are few or the galaxies are "
+        "not at rest; they count as another shape."
+    ]
 
 
-def _signed(row: Row, name: str) -> str:
-    """A change of a share with its interval, in percentage points."""
-    value, low, high = (round(100 * row[column]) for column in (name, f"{name}_low", f"{name}_high"))
-    return f"{value:+d} points ({low:+d} to {high:+d})"
-
-
-def _shares(shares: Table) -> str:
-    """The shares of the classes, of each phase."""
+def _fractions(fractions: Table) -> list[Plot]:
+    """The fractions of the classes, of each phase."""
     drawn = []
-    for phase in PHASES:
-        own = shares[(np.array(shares["group"]) == "all") & (np.array(shares["phase"]) == phase)]
+    for phase, name in PHASE_NAMES.items():
+        own = rows_where(fractions, group="all", phase=phase)
         if len(own):
-            size = f"{counted(int(own['mergers'][0]), 'galaxy' if phase == 'alone' else 'merger')}".replace("ys", "ies")
-            caption = f"{WORDS[phase]}: {size}, {counted(int(own['images'][0]), 'view')} for each sight."
-            drawn.append(plot(plots.plot_fractions(own), WORDS[phase], caption))
-    words = (
-        "Shares of the views that each eye calls so. Lines: 90 % intervals over mergers, since views of one merger are "
-        "not independent."
-    )
-    body = f"<p>{words}</p><div class='plots'>{''.join(drawn)}</div>"
-    return f"<section id='shares'><h2>Shares of shapes</h2>{body}</section>"
+            size = counted(int(own["mergers"][0]), "galaxy" if phase == "alone" else "merger")
+            caption = f"{name}: {size}, {counted(int(own['images'][0]), 'view')} for each image quality."
+            drawn.append(Plot(plots.plot_fractions(own), name, caption))
+    return drawn
 
 
-def _skills(skills: Table) -> str:
-    """How well eyes see the true outline, with noise and without it, and whether removing the noise helps."""
-    own = rows_where(skills, phase="relaxed", class_="rectangular") if len(skills) else skills
+def _accuracy(own: Table) -> Listing | None:
+    """How well the methods see the true outline, with noise and without it; `own` of one phase and class."""
     if not len(own):
-        return ""
-    columns = ["seen by", "of the rectangular views found", "of the views called so right", "share less the true one"]
-    rows = [
-        [_seen_by(row), _interval(row, "found"), _interval(row, "right"), _signed(row, "difference")] for row in own
-    ]
-    caption = (
-        f"Relaxed remnants; the truth is the outline of the particles. Other phases and obrounds: {_link(SKILLS)}."
-    )
-    words = "".join(f"<p>{_cleaning(own, eye)}</p>" for eye in dict.fromkeys(own["eye"]))
-    title = "What noise costs, and whether removing it helps"
-    return f"<section id='eyes'><h2>{title}</h2>{words}{table_of(columns, rows, caption)}</section>"
+        return None
+    columns = ["method", "completeness", "purity", "fraction minus true fraction"]
+    rows = [[_method(row), _interval(row, "found"), _interval(row, "right"), _signed(row, "difference")] for row in own]
+    return Listing(columns, rows)
 
 
-def _cleaning(skills: Table, eye: str) -> str:
-    """In a sentence, what an eye sees of the rectangular views raw and cleaned of noise."""
-    noisy, cleaned = (rows_where(skills, eye=eye, sight=sight)[0] for sight in ("noisy", "cleaned"))
+def _cleaning(own: Table, method: str) -> str:
+    """In a sentence, what a method sees of the rectangular views with noise and cleaned of it."""
+    noisy, cleaned = (rows_where(own, eye=method, sight=quality)[0] for quality in ("noisy", "cleaned"))
     parts = [
-        f"{words} {_interval(noisy, name) or 'none'} with noise, {_interval(cleaned, name) or 'none'} once removed"
-        for name, words in (("found", "of the rectangular views found"), ("right", "of the views called so right"))
+        f"{words} {_interval(noisy, name) or 'unknown'} with noise, {_interval(cleaned, name) or 'unknown'} once it is "
+        "removed"
+        for name, words in (("found", "completeness"), ("right", "purity"))
     ]
-    return f"By the {eye}: {'; '.join(parts)}."
+    return f"By the {method}: {'; '.join(parts)}."
 
 
-def _tests(tests: Table) -> str:
+def _tests(tests: Table) -> Listing | None:
     """The tests of both hypotheses."""
-    title = "<h2>Does it depend on mass ratio and gas?</h2>"
     if not len(tests):
-        words = "The run has one mass ratio and one gas fraction, so that nothing can depend on them."
-        return f"<section id='tests'>{title}<p>{words}</p></section>"
-    columns = ["on", "class", "seen by", "p", "change per unit", "from smallest to largest", "explained", "mergers"]
+        return None
+    columns = ["variable", "class", "method", "p-value", "change per unit", "change from smallest to largest",
+               "variance explained", "mergers"]  # fmt: skip
     rows = [
-        [NAMES[row["on"]], escape(str(row["class"])), _seen_by(row), f"{row['p']:.2g}", _signed(row, "slope"),
+        [NAMES[row["on"]], str(row["class"]), _method(row), f"{row['p']:.2g}", _signed(row, "slope"),
          _signed(row, "difference"), percent(row["explained"]), str(row["mergers"])]
         for row in tests
     ]  # fmt: skip
-    caption = (
-        "p: chance of as large a part explained if the share did not depend on it, by permutations of mergers that are "
-        "alike in everything else. The unit of the mass ratio is a factor of 2, that of the gas fraction 0.1. "
-        "Explained: part of the variance between mergers."
-    )
-    return f"<section id='tests'>{title}{table_of(columns, rows, caption)}</section>"
+    return Listing(columns, rows)
 
 
-def _seen_by(row: Row) -> str:
-    return "true outline" if row["eye"] == "outline" else f"{row['eye']}, {row['sight']}"
+def _dependences(fractions: Table) -> list[Plot]:
+    """The fraction of rectangular views against mass ratio and gas fraction, where these vary."""
+    relaxed = rows_where(fractions, phase="relaxed")
+    words = {group: f"Relaxed remnants against {name}." for group, name in NAMES.items()}
+    drawn = [Plot(plots.plot_dependence(relaxed, group, NAMES[group]), words[group], words[group]) for group in NAMES]
+    return [one for one in drawn if one.svg]
 
 
-def _dependences(shares: Table) -> str:
-    relaxed = shares[np.array(shares["phase"]) == "relaxed"]
-    drawn = [(plots.plot_dependence(relaxed, group, name), f"Relaxed remnants against {name}.") for group, name in
-             NAMES.items()]  # fmt: skip
-    return f"<div class='plots'>{''.join(plot(svg, words, words) for svg, words in drawn if svg)}</div>"
-
-
-def _discs(images: Table) -> str:
+def _discs(images: Table) -> Listing:
     """Where a disc is seen inside a box."""
-    clear = images[(np.array(images["sight"]) == "clear") & (np.array(images["phase"]) == "relaxed")]
+    clear = rows_where(images, sight="clear", phase="relaxed")
     rows = []
     for merger in sorted(set(map(str, clear["merger"]))):
         own = clear[np.array(clear["merger"], dtype=str) == merger]
         found = int(np.sum(own["boxy_around_disky"]))
         if found:
-            rows.append([f"<span class='id'>{escape(merger)}</span>", f"{found} of {len(own)}"])
-    words = (
-        "Graham et al. (2012) found a disc inside the box of LEDA 074886 and proposed a merger with gas. Views of "
-        "relaxed remnants, without noise, with a4/a &le; &minus;0.02 between 1.5 and 2.5 half-light radii "
-        "and a4/a &ge; 0.01 between 0.3 and 0.7:"
-    )
-    body = table_of(["merger", "views"], rows) if rows else "<p>There is no such view.</p>"
-    return f"<section id='discs'><h2>Boxes with a disc inside</h2><p>{words}</p>{body}</section>"
+            rows.append([Cell(merger, "id"), f"{found} of {len(own)}"])
+    return Listing(["merger", "views"], rows)
 
 
-def _closest(folder: Path) -> str:
-    """The remnants most like the reference, beside it."""
-    if not (folder / CLOSEST).exists():
+def _closest(folder: Path) -> list[GalaxyPictures]:
+    """The remnants most like the reference, if the run has them."""
+    return galaxy_pictures(read_images(folder / CLOSEST)) if (folder / CLOSEST).exists() else []
+
+
+def _gallery(closest: list[GalaxyPictures], folder: Path) -> str:
+    """The picture of the remnants beside the reference, as a data URL; also written to a file."""
+    if not closest:
         return ""
-    shown = galaxy_pictures(read_images(folder / CLOSEST))
-    path = galleries.draw_gallery(
-        shown, galaxy_pictures(read_images(folder / REFERENCE)), folder / "figures" / "closest.png"
-    )
+    references = galaxy_pictures(read_images(folder / REFERENCE))
+    path = galleries.draw_gallery(closest, references, folder / "figures" / "closest.png")
+    return data_url(path.read_bytes(), "image/png")
+
+
+def _listing(closest: list[GalaxyPictures]) -> Listing:
     rows = [
-        [str(galaxy.row["rank"]), f"<span class='id'>{escape(str(galaxy.row['id']))}</span>",
-         f"{galaxy.row['similarity']:.2f}", _known(galaxy.row, "mass_ratio"), _known(galaxy.row, "gas_fraction"),
-         _known(galaxy.row, "since_merging_gyr"), _known(galaxy.row, "truth_a4"), escape(str(galaxy.row["label"]))]
-        for galaxy in shown
+        [str(galaxy.row["rank"]), Cell(str(galaxy.row["id"]), "id"), f"{galaxy.row['similarity']:.2f}",
+         _known(galaxy.row, "mass_ratio"), _known(galaxy.row, "gas_fraction"),
+         _known(galaxy.row, "since_merging_gyr"), _known(galaxy.row, "truth_a4"), str(galaxy.row["label"])]
+        for galaxy in closest
     ]  # fmt: skip
-    columns = ["rank", "view", "similarity", "mass ratio", "gas", "Gyr since merging", "true a4/a", "true outline"]
-    return (
-        "<section id='closest' class='note'><h2>Remnants most like the reference</h2><figure><img alt='The remnants "
-        f"most like the reference, beside it' src='{data_url(path.read_bytes(), 'image/png')}'><figcaption>One "
-        "view of each merger, without noise, on the sky and in its own frame.</figcaption></figure>"
-        f"{table_of(columns, rows)}</section>"
-    )
+    columns = ["rank", "view", "similarity", "mass ratio", "gas fraction", "time since coalescence (Gyr)", "true a4/a",
+               "true outline"]  # fmt: skip
+    return Listing(columns, rows)
 
 
-def _thesis(folder: Path) -> str:
-    """What the thesis would have concluded, and what holds."""
+# --- the thesis
+
+
+def _thesis(folder: Path) -> dict[str, Any] | None:
+    """What the thesis method would have concluded, and what holds; None if the run did not ask."""
     if not (folder / CONCLUSIONS).exists():
-        return ""
+        return None
     table = read_table(folder / CONCLUSIONS)
     rows = [[question, *map(answer, table)] for question, answer in _QUESTIONS.items()]
-    columns = ["90 % intervals over mergers", *(escape(str(row["model"])) for row in table)]
-    words = (
-        "The thesis looked at maps of density, 50 x 50 pixels without noise, of all moments together, with a network "
-        "trained on its own grid of ovals and rectangles, and took the map with the largest cosine of raw pixels for "
-        f"the best match. {_concluded(table[0])}"
-    )
-    title = "What the thesis would have concluded, and what holds"
-    caption = f"All numbers are in {_link(CONCLUSIONS)}."
-    return f"<section id='thesis'><h2>{title}</h2><p>{words}</p>{table_of(columns, rows, caption)}</section>"
+    columns = ["90 % intervals over mergers", *(str(row["model"]) for row in table)]
+    return {"concluded": _concluded(table[0]), "listing": Listing(columns, rows)}
 
 
-def _concluded(row: Row) -> str:
+def _concluded(row: Row) -> list[str]:
     """A column of the table in sentences."""
-    sentence = (
-        f"So it would have called {_interval(row, 'called')} of the maps rectangular; {_interval(row, 'truly')} are. "
-    )
+    sentences = [
+        f"It would have called {_interval(row, 'called')} of the maps rectangular; {_interval(row, 'truly')} are."
+    ]
     if not np.ma.is_masked(row["right"]):
-        sentence += f"Of those that it calls rectangular {_interval(row, 'right')} are. "
-    sentence += f"Its best match, of cosine {row['best_cosine']:.2f}, is {_match(row)}."
+        sentences.append(f"Of those that it calls rectangular, {_interval(row, 'right')} are.")
+    sentences.append(f"Its best match, of cosine {row['best_cosine']:.2f}, is {_match(row)}.")
     if not np.ma.is_masked(row["cosine_tells"]):
-        sentence += (
-            f" The cosine of a rectangular map is above that of another in {_cases(row)}, "
-            "where half would be by chance."
+        sentences.append(
+            f"The cosine of a rectangular map is above that of another in {_cases(row)}; by chance it would be half."
         )
     if not np.ma.is_masked(row["rectangular"]):
-        sentence += (
-            f" What holds: of the views of relaxed remnants {_interval(row, 'rectangular')} are nearest to a "
-            f"rectangle, and {_interval(row, 'sure')} clearly one."
+        sentences.append(
+            f"What holds: of the views of relaxed remnants, {_interval(row, 'rectangular')} are closest to a "
+            f"rectangle, and {_interval(row, 'sure')} are clearly rectangular."
         )
-    return sentence
+    return sentences
 
 
 def _cases(row: Row) -> str:
@@ -273,54 +297,47 @@ def _match(row: Row) -> str:
 
 _QUESTIONS = {  # of the rows of `thesis.conclusions`: what is asked, and the answer
     "mergers": lambda row: str(row["mergers"]),
-    "maps of all moments": lambda row: f"{row['maps']:,}",
-    "thesis: called rectangular by its network": lambda row: _interval(row, "called"),
-    "in truth: with a rectangular outline": lambda row: _interval(row, "truly"),
-    "in truth: of those called so right": lambda row: _interval(row, "right"),
-    "in truth: of the rectangular ones found": lambda row: _interval(row, "found"),
+    "maps of all snapshots": lambda row: f"{row['maps']:,}",
+    "thesis: classified as rectangular by its network": lambda row: _interval(row, "called"),
+    "truth: with a rectangular outline": lambda row: _interval(row, "truly"),
+    "truth: purity of the thesis's classification": lambda row: _interval(row, "right"),
+    "truth: completeness of the thesis's classification": lambda row: _interval(row, "found"),
     "thesis: largest cosine with the reference": lambda row: f"{row['best_cosine']:.3f}",
-    "in truth: that map is": lambda row: escape(_match(row)),
-    "in truth: a rectangular map has the larger cosine in": _cases,
-    "holds: relaxed views nearest to a rectangle": lambda row: _interval(row, "rectangular"),
-    "holds: clearly a rectangle": lambda row: _interval(row, "sure"),
-    "holds: by our network in noise, its errors taken out": lambda row: _interval(row, "corrected"),
-    "holds: largest similarity of frames with the reference": lambda row: _known(row, "best_similarity"),
-    "holds: chance that an ordinary galaxy is so similar": lambda row: _known(row, "best_p"),
+    "truth: that map is": _match,
+    "truth: a rectangular map has the larger cosine in": _cases,
+    "what holds: relaxed views closest to a rectangle": lambda row: _interval(row, "rectangular"),
+    "what holds: clearly rectangular": lambda row: _interval(row, "sure"),
+    "what holds: by our network in noise, corrected for its errors": lambda row: _interval(row, "corrected"),
+    "what holds: largest similarity to the reference": lambda row: _known(row, "best_similarity"),
+    "what holds: p-value of that similarity": lambda row: _known(row, "best_p"),
 }
 
 
-def _link(name: str) -> str:
-    return f"<a href='{name}'>{name}</a>"
+# --- words and all numbers
 
 
-def _known(row: Row, name: str) -> str:
-    return "" if np.ma.is_masked(row[name]) or np.isnan(row[name]) else f"{row[name]:.3g}"
-
-
-def _meaning() -> str:
-    words = {
-        "Sights": "Each view is looked at without noise (clear), with noise (noisy), and with that noise removed "
-        "again (cleaned). All are seen through the PSF.",
-        "Eyes": "True outline: of the projected star particles, at 1.5 half-light radii; the nearest class, "
+def _words() -> dict[str, str]:
+    return {
+        "Image quality": "Each view is imaged without noise (clear), with noise (noisy), and with that noise removed "
+        "again (cleaned). All images are convolved with the PSF.",
+        "Methods": "True outline: of the projected star particles, at 1.5 half-light radii; the closest class, "
         "also in the grey zone between classes. Network: its most probable class. Isophotes: the class of the "
         "measured harmonics, by the same limits as the true outline.",
-        "Corrected": "The shares that would look like those seen, if the eye errs as on synthetic galaxies of known "
-        "shape that are as large and noisy. Galaxies of simulations may be unlike them; the true outline is "
-        "there to compare.",
-        "Intervals": "A merger is one draw, however many views it has: the bootstrap draws mergers. At shares of a few "
-        "per cent that few mergers cause, 90 % intervals hold the truth in about 80 % of cases.",
+        "Completeness and purity": "Completeness is the fraction of the truly rectangular views that a method "
+        "classifies as rectangular. Purity is the fraction of the views classified as rectangular that truly are.",
+        "Corrected": "The true fractions that would appear as those observed, if the method errs as it does on "
+        "synthetic galaxies of known shape that are as large and noisy. Simulated mergers may be unlike them; the "
+        "true outline is there to compare.",
+        "Intervals": "A merger is one draw, however many views it has: the bootstrap draws mergers. At fractions of a "
+        "few per cent that few mergers cause, 90 % intervals contain the truth in about 80 % of cases.",
     }
-    return words_of(words)
 
 
-def _all_shares(shares: Table) -> str:
-    """All rows of the rectangular class, folded away."""
-    own = shares[np.array(shares["class"]) == "rectangular"]
-    rows: Iterable[list[str]] = (
-        [escape(str(row["group"])), escape(str(row["value"])), str(row["phase"]), _seen_by(row), _interval(row),
+def _all_fractions(fractions: Table) -> Listing:
+    """All rows of the rectangular class."""
+    rows = [
+        [str(row["group"]), str(row["value"]), str(row["phase"]), _method(row), _interval(row),
          _interval(row, "corrected"), str(row["mergers"]), f"{row['images']:,}"]
-        for row in own
-    )  # fmt: skip
-    columns = ["group", "value", "phase", "seen by", "rectangular", "corrected", "mergers", "views"]
-    caption = f"All classes are in {_link(SHARES)}, all views in {_link(IMAGES)}."
-    return f"<details><summary>Rectangular views of every group</summary>{table_of(columns, rows, caption)}</details>"
+        for row in rows_where(fractions, class_="rectangular")
+    ]  # fmt: skip
+    return Listing(["group", "value", "phase", "method", "rectangular", "corrected", "mergers", "views"], rows)

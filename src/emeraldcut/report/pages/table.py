@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,23 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet, read_table, usable
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.originals import Originals
-from emeraldcut.report.cards import CARD_WORDS, card, decimal, probability, with_error
+from emeraldcut.report.cards import card, decimal, probability, value_words, with_error
 from emeraldcut.report.figures import galleries
 from emeraldcut.report.figures.comparison import compare_with_references
 from emeraldcut.report.figures.pictures import galaxy_pictures, number, text, with_data
-from emeraldcut.report.html import counted, fact_list, made_by, shell, table_of
-from emeraldcut.report.pages.common import all_images, flags_section
+from emeraldcut.report.html import Cell, Listing, made_by, page
+from emeraldcut.report.pages.common import all_images, flag_counts
 from emeraldcut.similarity import read_references
 
-# Columns that the rows may be ordered by, the first that is there: what is best in it, in words for readers.
+# Columns that the rows may be ordered by, the first that is there: what the first row has most of, for readers.
 ORDERS = {
-    "score": "highest score",
-    "similarity": "most like the reference",
-    "p_rectangular": "most probably rectangular",
-    "p_boxy": "most probably boxy",
+    "score": "score",
+    "similarity": "similarity to the reference",
+    "p_rectangular": "probability of being rectangular",
+    "p_boxy": "probability of being boxy",
 }
+LIKELY = 0.5  # probabilities above it are worth calling so
+TITLES = {"measure": "Shape measurements", "compare": "Similarities", "classify": "Classifications"}
 
 
 def table_page(path: Path) -> str:
@@ -44,31 +45,45 @@ def table_page(path: Path) -> str:
     table = table[np.argsort(-numbers(table[by], -np.inf), kind="stable")]
     table["rank"] = np.arange(1, len(table) + 1)
     images = _best_images(table, by, manifest, path.parent)
-    references = _references(manifest) if "reference" in table.colnames else None
-    good = usable(table["flag"])
+    marked = [] if images is None else [int(rank) for rank in images.table["rank"]]
+    return page(
+        "table.html",
+        f"{TITLES.get(manifest.get('command'), 'Table')}: {path.name}",
+        manifest,
+        images=len(table),
+        order=ORDERS[by],
+        first=_first(table, by),
+        unlikely=by.startswith("p_") and (number(table[0], by) or 0) <= LIKELY if len(table) else False,
+        facts=_facts(table, manifest),
+        cards=[] if images is None else _cards(images, table, by, manifest),
+        listing=_listing(table, by),
+        plots=all_images(table, marked),
+        flags=flag_counts(table),
+    )
+
+
+def _facts(table: Table, manifest: dict[str, Any]) -> dict[str, Any]:
     facts = {
-        "Asked": f"emeraldcut {manifest['command']}" if "command" in manifest else None,
+        "Command": f"emeraldcut {manifest['command']}" if "command" in manifest else None,
         "Images": f"{len(table):,}",
-        "Usable": f"{good.sum():,}",
+        "Usable": f"{usable(table['flag']).sum():,}",
         "Network": manifest.get("settings.network"),
         "Reference": ", ".join(manifest.get("settings.reference") or []),
         "Method": manifest.get("settings.method"),
     }
-    marked = [] if images is None else [int(rank) for rank in images.table["rank"]]
-    main = fact_list(facts | made_by(manifest))
-    main += _cards(images, references, table, by) if marked else _listing(table, by)
-    main += all_images(table, marked) + flags_section(table)
-    return shell(f"Galaxies of {path.name}", _result(table, by), main, manifest)
+    return facts | made_by(manifest)
 
 
-def _result(table: Table, by: str) -> str:
-    """The first row in a sentence."""
-    first = None if len(table) == 0 else number(table[0], by)
-    if first is None:
-        return f"Nothing is known of {counted(len(table), 'image')}; the <a href='#flags'>flags</a> say why."
-    shape = f", a4/a = <span class='number'>{with_error(table[0], 'a4')}</span>" if "a4" in table.colnames else ""
-    name = f"<span class='id'>{escape(text(table[0], 'id'))}</span>"
-    return f"Of {counted(len(table), 'image')}, {name} is {ORDERS[by]} ({decimal(first, 2)}){shape}."
+def _first(table: Table, by: str) -> dict[str, str] | None:
+    """The first row for the conclusion; None if nothing is known of any."""
+    if len(table) == 0 or number(table[0], by) is None:
+        return None
+    return {
+        "id": text(table[0], "id"),
+        "link": "",
+        "order": value_words(table[0], by),
+        "a4": with_error(table[0], "a4") if "a4" in table.colnames else "",
+    }
 
 
 def _best_images(table: Table, by: str, manifest: dict[str, Any], folder: Path) -> ImageSet | None:
@@ -92,24 +107,20 @@ def _references(manifest: dict[str, Any]) -> ImageSet | None:
         return None
 
 
-def _cards(images: ImageSet, references: ImageSet | None, table: Table, by: str) -> str:
+def _cards(images: ImageSet, table: Table, by: str, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    references = _references(manifest) if "reference" in table.colnames else None
     shown = {int(rank) for rank in images.table["rank"]}
     pairs = zip(galaxy_pictures(images), compare_with_references(images, references, table), strict=True)
-    cards = "".join(card(galaxy, found, table, shown, by) for galaxy, found in pairs)
-    return (
-        f"<section id='candidates'><h2>The {counted(len(images), 'image')} {ORDERS[by]}</h2><p>{CARD_WORDS}</p>"
-        f"<div class='cards'>{cards}</div></section>"
-    )
+    return [card(galaxy, found, table, shown, by) for galaxy, found in pairs]
 
 
-def _listing(table: Table, by: str) -> str:
-    """The first rows as a table, for want of images."""
+def _listing(table: Table, by: str) -> Listing:
+    """The first rows, for want of images."""
+    first = table[: galleries.SHOWN]
     rows = [
-        [str(row["rank"]), f"<span class='id'>{escape(text(row, 'id'))}</span>", decimal(number(row, by), 2),
-         with_error(row, "a4"), decimal(number(row, "axis_ratio"), 2), probability(number(row, "p_rectangular"))]
-        for row in table[: galleries.SHOWN]
+        [str(row["rank"]), Cell(text(row, "id"), "id"), value_words(row, by), with_error(row, "a4"),
+         decimal(number(row, "axis_ratio"), 2), probability(number(row, "p_rectangular"))]
+        for row in first
     ]  # fmt: skip
-    columns = ["", "id", by.replace("_", " "), "a4/a", "axis ratio", "p(rectangular)"]
-    words = "The images are not where they were, so that they cannot be shown."
-    body = table_of(columns, rows, words, [f"rank-{row['rank']}" for row in table[: galleries.SHOWN]])
-    return f"<section id='candidates'><h2>The images {ORDERS[by]}</h2>{body}</section>"
+    columns = ["rank", "id", by.replace("_", " "), "a4/a", "axis ratio", "p(rectangular)"]
+    return Listing(columns, rows, [f"rank-{row['rank']}" for row in first])
