@@ -347,7 +347,7 @@ def test_verdicts_joined_to_the_candidates(run):
               entry(4, b, "oval"), entry(5, b, "other", "Bob"), entry(6, b, HOSTILE[3], what="note")])  # fmt: skip
     table = run.joined()
     assert list(table["verdict"][:2]) == ["rectangular", "unsure"] and table["verdict"].mask[2]
-    assert table["verdict_share"][0] == pytest.approx(2 / 3) and list(table["verdicts"][:3]) == [3, 2, 0]
+    assert table["verdict_fraction"][0] == pytest.approx(2 / 3) and list(table["verdicts"][:3]) == [3, 2, 0]
     assert table["reviewers"][0] == "Ann, Bob, Cy" and table["review_notes"][1] == f"Ann: {HOSTILE[3]}"
     assert table["id"][2] == c and len(table) == len(HOSTILE)
 
@@ -367,7 +367,7 @@ def test_the_order_is_renewed_after_a_few_verdicts(finished):
 
 
 def test_a_folder_that_is_no_run_gets_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match="expects a finished run"):
+    with pytest.raises(ValueError, match="not a finished run"):
         ReviewedRun(tmp_path)
 
 

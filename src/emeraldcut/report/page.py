@@ -75,7 +75,7 @@ def report(source: str | Path) -> Path:
 
 def _page_of_run(folder: Path) -> str:
     if not (folder / MANIFEST).exists():
-        raise ValueError(f"report expects a finished run; '{folder}' has no {MANIFEST}: run it to its end.")
+        raise ValueError(f"'{folder}' is not a finished run (no {MANIFEST}); run its command to the end.")
     if is_stored_set(folder) or (folder / CUTOUTS).exists():
         return set_page(folder)
     command = read_manifest(folder).get("command")

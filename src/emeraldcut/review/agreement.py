@@ -44,7 +44,7 @@ def fleiss_kappa(counts: np.ndarray) -> float:
     ----------
     counts : (n, k) int
         How many reviewers gave candidate i the verdict j. Fleiss 1971 (Psychol. Bull. 76, 378) has the same number of
-        reviewers for each; where it differs, each candidate's share of agreeing pairs counts once, as there, and
+        reviewers for each; where it differs, each candidate's fraction of agreeing pairs counts once, as there, and
         candidates with fewer than two verdicts are left out.
 
     Returns
@@ -84,7 +84,7 @@ def agreement(votes: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
 
 
 def compared(both: Sequence[tuple[str, str]]) -> dict[str, object]:
-    """Cohen's kappa with its error, and the share of same words, of pairs of verdicts."""
+    """Cohen's kappa with its error, and the fraction of same words, of pairs of verdicts."""
     kappa, error = cohen_kappa(*zip(*both, strict=True))
     same = sum(a == b for a, b in both) / len(both)
     return {"candidates": len(both), "same": same, "kappa": _known(kappa), "kappa_err": _known(error)}

@@ -37,14 +37,14 @@ LATEST = 50  # entries on the page of results
 class ReviewSettings:
     """How candidates are judged, and what else to do than to show the page."""
 
-    port: int = setting(8642, "port of the page; 0 takes any that is free")
-    images: str | None = setting(None, "where the images are now, if they were moved since the run")
-    refresh: int = setting(5, "verdicts after which the suggested order is renewed")
-    repeats: float = setting(0.05, "share of candidates that are shown a second time without saying so")
-    static: bool = setting(False, "do not serve a page but write a folder that opens from disk")
-    number: int = setting(200, "candidates in that folder")
-    import_: tuple[str, ...] = setting((), "files of verdicts to take in, separated by commas")
-    export: str | None = setting(None, "table to write of the candidates with their verdicts")
+    port: int = setting(8642, "port of the page; 0 takes any free port")
+    images: str | None = setting(None, "where the images are now, if they were moved after the run")
+    refresh: int = setting(5, "number of verdicts after which the suggested order is updated")
+    repeats: float = setting(0.05, "fraction of candidates that are shown a second time without notice")
+    static: bool = setting(False, "write a folder that opens from disk instead of serving a page")
+    number: int = setting(200, "number of candidates in that folder")
+    import_: tuple[str, ...] = setting((), "files of verdicts to import, separated by commas")
+    export: str | None = setting(None, "table to write, of the candidates with their verdicts")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
@@ -52,7 +52,7 @@ class ReviewSettings:
         if self.refresh < 1 or self.number < 1:
             raise ValueError(f"refresh and number expect at least 1; received {self.refresh} and {self.number}.")
         if not 0 <= self.repeats <= 0.5:
-            raise ValueError(f"repeats expects a share between 0 and 0.5; received {self.repeats}.")
+            raise ValueError(f"repeats expects a fraction between 0 and 0.5; received {self.repeats}.")
 
 
 class ReviewedRun:
@@ -70,7 +70,7 @@ class ReviewedRun:
         self.folder, self.settings, self._seed = Path(folder), settings, seed
         if not (self.folder / MANIFEST).exists() or not (self.folder / CANDIDATES).exists():
             raise ValueError(
-                f"review expects a finished run of `screen` or `demo`; '{folder}' lacks {MANIFEST} or {CANDIDATES}."
+                f"'{folder}' is not a finished run of `screen` or `demo` (no {MANIFEST}, or no {CANDIDATES})."
             )
         self.manifest = read_manifest(self.folder)
         self.table = read_table(self.folder / CANDIDATES)
@@ -163,14 +163,14 @@ class ReviewedRun:
         left[[self._rows[name] for name in said if name in self._rows]] = False
         return left
 
-    def _with_repeats(self, queue: list[dict], old: list[int], n_looks: int) -> list[dict]:
-        """The queue with one of the candidates `old` at every 1 / repeats-th look; which, the seed decides."""
+    def _with_repeats(self, queue: list[dict], old: list[int], n_shown: int) -> list[dict]:
+        """The queue with one of the candidates `old` at every 1 / repeats-th place; which, the seed decides."""
         if not self.settings.repeats:
             return queue
         every, mixed, old = round(1 / self.settings.repeats), [], list(old)
         for item in queue:
-            if (n_looks + len(mixed) + 1) % every == 0 and old:
-                draw = np.random.default_rng([self._seed, n_looks + len(mixed)])
+            if (n_shown + len(mixed) + 1) % every == 0 and old:
+                draw = np.random.default_rng([self._seed, n_shown + len(mixed)])
                 mixed.append({"row": old.pop(int(draw.integers(len(old)))), "again": True})
             mixed.append(item)
         return mixed
@@ -266,26 +266,26 @@ class ReviewedRun:
             n_entries = len(self.verdicts.entries)
             if n_entries == self._n_learned:
                 return
-            rows, shares = [], []
+            rows, fractions = [], []
             for name, said in self.verdicts.votes().items():
                 sure = [word == VERDICTS[0] for word in said.values() if word != UNSURE]
                 if sure and name in self._rows:
                     rows.append(self._rows[name])
-                    shares.append(sum(sure) / len(sure))
-            self.order.learn(np.array(rows, dtype=int), np.array(shares))
+                    fractions.append(sum(sure) / len(sure))
+            self.order.learn(np.array(rows, dtype=int), np.array(fractions))
             self._n_learned = n_entries
         finally:
             self._learning.release()
 
     def joined(self) -> Table:
-        """The candidates with their verdicts: `verdict`, `verdict_share`, `verdicts`, `reviewers`, `review_notes`.
+        """The candidates with their verdicts: `verdict`, `verdict_fraction`, `verdicts`, `reviewers`, `review_notes`.
 
         The verdict is the most frequent one; "unsure" if two are equally frequent. Rows without any have none.
         """
         votes, notes = self.verdicts.votes(), self.verdicts.notes()
         table, n = self.table.copy(), len(self)
         words, names, texts = (np.full(n, "", dtype=object) for _ in range(3))
-        shares, counts = np.zeros(n), np.zeros(n, dtype=np.int64)
+        fractions, counts = np.zeros(n), np.zeros(n, dtype=np.int64)
         for row, name in enumerate(self._ids):
             said = votes.get(name, {})
             most = Counter(said.values()).most_common(2)
@@ -293,12 +293,12 @@ class ReviewedRun:
                 tied = len(most) == 2 and most[0][1] == most[1][1]
                 words[row] = UNSURE if tied else most[0][0]
                 counts[row] = len(said)
-                shares[row] = most[0][1] / len(said)
+                fractions[row] = most[0][1] / len(said)
                 names[row] = ", ".join(said)
             texts[row] = "; ".join(f"{who}: {text}" for who, text in notes.get(name, {}).items())
         none = counts == 0
         table["verdict"] = MaskedColumn(words, mask=none)
-        table["verdict_share"] = MaskedColumn(shares, mask=none)
+        table["verdict_fraction"] = MaskedColumn(fractions, mask=none)
         table["verdicts"] = counts
         table["reviewers"] = MaskedColumn(names, mask=none)
         table["review_notes"] = MaskedColumn(texts, mask=texts == "")

@@ -67,7 +67,7 @@ def compare_with_references(images: ImageSet, references: ImageSet | None, table
         With `reference`, the id of the one in `references` that each is most like, as far as it is known.
     references : ImageSet or None
     table : Table
-        All rows, among which look-alikes are looked for.
+        All rows, among which look-alikes are searched for.
     """
     images = with_data(images)
     frames = frame_galaxies(images)
@@ -133,11 +133,11 @@ def _dressed(reference: np.ndarray, galaxy: np.ndarray) -> np.ndarray:
     radius = np.hypot(*np.meshgrid(grid, grid))
     place = np.minimum(radius, size / 2).ravel()
     ring = np.arange(int(place.max()) + 2)
-    share = np.clip(1 - np.abs(place - ring[:, None]), 0, None)  # (n_rings, p)
+    weight = np.clip(1 - np.abs(place - ring[:, None]), 0, None)  # (n_rings, p)
 
     def mean(stamp: np.ndarray) -> np.ndarray:
-        profile = (share @ stamp.ravel()) / np.maximum(share.sum(axis=1), 1e-9)
-        return (profile @ share).reshape(size, size)
+        profile = (weight @ stamp.ravel()) / np.maximum(weight.sum(axis=1), 1e-9)
+        return (profile @ weight).reshape(size, size)
 
     own = mean(reference)
     return mean(galaxy) * np.clip(reference / np.where(np.abs(own) > 1e-6 * own.max(), own, np.inf), 0, 3)

@@ -125,7 +125,7 @@ def _first(contents: Contents) -> dict[str, str] | None:
 
 
 def _clear(contents: Contents) -> int:
-    """How many images have a score that is worth a look."""
+    """How many images have a score above the threshold that the page names."""
     return int((plots.column(contents.ranks, "score") > plots.CLEAR_SCORE).sum())
 
 

@@ -90,6 +90,11 @@ def _signed(row: Row, name: str) -> str:
     return f"{value:+d} points ({low:+d} to {high:+d})".replace("-", "−")
 
 
+def _unbroken(text: str) -> Cell:
+    """Text of a table that stays on one line."""
+    return Cell(text, "number")
+
+
 def _known(row: Row, name: str) -> str:
     return "" if np.ma.is_masked(row[name]) or np.isnan(row[name]) else f"{row[name]:.3g}"
 
@@ -175,7 +180,8 @@ def _accuracy(own: Table) -> Listing | None:
     if not len(own):
         return None
     columns = ["method", "completeness", "purity", "fraction minus true fraction"]
-    rows = [[_method(row), _interval(row, "found"), _interval(row, "right"), _signed(row, "difference")] for row in own]
+    rows = [[_method(row), _unbroken(_interval(row, "found")), _unbroken(_interval(row, "right")),
+             _unbroken(_signed(row, "difference"))] for row in own]  # fmt: skip
     return Listing(columns, rows)
 
 
@@ -197,8 +203,9 @@ def _tests(tests: Table) -> Listing | None:
     columns = ["variable", "class", "method", "p-value", "change per unit", "change from smallest to largest",
                "variance explained", "mergers"]  # fmt: skip
     rows = [
-        [NAMES[row["on"]], str(row["class"]), _method(row), f"{row['p']:.2g}", _signed(row, "slope"),
-         _signed(row, "difference"), percent(row["explained"]), str(row["mergers"])]
+        [NAMES[row["on"]], str(row["class"]), _method(row), f"{row['p']:.2g}",
+         _unbroken(_signed(row, "slope")), _unbroken(_signed(row, "difference")),
+         percent(row["explained"]), str(row["mergers"])]
         for row in tests
     ]  # fmt: skip
     return Listing(columns, rows)
@@ -336,8 +343,8 @@ def _words() -> dict[str, str]:
 def _all_fractions(fractions: Table) -> Listing:
     """All rows of the rectangular class."""
     rows = [
-        [str(row["group"]), str(row["value"]), str(row["phase"]), _method(row), _interval(row),
-         _interval(row, "corrected"), str(row["mergers"]), f"{row['images']:,}"]
+        [str(row["group"]), str(row["value"]), str(row["phase"]), _method(row), _unbroken(_interval(row)),
+         _unbroken(_interval(row, "corrected")), str(row["mergers"]), f"{row['images']:,}"]
         for row in rows_where(fractions, class_="rectangular")
     ]  # fmt: skip
     return Listing(["group", "value", "phase", "method", "rectangular", "corrected", "mergers", "views"], rows)
