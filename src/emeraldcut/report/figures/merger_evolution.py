@@ -16,6 +16,8 @@ from emeraldcut.report.figures.style import ACCENT, INK, MUTED, new_figure, save
 ALLOWED = 0.01  # drift of energy and of angular momentum
 DRIFTS = dict(zip(("energy", "momentum", "angular momentum"), SERIES, strict=False))
 LEAST = 1e-7  # of a logarithmic axis of drifts
+DASHED = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3))}
+NOTE = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
 
 
 def evolution_figure(
@@ -30,37 +32,15 @@ def evolution_figure(
     facts : its row of `suite.ecsv`
     path : path of the picture to write
     """
-    time = np.asarray(rows["time_gyr"], float)
     figure = new_figure(9.0, 3.6)
     figure.set_layout_engine("tight")
     left, right = figure.subplots(1, 2, sharex=True)
+    time = np.asarray(rows["time_gyr"], float)
     if facts["mass_ratio"] is None:
-        thickness = np.asarray(rows["disc_height_kpc"], float)
-        left.plot(time, thickness / thickness[0], color=EMERALD)
-        left.axhline(THICKENING, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-        left.annotate("limit before the encounter", (time[-1], THICKENING), (0, 3), textcoords="offset points",
-                      ha="right", fontsize=8, color=GREY)  # fmt: skip
-        left.set_ylim(0.9, 1.05 * max(THICKENING, (thickness / thickness[0]).max()))
-        left.set_ylabel("thickness of the disc, relative to the start")
+        _draw_thickness(left, time, np.asarray(rows["disc_height_kpc"], float))
     else:
-        left.plot(time, np.asarray(rows["separation_kpc"], float), color=EMERALD)
-        left.set_yscale("log")
-        softening = float(facts["disc_softening_kpc"])
-        left.axhline(softening, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-        left.annotate(f"softening {softening:g} kpc", (time[0], softening), (2, 3), textcoords="offset points",
-                      fontsize=8, color=GREY)  # fmt: skip
-        left.set_ylabel("separation of the centres (kpc)")
-        if facts["merged_gyr"] is not None:
-            left.axvline(float(facts["merged_gyr"]), color=GREY, linewidth=0.8)
-            left.annotate(f"merged at {facts['merged_gyr']:.2f} Gyr", (float(facts["merged_gyr"]), 0.97), (4, 0),
-                          xycoords=("data", "axes fraction"), textcoords="offset points", va="top", fontsize=8,
-                          color=GREY)  # fmt: skip
-    for name, colour in DRIFTS.items():
-        right.plot(time[1:], np.maximum(drifts[name.replace(" ", "_")][1:], LEAST), color=colour, label=name)
-    right.axhline(ALLOWED, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-    right.set_yscale("log")
-    right.set_ylabel("relative drift")
-    right.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(DRIFTS))
+        _draw_separation(left, time, np.asarray(rows["separation_kpc"], float), facts)
+    _draw_drifts(right, time, drifts)
     for panel in (left, right):
         panel.set_xlabel("time (Gyr)")
         panel.spines[["top", "right"]].set_visible(False)
@@ -71,13 +51,43 @@ def evolution_figure(
             ("stars", "disc_softening_kpc", "star_spacing_kpc"), ("halo", "halo_softening_kpc", "halo_spacing_kpc"),
         )
     )  # fmt: skip
-    figure.suptitle(
-        f"{short(facts['merger'], 60)}, {facts['particles']:,} particles, {facts['lost']:,} unbound; {spacing}",
-        fontsize=9,
-        x=0.01,
-        ha="left",
-    )
+    words = f"{facts['particles']:,} particles, {facts['lost']:,} unbound; {spacing}"
+    figure.suptitle(f"{short(facts['merger'], 60)}, {words}", fontsize=9, x=0.01, ha="left")
     return save_figure(figure, path)
+
+
+def _draw_thickness(panel, time: np.ndarray, thickness: np.ndarray) -> None:
+    """The thickness of an isolated disc against time, and the limit that it should keep."""
+    panel.plot(time, thickness / thickness[0], color=EMERALD)
+    panel.axhline(THICKENING, **DASHED)
+    panel.annotate("limit before the encounter", (time[-1], THICKENING), (0, 3), ha="right", **NOTE)
+    panel.set_ylim(0.9, 1.05 * max(THICKENING, (thickness / thickness[0]).max()))
+    panel.set_ylabel("thickness of the disc, relative to the start")
+
+
+def _draw_separation(panel, time: np.ndarray, separation: np.ndarray, facts: Mapping[str, object]) -> None:
+    """The separation of two galaxies against time, with the softening and when they merged."""
+    softening = float(facts["disc_softening_kpc"])
+    panel.plot(time, separation, color=EMERALD)
+    panel.set_yscale("log")
+    panel.axhline(softening, **DASHED)
+    panel.annotate(f"softening {softening:g} kpc", (time[0], softening), (2, 3), **NOTE)
+    panel.set_ylabel("separation of the centres (kpc)")
+    if facts["merged_gyr"] is not None:
+        merged = float(facts["merged_gyr"])
+        panel.axvline(merged, color=GREY, linewidth=0.8)
+        panel.annotate(f"merged at {merged:.2f} Gyr", (merged, 0.97), (4, 0), xycoords=("data", "axes fraction"),
+                       va="top", **NOTE)  # fmt: skip
+
+
+def _draw_drifts(panel, time: np.ndarray, drifts: Mapping[str, np.ndarray]) -> None:
+    """The drifts of what should be conserved against time, and what is allowed."""
+    for name, colour in DRIFTS.items():
+        panel.plot(time[1:], np.maximum(drifts[name.replace(" ", "_")][1:], LEAST), color=colour, label=name)
+    panel.axhline(ALLOWED, **DASHED)
+    panel.set_yscale("log")
+    panel.set_ylabel("relative drift")
+    panel.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(DRIFTS))
 
 
 def plot_separations(evolutions: list[Table], scale_kpc: float) -> str:
