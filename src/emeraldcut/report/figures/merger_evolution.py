@@ -32,7 +32,7 @@ def evolution_figure(
     facts : its row of `suite.ecsv`
     path : path of the picture to write
     """
-    figure = new_figure(9.0, 3.6)
+    figure = new_figure(9.0, 3.8)
     figure.set_layout_engine("tight")
     left, right = figure.subplots(1, 2, sharex=True)
     time = np.asarray(rows["time_gyr"], float)
@@ -45,14 +45,14 @@ def evolution_figure(
         panel.set_xlabel("time (Gyr)")
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(x=0.02)
-    spacing = ", ".join(
+    spacing = "; ".join(
         f"{name}: softening {facts[soft]:.3g} kpc, mean spacing {facts[space]:.3g} kpc"
         for name, soft, space in (
             ("stars", "disc_softening_kpc", "star_spacing_kpc"), ("halo", "halo_softening_kpc", "halo_spacing_kpc"),
         )
     )  # fmt: skip
-    words = f"{facts['particles']:,} particles, {facts['lost']:,} unbound; {spacing}"
-    figure.suptitle(f"{short(facts['merger'], 60)}, {words}", fontsize=9, x=0.01, ha="left")
+    title = f"{short(facts['merger'], 60)}: {facts['particles']:,} particles, {facts['lost']:,} unbound"
+    figure.suptitle(f"{title}\n{spacing}", fontsize=9, x=0.01, ha="left")
     return save_figure(figure, path)
 
 
