@@ -27,6 +27,7 @@ from emeraldcut.data import (
     write_snapshot,
     write_table,
 )
+from emeraldcut.data.tables import table_from_rows
 from emeraldcut.networks import load_network
 from emeraldcut.report import cite, report, write_latex, write_pdf
 from emeraldcut.report.cards import sky_links
@@ -585,20 +586,24 @@ def hostile_network(folder):
 
 
 def hostile_suite(folder):
-    name = HOSTILE.replace("/", "")  # it is the name of a folder
     run = Run.start(folder, "simulate", seed=1)
-    row = {"merger": name, "mass_ratio": 1.0, "gas_fraction": 0.0, "orbit": 0, "merged_gyr": 1.0, "time_gyr": 2.0}
-    row |= dict.fromkeys("energy_drift angular_momentum_drift momentum_drift disc_softening_kpc star_spacing_kpc "
-                         "halo_softening_kpc halo_spacing_kpc".split(), 0.1) | {"lost": 0, "particles": 2}  # fmt: skip
-    write_table(Table([row]), run.path("suite.ecsv"))
-    time = {"time_gyr": [0.0, 1.0, 2.0], "separation_kpc": [9.0, 1.0, 0.1]}
-    conserved = {key: [1.0, 1.0, 1.0] for key in ("energy", "kinetic")}
-    vectors = {f"{key}_{axis}": [1.0, 1.0, 1.0] for key in ("momentum", "angular_momentum") for axis in "xyz"}
-    write_table(Table(time | conserved | vectors), run.path(f"{name}/diagnostics.ecsv"))
+    names = [f"{kind} {HOSTILE.replace('/', '')}" for kind in ("merger", "alone")]  # they are names of folders
+    numbers = "energy_drift angular_momentum_drift momentum_drift disc_softening_kpc star_spacing_kpc " \
+        "halo_softening_kpc halo_spacing_kpc time_gyr".split()  # fmt: skip
+    known = dict.fromkeys(numbers, 0.1) | {"lost": 0, "particles": 2}
+    suite = [{"merger": name, "mass_ratio": ratio, "gas_fraction": 0.0, "merged_gyr": ratio} | known
+             for name, ratio in zip(names, (1.0, None), strict=True)]  # fmt: skip
+    write_table(table_from_rows(suite), run.path("suite.ecsv"))
+    rows = {"time_gyr": [0.0, 1.0, 2.0], "separation_kpc": [9.0, 1.0, 0.1]}
+    rows |= {name: np.ones(3) for name in ("energy", "kinetic", "disc_height_kpc")}
+    rows |= {f"{name}_{axis}": np.ones(3) for name in ("momentum", "angular_momentum") for axis in "xyz"}
     two = np.zeros((2, 3), np.float32)
     stars = Snapshot(two, two, np.ones(2, np.float32), np.ones(2, np.int8), np.zeros(2, np.int8), 0.0)
-    write_snapshot(stars, run.path(f"{name}/snapshot_0000.hdf5"))
-    run.finish(**{"thickening": {}, "control_a4": {}, "disc_scale_kpc": 1.0, "settings.engine": HOSTILE})
+    for name in names:
+        write_table(Table(rows), run.path(f"{name}/diagnostics.ecsv"))
+        write_snapshot(stars, run.path(f"{name}/snapshot_0000.hdf5"))
+    alone = {"thickening": {names[1]: 1.0}, "control_a4": {names[1]: {"begin": [0.0, 0.0, 0.0, np.nan]}}}
+    run.finish(**alone, disc_scale_kpc=1.0, **{"settings.engine": HOSTILE})
 
 
 def hostile_study(folder):
