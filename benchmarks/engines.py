@@ -51,8 +51,8 @@ from emeraldcut.nbody import EvolveSettings, evolve, read_snapshot
 from emeraldcut.nbody.engines.program import ProgramSettings, evolve_elsewhere
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.nbody.snapshot_files import write_snapshot
-from emeraldcut.report.figures import new_figure, save_figure
-from emeraldcut.report.palette import EMERALD, GREY
+from emeraldcut.report.figures.palette import EMERALD, GREY
+from emeraldcut.report.figures.style import new_figure, save_figure
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.settings import to_toml

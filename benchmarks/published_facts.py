@@ -59,8 +59,8 @@ from emeraldcut.camera.stars import gather
 from emeraldcut.mergers import PROGENITORS, snapshots_of
 from emeraldcut.mergers.suite import BEGUN
 from emeraldcut.nbody import Snapshot, read_snapshot
-from emeraldcut.report.figures import new_figure, save_figure
-from emeraldcut.report.palette import EMERALD, GREY
+from emeraldcut.report.figures.palette import EMERALD, GREY
+from emeraldcut.report.figures.style import new_figure, save_figure
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
 

@@ -40,8 +40,8 @@ from retrieval import scored_galaxies
 from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.data.columns import numbers
 from emeraldcut.images import ReadSettings
-from emeraldcut.review.desk import LOG
 from emeraldcut.review.order import Order
+from emeraldcut.review.reviewed_run import LOG
 from emeraldcut.review.verdicts import VERDICTS, Verdicts
 from emeraldcut.runs import Run
 from emeraldcut.screening import examine
@@ -53,10 +53,10 @@ REFRESH = 5
 SERVER = """
 import sys
 from emeraldcut.review import server
-from emeraldcut.review.desk import Desk, ReviewSettings
+from emeraldcut.review.reviewed_run import ReviewedRun, ReviewSettings
 server.secrets.token_urlsafe = lambda n: sys.argv[3]
-desk = Desk(sys.argv[1], ReviewSettings(port=int(sys.argv[2])))
-server.serve(desk, lambda address: print(address, flush=True))
+run = ReviewedRun(sys.argv[1], ReviewSettings(port=int(sys.argv[2])))
+server.serve(run, lambda address: print(address, flush=True))
 """
 
 

@@ -45,13 +45,13 @@ def test_the_readme_tree_is_the_tree():
 
 def prose(page: Path) -> str:
     """The text of a page without its blocks of code."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(page: Path) -> set[str]:
     """What can follow `#` in a link to a page: its headings as GitHub writes them, and anchors of its own."""
     text, found = prose(page), set()
-    for heading in re.findall(r"^#+ +(.+?) *$", text, re.M):
+    for heading in re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE):
         name = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()).replace(" ", "-")
         found.add(next(n for n in (name, *(f"{name}-{k}" for k in range(1, 100))) if n not in found))
     return found | set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", text))
@@ -61,7 +61,9 @@ def anchors(page: Path) -> set[str]:
 def test_links_and_pictures_exist(page):
     """Those that lead to files and headings of ours."""
     text = re.sub(r"`[^`]*`", "", prose(page))
-    targets = re.findall(r"\]\(([^) ]+)(?: \"[^\"]*\")?\)", text) + re.findall(r"^\[[^]]+\]: +(\S+)", text, re.M)
+    targets = re.findall(r"\]\(([^) ]+)(?: \"[^\"]*\")?\)", text) + re.findall(
+        r"^\[[^]]+\]: +(\S+)", text, re.MULTILINE
+    )
     targets += re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
     broken = []
     for target in targets:
@@ -81,7 +83,7 @@ def test_anchors_are_those_of_github(tmp_path):
 
 
 def test_the_version_to_cite_is_the_version():
-    stated = re.search(r"^version: *(.+?) *$", (ROOT / "CITATION.cff").read_text(), re.M)
+    stated = re.search(r"^version: *(.+?) *$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert stated and stated[1].strip("\"'") == emeraldcut.__version__
 
 

@@ -15,14 +15,18 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emeraldcut import studies
 from emeraldcut.data import Flag, ImageSet
+from emeraldcut.data.columns import table_from_rows
 from emeraldcut.images import write_images
+from emeraldcut.nbody import Snapshot, write_snapshot
 from emeraldcut.networks import load_network
-from emeraldcut.report import cite, figures, palette, report, write_latex, write_pdf
+from emeraldcut.report import cite, report, write_latex, write_pdf
 from emeraldcut.report.cards import sky_links
-from emeraldcut.report.evidence import alike, evidence
+from emeraldcut.report.figures import galleries, palette, plots, style
+from emeraldcut.report.figures.comparison import alike, compare_with_references
+from emeraldcut.report.figures.pictures import Picture, galaxy_pictures, png, stretch
 from emeraldcut.report.latex import escaped
-from emeraldcut.report.pictures import Picture, png, stretch, views
 from emeraldcut.runs import Run, provenance
 from emeraldcut.screening import CompletenessSettings
 from emeraldcut.similarity import CompareSettings
@@ -155,8 +159,8 @@ def test_report_says_what_the_run_found(tmp_path):
     folder = make_run(tmp_path / "run", table, [galaxy(seed=i) for i in range(5)])
     page = checked(folder)
     above = int((table["score"] > 0.5).sum())
-    assert "The best of 30 images is g0 , score 0.79, a4/a = −0.071 ± 0.010" in page.text
-    assert f"; {above} images score above 0.5. The network" in page.text
+    assert "The best candidate among 30 images is g0 (score 0.79, a4/a = −0.071 ± 0.010 )." in page.text
+    assert f"). {above} images score above 0.5. The network" in page.text
     assert "add up to 2.3 rectangular galaxies" in page.text
     assert "prevalence of 1 %" in page.text
     assert "0.877" in page.text and "0.46" in page.text and "1.60″" in page.text
@@ -179,23 +183,23 @@ def test_report_of_a_run_is_the_same_twice(tmp_path):
 
 def test_class_counts_and_links_of_points_are_in_the_plots():
     table = rows([f"g{i}" for i in range(50)])
-    assert re.findall(r">(\d+)</text>", figures.plot_classes(table))[-4:] == ["49", "1", "0", "0"]
-    linked = set(re.findall(r'xlink:href="#rank-(\d+)"', figures.plot_axis_ratio(table, [1, 2, 7])))
+    assert re.findall(r">(\d+)</text>", plots.plot_classes(table))[-4:] == ["49", "1", "0", "0"]
+    linked = set(re.findall(r'xlink:href="#rank-(\d+)"', plots.plot_axis_ratio(table, [1, 2, 7])))
     assert linked == {"1", "2", "7"}
-    plots = figures.plot_axis_ratio(table, [1]) + figures.plot_scores(table) + figures.plot_sixth(table, [])
-    assert "#0102" not in plots and "currentColor" in plots and "var(--accent)" in plots
+    drawn = plots.plot_axis_ratio(table, [1]) + plots.plot_scores(table) + plots.plot_sixth(table, [])
+    assert "#0102" not in drawn and "currentColor" in drawn and "var(--accent)" in drawn
 
 
 def test_large_tables_make_small_plots():
     rng = np.random.default_rng(0)
     n = 30_000
     table = rows([str(i) for i in range(n)], a6=rng.normal(size=n) / 50, a4=rng.normal(size=n) / 50)
-    assert len(figures.plot_axis_ratio(table, [1])) + len(figures.plot_sixth(table, [1])) < 1_000_000
+    assert len(plots.plot_axis_ratio(table, [1])) + len(plots.plot_sixth(table, [1])) < 1_000_000
 
 
 def test_numbers_in_plots_are_whole():
     """What is drawn is rounded to a hundredth of a point; what is written is not."""
-    svg = figures.svg_of("ticks", lambda axes: (axes.plot([0, 1], [0, 0.1]), axes.set_yticks([0, 0.025, 0.075])))
+    svg = style.svg_of("ticks", lambda axes: (axes.plot([0, 1], [0, 0.1]), axes.set_yticks([0, 0.025, 0.075])))
     assert re.findall(r">(0\.\d+)</text>", svg)[-3:] == ["0.000", "0.025", "0.075"]
     assert not re.search(r"<[^>]*\.\d{3}", re.sub(r"<!--.*?-->", "", svg))
 
@@ -216,9 +220,9 @@ def test_one_image_without_references_and_with_little_known(tmp_path):
     table = rows(["only"])["id", "score", "rank", "flag", "flag_text"]
     folder = make_run(tmp_path, table, [galaxy()], references=False, expected_rectangular=None)
     page = checked(folder)
-    assert "The best of 1 image is only , score 0.79; 1 image scores above 0.5." in page.text
+    assert "The best candidate among 1 image is only (score 0.79). 1 image scores above 0.5." in page.text
     assert "Its reference" not in page.text and "The best 1 candidate " in page.text
-    assert "half light" not in page.text and "S/N" not in page.text.split("What the numbers mean")[0]
+    assert "half-light radius" not in page.text and "S/N" not in page.text.split("What the numbers mean")[0]
 
 
 def test_nothing_could_be_scored(tmp_path):
@@ -235,7 +239,8 @@ def test_nothing_could_be_scored(tmp_path):
 
 def test_a_run_without_a_set_of_images(tmp_path):
     page = checked(make_run(tmp_path, rows(["a", "b", "c"]), None, references=False))
-    assert "The best of 3 images is a" in page.text and "no candidate with a score and an image" in page.text
+    assert "The best candidate among 3 images is a" in page.text
+    assert "no candidate with a score and an image" in page.text
 
 
 def test_sizes_missing_pixels_blank_images_and_masked_values(tmp_path):
@@ -254,6 +259,12 @@ def test_sizes_missing_pixels_blank_images_and_masked_values(tmp_path):
     page = checked(make_run(tmp_path, table, pixels))
     assert {"rank-1", "rank-2", "rank-3", "rank-4"} <= set(page.ids)
     assert page.text.count("–") >= 4
+
+
+def test_a_page_says_when_nothing_convinces(tmp_path):
+    page = checked(make_run(tmp_path, rows(["a", "b"], score=[0.41, 0.2]), [galaxy()]))
+    assert "No convincing rectangular galaxy among 2 images: none scores above 0.5." in page.text
+    assert "The highest-ranked is a (score 0.41," in page.text and "score above" not in page.text
 
 
 HOSTILE = "<script>alert('x')</script>\"&amp;$id é星"
@@ -280,7 +291,7 @@ def test_bytes_in_file_names_that_are_not_utf8(tmp_path):
 
 def test_notes_come_first_with_table_and_pictures(tmp_path):
     folder = make_run(tmp_path, rows(["a"]), [galaxy()])
-    figures.field_figure(
+    galleries.field_figure(
         galaxy((80, 120)), Table({"id": ["a"], "x": [40.0], "y": [50.0], "planted": [True]}),
         Table({"id": ["a"], "rank": [1]}), folder / "figures" / "field.png",
     )  # fmt: skip
@@ -336,7 +347,7 @@ def test_words_stand_out_from_what_is_behind_them():
 @pytest.mark.parametrize("shape, centre, radius", [((64, 64), (30.0, 34.0), 8.0), ((430, 500), (260.0, 200.0), 45.0)])
 def test_isophotes_lie_on_the_ellipses_that_were_drawn(shape, centre, radius):
     image = galaxy(shape, centre, radius=radius, noise=0.3)
-    picture = views(ImageSet([image], Table({"id": ["a"]})))[0].cutout
+    picture = galaxy_pictures(ImageSet([image], Table({"id": ["a"]})))[0].cutout
     factor = 1 if radius < 10 else 3
     brightest = np.argwhere(picture.values == 1).mean(axis=0)[::-1]  # of the pixels shown, x and y
     for line, times in zip(picture.isophotes, (1, 2), strict=True):
@@ -346,7 +357,7 @@ def test_isophotes_lie_on_the_ellipses_that_were_drawn(shape, centre, radius):
 
 
 def test_own_frame_makes_ellipses_circles_and_shows_2_5_half_light_radii():
-    picture = views(ImageSet([galaxy(noise=0.3)], Table({"id": ["a"]})))[0].framed
+    picture = galaxy_pictures(ImageSet([galaxy(noise=0.3)], Table({"id": ["a"]})))[0].framed
     n = len(picture.values)
     for lines in (picture.isophotes, picture.ellipses):
         for line, times in zip(lines, (1, 2), strict=True):
@@ -356,7 +367,7 @@ def test_own_frame_makes_ellipses_circles_and_shows_2_5_half_light_radii():
 @pytest.mark.parametrize("scale, bar, words", [(None, 20.0, "20 pix"), (0.2, 10.0, "2″"), (1.3, 20 / 1.3, "20″")])
 def test_scale_bar(scale, bar, words):
     table = Table({"id": ["a"]}) if scale is None else Table({"id": ["a"], "pixel_scale_arcsec": [scale]})
-    picture = views(ImageSet([galaxy()], table))[0].cutout
+    picture = galaxy_pictures(ImageSet([galaxy()], table))[0].cutout
     assert picture.values.shape == (64, 64)
     assert (picture.bar_pix, picture.bar_text) == (pytest.approx(bar), words)
 
@@ -383,17 +394,14 @@ def test_stretch_keeps_the_order_the_range_and_missing_pixels(seed, sigma, sky):
     assert (np.diff(shown.ravel()[order]) >= 0).all()
 
 
-def test_gallery_matches_images_and_rows_by_id(tmp_path):
+def test_a_gallery_has_the_references_that_its_candidates_name(tmp_path):
     from matplotlib.image import imread
 
-    table = rows(["a", "b", "c"])
-    images = ImageSet([galaxy(seed=2), galaxy(seed=3)], Table({"id": ["c", "unknown"]}))
-    alone = imread(figures.gallery(images, table, None, tmp_path / "new" / "alone.png"))
-    reference = ImageSet([galaxy()], Table({"id": ["emerald"]}))
-    beside = imread(figures.gallery(images, table, reference, tmp_path / "beside.png"))
+    candidates = galaxy_pictures(ImageSet([galaxy(seed=2)], rows(["c"])))
+    references = galaxy_pictures(ImageSet([galaxy()] * 2, Table({"id": ["emerald", "unnamed"]})))
+    alone = imread(galleries.draw_gallery(candidates, references[1:], tmp_path / "new" / "alone.png"))
+    beside = imread(galleries.draw_gallery(candidates, references, tmp_path / "beside.png"))
     assert beside.shape[1] == 2 * alone.shape[1]
-    with pytest.raises(ValueError, match="images of candidates"):
-        figures.gallery(images[[1]], table, None, tmp_path / "none.png")
 
 
 @given(st.floats(0, 359.999), st.floats(-90, 90))
@@ -416,13 +424,13 @@ def test_isophotes_of_a_box_are_drawn_as_a_box(axis_ratio):
 
     light = draw_galaxy(shapes.superellipse(axis_ratio, 5), Sersic(1), radius_pix=8, position_angle_deg=30)
     noise = np.random.default_rng(0).normal(0, light.max() / 300, light.shape)
-    framed = views(ImageSet([(light + noise).astype(np.float32)], Table({"id": ["a"]})))[0].framed
+    framed = galaxy_pictures(ImageSet([(light + noise).astype(np.float32)], Table({"id": ["a"]})))[0].framed
     (x, y), middle = framed.isophotes[0].T, (len(framed.values) - 1) / 2
     radius, angle = np.hypot(x - middle, y - middle), np.arctan2(y - middle, x - middle)
     assert 2 * np.mean(radius[:-1] * np.cos(4 * angle[:-1])) / radius.mean() < -0.06  # 96 even angles
 
 
-# --- evidence on cards
+# --- what cards show besides the pictures
 
 
 def box(exponent, axis_ratio=0.6, seed=0, size=64):
@@ -439,21 +447,25 @@ def box(exponent, axis_ratio=0.6, seed=0, size=64):
 def test_profiles_are_the_true_ones_and_a_galaxy_less_itself_is_nothing():
     image, a4 = box(3.5)
     table = Table({"id": ["a"], "reference": ["itself"]})
-    (found,) = evidence(ImageSet([image], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"]))
+    (found,) = compare_with_references(
+        ImageSet([image], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"])
+    )
     inner = (found.profile.radius > 0.7) & (found.profile.radius < 2)
     assert inner.sum() > 5
     assert np.allclose(found.profile.a4[inner], a4, atol=0.01)
     assert (found.profile.a4_err[inner] < 0.01).all()
     assert np.array_equal(found.profile.a4, found.of_reference.a4)
     assert np.allclose(found.residual.values, 0.5, atol=1e-6)  # the middle of its colours
-    (other,) = evidence(ImageSet([galaxy()], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"]))
+    (other,) = compare_with_references(
+        ImageSet([galaxy()], table), ImageSet([image], Table({"id": ["itself"]})), rows(["a"])
+    )
     assert np.abs(other.residual.values - 0.5).max() > 0.1
 
 
-def test_a_galaxy_without_a_reference_or_an_image_with_nothing_has_less_evidence():
+def test_a_galaxy_without_a_reference_or_an_image_with_nothing_has_less_to_compare():
     table = Table({"id": ["a", "b"], "reference": ["gone", "gone"]})
     images = ImageSet([galaxy(), np.full((32, 32), 5, np.float32)], table)
-    first, second = evidence(images, None, rows(["a", "b"]))
+    first, second = compare_with_references(images, None, rows(["a", "b"]))
     assert first.profile is not None and first.reference is None and second.profile is None
 
 
@@ -474,9 +486,9 @@ def test_cards_show_profiles_residuals_classes_and_look_alikes(tmp_path):
     folder = make_run(tmp_path, table, [galaxy(seed=i) for i in range(3)])
     page = checked(folder)
     html = (folder / "report.html").read_text()
-    assert html.count("class='profile'") == 3 and html.count("<figcaption>residual</figcaption>") == 3
-    assert html.count("class='classes'") == 3 and "0.250" in page.text and "0.012" in page.text
-    assert page.text.count("Most alike:") == 3 and "How far to look" in html and "Similarity and chance" in html
+    assert html.count('class="profile"') == 3 and html.count("<figcaption>residual</figcaption>") == 3
+    assert html.count('class="classes"') == 3 and "0.250" in page.text and "0.012" in page.text
+    assert page.text.count("Most alike:") == 3 and "Expected yield" in html and "Similarity p-values" in html
 
 
 # --- other runs
@@ -538,7 +550,8 @@ def test_completeness_has_a_page(tmp_path):
     write_table(Table({"id": ["a"], "found": [True], "flag": [64]}), run.path("injected.parquet"))
     run.finish()
     page = checked(tmp_path)
-    assert "18 of 40 injected rectangular galaxies are found" in page.text and "at least half from S/N 160" in page.text
+    assert "18 of 40 injected rectangular galaxies are found" in page.text
+    assert "first reaches 50 % at S/N 160." in page.text
     assert page.tags.count("figure") == 2 and (tmp_path / "completeness.png").exists()
 
 
@@ -547,7 +560,76 @@ def test_a_network_has_a_page(tmp_path):
     (tmp_path / "card.json").write_text(json.dumps(card))
     page = Checker(report(tmp_path).read_text())
     assert page.stack == [] and f"{card['metrics']['accuracy']:.3f}" in page.text
-    assert page.text.count("called") >= 4 and "Brown" not in page.text and "Guo, Chuan" in page.text
+    assert page.text.count("classified as") >= 4 and "Brown" not in page.text and "Guo, Chuan" in page.text
+
+
+def hostile_completeness(folder):
+    run = Run.start(folder, "completeness", CompletenessSettings(background=HOSTILE, network=HOSTILE), seed=1)
+    cells = {"snr": [20.0], "radius_fwhm": [1.5], "axis_ratio": [0.5], "exponent": [4.0], "injected": [4], "found": [1]}
+    cells |= {"completeness": [0.25], "completeness_low": [0.1], "completeness_high": [0.5]}
+    write_table(Table(cells), run.path("completeness.ecsv"))
+    write_table(Table({"id": [HOSTILE], "found": [True], "flag": [64]}), run.path("injected.parquet"))
+    run.finish()
+
+
+def hostile_network(folder):
+    metrics = {"number": 9, "accuracy": 0.5, "cross_entropy": 1.0, "calibration_error": 0.1, "confusion": [[9]]}
+    known = {"classes": [HOSTILE], "preprocessing": HOSTILE, "input_size": 8, "licence": HOSTILE, "metrics": metrics}
+    known |= {"training": {HOSTILE: {HOSTILE: 3}}, "drawn_from": {HOSTILE: HOSTILE}, "settings": {HOSTILE: HOSTILE}}
+    (folder / "card.json").write_text(json.dumps(known))
+
+
+def hostile_suite(folder):
+    run = Run.start(folder, "simulate", seed=1)
+    names = [f"{kind} {HOSTILE.replace('/', '')}" for kind in ("merger", "alone")]  # they are names of folders
+    numbers = "energy_drift angular_momentum_drift momentum_drift disc_softening_kpc star_spacing_kpc " \
+        "halo_softening_kpc halo_spacing_kpc time_gyr".split()  # fmt: skip
+    known = dict.fromkeys(numbers, 0.1) | {"lost": 0, "particles": 2}
+    suite = [{"merger": name, "mass_ratio": ratio, "gas_fraction": 0.0, "merged_gyr": ratio} | known
+             for name, ratio in zip(names, (1.0, None), strict=True)]  # fmt: skip
+    write_table(table_from_rows(suite), run.path("suite.ecsv"))
+    rows = {"time_gyr": [0.0, 1.0, 2.0], "separation_kpc": [9.0, 1.0, 0.1]}
+    rows |= {name: np.ones(3) for name in ("energy", "kinetic", "disc_height_kpc")}
+    rows |= {f"{name}_{axis}": np.ones(3) for name in ("momentum", "angular_momentum") for axis in "xyz"}
+    two = np.zeros((2, 3), np.float32)
+    stars = Snapshot(two, two, np.ones(2, np.float32), np.ones(2, np.int8), np.zeros(2, np.int8), 0.0)
+    for name in names:
+        write_table(Table(rows), run.path(f"{name}/diagnostics.ecsv"))
+        write_snapshot(stars, run.path(f"{name}/snapshot_0000.hdf5"))
+    alone = {"thickening": {names[1]: 1.0}, "control_a4": {names[1]: {"begin": [0.0, 0.0, 0.0, np.nan]}}}
+    run.finish(**alone, disc_scale_kpc=1.0, **{"settings.engine": HOSTILE})
+
+
+def hostile_study(folder):
+    run = Run.start(folder, "study", seed=1)
+    seen = [("clear", "outline"), ("noisy", "network")]
+    shares = [
+        {"group": group, "value": group, "phase": "relaxed", "sight": sight, "eye": eye, "class": name, "share": 0.3,
+         "share_low": 0.2, "share_high": 0.4, "sure": 0.1, "sure_low": 0.0, "sure_high": 0.2, "corrected": 0.2,
+         "corrected_low": 0.1, "corrected_high": 0.4, "mergers": 9, "images": 90}
+        for group in ("all", HOSTILE) for sight, eye in seen for name in ("oval", "rectangular", "obround", "other")
+    ]  # fmt: skip
+    tested = {"on": "mass_ratio", "class": HOSTILE, "sight": "noisy", "eye": "network", "p": 0.1, "explained": 0.2}
+    tested |= {f"{name}{end}": 0.1 for name in ("slope", "difference") for end in ("", "_low", "_high")}
+    views = {"phase": ["relaxed"], "sight": ["clear"], "truth_a4": [np.nan], "merger": [HOSTILE]}
+    write_table(Table(shares), run.path(studies.SHARES))
+    write_table(Table([tested | {"mergers": 9}]), run.path(studies.TESTS))
+    write_table(Table(views | {"boxy_around_disky": [True]}), run.path(studies.IMAGES))
+    write_table(Table({"eye": np.array([], dtype=str)}), run.path(studies.SKILLS))
+    remnant = {"id": HOSTILE, "rank": 1, "similarity": 0.5, "mass_ratio": 1.0, "gas_fraction": 0.0, "label": HOSTILE}
+    remnant |= {"since_merging_gyr": 1.0, "truth_a4": -0.05, "reference": HOSTILE}
+    for name in (studies.CLOSEST, studies.REFERENCE):
+        write_images(ImageSet([galaxy()], Table([remnant])), run.path(name), command="study")
+    run.finish(mergers=9, moments=9, **{"settings.network": HOSTILE})
+
+
+@pytest.mark.parametrize("make", [hostile_completeness, hostile_network, hostile_suite, hostile_study])
+def test_hostile_words_are_text_on_other_pages(make, tmp_path):
+    """As on those of runs of `screen`, of tables and of sets, which have tests of their own."""
+    make(tmp_path)
+    page = Checker(report(tmp_path).read_text())
+    assert page.stack == [] and "script" not in page.tags
+    assert page.text.count(HOSTILE) + page.text.count(HOSTILE.replace("/", "")) >= 2
 
 
 def test_names_that_lead_out_of_a_suite_are_refused(tmp_path):

@@ -22,9 +22,9 @@ from emeraldcut.data import ImageSet
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.images import ReadSettings, write_images
 from emeraldcut.review import ReviewSettings, agreement, cohen_kappa, fleiss_kappa, review
-from emeraldcut.review.desk import LOG, REMEMBERED, Desk
 from emeraldcut.review.order import TELLING_EVERY, Order, features
-from emeraldcut.review.server import PAGES, application
+from emeraldcut.review.reviewed_run import LOG, REMEMBERED, ReviewedRun
+from emeraldcut.review.server import PAGES, application, page
 from emeraldcut.review.static import CARDS_A_FILE
 from emeraldcut.review.verdicts import VERDICTS, Entry, Verdicts
 from emeraldcut.runs import Run
@@ -75,16 +75,16 @@ def finished(galaxies, tmp_path_factory):
 
 
 @pytest.fixture
-def desk(finished):
+def run(finished):
     (finished / LOG).unlink(missing_ok=True)
-    desk = Desk(finished, ReviewSettings(refresh=10_000))
-    yield desk
-    desk.close()
+    run = ReviewedRun(finished, ReviewSettings(refresh=10_000))
+    yield run
+    run.close()
 
 
 @pytest.fixture
-def client(desk):
-    return TestClient(application(desk, TOKEN), base_url=HOME, raise_server_exceptions=False)
+def client(run):
+    return TestClient(application(run, TOKEN), base_url=HOME, raise_server_exceptions=False)
 
 
 def entry(number: int, name: str, value: str = "oval", reviewer: str = "Ann", **more) -> dict:
@@ -320,18 +320,18 @@ def test_features_take_masked_and_missing_columns_and_those_of_the_user():
     assert features(table).shape[1] == found.shape[1] - 1
 
 
-# --- the desk
+# --- the run
 
 
 def test_some_are_shown_again_without_a_word(tmp_path):
     images = ImageSet(np.zeros((60, 8, 8), np.float32), Table({"id": [f"g{i}" for i in range(60)]}))
-    desk = Desk(made_run(tmp_path / "run", images), ReviewSettings(repeats=0.1, refresh=1000))
+    run = ReviewedRun(made_run(tmp_path / "run", images), ReviewSettings(repeats=0.1, refresh=1000))
     shown, number = [], 0
-    while queue := desk.judge("Ann")["queue"]:
+    while queue := run.judge("Ann")["queue"]:
         item = queue[0]
         number += 1
         shown.append((item["id"], item["again"]))
-        desk.add([entry(number, item["id"], "oval" if number % 2 else "other", again=item["again"])])
+        run.add([entry(number, item["id"], "oval" if number % 2 else "other", again=item["again"])])
     repeats = [k for k, (_, again) in enumerate(shown) if again]
     assert all((k + 1) % 10 == 0 and k >= REMEMBERED for k in repeats) and len(repeats) >= 4
     for k in repeats:
@@ -339,39 +339,39 @@ def test_some_are_shown_again_without_a_word(tmp_path):
         assert k - before.index(shown[k][0]) > REMEMBERED
     assert len({name for name, again in shown if again}) == len(repeats)
     assert [name for name, again in shown if not again] == [f"g{i}" for i in range(60)]
-    one = desk.results()["reviewers"][0]
+    one = run.results()["reviewers"][0]
     assert one["judged"] == 60 and one["repeats"]["candidates"] == len(repeats)
-    desk.close()
+    run.close()
 
 
-def test_verdicts_joined_to_the_candidates(desk):
+def test_verdicts_joined_to_the_candidates(run):
     a, b, c = HOSTILE[:3]
-    desk.add([entry(1, a, "rectangular"), entry(2, a, "rectangular", "Bob"), entry(3, a, "oval", "Cy"),
+    run.add([entry(1, a, "rectangular"), entry(2, a, "rectangular", "Bob"), entry(3, a, "oval", "Cy"),
               entry(4, b, "oval"), entry(5, b, "other", "Bob"), entry(6, b, HOSTILE[3], what="note")])  # fmt: skip
-    table = desk.joined()
+    table = run.joined()
     assert list(table["verdict"][:2]) == ["rectangular", "unsure"] and table["verdict"].mask[2]
-    assert table["verdict_share"][0] == pytest.approx(2 / 3) and list(table["verdicts"][:3]) == [3, 2, 0]
+    assert table["verdict_fraction"][0] == pytest.approx(2 / 3) and list(table["verdicts"][:3]) == [3, 2, 0]
     assert table["reviewers"][0] == "Ann, Bob, Cy" and table["review_notes"][1] == f"Ann: {HOSTILE[3]}"
     assert table["id"][2] == c and len(table) == len(HOSTILE)
 
 
 def test_the_order_is_renewed_after_a_few_verdicts(finished):
     (finished / LOG).unlink(missing_ok=True)
-    desk = Desk(finished, ReviewSettings(refresh=2))
-    desk.add([entry(1, HOSTILE[5], "rectangular")])
-    assert desk.order.n_verdicts == 0
-    desk.add([entry(2, HOSTILE[0], "oval")])
+    run = ReviewedRun(finished, ReviewSettings(refresh=2))
+    run.add([entry(1, HOSTILE[5], "rectangular")])
+    assert run.order.n_verdicts == 0
+    run.add([entry(2, HOSTILE[0], "oval")])
     for _ in range(100):
-        if desk.order.n_verdicts == 2:
+        if run.order.n_verdicts == 2:
             break
         time.sleep(0.05)
-    assert desk.order.n_verdicts == 2 and list(desk.order.all("rank")) == list(range(len(HOSTILE)))
-    desk.close()
+    assert run.order.n_verdicts == 2 and list(run.order.all("rank")) == list(range(len(HOSTILE)))
+    run.close()
 
 
 def test_a_folder_that_is_no_run_gets_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match="expects a finished run"):
-        Desk(tmp_path)
+    with pytest.raises(ValueError, match="not a finished run"):
+        ReviewedRun(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [{"port": 70000}, {"refresh": 0}, {"repeats": 0.9}, {"number": 0}])
@@ -436,11 +436,11 @@ def test_pages_may_load_nothing_from_elsewhere(client):
         headers = get(client, path).headers
         assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
         assert headers["referrer-policy"] == "no-referrer" and headers["x-content-type-options"] == "nosniff"
-    text = "".join(get(client, path).text for path in ("/judge", "/review.js", "/review.css"))
+    text = "".join(get(client, path).text for path in ("/judge", "/review.js", "/style.css"))
     assert "https://" not in text and text.count("http://") == text.count("http://www.w3.org/2000/svg")
 
 
-def test_hostile_names_and_notes_come_back_as_they_are(client, desk, tmp_path):
+def test_hostile_names_and_notes_come_back_as_they_are(client, run, tmp_path):
     entries = [entry(k, name, HOSTILE[-k], what="note") for k, name in enumerate(HOSTILE)]
     entries += [entry(100 + k, name, "other", HOSTILE[k]) for k, name in enumerate(HOSTILE)]
     assert post(client, *entries).status_code == 200
@@ -493,6 +493,14 @@ def test_the_grid_has_pages_and_shows_what_is_asked_for(client):
     assert get(client, "/grid.json", reviewer="Bob", show="rectangular").json()["items"] == []
 
 
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_page_holds_hostile_names_as_text(name):
+    text = page("judge", {"run": name, "token": TOKEN}, suffix=f"?token={name}")
+    assert "<img src=x" not in text and text.count("<script") == 2  # its own ones
+    given = text.split('id="given">')[1].split("</script>")[0]
+    assert json.loads(given)["run"] == name
+
+
 def test_while_judging_nobody_sees_the_verdicts_of_others(client):
     post(client, entry(1, HOSTILE[0], "rectangular"), entry(2, HOSTILE[0], "secret", what="note"))
     seen = get(client, "/judge.json", reviewer="Bob").json()
@@ -504,10 +512,10 @@ def test_while_judging_nobody_sees_the_verdicts_of_others(client):
 SERVER = """
 import sys
 from emeraldcut.review import server
-from emeraldcut.review.desk import Desk, ReviewSettings
+from emeraldcut.review.reviewed_run import ReviewedRun, ReviewSettings
 server.secrets.token_urlsafe = lambda n: sys.argv[3]
-desk = Desk(sys.argv[1], ReviewSettings(port=int(sys.argv[2]), refresh=10_000))
-server.serve(desk, lambda address: print(address, flush=True))
+run = ReviewedRun(sys.argv[1], ReviewSettings(port=int(sys.argv[2]), refresh=10_000))
+server.serve(run, lambda address: print(address, flush=True))
 """
 
 

@@ -14,7 +14,7 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
-from emeraldcut.review.desk import LOG, Desk, ReviewSettings
+from emeraldcut.review.reviewed_run import LOG, ReviewedRun, ReviewSettings
 from emeraldcut.review.server import HERE, application
 from emeraldcut.review.static import write_static
 from emeraldcut.review.verdicts import VERDICTS
@@ -45,19 +45,19 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def desk(finished):
+def run(finished):
     (finished / LOG).unlink(missing_ok=True)
-    desk = Desk(finished, ReviewSettings(refresh=10_000, repeats=0))
-    yield desk
-    desk.close()
+    run = ReviewedRun(finished, ReviewSettings(refresh=10_000, repeats=0))
+    yield run
+    run.close()
 
 
 @pytest.fixture
-def home(desk):
+def home(run):
     """The address of a server that runs in a thread."""
     import uvicorn
 
-    config = uvicorn.Config(application(desk, TOKEN), port=0, log_level="warning", lifespan="off")
+    config = uvicorn.Config(application(run, TOKEN), port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -101,7 +101,7 @@ def saved(page):
     page.wait_for_selector("body[data-unsaved='0']")
 
 
-def test_judging_with_the_keyboard_alone(page, home, desk):
+def test_judging_with_the_keyboard_alone(page, home, run):
     begin(page, f"{home}/?token={TOKEN}")
     assert page.text_content("h1") == NAMES[0]
     press(page, "r", NAMES[1])
@@ -118,20 +118,20 @@ def test_judging_with_the_keyboard_alone(page, home, desk):
     press(page, "ArrowRight", NAMES[3])
     press(page, "j", NAMES[4])  # passed over
     saved(page)
-    assert desk.verdicts.said("verdict", "Ann") == {
+    assert run.verdicts.said("verdict", "Ann") == {
         NAMES[0]: "rectangular",
         NAMES[1]: "oval",
         NAMES[2]: "unsure",
     }
-    assert desk.verdicts.said("note", "Ann") == {NAMES[2]: "r is typed, not judged <b>"}
-    assert [e.what for e in desk.verdicts.entries] == ["verdict", "verdict", "note", "verdict", "undo", "verdict"]
+    assert run.verdicts.said("note", "Ann") == {NAMES[2]: "r is typed, not judged <b>"}
+    assert [e.what for e in run.verdicts.entries] == ["verdict", "verdict", "note", "verdict", "undo", "verdict"]
     assert page.text_content("#progress") == "3 of 6 judged, 1 rectangular"
     page.reload()
     page.wait_for_selector("body[data-shown]")
     assert page.text_content("h1") == NAMES[3]
     press(page, "z", NAMES[2])  # also what was judged before
     saved(page)
-    assert len(desk.verdicts.said("verdict", "Ann")) == 2
+    assert len(run.verdicts.said("verdict", "Ann")) == 2
 
 
 def test_stretch_colours_zoom_and_lines(page, home):
@@ -159,7 +159,7 @@ def test_stretch_colours_zoom_and_lines(page, home):
     assert page.eval_on_selector(".isophote", "node => getComputedStyle(node).display") == "none"
 
 
-def test_the_grid_with_the_keyboard_alone(page, home, desk):
+def test_the_grid_with_the_keyboard_alone(page, home, run):
     begin(page, f"{home}/grid?token={TOKEN}", "Bob")
     assert page.locator(".tile").count() == len(NAMES)
     page.focus(".tile")
@@ -168,7 +168,7 @@ def test_the_grid_with_the_keyboard_alone(page, home, desk):
     press(page, "x")
     press(page, "z")
     saved(page)
-    assert desk.verdicts.said("verdict", "Bob") == {NAMES[0]: "obround"}
+    assert run.verdicts.said("verdict", "Bob") == {NAMES[0]: "obround"}
     labels = page.eval_on_selector_all(".tile", "tiles => tiles.map(tile => tile.getAttribute('aria-label'))")
     assert labels[0] == f"{NAMES[0]}, rank 1, obround" and labels[2] == f"{NAMES[2]}, rank 3, not judged"
     page.wait_for_function("() => document.querySelectorAll('.tile svg').length === 6")
@@ -178,25 +178,25 @@ def test_the_grid_with_the_keyboard_alone(page, home, desk):
     assert page.text_content("h1") == NAMES[2]
 
 
-def test_what_was_not_sent_is_sent_when_the_server_is_back(page, home, desk):
+def test_what_was_not_sent_is_sent_when_the_server_is_back(page, home, run):
     begin(page, f"{home}/?token={TOKEN}", "Cy")
     page.route("**/verdicts.json*", lambda route: route.abort())
     press(page, "r", NAMES[1])
     page.wait_for_selector("#saved.bad")
-    assert "1 not saved yet" in page.text_content("#saved") and desk.verdicts.entries == []
+    assert "1 not saved yet" in page.text_content("#saved") and run.verdicts.entries == []
     page.wrong.clear()  # the browser tells of the failed request
     page.unroute("**/verdicts.json*")
     page.reload()
     saved(page)
-    assert desk.verdicts.said("verdict", "Cy") == {NAMES[0]: "rectangular"}
+    assert run.verdicts.said("verdict", "Cy") == {NAMES[0]: "rectangular"}
     page.wrong.clear()
 
 
-def test_results_show_hostile_words_as_words(page, home, desk):
+def test_results_show_hostile_words_as_words(page, home, run):
     entries = [(0, "Ann", "oval"), (0, NAMES[0], "other"), (1, "Ann", "oval"), (1, NAMES[0], "oval")]
-    desk.add({"key": f"key{k:08d}", "reviewer": who, "id": NAMES[row], "what": "verdict", "value": value}
+    run.add({"key": f"key{k:08d}", "reviewer": who, "id": NAMES[row], "what": "verdict", "value": value}
              for k, (row, who, value) in enumerate(entries))  # fmt: skip
-    desk.add([{"key": "key-of-a-note", "reviewer": NAMES[1], "id": NAMES[0], "what": "note", "value": NAMES[0]}])
+    run.add([{"key": "key-of-a-note", "reviewer": NAMES[1], "id": NAMES[0], "what": "note", "value": NAMES[0]}])
     page.goto(f"{home}/results?token={TOKEN}")
     page.wait_for_selector("body[data-shown]")
     text = page.text_content("main")
@@ -207,8 +207,8 @@ def test_results_show_hostile_words_as_words(page, home, desk):
     assert Path(download.value.path()).read_text().startswith("# %ECSV")
 
 
-def test_the_static_page_judges_from_disk(page, desk, tmp_path):
-    folder = write_static(desk, tmp_path / "static").parent
+def test_the_static_page_judges_from_disk(page, run, tmp_path):
+    folder = write_static(run, tmp_path / "static").parent
     begin(page, (folder / "index.html").as_uri(), "Dee")
     press(page, "r", NAMES[1])
     press(page, "o", NAMES[2])
@@ -221,8 +221,8 @@ def test_the_static_page_judges_from_disk(page, desk, tmp_path):
     with page.expect_download() as download:
         page.click("#save")
     entries = json.loads(Path(download.value.path()).read_text())["entries"]
-    desk.add(entries)
-    assert desk.verdicts.said("verdict", "Dee") == {NAMES[0]: "rectangular", NAMES[1]: "other"}
+    run.add(entries)
+    assert run.verdicts.said("verdict", "Dee") == {NAMES[0]: "rectangular", NAMES[1]: "other"}
 
 
 def test_everything_one_can_use_has_a_name(page, home):

@@ -250,7 +250,7 @@ def test_the_page_of_a_study(finished):
 
     page = report(finished.folder).read_text()
     assert "Do mergers make rectangular galaxies?" in page and "Remnants most like the reference" in page
-    assert (finished.folder / "figures" / "closest.png").exists() and "id='thesis'" not in page
+    assert (finished.folder / "figures" / "closest.png").exists() and 'id="thesis"' not in page
     images, shares = (read_table(finished.path(name)) for name in ("images.parquet", "shares.ecsv"))
     write_table(conclusions(judged_as_thesis(), images, shares), finished.path(CONCLUSIONS))
     page = report(finished.folder).read_text()

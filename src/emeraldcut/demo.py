@@ -23,7 +23,7 @@ from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.images import ReadSettings, read_images
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.report import report
-from emeraldcut.report.figures import field_figure
+from emeraldcut.report.figures.galleries import field_figure
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import write_text

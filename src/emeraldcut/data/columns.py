@@ -95,7 +95,7 @@ COLUMNS = (
     Column("residual", float, "", "Scatter about the fitted model that is not noise, over the light"),
     # What people say of it.
     Column("verdict", str, "", "What most reviewers say it is; unsure where two answers are as frequent"),
-    Column("verdict_share", float, "", "Share of the reviewers with the most frequent answer", "stat.probability"),
+    Column("verdict_fraction", float, "", "Fraction of reviewers with the most frequent answer", "stat.probability"),
     Column("verdicts", int, "", "Number of reviewers with a verdict", "meta.number"),
     Column("reviewers", str, "", "Their names, separated by commas"),
     Column("review_notes", str, "", "What they noted", "meta.note"),

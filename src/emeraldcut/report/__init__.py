@@ -1,6 +1,6 @@
 """Leaf: a finished run as one page that a person reads, as PDF and as LaTeX tables, and pictures that say why."""
 
-from emeraldcut.report.explain import ExplainSettings, explain, explain_best
+from emeraldcut.report.figures.explain import ExplainSettings, explain, explain_best
 from emeraldcut.report.latex import write_latex
 from emeraldcut.report.page import ReportSettings, report
 from emeraldcut.report.pdf import write_pdf

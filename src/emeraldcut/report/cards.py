@@ -1,10 +1,11 @@
-"""Cards: one galaxy as a piece of HTML, with its pictures, numbers, flags and links."""
+"""Cards: one galaxy with its pictures, numbers, flags and links, as plain data for the templates."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Container
-from html import escape
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -13,86 +14,91 @@ from astropy.table import Row, Table
 from emeraldcut.data import Flag
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.networks import CLASSES
-from emeraldcut.report.evidence import Evidence
-from emeraldcut.report.pictures import Picture, View, number, png, text
+from emeraldcut.report.figures.comparison import Comparison
+from emeraldcut.report.figures.pictures import GalaxyPictures, Picture, number, png, text
 
-CARD_WORDS = (  # what is to be seen on cards, for those who read them
-    "Lines on the pictures: fitted isophotes at 1 and 2 half-light radii; dashed, in the own frame, the ellipses they "
-    "deviate from. Below: the reference as it is turned for the comparison, and the galaxy less the reference with the "
-    "galaxy's profile (red is more light, blue is less; the colours end at 5 sigma of the noise); a4/a against radius "
-    "in half-light radii, points with standard errors for the galaxy, a line for the reference; and the galaxies of "
-    "this run whose isophotes are most alike, by their harmonics within the errors."
-)
 NONE = "–"  # where there is no value
-PROFILE_BOX = (300.0, 92.0)  # of the drawing of a4 against radius: width and height,
-PROFILE_AREA = (34.0, 5.0, 260.0, 70.0)  # and in it the axes: x, y, width, height
-COLUMN_WORDS = {"p_rectangular": "p(rect.)", "p_boxy": "p(boxy)"}  # columns that cards may be ordered by, for readers
-RADII = (0.2, 3.2)  # half-light radii on its logarithmic axis
+PROFILE_BOX = (300, 92)  # of the drawing of a4 against radius: width and height,
+PROFILE_AREA = (34, 5, 260, 70)  # and in it the axes: x, y, width, height
+RADII = (0.2, 3.2)  # half-light radii on its logarithmic axis,
+RADIUS_TICKS = (0.25, 0.5, 1, 2)  # and those that are named
 STEPS = (0.05, 0.1, 0.2)  # of its axis of a4; the first that all points but very uncertain ones fit in
+BAR_PLACE = (0.05, 0.94)  # of the scale bar, in sides of the picture
+COLUMN_WORDS = {"p_rectangular": "p(rect.)", "p_boxy": "p(boxy)"}  # columns that cards may be ordered by, for readers
 
 
-def card(view: View, found: Evidence, table: Table, shown: Container[int], by: str = "score") -> str:
-    """One candidate: pictures, what speaks for it, numbers, flags, look-alikes and links.
+@dataclass(frozen=True)
+class Fact:
+    """What a card lists of a row: a name, the column without which it is left out, and the words for its value."""
+
+    name: str
+    column: str
+    words: Callable[[Row], str]
+    hint: str = ""
+    wide: bool = False
+
+
+def card(
+    galaxy: GalaxyPictures, found: Comparison, table: Table, shown: Container[int], by: str = "score"
+) -> dict[str, Any]:
+    """One candidate: pictures, comparison, numbers, flags, look-alikes and links, for the macro `card`.
 
     Parameters
     ----------
-    view : View
+    galaxy : GalaxyPictures
         With `rank` in its row.
-    found : Evidence
+    found : Comparison
     table : Table
         All candidates, which `found.alike` counts.
     shown : ranks that have a card on the page
     by : str
         Column that orders the candidates.
     """
-    row, score = view.row, number(view.row, by)
-    rank = int(row["rank"])
-    values = {name: of(row) for name, (column, of) in FACTS.items() if column in row.colnames}
-    wide = {"a4/a", "a6/a", "known as"}
-    listed = "".join(
-        f"<div{' class=wide' if name in wide else ''}><dt>{name}</dt><dd>{value}</dd></div>"
-        for name, value in values.items()
-    )
-    words = COLUMN_WORDS.get(by, by)
-    share = 0 if score is None else 100 * min(max(score, 0), 1)
-    return (
-        f"<article class='card' id='rank-{rank}'><header><span class='rank'>{rank}</span>"
-        f"<h3 class='id'>{escape(text(row, 'id'))}</h3></header>"
-        f"<div class='looks'>{cutout(view)}<div class='side'><div><span class='quiet'>{words}</span> "
-        f"<strong class='score'>{decimal(score, 2)}</strong>"
-        f"<div class='meter' aria-hidden='true'><i style='width:{share:.0f}%'></i></div></div>"
-        f"{framed(view)}</div></div>{_beside(found, row)}{_profile(found)}"
-        f"<dl class='values'>{listed}</dl>{_chips(row)}{_alike(found, table, shown)}{_links(row)}</article>"
-    )
+    row, score = galaxy.row, number(galaxy.row, by)
+    return {
+        "rank": int(row["rank"]),
+        "id": text(row, "id"),
+        "order": COLUMN_WORDS.get(by, by),
+        "value": value_words(row, by),
+        "percent": round(100 * min(max(score or 0, 0), 1)),
+        "sky": on_sky(galaxy),
+        "framed": in_own_frame(galaxy),
+        "comparison": _compared(found, row),
+        "classes": _classes(row),
+        "profile": _profile(found),
+        "facts": [
+            {"name": fact.name, "value": fact.words(row), "hint": fact.hint, "wide": fact.wide}
+            for fact in FACTS if fact.column in row.colnames
+        ],
+        "flags": [{"bit": bit.value, "name": flag_name(bit), "sentence": SENTENCES[bit]}
+                  for bit in SENTENCES if int(row["flag"]) & bit],
+        "alike": _alike(found, table, shown),
+        "links": _links(row),
+    }  # fmt: skip
 
 
-def _beside(found: Evidence, row: Row) -> str:
-    """The reference and what is left of it, and the probabilities of the classes."""
-    name = escape(text(row, "reference"))
-    pictures = [
-        (found.reference, f"reference {name}", "reference"),
-        (found.residual, "galaxy less reference", "residual"),
-    ]
-    parts = [
-        f"<figure>{_picture(picture, words)}<figcaption>{caption}</figcaption></figure>"
-        for picture, words, caption in pictures
-        if picture is not None
-    ]
+def _compared(found: Comparison, row: Row) -> list[tuple[str, dict[str, Any]]]:
+    """The reference and what is left without it, each with its caption."""
+    pictures = {
+        "reference": (found.reference, f"reference {text(row, 'reference')}"),
+        "residual": (found.residual, "galaxy minus reference"),
+    }
+    return [(caption, drawing(picture, words)) for caption, (picture, words) in pictures.items() if picture is not None]
+
+
+def _classes(row: Row) -> list[tuple[str, str, str]]:
+    """Each class with its probability in words and in per cent; none where nothing is known."""
     known = {name: number(row, f"p_{name}") for name in CLASSES}
-    if any(p is not None for p in known.values()):
-        bars = "".join(
-            f"<div><dt>{name}</dt><dd>{probability(p)}</dd><i style='width:{100 * (p or 0):.1f}%'></i></div>"
-            for name, p in known.items()
-        )
-        parts.append(f"<dl class='classes' aria-label='Probability of each class'>{bars}</dl>")
-    return f"<div class='looks beside'>{''.join(parts)}</div>" if parts else ""
+    if all(p is None for p in known.values()):
+        return []
+    return [(name, probability(p), f"{100 * (p or 0):.1f}") for name, p in known.items()]
 
 
-def _profile(found: Evidence) -> str:
-    """a4 against radius as SVG: the galaxy as points with errors, the reference as a line."""
+def _profile(found: Comparison) -> dict[str, Any] | None:
+    """The drawing of a4 against radius: numbers and paths of an SVG."""
     own, other = found.profile, found.of_reference
     if own is None:
-        return ""
+        return None
     sure = own.a4_err < STEPS[0]  # the others have bars without dots
     reach = max(np.max(np.abs(one.a4[one.a4_err < STEPS[0]]), initial=0) for one in (own, other) if one is not None)
     step = next((step for step in STEPS if 1.4 * step > reach), STEPS[-1])
@@ -105,73 +111,49 @@ def _profile(found: Evidence) -> str:
     def down(a4):
         return height * (0.5 - a4 / (3 * step))
 
-    grid = "".join(
-        f"<path class='grid' d='M{left:g} {top + down(a4):.1f}h{width:g}'/>"
-        f"<text x='{left - 4:g}' y='{top + down(a4) + 3:.1f}' text-anchor='end'>{decimal(a4, 2)}</text>"
-        for a4 in (-step, 0.0, step)
-    )
-    grid += "".join(
-        f"<text x='{left + across(radius):.1f}' y='{PROFILE_BOX[1] - 4:g}' text-anchor='middle'>{radius:g}</text>"
-        for radius in (0.25, 0.5, 1, 2)
-    )
-    lines = ""
+    x, y, error = across(own.radius), down(own.a4), height * own.a4_err / (3 * step)
+    reference = ""
     if other is not None:
-        points = zip(across(other.radius), down(other.a4), strict=True)
-        lines = f"<path class='theirs' d='M{'L'.join(f'{x:.1f} {y:.1f}' for x, y in points)}'/>"
-    bars, dots = "", ""
-    for x, y, error, known in zip(
-        across(own.radius), down(own.a4), height * own.a4_err / (3 * step), sure, strict=True
-    ):
-        bars += f"M{x:.1f} {y - error:.1f}v{2 * error:.1f}"
-        dots += f"<circle cx='{x:.1f}' cy='{y:.1f}' r='1.8'/>" if known else ""
-    return (
-        f"<svg class='profile' viewBox='0 0 {PROFILE_BOX[0]:g} {PROFILE_BOX[1]:g}' role='img' "
-        f"aria-label='a4/a against radius in half-light radii'>{grid}"
-        f"<svg x='{left:g}' y='{top:g}' width='{width:g}' height='{height:g}'>{lines}"
-        f"<path class='errors' d='{bars}'/>{dots}</svg></svg>"
-    )
+        reference = f"M{_points(across(other.radius), down(other.a4), 1)}"
+    return {
+        "box": PROFILE_BOX, "left": left, "top": top, "width": width, "height": height,
+        "levels": [(f"{top + down(a4):.1f}", decimal(a4, 2)) for a4 in (-step, 0.0, step)],
+        "ticks": [(f"{left + across(radius):.1f}", f"{radius:g}") for radius in RADIUS_TICKS],
+        "reference": reference,
+        "errors": "".join(f"M{a:.1f} {b - e:.1f}v{2 * e:.1f}" for a, b, e in zip(x, y, error, strict=True)),
+        "points": [(f"{a:.1f}", f"{b:.1f}") for a, b in zip(x[sure], y[sure], strict=True)],
+    }  # fmt: skip
 
 
-def _alike(found: Evidence, table: Table, shown: Container[int]) -> str:
-    """The names of the look-alikes, linked to their cards where they have one."""
-    names = []
-    for place in found.alike:
-        rank, name = int(table["rank"][place]), escape(str(table["id"][place]))
-        words = f"{rank}. <span class='id'>{name}</span>"
-        names.append(f"<a href='#rank-{rank}'>{words}</a>" if rank in shown else words)
-    return f"<p class='alike'><span class='quiet'>Most alike:</span> {'; '.join(names)}</p>" if names else ""
+def _alike(found: Comparison, table: Table, shown: Container[int]) -> list[dict[str, Any]]:
+    """The look-alikes, and whether they have a card."""
+    ranks = [int(table["rank"][place]) for place in found.alike]
+    return [{"rank": rank, "id": str(table["id"][place]), "shown": rank in shown}
+            for rank, place in zip(ranks, found.alike, strict=True)]  # fmt: skip
 
 
-# What a card lists: name, the column without which it is left out, and what it says of a row.
-FACTS: dict[str, tuple[str, Callable[[Row], str]]] = {
-    "a4/a": ("a4", lambda row: with_error(row, "a4")),
-    "a6/a": ("a6", lambda row: with_error(row, "a6")),
-    "similarity": ("similarity", lambda row: decimal(number(row, "similarity"), 2)),
-    "its p-value": ("similarity_p", lambda row: probability(number(row, "similarity_p"))),
-    "axis ratio": ("axis_ratio", lambda row: decimal(number(row, "axis_ratio"), 2)),
-    "half light": ("radius_pix", lambda row: _radius(row)),
-    "S/N": ("snr", lambda row: decimal(number(row, "snr"), 0)),
-    "typical": ("typical", lambda row: probability(number(row, "typical"))),
-    "known as": ("label", lambda row: escape(text(row, "label")) or NONE),
-}
+FACTS = (
+    Fact("a4/a", "a4", lambda row: with_error(row, "a4"), wide=True),
+    Fact("a6/a", "a6", lambda row: with_error(row, "a6"), wide=True),
+    Fact("similarity", "similarity", lambda row: decimal(number(row, "similarity"), 2),
+         "to the reference: 1 for the same deviations from ellipses, 0 for an ellipse"),
+    Fact("p-value", "similarity_p", lambda row: probability(number(row, "similarity_p")),
+         "probability that an ordinary galaxy is at least as similar"),
+    Fact("axis ratio", "axis_ratio", lambda row: decimal(number(row, "axis_ratio"), 2)),
+    Fact("half-light radius", "radius_pix", lambda row: half_light_radius(row)),
+    Fact("S/N", "snr", lambda row: decimal(number(row, "snr"), 0), "within the half-light ellipse"),
+    Fact("typicality", "typical", lambda row: probability(number(row, "typical")),
+         "fraction of galaxies of known classes that are at least as unusual"),
+    Fact("known as", "label", lambda row: text(row, "label") or NONE, wide=True),
+)  # fmt: skip
 
 
-def _radius(row: Row) -> str:
+def half_light_radius(row: Row) -> str:
     """The half-light radius, in arcseconds where the pixel scale is known."""
     radius, scale = number(row, "radius_pix"), number(row, "pixel_scale_arcsec")
     if radius is None:
         return NONE
     return f"{decimal(radius, 1)} pix" if scale is None else f"{decimal(radius * scale, 2)}″"
-
-
-def _chips(row: Row) -> str:
-    """The flags of a row in a word each, with the sentence on pointing at it."""
-    bits = [bit for bit in SENTENCES if int(row["flag"]) & bit]
-    chips = "".join(
-        f"<a class='chip' href='#flag-{bit.value}' title='{escape(SENTENCES[bit])}'>{flag_name(bit)}</a>"
-        for bit in bits
-    )
-    return f"<div class='chips'>{chips}</div>" if chips else ""
 
 
 def sky_links(ra: float, dec: float) -> dict[str, str]:
@@ -188,13 +170,10 @@ def sky_links(ra: float, dec: float) -> dict[str, str]:
     }
 
 
-def _links(row: Row) -> str:
+def _links(row: Row) -> dict[str, str]:
     """Links to what is known about the place of a candidate, where its position is known."""
     ra, dec = number(row, "ra"), number(row, "dec")
-    if ra is None or dec is None:
-        return ""
-    links = "".join(f"<a href='{escape(url)}' rel='noopener'>{name}</a>" for name, url in sky_links(ra, dec).items())
-    return f"<nav class='links' aria-label='Look up {escape(text(row, 'id'))}'>{links}</nav>"
+    return {} if ra is None or dec is None else sky_links(ra, dec)
 
 
 def flag_name(bit: Flag) -> str:
@@ -208,38 +187,45 @@ def data_url(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def cutout(view: View) -> str:
-    return _picture(view.cutout, f"{escape(text(view.row, 'id'))} on the sky")
+def on_sky(galaxy: GalaxyPictures) -> dict[str, Any]:
+    return drawing(galaxy.cutout, f"{text(galaxy.row, 'id')} on the sky")
 
 
-def framed(view: View) -> str:
-    if view.framed is None:
-        return ""
-    return _picture(view.framed, f"{escape(text(view.row, 'id'))} in its own frame")
+def in_own_frame(galaxy: GalaxyPictures) -> dict[str, Any] | None:
+    """None where no galaxy was found."""
+    return None if galaxy.framed is None else drawing(galaxy.framed, f"{text(galaxy.row, 'id')} in its own frame")
 
 
-def _picture(picture: Picture, words: str) -> str:
-    """Pixels as an image, lines and scale bar as vectors over it; y points up here and down in SVG."""
+def drawing(picture: Picture, words: str) -> dict[str, Any]:
+    """A picture for the macro `picture`: pixels as a data URL, lines and scale bar as SVG paths, and words for it.
+
+    y points up in the picture and down in SVG.
+    """
     n = len(picture.values)
 
-    def path(line: np.ndarray, style: str) -> str:
-        points = "L".join(f"{x:.2f} {n - 1 - y:.2f}" for x, y in line)
-        return f"<path class='{style}' d='M{points}Z'/>"
+    def path(line: np.ndarray) -> str:
+        return f"M{_points(line[:, 0], n - 1 - line[:, 1], 2)}Z"
 
-    lines = "".join(path(line, "ellipse") for line in picture.ellipses)
-    lines += "".join(path(line, "under") + path(line, "isophote") for line in picture.isophotes)
-    bar = ""
+    bar = None
     if picture.bar_pix:
-        x, y = 0.05 * n - 0.5, 0.94 * n - 0.5
-        place = f"x='{x:.2f}' y='{y - 0.025 * n:.2f}' font-size='{0.06 * n:.2f}'"
-        bar = f"<path class='bar' d='M{x:.2f} {y:.2f}h{picture.bar_pix:.2f}'/>"
-        bar += f"<text {place}>{picture.bar_text}</text>"
-    box = f"viewBox='-0.5 -0.5 {n} {n}' aria-hidden='true'"
-    return (
-        f"<div class='picture'>"
-        f"<img src='{data_url(png(picture), 'image/png')}' alt='{words}' width='{n}' height='{n}'>"
-        f"<svg class='lines' {box}>{lines}</svg><svg {box} style='pointer-events:none'>{bar}</svg></div>"
-    )
+        x, y = BAR_PLACE[0] * n - 0.5, BAR_PLACE[1] * n - 0.5
+        bar = {
+            "path": f"M{x:.2f} {y:.2f}h{picture.bar_pix:.2f}", "x": f"{x:.2f}", "y": f"{y - 0.025 * n:.2f}",
+            "size": f"{0.06 * n:.2f}", "text": picture.bar_text,
+        }  # fmt: skip
+    return {
+        "src": data_url(png(picture), "image/png"),
+        "words": words,
+        "side": n,
+        "ellipses": [path(line) for line in picture.ellipses],
+        "isophotes": [path(line) for line in picture.isophotes],
+        "bar": bar,
+    }
+
+
+def _points(x: np.ndarray, y: np.ndarray, digits: int) -> str:
+    """Points of an SVG path, joined by straight lines."""
+    return "L".join(f"{a:.{digits}f} {b:.{digits}f}" for a, b in zip(x, y, strict=True))
 
 
 # --- numbers as text
@@ -248,6 +234,12 @@ def _picture(picture: Picture, words: str) -> str:
 def decimal(value: float | None, digits: int) -> str:
     """A number with a true minus sign, or an en dash where there is none."""
     return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def value_words(row: Row, name: str) -> str:
+    """The value of a column that orders galaxies; probabilities are no 0 and no 1."""
+    value = number(row, name)
+    return probability(value) if name.startswith("p_") else decimal(value, 2)
 
 
 def with_error(row: Row, name: str) -> str:
@@ -261,5 +253,5 @@ def with_error(row: Row, name: str) -> str:
 def probability(value: float | None) -> str:
     """A probability without a false 0 or 1."""
     if value is not None and value < 0.001:
-        return "&lt; 0.001"
-    return "&gt; 0.999" if value is not None and value > 0.999 else decimal(value, 3)
+        return "< 0.001"
+    return "> 0.999" if value is not None and value > 0.999 else decimal(value, 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +60,3 @@ def bibliography(manifest: Mapping[str, Any]) -> str:
         keys = [key for key in keys if key not in COMPARE]
     known = entries()
     return "\n".join(known[key] for key in dict.fromkeys([*keys, *ALWAYS])) + "\n"
-
-
-def cite_section(manifest: Mapping[str, Any]) -> str:
-    """The section of a page that says what to cite."""
-    return (
-        "<section id='cite'><h2>How to cite</h2><p>If this helps your work, please cite the methods that it stands on."
-        f"</p><details><summary>BibTeX</summary><pre>{escape(bibliography(manifest))}</pre></details></section>"
-    )

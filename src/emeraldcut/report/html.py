@@ -1,25 +1,111 @@
-"""The pieces that all report pages are made of: the shell with its style, lists of facts, tables, plots."""
+"""HTML: pages are made from plain data by the templates, which escape all that they are given."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from emeraldcut.report import palette
-from emeraldcut.report.cite import cite_section
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from emeraldcut.report.cite import bibliography
+from emeraldcut.report.figures import palette
 from emeraldcut.runs.run import SETTINGS
 
+TEMPLATES = Path(__file__).with_name("templates")
 OF_SETTINGS = "settings."  # before the names of settings in a manifest
 
 
-def shell(title: str, result: str, main: str, manifest: Mapping[str, Any], folder: Path | None = None) -> str:
-    """The whole page: a title (text), what was found in a sentence, the main part (both HTML), and how it was made."""
-    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    known = {"title": escape(title), "version": escape(str(manifest.get("version", ""))), "result": result}
-    return template.substitute(known, colours=palette.style(), main=main + _ending(manifest, folder))
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table that is more than text.
+
+    Attributes
+    ----------
+    text : str
+    style : str
+        A class of the style sheet, such as "id" for identifiers.
+    link : str
+        Where it leads to.
+    fraction : float or None
+        Length of the bar behind the text, between 0 and 1.
+    """
+
+    text: str
+    style: str = ""
+    link: str = ""
+    fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of a page: rows of text or `Cell`; `anchors` are the ids of the rows, empty for none."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | Cell]]
+    anchors: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An SVG made by `figures`, what it is called, and its caption."""
+
+    svg: str
+    name: str
+    caption: str
+
+
+@cache
+def environment(*folders: Path) -> Environment:
+    """The templates of this folder, and of those that are named, which are looked into first."""
+    found = Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    found.globals |= {"counted": counted, "style_sheet": style_sheet}
+    return found
+
+
+def style_sheet() -> str:
+    """The style of all pages, those of `review` too."""
+    return palette.style() + (TEMPLATES / "style.css").read_text(encoding="utf-8")
+
+
+def page(template: str, title: str, manifest: Mapping[str, Any], folder: Path | None = None, **given: Any) -> str:
+    """The whole page: what its template makes of the values `given`, and how the run was made and what to cite.
+
+    Parameters
+    ----------
+    template : str
+        A file that extends `page.html`.
+    title : str
+    manifest : mapping
+        Of the run, whose settings are shown if `folder` does not hold them as a file.
+    """
+    provenance = [[Cell(name, "code"), Cell(str(value), "id")] for name, value in manifest.items()
+                  if not name.startswith(OF_SETTINGS)]  # fmt: skip
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            given,
+            title=title,
+            version=manifest.get("version", ""),
+            bibliography=bibliography(manifest),
+            settings=_settings(manifest, folder),
+            provenance=Listing(["fact", "value"], provenance),
+        )
+    )
+
+
+def _settings(manifest: Mapping[str, Any], folder: Path | None) -> str:
+    path = None if folder is None else folder / SETTINGS
+    if path is not None and path.exists():
+        return path.read_text(encoding="utf-8", errors="replace")
+    known = {name.removeprefix(OF_SETTINGS): value for name, value in manifest.items() if name.startswith(OF_SETTINGS)}
+    return "\n".join(f"{name} = {value}" for name, value in known.items())
 
 
 def made_by(manifest: Mapping[str, Any], per_image: str = "") -> dict[str, Any]:
@@ -33,15 +119,14 @@ def made_by(manifest: Mapping[str, Any], per_image: str = "") -> dict[str, Any]:
     }
 
 
-def fact_list(facts: Mapping[str, Any]) -> str:
-    """Names and values, without those that are not known."""
-    known = {name: value for name, value in facts.items() if value not in (None, "")}
-    rows = (f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in known.items())
-    return f"<dl class='facts'>{''.join(rows)}</dl>"
+# --- numbers as text
 
 
 def counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+    """A number with its noun, in the plural where it is not 1."""
+    if n == 1:
+        return f"1 {noun}"
+    return f"{n:,} {noun[:-1]}ies" if noun.endswith("y") else f"{n:,} {noun}s"
 
 
 def seconds(value: float) -> str:
@@ -51,53 +136,5 @@ def seconds(value: float) -> str:
     return f"{value / 60:.1f} min" if value < 5400 else f"{value / 3600:.1f} h"
 
 
-def percent(share: float) -> str:
-    return f"{100 * round(share, 9):.3g} %"  # what is left of a sum by rounding is no share
-
-
-def plot(svg: str, name: str, caption: str) -> str:
-    """A plot with its caption."""
-    named = svg.replace("<svg", f"<svg role='group' aria-label='{name}'", 1)
-    return f"<figure>{named}<figcaption>{caption}</figcaption></figure>"
-
-
-def _ending(manifest: Mapping[str, Any], folder: Path | None) -> str:
-    """What to cite; settings, inputs with their checksums, and versions."""
-    path = None if folder is None else folder / SETTINGS
-    if path is not None and path.exists():
-        settings = path.read_text(encoding="utf-8", errors="replace")
-    else:
-        known = {
-            name.removeprefix(OF_SETTINGS): value for name, value in manifest.items() if name.startswith(OF_SETTINGS)
-        }
-        settings = "\n".join(f"{name} = {value}" for name, value in known.items())
-    rows = [
-        [f"<code>{escape(name)}</code>", f"<span class='id'>{escape(str(value))}</span>"]
-        for name, value in manifest.items()
-        if not name.startswith(OF_SETTINGS)
-    ]
-    listed = table_of(["fact", "value"], rows)
-    parts = [f"<details><summary>Settings</summary><pre>{escape(settings)}</pre></details>"] if settings else []
-    parts.append(f"<details><summary>Inputs with checksums, versions, timings</summary>{listed}</details>")
-    made = f"<section id='settings'><h2>How it was made</h2>{''.join(parts)}</section>"
-    return cite_section(manifest) + made
-
-
-def table_of(
-    columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str = "", ids: list[str] | None = None
-) -> str:
-    """A table of cells that are HTML already, in a box that scrolls where the page is narrow."""
-    head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
-    body = ""
-    for k, row in enumerate(rows):
-        name = f" id='{ids[k]}'" if ids and ids[k] else ""
-        body += f"<tr{name}>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
-    words = f"<caption>{caption}</caption>" if caption else ""
-    table = f"<table>{words}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f"<div class='scroll' tabindex='0'>{table}</div>"
-
-
-def words_of(meanings: Mapping[str, str]) -> str:
-    """The section that says what words mean; both words and meanings are HTML."""
-    body = "".join(f"<div><dt>{word}</dt><dd>{meaning}</dd></div>" for word, meaning in meanings.items())
-    return f"<section id='words'><h2>What the words mean</h2><dl class='words'>{body}</dl></section>"
+def percent(fraction: float) -> str:
+    return f"{100 * round(fraction, 9):.3g} %"  # what is left of a sum by rounding is no fraction

@@ -9,11 +9,12 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.data.flags import SENTENCES
+from emeraldcut.errors import UsageError
 from emeraldcut.mergers import SUITE
-from emeraldcut.report import figures
 from emeraldcut.report.cards import flag_name
 from emeraldcut.report.cite import bibliography
-from emeraldcut.report.completeness_page import SHARES as FOUND
+from emeraldcut.report.figures import plots
+from emeraldcut.report.pages.completeness import FRACTIONS as FOUND
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.writing import write_text
 from emeraldcut.screening.two_passes import CANDIDATES
@@ -74,7 +75,7 @@ def write_latex(source: str | Path) -> list[Path]:
                 kept = [column for column in SUITES if column in table.colnames] if name == SUITE else table.colnames
                 tables[name.split(".")[0]] = table[kept]
     if not tables:
-        raise ValueError(
+        raise UsageError(
             f"--latex expects a run of screen, demo, completeness, simulate or study, or a table; '{source}' has none."
         )
     folder.mkdir(exist_ok=True)
@@ -88,12 +89,12 @@ def write_latex(source: str | Path) -> list[Path]:
 
 
 def _of_galaxies(table: Table) -> dict[str, Table]:
-    """The first galaxies, the shares of classes, and the flags, of a table with one row per galaxy."""
+    """The first galaxies, the fractions of classes, and the flags, of a table with one row per galaxy."""
     kept = [name for name in GALAXIES if name in table.colnames]
     tables = {"galaxies": table[:ROWS][kept]}
-    shares = figures.class_shares(table)
-    if len(shares):
-        tables["classes"] = shares
+    fractions = plots.class_fractions(table)
+    if len(fractions):
+        tables["classes"] = fractions
     if "flag" in table.colnames:
         flags = np.asarray(table["flag"], dtype=np.int64)
         counts = {flag_name(bit): int(((flags & bit) != 0).sum()) for bit in SENTENCES}

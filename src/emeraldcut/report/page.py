@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from emeraldcut.errors import UsageError
 from emeraldcut.images.readers import CUTOUTS
 from emeraldcut.images.store import is_stored_set
-from emeraldcut.report.completeness_page import completeness_page
-from emeraldcut.report.network_page import CARD, network_page
-from emeraldcut.report.screen_page import screen_page
-from emeraldcut.report.set_page import set_page
-from emeraldcut.report.study_page import study_page
-from emeraldcut.report.suite_page import suite_page
-from emeraldcut.report.table_page import table_page
+from emeraldcut.report.pages.completeness import completeness_page
+from emeraldcut.report.pages.image_set import set_page
+from emeraldcut.report.pages.network import CARD, network_page
+from emeraldcut.report.pages.screen import screen_page
+from emeraldcut.report.pages.study import study_page
+from emeraldcut.report.pages.suite import suite_page
+from emeraldcut.report.pages.table import table_page
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.writing import write_text
@@ -53,7 +54,7 @@ def report(source: str | Path) -> Path:
     Path
         Of `report.html` in the folder, or of `NAME.report.html` beside a table of any format; it is complete or not
         there. Where there are candidates with a score, `figures/best.png` and `figures/best_match.png`
-        are written too; of a study `figures/closest.png`; of mergers `course.png` in the folder of each.
+        are written too; of a study `figures/closest.png`; of mergers `evolution.png` in the folder of each.
 
     Raises
     ------
@@ -76,10 +77,10 @@ def report(source: str | Path) -> Path:
 
 def _page_of_run(folder: Path) -> str:
     if not (folder / MANIFEST).exists():
-        raise ValueError(f"report expects a finished run; '{folder}' has no {MANIFEST}: run it to its end.")
+        raise UsageError(f"'{folder}' is not a finished run (no {MANIFEST}); run its command to the end.")
     if is_stored_set(folder) or (folder / CUTOUTS).exists():
         return set_page(folder)
     command = read_manifest(folder).get("command")
     if command not in PAGES:
-        raise ValueError(f"report expects a run of {', '.join(PAGES)}; '{folder}' is one of `{command}`.")
+        raise UsageError(f"report expects a run of {', '.join(PAGES)}; '{folder}' is one of `{command}`.")
     return PAGES[command](folder)

@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from emeraldcut.errors import UsageError
+
 BROWSERS = (
     "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge",
 )  # fmt: skip
@@ -25,7 +27,7 @@ def write_pdf(page: str | Path) -> Path:
     page = Path(page).resolve()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        raise ValueError(
+        raise UsageError(
             "a PDF needs a Chromium or Chrome, which was not found; install one (Debian: apt install chromium), or "
             f"open '{page}' in any browser and print it."
         )
@@ -42,7 +44,7 @@ def write_pdf(page: str | Path) -> Path:
             done = None
         if not printed.exists():
             how = f"did not end in {MOST_SECONDS} s" if done is None else f"ended with status {done.returncode}"
-            raise ValueError(f"'{browser}' printed nothing and {how}; open '{page}' in any browser and print it.")
+            raise UsageError(f"'{browser}' printed nothing and {how}; open '{page}' in any browser and print it.")
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         shutil.copyfile(printed, temporary)
         os.replace(temporary, target)

@@ -7,6 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
+
 
 def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> tuple[float, float]:
     """Cohen's kappa of two reviewers of the same candidates, and its standard error.
@@ -20,7 +22,7 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> tuple[float, flo
         No candidates, or not the same number.
     """
     if len(first) != len(second) or len(first) == 0:
-        raise ValueError(f"kappa needs two equally long lists of verdicts; received {len(first)} and {len(second)}.")
+        raise UsageError(f"kappa needs two equally long lists of verdicts; received {len(first)} and {len(second)}.")
     words = sorted({*first, *second})
     p = np.zeros((len(words), len(words)))
     for a, b in zip(first, second, strict=True):
@@ -44,7 +46,7 @@ def fleiss_kappa(counts: np.ndarray) -> float:
     ----------
     counts : (n, k) int
         How many reviewers gave candidate i the verdict j. Fleiss 1971 (Psychol. Bull. 76, 378) has the same number of
-        reviewers for each; where it differs, each candidate's share of agreeing pairs counts once, as there, and
+        reviewers for each; where it differs, each candidate's fraction of agreeing pairs counts once, as there, and
         candidates with fewer than two verdicts are left out.
 
     Returns
@@ -84,7 +86,7 @@ def agreement(votes: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
 
 
 def compared(both: Sequence[tuple[str, str]]) -> dict[str, object]:
-    """Cohen's kappa with its error, and the share of same words, of pairs of verdicts."""
+    """Cohen's kappa with its error, and the fraction of same words, of pairs of verdicts."""
     kappa, error = cohen_kappa(*zip(*both, strict=True))
     same = sum(a == b for a, b in both) / len(both)
     return {"candidates": len(both), "same": same, "kappa": _known(kappa), "kappa_err": _known(error)}

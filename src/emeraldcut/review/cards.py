@@ -11,22 +11,22 @@ from astropy.table import Row
 from PIL import Image
 
 from emeraldcut.data.flags import SENTENCES
-from emeraldcut.report.cards import data_url, decimal, flag_name, sky_links, with_error
-from emeraldcut.report.pictures import COLOUR_MAP, SHOWN_RADII, Picture, View, number, text
+from emeraldcut.report.cards import data_url, decimal, flag_name, half_light_radius, sky_links, with_error
+from emeraldcut.report.figures.pictures import COLOUR_MAP, SHOWN_RADII, GalaxyPictures, Picture, number, text
 from emeraldcut.review.verdicts import SHAPES
 
 CONTEXT_RADII = 12.0  # half-light radii around a galaxy that one can zoom out to
 COLOUR_STOPS = 17
 
 
-def card(row: Row, view: View | None) -> dict[str, Any]:
+def card(row: Row, galaxy: GalaxyPictures | None) -> dict[str, Any]:
     """What a page shows of a candidate.
 
     Parameters
     ----------
     row : Row
         Of the candidates' table.
-    view : View or None
+    galaxy : GalaxyPictures or None
         Its pictures, None where there is no image.
 
     Returns
@@ -45,17 +45,13 @@ def card(row: Row, view: View | None) -> dict[str, Any]:
         "classes": {name: number(row, f"p_{name}") for name in SHAPES},
         "flags": [[flag_name(bit), SENTENCES[bit]] for bit in SENTENCES if int(row["flag"]) & bit],
         "links": [] if ra is None or dec is None else list(sky_links(ra, dec).items()),
-        "sky": None if view is None else _picture(view.cutout, SHOWN_RADII),
-        "framed": None if view is None or view.framed is None else _picture(view.framed, None),
+        "sky": None if galaxy is None else _picture(galaxy.cutout, SHOWN_RADII),
+        "framed": None if galaxy is None or galaxy.framed is None else _picture(galaxy.framed, None),
     }
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:
     """Names and values of what was measured."""
-    radius, scale = number(row, "radius_pix"), number(row, "pixel_scale_arcsec")
-    size = decimal(radius, 1) + (" pix" if radius is not None else "")
-    if radius is not None and scale is not None:
-        size = f"{decimal(radius * scale, 2)}″"
     return [
         ("a4/a", with_error(row, "a4")),
         ("a6/a", with_error(row, "a6")),
@@ -63,7 +59,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("similarity", decimal(number(row, "similarity"), 2)),
         ("axis ratio", decimal(number(row, "axis_ratio"), 2)),
         ("S/N", decimal(number(row, "snr"), 0)),
-        ("half light", size),
+        ("half-light radius", half_light_radius(row)),
     ]
 
 

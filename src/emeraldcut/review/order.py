@@ -1,4 +1,4 @@
-"""Order: which candidates to look at next, learned from the verdicts so far."""
+"""Order: which candidates to show next, learned from the verdicts so far."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CHUNK = 20_000
 # in units of the typical distance of two candidates.
 AMPLITUDE, NOISE, LENGTH = 0.3, 0.3, 2.0
 
-PLAIN = ["axis_ratio", "a3", "b3", "a4", "b4_sin", "a6", "b6_sin", "a8", "b8_sin", "residual", "similarity"]
-PER_ERROR = ["a3", "a4", "a6", "a8"]
-LOGARITHMS = ["radius_pix", "snr", "a4_err"]
-SHARES = ["p_oval", "p_rectangular", "p_obround", "p_other", "p_boxy", "typical", "similarity_p", "score"]
+PLAIN = "axis_ratio a3 b3 a4 b4_sin a6 b6_sin a8 b8_sin residual similarity".split()
+PER_ERROR = "a3 a4 a6 a8".split()
+LOGARITHMS = "radius_pix snr a4_err".split()
+PROBABILITIES = "p_oval p_rectangular p_obround p_other p_boxy typical similarity_p score".split()
 
 
 def features(table: Table) -> np.ndarray:
@@ -36,7 +36,7 @@ def features(table: Table) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         columns += [numbers(table[n]) / numbers(table[f"{n}_err"]) for n in PER_ERROR if {n, f"{n}_err"} <= have]
         columns += [np.log(numbers(table[name])) for name in LOGARITHMS if name in have]
-    columns += [_log_odds(numbers(table[name])) for name in SHARES if name in have]
+    columns += [_log_odds(numbers(table[name])) for name in PROBABILITIES if name in have]
     scaled = [_scaled(column) for column in columns if np.isfinite(column).any()]
     return np.stack(scaled, axis=1) if scaled else np.zeros((len(table), 1))
 
@@ -83,7 +83,7 @@ class Order:
         rows : (k,) int
             Candidates with a verdict.
         rectangular : (k,) float
-            1 if they are rectangular, 0 if not, or the share of reviewers who say so.
+            1 if they are rectangular, 0 if not, or the fraction of reviewers who say so.
         """
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel

@@ -105,14 +105,14 @@ const paper = {
     const queue = [];
     const old = given.static.filter((c) => [...said.keys()].slice(0, -REMEMBERED).includes(c.id));
     const forgotten = old.filter((c) => !again.has(c.id) && !skip.includes(c.row));
-    let looks = said.size + again.size + skip.length;
+    let shown = said.size + again.size + skip.length;
     for (const candidate of given.static.filter((c) => !said.has(c.id) && !skip.includes(c.row)).slice(0, 20)) {
-      if (given.every && (looks + 1) % given.every === 0 && forgotten.length) {
-        queue.push(item(forgotten.splice((looks * 7) % forgotten.length, 1)[0], { again: true, note: "" }));
-        looks += 1;
+      if (given.every && (shown + 1) % given.every === 0 && forgotten.length) {
+        queue.push(item(forgotten.splice((shown * 7) % forgotten.length, 1)[0], { again: true, note: "" }));
+        shown += 1;
       }
       queue.push(item(candidate));
-      looks += 1;
+      shown += 1;
     }
     const recent = [...said.values()].map((entry) =>
       item(given.static.find((c) => c.id === entry.id), { key: entry.key, verdict: entry.value }),
@@ -182,7 +182,7 @@ async function flush() {
     if (answer.progress) onProgress(answer.progress);
   } catch (error) {
     wait = 1500;
-    showSaved(names.length, error.status ? error.message : "the server does not answer; trying again");
+    showSaved(names.length, error.status ? error.message : "the server does not answer; retrying");
   }
   sending = false;
   if (wait || keptNames(`${base}out/`).length) setTimeout(flush, wait);
@@ -196,14 +196,14 @@ function showSaved(n, why = "") {
   document.body.dataset.unsaved = n;
 }
 
-// --- how pictures look
+// --- how pictures are displayed
 
 const STRETCHES = { normal: 1, centre: 2.2, outskirts: 0.5 }; // powers of the stretched light
 const MAPS = ["colour", "grey", "inverted"];
-const look = { stretch: "normal", map: "colour", lines: true, numbers: true, ...JSON.parse(kept("emeraldcut/look") || "{}") };
+const display = { stretch: "normal", map: "colour", lines: true, numbers: true, ...JSON.parse(kept("emeraldcut/display") || "{}") };
 
-function applyLook() {
-  const stops = [...Array(33).keys()].map((k) => (k / 32) ** STRETCHES[look.stretch]);
+function applyDisplay() {
+  const stops = [...Array(33).keys()].map((k) => (k / 32) ** STRETCHES[display.stretch]);
   ["R", "G", "B"].forEach((channel, k) => {
     const map = given.colours[k];
     const colour = (v) => {
@@ -211,30 +211,30 @@ function applyLook() {
       const low = Math.min(Math.floor(place), map.length - 2);
       return map[low] + (place - low) * (map[low + 1] - map[low]);
     };
-    const value = { colour, grey: (v) => v, inverted: (v) => 1 - v }[look.map];
+    const value = { colour, grey: (v) => v, inverted: (v) => 1 - v }[display.map];
     document.querySelector(`feFunc${channel}`).setAttribute("tableValues", stops.map((v) => value(v).toFixed(3)).join(" "));
   });
-  document.body.classList.toggle("no-lines", !look.lines);
-  document.body.classList.toggle("no-numbers", !look.numbers);
-  keep("emeraldcut/look", JSON.stringify(look));
-  showLook();
+  document.body.classList.toggle("no-lines", !display.lines);
+  document.body.classList.toggle("no-numbers", !display.numbers);
+  keep("emeraldcut/display", JSON.stringify(display));
+  showDisplay();
 }
 
 function cycle(name, values) {
-  look[name] = values[(values.indexOf(look[name]) + 1) % values.length];
-  applyLook();
-  say(`${name}: ${look[name]}`);
+  display[name] = values[(values.indexOf(display[name]) + 1) % values.length];
+  applyDisplay();
+  say(`${name}: ${display[name]}`);
 }
-const LOOKS = {
-  s: ["stretch", () => cycle("stretch", Object.keys(STRETCHES)), () => `Stretch: ${look.stretch}`],
-  c: ["colours", () => cycle("map", MAPS), () => `Colours: ${look.map}`],
-  l: ["lines on or off", () => cycle("lines", [true, false]), () => `Lines: ${look.lines ? "on" : "off"}`],
-  i: ["numbers on or off", () => cycle("numbers", [true, false]), () => `Numbers: ${look.numbers ? "on" : "off"}`],
+const DISPLAY = {
+  s: ["stretch", () => cycle("stretch", Object.keys(STRETCHES)), () => `Stretch: ${display.stretch}`],
+  c: ["colours", () => cycle("map", MAPS), () => `Colours: ${display.map}`],
+  l: ["lines on or off", () => cycle("lines", [true, false]), () => `Lines: ${display.lines ? "on" : "off"}`],
+  i: ["numbers on or off", () => cycle("numbers", [true, false]), () => `Numbers: ${display.numbers ? "on" : "off"}`],
 };
 
-function showLook() {
-  for (const [name, [, , words]] of Object.entries(LOOKS)) {
-    const button = $(`look-${name}`);
+function showDisplay() {
+  for (const [name, [, , words]] of Object.entries(DISPLAY)) {
+    const button = $(`display-${name}`);
     if (button) button.replaceChildren(`${words()} `, key(name));
   }
 }
@@ -319,7 +319,7 @@ async function next() {
 }
 
 function back() {
-  if (at <= 0) return say("This is the first one.");
+  if (at <= 0) return say("This is the first candidate that was shown.");
   saveNote();
   at -= 1;
   return show();
@@ -343,11 +343,11 @@ function judgeIt(verdict) {
 
 function undo() {
   const item = trail.filter((one) => one.key).sort((a, b) => (a.when ?? 0) - (b.when ?? 0)).pop();
-  if (!item) return say("There is nothing to undo.");
+  if (!item) return say("There is no verdict to undo.");
   record("undo", item.id, item.key);
   item.key = item.verdict = null;
   at = trail.indexOf(item);
-  say(`${item.id}: verdict taken back`);
+  say(`${item.id}: verdict undone`);
   return show();
 }
 
@@ -392,13 +392,13 @@ function drawCard(item, its) {
     make("div", { class: value.includes("±") ? "wide" : null }, make("dt", {}, name), make("dd", {}, value)),
   );
   const classes = Object.entries(its.classes).map(([name, p]) =>
-    make("div", {}, make("dt", {}, name), make("meter", { value: p ?? 0, "aria-hidden": "true" }), make("dd", {}, share(p))),
+    make("div", {}, make("dt", {}, name), make("meter", { value: p ?? 0, "aria-hidden": "true" }), make("dd", {}, probability(p))),
   );
-  const flags = its.flags.map(([name, sentence]) => make("li", { title: sentence }, name));
+  const flags = its.flags.map(([name, sentence]) => make("li", { class: "chip", title: sentence }, name));
   const links = its.links.map(([name, url]) => make("a", { href: url, rel: "noopener noreferrer", target: "_blank" }, name));
   const note = make("textarea", { id: "note", rows: 2, maxlength: given.longest.note, change: saveNote });
   note.value = item.note ?? "";
-  const looks = Object.entries(LOOKS).map(([name, [, run]]) => make("button", { type: "button", id: `look-${name}`, click: run }));
+  const switches = Object.entries(DISPLAY).map(([name, [, run]]) => make("button", { type: "button", id: `display-${name}`, click: run }));
   const zooms = [["+", 1 / 1.4, "Zoom in"], ["−", 1.4, "Zoom out"]].map(([name, factor, words]) =>
     make("button", { type: "button", "aria-label": words, click: () => zoom(factor) }, name),
   );
@@ -418,8 +418,8 @@ function drawCard(item, its) {
         "div",
         { class: "pictures" },
         make("figure", {}, sky, make("figcaption", {}, "on the sky")),
-        framed ? make("figure", {}, framed, make("figcaption", {}, "in its own frame: an ellipse is a circle, a rectangle a square")) : null,
-        make("div", { class: "looks" }, ...zooms, ...looks),
+        framed ? make("figure", {}, framed, make("figcaption", {}, "in its own frame, where an ellipse is a circle and a rectangle a square")) : null,
+        make("div", { class: "display" }, ...zooms, ...switches),
       ),
       make(
         "div",
@@ -433,19 +433,19 @@ function drawCard(item, its) {
           make("button", { type: "button", click: forward }, "Next ", key("j")),
         ),
         make("div", {}, make("label", { for: "note" }, "Note ", key("n")), note),
-        make("dl", { class: "classes numbers", "aria-label": "Probabilities" }, ...classes),
+        make("dl", { class: "classes numbers", "aria-label": "Probability of each class" }, ...classes),
         make("dl", { class: "numbers" }, ...facts),
-        flags.length ? make("ul", { class: "chips", "aria-label": "Flags" }, ...flags) : null,
+        flags.length ? make("ul", { class: "chips", "aria-label": "Quality flags" }, ...flags) : null,
         links.length ? make("div", { class: "links" }, ...links) : null,
       ),
     ),
   );
-  showLook();
+  showDisplay();
   if (focused) document.querySelector(`[data-verdict="${focused}"]`).focus();
   document.body.dataset.shown = item.row; // what a test waits for
 }
 
-const share = (p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p > 0.999 ? "> 0.999" : p.toFixed(3));
+const probability = (p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p > 0.999 ? "> 0.999" : p.toFixed(3));
 
 function choice(name, values, now, changed) {
   const options = values.map((value) => make("option", { value, selected: value === now }, value));
@@ -462,7 +462,7 @@ function changeOrder(value) {
 
 function nothingLeft() {
   delete document.body.dataset.shown;
-  $("main").replaceChildren(make("h1", {}, "Nothing is left to judge."), make("p", {}, "Every candidate here has your verdict."));
+  $("main").replaceChildren(make("h1", {}, "All candidates are judged."), make("p", {}, "You have given a verdict on every candidate."));
 }
 
 function zoom(factor) {
@@ -544,12 +544,12 @@ async function showGrid(first = false) {
       make("label", {}, "Show ", choice("show", given.show, grid.show, (v) => { grid.show = v; turn(1); })),
       given.static ? null : make("label", {}, "Order ", choice("order", given.orders, grid.order, (v) => { grid.order = v; turn(1); })),
       make("span", { class: "quiet" }, `${answer.candidates.toLocaleString("en")} candidates`),
-      make("button", { type: "button", id: "look-s", click: LOOKS.s[1] }),
-      make("button", { type: "button", id: "look-c", click: LOOKS.c[1] }),
+      make("button", { type: "button", id: "display-s", click: DISPLAY.s[1] }),
+      make("button", { type: "button", id: "display-c", click: DISPLAY.c[1] }),
     ),
     answer.items.length ? make("ul", { class: "tiles", role: "list" }, ...tiles) : make("p", {}, "There are no such candidates."),
   );
-  showLook();
+  showDisplay();
   if (first && answer.items.length) document.querySelector(".tile").focus();
   document.body.dataset.shown = `page ${grid.page}`;
 }
@@ -579,12 +579,12 @@ function judgeTile(tile, verdict) {
 
 function undoTile() {
   const item = done.pop();
-  if (!item) return say("There is nothing to undo here.");
+  if (!item) return say("There is no verdict to undo on this page.");
   record("undo", item.id, item.key);
   item.verdict = null;
   const tile = document.querySelector(`.tile[data-row="${item.row}"]`);
   if (tile?.item === item) { mark(tile); tile.focus(); }
-  return say(`${item.id}: verdict taken back`);
+  return say(`${item.id}: verdict undone`);
 }
 
 function move(tile, by) {
@@ -629,25 +629,25 @@ async function showResults() {
     make("h1", {}, `Verdicts on ${given.run}`),
     make("h2", {}, "Reviewers"),
     reviewers.length
-      ? table(["reviewer", "judged", ...given.verdicts, "same again", "kappa with oneself"], reviewers)
+      ? table(["reviewer", "judged", ...given.verdicts, "repeats with the same verdict", "kappa of the repeats"], reviewers)
       : make("p", {}, "There are no verdicts yet."),
     make("h2", {}, "Agreement"),
-    pairs.length ? table(["of", "reviewers", "candidates", "same", "kappa"], pairs) : make("p", {}, "No candidate has the verdicts of two reviewers yet."),
-    make("p", { class: "quiet" }, "Kappa is 1 for full agreement and 0 for what chance would give; with its standard error. ",
-      "\u201cSame again\u201d are candidates that were shown a second time without saying so."),
-    make("h2", {}, "Disputed"),
+    pairs.length ? table(["verdicts compared", "reviewers", "candidates", "same verdict", "kappa"], pairs) : make("p", {}, "No candidate has verdicts from two reviewers yet."),
+    make("p", { class: "quiet" }, "Kappa is 1 for full agreement and 0 for agreement by chance; its standard error follows it. ",
+      "Repeats are candidates that were shown a second time without notice."),
+    make("h2", {}, "Disputed candidates"),
     all.disputed.length
       ? table(["candidate", "verdicts", "notes"], all.disputed.map((item) => [link(item), words(item.votes), words(item.notes)]))
-      : make("p", {}, "There is no candidate on which reviewers differ."),
-    make("h2", {}, "Take away"),
+      : make("p", {}, "The reviewers disagree on no candidate."),
+    make("h2", {}, "Downloads"),
     make("p", { class: "links" }, ...downloads),
-    make("p", { class: "quiet" }, "The tables are the candidates with verdict, share of reviewers who gave it, their number, names and notes; verdicts.json is the log."),
+    make("p", { class: "quiet" }, "The tables list the candidates with their verdict, the fraction of reviewers who gave it, and the number, names and notes of the reviewers. The file verdicts.json is the log of all entries."),
     make("h2", {}, "Latest entries"),
     all.latest.length
       ? table(["time (UTC)", "reviewer", "candidate", "entry"], all.latest.map((one) => [
           one.time.slice(0, 19).replace("T", " "), one.reviewer, link(one),
-          one.what === "verdict" ? one.value : one.what === "undo" ? "took a verdict back" : `noted: ${one.value || "(nothing)"}`]))
-      : make("p", {}, "None."),
+          one.what === "verdict" ? one.value : one.what === "undo" ? "undid a verdict" : `note: ${one.value || "(empty)"}`]))
+      : make("p", {}, "There are no entries yet."),
   );
   document.body.dataset.shown = "results";
 }
@@ -657,10 +657,10 @@ async function showResults() {
 const VERDICT_KEYS = given.verdicts.map((name) => ({ other: "x" })[name] ?? (name === "obround" ? "b" : name[0]));
 const HELP = [
   ...given.verdicts.map((name, k) => [`${VERDICT_KEYS[k]} or ${k + 1}`, name]),
-  ["z", "undo"], ["n", "note; Esc leaves it"], ["j →", "next"], ["k ←", "back"],
-  ["+ − 0", "zoom (or the wheel)"],
-  ...Object.entries(LOOKS).map(([name, [words]]) => [name, words]),
-  ["arrows", "in the grid: move"], ["Enter", "in the grid: open"], ["PgUp PgDn", "in the grid: turn page"], ["?", "these keys"],
+  ["z", "undo"], ["n", "write a note; Esc leaves it"], ["j →", "next candidate"], ["k ←", "previous candidate"],
+  ["+ − 0", "zoom (also the wheel)"],
+  ...Object.entries(DISPLAY).map(([name, [words]]) => [name, words]),
+  ["arrows", "grid: move"], ["Enter", "grid: open"], ["PgUp PgDn", "grid: turn the page"], ["?", "show the shortcuts"],
 ];
 
 function onKey(event) {
@@ -678,7 +678,7 @@ function react(pressed, target) {
   const name = pressed.length === 1 ? pressed.toLowerCase() : pressed;
   const k = Math.max(VERDICT_KEYS.indexOf(name), "12345".indexOf(name));
   if (name === "?") return $("help").showModal(), true;
-  if (LOOKS[name]) return LOOKS[name][1](), true;
+  if (DISPLAY[name]) return DISPLAY[name][1](), true;
   if (onPage === "judge") {
     if (k >= 0 && name) return judgeIt(given.verdicts[k]), true;
     const run = {
@@ -712,14 +712,14 @@ function open(row) {
 function start() {
   if (given.static) onPage = location.hash.startsWith("#grid") ? "grid" : "judge";
   const pages = given.static ? ["judge", "grid"] : ["judge", "grid", "results"];
-  document.body.className = onPage;
+  document.body.className = `review ${onPage}`;
   document.title = `${TITLES[onPage]} – emeraldcut review`;
   $("nav").replaceChildren(...pages.map((name) =>
     make("a", { href: addressOf(name), "aria-current": name === onPage ? "page" : null }, TITLES[name])));
   if (given.static) $("nav").append(make("button", { type: "button", id: "save", click: paper.save }, "Save verdicts"));
-  $("name").textContent = reviewer || "Who?";
+  $("name").textContent = reviewer || "Your name";
   $("name").setAttribute("aria-label", `Reviewer: ${reviewer}; change`);
-  applyLook();
+  applyDisplay();
   const run = { judge: startJudging, grid: () => showGrid(), results: showResults }[onPage];
   run().catch((error) => $("main").replaceChildren(make("p", { role: "alert" }, error.message)));
 }

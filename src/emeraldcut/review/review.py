@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from emeraldcut.review.desk import LOG, Desk, ReviewSettings
+from emeraldcut.errors import MissingPackageError, UsageError
+from emeraldcut.review.reviewed_run import LOG, ReviewedRun, ReviewSettings
 from emeraldcut.runs import provenance
 from emeraldcut.tables import write_table
 from emeraldcut.tables.files import check_output
@@ -54,34 +55,47 @@ def review(
     ImportError
         The extra [review] is not installed.
     """
-    folder, written = Path(folder), []
+    _check_extra()
+    from emeraldcut.review.server import serve
+
+    folder = Path(folder)
+    if settings.export:
+        check_output(settings.export, overwrite)
+    run = ReviewedRun(folder, settings, seed=seed)
+    try:
+        written = _write(run, output or folder / "review", seed, overwrite)
+        if not written:
+            serve(run, say)
+            written.append(folder / LOG)
+    finally:
+        run.close()
+    return list(dict.fromkeys(written))
+
+
+def _check_extra() -> None:
+    """Raises ImportError with a sentence if the extra [review] is not installed."""
     try:
         import sklearn  # noqa: F401
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"{NEEDED} ({error}).") from error
-    from emeraldcut.review.server import serve
+        raise MissingPackageError(f"{NEEDED} ({error}).") from error
+
+
+def _write(run: ReviewedRun, output: str | Path, seed: int, overwrite: bool) -> list[Path]:
+    """Takes in and writes what the settings ask for besides a page; returns what was written."""
     from emeraldcut.review.static import write_static
 
+    settings, log, written = run.settings, run.folder / LOG, []
+    for path in settings.import_:
+        run.add(read_verdicts(path))
+        written.append(log)
     if settings.export:
-        check_output(settings.export, overwrite)
-    desk = Desk(folder, settings, seed=seed)
-    try:
-        for path in settings.import_:
-            desk.add(read_verdicts(path))
-            written.append(folder / LOG)
-        if settings.export:
-            origin = provenance("review", settings, seed, [folder / LOG])
-            written.append(write_table(desk.joined(), settings.export, provenance=origin, overwrite=overwrite))
-        if settings.static:
-            written.append(write_static(desk, output or folder / "review", overwrite=overwrite))
-        if not written:
-            serve(desk, say)
-            written.append(folder / LOG)
-    finally:
-        desk.close()
-    return list(dict.fromkeys(written))
+        origin = provenance("review", settings, seed, [log])
+        written.append(write_table(run.joined(), settings.export, provenance=origin, overwrite=overwrite))
+    if settings.static:
+        written.append(write_static(run, output, overwrite=overwrite))
+    return written
 
 
 def read_verdicts(path: str | Path) -> list[dict]:
@@ -92,4 +106,4 @@ def read_verdicts(path: str | Path) -> list[dict]:
             return entries
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise ValueError(f"'{path}' holds no verdicts: expected JSON with a list 'entries', as the page saves it.")
+    raise UsageError(f"'{path}' holds no verdicts: expected JSON with a list 'entries', as the page saves it.")

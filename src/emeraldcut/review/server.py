@@ -1,4 +1,4 @@
-"""Server: the pages of a desk and their JSON twins, on this machine and for whoever has the token only."""
+"""Server: the pages of a run and their JSON twins, on this machine and for whoever has the token only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from string import Template
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,10 +19,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from emeraldcut.report import palette
+from emeraldcut.errors import UsageError
+from emeraldcut.report.html import environment, style_sheet
 from emeraldcut.review.cards import colours
-from emeraldcut.review.desk import SHOW, Desk
 from emeraldcut.review.order import ORDERS
+from emeraldcut.review.reviewed_run import SHOW, ReviewedRun
 from emeraldcut.review.verdicts import LONGEST, VERDICTS
 from emeraldcut.tables import write_table
 from emeraldcut.tables.files import table_ending
@@ -43,8 +43,15 @@ HEADERS = {
 PAGES = {"judge": "Judge", "grid": "Grid", "results": "Results"}
 ASSETS: dict[str, Callable[[], str]] = {  # what the pages load besides
     "review.js": lambda: (HERE / "review.js").read_text(encoding="utf-8"),
-    "review.css": lambda: palette.style() + (HERE / "review.css").read_text(encoding="utf-8"),
+    "style.css": style_sheet,
 }
+
+
+class TooLarge(ValueError):
+    """More was sent than is taken at once."""
+
+
+STATUS = {TooLarge: 413, ValueError: 400, IndexError: 404}  # of the answer to what went wrong, the first that fits
 
 
 class Guard:
@@ -83,106 +90,129 @@ class Guard:
 def page(name: str, given: dict[str, Any], suffix: str = "") -> str:
     """The HTML of a page; the script fills it from `given` and from its JSON twin. `suffix` ends local addresses."""
     facts = {"page": name, "orders": ORDERS, "show": SHOW, "verdicts": VERDICTS, "longest": LONGEST}
-    return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
-        name=name,
-        title=PAGES[name],
-        suffix=suffix,
-        given=json.dumps(facts | {"colours": colours()} | given).replace("<", "\\u003c"),
-    )
+    template = environment(HERE / "templates").get_template("review.html")
+    return template.render(name=name, title=PAGES[name], suffix=suffix, given=facts | {"colours": colours()} | given)
 
 
-def application(desk: Desk, token: str) -> Starlette:
-    """The pages of `desk` as an ASGI application; every request needs `?token=...`."""
-    suffix = f"?token={token}"
+# --- what is asked for
 
-    def number(request: Request, name: str, default: int) -> int:
-        text = request.query_params.get(name, str(default))
-        if not text.isdecimal() or len(text) > 9:
-            raise ValueError(f"'{name}' expects a whole number; received {text[:200]!r}.")
-        return int(text)
 
-    def choice(request: Request, name: str, known: tuple[str, ...]) -> str:
-        value = request.query_params.get(name, known[0])
-        if value not in known:
-            raise ValueError(f"'{name}' is one of {', '.join(known)}; received {value[:200]!r}.")
-        return value
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isdecimal() or len(text) > 9:
+        raise UsageError(f"'{name}' expects a whole number; received {text[:200]!r}.")
+    return int(text)
 
-    def reviewer(request: Request) -> str:
-        return request.query_params.get("reviewer", "").strip()[: LONGEST["reviewer"]]
 
-    def shell(name: str) -> Callable:
-        def show(request: Request) -> Response:
-            return HTMLResponse(page(name, {"token": token, **desk.facts}, suffix))
+def _choice(request: Request, name: str, known: tuple[str, ...]) -> str:
+    value = request.query_params.get(name, known[0])
+    if value not in known:
+        raise UsageError(f"'{name}' is one of {', '.join(known)}; received {value[:200]!r}.")
+    return value
 
-        return show
 
-    def judge(request: Request) -> Response:
+def _reviewer(request: Request) -> str:
+    return request.query_params.get("reviewer", "").strip()[: LONGEST["reviewer"]]
+
+
+async def _entries(request: Request) -> list[Any]:
+    """The entries that a page sends; ValueError with one sentence if there are none or too many."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            raise TooLarge(f"at most {LARGEST_BODY} bytes at once.")
+    try:
+        entries = json.loads(body)["entries"]
+        if not isinstance(entries, list):
+            raise TypeError
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise UsageError('verdicts are sent as JSON, {"entries": [...]}.') from None
+    return entries
+
+
+# --- what is answered
+
+
+class Answers:
+    """What each address answers about one run."""
+
+    def __init__(self, run: ReviewedRun, token: str) -> None:
+        self.run, self.token, self.suffix = run, token, f"?token={token}"
+
+    def home(self, request: Request) -> Response:
+        return RedirectResponse(f"judge{self.suffix}")
+
+    def shell(self, name: str) -> Callable:
+        """The endpoint of a page, which its script fills."""
+        return lambda request: HTMLResponse(page(name, {"token": self.token, **self.run.facts}, self.suffix))
+
+    def judge(self, request: Request) -> Response:
         skipped = request.query_params.get("skip", "").split(",")
-        skip = [int(row) for row in skipped if row.isdecimal() and len(row) < 10]
-        count = min(number(request, "count", 20), MOST_ROWS)
-        return JSONResponse(desk.judge(reviewer(request), choice(request, "order", ORDERS), count, skip[:MOST_ROWS]))
+        skip = [int(row) for row in skipped if row.isdecimal() and len(row) < 10][:MOST_ROWS]
+        count = min(_number(request, "count", 20), MOST_ROWS)
+        return JSONResponse(self.run.judge(_reviewer(request), _choice(request, "order", ORDERS), count, skip))
 
-    def grid(request: Request) -> Response:
-        order, show = choice(request, "order", ORDERS), choice(request, "show", SHOW)
-        return JSONResponse(desk.grid(reviewer(request), order, show, number(request, "page", 1)))
+    def grid(self, request: Request) -> Response:
+        order, show = _choice(request, "order", ORDERS), _choice(request, "show", SHOW)
+        return JSONResponse(self.run.grid(_reviewer(request), order, show, _number(request, "page", 1)))
 
-    def results(request: Request) -> Response:
-        return JSONResponse(desk.results())
+    def results(self, request: Request) -> Response:
+        return JSONResponse(self.run.results())
 
-    def card(request: Request) -> Response:
-        return JSONResponse(desk.card(request.path_params["row"]))
+    def card(self, request: Request) -> Response:
+        return JSONResponse(self.run.card(request.path_params["row"]))
 
-    async def verdicts(request: Request) -> Response:
+    async def verdicts(self, request: Request) -> Response:
+        """The log, or with POST, what is added to it."""
         if request.method == "GET":
-            return JSONResponse({"entries": [entry.__dict__ for entry in desk.verdicts.entries]})
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > LARGEST_BODY:
-                return JSONResponse({"error": f"at most {LARGEST_BODY} bytes at once."}, status_code=413)
-        try:
-            entries = json.loads(body)["entries"]
-            if not isinstance(entries, list):
-                raise TypeError
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise ValueError('verdicts are sent as JSON, {"entries": [...]}.') from None
-        added = await run_in_threadpool(desk.add, entries)
+            return JSONResponse({"entries": [entry.__dict__ for entry in self.run.verdicts.entries]})
+        added = await run_in_threadpool(self.run.add, await _entries(request))
         who = {entry.reviewer for entry in added}
-        progress = desk.progress(who.pop()) if len(who) == 1 else None
+        progress = self.run.progress(who.pop()) if len(who) == 1 else None
         return JSONResponse({"saved": [entry.key for entry in added], "progress": progress})
 
-    def export(request: Request) -> Response:
+    def export(self, request: Request) -> Response:
+        """The candidates with their verdicts, as a table of the format that the name ends with."""
         name = request.path_params["name"]
         table_ending(name)
         with tempfile.TemporaryDirectory() as folder:
-            content = write_table(desk.joined(), Path(folder) / name, provenance=desk.manifest).read_bytes()
+            path = write_table(self.run.joined(), Path(folder) / name, provenance=self.run.manifest)
+            content = path.read_bytes()
         headers = {"Content-Disposition": "attachment"}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
-    def asset(name: str, kind: str) -> Callable:
-        return lambda request: Response(ASSETS[name](), media_type=kind)
 
-    async def wrong(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": str(error)}, status_code=404 if isinstance(error, IndexError) else 400)
+def _asset(name: str, kind: str) -> Callable:
+    return lambda request: Response(ASSETS[name](), media_type=kind)
 
+
+async def _wrong(request: Request, error: Exception) -> Response:
+    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+    return JSONResponse({"error": str(error)}, status_code=status)
+
+
+def application(run: ReviewedRun, token: str) -> Starlette:
+    """The pages of `run` as an ASGI application; every request needs `?token=...`."""
+    answers = Answers(run, token)
     routes = [
-        Route("/", lambda request: RedirectResponse(f"judge{suffix}")),
-        *(Route(f"/{name}", shell(name)) for name in PAGES),
-        Route("/judge.json", judge),
-        Route("/grid.json", grid),
-        Route("/results.json", results),
-        Route("/card/{row:int}.json", card),
-        Route("/verdicts.json", verdicts, methods=["GET", "POST"]),
-        Route("/export/{name}", export),
-        Route("/review.js", asset("review.js", "text/javascript")),
-        Route("/review.css", asset("review.css", "text/css")),
+        Route("/", answers.home),
+        *(Route(f"/{name}", answers.shell(name)) for name in PAGES),
+        Route("/judge.json", answers.judge),
+        Route("/grid.json", answers.grid),
+        Route("/results.json", answers.results),
+        Route("/card/{row:int}.json", answers.card),
+        Route("/verdicts.json", answers.verdicts, methods=["GET", "POST"]),
+        Route("/export/{name}", answers.export),
+        Route("/review.js", _asset("review.js", "text/javascript")),
+        Route("/style.css", _asset("style.css", "text/css")),
     ]
-    app = Starlette(routes=routes, exception_handlers={ValueError: wrong, IndexError: wrong})
+    app = Starlette(routes=routes, exception_handlers={ValueError: _wrong, IndexError: _wrong})
     app.add_middleware(Guard, token=token)
     return app
 
 
-def serve(desk: Desk, say: Callable[[str], object]) -> None:
+def serve(run: ReviewedRun, say: Callable[[str], object]) -> None:
     """Shows the pages until interrupted; `say` is told the address.
 
     Raises OSError with a sentence if the port is taken.
@@ -193,10 +223,10 @@ def serve(desk: Desk, say: Callable[[str], object]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as place:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            place.bind((NAMES[0], desk.settings.port))
+            place.bind((NAMES[0], run.settings.port))
         except OSError as error:
             raise OSError(
-                f"port {desk.settings.port} cannot be used ({error.strerror}); choose another with --port, 0 for any."
+                f"port {run.settings.port} cannot be used ({error.strerror}); choose another with --port, 0 for any."
             ) from None
         address = f"http://{NAMES[0]}:{place.getsockname()[1]}/?token={token}"
 
@@ -206,10 +236,10 @@ def serve(desk: Desk, say: Callable[[str], object]) -> None:
                 say(address)  # not before there is an answer
 
         colours()  # what the first page and the first cards need is loaded before anybody asks for them
-        desk.learn()
-        for row in desk.order.next(ORDERS[0], np.ones(len(desk), dtype=bool), 4):
-            desk.card(row)
-        server = Server(uvicorn.Config(application(desk, token), log_level="warning", access_log=False))
+        run.learn()
+        for row in run.order.next(ORDERS[0], np.ones(len(run), dtype=bool), 4):
+            run.card(row)
+        server = Server(uvicorn.Config(application(run, token), log_level="warning", access_log=False))
         try:
             server.run(sockets=[place])
         except KeyboardInterrupt:  # the way to end it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from emeraldcut.review.desk import Desk
+from emeraldcut.review.reviewed_run import ReviewedRun
 from emeraldcut.review.server import ASSETS, page
 from emeraldcut.runs.writing import write_text
 
@@ -13,8 +13,8 @@ INDEX, CARDS = "index.html", "cards"
 CARDS_A_FILE = 20
 
 
-def write_static(desk: Desk, folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes the first `desk.settings.number` candidates in the suggested order; returns the page's path.
+def write_static(run: ReviewedRun, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes the first `run.settings.number` candidates in the suggested order; returns the page's path.
 
     The folder gets `index.html`, the script and the style, and `cards/N.js`, which hold pictures and numbers of 20
     candidates each. A browser loads these as scripts, since it may not read other files from disk.
@@ -25,15 +25,15 @@ def write_static(desk: Desk, folder: str | Path, *, overwrite: bool = False) -> 
     if (folder / INDEX).exists() and not overwrite:
         raise FileExistsError(f"'{folder}' holds a page; choose another folder or set --overwrite.")
     (folder / CARDS).mkdir(parents=True, exist_ok=True)
-    desk.learn()
-    rows = desk.order.all("suggested")[: desk.settings.number].tolist()
+    run.learn()
+    rows = run.order.all("suggested")[: run.settings.number].tolist()
     for start in range(0, len(rows), CARDS_A_FILE):
-        cards = [desk.card(row) for row in rows[start : start + CARDS_A_FILE]]
+        cards = [run.card(row) for row in rows[start : start + CARDS_A_FILE]]
         write_text(folder / CARDS / f"{start // CARDS_A_FILE}.js", f"emeraldcutCards({json.dumps(cards)});\n")
     for name, text in ASSETS.items():
         write_text(folder / name, text())
-    known = [{"row": row, "id": desk.card(row)["id"], "rank": desk.card(row)["rank"]} for row in rows]
-    every = round(1 / desk.settings.repeats) if desk.settings.repeats else 0
+    known = [{"row": row, "id": run.card(row)["id"], "rank": run.card(row)["rank"]} for row in rows]
+    every = round(1 / run.settings.repeats) if run.settings.repeats else 0
     given = {"static": known, "aFile": CARDS_A_FILE, "every": every}
-    write_text(folder / INDEX, page("judge", given | desk.facts))
+    write_text(folder / INDEX, page("judge", given | run.facts))
     return folder / INDEX

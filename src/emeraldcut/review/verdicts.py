@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from emeraldcut.errors import UsageError
+
 SHAPES = ("rectangular", "oval", "obround", "other")
 UNSURE = "unsure"
 VERDICTS = (*SHAPES, UNSURE)
@@ -64,26 +66,26 @@ class Entry:
     def checked(cls, given: Any) -> Entry:
         """An entry from what a page or a file sent; ValueError with one sentence if it is none."""
         if not isinstance(given, Mapping) or not set(given) <= set(NAMES):
-            raise ValueError(f"an entry has the keys {', '.join(NAMES)}; received {str(given)[:200]!r}.")
+            raise UsageError(f"an entry has the keys {', '.join(NAMES)}; received {str(given)[:200]!r}.")
         values = {"time": now(), **given}
         texts = {name: values.get(name) for name in NAMES if name != "again"}
         for name, text in texts.items():
             if not isinstance(text, str) or not _storable(text):
-                raise ValueError(f"'{name}' of an entry must be text; received {str(text)[:200]!r}.")
+                raise UsageError(f"'{name}' of an entry must be text; received {str(text)[:200]!r}.")
         if not re.fullmatch(rf"[A-Za-z0-9-]{{8,{LONGEST['key']}}}", texts["key"]):
-            raise ValueError(f"the key of an entry is 8 to 64 letters and digits; received {texts['key'][:200]!r}.")
+            raise UsageError(f"the key of an entry is 8 to 64 letters and digits; received {texts['key'][:200]!r}.")
         if not 1 <= len(texts["reviewer"].strip()) <= LONGEST["reviewer"]:
-            raise ValueError(f"a reviewer's name has 1 to 80 characters; received {len(texts['reviewer'])}.")
+            raise UsageError(f"a reviewer's name has 1 to 80 characters; received {len(texts['reviewer'])}.")
         if texts["what"] not in ("verdict", "note", "undo"):
-            raise ValueError(f"an entry is a verdict, a note or an undo; received {texts['what'][:200]!r}.")
+            raise UsageError(f"an entry is a verdict, a note or an undo; received {texts['what'][:200]!r}.")
         if texts["what"] == "verdict" and texts["value"] not in VERDICTS:
-            raise ValueError(f"a verdict is one of {', '.join(VERDICTS)}; received {texts['value'][:200]!r}.")
+            raise UsageError(f"a verdict is one of {', '.join(VERDICTS)}; received {texts['value'][:200]!r}.")
         if len(texts["value"]) > LONGEST["note"]:
-            raise ValueError(f"a note has at most 2000 characters; received {len(texts['value'])}.")
+            raise UsageError(f"a note has at most 2000 characters; received {len(texts['value'])}.")
         try:
             texts["time"] = datetime.fromisoformat(texts["time"]).astimezone(UTC).isoformat(timespec="milliseconds")
         except (ValueError, OverflowError):
-            raise ValueError(f"the time of an entry is ISO 8601; received {texts['time'][:200]!r}.") from None
+            raise UsageError(f"the time of an entry is ISO 8601; received {texts['time'][:200]!r}.") from None
         texts["reviewer"] = texts["reviewer"].strip()
         return cls(**texts, again=values.get("again") is True)
 

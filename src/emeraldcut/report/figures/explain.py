@@ -11,11 +11,12 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.data.columns import numbers
+from emeraldcut.errors import UsageError
 from emeraldcut.frame import EXTENT, RING_MIDDLES, frame_galaxies, known_psf
-from emeraldcut.report.evidence import RESIDUAL_SIGMA, beside
-from emeraldcut.report.figures import new_figure, save_figure
-from emeraldcut.report.palette import BLACK, EMERALD, GREY, SERIES
-from emeraldcut.report.pictures import COLOUR_MAP, RESIDUAL_MAP, stretch
+from emeraldcut.report.figures.comparison import RESIDUAL_SIGMA, reference_and_residual
+from emeraldcut.report.figures.palette import BLACK, EMERALD, GREY, SERIES
+from emeraldcut.report.figures.pictures import COLOUR_MAP, RESIDUAL_MAP, stretch
+from emeraldcut.report.figures.style import new_figure, save_figure
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity.framed import MIRRORS, Deviations
 
@@ -70,7 +71,7 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
     places = {str(name): k for k, name in enumerate(references.table["id"])}
     shown = [i for i, galaxy in enumerate(frames.galaxies) if galaxy is not None and str(images.table["id"][i]) in rows]
     if not shown:
-        raise ValueError("explain expects images of galaxies that are in the table; received none.")
+        raise UsageError("explain expects images of galaxies that are in the table; received none.")
     figure = new_figure(11.0, 2.9 * len(shown))
     grid = {"left": 0.01, "right": 0.985, "top": 1 - 0.32 / len(shown), "bottom": 0.18 / len(shown)}
     axes = figure.subplots(
@@ -82,7 +83,7 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
     for line, i in zip(axes, shown, strict=True):
         row = rows[str(images.table["id"][i])]
         k = places[str(row["reference"])]
-        other, left, mirror = beside(frames, i, framed_references, k)
+        other, left, mirror = reference_and_residual(frames, i, framed_references, k)
         chance = f", p = {row['similarity_p']:.2g}" if "similarity_p" in row.colnames else ""
         _picture(
             line[0], stretch(frames.stamps[i], 0.0, 1.0), str(row["id"]), f"similarity {row['similarity']:.2f}{chance}"

@@ -1,4 +1,4 @@
-"""Evidence: what speaks for a candidate: a4 against radius, its reference and what is left of it, who looks alike."""
+"""Comparison: a candidate beside its reference: a4 against radius, the residual, and who looks alike."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from emeraldcut.data import ImageSet, usable
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import FrameSet, frame_galaxies
 from emeraldcut.isophotes import radial_profiles
-from emeraldcut.report.pictures import RESIDUAL_MAP, Picture, number, stretch, text, with_data
+from emeraldcut.report.figures.pictures import RESIDUAL_MAP, Picture, number, stretch, text, with_data
 from emeraldcut.similarity.framed import MIRRORS
 
 STAMP_FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # rows and columns, in the order of MIRRORS
 RESIDUAL_SIGMA = 5.0  # where the colours of a residual end
 ALIKE = 3  # look-alikes that are named
-TERMS = ["a3", "b3", "a4", "b4_sin", "a6", "a8"]
-TURNED_BY_MIRRORS = ["a3", "b3", "b4_sin"]  # whose sign says nothing
+TERMS = "a3 b3 a4 b4_sin a6 a8".split()
+TURNED_BY_MIRRORS = "a3 b3 b4_sin".split()  # whose sign says nothing
 LEAST_ERROR = 0.005  # of a harmonic, below which galaxies are not told apart
 
 
@@ -39,7 +39,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Comparison:
     """What a card shows of a candidate besides its pictures; None or empty what is not known.
 
     Attributes
@@ -58,8 +58,8 @@ class Evidence:
     alike: tuple[int, ...] = ()
 
 
-def evidence(images: ImageSet, references: ImageSet | None, table: Table) -> list[Evidence]:
-    """For each of the images that `pictures.views` shows, in its order.
+def compare_with_references(images: ImageSet, references: ImageSet | None, table: Table) -> list[Comparison]:
+    """For each of the images that `pictures.galaxy_pictures` shows, in its order.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def evidence(images: ImageSet, references: ImageSet | None, table: Table) -> lis
         With `reference`, the id of the one in `references` that each is most like, as far as it is known.
     references : ImageSet or None
     table : Table
-        All rows, among which look-alikes are looked for.
+        All rows, among which look-alikes are searched for.
     """
     images = with_data(images)
     frames = frame_galaxies(images)
@@ -79,10 +79,10 @@ def evidence(images: ImageSet, references: ImageSet | None, table: Table) -> lis
     found = []
     for i, galaxy in enumerate(frames.galaxies):
         row = images.table[i]
-        own = Evidence(profiles[i], alike=alike(table, row))
+        own = Comparison(profiles[i], alike=alike(table, row))
         k = places.get(text(row, "reference"))
         if galaxy is not None and k is not None:
-            other, left, _ = beside(frames, i, framed, k)
+            other, left, _ = reference_and_residual(frames, i, framed, k)
             residual = Picture(np.clip(0.5 + left / (2 * RESIDUAL_SIGMA), 0, 1), [], [], colour_map=RESIDUAL_MAP)
             own = replace(
                 own, of_reference=of_references[k], reference=Picture(stretch(other, 0.0, 1.0), [], []),
@@ -106,7 +106,9 @@ def _profiles(images: ImageSet, frames: FrameSet) -> list[Profile | None]:
     return found
 
 
-def beside(frames: FrameSet, i: int, references: FrameSet, k: int) -> tuple[np.ndarray, np.ndarray, int]:
+def reference_and_residual(
+    frames: FrameSet, i: int, references: FrameSet, k: int
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Galaxy `i` beside reference `k`, both framed.
 
     Returns
@@ -131,11 +133,11 @@ def _dressed(reference: np.ndarray, galaxy: np.ndarray) -> np.ndarray:
     radius = np.hypot(*np.meshgrid(grid, grid))
     place = np.minimum(radius, size / 2).ravel()
     ring = np.arange(int(place.max()) + 2)
-    share = np.clip(1 - np.abs(place - ring[:, None]), 0, None)  # (n_rings, p)
+    weight = np.clip(1 - np.abs(place - ring[:, None]), 0, None)  # (n_rings, p)
 
     def mean(stamp: np.ndarray) -> np.ndarray:
-        profile = (share @ stamp.ravel()) / np.maximum(share.sum(axis=1), 1e-9)
-        return (profile @ share).reshape(size, size)
+        profile = (weight @ stamp.ravel()) / np.maximum(weight.sum(axis=1), 1e-9)
+        return (profile @ weight).reshape(size, size)
 
     own = mean(reference)
     return mean(galaxy) * np.clip(reference / np.where(np.abs(own) > 1e-6 * own.max(), own, np.inf), 0, 3)

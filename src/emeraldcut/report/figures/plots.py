@@ -1,140 +1,28 @@
-"""Figures of a run: pictures of its candidates as files, plots of its table as SVG text."""
+"""Plots of tables: SVG text for pages, and completeness as a picture in a file."""
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Sequence
 from functools import partial
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
 from emeraldcut.galaxies import shapes
-from emeraldcut.report.palette import AMBER, BLACK, EMERALD, GREY, MINT, SERIES
-from emeraldcut.report.pictures import COLOUR_MAP, Picture, View, sky_level, stretch, text, views
+from emeraldcut.report.figures.palette import GREY, SERIES
+from emeraldcut.report.figures.style import ACCENT, INK, LINE, MUTED, SECOND, new_figure, save_figure, svg_of
 
-SHOWN = 20  # candidates on the page and in the gallery
-GALLERY_COLUMNS = 5
 PLOTTED = 1000  # points of a scatter plot at most
 SCORE_BINS = 40
 CLEAR_SCORE = 0.5  # scores above it are counted and marked
 CLASSES = ("oval", "rectangular", "obround", "other")
 LEDA_A4 = (-0.08, -0.05)  # LEDA 074886 between 3 and 5 kpc (Graham et al. 2012, ApJ 750, 121)
 
-# Colours that a plot is drawn in, and what the page's style sheet makes of them, in light and in dark.
-INK, MUTED, LINE, ACCENT, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
-STYLED = {
-    INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)", SECOND: "var(--second)",
-}  # fmt: skip
-PLOT_STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "emeraldcut", "font.size": 10, "text.color": INK,
-    "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
-}  # fmt: skip
-
-
-# --- pictures
-
-
-def gallery(images: ImageSet, table: Table, references: ImageSet | None, path: str | Path) -> Path:
-    """Draws the best candidates, with the references that they are most like beside them.
-
-    Parameters
-    ----------
-    images : ImageSet
-        Images of candidates; those whose `id` is not in `table` are left out.
-    table : Table
-        Candidates with `id`, `rank`, `score` and `reference`, as `screen` makes them; the best 20 are drawn.
-    references : ImageSet or None
-        Images of the references, whose `id` stands in the column `reference`.
-    path : path of the picture to write (.png, .pdf or .svg)
-
-    Raises
-    ------
-    ValueError
-        There is no image of any candidate.
-    """
-    rows = {str(row["id"]): row for row in table}
-    known = np.array([str(name) in rows for name in images.table["id"]], dtype=bool)
-    shown = [View(rows[text(view.row, "id")], view.cutout, view.framed) for view in views(images[known])]
-    if not shown:
-        raise ValueError("gallery expects images of candidates that are in the table; received none.")
-    shown.sort(key=lambda view: view.row["rank"])
-    return draw_gallery(shown, [] if references is None else views(references), path)
-
-
-def draw_gallery(candidates: list[View], references: list[View], path: str | Path) -> Path:
-    """The picture of `gallery`, of candidates in order and framed already."""
-    candidates = candidates[:SHOWN]
-    n_rows = -(-len(candidates) // GALLERY_COLUMNS)
-    named = {text(view.row, "reference") for view in candidates}
-    references = [view for view in references if text(view.row, "id") in named][:n_rows]
-    left = 1 if references else 0
-    n_columns = left + min(len(candidates), GALLERY_COLUMNS)
-    figure = new_figure(2.5 * n_columns, 1.5 * n_rows)
-    grid = figure.add_gridspec(
-        n_rows,
-        2 * n_columns,
-        left=0.005,
-        right=0.995,
-        bottom=0.01,
-        top=1 - 0.2 / n_rows,
-        wspace=0.04,
-        hspace=0.2,
-    )
-    for k, view in enumerate(references):
-        _draw_pair(figure, grid, k, 0, view, f"reference: {text(view.row, 'id')}", EMERALD)
-    for k, view in enumerate(candidates):
-        title = f"{view.row['rank']}. {text(view.row, 'id')}"
-        _draw_pair(figure, grid, k // GALLERY_COLUMNS, left + k % GALLERY_COLUMNS, view, title, BLACK)
-    return save_figure(figure, path)
-
-
-def draw_best_match(candidate: View, reference: View | None, path: str | Path) -> Path:
-    """Draws the best candidate beside its reference: on the sky (above) and in their own frames (below)."""
-    pair = [view for view in (candidate, reference) if view is not None]
-    figure = new_figure(3.2 * len(pair), 6.8)
-    grid = {"left": 0.02, "right": 0.98, "top": 0.95, "bottom": 0.01, "hspace": 0.08, "wspace": 0.04}
-    axes = figure.subplots(2, len(pair), squeeze=False, gridspec_kw=grid)
-    for column, view in enumerate(pair):
-        _draw(axes[0, column], view.cutout, _short(text(view.row, "id"), 36), (BLACK, EMERALD)[column])
-        _draw(axes[1, column], view.framed, "in its own frame", GREY)
-    return save_figure(figure, path)
-
-
-def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: str | Path) -> Path:
-    """Draws a field with the planted galaxies circled and the best candidates boxed and numbered.
-
-    Parameters
-    ----------
-    field : (ny, nx), counts
-    catalogue : Table
-        `id`, `x`, `y` (pixels) and `planted` (bool) of the objects in the field.
-    candidates : Table
-        `id` and `rank`, as `screen` makes them.
-    path : path of the picture to write
-    """
-    figure = new_figure(8.0, 8.0 * field.shape[0] / field.shape[1])
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(stretch(field, *sky_level(field)), cmap="gray", origin="lower", interpolation="nearest")
-    planted = catalogue[np.asarray(catalogue["planted"], dtype=bool)]
-    axes.scatter(planted["x"], planted["y"], s=420, facecolors="none", edgecolors=MINT, linewidths=1.4)
-    place = {str(row["id"]): (row["x"], row["y"]) for row in catalogue}
-    for row in candidates[np.asarray(candidates["rank"]) <= SHOWN]:
-        x, y = place[str(row["id"])]
-        axes.plot(x, y, "s", markersize=14, fillstyle="none", color=AMBER, markeredgewidth=1.1)
-        axes.annotate(str(row["rank"]), (x, y), (12, 6), textcoords="offset points", color=AMBER, fontsize=9)
-    axes.set_axis_off()
-    return save_figure(figure, path)
-
 
 def completeness_figure(table: Table, path: str | Path) -> Path:
-    """Draws the table of `completeness`: share found against S/N, by size (panels) and exponent (lines).
+    """Draws the table of `completeness`: the fraction found against S/N, by size (panels) and exponent (lines).
 
     Axis ratios are taken together; bars are 68 % intervals (Jeffreys).
     """
@@ -146,19 +34,19 @@ def completeness_figure(table: Table, path: str | Path) -> Path:
         _draw_completeness(panel, table[table["radius_fwhm"] == size], colours)
         panel.set_title(f"half-light radius {size:g} FWHM", fontsize=10)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("share of rectangular galaxies found")
+    panels[0].set_ylabel("fraction of rectangular galaxies found")
     panels[0].legend(frameon=False, fontsize=9, loc="upper left")
     figure.tight_layout()
     return save_figure(figure, path)
 
 
 def plot_completeness(table: Table) -> dict[float, str]:
-    """SVG for each size (radius over FWHM): the share found against S/N, as `completeness_figure` draws it."""
+    """SVG for each size (radius over FWHM): the fraction found against S/N, as `completeness_figure` draws it."""
     colours = [MUTED, ACCENT, SECOND, INK] * len(np.unique(table["exponent"]))
 
     def draw(axes, own: Table) -> None:
         _draw_completeness(axes, own, colours)
-        axes.set_ylabel("share found")
+        axes.set_ylabel("fraction found")
         axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left")
 
     sizes = np.unique(table["radius_fwhm"])
@@ -168,7 +56,7 @@ def plot_completeness(table: Table) -> dict[float, str]:
 
 
 def _draw_completeness(panel, table: Table, colours: Sequence[str]) -> None:
-    """Share found against S/N with 68 % intervals, a line for each exponent; `table` of one size."""
+    """Fraction found against S/N with 68 % intervals, a line for each exponent; `table` of one size."""
     from astropy.stats import binom_conf_interval
 
     exponents, snrs = (np.unique(table[name]) for name in ("exponent", "snr"))
@@ -176,11 +64,11 @@ def _draw_completeness(panel, table: Table, colours: Sequence[str]) -> None:
         cells = [table[(table["exponent"] == exponent) & (table["snr"] == snr)] for snr in snrs]
         found, injected = (np.array([cell[name].sum() for cell in cells]) for name in ("found", "injected"))
         low, high = binom_conf_interval(found, injected, interval="jeffreys")
-        share = found / injected
+        fraction = found / injected
         panel.errorbar(
             snrs * (1 + 0.02 * (k - (len(exponents) - 1) / 2)),
-            share,
-            [np.maximum(share - low, 0), np.maximum(high - share, 0)],
+            fraction,
+            [np.maximum(fraction - low, 0), np.maximum(high - fraction, 0)],
             fmt="o-",
             markersize=4,
             linewidth=1.4,
@@ -190,63 +78,9 @@ def _draw_completeness(panel, table: Table, colours: Sequence[str]) -> None:
     panel.set_xscale("log")
     panel.set_xticks(snrs, [f"{snr:g}" for snr in snrs])
     panel.minorticks_off()
-    panel.set_xlabel("S/N within half of the light")
+    panel.set_xlabel("S/N within the half-light radius")
     panel.set_ylim(-0.03, 1.03)
     panel.grid(alpha=0.25)
-
-
-def new_figure(width_inch: float, height_inch: float):
-    """An empty figure that no window system knows of."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_inch, height_inch))
-
-
-def save_figure(figure, path: str | Path) -> Path:
-    """Writes a figure, with the folder that it goes to."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # an id in a script that the font lacks
-        figure.savefig(path, dpi=130, facecolor="white")
-    return path
-
-
-def _short(name: str, longest: int) -> str:
-    """A long identifier without its middle; `$`, which would start a formula, is made plain."""
-    half = (longest - 1) // 2
-    return (name if len(name) <= longest else f"{name[:half]}…{name[-half:]}").replace("$", r"\$")
-
-
-def _draw_pair(figure, grid, row: int, column: int, view: View, title: str, colour: str) -> None:
-    """A cut-out and its framed picture side by side in a gallery."""
-    axes = figure.add_subplot(grid[row, 2 * column])
-    _draw(axes, view.cutout)
-    axes.set_title(_short(title, 34), fontsize=7.5, color=colour, loc="left", pad=3)
-    _draw(figure.add_subplot(grid[row, 2 * column + 1]), view.framed)
-
-
-def _draw(axes, picture: Picture | None, title: str = "", colour: str = BLACK) -> None:
-    """One picture with its lines and scale bar, or empty axes."""
-    axes.set_axis_off()
-    if picture is None:
-        return
-    n = len(picture.values)
-    axes.imshow(picture.values, cmap=COLOUR_MAP, origin="lower", vmin=0, vmax=1, interpolation="nearest")
-    for line in picture.ellipses:
-        axes.plot(*line.T, color="white", linewidth=0.6, linestyle=(0, (3, 3)), alpha=0.7)
-    for line in picture.isophotes:
-        axes.plot(*line.T, color="black", linewidth=2.0, alpha=0.35)
-        axes.plot(*line.T, color=MINT, linewidth=0.9)
-    if picture.bar_pix:
-        axes.plot([0.05 * n, 0.05 * n + picture.bar_pix], [0.06 * n] * 2, color="white", linewidth=1.6)
-        axes.text(0.05 * n, 0.09 * n, picture.bar_text, color="white", fontsize=7)
-    axes.set_xlim(-0.5, n - 0.5)
-    axes.set_ylim(-0.5, n - 0.5)
-    axes.set_title(title, fontsize=9.5, color=colour)
-
-
-# --- plots
 
 
 def plot_axis_ratio(table: Table, marked: Sequence[int]) -> str:
@@ -262,107 +96,107 @@ def plot_sixth(table: Table, marked: Sequence[int]) -> str:
     return _scatter(table, marked, "a6", "a6/a", _loci)
 
 
-def class_shares(table: Table, name: str = "class") -> Table:
-    """`class`, `images`, and `share` with its 95 % interval `share_low`, `share_high` (Wilson 1927, JASA 22, 209).
+def class_fractions(table: Table, name: str = "class") -> Table:
+    """How many images have each class, of the column `name`; no rows where it says nothing.
 
-    Of the column `name`; no rows where it says nothing.
+    Columns `class`, `images`, and `fraction` with its 95 % interval `fraction_low`, `fraction_high` (Wilson 1927, JASA
+    22, 209).
     """
     from astropy.stats import binom_conf_interval
 
     found = texts(table, name)
     counts = np.array([(found == known).sum() for known in CLASSES])
-    shares = Table({"class": np.array(CLASSES, dtype=object), "images": counts})
+    fractions = Table({"class": np.array(CLASSES, dtype=object), "images": counts})
     if counts.sum() == 0:
-        return shares[:0]
-    shares["share"] = counts / counts.sum()
-    shares["share_low"], shares["share_high"] = binom_conf_interval(
+        return fractions[:0]
+    fractions["fraction"] = counts / counts.sum()
+    fractions["fraction_low"], fractions["fraction_high"] = binom_conf_interval(
         counts, counts.sum(), confidence_level=0.95, interval="wilson"
     )
-    return shares
+    return fractions
 
 
 def plot_classes(table: Table, name: str = "class") -> str:
-    """SVG: the share of each class with its interval, as from `class_shares`; empty without classes."""
-    shares = class_shares(table, name)
-    if not len(shares):
+    """SVG: the fraction of each class with its interval, as from `class_fractions`; empty without classes."""
+    fractions = class_fractions(table, name)
+    if not len(fractions):
         return ""
-    counts = shares["images"]
-    share, low, high = (100 * np.array(shares[key]) for key in ("share", "share_low", "share_high"))
+    counts = fractions["images"]
+    fraction, low, high = (100 * np.array(fractions[key]) for key in ("fraction", "fraction_low", "fraction_high"))
 
     def draw(axes) -> None:
         place = np.arange(len(CLASSES))[::-1]
         colours = [ACCENT if name == "rectangular" else LINE for name in CLASSES]
-        axes.barh(place, share, height=0.55, color=colours)
+        axes.barh(place, fraction, height=0.55, color=colours)
         axes.hlines(place, low, high, color=INK, linewidth=1.2)
         for y, k, end in zip(place, counts, high, strict=True):
             axes.annotate(f"{k}", (end, y), (6, 0), textcoords="offset points", va="center", color=INK)
         axes.set_yticks(place, CLASSES)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(0, 1.12 * high.max())
-        axes.set_xlabel("per cent of the images with a class")
+        axes.set_xlabel("fraction of the classified images (%)")
 
     return svg_of("classes", draw)
 
 
-def plot_shares(shares: Table) -> str:
-    """SVG: the shares of the classes that each eye sees, with intervals; `shares` as of one phase of `study`."""
-    looks = [f"{row['sight']} {row['eye']}" for row in shares]
-    names = list(dict.fromkeys(looks))
+def plot_fractions(fractions: Table) -> str:
+    """SVG: the fractions of the classes by each method, with intervals; `fractions` as of one phase of `study`."""
+    methods = [method_words(row["sight"], row["eye"]) for row in fractions]
+    names = list(dict.fromkeys(methods))
     colours = dict(zip(CLASSES, (LINE, ACCENT, SECOND, MUTED), strict=True))
 
     def draw(axes) -> None:
         for k, name in enumerate(CLASSES):
-            for y, look in enumerate(names[::-1]):
-                (row,) = (r for r, own in zip(shares, looks, strict=True) if own == look and r["class"] == name)
+            for y, method in enumerate(names[::-1]):
+                (row,) = (r for r, own in zip(fractions, methods, strict=True) if own == method and r["class"] == name)
                 place = y + 0.2 * (1.5 - k)
                 axes.barh(place, row["share"], height=0.18, color=colours[name], label=name if y == 0 else None)
                 axes.hlines(place, row["share_low"], row["share_high"], color=INK, linewidth=1)
-        axes.set_yticks(range(len(names)), [_words(name) for name in names[::-1]])
+        axes.set_yticks(range(len(names)), names[::-1])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("share of the views")
+        axes.set_xlabel("fraction of the views")
         above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(CLASSES), "borderaxespad": 0.2}
         axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1, columnspacing=1.2, **above)
 
-    return svg_of("shares", draw)
+    return svg_of("fractions", draw)
 
 
-def plot_dependence(shares: Table, group: str, label: str) -> str:
-    """SVG: the share of rectangular views against a group of `study`, for each sight and eye; empty for one value."""
-    own = shares[(np.array(shares["group"]) == group) & (np.array(shares["class"]) == "rectangular")]
+def plot_dependence(fractions: Table, group: str, label: str) -> str:
+    """SVG: the fraction of rectangular views against a group of `study`, by each method; empty for one value."""
+    own = fractions[(np.array(fractions["group"]) == group) & (np.array(fractions["class"]) == "rectangular")]
     values = sorted(set(map(float, own["value"]))) if len(own) else []
     if len(values) < 2:
         return ""
-    looks = list(dict.fromkeys(zip(own["sight"], own["eye"], strict=True)))
+    methods = list(dict.fromkeys(zip(own["sight"], own["eye"], strict=True)))
     styles = {"outline": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (SECOND, "^")}
     lines = {"clear": "-", "noisy": "--", "cleaned": ":"}
 
     def draw(axes) -> None:
-        for k, (sight, eye) in enumerate(looks):
+        for k, (sight, eye) in enumerate(methods):
             rows = own[(np.array(own["sight"]) == sight) & (np.array(own["eye"]) == eye)]
             rows = rows[np.argsort(rows["value"].astype(float))]
-            share, low, high = (np.array(rows[name]) for name in ("share", "share_low", "share_high"))
-            x = np.searchsorted(values, rows["value"].astype(float)) + 0.06 * (k - (len(looks) - 1) / 2)
+            fraction, low, high = (np.array(rows[name]) for name in ("share", "share_low", "share_high"))
+            x = np.searchsorted(values, rows["value"].astype(float)) + 0.06 * (k - (len(methods) - 1) / 2)
             colour, marker = styles[eye]
             axes.errorbar(
-                x, share, [share - low, high - share], fmt=marker[0] + lines[sight], color=colour, markersize=4,
-                linewidth=1.1, elinewidth=0.8, label=_words(f"{sight} {eye}"),
+                x, fraction, [fraction - low, high - fraction], fmt=marker[0] + lines[sight], color=colour,
+                markersize=4, linewidth=1.1, elinewidth=0.8, label=method_words(sight, eye),
             )  # fmt: skip
         axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axes.set_xlim(-0.5, len(values) - 0.5)
         axes.set_ylim(0, min(1.0, 1.15 * float(np.max(own["share_high"]))))
         axes.set_xlabel(label)
-        axes.set_ylabel("share of rectangular views")
+        axes.set_ylabel("fraction of rectangular views")
         above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}
         axes.legend(frameon=False, fontsize=8, labelcolor=INK, **above)
 
     return svg_of(group, draw)
 
 
-def _words(look: str) -> str:
-    """A sight and an eye of `study` in words."""
-    sight, eye = look.split()
-    return "true outline" if eye == "outline" else f"{eye}, {sight}"
+def method_words(quality: str, method: str) -> str:
+    """A method of `study` and the image quality that it sees, in words; the true outline has none."""
+    return "true outline" if method == "outline" else f"{method}, {quality}"
 
 
 def plot_scores(table: Table) -> str:
@@ -386,7 +220,7 @@ def plot_scores(table: Table) -> str:
 
 
 def plot_chances(table: Table) -> str:
-    """SVG: how many images have a `similarity_p` of at most so much, and how many by chance; empty without."""
+    """SVG: the number of images up to each `similarity_p`, and the number expected by chance; empty without."""
     p = column(table, "similarity_p")
     p = np.sort(p[np.isfinite(p) & (p > 0)])
     if len(p) < 2:
@@ -401,14 +235,14 @@ def plot_chances(table: Table) -> str:
         axes.set_yscale("log")
         axes.set_xlim(lowest, 1)
         axes.set_ylim(0.7, 1.5 * len(p))
-        axes.set_xlabel("chance p of such a similarity")
-        axes.set_ylabel("images with at most this p")
+        axes.set_xlabel("p-value of the similarity")
+        axes.set_ylabel("images with at most this p-value")
 
     return svg_of("chances", draw)
 
 
 def plot_growth(table: Table) -> str:
-    """SVG: rectangular and other galaxies to expect against how many of the list one looks at; empty without p."""
+    """SVG: rectangular and other galaxies to expect against how many of the list are inspected; empty without p."""
     p, rank = np.nan_to_num(column(table, "p_rectangular")), column(table, "rank")
     if (rank[1:] < rank[:-1]).any():
         p = p[np.argsort(rank)]
@@ -416,15 +250,15 @@ def plot_growth(table: Table) -> str:
         return ""
 
     def draw(axes) -> None:
-        looked = np.unique(np.geomspace(1, len(p), PLOTTED).astype(int))
-        true = np.cumsum(p, dtype=float)[looked - 1]
-        axes.plot(looked, true, color=ACCENT, linewidth=1.5, label="rectangular")
-        axes.plot(looked, looked - true, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="others")
+        inspected = np.unique(np.geomspace(1, len(p), PLOTTED).astype(int))
+        true = np.cumsum(p, dtype=float)[inspected - 1]
+        axes.plot(inspected, true, color=ACCENT, linewidth=1.5, label="rectangular")
+        axes.plot(inspected, inspected - true, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="others")
         axes.set_xscale("log")
         axes.set_xlim(1, max(len(p), 2))
         axes.set_ylim(0, 1.3 * true[-1])
-        axes.set_xlabel("images looked at, best first")
-        axes.set_ylabel("to expect among them")
+        axes.set_xlabel("images inspected, highest rank first")
+        axes.set_ylabel("expected number among them")
         axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left")
 
     return svg_of("growth", draw)
@@ -468,6 +302,7 @@ def plot_histogram(table: Table, name: str, label: str) -> str:
         shown = [v for v in _round_numbers(values.min(), values.max()) if values.min() <= v <= values.max()]
         axes.set_xticks(shown, [f"{v:g}" for v in shown])
         axes.minorticks_off()
+        axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(label)
         axes.set_ylabel("images")
 
@@ -480,13 +315,13 @@ def _round_numbers(low: float, high: float) -> list[float]:
     return [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
 
 
-def plot_bars(names: Sequence[str], shares: np.ndarray, label: str, of: str) -> str:
-    """SVG: shares between 0 and 1 of things in their order."""
+def plot_bars(names: Sequence[str], fractions: np.ndarray, label: str, of: str) -> str:
+    """SVG: fractions between 0 and 1 of things in their order."""
 
     def draw(axes) -> None:
-        axes.bar(np.arange(len(names)), shares, width=0.6, color=ACCENT)
-        for k, share in enumerate(shares):
-            axes.annotate(f"{share:.2f}", (k, share), (0, 3), textcoords="offset points", ha="center", color=INK)
+        axes.bar(np.arange(len(names)), fractions, width=0.6, color=ACCENT)
+        for k, fraction in enumerate(fractions):
+            axes.annotate(f"{fraction:.2f}", (k, fraction), (0, 3), textcoords="offset points", ha="center", color=INK)
         axes.set_xticks(range(len(names)), names)
         axes.set_ylim(0, 1)
         axes.set_xlabel(label)
@@ -573,26 +408,3 @@ def _loci(axes) -> None:
         a4, a6 = ([harmonic[key] for harmonic in found] for key in ("a4", "a6"))
         axes.plot(a6, a4, color=INK, linewidth=1.1, linestyle=style)
         axes.annotate(name, (a6[-1], a4[-1]), offset, textcoords="offset points", ha=side, color=INK)
-
-
-def svg_of(name: str, draw) -> str:
-    """SVG text of a plot for a page: its colours are the page's, and its ids begin with `name`."""
-    from matplotlib import rc_context
-
-    buffer = StringIO()
-    with rc_context(PLOT_STYLE):
-        figure = new_figure(5.4, 3.7)
-        figure.set_layout_engine("tight")
-        draw(figure.add_subplot())
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    # a hundredth of a point is fine enough; what is between tags is for people to read
-    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
-    svg = re.sub(r' (xmlns(:xlink)?|width|height|version)="[^"]*"', "", svg, count=5)
-    svg = re.sub(r'id="', f'id="{name}-', svg)
-    svg = re.sub(r'(xlink:href="#|url\(#)(?!rank-)', rf"\1{name}-", svg)
-    for drawn, styled in STYLED.items():
-        svg = svg.replace(drawn, styled)
-    return svg

@@ -47,7 +47,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class View:
+class GalaxyPictures:
     """One galaxy: its table row, its cut-out, and its picture in its own frame, None if it has none."""
 
     row: Row
@@ -67,7 +67,7 @@ def text(row: Row, name: str) -> str:
     return "" if name not in row.colnames or np.ma.is_masked(row[name]) else str(row[name])
 
 
-def views(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[View]:
+def galaxy_pictures(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[GalaxyPictures]:
     """The images that have any data, in the set's order, cut `shown_radii` half-light radii around the galaxies."""
     images = with_data(images)
     frames = frame_galaxies(images)
@@ -75,7 +75,7 @@ def views(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[View]:
     galaxies = map(_with_harmonics, frames.galaxies)
     for row, image, stamp, galaxy in zip(images.table, images.pixels, frames.stamps, galaxies, strict=True):
         cutout = _cutout(np.asarray(image, dtype=float), galaxy, number(row, "pixel_scale_arcsec"), shown_radii)
-        shown.append(View(row, cutout, None if galaxy is None else _framed(stamp, galaxy)))
+        shown.append(GalaxyPictures(row, cutout, None if galaxy is None else _framed(stamp, galaxy)))
     return shown
 
 

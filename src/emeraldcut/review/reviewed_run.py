@@ -1,4 +1,4 @@
-"""Desk: one run with its verdicts, and what each page shows of them, as values that become JSON."""
+"""Reviewed run: one run with its verdicts, and what each page shows of them, as values that become JSON."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from emeraldcut.data import ImageSet, describe_columns
+from emeraldcut.errors import UsageError
 from emeraldcut.images import read_images
 from emeraldcut.images.source_images import Originals
-from emeraldcut.report.pictures import View, views
+from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures
 from emeraldcut.review.agreement import agreement, compared
 from emeraldcut.review.cards import CONTEXT_RADII, card
 from emeraldcut.review.order import ORDERS, Order
@@ -52,11 +53,11 @@ class ReviewSettings(Settings):
     )
     static: bool = setting(False, "write a folder that opens from disk instead of serving a page")
     number: int = setting(200, "number of candidates in that folder (with --static)", at_least=1)
-    import_: tuple[str, ...] = setting((), "files of verdicts to import, separated by commas")
+    import_: tuple[str, ...] = setting((), "import the verdicts of these files, separated by commas")
     export: str | None = setting(None, "write the candidates with their verdicts to this table")
 
 
-class Desk:
+class ReviewedRun:
     """A finished run, its log of verdicts, and the order of its candidates.
 
     Safe to be used by several threads. Close it at the end.
@@ -70,14 +71,14 @@ class Desk:
     def __init__(self, folder: str | Path, settings: ReviewSettings = ReviewSettings(), *, seed: int = 0) -> None:
         self.folder, self.settings, self._seed = Path(folder), settings, seed
         if not (self.folder / MANIFEST).exists() or not (self.folder / CANDIDATES).exists():
-            raise ValueError(
-                f"review expects a finished run of `screen` or `demo`; '{folder}' lacks {MANIFEST} or {CANDIDATES}."
+            raise UsageError(
+                f"'{folder}' is not a finished run of `screen` or `demo` (no {MANIFEST}, or no {CANDIDATES})."
             )
         self.manifest = read_manifest(self.folder)
         self.table = read_table(self.folder / CANDIDATES)
         self._ids = [str(name) for name in self.table["id"]]
         self._rows = {name: row for row, name in reversed(list(enumerate(self._ids)))}
-        self.originals = self._find_originals()
+        self.source_images = self._find_source_images()
         best = self.folder / BEST
         self._best = read_images(best) if (best / MANIFEST).exists() else None
         self.verdicts = Verdicts(self.folder / LOG)
@@ -87,11 +88,11 @@ class Desk:
         self.card = lru_cache(CARDS_KEPT)(self._card)
 
     def close(self) -> None:
-        if self.originals is not None:
-            self.originals.close()
+        if self.source_images is not None:
+            self.source_images.close()
         self.verdicts.close()
 
-    def _find_originals(self) -> Originals | None:
+    def _find_source_images(self) -> Originals | None:
         """The images that were screened, None if they are not there; the best ones are in the run itself."""
         roots = (self.folder.parent, self.folder)
         try:
@@ -120,14 +121,14 @@ class Desk:
         if not 0 <= row < len(self):
             raise IndexError(f"there are candidates 0 to {len(self) - 1}; received {row}.")
         with self._drawing:
-            return {"row": row, **card(self.table[row], self._view(row))}
+            return {"row": row, **card(self.table[row], self._pictures(row))}
 
-    def _view(self, row: int) -> View | None:
-        pixels = np.zeros((0, 0)) if self.originals is None else self.originals[row]
+    def _pictures(self, row: int) -> GalaxyPictures | None:
+        pixels = np.zeros((0, 0)) if self.source_images is None else self.source_images[row]
         if pixels.size == 0 and self._best is not None:
             kept = np.flatnonzero(self._best.table["id"] == self._ids[row])
             pixels = self._best.pixels[kept[0]] if len(kept) else pixels
-        shown = views(ImageSet([pixels], self.table[row : row + 1]), CONTEXT_RADII)
+        shown = galaxy_pictures(ImageSet([pixels], self.table[row : row + 1]), CONTEXT_RADII)
         return shown[0] if shown else None
 
     # --- pages
@@ -165,14 +166,14 @@ class Desk:
         left[[self._rows[name] for name in said if name in self._rows]] = False
         return left
 
-    def _with_repeats(self, queue: list[dict], old: list[int], n_looks: int) -> list[dict]:
-        """The queue with one of the candidates `old` at every 1 / repeats-th look; which, the seed decides."""
+    def _with_repeats(self, queue: list[dict], old: list[int], n_shown: int) -> list[dict]:
+        """The queue with one of the candidates `old` at every 1 / repeats-th place; which, the seed decides."""
         if not self.settings.repeats:
             return queue
         every, mixed, old = round(1 / self.settings.repeats), [], list(old)
         for item in queue:
-            if (n_looks + len(mixed) + 1) % every == 0 and old:
-                draw = np.random.default_rng([self._seed, n_looks + len(mixed)])
+            if (n_shown + len(mixed) + 1) % every == 0 and old:
+                draw = np.random.default_rng([self._seed, n_shown + len(mixed)])
                 mixed.append({"row": old.pop(int(draw.integers(len(old)))), "again": True})
             mixed.append(item)
         return mixed
@@ -245,7 +246,7 @@ class Desk:
         checked = [Entry.checked(entry) for entry in entries]
         unknown = [entry.id for entry in checked if entry.id not in self._rows]
         if unknown:
-            raise ValueError(
+            raise UsageError(
                 f"verdicts must be of candidates of this run; received {len(unknown)} of others, such as "
                 f"{unknown[0][:200]!r}."
             )
@@ -268,26 +269,26 @@ class Desk:
             n_entries = len(self.verdicts.entries)
             if n_entries == self._n_learned:
                 return
-            rows, shares = [], []
+            rows, fractions = [], []
             for name, said in self.verdicts.votes().items():
                 sure = [word == VERDICTS[0] for word in said.values() if word != UNSURE]
                 if sure and name in self._rows:
                     rows.append(self._rows[name])
-                    shares.append(sum(sure) / len(sure))
-            self.order.learn(np.array(rows, dtype=int), np.array(shares))
+                    fractions.append(sum(sure) / len(sure))
+            self.order.learn(np.array(rows, dtype=int), np.array(fractions))
             self._n_learned = n_entries
         finally:
             self._learning.release()
 
     def joined(self) -> Table:
-        """The candidates with their verdicts: `verdict`, `verdict_share`, `verdicts`, `reviewers`, `review_notes`.
+        """The candidates with their verdicts: `verdict`, `verdict_fraction`, `verdicts`, `reviewers`, `review_notes`.
 
         The verdict is the most frequent one; "unsure" if two are equally frequent. Rows without any have none.
         """
         votes, notes = self.verdicts.votes(), self.verdicts.notes()
         table, n = self.table.copy(), len(self)
         words, names, texts = (np.full(n, "", dtype=object) for _ in range(3))
-        shares, counts = np.zeros(n), np.zeros(n, dtype=np.int64)
+        fractions, counts = np.zeros(n), np.zeros(n, dtype=np.int64)
         for row, name in enumerate(self._ids):
             said = votes.get(name, {})
             most = Counter(said.values()).most_common(2)
@@ -295,12 +296,12 @@ class Desk:
                 tied = len(most) == 2 and most[0][1] == most[1][1]
                 words[row] = UNSURE if tied else most[0][0]
                 counts[row] = len(said)
-                shares[row] = most[0][1] / len(said)
+                fractions[row] = most[0][1] / len(said)
                 names[row] = ", ".join(said)
             texts[row] = "; ".join(f"{who}: {text}" for who, text in notes.get(name, {}).items())
         none = counts == 0
         table["verdict"] = MaskedColumn(words, mask=none)
-        table["verdict_share"] = MaskedColumn(shares, mask=none)
+        table["verdict_fraction"] = MaskedColumn(fractions, mask=none)
         table["verdicts"] = counts
         table["reviewers"] = MaskedColumn(names, mask=none)
         table["review_notes"] = MaskedColumn(texts, mask=texts == "")

@@ -1,0 +1,71 @@
+"""Sections that pages of tables share: plots of all rows, and what their flags mean."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data.flags import SENTENCES
+from emeraldcut.report.cards import flag_name
+from emeraldcut.report.figures import plots
+from emeraldcut.report.html import Listing, Plot
+
+
+def all_images(table: Table, marked: list[int], shown: Table | None = None) -> list[Plot]:
+    """The plots of all rows that have what is plotted; the ranks in `marked` have cards.
+
+    Of a long table some rows, `shown`, stand for all in plots of single galaxies.
+    """
+    shown = table if shown is None else shown
+    drawn = [
+        Plot(
+            plots.plot_axis_ratio(shown, marked),
+            "a4/a against axis ratio",
+            "Isophote shape against axis ratio, with standard errors. Emerald: the best candidates, linked to their "
+            "cards. Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012).",
+        ),
+        Plot(
+            plots.plot_sixth(shown, marked),
+            "a4/a against a6/a",
+            "Rectangle or obround: the lines show ideal shapes, superellipses of axis ratio 0.6 with exponents from 2 "
+            "to 6, and obrounds of axis ratios from 0.95 to 0.4.",
+        ),
+        Plot(
+            plots.plot_classes(table),
+            "Fraction of each class",
+            "The most probable class of every image at equal priors, before the prevalence is applied. Lines: 95 % "
+            "binomial intervals (Wilson). Numbers: images.",
+        ),
+        Plot(
+            plots.plot_chances(table),
+            "Similarity p-values",
+            "Number of images with at most a given p-value, which is the fraction of ordinary galaxies of the same "
+            "S/N, size and axis ratio that are at least as similar to the reference. Dashed: the number expected if "
+            "all images were of ordinary galaxies (the null hypothesis). A line above it means that there are galaxies "
+            "like the reference, or of kinds that the ordinary sample lacks.",
+        ),
+        Plot(
+            plots.plot_growth(table) if "score" in table.colnames else "",
+            "Expected yield",
+            "Expected number of rectangular galaxies (line) and of others (dashed) among the top-ranked images, from "
+            "the network's probabilities at the stated prevalence. It shows the completeness and the false positives "
+            "of inspecting the list down to a given rank.",
+        ),
+        Plot(
+            plots.plot_scores(table),
+            "Histogram of scores",
+            "Scores of all images, with a logarithmic count axis. Images of score 0 are at the left end. "
+            f"Emerald: above {plots.CLEAR_SCORE}.",
+        ),
+    ]
+    return [one for one in drawn if one.svg]
+
+
+def flag_counts(table: Table) -> Listing:
+    """How many rows carry each flag, and what it means; rows have the anchors `flag-BIT`."""
+    flags = np.asarray(table["flag"], dtype=np.int64)
+    counts = {bit: int(((flags & bit) != 0).sum()) for bit in SENTENCES}
+    raised = [bit for bit, count in counts.items() if count]
+    rows = [["none", "Nothing is known to be wrong.", f"{(flags == 0).sum():,}"]]
+    rows += [[f"{flag_name(bit)} ({bit.value})", SENTENCES[bit], f"{counts[bit]:,}"] for bit in raised]
+    return Listing(["flag", "meaning", "images"], rows, ["", *(f"flag-{bit.value}" for bit in raised)])

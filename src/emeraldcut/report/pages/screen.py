@@ -1,0 +1,228 @@
+"""The page of a run of `screen` or `demo`: what was found, the candidates as cards, plots, flags."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data import usable
+from emeraldcut.errors import UsageError
+from emeraldcut.images import read_images
+from emeraldcut.report.cards import card, data_url, decimal, in_own_frame, on_sky, with_error
+from emeraldcut.report.figures import galleries, plots
+from emeraldcut.report.figures.comparison import TERMS, Comparison, compare_with_references
+from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures, number, text, with_data
+from emeraldcut.report.html import Listing, counted, made_by, page, percent
+from emeraldcut.report.pages.common import all_images, flag_counts
+from emeraldcut.runs import read_manifest
+from emeraldcut.runs.run import MANIFEST
+from emeraldcut.screening.two_passes import BEST, CANDIDATES, LISTED, REFERENCES
+from emeraldcut.tables.arrow import Columns, rows_of
+
+NOTES = "notes.json"
+SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks
+HARMONICS = [f"{name}{end}" for name in TERMS for end in ("", "_err")]
+# Of the rows that are shown one by one.
+COLUMNS = ["id", "axis_ratio", "axis_ratio_err", *HARMONICS, "class", "rank", "score", "flag", "p_rectangular"]
+COLUMNS += ["similarity_p"]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a finished run folder holds, `best` (with `comparisons` of each) and `references` already as the report
+    shows them.
+
+    `ranks` has the columns of all images, to be read one at a time; `table` all that the page tells, of `SAMPLED` of
+    them at most, the first among them.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    ranks: Columns
+    table: Table
+    best: list[GalaxyPictures]
+    comparisons: list[Comparison]
+    references: list[GalaxyPictures]
+    notes: dict[str, Any]
+
+    def reference_of(self, galaxy: GalaxyPictures) -> GalaxyPictures | None:
+        """The reference that a candidate is most like, if the run has its image."""
+        name = text(galaxy.row, "reference")
+        return next((other for other in self.references if text(other.row, "id") == name), None)
+
+
+def screen_page(folder: Path) -> str:
+    """The page of a run of `screen` or `demo`; writes the pictures of its candidates. See `report`."""
+    contents = _read(folder)
+    if contents.best:
+        best, pictures = contents.best[0], folder / "figures"
+        galleries.draw_gallery(contents.best, contents.references, pictures / "best.png")
+        galleries.draw_best_match(best, contents.reference_of(best), pictures / "best_match.png")
+    return _page(contents)
+
+
+def _read(folder: Path) -> Contents:
+    """The contents of a run folder; ValueError if it holds no candidates."""
+    if not (folder / CANDIDATES).exists():
+        raise UsageError(f"report expects a run of `screen` or `demo`; '{folder}' has no {CANDIDATES}.")
+    sets = {name: read_images(folder / name) if (folder / name / MANIFEST).exists() else None
+            for name in (BEST, REFERENCES)}  # fmt: skip
+    ranks, best, found = Columns(folder / CANDIDATES), [], []
+    rows = np.unique(np.linspace(0, len(ranks) - 1, min(len(ranks), SAMPLED)).astype(int))
+    table = rows_of(folder / CANDIDATES, rows, COLUMNS)
+    if sets[BEST] is not None:
+        scored = np.isfinite(plots.column(sets[BEST].table, "score"))
+        kept = with_data(sets[BEST][scored])[: galleries.SHOWN]
+        best, found = galaxy_pictures(kept), compare_with_references(kept, sets[REFERENCES], table)
+    references = [] if sets[REFERENCES] is None else galaxy_pictures(sets[REFERENCES])
+    notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
+    return Contents(folder, read_manifest(folder), ranks, table, best, found, references, notes)
+
+
+def _page(contents: Contents) -> str:
+    """The whole page."""
+    source = contents.manifest.get("input_1", contents.folder.resolve().name)
+    best, reference = contents.best, contents.reference_of(contents.best[0]) if contents.best else None
+    similarity = None if reference is None else number(best[0].row, "similarity")
+    shown = {int(galaxy.row["rank"]) for galaxy in best}
+    return page(
+        "screen.html",
+        f"Rectangular galaxies in {Path(str(source)).name}",
+        contents.manifest,
+        contents.folder,
+        images=len(contents.ranks),
+        first=_first(contents),
+        clear=_clear(contents),
+        threshold=plots.CLEAR_SCORE,
+        details=_details(contents),
+        facts=_facts(contents),
+        notes=_notes(contents),
+        pair=_pair(best[:1], "Best candidate") + _pair([reference] if reference else [], "Its reference"),
+        similarity=None if similarity is None else decimal(similarity, 2),
+        best=[card(*both, contents.table, shown) for both in zip(best, contents.comparisons, strict=True)],
+        files=[CANDIDATES] + [LISTED] * (contents.folder / LISTED).exists(),
+        plots=all_images(contents.ranks, sorted(shown), contents.table),
+        flags=flag_counts(contents.ranks),
+    )
+
+
+# --- sections
+
+
+def _first(contents: Contents) -> dict[str, str] | None:
+    """The best candidate for the conclusion; None if nothing has a score."""
+    table = contents.table
+    if len(table) == 0 or number(table[0], "score") is None:
+        return None
+    return {
+        "id": text(table[0], "id"),
+        "link": f"#rank-{int(contents.best[0].row['rank'])}" if contents.best else "",
+        "order": f"score {decimal(number(table[0], 'score'), 2)}",
+        "a4": "" if number(table[0], "a4") is None else with_error(table[0], "a4"),
+    }
+
+
+def _clear(contents: Contents) -> int:
+    """How many images have a score above the threshold that the page names."""
+    return int((plots.column(contents.ranks, "score") > plots.CLEAR_SCORE).sum())
+
+
+def _details(contents: Contents) -> list[str]:
+    """What else there is to say of the list as a whole, in sentences; none where nothing could be scored."""
+    if _first(contents) is None:
+        return []
+    manifest, clear = contents.manifest, _clear(contents)
+    sentences = []
+    if clear:
+        verb = "scores" if clear == 1 else "score"
+        sentences.append(f"{counted(clear, 'image')} {verb} above {plots.CLEAR_SCORE}.")
+    expected, prevalence = manifest.get("expected_rectangular"), manifest.get("settings.prevalence")
+    if expected is None:
+        return sentences
+    among = f" at the stated prevalence of {percent(prevalence)}" if prevalence is not None else ""
+    sentences.append(f"The network's probabilities{among} add up to {_about(expected)} rectangular galaxies.")
+    ranks = manifest.get("look_at")
+    if ranks:
+        half, most = (f"{ranks[fraction]:,}" for fraction in ("0.5", "0.9"))
+        sentences.append(f"The top {half} contain half of the expected total, the top {most} contain 90 %.")
+    true, false = manifest.get("expected_true"), manifest.get("expected_false")
+    if true is not None and false is not None:
+        sentences.append(
+            f"At that prevalence, {_between(true)} rectangular galaxies and {_between(false)} others are expected to "
+            f"have p(rectangular) ≥ 0.5 (68 % intervals), if the images are like the network's held-out galaxies of "
+            f"the same S/N; {counted(manifest['found'], 'image')} {'has' if manifest['found'] == 1 else 'have'} it."
+        )
+    return sentences
+
+
+def _about(value: float) -> str:
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def _between(interval: list[float]) -> str:
+    """A mean with its interval."""
+    mean, low, high = map(_about, interval)
+    return f"about {mean} ({low} to {high})"
+
+
+def _facts(contents: Contents) -> dict[str, Any]:
+    """What was run, on what, when and with what."""
+    manifest, flags = contents.manifest, np.asarray(contents.ranks["flag"], dtype=np.int64)
+    good = usable(flags)
+    wall, prevalence = manifest.get("wall_seconds"), manifest.get("settings.prevalence")
+    speed = f" ({len(flags) / wall:.3g} images/s)" if wall else ""
+    facts = {
+        "Command": f"emeraldcut {manifest.get('command', '')}",
+        "Images": f"{len(flags):,}",
+        "Usable": f"{good.sum():,}",
+        "Usable but flagged": f"{(good & (flags != 0)).sum():,}",
+        "Careful pass": _careful(manifest, len(flags)),
+        "Network": manifest.get("settings.network"),
+        "Reference": ", ".join(manifest.get("settings.reference") or []),
+        "Prevalence": None if prevalence is None else percent(prevalence),
+    }
+    return facts | made_by(manifest, speed)
+
+
+def _careful(manifest: dict[str, Any], images: int) -> str | None:
+    """How many images had the careful pass, and how far down that makes no difference; None if all had it."""
+    careful = manifest.get("careful", images)
+    if careful == images:
+        return None
+    return f"{careful:,} images; the top {manifest['sure_ranks']:,} are the same as if all had had it"
+
+
+def _notes(contents: Contents) -> dict[str, Any] | None:
+    """What the run itself has to say, from `notes.json`."""
+    notes = contents.notes
+    if not notes:
+        return None
+    table = notes.get("table")
+    return {
+        "title": str(notes.get("title") or ""),
+        "paragraphs": [str(paragraph) for paragraph in notes.get("paragraphs", [])],
+        "table": table and Listing([str(name) for name in table["columns"]],
+                                   [[str(value) for value in row] for row in table["rows"]]),
+        "caption": table.get("caption", "") if table else "",
+        "figures": [_note_figure(contents.folder, figure) for figure in notes.get("figures", [])],
+    }  # fmt: skip
+
+
+def _note_figure(folder: Path, figure: dict[str, str]) -> dict[str, str]:
+    """A picture of the run folder, put into the page; only its caption if the file is not there."""
+    path, source = (folder / figure["file"]).resolve(), ""
+    if path.is_file() and path.is_relative_to(folder.resolve()):
+        source = data_url(path.read_bytes(), mimetypes.guess_type(path.name)[0] or "image/png")
+    return {"src": source, "caption": figure.get("caption", "")}
+
+
+def _pair(galaxies: list[GalaxyPictures], title: str) -> list[dict[str, Any]]:
+    """One of the two galaxies of the best match, if it is there."""
+    return [{"title": title, "id": text(galaxy.row, "id"), "sky": on_sky(galaxy), "framed": in_own_frame(galaxy)}
+            for galaxy in galaxies]  # fmt: skip

@@ -1,0 +1,352 @@
+"""The page of a run of `study`: fractions of shapes among mergers, tests, and the remnants most like the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Row, Table
+
+from emeraldcut.data.columns import numbers
+from emeraldcut.images import read_images
+from emeraldcut.report.cards import data_url
+from emeraldcut.report.figures import galleries, plots
+from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures
+from emeraldcut.report.html import Cell, Listing, Plot, counted, made_by, page, percent
+from emeraldcut.runs import read_manifest
+from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, REFERENCE, SHARES, SKILLS, TESTS
+from emeraldcut.studies.fractions import rows_where
+from emeraldcut.tables import read_table
+
+PHASE_NAMES = {
+    "relaxed": "Relaxed remnants",
+    "merging": "Between first passage and coalescence",
+    "alone": "Isolated control galaxies",
+}
+NAMES = {"mass_ratio": "mass ratio", "gas_fraction": "gas fraction"}
+TOO_WIDE = 0.5  # an interval of a fraction that leaves half of all possible values open concludes nothing
+
+
+def study_page(folder: Path) -> str:
+    """The page of a run of `study`; writes the picture of the closest remnants. See `report`."""
+    manifest, fractions, tests = read_manifest(folder), read_table(folder / SHARES), read_table(folder / TESTS)
+    images, accuracy = read_table(folder / IMAGES), read_table(folder / SKILLS)
+    own = rows_where(accuracy, phase="relaxed", class_="rectangular") if len(accuracy) else accuracy
+    closest = _closest(folder)
+    return page(
+        "study.html",
+        "Do mergers make rectangular galaxies?",
+        manifest,
+        folder,
+        conclusion=_conclusion(fractions),
+        details=[*_details(fractions, tests), *_unsettled(images)],
+        facts=_facts(manifest, images),
+        fractions=_fractions(fractions),
+        accuracy=_accuracy(own),
+        cleaning=[_cleaning(own, method) for method in dict.fromkeys(own["eye"])] if len(own) else [],
+        tests=_tests(tests),
+        dependences=_dependences(fractions),
+        relaxed="relaxed" in images["phase"],
+        discs=_discs(images),
+        closest=_listing(closest),
+        closest_picture=_gallery(closest, folder),
+        thesis=_thesis(folder),
+        words=_words(),
+        all_fractions=_all_fractions(fractions),
+        files={"fractions": SHARES, "accuracy": SKILLS, "images": IMAGES, "conclusions": CONCLUSIONS},
+    )
+
+
+def _facts(manifest: dict[str, Any], images: Table) -> dict[str, Any]:
+    facts = {
+        "Command": "emeraldcut study",
+        "Mergers": f"{manifest['mergers']:,}",
+        "Snapshots": f"{manifest['moments']:,}",
+        "Images": f"{len(images):,}",
+        "Network": manifest.get("settings.network"),
+        "S/N of noisy images": manifest.get("settings.snr"),
+    }
+    return facts | made_by(manifest)
+
+
+# --- numbers as text
+
+
+def _interval(row: Row, name: str = "share") -> str:
+    """A fraction with its interval in per cent, whole unless the interval is narrower than 2 %; empty if unknown.
+
+    Of an interval that is too wide it is said that it tells nothing.
+    """
+    if np.ma.is_masked(row[name]):
+        return ""
+    value, low, high = (100 * float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    digits = 0 if high - low >= 2 else 1
+    verdict = ", too few to say" if high - low > 100 * TOO_WIDE else ""
+    return f"{value:.{digits}f} % ({low:.{digits}f} to {high:.{digits}f} %{verdict})"
+
+
+def _signed(row: Row, name: str) -> str:
+    """A change of a fraction with its interval, in percentage points."""
+    value, low, high = (round(100 * row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    return f"{value:+d} points ({low:+d} to {high:+d})".replace("-", "−")
+
+
+def _unbroken(text: str) -> Cell:
+    """Text of a table that stays on one line."""
+    return Cell(text, "number")
+
+
+def _known(row: Row, name: str) -> str:
+    return "" if np.ma.is_masked(row[name]) or np.isnan(row[name]) else f"{row[name]:.3g}"
+
+
+def _method(row: Row) -> str:
+    return plots.method_words(row["sight"], row["eye"])
+
+
+# --- what was found
+
+
+def _row(fractions: Table, phase: str, sight: str, eye: str, name: str) -> Row | None:
+    """The fraction of one class among all views of a phase, or None."""
+    found = rows_where(fractions, group="all", phase=phase, sight=sight, eye=eye, class_=name)
+    return found[0] if len(found) else None
+
+
+def _conclusion(fractions: Table) -> str:
+    """The fraction of rectangular views of relaxed remnants, or that there is nothing to conclude."""
+    true = _row(fractions, "relaxed", "clear", "outline", "rectangular")
+    if true is None:
+        return "No merger of this run has a relaxed remnant, so nothing can be concluded about remnants."
+    mergers = counted(int(true["mergers"]), "merger")
+    if true["share_high"] - true["share_low"] > TOO_WIDE:
+        verb = "is" if true["mergers"] == 1 else "are"
+        return (
+            f"{mergers} {verb} too few to conclude: between {100 * true['share_low']:.0f} and "
+            f"{100 * true['share_high']:.0f} % of the views of relaxed remnants are rectangular (90 % interval over "
+            "mergers)."
+        )
+    return (
+        f"Of the views of the relaxed remnants of {mergers}, {_interval(true)} have an outline that is closest to a "
+        "rectangle (90 % interval over mergers)."
+    )
+
+
+def _details(fractions: Table, tests: Table) -> list[str]:
+    """Further sentences: clear rectangles, what the network sees, and on what the fraction depends."""
+    true = _row(fractions, "relaxed", "clear", "outline", "rectangular")
+    if true is None:
+        return []
+    seen = _row(fractions, "relaxed", "noisy", "network", "rectangular")
+    sentences = [
+        f"Of {counted(int(true['images']), 'view')}, {_interval(true, 'sure')} are clearly rectangular.",
+        f"The network classifies {_interval(seen)} of them as rectangular in noise; corrected for its known errors, "
+        f"that is {_interval(seen, 'corrected')}.",
+    ]
+    sentences += [
+        f"Dependence on the {NAMES[row['on']]}: p = {row['p']:.2g}; from the smallest to the largest value the "
+        f"fraction changes by {_signed(row, 'difference')}."
+        for row in tests
+        if (row["sight"], row["eye"], row["class"]) == ("clear", "outline", "rectangular")
+    ]
+    return sentences
+
+
+def _unsettled(images: Table) -> list[str]:
+    """A sentence on the relaxed views whose true outline is not known, if there are such."""
+    clear = rows_where(images, phase="relaxed", sight="clear")
+    number = int(np.sum(np.isnan(numbers(clear["truth_a4"]))))
+    if not number:
+        return []
+    return [
+        f"{counted(number, 'view')} have no well-defined true outline, because particles are few or the galaxies are "
+        "not at rest; they count as another shape."
+    ]
+
+
+def _fractions(fractions: Table) -> list[Plot]:
+    """The fractions of the classes, of each phase."""
+    drawn = []
+    for phase, name in PHASE_NAMES.items():
+        own = rows_where(fractions, group="all", phase=phase)
+        if len(own):
+            size = counted(int(own["mergers"][0]), "galaxy" if phase == "alone" else "merger")
+            caption = f"{name}: {size}, {counted(int(own['images'][0]), 'view')} for each image quality."
+            drawn.append(Plot(plots.plot_fractions(own), name, caption))
+    return drawn
+
+
+def _accuracy(own: Table) -> Listing | None:
+    """How well the methods see the true outline, with noise and without it; `own` of one phase and class."""
+    if not len(own):
+        return None
+    columns = ["method", "completeness", "purity", "fraction minus true fraction"]
+    rows = [[_method(row), _unbroken(_interval(row, "found")), _unbroken(_interval(row, "right")),
+             _unbroken(_signed(row, "difference"))] for row in own]  # fmt: skip
+    return Listing(columns, rows)
+
+
+def _cleaning(own: Table, method: str) -> str:
+    """In a sentence, what a method sees of the rectangular views with noise and cleaned of it."""
+    noisy, cleaned = (rows_where(own, eye=method, sight=quality)[0] for quality in ("noisy", "cleaned"))
+    parts = [
+        f"{words} {_interval(noisy, name) or 'unknown'} with noise, {_interval(cleaned, name) or 'unknown'} once it is "
+        "removed"
+        for name, words in (("found", "completeness"), ("right", "purity"))
+    ]
+    return f"By the {method}: {'; '.join(parts)}."
+
+
+def _tests(tests: Table) -> Listing | None:
+    """The tests of both hypotheses."""
+    if not len(tests):
+        return None
+    columns = ["variable", "class", "method", "p-value", "change per unit", "change from smallest to largest",
+               "variance explained", "mergers"]  # fmt: skip
+    rows = [
+        [NAMES[row["on"]], str(row["class"]), _method(row), f"{row['p']:.2g}",
+         _unbroken(_signed(row, "slope")), _unbroken(_signed(row, "difference")),
+         percent(row["explained"]), str(row["mergers"])]
+        for row in tests
+    ]  # fmt: skip
+    return Listing(columns, rows)
+
+
+def _dependences(fractions: Table) -> list[Plot]:
+    """The fraction of rectangular views against mass ratio and gas fraction, where these vary."""
+    relaxed = rows_where(fractions, phase="relaxed")
+    words = {group: f"Relaxed remnants against {name}." for group, name in NAMES.items()}
+    drawn = [Plot(plots.plot_dependence(relaxed, group, NAMES[group]), words[group], words[group]) for group in NAMES]
+    return [one for one in drawn if one.svg]
+
+
+def _discs(images: Table) -> Listing:
+    """Where a disc is seen inside a box."""
+    clear = rows_where(images, sight="clear", phase="relaxed")
+    rows = []
+    for merger in sorted(set(map(str, clear["merger"]))):
+        own = clear[np.array(clear["merger"], dtype=str) == merger]
+        found = int(np.sum(own["boxy_around_disky"]))
+        if found:
+            rows.append([Cell(merger, "id"), f"{found} of {len(own)}"])
+    return Listing(["merger", "views"], rows)
+
+
+def _closest(folder: Path) -> list[GalaxyPictures]:
+    """The remnants most like the reference, if the run has them."""
+    return galaxy_pictures(read_images(folder / CLOSEST)) if (folder / CLOSEST).exists() else []
+
+
+def _gallery(closest: list[GalaxyPictures], folder: Path) -> str:
+    """The picture of the remnants beside the reference, as a data URL; also written to a file."""
+    if not closest:
+        return ""
+    references = galaxy_pictures(read_images(folder / REFERENCE))
+    path = galleries.draw_gallery(closest, references, folder / "figures" / "closest.png")
+    return data_url(path.read_bytes(), "image/png")
+
+
+def _listing(closest: list[GalaxyPictures]) -> Listing:
+    rows = [
+        [str(galaxy.row["rank"]), Cell(str(galaxy.row["id"]), "id"), f"{galaxy.row['similarity']:.2f}",
+         _known(galaxy.row, "mass_ratio"), _known(galaxy.row, "gas_fraction"),
+         _known(galaxy.row, "since_merging_gyr"), _known(galaxy.row, "truth_a4"), str(galaxy.row["label"])]
+        for galaxy in closest
+    ]  # fmt: skip
+    columns = ["rank", "view", "similarity", "mass ratio", "gas fraction", "time since coalescence (Gyr)", "true a4/a",
+               "true outline"]  # fmt: skip
+    return Listing(columns, rows)
+
+
+# --- the thesis
+
+
+def _thesis(folder: Path) -> dict[str, Any] | None:
+    """What the thesis method would have concluded, and what holds; None if the run did not ask."""
+    if not (folder / CONCLUSIONS).exists():
+        return None
+    table = read_table(folder / CONCLUSIONS)
+    rows = [[question, *map(answer, table)] for question, answer in _QUESTIONS.items()]
+    columns = ["90 % intervals over mergers", *(str(row["model"]) for row in table)]
+    return {"concluded": _concluded(table[0]), "listing": Listing(columns, rows)}
+
+
+def _concluded(row: Row) -> list[str]:
+    """A column of the table in sentences."""
+    sentences = [
+        f"It would have called {_interval(row, 'called')} of the maps rectangular; {_interval(row, 'truly')} are."
+    ]
+    if not np.ma.is_masked(row["right"]):
+        sentences.append(f"Of those that it calls rectangular, {_interval(row, 'right')} are.")
+    sentences.append(f"Its best match, of cosine {row['best_cosine']:.2f}, is {_match(row)}.")
+    if not np.ma.is_masked(row["cosine_tells"]):
+        sentences.append(
+            f"The cosine of a rectangular map is above that of another in {_cases(row)}; by chance it would be half."
+        )
+    if not np.ma.is_masked(row["rectangular"]):
+        sentences.append(
+            f"What holds: of the views of relaxed remnants, {_interval(row, 'rectangular')} are closest to a "
+            f"rectangle, and {_interval(row, 'sure')} are clearly rectangular."
+        )
+    return sentences
+
+
+def _cases(row: Row) -> str:
+    """In how many cases the cosine of a rectangular map is above that of another."""
+    return "" if np.ma.is_masked(row["cosine_tells"]) else f"{100 * row['cosine_tells']:.0f} % of cases"
+
+
+def _match(row: Row) -> str:
+    """What the best match of the thesis's cosine is."""
+    when = {"relaxed": "a relaxed remnant", "merging": "two galaxies that are merging"}[row["best_phase"]]
+    outline = "none of oval, rectangular and obround" if row["best_is"] == "other" else row["best_is"]
+    return f"{when}, whose true outline is {outline}"
+
+
+_QUESTIONS = {  # of the rows of `thesis.conclusions`: what is asked, and the answer
+    "mergers": lambda row: str(row["mergers"]),
+    "maps of all snapshots": lambda row: f"{row['maps']:,}",
+    "thesis: classified as rectangular by its network": lambda row: _interval(row, "called"),
+    "truth: with a rectangular outline": lambda row: _interval(row, "truly"),
+    "truth: purity of the thesis's classification": lambda row: _interval(row, "right"),
+    "truth: completeness of the thesis's classification": lambda row: _interval(row, "found"),
+    "thesis: largest cosine with the reference": lambda row: f"{row['best_cosine']:.3f}",
+    "truth: that map is": _match,
+    "truth: a rectangular map has the larger cosine in": _cases,
+    "what holds: relaxed views closest to a rectangle": lambda row: _interval(row, "rectangular"),
+    "what holds: clearly rectangular": lambda row: _interval(row, "sure"),
+    "what holds: by our network in noise, corrected for its errors": lambda row: _interval(row, "corrected"),
+    "what holds: largest similarity to the reference": lambda row: _known(row, "best_similarity"),
+    "what holds: p-value of that similarity": lambda row: _known(row, "best_p"),
+}
+
+
+# --- words and all numbers
+
+
+def _words() -> dict[str, str]:
+    return {
+        "Image quality": "Each view is imaged without noise (clear), with noise (noisy), and with that noise removed "
+        "again (cleaned). All images are convolved with the PSF.",
+        "Methods": "True outline: of the projected star particles, at 1.5 half-light radii; the closest class, "
+        "also in the grey zone between classes. Network: its most probable class. Isophotes: the class of the "
+        "measured harmonics, by the same limits as the true outline.",
+        "Completeness and purity": "Completeness is the fraction of the truly rectangular views that a method "
+        "classifies as rectangular. Purity is the fraction of the views classified as rectangular that truly are.",
+        "Corrected": "The true fractions that would appear as those observed, if the method errs as it does on "
+        "synthetic galaxies of known shape that are as large and noisy. Simulated mergers may be unlike them; the "
+        "true outline is there to compare.",
+        "Intervals": "A merger is one draw, however many views it has: the bootstrap draws mergers. At fractions of a "
+        "few per cent that few mergers cause, 90 % intervals contain the truth in about 80 % of cases.",
+    }
+
+
+def _all_fractions(fractions: Table) -> Listing:
+    """All rows of the rectangular class."""
+    rows = [
+        [str(row["group"]), str(row["value"]), str(row["phase"]), _method(row), _unbroken(_interval(row)),
+         _unbroken(_interval(row, "corrected")), str(row["mergers"]), f"{row['images']:,}"]
+        for row in rows_where(fractions, class_="rectangular")
+    ]  # fmt: skip
+    return Listing(["group", "value", "phase", "method", "rectangular", "corrected", "mergers", "views"], rows)

@@ -1,0 +1,128 @@
+"""The page of a table that `measure`, `compare` or `classify` wrote, with its images where they still are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data import ImageSet, usable
+from emeraldcut.data.columns import numbers
+from emeraldcut.errors import UsageError
+from emeraldcut.images.source_images import Originals
+from emeraldcut.report.cards import card, decimal, probability, value_words, with_error
+from emeraldcut.report.figures import galleries
+from emeraldcut.report.figures.comparison import compare_with_references
+from emeraldcut.report.figures.pictures import galaxy_pictures, number, text, with_data
+from emeraldcut.report.html import Cell, Listing, made_by, page
+from emeraldcut.report.pages.common import all_images, flag_counts
+from emeraldcut.similarity import read_references
+from emeraldcut.tables import read_table
+
+# Columns that the rows may be ordered by, the first that is there: what the first row has most of, for readers.
+ORDERS = {
+    "score": "score",
+    "similarity": "similarity to the reference",
+    "p_rectangular": "probability of being rectangular",
+    "p_boxy": "probability of being boxy",
+}
+LIKELY = 0.5  # probabilities above it are worth calling so
+TITLES = {"measure": "Shape measurements", "compare": "Similarities", "classify": "Classifications"}
+
+
+def table_page(path: Path) -> str:
+    """The page of a table; ValueError if it has none of the columns of `ORDERS`. See `report`."""
+    table = read_table(path)
+    by = next((name for name in ORDERS if name in table.colnames), None)
+    if by is None or "id" not in table.colnames:
+        raise UsageError(
+            f"report expects a finished run, or a table of `measure`, `compare` or `classify`; '{path}' has no column "
+            f"id, or none of {', '.join(ORDERS)}."
+        )
+    if "flag" not in table.colnames:  # the thesis's format has no place for it
+        table["flag"] = np.zeros(len(table), dtype=int)
+    manifest = table.meta.get("provenance", {})
+    table = table[np.argsort(-numbers(table[by], -np.inf), kind="stable")]
+    table["rank"] = np.arange(1, len(table) + 1)
+    images = _best_images(table, by, manifest, path.parent)
+    marked = [] if images is None else [int(rank) for rank in images.table["rank"]]
+    return page(
+        "table.html",
+        f"{TITLES.get(manifest.get('command'), 'Table')}: {path.name}",
+        manifest,
+        images=len(table),
+        order=ORDERS[by],
+        first=_first(table, by),
+        unlikely=by.startswith("p_") and (number(table[0], by) or 0) <= LIKELY if len(table) else False,
+        facts=_facts(table, manifest),
+        cards=[] if images is None else _cards(images, table, by, manifest),
+        listing=_listing(table, by),
+        plots=all_images(table, marked),
+        flags=flag_counts(table),
+    )
+
+
+def _facts(table: Table, manifest: dict[str, Any]) -> dict[str, Any]:
+    facts = {
+        "Command": f"emeraldcut {manifest['command']}" if "command" in manifest else None,
+        "Images": f"{len(table):,}",
+        "Usable": f"{usable(table['flag']).sum():,}",
+        "Network": manifest.get("settings.network"),
+        "Reference": ", ".join(manifest.get("settings.reference") or []),
+        "Method": manifest.get("settings.method"),
+    }
+    return facts | made_by(manifest)
+
+
+def _first(table: Table, by: str) -> dict[str, str] | None:
+    """The first row for the conclusion; None if nothing is known of any."""
+    if len(table) == 0 or number(table[0], by) is None:
+        return None
+    return {
+        "id": text(table[0], "id"),
+        "link": "",
+        "order": value_words(table[0], by),
+        "a4": with_error(table[0], "a4") if "a4" in table.colnames else "",
+    }
+
+
+def _best_images(table: Table, by: str, manifest: dict[str, Any], folder: Path) -> ImageSet | None:
+    """The images of the first rows, None where they are not there any more."""
+    first = np.flatnonzero(np.isfinite(numbers(table[by])))[: galleries.SHOWN]
+    try:
+        source_images = Originals.of_run(table, manifest, roots=(folder,))
+    except (OSError, LookupError, ValueError):  # moved, or a table that does not say
+        return None
+    pixels = [source_images[int(row)] for row in first]
+    source_images.close()
+    images = with_data(ImageSet(pixels, table[first]))
+    return images if len(images) else None
+
+
+def _references(manifest: dict[str, Any]) -> ImageSet | None:
+    """What the images were compared with, None where that is not there any more."""
+    try:
+        return read_references(tuple(manifest.get("settings.reference") or ()))
+    except (OSError, ValueError):
+        return None
+
+
+def _cards(images: ImageSet, table: Table, by: str, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    references = _references(manifest) if "reference" in table.colnames else None
+    shown = {int(rank) for rank in images.table["rank"]}
+    pairs = zip(galaxy_pictures(images), compare_with_references(images, references, table), strict=True)
+    return [card(galaxy, found, table, shown, by) for galaxy, found in pairs]
+
+
+def _listing(table: Table, by: str) -> Listing:
+    """The first rows, for want of images."""
+    first = table[: galleries.SHOWN]
+    rows = [
+        [str(row["rank"]), Cell(text(row, "id"), "id"), value_words(row, by), with_error(row, "a4"),
+         decimal(number(row, "axis_ratio"), 2), probability(number(row, "p_rectangular"))]
+        for row in first
+    ]  # fmt: skip
+    columns = ["rank", "id", by.replace("_", " "), "a4/a", "axis ratio", "p(rectangular)"]
+    return Listing(columns, rows, [f"rank-{row['rank']}" for row in first])
