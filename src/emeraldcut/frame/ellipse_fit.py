@@ -36,30 +36,30 @@ from numba.extending import register_jitable
 from emeraldcut.compiled import FAST, MAD_TO_SIGMA, compiled, four_products, invert, median_of, part, solve
 from emeraldcut.frame.segment import NEIGHBOUR
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 ORDERS = (3, 4, 6, 8)  # harmonics measured; 1 and 2 are centre and axes
 X, Y, Q, ANGLE, C3, S3, C4, S4, C6, S6, C8, S8 = range(12)  # places in a shape
 ALONG, ACROSS, C2, S2 = range(4)  # places in a step, where they differ: centre along both axes, second harmonic
 GEOMETRY, ALL = 4, 12  # numbers that are free: centre and axes, or these and the harmonics
-MIN_AXIS_RATIO = 0.05
-# What one step changes at most: c_2 and s_2, harmonics, and the centre in outer radii. Chosen by eye; good fits stay
-# far below.
+MIN_AXIS_RATIO = 0.05  # that a step may lead to
+# What one step changes at most: c_2 and s_2, harmonics, and the centre in outer radii.
 MOST_AXES, MOST_HARMONIC, MOST_CENTRE = 0.15, 0.08, 0.3
-LEAST_DEFORMATION, MOST_DEFORMATION = 0.3, 3.0  # of any isophote, so that a bad step leaves one; chosen by eye
+LEAST_DEFORMATION, MOST_DEFORMATION = 0.3, 3.0  # of any isophote, so that a bad step leaves one
 # A fit has converged when its last step moved no isophote by more than this, in pixels or in shares of its error. What
 # remains after that step is a tenth of it or less.
 TOLERANCE_PIX, TOLERANCE_SIGMA = 0.02, 0.25
-ALMOST_PIX = 0.22  # a step below this may be the last one: then errors are computed; saves time only, chosen by eye
+ALMOST_PIX = 0.22  # a step below this may be the last one: then errors are computed; saves time only
 CLIP_SIGMA = 5.0  # pixels farther from the model have no say
-SPARE_PIXELS = 8  # that a fit needs beyond one for each number that is free; chosen by eye
+SPARE_PIXELS = 8  # that a fit needs beyond one for each number that is free
 FIT_MARGIN = 1.08  # the profile is fitted out to this many times the outer end of the range
 CORE_PIX, SPACING = 1.5, 0.45  # of the profile's knots
 KNOTS_REACH = 1.2  # the last knot, in radii out to which pixels are fitted: deformed isophotes reach beyond
 SMOOTHNESS = 1e-4  # weight of the squared second differences, which settle coefficients without pixels
 MAX_INTERVALS = 40
-LEAST_S2 = 0.002
+LEAST_S2 = 0.002  # error of s_2 without any noise, see `turn_error`
 RIDGE = 1e-9  # of the normal equations, whose diagonal is scaled to 1: far above rounding, far below what matters
 CUT_VARIANCE = 0.9733  # a normal distribution's variance inside 3 sigma
-FEWEST_OF_SCATTER = 12  # pixels whose scatter may say more of the noise than what is expected; chosen by eye
+FEWEST_OF_SCATTER = 12  # pixels whose scatter may say more of the noise than what is expected
 RESIDUAL, BASIS, SLOPE, N_ROWS = ALL, ALL + 1, ALL + 5, ALL + 6  # rows of the table of pixels, after the patterns
 
 
@@ -439,13 +439,17 @@ def _light_of_ring(rings, k, coefficients, inner, outer):
 
 
 @part
+def _add_products(out, a, b, c, d, sign):
+    """out = a b + sign c d. Loops of one output run on vector units."""
+    for j in range(len(out)):
+        out[j] = a[j] * b[j] + sign * c[j] * d[j]
+
+
+@part
 def _add_angles(out, a, b):
-    """Cosine and sine (2, n) of the sums of two angles. Loops of one output run on vector units."""
-    cos_out, sin_out, cos_a, sin_a, cos_b, sin_b = out[0], out[1], a[0], a[1], b[0], b[1]
-    for j in range(len(cos_out)):
-        cos_out[j] = cos_a[j] * cos_b[j] - sin_a[j] * sin_b[j]
-    for j in range(len(sin_out)):
-        sin_out[j] = cos_a[j] * sin_b[j] + sin_a[j] * cos_b[j]
+    """Cosine and sine (2, n) of the sums of two angles."""
+    _add_products(out[0], a[0], b[0], a[1], b[1], np.float32(-1))
+    _add_products(out[1], a[0], b[1], a[1], b[0], np.float32(1))
 
 
 @part

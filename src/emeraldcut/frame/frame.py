@@ -221,7 +221,8 @@ def _fit_frame(pixels, shape, light, psf_fwhm, radius):
     if shape[Q] > NEARLY_ROUND:
         inner, outer = measured_range(radius, psf_fwhm, reach)
         boxy = fit_shape(pixels, shape, light, FitOptions(inner, outer, ALL, 3, False))
-        shape[C3:] = boxy.shape[C3:]
+        for k in range(GEOMETRY, ALL):
+            shape[k] = boxy.shape[k]
         error = np.sqrt(boxy.covariance[C4, C4])
         turn = turn_to_sides(shape[Q], boxy.covariance[S2, S2], shape[C4], shape[S4], error)
         if np.isfinite(turn):

@@ -31,6 +31,7 @@ from emeraldcut.frame.ellipse_fit import (
 )
 from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, Segmentation, smoothed_noise
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
 GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined
 LOPSIDED_SIGMA, LOPSIDED_SHARE = 5.0, 1.0  # light beyond its mirror image that is a neighbour's, in noise and in light
@@ -38,12 +39,12 @@ NEARLY_ROUND = 0.75  # above this axis ratio the sides of a box may say better t
 FEWEST_PIXELS = 20  # from whose moments a shape is started
 PASSES = 2  # Gauss-Newton steps
 FINE = 8  # steps per pixel of the curve of growth
-LEAST_AXIS_RATIO = 0.15  # that moments may give; thinner ones are clumps of noise. Chosen by eye
-LEAST_RADIUS_PIX = 0.8  # half-light radius: of a point source, with any PSF
+LEAST_AXIS_RATIO = 0.15  # that moments may give
+LEAST_RADIUS_PIX = 0.8  # half-light radius that is found at least
 EDGES = 48  # directions in which the distance to the edge is asked for
 RIDGE = 1e-6  # of the normal equations, see `solve`; single precision sums them
 # A frame is turned along the sides of a box, see `turn_to_sides`, if c_4 is so many errors, if the sides are known to
-# this share of the axes' error, and if they lie within so many of the latter. Chosen by eye.
+# this share of the axes' error, and if they lie within so many of the latter.
 SIDES_SIGMA, SIDES_SHARE, SIDES_NEAR = 4.0, 0.7, 2.5
 
 
@@ -225,8 +226,9 @@ def mean_light(image: np.ndarray, parts: np.ndarray, shape: np.ndarray, reach: f
 
 @part
 def _pixels_between(image, parts, shape, inner, outer, light):
-    """Rows (5, k) float32 of the pixels between two radii (major axis), and their number; see `_place_row`: place on both
-    axes, radius, minus the slope of `light`, and the image less `light`.
+    """Rows (5, k) float32 of the pixels between two radii (major axis), and the number of these pixels.
+
+    Place on both axes and radius, see `_place_row`; minus the slope of `light`; and the image less `light`.
     """
     ny, nx = image.shape
     box = box_around(shape, outer, ny, nx)

@@ -44,6 +44,7 @@ from emeraldcut.frame.ellipse_fit import (
 from emeraldcut.frame.segment import NEIGHBOUR
 from emeraldcut.galaxies.sky import Psf
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 STEP = 1.02  # ratio of the widths for which kernels are kept
 BETA = 3.5  # of the Moffat profile that is assumed where only the width is known, between good and bad seeing
 REACH_FWHM = 2.5  # half width of the kernel
@@ -220,19 +221,22 @@ def _flipped(kernel):
 
 @part
 def _grid_points(canvas, spacing):
-    """Every `spacing`-th pixel of the canvas along both axes, row by row, with no light."""
+    """Every `spacing`-th pixel of the canvas along both axes, row by row, and how many rows and columns they are.
+
+    Their light does not matter, since the model is that less the residual; it is x.
+    """
     ny, nx = canvas.weight.shape
     wide, high = (nx + spacing - 1) // spacing, (ny + spacing - 1) // spacing
     x, y = np.empty(high * wide, np.float32), np.empty(high * wide, np.float32)
     for j in range(high):
         for i in range(wide):
             x[j * wide + i], y[j * wide + i] = canvas.x + i * spacing, canvas.y + j * spacing
-    return Points(x, y, np.zeros(high * wide, np.float32)), high, wide
+    return Points(x, y, x), high, wide
 
 
 @part
 def _draw(shape, coefficients, points, rings):
-    """Fills the table of all points: patterns and basis functions everywhere; the residual is minus the model."""
+    """Fills the table of all points, with patterns and basis functions everywhere."""
     sort_by_ring(shape, points, rings)
     tabulate(rings, shape[Q], coefficients, FitOptions(-EVERYWHERE, EVERYWHERE, ALL, 1, False))
 
@@ -475,7 +479,7 @@ def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: 
     for iteration in range(options.iterations):
         _draw(shape, coefficients, points, rings)
         for j in range(ny * nx):
-            flat[rings.place[j]] = -rings.table[RESIDUAL, j]
+            flat[rings.place[j]] = rings.value[j] - rings.table[RESIDUAL, j]
         convolve(grid, kernel.fine, thrown, work)
         _weigh_residuals(pixels.image, canvas, thrown, iteration > 0, grid, model)
         convolve(grid, transposed, thrown, work)

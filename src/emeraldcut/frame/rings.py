@@ -21,6 +21,7 @@ from emeraldcut.frame.ellipse_fit import (
 )
 from emeraldcut.frame.segment import NEIGHBOUR
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 RING_WIDTH = 0.4
 RINGS = (0.6, 1.0, 1.4, 1.8, 2.2, 2.6)  # edges, in half-light radii, RING_WIDTH apart
 HIGHEST = 8  # order of the harmonics
@@ -28,7 +29,7 @@ N_RINGS, N_TERMS = len(RINGS) - 1, 2 * HIGHEST
 RING_MIDDLES = (np.array(RINGS[1:]) + np.array(RINGS[:-1])) / 2
 UNKNOWN = 1.0  # variance where a ring has no pixels, or no light
 OUTLIER_SIGMA = 10.0  # residual of a cosmic ray, or a star
-HIDDEN = 0.2  # of a ring's information, a term has no less: one whose angles are hidden stays small. Chosen by eye
+HIDDEN = 0.2  # of a ring's information, a term has no less: one whose angles are hidden stays small
 
 
 class RingHarmonics(NamedTuple):

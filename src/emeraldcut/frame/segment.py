@@ -8,6 +8,7 @@ import numpy as np
 
 from emeraldcut.compiled import MAD_TO_SIGMA, compiled, invert, median_of, part, select
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 SMOOTHING_PIX = 1.2  # standard deviation of the Gaussian before detection
 DETECTION_SIGMA = 3.0  # threshold in units of the noise of the smoothed image
 MIN_SIDE, MIN_PIXELS = 8, 50  # with less there is no sky to speak of
@@ -15,8 +16,8 @@ OWN_PEAK = 1.3  # a blended object is one of its own if its peak rises to this m
 OWN_PEAK_SIGMA = 5.0  # and by this many times the noise of the smoothed image
 BELIEVED = 3.0  # what is stated of the noise counts if it is within this factor of what the sky shows
 CORRELATION_PIX = 2  # the noise may be correlated over this distance
-CENTRAL_SHARE = 0.12  # of the longer side: light counts a quarter so far from the middle; chosen by eye
-SMALLEST_AREA_PIX = 9  # of a galaxy above the threshold; with less noise has too many of them; chosen by eye
+CENTRAL_SHARE = 0.12  # of the longer side: light counts a quarter so far from the middle
+SMALLEST_AREA_PIX = 9  # of a galaxy above the threshold; a smaller one may be noise
 BRIGHT_SHARE = 200  # one in so many pixels is brighter than what is called bright
 LEAST_NOISE = 1e-4  # of what is bright: a noise-free drawing still has a scale
 # The sky is taken from a border of this share of the shorter side, or from all pixels if that has fewer than so many.
@@ -25,7 +26,7 @@ TILT_SIGMA = 5.0  # significance from which on the sky's slope counts
 RIDGE = 1e-9  # of the sky's normal equations, see `invert`
 CUT_SIGMA = 0.9866  # a normal distribution's standard deviation inside 3 sigma
 # A picture is noisy, see `_mark_empty`, if more than this share of its bends change their sign (of noise three in four
-# do, of a drawing few), and less than this share of its neighbouring pixels are equal. Chosen by eye.
+# do, of a drawing few), and less than this share of its neighbouring pixels are equal.
 FLIPPING, EQUAL = 0.5, 0.1
 CORRELATED_SIGMA = 4.0  # significance from which on the noise's correlation counts, and the brightest sky in it
 HEIGHT_BITS, MOST_HEIGHTS = 13, 16384  # heights are sorted in steps of 2^-10: by the bits of a float less so many

@@ -9,6 +9,7 @@ import numpy as np
 
 from emeraldcut.compiled import compile_apart, compiled, part, select
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 ISOPHOTE = 1.5  # semi-major axis of the isophote in half-light semi-major axes
 _HALF_WIDTH = 0.4  # of the annulus around it, in its semi-major axis
 _SHELL = 0.1  # relative width of the half-light ellipse's edge, so that the light inside changes smoothly
@@ -20,7 +21,7 @@ _STEPS = 60
 _SETTLED = 0.1  # standard errors that may be left when steps end
 _MOST = 0.3  # that any term changes in one step
 _MOST_GROWTH = 0.2  # that the radius changes in one step
-_FEWEST_WEIGHTS = 50  # particles, counted by their weights, without which there is no isophote; chosen by eye
+_FEWEST_WEIGHTS = 50  # particles, counted by their weights, without which there is no isophote
 _LEAST_SLOPE = 0.3  # so that a step stays finite where light hardly falls
 _LEAST_GROWN = 0.3  # of 1 + eps, so that a bad step leaves a curve
 

@@ -74,8 +74,10 @@ _RINGS = 24
 
 
 class RingWeights(NamedTuple):
-    """For the pixels (n,) of a quadrant: the ring inside each, and its share of the next one; and the weights (rings, n)
-    with which light that is linear between rings follows from the pixels: least squares, with a ridge of 1e-3.
+    """For the pixels (n,) of a quadrant: the ring inside each, and its share of the next one.
+
+    And the weights (rings, n) with which light that is linear between rings follows from the pixels: least squares,
+    with a ridge of 1e-3.
     """
 
     inner: np.ndarray
@@ -96,7 +98,7 @@ def _ring_weights() -> RingWeights:
 
 _RING_WEIGHTS = _ring_weights()
 MOST_PSF = 2.0  # width of the PSF over the half-light radius that the network is told at most
-LEAST_SHRUNK = 0.3  # image pixels under one of the stamp, for its noise: interpolation makes that no larger
+LEAST_SHRUNK = 0.3  # image pixels under one of the stamp, in its noise, at least; chosen by eye
 
 
 @part
