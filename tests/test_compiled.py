@@ -16,12 +16,22 @@ from scipy import ndimage
 from scipy.optimize import least_squares
 from scipy.signal import convolve2d
 
-from emeraldcut.frame import ALL, fit_before_psf, fit_shape, moffat_kernel
-from emeraldcut.frame.ellipse_fit import moved
+from emeraldcut.frame import ALL, fit_before_psf, fit_shape, frame_galaxy, moffat_kernel
+from emeraldcut.frame.ellipse_fit import (
+    ANGLE,
+    MOST_CENTRE,
+    FitOptions,
+    Pixels,
+    Q,
+    axes_of,
+    moved,
+    to_circle,
+)
 from emeraldcut.frame.psf import convolve, separable, work_space
-from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, SKY, Segmentation, segment, smoothed
+from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, SKY, segment, smoothed
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.isophotes import MeasureSettings, measure_galaxy
 from emeraldcut.numerics import jit
 from emeraldcut.numerics.linalg import invert, solve
 from emeraldcut.numerics.median import median_of, select
@@ -30,9 +40,9 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def _divided(image):
-    found, *parts = segment(image, np.nan)
+    found, division = segment(image, np.nan)
     assert found
-    return Segmentation(*parts)
+    return division
 
 
 @settings(max_examples=50, deadline=None)
@@ -65,16 +75,16 @@ def test_separable_convolution_is_scipys(shape):
     rng = np.random.default_rng(1)
     grid = rng.normal(size=shape).astype(np.float32)
     kernel = rng.normal(size=(11, 11))  # of full rank, and no symmetry
-    columns, rows = separable(kernel / kernel.sum(), 1e-7)
+    parts = separable(kernel / kernel.sum(), 1e-7)
     out = np.empty_like(grid)
-    convolve(grid, columns, rows, out, work_space(shape, columns))
+    convolve(grid, parts, out, work_space(shape, parts))
     np.testing.assert_allclose(out, convolve2d(grid, kernel / kernel.sum(), mode="same"), atol=2e-4)
 
 
 @pytest.mark.parametrize("fwhm", [1.3, 2.5, 4.0])
 def test_the_kernel_is_the_psf(fwhm):
     kernel = moffat_kernel(fwhm)
-    image = np.einsum("ry,rx->yx", kernel.columns, kernel.rows)
+    image = np.einsum("ry,rx->yx", kernel.fine.columns, kernel.fine.rows)
     assert image.sum() == pytest.approx(1, abs=1e-5)
     assert kernel.fwhm_pix == pytest.approx(fwhm, rel=0.011)
     profile = image[len(image) // 2] / image.max()
@@ -97,7 +107,7 @@ def test_a_step_of_the_second_harmonic_is_a_singular_value_decomposition(q, angl
     start = np.zeros(ALL)
     start[2:4], step = (q, angle), np.zeros(ALL)
     step[2:4] = c2, s2
-    new = moved(start, step, 1.0, False)
+    new = moved(start, step, FitOptions(0.5, 1.0 / MOST_CENTRE, ALL, 1, False))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     directions, lengths, _ = np.linalg.svd(rotation @ np.diag([1, q]) @ [[1 + c2, s2], [s2, 1 - c2]])
     assert new[2] == pytest.approx(max(lengths[1] / lengths[0], 0.05), abs=1e-9)
@@ -119,7 +129,8 @@ def test_the_fit_is_a_least_squares_fit():
     start = np.zeros(ALL)
     start[:4] = 31, 32, 0.7, 0.4
     inner, outer = 5.0, 20.0
-    shape, covariance, *_ = fit_shape(image, parts, start, falling(image), 1.0, inner, outer, ALL, 20, False, 1)
+    options = FitOptions(inner, outer, ALL, 20, False)
+    shape, covariance, *_ = fit_shape(Pixels(image, parts, 1.0), start, falling(image), options)
     y, x = np.mgrid[0:64, 0:64]
 
     def residuals(vector: np.ndarray) -> np.ndarray:
@@ -154,20 +165,38 @@ def test_the_fit_before_the_psf_does_not_depend_on_the_matrix_that_guides_it():
     image = (light / light.max() * 80 + rng.normal(size=light.shape)).astype(np.float32)
     parts, start = np.zeros(image.shape, np.uint8), np.zeros(ALL)
     start[:4] = 31.5, 31.5, 0.7, np.radians(30)
-    seen, _, coefficients, sigmas, *_ = fit_shape(
-        image, parts, start, falling(image), 1.0, 6.3, 22.5, ALL, 10, False, 1
-    )
-    fwhm, columns, rows, rough_columns, rough_rows, coarse_columns, coarse_rows = moffat_kernel(3.0).parts()
-    common = (image, parts, seen, coefficients, sigmas, 6.3, 22.5, False, 12)
-    coarse = fit_before_psf(*common, fwhm, columns, rows, rough_columns, rough_rows, coarse_columns, coarse_rows)
+    pixels, options = Pixels(image, parts, 1.0), FitOptions(6.3, 22.5, ALL, 10, False)
+    seen, kernel = fit_shape(pixels, start, falling(image), options), moffat_kernel(3.0)
+    options = options._replace(iterations=12)
+    coarse = fit_before_psf(pixels, seen, options, kernel)
     # a narrow PSF asks for all pixels
-    fine = fit_before_psf(*common, 1.8, columns, rows, rough_columns, rough_rows, coarse_columns, coarse_rows)
-    errors = np.sqrt(np.diag(coarse[1]))
-    assert coarse[4]
-    np.testing.assert_allclose(coarse[0][4:], fine[0][4:], atol=0.35 * errors[4:].max())
+    fine = fit_before_psf(pixels, seen, options, kernel._replace(fwhm_pix=1.8))
+    errors = np.sqrt(np.diag(coarse.covariance))
+    assert coarse.converged
+    np.testing.assert_allclose(coarse.shape[4:], fine.shape[4:], atol=0.35 * errors[4:].max())
     # and the model that the telescope sees describes the image
-    compared = coarse[3] != 0
-    assert np.std((image - coarse[3])[compared]) == pytest.approx(1, abs=0.06)
+    compared = coarse.model != 0
+    assert np.std((image - coarse.model)[compared]) == pytest.approx(1, abs=0.06)
+
+
+def test_an_ellipse_becomes_a_circle():
+    psi, start = np.linspace(0, 2 * np.pi, 30), np.zeros(ALL)
+    start[:4] = 3.0, -2.0, 0.4, 0.7
+    u, v = 5 * np.cos(psi), 5 * start[Q] * np.sin(psi)
+    x = 3.0 + u * np.cos(start[ANGLE]) - v * np.sin(start[ANGLE])
+    y = -2.0 + u * np.sin(start[ANGLE]) + v * np.cos(start[ANGLE])
+    np.testing.assert_allclose(to_circle(x, y, axes_of(start)), (5 * np.cos(psi), 5 * np.sin(psi)), atol=1e-12)
+
+
+def test_one_compiled_fit_serves_all():
+    """Numbers that are written in the source do not make a compiled function of their own."""
+    image = draw_galaxy(shapes.superellipse(0.95, 4), Sersic(1), radius_pix=8, psf_fwhm_pix=2).astype(np.float32)
+    fitted = {str(s) for s in fit_shape.signatures}
+    galaxy = frame_galaxy(image, 2.0)
+    measure_galaxy(galaxy, MeasureSettings(), 2.0)
+    measure_galaxy(galaxy, MeasureSettings(), np.nan)
+    assert len({str(s) for s in fit_shape.signatures} | fitted) - len(fitted) <= 1
+    assert len(fit_before_psf.signatures) == 1
 
 
 def test_segments_of_a_blend():

@@ -38,9 +38,7 @@ from emeraldcut.networks.inference import Predictor, build_graph, fold_batch_nor
 from emeraldcut.networks.keras_files import Layer, read_architecture, read_keras
 from emeraldcut.networks.openset import OpenSet, fit_open_set
 from emeraldcut.networks.preprocessing import (
-    _INNER,
-    _SHARE,
-    _WEIGHTS,
+    _RING_WEIGHTS,
     _fold,
     area_average,
     folded_maps,
@@ -500,7 +498,7 @@ def test_folded_maps_are_those_of_the_mirror_images(seed):
     values = np.random.default_rng(seed).normal(size=(32, 32)).astype(np.float32)
     maps = [np.zeros((16, 16, 5), np.float32) for _ in range(4)]
     for view, out in zip((values, values[::-1], values[:, ::-1], values[::-1, ::-1]), maps, strict=True):
-        _fold(np.ascontiguousarray(view), np.float32(2), _INNER, _SHARE, _WEIGHTS, np.zeros(0, np.float32), out)
+        _fold(np.ascontiguousarray(view), np.float32(2), _RING_WEIGHTS, np.zeros(0, np.float32), out)
     for other in maps[1:]:
         np.testing.assert_allclose(other, maps[0], atol=2e-6)
 

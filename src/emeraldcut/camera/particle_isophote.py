@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.numerics.jit import compile_apart, compiled
+from emeraldcut.numerics.jit import compile_apart, compiled, part
 from emeraldcut.numerics.median import select
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 ISOPHOTE = 1.5  # semi-major axis of the isophote in half-light semi-major axes
 _HALF_WIDTH = 0.4  # of the annulus around it, in its semi-major axis
 _SHELL = 0.1  # relative width of the half-light ellipse's edge, so that the light inside changes smoothly
@@ -20,6 +21,10 @@ _FEWEST = 2000
 _STEPS = 60
 _SETTLED = 0.1  # standard errors that may be left when steps end
 _MOST = 0.3  # that any term changes in one step
+_MOST_GROWTH = 0.2  # that the radius changes in one step
+_FEWEST_WEIGHTS = 50  # particles, counted by their weights, without which there is no isophote
+_LEAST_SLOPE = 0.3  # so that a step stays finite where light hardly falls
+_LEAST_GROWN = 0.3  # of 1 + eps, so that a bad step leaves a curve
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,32 @@ class _Fit(NamedTuple):
     number: float
 
 
+class _Particles(NamedTuple):
+    """Places on the sky and light (n,) float32; arrays apart, so that the first of them lie as closely as all do."""
+
+    x: np.ndarray
+    y: np.ndarray
+    light: np.ndarray
+
+
+class _Where(NamedTuple):
+    """Which particles are used, see `outline`: those within `half_width` of an `isophote`."""
+
+    isophote: float
+    half_width: float
+
+
 class _Sums(NamedTuple):
     """Sums over particles for one isophote.
 
-    `waves` (13,) complex, of the weighted cos(m psi) + i sin(m psi); the light `inside` the half-light ellipse, and
-    that in a `shell` around it per relative change of its size; the sum of `weight`, that of their `square`, and that
-    of s g'(s), `fall`.
+    Attributes
+    ----------
+    waves : (13,) complex
+        Weights times cos(m psi) + i sin(m psi).
+    inside, shell : float
+        Light inside the half-light ellipse, and that in a shell around it per relative change of its size.
+    weight, square, fall : float
+        Of weights, of their squares, and of s g'(s).
     """
 
     waves: np.ndarray
@@ -86,6 +111,24 @@ class _Sums(NamedTuple):
     weight: float
     square: float
     fall: float
+
+
+class _Block(NamedTuple):
+    """Space for _BLOCK particles: all of them in the plane where the ellipse is a circle of radius 1, which of them are
+    near the isophote, and what is needed of those; all float32, `near` uint32.
+    """
+
+    all_u: np.ndarray
+    all_v: np.ndarray
+    all_r: np.ndarray
+    near: np.ndarray
+    r: np.ndarray
+    light: np.ndarray
+    twice: np.ndarray
+    grown: np.ndarray
+    weight: np.ndarray
+    cosine: np.ndarray
+    sine: np.ndarray
 
 
 def outline(
@@ -119,8 +162,8 @@ def outline(
         Of NaN where no ellipse settles: for less than about 200 particles, and for most pairs of galaxies.
     """
     compile_apart("camera")
-    particles = (np.ascontiguousarray(values, np.float32) for values in (seen, light))
-    fit = _fit(*particles, float(isophote), float(half_width))
+    particles = _Particles(*np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(light, np.float32))
+    fit = _fit(particles, _Where(float(isophote), float(half_width)))
     if not fit.found:
         nothing = {f"{kind}{m}": np.nan for m in range(3, _ORDERS + 1) for kind in "ab"}
         return Outline(np.nan, np.nan, np.nan, np.nan, np.nan, nothing, np.nan, np.nan)
@@ -144,42 +187,45 @@ def outline(
 
 
 @compiled
-def _fit(seen, light, isophote, half_width):
+def _fit(particles, where):
     """See `outline`: a start from few particles and the usual isophote, which is easily found, then all of them.
 
     Where few are too few to settle, all of them begin anew.
     """
+    x, y, light = particles
     n = len(light)
     few = min(n, 4096)
     distance = np.empty(few, np.float32)
     for i in range(few):
-        distance[i] = seen[0, i] ** 2 + seen[1, i] ** 2
-    centre, frame, terms = np.zeros(2), np.eye(2), np.zeros(_ORDERS + 1, np.complex128)
-    start = radius = np.sqrt(select(distance, few, few // 2)) if few else 0.0
-    found, slope, number = False, 0.0, 0.0
-    part = n // _COARSE
-    if start > 0 and part >= _FEWEST:
-        found, radius, slope, number = _settle(
-            seen[:, :part], light[:part], ISOPHOTE, _HALF_WIDTH, centre, frame, radius, terms
-        )
-        if not found:
-            centre[:], frame[:], terms[:], radius = 0, np.eye(2), 0, start
-    if start > 0:
-        found, radius, slope, number = _settle(seen, light, isophote, half_width, centre, frame, radius, terms)
-    return _Fit(found, centre, frame, radius, terms, slope, number)
+        distance[i] = x[i] ** 2 + y[i] ** 2
+    start = np.sqrt(select(distance, few, few // 2)) if few else 0.0
+    fit = _circle(start)
+    some = n // _COARSE
+    if start > 0 and some >= _FEWEST:
+        fit = _settle(_Particles(x[:some], y[:some], light[:some]), _Where(ISOPHOTE, _HALF_WIDTH), fit)
+        if not fit.found:
+            fit = _circle(start)
+    return _settle(particles, where, fit) if start > 0 else fit
 
 
-@compiled
-def _settle(seen, light, isophote, half_width, centre, frame, radius, terms):
-    """Changes `centre`, `frame` and `terms` until little is left to change."""
-    total, slope, number, before = light.sum(), 0.0, 0.0, 0.0
+@part
+def _circle(radius):
+    """A fit that has not begun."""
+    return _Fit(False, np.zeros(2), np.eye(2), radius, np.zeros(_ORDERS + 1, np.complex128), 0.0, 0.0)
+
+
+@part
+def _settle(particles, where, fit):
+    """The fit after steps until little is left to change; uses up the arrays of the one before."""
+    centre, frame, terms, radius = fit.centre, fit.frame, fit.terms, fit.radius
+    total, slope, number, before = particles.light.sum(), 0.0, 0.0, 0.0
     for _ in range(_STEPS):
-        over = _sums(seen, light, isophote, half_width, centre, frame, radius, terms)
-        number = over.weight * over.weight / over.square if over.square > 0 else 0.0
-        if not number > 50:
-            return False, radius, slope, number
-        slope = max(2 + over.fall / over.weight, 0.3)
-        step = over.waves * (2 / (slope * over.weight))
+        sums = _sums(particles, where, _Fit(False, centre, frame, radius, terms, slope, number))
+        number = sums.weight * sums.weight / sums.square if sums.square > 0 else 0.0
+        if not number > _FEWEST_WEIGHTS:
+            break
+        slope = max(2 + sums.fall / sums.weight, _LEAST_SLOPE)
+        step = sums.waves * (2 / (slope * sums.weight))
         largest = 0.0
         for m in range(1, _ORDERS + 1):
             size = abs(step[m])
@@ -189,23 +235,22 @@ def _settle(seen, light, isophote, half_width, centre, frame, radius, terms):
             if m > 2:
                 terms[m] += step[m]
         determinant = frame[0, 0] * frame[1, 1] - frame[0, 1] * frame[1, 0]
-        u, v = step[1].real * isophote * radius, step[1].imag * isophote * radius
+        u, v = step[1].real * where.isophote * radius, step[1].imag * where.isophote * radius
         centre[0] += (frame[1, 1] * u - frame[0, 1] * v) / determinant
         centre[1] += (frame[0, 0] * v - frame[1, 0] * u) / determinant
         _stretch(frame, step[2].real, step[2].imag)
-        growth = (0.5 * total - over.inside) / max(over.shell, 1e-6 * total)
-        growth = min(max(growth, -0.2), 0.2)
+        growth = (0.5 * total - sums.inside) / max(sums.shell, 1e-6 * total)
+        growth = min(max(growth, -_MOST_GROWTH), _MOST_GROWTH)
         radius *= 1 + growth
-        error = np.sqrt(2 / number) / slope
         largest = max(largest, abs(growth))
         left = largest * min(largest / before, 1.0)  # steps shrink by about the same factor each time
-        if left < _SETTLED * error:
-            return True, radius, slope, number
+        if left < _SETTLED * np.sqrt(2 / number) / slope:
+            return _Fit(True, centre, frame, radius, terms, slope, number)
         before = largest
-    return False, radius, slope, number
+    return _Fit(False, centre, frame, radius, terms, slope, number)
 
 
-@compiled
+@part
 def _stretch(frame, a, b):
     """Multiplies `frame` from the left by the symmetric matrix exp(-[[a, b], [b, -a]]), whose determinant is 1."""
     size = np.sqrt(a * a + b * b)
@@ -216,78 +261,123 @@ def _stretch(frame, a, b):
         frame[1, k] = (cosh + sinh * a) * v - sinh * b * u
 
 
-# long: as functions of their own its loops do not run on vector units, and take 2.7 times as long
-@compiled
-def _sums(seen, light, isophote, half_width, centre, frame, radius, terms):
-    """Sums over particles for one isophote, block by block, so that numbers stay in the first cache."""
-    n = len(light)
-    sums, inside, shell, weight, square, fall = np.zeros(_ORDERS + 1, np.complex128), 0.0, 0.0, 0.0, 0.0, 0.0
-    size = isophote * radius
-    a, b = np.float32(frame[0, 0] / size), np.float32(frame[0, 1] / size)
-    c, d = np.float32(frame[1, 0] / size), np.float32(frame[1, 1] / size)
-    x0, y0 = np.float32(centre[0]), np.float32(centre[1])
-    half, thin = np.float32(1 / isophote), np.float32(isophote / _SHELL)
-    one, width = np.float32(1), np.float32(half_width)
-    swing = np.abs(terms).sum()
-    nearest, farthest = np.float32((1 - width) * max(1 - swing, 0.3)), np.float32((1 + width) * (1 + swing))
-    all_u, all_v, all_r, r, w, twice, eps, g = np.empty((8, _BLOCK), np.float32)
-    near = np.empty(_BLOCK, np.uint32)  # which particles of a block are near the isophote
+@part
+def _new_block():
+    """Space for a block; the waves of order 0 are already there."""
+    rows = np.empty((8, _BLOCK), np.float32)
     cosine, sine = np.ones((_ORDERS + 1, _BLOCK), np.float32), np.zeros((_ORDERS + 1, _BLOCK), np.float32)
-    cos1, sin1 = cosine[1], sine[1]
-    for start in range(0, n, _BLOCK):
-        x, y, shine = seen[0, start : start + _BLOCK], seen[1, start : start + _BLOCK], light[start : start + _BLOCK]
-        within, around = np.float32(0), np.float32(0)
-        for i in range(len(shine)):
-            all_u[i] = a * (x[i] - x0) + b * (y[i] - y0)
-        for i in range(len(shine)):
-            all_v[i] = c * (x[i] - x0) + d * (y[i] - y0)
-        for i in range(len(shine)):
-            all_r[i] = np.sqrt(all_u[i] * all_u[i] + all_v[i] * all_v[i])
-        for i in range(len(shine)):
-            depth = (half - all_r[i]) * thin + np.float32(0.5)
-            clipped = min(max(depth, np.float32(0)), one)
-            within += shine[i] * clipped
-            around += shine[i] * np.float32(clipped == depth)
-        inside, shell = inside + float(within), shell + float(around / _SHELL)
-        k = np.uint32(0)
-        for i in range(len(shine)):
-            near[k] = np.uint32(i)
-            k += np.uint32((all_r[i] > nearest) & (all_r[i] < farthest))
-        for i in range(k):
-            r[i], w[i] = all_r[near[i]], shine[near[i]]
-        for i in range(k):
-            cos1[i], sin1[i] = all_u[near[i]], all_v[near[i]]
-        for i in range(k):
-            cos1[i] /= r[i]
-            sin1[i] /= r[i]
-            twice[i] = 2 * cos1[i]
-        eps[:k] = 1
-        for m in range(2, _ORDERS + 1):
-            for wave in (cosine, sine):  # cos(m psi) = 2 cos(psi) cos((m - 1) psi) - cos((m - 2) psi), and sin alike
-                here, before, earlier = wave[m], wave[m - 1], wave[m - 2]
-                for i in range(k):
-                    here[i] = twice[i] * before[i] - earlier[i]
-            here_cos, here_sin = cosine[m], sine[m]
-            p, q = np.float32(terms[m].real), np.float32(terms[m].imag)
+    return _Block(
+        rows[0], rows[1], rows[2], np.empty(_BLOCK, np.uint32), rows[3], rows[4], rows[5], rows[6], rows[7], cosine,
+        sine,
+    )  # fmt: skip
+
+
+@part
+def _place_block(x, y, fit, size, block):
+    """Places the particles of a block in the plane where the ellipse with semi-major axis `size` is the unit circle."""
+    a, b = np.float32(fit.frame[0, 0] / size), np.float32(fit.frame[0, 1] / size)
+    c, d = np.float32(fit.frame[1, 0] / size), np.float32(fit.frame[1, 1] / size)
+    x0, y0 = np.float32(fit.centre[0]), np.float32(fit.centre[1])
+    u, v, r = block.all_u, block.all_v, block.all_r
+    for i in range(len(x)):
+        u[i] = a * (x[i] - x0) + b * (y[i] - y0)
+    for i in range(len(x)):
+        v[i] = c * (x[i] - x0) + d * (y[i] - y0)
+    for i in range(len(x)):
+        r[i] = np.sqrt(u[i] * u[i] + v[i] * v[i])
+
+
+@part
+def _light_inside(r, light, isophote):
+    """Light of a block inside the half-light ellipse, whose edge is _SHELL wide, and in that edge."""
+    half, thin = np.float32(1 / isophote), np.float32(isophote / _SHELL)
+    one, zero, within, around = np.float32(1), np.float32(0), np.float32(0), np.float32(0)
+    for i in range(len(light)):
+        depth = (half - r[i]) * thin + np.float32(0.5)
+        clipped = min(max(depth, zero), one)
+        within += light[i] * clipped
+        around += light[i] * np.float32(clipped == depth)
+    return within, around
+
+
+@part
+def _choose_near(light, nearest, farthest, block):
+    """Fills radius, light, and first waves of a block's particles between two radii; returns their number."""
+    near, all_r, k = block.near, block.all_r, np.uint32(0)
+    for i in range(len(light)):
+        near[k] = np.uint32(i)
+        k += np.uint32((all_r[i] > nearest) & (all_r[i] < farthest))
+    r, chosen, twice, cosine, sine = block.r, block.light, block.twice, block.cosine[1], block.sine[1]
+    for i in range(k):
+        r[i], chosen[i] = all_r[near[i]], light[near[i]]
+    for i in range(k):
+        cosine[i], sine[i] = block.all_u[near[i]], block.all_v[near[i]]
+    for i in range(k):
+        cosine[i] /= r[i]
+        sine[i] /= r[i]
+        twice[i] = 2 * cosine[i]
+    return k
+
+
+@part
+def _deform(k, terms, block):
+    """Fills the waves of higher order and 1 + eps for the first k particles of a block.
+
+    cos(m psi) = 2 cos(psi) cos((m - 1) psi) - cos((m - 2) psi), and sin alike.
+    """
+    grown, twice = block.grown, block.twice
+    grown[:k] = 1
+    for m in range(2, _ORDERS + 1):
+        for wave in (block.cosine, block.sine):
+            here, before, earlier = wave[m], wave[m - 1], wave[m - 2]
             for i in range(k):
-                eps[i] += p * here_cos[i] + q * here_sin[i]
-        s0, s1, s2 = np.float32(0), np.float32(0), np.float32(0)
+                here[i] = twice[i] * before[i] - earlier[i]
+        cosine, sine = block.cosine[m], block.sine[m]
+        p, q = np.float32(terms[m].real), np.float32(terms[m].imag)
         for i in range(k):
-            grown = max(eps[i], np.float32(0.3))
-            place = r[i] / grown
-            t = (place - one) / width
-            rest = max(one - t * t, np.float32(0))
-            evenly = w[i] / (grown * grown)
-            g[i] = evenly * rest * rest
-            s0 += g[i]
-            s1 += g[i] * g[i]
-            s2 -= np.float32(4) / width * evenly * place * t * rest
-        weight, square, fall = weight + float(s0), square + float(s1), fall + float(s2)
+            grown[i] += p * cosine[i] + q * sine[i]
+
+
+@part
+def _weigh(k, width, block):
+    """Fills the weights g of the first k particles; returns the sums of g, g^2 and s g'(s)."""
+    one, zero, s0, s1, s2 = np.float32(1), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    r, light, weight = block.r, block.light, block.weight
+    for i in range(k):
+        grown = max(block.grown[i], np.float32(_LEAST_GROWN))
+        place = r[i] / grown
+        t = (place - one) / width
+        rest = max(one - t * t, zero)
+        evenly = light[i] / (grown * grown)
+        weight[i] = evenly * rest * rest
+        s0 += weight[i]
+        s1 += weight[i] * weight[i]
+        s2 -= np.float32(4) / width * evenly * place * t * rest
+    return s0, s1, s2
+
+
+@part
+def _sums(particles, where, fit):
+    """Sums over particles for the isophote of a fit, in blocks, whose loops run on vector units."""
+    waves, inside, shell, weight, square, fall = np.zeros(_ORDERS + 1, np.complex128), 0.0, 0.0, 0.0, 0.0, 0.0
+    width, swing, block = np.float32(where.half_width), np.abs(fit.terms).sum(), _new_block()
+    nearest = np.float32((1 - width) * max(1 - swing, _LEAST_GROWN))
+    farthest = np.float32((1 + width) * (1 + swing))
+    for start in range(0, len(particles.light), _BLOCK):
+        end = start + _BLOCK
+        x, y, shine = particles.x[start:end], particles.y[start:end], particles.light[start:end]
+        _place_block(x, y, fit, where.isophote * fit.radius, block)
+        within, around = _light_inside(block.all_r, shine, where.isophote)
+        inside, shell = inside + within, shell + around / _SHELL
+        k = _choose_near(shine, nearest, farthest, block)
+        _deform(k, fit.terms, block)
+        s0, s1, s2 = _weigh(k, width, block)
+        weight, square, fall = weight + s0, square + s1, fall + s2
         for m in range(1, _ORDERS + 1):
-            here_cos, here_sin = cosine[m], sine[m]
+            cosine, sine, g = block.cosine[m], block.sine[m], block.weight
             p, q = np.float32(0), np.float32(0)
             for i in range(k):
-                p += g[i] * here_cos[i]
-                q += g[i] * here_sin[i]
-            sums[m] += complex(p, q)
-    return _Sums(sums, inside, shell, weight, square, fall)
+                p += g[i] * cosine[i]
+                q += g[i] * sine[i]
+            waves[m] += complex(p, q)
+    return _Sums(waves, inside, shell, weight, square, fall)

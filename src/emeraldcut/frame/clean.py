@@ -9,6 +9,7 @@ from scipy.ndimage import distance_transform_edt
 
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.frame.ellipse_fit import Q, X, Y, axes_of, to_circle
 from emeraldcut.frame.frame import Look, known_noise, known_psf, look_at
 from emeraldcut.frame.resample import unbinned
 from emeraldcut.numerics.median import MAD_TO_SIGMA
@@ -104,7 +105,7 @@ def emptied(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> tuple[np.ndarray
     sigma = noise_of(image, look)
     if look is None:
         return image, sigma, None
-    return without_galaxy(image, look), sigma, unbinned(look.shape[:2], look.binning)
+    return without_galaxy(image, look), sigma, unbinned(look.shape[[X, Y]], look.binning)
 
 
 def without_galaxy(image: np.ndarray, look: Look) -> np.ndarray:
@@ -114,9 +115,8 @@ def without_galaxy(image: np.ndarray, look: Look) -> np.ndarray:
     """
     ny, nx = image.shape
     bins, shape = look.binning, look.shape
-    middle = unbinned(shape[:2], bins)
-    cos, sin, q = np.cos(shape[3]), np.sin(shape[3]), shape[2]
-    dy, dx = np.mgrid[0:ny, 0:nx] - middle[::-1, None, None]
-    place = np.hypot(dx * cos + dy * sin, (dy * cos - dx * sin) / q) * np.sqrt(q) / bins
+    axes = axes_of(shape)._replace(x=unbinned(shape[X], bins), y=unbinned(shape[Y], bins))
+    y, x = np.mgrid[0:ny, 0:nx]
+    place = np.hypot(*to_circle(x, y, axes)) * np.sqrt(shape[Q]) / bins
     light = np.interp(place, np.arange(len(look.light)), look.light, right=0.0)
     return (np.asarray(image, np.float64) - light).astype(np.float32)

@@ -20,34 +20,175 @@ B-spline), are a weighted least-squares fit; its covariance holds the errors of 
 axes marginalised. Isophotes cover all angles, so what no isophote can show, an even light profile, is what the profile
 takes; masked sectors enter because their pixels are missing from the sums.
 
-Compiled functions hold a shape as 12 numbers: x, y, q, angle, then c_m and s_m for m in ORDERS. Radii inside are
-circularised, sqrt(q) times those along the major axis, because a step of the ellipse keeps these.
+Compiled functions hold a shape as 12 numbers: x, y, q, angle, then c_m and s_m for m in ORDERS; X, Y, Q, ANGLE, C3, S3
+and so on say where each is. Radii inside are circularised, sqrt(q) times those along the major axis, because a step of
+the ellipse keeps these.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numba.extending import register_jitable
 
 from emeraldcut.frame.segment import NEIGHBOUR
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.jit import FAST, compiled, part
 from emeraldcut.numerics.linalg import four_products, invert, solve
 from emeraldcut.numerics.median import MAD_TO_SIGMA, median_of
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 ORDERS = (3, 4, 6, 8)  # harmonics measured; 1 and 2 are centre and axes
+X, Y, Q, ANGLE, C3, S3, C4, S4, C6, S6, C8, S8 = range(12)  # places in a shape
+ALONG, ACROSS, C2, S2 = range(4)  # places in a step, where they differ: centre along both axes, second harmonic
 GEOMETRY, ALL = 4, 12  # numbers that are free: centre and axes, or these and the harmonics
-MIN_AXIS_RATIO = 0.05
+MIN_AXIS_RATIO = 0.05  # that a step may lead to
+# What one step changes at most: c_2 and s_2, harmonics, and the centre in outer radii.
+MOST_AXES, MOST_HARMONIC, MOST_CENTRE = 0.15, 0.08, 0.3
+LEAST_DEFORMATION, MOST_DEFORMATION = 0.3, 3.0  # of any isophote, so that a bad step leaves one
 # A fit has converged when its last step moved no isophote by more than this, in pixels or in shares of its error. What
 # remains after that step is a tenth of it or less.
 TOLERANCE_PIX, TOLERANCE_SIGMA = 0.02, 0.25
+ALMOST_PIX = 0.22  # a step below this may be the last one: then errors are computed; saves time only
 CLIP_SIGMA = 5.0  # pixels farther from the model have no say
+SPARE_PIXELS = 8  # that a fit needs beyond one for each number that is free
 FIT_MARGIN = 1.08  # the profile is fitted out to this many times the outer end of the range
 CORE_PIX, SPACING = 1.5, 0.45  # of the profile's knots
+KNOTS_REACH = 1.2  # the last knot, in radii out to which pixels are fitted: deformed isophotes reach beyond
 SMOOTHNESS = 1e-4  # weight of the squared second differences, which settle coefficients without pixels
 MAX_INTERVALS = 40
-LEAST_S2 = 0.002
+LEAST_S2 = 0.002  # error of s_2 without any noise, see `turn_error`
+RIDGE = 1e-9  # of the normal equations, whose diagonal is scaled to 1: far above rounding, far below what matters
+CUT_VARIANCE = 0.9733  # a normal distribution's variance inside 3 sigma
+FEWEST_OF_SCATTER = 12  # pixels whose scatter may say more of the noise than what is expected
 RESIDUAL, BASIS, SLOPE, N_ROWS = ALL, ALL + 1, ALL + 5, ALL + 6  # rows of the table of pixels, after the patterns
+
+
+class Axes(NamedTuple):
+    """Where an ellipse lies, made ready for many pixels: centre, direction of its major axis, and by what lengths along
+    and across it are multiplied so that it becomes a circle.
+    """
+
+    x: float
+    y: float
+    cos: float
+    sin: float
+    along: float
+    across: float
+
+
+class Box(NamedTuple):
+    """First and last + 1 of columns and rows of an image."""
+
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+
+class Pixels(NamedTuple):
+    """What a shape is fitted to.
+
+    Attributes
+    ----------
+    image : (ny, nx) float32
+        Sky-subtracted counts.
+    parts : (ny, nx) uint8
+        What each pixel is; neighbours and missing pixels are not used.
+    sigma : float
+        Noise per pixel of the sky; larger noise of bright parts is found from the residuals.
+    """
+
+    image: np.ndarray
+    parts: np.ndarray
+    sigma: float
+
+
+class FitOptions(NamedTuple):
+    """What is fitted.
+
+    Attributes
+    ----------
+    inner, outer : float
+        Isophote radii in pixels along the major axis whose pixels determine the shape.
+    n_free : GEOMETRY or ALL
+    iterations : int
+        Gauss-Newton steps at most.
+    fix_angle : bool
+        Keep the position angle.
+    """
+
+    inner: float
+    outer: float
+    n_free: int
+    iterations: int
+    fix_angle: bool
+
+
+class ShapeFit(NamedTuple):
+    """What `fit_shape` finds.
+
+    Attributes
+    ----------
+    shape : (12,)
+    covariance : (n_free, n_free)
+        Of the patterns' amplitudes: centre along both axes (pixels), c_2, s_2, c_3, s_3, ...; NaN if nothing was
+        fitted.
+    coefficients : (k,)
+        Of the profile, a cubic B-spline in `knot_place` of the circularised radius.
+    sigmas : (k - 3,)
+        Noise per pixel between the knots.
+    converged : bool
+    shared, noise, mean_light : float
+        In the range: mean product of the residuals of neighbouring pixels, mean variance of the noise, and mean light.
+    """
+
+    shape: np.ndarray
+    covariance: np.ndarray
+    coefficients: np.ndarray
+    sigmas: np.ndarray
+    converged: bool
+    shared: float
+    noise: float
+    mean_light: float
+
+
+class Points(NamedTuple):
+    """Places (n,) float32 of pixels in an image, and their light."""
+
+    x: np.ndarray
+    y: np.ndarray
+    value: np.ndarray
+
+
+class Rings(NamedTuple):
+    """Pixels sorted by the ring, the interval between two knots, in which they lie; and what a fit sums of them.
+
+    Attributes
+    ----------
+    radius, fraction, value : (n,) float32
+        Circularised isophote radius, how far that is between the two knots, and light.
+    angle : (2, n) float32
+        Cosine and sine of the elliptical angle.
+    start : (k + 2,) int64
+        Where each of k rings begins; the last two are n.
+    place : (n,) int64
+        Which of the pixels each column is.
+    table : (N_ROWS, n) float32
+        Patterns, residual, basis functions and minus the profile's slope.
+    space : (6, n) float32
+        For what is needed on the way.
+    """
+
+    radius: np.ndarray
+    fraction: np.ndarray
+    value: np.ndarray
+    angle: np.ndarray
+    start: np.ndarray
+    place: np.ndarray
+    table: np.ndarray
+    space: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,7 +217,23 @@ class Ellipse:
         total = np.ones_like(psi)
         for m, c in self.cosine.items():
             total += c * np.cos(m * psi) + self.sine[m] * np.sin(m * psi)
-        return np.clip(total, 0.3, 3.0)
+        return np.clip(total, LEAST_DEFORMATION, MOST_DEFORMATION)
+
+
+@compiled
+def axes_of(shape: np.ndarray) -> Axes:
+    """The ellipse of a shape (12,), with its semi-major axis as the circle's radius."""
+    return Axes(shape[X], shape[Y], np.cos(shape[ANGLE]), np.sin(shape[ANGLE]), 1.0, 1 / shape[Q])
+
+
+@register_jitable(**FAST)
+def to_circle(x, y, axes: Axes):
+    """The place (u, v) of a pixel, or of arrays of them, in the plane where the ellipse is a circle about 0.
+
+    Its distance from 0 is the elliptical radius, and its angle the elliptical one.
+    """
+    dx, dy = x - axes.x, y - axes.y
+    return (dx * axes.cos + dy * axes.sin) * axes.along, (dy * axes.cos - dx * axes.sin) * axes.across
 
 
 @compiled
@@ -126,46 +283,52 @@ def add_smoothness(matrix: np.ndarray, first: int) -> None:
         matrix[first + i, first + i] += 1e-9 * trace / n + 1e-300
 
 
+@part
+def limited(value: float, limit: float) -> float:
+    """`value` between -limit and limit."""
+    return min(max(value, -limit), limit)
+
+
 @compiled
-def moved(shape: np.ndarray, step: np.ndarray, limit: float, fix_angle: bool) -> np.ndarray:
+def moved(shape: np.ndarray, step: np.ndarray, options: FitOptions) -> np.ndarray:
     """The shape after a Gauss-Newton step (12,), kept within what one step may sensibly change."""
+    limit = MOST_CENTRE * options.outer
     new = shape.copy()
-    q, cos, sin = shape[2], np.cos(shape[3]), np.sin(shape[3])
-    u, v = min(max(step[0], -limit), limit), min(max(step[1], -limit), limit)
-    new[0] += u * cos - v * sin
-    new[1] += u * sin + v * cos
-    c2, s2 = min(max(step[2], -0.15), 0.15), min(max(step[3], -0.15), 0.15)
+    q, cos, sin = shape[Q], np.cos(shape[ANGLE]), np.sin(shape[ANGLE])
+    u, v = limited(step[ALONG], limit), limited(step[ACROSS], limit)
+    new[X] += u * cos - v * sin
+    new[Y] += u * sin + v * cos
+    c2, s2 = limited(step[C2], MOST_AXES), limited(step[S2], MOST_AXES)
     turn = 0.0
-    if fix_angle:
-        new[2] = min(q * (1 - c2) / (1 + c2), 1.0)
+    if options.fix_angle:
+        new[Q] = min(q * (1 - c2) / (1 + c2), 1.0)
     else:
         # singular values of [[1, 0], [0, q]] [[1 + c2, s2], [s2, 1 - c2]] = R(out) diag R(within)
         a, b, c, d = 1 + c2, s2, q * s2, q * (1 - c2)
         e, f, g, h = (a + d) / 2, (a - d) / 2, (c + b) / 2, (c - b) / 2
         large, small = np.hypot(e, h), np.hypot(f, g)
         sum_angle, difference = np.arctan2(h, e), np.arctan2(g, f)
-        new[2] = abs(large - small) / (large + small)
-        new[3] = shape[3] + (sum_angle + difference) / 2
+        new[Q] = abs(large - small) / (large + small)
+        new[ANGLE] = shape[ANGLE] + (sum_angle + difference) / 2
         # the point that had the angle psi on the old ellipse has psi - turn on the new one
         turn = -(sum_angle - difference) / 2
-    new[2] = max(new[2], MIN_AXIS_RATIO)
+    new[Q] = max(new[Q], MIN_AXIS_RATIO)
     for i in range(len(ORDERS)):
         k, m = GEOMETRY + 2 * i, ORDERS[i]
-        c = shape[k] + min(max(step[k], -0.08), 0.08)
-        s = shape[k + 1] + min(max(step[k + 1], -0.08), 0.08)
+        c, s = shape[k] + limited(step[k], MOST_HARMONIC), shape[k + 1] + limited(step[k + 1], MOST_HARMONIC)
         new[k] = c * np.cos(m * turn) + s * np.sin(m * turn)
         new[k + 1] = s * np.cos(m * turn) - c * np.sin(m * turn)
     return new
 
 
 @compiled
-def box_around(shape: np.ndarray, reach: float, ny: int, nx: int) -> tuple[int, int, int, int]:
-    """First and last + 1 of the columns and rows of an image that an ellipse with semi-major axis `reach` touches."""
-    cos, sin, q = np.cos(shape[3]), np.sin(shape[3]), shape[2]
+def box_around(shape: np.ndarray, reach: float, ny: int, nx: int) -> Box:
+    """The columns and rows of an image (ny, nx) that an ellipse with semi-major axis `reach` touches."""
+    cos, sin, q = np.cos(shape[ANGLE]), np.sin(shape[ANGLE]), shape[Q]
     half_x, half_y = reach * np.hypot(cos, q * sin), reach * np.hypot(sin, q * cos)
-    x0, x1 = int(max(shape[0] - half_x, 0)), int(min(max(shape[0] + half_x + 2, 0), nx))
-    y0, y1 = int(max(shape[1] - half_y, 0)), int(min(max(shape[1] + half_y + 2, 0), ny))
-    return x0, x1, y0, y1
+    x0, x1 = int(max(shape[X] - half_x, 0)), int(min(max(shape[X] + half_x + 2, 0), nx))
+    y0, y1 = int(max(shape[Y] - half_y, 0)), int(min(max(shape[Y] + half_y + 2, 0), ny))
+    return Box(x0, x1, y0, y1)
 
 
 @compiled
@@ -179,13 +342,22 @@ def turn_error(axis_ratio: float, variance: float) -> float:
     return min(np.sqrt(max(variance, 0.0) + LEAST_S2 * LEAST_S2) * (1 + q2) / max(1 - q2, 1e-3), np.pi / 4)
 
 
-@compiled
-def _place_pixels(shape, x, y, n, radius, place, cosine, sine):
+@part
+def space_for(n: int, n_rings: int) -> Rings:
+    """Memory for n pixels in so many rings, which `sort_by_ring` and `tabulate` fill anew in each step of a fit."""
+    columns = np.empty((3, n), np.float32)
+    return Rings(
+        columns[0], columns[1], columns[2], np.empty((2, n), np.float32), np.empty(n_rings + 2, np.int64),
+        np.empty(n, np.int64), np.empty((N_ROWS, n), np.float32), np.empty((6, n), np.float32),
+    )  # fmt: skip
+
+
+@part
+def _place_pixels(shape, x, y, radius, place, cosine, sine):
     """For n pixels: circularised isophote radius, place among the knots, cosine and sine of the elliptical angle."""
-    cos, sin, q, root_q = np.cos(shape[3]), np.sin(shape[3]), shape[2], np.sqrt(shape[2])
-    for i in range(n):
-        dx, dy = x[i] - shape[0], y[i] - shape[1]
-        u, v = dx * cos + dy * sin, (dy * cos - dx * sin) / q
+    axes, root_q = axes_of(shape), np.sqrt(shape[Q])
+    for i in range(len(x)):
+        u, v = to_circle(x[i], y[i], axes)
         rho = np.sqrt(u * u + v * v) + 1e-9
         c, s = u / rho, v / rho
         c2, s2 = c * c - s * s, 2 * c * s
@@ -194,69 +366,53 @@ def _place_pixels(shape, x, y, n, radius, place, cosine, sine):
         c6, s6 = c3 * c3 - s3 * s3, 2 * c3 * s3
         c8, s8 = c4 * c4 - s4 * s4, 2 * c4 * s4
         deformation = (
-            1 + shape[4] * c3 + shape[5] * s3 + shape[6] * c4 + shape[7] * s4
-            + shape[8] * c6 + shape[9] * s6 + shape[10] * c8 + shape[11] * s8
+            1 + shape[C3] * c3 + shape[S3] * s3 + shape[C4] * c4 + shape[S4] * s4
+            + shape[C6] * c6 + shape[S6] * s6 + shape[C8] * c8 + shape[S8] * s8
         )  # fmt: skip
-        r = root_q * rho / min(max(deformation, 0.3), 3.0)
-        radius[i], cosine[i], sine[i] = r, c, s
-        place[i] = (np.sqrt(np.sqrt(r * r + CORE_PIX * CORE_PIX)) - np.sqrt(CORE_PIX)) / SPACING
+        r = root_q * rho / min(max(deformation, LEAST_DEFORMATION), MOST_DEFORMATION)
+        radius[i], place[i], cosine[i], sine[i] = r, knot_place(r), c, s
 
 
-@compiled
+@part
 def ring_of(place: float, n_rings: int) -> int:
     """The interval between knots in which a place lies; the last one beyond them, the first one for NaN."""
     return int(place) if 0 <= place < n_rings else (n_rings - 1 if place >= n_rings else 0)
 
 
-@compiled
-def sort_by_ring(shape, x, y, values, n_rings, pixels, ordered, start, places):
-    """Sorts the n points at x, y by the interval between knots in which they lie, and fills
-
-    ordered (5, n): circularised radius, fraction of the interval, cosine and sine of the elliptical angle, value;
-    start (n_rings + 2,): where each interval begins and the last one ends; places (n,): which point each column is.
-    """
-    n = len(x)
-    _place_pixels(shape, x, y, n, pixels[0], pixels[1], pixels[2], pixels[3])
+@part
+def sort_by_ring(shape: np.ndarray, points: Points, rings: Rings) -> None:
+    """Sorts points by the ring in which they lie, by counting; fills all of `rings` but its table."""
+    n, n_rings, start = len(points.x), len(rings.start) - 2, rings.start
+    radius, place, cosine, sine = rings.space[0], rings.space[1], rings.space[2], rings.space[3]
+    _place_pixels(shape, points.x, points.y, radius, place, cosine, sine)
     start[:] = 0
     for i in range(n):
-        start[ring_of(pixels[1, i], n_rings) + 2] += 1
+        start[ring_of(place[i], n_rings) + 2] += 1
     for k in range(n_rings):
         start[k + 2] += start[k + 1]
     for i in range(n):
-        k = ring_of(pixels[1, i], n_rings)
+        k = ring_of(place[i], n_rings)
         j = start[k + 1]
         start[k + 1] += 1
-        places[j] = i
-        ordered[0, j], ordered[1, j] = pixels[0, i], min(pixels[1, i] - k, np.float32(1))
-        ordered[2, j], ordered[3, j], ordered[4, j] = pixels[2, i], pixels[3, i], values[i]
+        rings.place[j] = i
+        rings.radius[j], rings.fraction[j] = radius[i], min(place[i] - k, np.float32(1))
+        rings.angle[0, j], rings.angle[1, j], rings.value[j] = cosine[i], sine[i], points.value[i]
 
 
-@compiled
-def _rotated(out, a, b, c, d, sign):
-    """out = a b + sign c d: cosine (-1) or sine (+1) of a sum of angles. Loops of one output run on vector units."""
-    for j in range(len(out)):
-        out[j] = a[j] * b[j] + sign * c[j] * d[j]
+@part
+def _light_of_ring(rings, k, coefficients, inner, outer):
+    """Basis functions, residual, and minus the profile's slope for the pixels of ring k; as loops of one output.
 
-
-@compiled
-def _scaled(out, a, b):
-    for j in range(len(out)):
-        out[j] = a[j] * b[j]
-
-
-@compiled
-def _light_of_ring(table, values, radius, place, low, high, k, coefficients, inner, outer):
-    """Basis functions, residual, and minus the profile's slope (in the last row) for the pixels of one ring."""
-    fraction, r = place[low:high], radius[low:high]
-    b0, b1, b2, b3 = (
-        table[BASIS, low:high], table[BASIS + 1, low:high], table[BASIS + 2, low:high], table[BASIS + 3, low:high],
-    )  # fmt: skip
-    one, six = np.float32(1), np.float32(1 / 6)
-    f0, f1, f2, f3 = (
-        np.float32(coefficients[k]), np.float32(coefficients[k + 1]),
-        np.float32(coefficients[k + 2]), np.float32(coefficients[k + 3]),
-    )  # fmt: skip
-    n = high - low
+    The slope counts between the circularised radii `inner` and `outer` only.
+    """
+    low, high = rings.start[k], rings.start[k + 1]
+    fraction, r, value = rings.fraction[low:high], rings.radius[low:high], rings.value[low:high]
+    residual, slope = rings.table[RESIDUAL, low:high], rings.table[SLOPE, low:high]
+    b0, b1 = rings.table[BASIS, low:high], rings.table[BASIS + 1, low:high]
+    b2, b3 = rings.table[BASIS + 2, low:high], rings.table[BASIS + 3, low:high]
+    f0, f1 = np.float32(coefficients[k]), np.float32(coefficients[k + 1])
+    f2, f3 = np.float32(coefficients[k + 2]), np.float32(coefficients[k + 3])
+    one, six, n = np.float32(1), np.float32(1 / 6), high - low
     for j in range(n):
         p = one - fraction[j]
         b0[j] = p * p * p * six
@@ -269,7 +425,6 @@ def _light_of_ring(table, values, radius, place, low, high, k, coefficients, inn
     for j in range(n):
         t = fraction[j]
         b3[j] = t * t * t * six
-    residual, value, slope = table[RESIDUAL, low:high], values[low:high], table[SLOPE, low:high]
     for j in range(n):
         residual[j] = value[j] - (f0 * b0[j] + f1 * b1[j])
     for j in range(n):
@@ -285,75 +440,100 @@ def _light_of_ring(table, values, radius, place, low, high, k, coefficients, inn
         slope[j] = -min(s, np.float32(0)) * inside * spacing * r[j] * np.sqrt(np.sqrt(square)) / square
 
 
-@compiled
-def tabulate(shape, values, radius, place, cosine, sine, start, coefficients, inner, outer, n_free, table, angles):
-    """Fills the columns of `table` with patterns, residual and basis functions of pixels that are sorted by ring."""
-    root_q = np.float32(np.sqrt(shape[2]))
-    for k in range(len(start) - 1):
-        if start[k + 1] > start[k]:
-            _light_of_ring(
-                table, values, radius, place, start[k], start[k + 1], k, coefficients,
-                np.float32(inner), np.float32(outer),
-            )  # fmt: skip
-    slope = table[SLOPE]
+@part
+def _add_products(out, a, b, c, d, sign):
+    """out = a b + sign c d. Loops of one output run on vector units."""
+    for j in range(len(out)):
+        out[j] = a[j] * b[j] + sign * c[j] * d[j]
+
+
+@part
+def _add_angles(out, a, b):
+    """Cosine and sine (2, n) of the sums of two angles."""
+    _add_products(out[0], a[0], b[0], a[1], b[1], np.float32(-1))
+    _add_products(out[1], a[0], b[1], a[1], b[0], np.float32(1))
+
+
+@part
+def _fill_patterns(out, factor, angle):
+    """Patterns (2, n) of the cosine and the sine of an angle."""
+    cos_out, sin_out, cosine, sine = out[0], out[1], angle[0], angle[1]
+    for j in range(len(factor)):
+        cos_out[j] = factor[j] * cosine[j]
+    for j in range(len(factor)):
+        sin_out[j] = factor[j] * sine[j]
+
+
+@part
+def tabulate(rings: Rings, q: float, coefficients: np.ndarray, options: FitOptions) -> None:
+    """Fills the table of `rings` with patterns, residual and basis functions.
+
+    `q` is the axis ratio; patterns are 0 outside of the measured range.
+    """
+    root_q = np.sqrt(q)
+    inner, outer = np.float32(options.inner * root_q), np.float32(options.outer * root_q)
+    for k in range(len(rings.start) - 2):
+        if rings.start[k + 1] > rings.start[k]:
+            _light_of_ring(rings, k, coefficients, inner, outer)
+    table, angle, radius = rings.table, rings.angle, rings.radius
+    twice, fourth, other = rings.space[0:2], rings.space[2:4], rings.space[4:6]
+    slope, first, second, cosine, sine = table[SLOPE], table[ALONG], table[ACROSS], angle[0], angle[1]
     # the deformation s/rho differs from 1 by little; the centre's patterns need no more
-    along, across = root_q, root_q / np.float32(shape[2])
-    first, second = table[0], table[1]
+    along = np.float32(root_q)
+    across = along / np.float32(q)
     for j in range(len(slope)):
         first[j] = slope[j] * cosine[j] * along
     for j in range(len(slope)):
         second[j] = slope[j] * sine[j] * across
-    _scaled(slope, slope, radius)
-    c2, s2, c4, s4, a, b = angles[0], angles[1], angles[2], angles[3], angles[4], angles[5]
-    _rotated(c2, cosine, cosine, sine, sine, np.float32(-1))
-    _rotated(s2, cosine, sine, cosine, sine, np.float32(1))
-    _scaled(table[2], slope, c2)
-    _scaled(table[3], slope, s2)
-    if n_free == ALL:
-        _rotated(a, c2, cosine, s2, sine, np.float32(-1))  # 3
-        _rotated(b, c2, sine, s2, cosine, np.float32(1))
-        _scaled(table[4], slope, a)
-        _scaled(table[5], slope, b)
-        _rotated(c4, c2, c2, s2, s2, np.float32(-1))
-        _rotated(s4, c2, s2, c2, s2, np.float32(1))
-        _scaled(table[6], slope, c4)
-        _scaled(table[7], slope, s4)
-        _rotated(a, c4, c2, s4, s2, np.float32(-1))  # 6
-        _rotated(b, c4, s2, s4, c2, np.float32(1))
-        _scaled(table[8], slope, a)
-        _scaled(table[9], slope, b)
-        _rotated(a, c4, c4, s4, s4, np.float32(-1))  # 8
-        _rotated(b, c4, s4, c4, s4, np.float32(1))
-        _scaled(table[10], slope, a)
-        _scaled(table[11], slope, b)
+    for j in range(len(slope)):
+        slope[j] *= radius[j]
+    _add_angles(twice, angle, angle)
+    _fill_patterns(table[C2:C3], slope, twice)
+    if options.n_free == ALL:
+        _add_angles(other, twice, angle)
+        _fill_patterns(table[C3:C4], slope, other)
+        _add_angles(fourth, twice, twice)
+        _fill_patterns(table[C4:C6], slope, fourth)
+        _add_angles(other, fourth, twice)
+        _fill_patterns(table[C6:C8], slope, other)
+        _add_angles(other, fourth, fourth)
+        _fill_patterns(table[C8:ALL], slope, other)
 
 
-@compiled
-def _ring_sigmas(residuals, start, sigma, share, robust, coefficients, sigmas, work):
+@part
+def _ring_scatter(rings, k, robust, limit):
+    """Sum of the squared residuals of ring k, and number of pixels; those beyond the limit are left out.
+
+    With `robust` from the median deviation instead, of all pixels.
+    """
+    low, high, residuals, work = rings.start[k], rings.start[k + 1], rings.table[RESIDUAL], rings.space[0]
+    if robust:
+        for j in range(low, high):
+            work[j - low] = abs(residuals[j])
+        scatter = MAD_TO_SIGMA * median_of(work, high - low)
+        return scatter * scatter * (high - low), float(high - low)
+    square, count = 0.0, 0.0
+    for j in range(low, high):
+        inside = abs(residuals[j]) < limit
+        square += residuals[j] * residuals[j] if inside else 0.0
+        count += inside
+    return square / CUT_VARIANCE, count
+
+
+@part
+def _ring_sigmas(rings, sigma, share, robust, coefficients, sigmas):
     """Noise per pixel in every ring, from the scatter of its residuals, never below that of the sky.
 
     Photon noise is found as a variance that grows in proportion to the light; spiral arms, dust and clumps raise that
     of single rings beyond it, so that errors are those of the galaxy as it is. `share` is that of the degrees of
-    freedom which the fit has left. The first pass is by median deviation; later ones are the standard deviation inside
-    3 sigma of the one before, which is steadier.
+    freedom which the fit has left. The first pass is by median deviation (`robust`); later ones are the standard
+    deviation inside 3 sigma of the one before, which is steadier.
     """
     n, sky = len(sigmas), sigma * sigma
     square, count, light = np.zeros(n), np.zeros(n), np.zeros(n)
     for k in range(n):
-        low, high = start[k], start[k + 1]
         light[k] = max(spline(coefficients, k + 0.5), 0.0)
-        if robust:
-            for j in range(low, high):
-                work[j - low] = abs(residuals[j])
-            scatter = MAD_TO_SIGMA * median_of(work, high - low)
-            square[k], count[k] = scatter * scatter * (high - low), high - low
-        else:
-            limit = 3 * sigmas[k]
-            for j in range(low, high):
-                inside = abs(residuals[j]) < limit
-                square[k] += residuals[j] * residuals[j] if inside else 0.0
-                count[k] += inside
-            square[k] /= 0.9733  # a normal distribution's variance inside 3 sigma
+        square[k], count[k] = _ring_scatter(rings, k, robust, 3 * sigmas[k])
         square[k] /= share
     above, below = 0.0, 0.0
     for k in range(n):
@@ -368,19 +548,19 @@ def _ring_sigmas(residuals, start, sigma, share, robust, coefficients, sigmas, w
             total += square[i]
             members += count[i]
         expected = sky + per_light * light[k]
-        # the scatter of few pixels may exceed what is expected by chance
-        more = members >= 12 and total > members * expected * (1 + 2 * np.sqrt(2 / members))
+        # the scatter of few pixels may exceed what is expected by chance: two standard errors of a variance
+        more = members >= FEWEST_OF_SCATTER and total > members * expected * (1 + 2 * np.sqrt(2 / members))
         sigmas[k] = np.sqrt(total / members if more else expected)
 
 
-@compiled
-def _normal_equations(table, start, weight, n_free, matrix, right):
+@part
+def _normal_equations(rings, weight, n_free, matrix, right):
     """Weighted sums of all products of the table's rows, ring by ring: the free patterns, then the coefficients."""
     matrix[:], right[:] = 0.0, 0.0
-    n_rows = n_free + 5
+    n_rows, table = n_free + 5, rings.table
     rows, places = np.empty(n_rows + 3, np.int64), np.empty(n_rows + 3, np.int64)
-    for ring in range(len(start) - 1):
-        low, high = start[ring], start[ring + 1]
+    for ring in range(len(rings.start) - 2):
+        low, high = rings.start[ring], rings.start[ring + 1]
         if high == low:
             continue
         rows[0], places[0] = RESIDUAL, -1
@@ -412,161 +592,157 @@ def _normal_equations(table, start, weight, n_free, matrix, right):
             matrix[b, a] = matrix[a, b]
 
 
-@compiled
-def _shared(table, radius, places, x, y, low, high, capacity, x0, y0, width):
-    """Mean product of the residuals of neighbouring pixels between two isophotes.
+@part
+def _shared(rings, points, box, low, high):
+    """Mean product of the residuals of neighbouring pixels between two circularised radii.
 
     Noise that is independent from pixel to pixel adds nothing on average.
     """
-    grid, residual = np.zeros(capacity + width + 1, np.float32), table[RESIDUAL]
-    for j in range(len(places)):
+    width, residual, radius = box.x1 - box.x0, rings.table[RESIDUAL], rings.radius
+    n = width * (box.y1 - box.y0)
+    grid = np.zeros(n + width + 1, np.float32)
+    for j in range(len(rings.place)):
         if low < radius[j] < high:
-            grid[(int(y[places[j]]) - y0) * width + int(x[places[j]]) - x0] = residual[j]
+            i = rings.place[j]
+            grid[(int(points.y[i]) - box.y0) * width + int(points.x[i]) - box.x0] = residual[j]
     total, count = 0.0, 0
-    for i in range(capacity):
+    for i in range(n):
         if grid[i] != 0:
             total += grid[i] * (grid[i + 1] + grid[i + width])
             count += 2
     return total / max(count, 1)
 
 
+@part
+def _points_within(pixels, shape, reach, box):
+    """The pixels of galaxy and sky in a box that lie within `reach` (major axis) of the centre."""
+    axes, n = axes_of(shape), 0
+    most = max(box.x1 - box.x0, 0) * max(box.y1 - box.y0, 0)
+    x, y, value = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.float32)
+    for j in range(box.y0, box.y1):
+        for i in range(box.x0, box.x1):
+            if pixels.parts[j, i] < NEIGHBOUR:
+                u, v = to_circle(i, j, axes)
+                if u * u + v * v < reach * reach:
+                    x[n], y[n], value[n] = i, j, pixels.image[j, i]
+                    n += 1
+    return Points(x[:n], y[:n], value[:n])
+
+
+@part
+def _first_profile(light, n):
+    """The first n coefficients: light (k,) at the radii of their knots, from that at the radii 0, 1, 2, ... pixels."""
+    coefficients = np.empty(n)
+    for k in range(n):
+        r = min(knot_radius(max(k - 1.0, 0.0)), len(light) - 1.0)
+        below = min(int(r), len(light) - 2)
+        coefficients[k] = light[below] + (r - below) * (light[below + 1] - light[below])
+    return coefficients
+
+
+@part
+def _clip(rings, sigmas, n_free, low, high):
+    """Takes pixels far from the model out of the table.
+
+    Returns number, sum of light and sum of the noise's variance of those left between two circularised radii.
+    """
+    n_used, light, variance, table = 0, 0.0, 0.0, rings.table
+    for k in range(len(sigmas)):
+        limit = CLIP_SIGMA * sigmas[k]
+        for j in range(rings.start[k], rings.start[k + 1]):
+            if abs(table[RESIDUAL, j]) > limit:
+                for a in range(n_free):
+                    table[a, j] = 0.0
+                for a in range(RESIDUAL, BASIS + 4):
+                    table[a, j] = 0.0
+            elif low < rings.radius[j] < high:
+                n_used += 1
+                light += rings.value[j]
+                variance += sigmas[k] * sigmas[k]
+    return n_used, light, variance
+
+
+@part
+def in_pixels(amplitude: float, pattern: int, outer: float) -> float:
+    """How far a pattern with this amplitude moves isophotes; harmonics are relative to the radius."""
+    return amplitude if pattern < C2 else amplitude * outer
+
+
+@part
+def is_last(step: np.ndarray, covariance: np.ndarray, outer: float) -> bool:
+    """Whether a step moves no isophote by more than TOLERANCE_PIX or TOLERANCE_SIGMA of its error."""
+    for a in range(len(covariance)):
+        error = in_pixels(np.sqrt(max(covariance[a, a], 0.0)), a, outer)
+        if abs(in_pixels(step[a], a, outer)) > max(TOLERANCE_PIX, TOLERANCE_SIGMA * error):
+            return False
+    return True
+
+
+@part
+def hold(matrix: np.ndarray, k: int) -> None:
+    """Makes the k-th number of normal equations one that does not move, see `invert`."""
+    for i in range(len(matrix)):
+        matrix[i, k] = 0.0
+        matrix[k, i] = 0.0
+
+
 @compiled
-def fit_shape(
-    image: np.ndarray,
-    parts: np.ndarray,
-    shape: np.ndarray,
-    light: np.ndarray,
-    sigma: float,
-    inner: float,
-    outer: float,
-    n_free: int,
-    iterations: int,
-    fix_angle: bool,
-    thin: int,
-):
+def fit_shape(pixels: Pixels, shape: np.ndarray, light: np.ndarray, options: FitOptions) -> ShapeFit:
     """Fits profile, centre, axes and (with `n_free` = ALL) harmonics to the pixels between two isophote radii.
 
     Parameters
     ----------
-    image : (ny, nx)
-        Sky-subtracted counts.
-    parts : (ny, nx) uint8
-        What each pixel is; neighbours and missing pixels are not used.
+    pixels : Pixels
     shape : (12,)
         Where to start.
-    light : (k,)
+    light : (k,) float32
         Light at circularised radius 0, 1, 2, ... pixels, to start the profile.
-    sigma : float
-        Noise per pixel of the sky; larger noise of bright parts is found from the residuals.
-    inner, outer : float
-        Isophote radii in pixels along the major axis whose pixels determine the shape.
-    n_free : GEOMETRY or ALL
-    iterations : int
-        Gauss-Newton steps at most.
-    fix_angle : bool
-        Keep the position angle.
-    thin : int
-        Use one pixel in so many; for a first look.
-
-    Returns
-    -------
-    shape : (12,)
-    covariance : (n_free, n_free)
-        Of the patterns' amplitudes: centre along both axes (pixels), c_2, s_2, c_3, s_3, ...; NaN if nothing was
-        fitted.
-    coefficients : (k,)
-        Of the profile, a cubic B-spline in `knot_place` of the circularised radius.
-    sigmas : (k - 3,)
-        Noise per pixel between the knots.
-    converged : bool
-    shared, noise, mean_light : float
-        In the range: mean product of the residuals of neighbouring pixels, mean variance of the noise, and mean light.
+    options : FitOptions
     """
-    ny, nx = image.shape
+    ny, nx = pixels.image.shape
+    n_free, outer = options.n_free, options.outer
     reach = FIT_MARGIN * outer + 1
-    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
-    cos, sin = np.cos(shape[3]), np.sin(shape[3])
-    capacity = max(x1 - x0, 0) * max(y1 - y0, 0)
-    x, y, values = np.empty(capacity, np.float32), np.empty(capacity, np.float32), np.empty(capacity, np.float32)
-    n = 0
-    for j in range(y0, y1):
-        for i in range(x0, x1):
-            if parts[j, i] < NEIGHBOUR and (i + j) % thin == 0:
-                dx, dy = i - shape[0], j - shape[1]
-                u, v = dx * cos + dy * sin, (dy * cos - dx * sin) / shape[2]
-                if u * u + v * v < reach * reach:
-                    x[n], y[n], values[n] = i, j, image[j, i]
-                    n += 1
-    n_rings = min(int(knot_place(1.2 * reach)) + 1, MAX_INTERVALS)
+    box = box_around(shape, reach, ny, nx)
+    points = _points_within(pixels, shape, reach, box)
+    n_rings = min(int(knot_place(KNOTS_REACH * reach)) + 1, MAX_INTERVALS)
     size = n_free + n_rings + 3
-    pixels, ordered = np.empty((4, n), np.float32), np.empty((5, n), np.float32)  # where they are, and by ring
-    table, angles, work = np.empty((N_ROWS, n), np.float32), np.empty((6, n), np.float32), np.empty(n, np.float32)
-    places, start = np.empty(n, np.int64), np.empty(n_rings + 2, np.int64)
-    coefficients, sigmas = np.zeros(n_rings + 3), np.full(n_rings, sigma)
-    weight = np.empty(n_rings)
+    rings = space_for(len(points.x), n_rings)
+    coefficients, sigmas = _first_profile(light, n_rings + 3), np.full(n_rings, pixels.sigma)
     matrix, right = np.empty((size, size)), np.empty(size)
     covariance = np.full((n_free, n_free), np.nan)
     converged, shared, noise, mean_light = False, np.nan, np.nan, np.nan
-    to_pixels = np.full(ALL, outer)
-    to_pixels[:2] = 1.0
-    share = 1 - min((size + 0.0) / max(n, 1), 0.5)
-    for k in range(n_rings + 3):
-        r = min(knot_radius(max(k - 1.0, 0.0)), len(light) - 1.0)
-        below = min(int(r), len(light) - 2)
-        coefficients[k] = light[below] + (r - below) * (light[below + 1] - light[below])
-    for iteration in range(iterations):
-        sort_by_ring(shape, x[:n], y[:n], values, n_rings, pixels, ordered, start, places)
-        bounds = start[: n_rings + 1]
-        root_q = np.sqrt(shape[2])
-        low, high = inner * root_q, outer * root_q
-        tabulate(
-            shape, ordered[4], ordered[0], ordered[1], ordered[2], ordered[3], bounds, coefficients, low, high,
-            n_free, table, angles,
-        )  # fmt: skip
-        _ring_sigmas(table[RESIDUAL], bounds, sigma, share, iteration == 0, coefficients, sigmas, work)
-        n_used, total_light, total_variance = 0, 0.0, 0.0
-        for k in range(n_rings):
-            weight[k] = 1 / (sigmas[k] * sigmas[k])
-            limit = CLIP_SIGMA * sigmas[k]
-            for j in range(start[k], start[k + 1]):
-                if abs(table[RESIDUAL, j]) > limit:
-                    for a in range(n_free):
-                        table[a, j] = 0.0
-                    table[RESIDUAL, j] = 0.0
-                    for a in range(4):
-                        table[BASIS + a, j] = 0.0
-                elif low < ordered[0, j] < high:
-                    n_used += 1
-                    total_light += ordered[4, j]
-                    total_variance += sigmas[k] * sigmas[k]
-        if n_used < n_free + 8:
+    share = 1 - min(size / max(len(points.x), 1), 0.5)  # degrees of freedom that are left
+    for iteration in range(options.iterations):
+        low, high = options.inner * np.sqrt(shape[Q]), outer * np.sqrt(shape[Q])
+        sort_by_ring(shape, points, rings)
+        tabulate(rings, shape[Q], coefficients, options)
+        _ring_sigmas(rings, pixels.sigma, share, iteration == 0, coefficients, sigmas)
+        n_used, total_light, total_variance = _clip(rings, sigmas, n_free, low, high)
+        if n_used < n_free + SPARE_PIXELS:
             break
-        _normal_equations(table, bounds, weight, n_free, matrix, right)
+        _normal_equations(rings, 1 / (sigmas * sigmas), n_free, matrix, right)
         add_smoothness(matrix, n_free)
-        if fix_angle:
-            matrix[3, :], matrix[:, 3], right[3] = 0.0, 0.0, 0.0
-        last = iteration == iterations - 1
-        step = np.zeros(ALL)
-        solution = solve(matrix, right, 1e-9)
+        if options.fix_angle:
+            hold(matrix, S2)
+            right[S2] = 0.0
+        solution = solve(matrix, right, RIDGE)
         if not np.isfinite(solution).all():  # what is fitted is no galaxy
             converged = False
             break
-        step[:n_free] = solution[:n_free]
-        largest = 0.0
+        step, largest = np.zeros(ALL), 0.0
         for a in range(n_free):
-            largest = max(largest, abs(step[a]) * to_pixels[a])
-        if last or largest < TOLERANCE_PIX + 0.2:
-            inverse = invert(matrix, 1e-9)
-            covariance[:] = inverse[:n_free, :n_free]
-            converged = iteration > 0
+            step[a] = solution[a]
+            largest = max(largest, abs(in_pixels(step[a], a, outer)))
+        if iteration == options.iterations - 1 or largest < ALMOST_PIX:
+            inverse = invert(matrix, RIDGE)
             for a in range(n_free):
-                error = np.sqrt(max(covariance[a, a], 0.0)) * to_pixels[a]
-                if abs(step[a]) * to_pixels[a] > max(TOLERANCE_PIX, TOLERANCE_SIGMA * error):
-                    converged = False
+                for b in range(n_free):
+                    covariance[a, b] = inverse[a, b]
+            converged = iteration > 0 and is_last(step, covariance, outer)
         mean_light, noise = total_light / n_used, total_variance / n_used
-        shared = _shared(table, ordered[0], places, x, y, low, high, capacity, x0, y0, x1 - x0)
+        shared = _shared(rings, points, box, low, high)
         coefficients += solution[n_free:]
-        shape = moved(shape, step, 0.3 * outer, fix_angle)
+        shape = moved(shape, step, options)
         if converged:
             break
-    return shape, covariance, coefficients, sigmas, converged, (shared, noise, mean_light)
+    return ShapeFit(shape, covariance, coefficients, sigmas, converged, shared, noise, mean_light)

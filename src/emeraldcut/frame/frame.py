@@ -8,16 +8,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flags
-from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, Ellipse, box_around, fit_shape
+from emeraldcut.frame.ellipse_fit import (
+    ALL,
+    ANGLE,
+    C3,
+    C4,
+    GEOMETRY,
+    S2,
+    S4,
+    Ellipse,
+    FitOptions,
+    Pixels,
+    Q,
+    X,
+    Y,
+    box_around,
+    fit_shape,
+    to_circle,
+)
 from emeraldcut.frame.look import (
     GEOMETRY_RANGE,
+    LEAST_RADIUS_PIX,
     NEARLY_ROUND,
+    FirstShape,
     half_light,
     look,
     mean_light,
@@ -25,10 +45,11 @@ from emeraldcut.frame.look import (
     moments,
     on_sky,
     reach_of,
+    single_axes,
     turn_to_sides,
 )
 from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp, unbinned
-from emeraldcut.frame.rings import ring_harmonics
+from emeraldcut.frame.rings import RingHarmonics, ring_harmonics
 from emeraldcut.frame.segment import (
     GALAXY,
     MISSING,
@@ -36,7 +57,7 @@ from emeraldcut.frame.segment import (
     Segmentation,
     segment,
 )
-from emeraldcut.numerics.jit import compile_apart, compiled
+from emeraldcut.numerics.jit import compile_apart, compiled, part
 
 ASSUMED_PSF_FWHM_PIX = 2.5
 COARSE_SIDE_PIX = 200  # images of more than twice this side are looked at coarsely first
@@ -44,6 +65,7 @@ LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this h
 # When a flag is set.
 LOW_SNR = 10.0
 NEIGHBOUR_SHARE = 0.02  # of the area within 2.5 half-light radii; a smaller neighbour is not worth a flag
+UNCUT_SHARE, UNHIDDEN_SHARE = 0.95, 0.9  # of the area within two half-light radii, that is in the image, and seen
 EDGE_ON = 0.3  # axis ratio
 OFF_CENTRE = 0.12  # distance from the middle of the image, in its sides
 GRADIENT_SIGMA = 1.0  # change of the sky across the image, in units of its noise
@@ -124,12 +146,17 @@ class FramedGalaxy:
     def binning(self) -> int:
         return self.look.binning
 
-    @cached_property
-    def rings(self) -> tuple[np.ndarray, np.ndarray]:
-        """Deviations of the isophotes from ellipses, (5, 16), and their variances (5,): see `ring_harmonics`."""
+    @property
+    def pixels(self) -> Pixels:
+        """As `fit_shape` takes them."""
         division = self.segmentation
-        sigmas = self.sigmas * np.sqrt(division.correlation)
-        return ring_harmonics(division.image, division.parts, self.shape, self.radius, self.coefficients, sigmas)
+        return Pixels(division.image, division.parts, division.sky_sigma)
+
+    @cached_property
+    def rings(self) -> RingHarmonics:
+        """Deviations of the isophotes from ellipses, and their variances."""
+        sigmas = self.sigmas * np.sqrt(self.segmentation.correlation)
+        return ring_harmonics(self.pixels, self.shape, self.radius, self.coefficients, sigmas)
 
     @property
     def ellipse(self) -> Ellipse:
@@ -165,52 +192,78 @@ class FrameSet:
         return len(self.table)
 
 
+class _Frame(NamedTuple):
+    """What `_fit_frame` finds, see `FramedGalaxy`."""
+
+    shape: np.ndarray
+    light: np.ndarray
+    coefficients: np.ndarray
+    sigmas: np.ndarray
+    radius: float
+    limit: float
+    converged: bool
+    square: bool
+
+
 @compiled
-def _fit_frame(image, parts, shape, light, sigma, psf_fwhm, radius):
+def _fit_frame(pixels, shape, light, psf_fwhm, radius):
     """Centre, axes and size of the galaxy, see `frame_galaxy`, starting from those of the first look."""
-    ny, nx = image.shape
+    ny, nx = pixels.image.shape
     reach = reach_of(shape, ny, nx)
     inner, outer = measured_range(radius, psf_fwhm, reach)
-    square = False
-    shape, _, coefficients, sigmas, converged, _ = fit_shape(
-        image, parts, shape, light, sigma, inner, outer, GEOMETRY, 10, False, 1
-    )
+    fit = fit_shape(pixels, shape, light, FitOptions(inner, outer, GEOMETRY, 10, False))
+    shape = fit.shape
     reach = reach_of(shape, ny, nx)
-    light = mean_light(image, parts, shape, min(reach, 6 * radius))
-    radius, petrosian = half_light(light, shape, min(reach, 6 * radius))
-    radius = max(radius, 0.8)
-    if shape[2] > NEARLY_ROUND:
+    end = min(reach, 6 * radius)
+    light = mean_light(pixels.image, pixels.parts, shape, end)
+    radii, square = half_light(light, shape[Q], end), False
+    radius = max(radii.half_light, LEAST_RADIUS_PIX)
+    if shape[Q] > NEARLY_ROUND:
         inner, outer = measured_range(radius, psf_fwhm, reach)
-        fitted, covariance, _, _, _, _ = fit_shape(image, parts, shape, light, sigma, inner, outer, ALL, 3, False, 1)
-        shape[4:] = fitted[4:]
-        turn = turn_to_sides(shape[2], covariance[3, 3], fitted[6], fitted[7], np.sqrt(covariance[6, 6]))
+        boxy = fit_shape(pixels, shape, light, FitOptions(inner, outer, ALL, 3, False))
+        for k in range(GEOMETRY, ALL):
+            shape[k] = boxy.shape[k]
+        error = np.sqrt(boxy.covariance[C4, C4])
+        turn = turn_to_sides(shape[Q], boxy.covariance[S2, S2], shape[C4], shape[S4], error)
         if np.isfinite(turn):
-            fitted[3] += on_sky(turn, shape[2])
-            fitted[4:] = 0.0
-            shape, _, coefficients, sigmas, converged, _ = fit_shape(
-                image, parts, fitted, light, sigma, inner, outer, ALL, 6, True, 1
-            )
-            square = True
-    shape[3] %= np.pi
-    return shape, light, coefficients, sigmas, radius, min(reach, 1.5 * petrosian), converged, square
+            turned, square = boxy.shape, True
+            turned[ANGLE] += on_sky(turn, shape[Q])
+            turned[C3:] = 0.0
+            fit = fit_shape(pixels, turned, light, FitOptions(inner, outer, ALL, 6, True))
+            shape = fit.shape
+    shape[ANGLE] %= np.pi
+    limit = min(reach, 1.5 * radii.petrosian)
+    return _Frame(shape, light, fit.coefficients, fit.sigmas, radius, limit, fit.converged, square)
 
 
-@compiled
-def _signal(image, parts, shape, radius, sigma, correlation, gradient):
-    """Signal-to-noise ratio inside the half-light ellipse, and the flags of a galaxy there."""
+class _Counts(NamedTuple):
+    """Around a galaxy: light and number of its pixels inside the half-light ellipse; of pixels within twice that, how
+    many there are, hold data, belong to neighbours, and belong to the galaxy at the edge of the image; and pixels of
+    neighbours within the measured range.
+    """
+
+    light: float
+    inside: int
+    near: int
+    seen: int
+    hidden: int
+    rim: int
+    beside: int
+
+
+@part
+def _count(image, parts, shape, radius):
+    """The counts around a galaxy with this half-light radius."""
     ny, nx = image.shape
-    q = shape[2]
     light, zero, n_inside, near, seen, hidden, beside, rim = np.float32(0), np.float32(0), 0, 0, 0, 0, 0, 0
     inner, middle = np.float32(max(radius, 1.0) ** 2), np.float32(4 * radius * radius)
     outer = np.float32((GEOMETRY_RANGE[1] * radius) ** 2)
-    x0, x1, y0, y1 = box_around(shape, max(GEOMETRY_RANGE[1] * radius, 1.0), ny, nx)
-    cos, sin, flat = np.float32(np.cos(shape[3])), np.float32(np.sin(shape[3])), np.float32(1 / q)
-    centre_x, centre_y = np.float32(shape[0]), np.float32(shape[1])
-    for y in range(y0, y1):
-        dy, edge_row = np.float32(y) - centre_y, y == 0 or y == ny - 1
-        for x in range(x0, x1):
-            dx, part = np.float32(x) - centre_x, parts[y, x]
-            u, v = dx * cos + dy * sin, (dy * cos - dx * sin) * flat
+    box, axes = box_around(shape, max(GEOMETRY_RANGE[1] * radius, 1.0), ny, nx), single_axes(shape)
+    for y in range(box.y0, box.y1):
+        edge_row = y == 0 or y == ny - 1
+        for x in range(box.x0, box.x1):
+            part = parts[y, x]
+            u, v = to_circle(np.float32(x), np.float32(y), axes)
             square = u * u + v * v
             within = square < middle
             inside = square < inner and part < NEIGHBOUR
@@ -221,21 +274,29 @@ def _signal(image, parts, shape, radius, sigma, correlation, gradient):
             hidden += within and part == NEIGHBOUR
             rim += within and part == GALAXY and (edge_row or x == 0 or x == nx - 1)
             beside += square < outer and part == NEIGHBOUR
-    area = max(np.pi * middle * q, near, 1.0)  # within two half-light radii
+    return _Counts(light, n_inside, near, seen, hidden, rim, beside)
+
+
+@compiled
+def _signal(division, shape, radius):
+    """Signal-to-noise ratio inside the half-light ellipse, and the flags of a galaxy there."""
+    (ny, nx), q = division.image.shape, shape[Q]
+    counts = _count(division.image, division.parts, shape, radius)
+    area = max(np.pi * 4 * radius * radius * q, counts.near, 1.0)  # within two half-light radii
     flag = 0
-    if beside > NEIGHBOUR_SHARE * area:
+    if counts.beside > NEIGHBOUR_SHARE * area:
         flag |= NEIGHBOUR_BIT
-    if rim > 0 or seen < 0.95 * area:
+    if counts.rim > 0 or counts.seen < UNCUT_SHARE * area:
         flag |= CUT_BY_EDGE_BIT
-    if seen - hidden < 0.9 * area:
+    if counts.seen - counts.hidden < UNHIDDEN_SHARE * area:
         flag |= MISSING_PIXELS_BIT
     if q < EDGE_ON:
         flag |= EDGE_ON_BIT
-    if np.hypot((shape[0] - (nx - 1) / 2) / nx, (shape[1] - (ny - 1) / 2) / ny) > OFF_CENTRE:
+    if np.hypot((shape[X] - (nx - 1) / 2) / nx, (shape[Y] - (ny - 1) / 2) / ny) > OFF_CENTRE:
         flag |= OFF_CENTRE_BIT
-    if gradient > GRADIENT_SIGMA:
+    if division.gradient > GRADIENT_SIGMA:
         flag |= SKY_GRADIENT_BIT
-    snr = light / (sigma * np.sqrt(max(n_inside, 1) * correlation))
+    snr = counts.light / (division.sky_sigma * np.sqrt(max(counts.inside, 1) * division.correlation))
     return snr, flag | LOW_SNR_BIT if snr < LOW_SNR else flag
 
 
@@ -255,52 +316,50 @@ def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float 
     """
     compile_apart("images")
     psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
-    (found, *divided), binning, shape, light, radius, snr, flag = _look_at(_as_float32(image), psf, noise_sigma)
-    return Look(Segmentation(*divided), shape, light, radius, snr, binning, _flag(flag)) if found else None
+    found, division, binning, first, snr, flag = _look_at(_as_float32(image), psf, noise_sigma)
+    return Look(division, first.shape, first.light, first.radius, snr, binning, _flag(flag)) if found else None
 
 
 @compiled
 def _look_at(image, psf_fwhm, noise):
-    """See `look_at`: what `segment` returns, the binning and what else makes a `Look`."""
-    divided, binning, shape, size = _divide(image, noise)
-    found, data, smooth, parts, level, sigma, gradient, correlation, beside = divided
-    light, radius, snr, flag = np.zeros(2, np.float32), 0.0, 0.0, 0
+    """See `look_at`: whether there is a galaxy, and what makes a `Look` of it."""
+    found, division, binning, shape, size = _divide(image, noise)
+    first, snr, flag = FirstShape(shape, np.zeros(2, np.float32), 0.0), 0.0, 0
     if found:
-        shape, light, radius = look(data, smooth, parts, sigma, psf_fwhm / binning, shape, size)
-        ny, nx = data.shape
-        found = 0 <= shape[0] < nx and 0 <= shape[1] < ny  # else what was found is no galaxy
+        first = look(division, psf_fwhm / binning, shape, size)
+        ny, nx = division.image.shape
+        found = 0 <= first.shape[X] < nx and 0 <= first.shape[Y] < ny  # else what was found is no galaxy
     if found:
-        snr, flag = _signal(data, parts, shape, radius, sigma, correlation, gradient)
-    divided = (found, data, smooth, parts, level, sigma, gradient, correlation, beside)
-    return divided, binning, shape, light, radius, snr, flag
+        snr, flag = _signal(division, first.shape, first.radius)
+    return found, division, binning, first, snr, flag
 
 
-@compiled
+@part
 def _divide(image, noise):
-    """The segmented image, binned down if its galaxy is large, the binning, and first shape and size from moments.
+    """Whether there is a galaxy; the image, binned down if that is large, divided; the binning; and first shape and
+    size from moments.
 
     In a large image the galaxy is looked for on a coarse one first; if it is large too, that is all that is needed.
     """
     coarse = min(image.shape) // COARSE_SIDE_PIX
-    for attempt in range(0 if coarse > 1 else 1, 2):
-        binning = 1 if attempt else coarse
-        divided = segment(bin_down(image, binning), noise / binning)
-        found, data, smooth, parts = divided[:4]
-        if not found:
-            continue
-        shape, size = moments(smooth, parts)
-        if binning == 1 and size <= 1.5 * LARGEST_RADIUS_PIX:  # half of the light is well inside
-            return divided, binning, shape, size
-        light = mean_light(data, parts, shape, size)
-        radius = half_light(light, shape, size)[0] * binning
+    binning, final, found, size, shape = max(coarse, 1), False, False, 0.0, np.zeros(ALL)
+    while True:
+        found, division = segment(bin_down(image, binning), noise / binning)
+        if found:
+            shape, size = moments(division.smooth, division.parts)
+        if final:
+            break
+        radius = 0.0
+        if found and not (binning == 1 and size <= 1.5 * LARGEST_RADIUS_PIX):  # else half of the light is well inside
+            light = mean_light(division.image, division.parts, shape, size)
+            radius = half_light(light, shape[Q], size).half_light * binning
         if radius > 1.5 * LARGEST_RADIUS_PIX:
-            binning = int(np.ceil(radius / LARGEST_RADIUS_PIX))
-            divided = segment(bin_down(image, binning), noise / binning)
-            shape, size = moments(divided[2], divided[3])
-            return divided, binning, shape, size
-        if binning == 1:
-            return divided, binning, shape, size
-    return divided, 1, np.zeros(ALL), 0.0
+            binning, final = int(np.ceil(radius / LARGEST_RADIUS_PIX)), True
+        elif binning == 1:
+            break
+        else:
+            binning = 1
+    return found, division, binning, shape, size
 
 
 def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> FramedGalaxy | None:
@@ -313,18 +372,18 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: f
         return None
     division = first.segmentation
     psf = (psf_fwhm_pix if np.isfinite(psf_fwhm_pix) else ASSUMED_PSF_FWHM_PIX) / first.binning
-    shape, light, coefficients, sigmas, radius, limit, converged, square = _fit_frame(
-        division.image, division.parts, first.shape, first.light, division.sky_sigma, psf, first.radius
-    )
+    pixels = Pixels(division.image, division.parts, division.sky_sigma)
+    frame = _fit_frame(pixels, first.shape, first.light, psf, first.radius)
     ny, nx = division.image.shape
-    if not (0 <= shape[0] < nx and 0 <= shape[1] < ny):  # the fit ran away from it
+    if not (0 <= frame.shape[X] < nx and 0 <= frame.shape[Y] < ny):  # the fit ran away from it
         return None
-    snr, flag = _signal(
-        division.image, division.parts, shape, radius, division.sky_sigma, division.correlation, division.gradient
-    )
-    if not converged:
+    snr, flag = _signal(division, frame.shape, frame.radius)
+    if not frame.converged:
         flag |= NOT_CONVERGED_BIT
-    return FramedGalaxy(first, shape, light, coefficients, sigmas, radius, limit, snr, _flag(flag), square)
+    return FramedGalaxy(
+        first, frame.shape, frame.light, frame.coefficients, frame.sigmas, frame.radius, frame.limit, snr,
+        _flag(flag), frame.square,
+    )  # fmt: skip
 
 
 def first_looks(images: ImageSet) -> list[Look | None]:
@@ -412,8 +471,8 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
             if g is None
             else (
                 *unbinned(g.shape[:2], g.binning),
-                g.shape[2],
-                np.degrees(g.shape[3]),
+                g.shape[Q],
+                np.degrees(g.shape[ANGLE]),
                 g.radius * g.binning,
                 g.snr,
                 g.segmentation.background,

@@ -7,13 +7,32 @@ with all pixels alike. Where a galaxy is seen all around, its mean light and the
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, box_around, moved, turn_error
-from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, SMOOTHING_PIX
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.frame.ellipse_fit import (
+    ALL,
+    ANGLE,
+    C2,
+    GEOMETRY,
+    S2,
+    Axes,
+    FitOptions,
+    Q,
+    X,
+    Y,
+    axes_of,
+    box_around,
+    moved,
+    to_circle,
+    turn_error,
+)
+from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, Segmentation, smoothed_noise
+from emeraldcut.numerics.jit import compiled, part
 from emeraldcut.numerics.linalg import solve
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 PETROSIAN_ETA = 0.2  # as the SDSS (Blanton et al. 2001, AJ 121, 2358)
 GEOMETRY_RANGE = (0.7, 2.5)  # half-light radii between which centre and axes are determined
 LOPSIDED_SIGMA, LOPSIDED_SHARE = 5.0, 1.0  # light beyond its mirror image that is a neighbour's, in noise and in light
@@ -21,16 +40,45 @@ NEARLY_ROUND = 0.75  # above this axis ratio the sides of a box may say better t
 FEWEST_PIXELS = 20  # from whose moments a shape is started
 PASSES = 2  # Gauss-Newton steps
 FINE = 8  # steps per pixel of the curve of growth
+LEAST_AXIS_RATIO = 0.15  # that moments may give
+LEAST_RADIUS_PIX = 0.8  # half-light radius that is found at least
+EDGES = 48  # directions in which the distance to the edge is asked for
+RIDGE = 1e-6  # of the normal equations, see `solve`; single precision sums them
+# A frame is turned along the sides of a box, see `turn_to_sides`, if c_4 is so many errors, if the sides are known to
+# this share of the axes' error, and if they lie within so many of the latter.
+SIDES_SIGMA, SIDES_SHARE, SIDES_NEAR = 4.0, 0.7, 2.5
 
 
-@compiled
-def moments(smooth, parts):
-    """A first shape from second moments of the galaxy's pixels, and its size (semi-major axis, pixels).
+class Radii(NamedTuple):
+    """Half-light and Petrosian radius, pixels along the major axis."""
 
-    All pixels above a threshold count alike, so the shape is that of an isophote: a uniform ellipse with semi-axes a, b
-    has the principal second moments a^2/4 and b^2/4. The threshold is that of detection, or, where the galaxy is cut by
-    the edge or by missing pixels, the level that keeps clear of them.
+    half_light: float
+    petrosian: float
+
+
+class FirstShape(NamedTuple):
+    """What `look` finds: centre and axes (12,), mean light (k,) and half-light radius (pixels)."""
+
+    shape: np.ndarray
+    light: np.ndarray
+    radius: float
+
+
+class _Step(NamedTuple):
+    """Normal equations (4, 4), (4,) of a step in centre and axes; and c_4, s_4, as if nothing else were free, with
+    their error.
     """
+
+    matrix: np.ndarray
+    right: np.ndarray
+    c4: float
+    s4: float
+    error: float
+
+
+@part
+def _safe_level(smooth, parts):
+    """The highest level of the galaxy's pixels at the edge of the image or beside missing ones; and its area."""
     ny, nx = parts.shape
     level, area, missing = np.float32(-np.inf), 0, 0
     for y in range(ny):
@@ -45,84 +93,121 @@ def moments(smooth, parts):
                 or parts[y, x - 1] == MISSING or parts[y, x + 1] == MISSING
             ):  # fmt: skip
                 level = max(level, smooth[y, x])
+    return level, area
+
+
+@part
+def _sums_above(smooth, parts, level):
+    """Number of the galaxy's pixels above a level, and sums of x, y, x^2, y^2, x y."""
+    ny, nx = parts.shape
+    n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for y in range(ny):
+        row_n, row_x, row_xx = 0, 0, 0
+        for x in range(nx):
+            seen = parts[y, x] == GALAXY and smooth[y, x] > level
+            row_n += seen
+            row_x += seen * x
+            row_xx += seen * x * x
+        n += row_n
+        sx += row_x
+        sy += y * row_n
+        sxx += row_xx
+        syy += y * y * row_n
+        sxy += y * row_x
+    return n, sx, sy, sxx, syy, sxy
+
+
+@compiled
+def moments(smooth: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, float]:
+    """A first shape from second moments of the galaxy's pixels, and its size (semi-major axis, pixels).
+
+    All pixels above a threshold count alike, so the shape is that of an isophote: a uniform ellipse with semi-axes a, b
+    has the principal second moments a^2/4 and b^2/4. The threshold is that of detection, or, where the galaxy is cut by
+    the edge or by missing pixels, the level that keeps clear of them.
+    """
+    level, area = _safe_level(smooth, parts)
     shape = np.zeros(ALL)
     if area == 0:
         return shape, 0.0
-    half, root = 0.0, 0.0
-    for attempt in range(2):  # if too little is left above the level, all pixels
-        n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
-        if attempt == 1:
-            level = np.float32(-np.inf)
-        for y in range(ny):
-            row_n, row_x, row_xx = 0, 0, 0
-            for x in range(nx):
-                seen = parts[y, x] == GALAXY and smooth[y, x] > level
-                row_n += seen
-                row_x += seen * x
-                row_xx += seen * x * x
-            n += row_n
-            sx += row_x
-            sy += y * row_n
-            sxx += row_xx
-            syy += y * y * row_n
-            sxy += y * row_x
-        if n >= FEWEST_PIXELS or attempt == 1:
-            mx, my = sx / n, sy / n
-            xx, yy, xy = sxx / n - mx * mx + 1 / 12, syy / n - my * my + 1 / 12, sxy / n - mx * my
-            half, root = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-            shape[0], shape[1] = mx, my
-            shape[2] = min(max(np.sqrt(max(half - root, 1e-3) / (half + root)), 0.15), 1.0)
-            shape[3] = 0.5 * np.arctan2(2 * xy, xx - yy)
-            break
-    return shape, max(2 * np.sqrt(half + root), np.sqrt(area / (np.pi * shape[2])))
+    n, sx, sy, sxx, syy, sxy = _sums_above(smooth, parts, level)
+    if n < FEWEST_PIXELS:  # too little is left above the level
+        n, sx, sy, sxx, syy, sxy = _sums_above(smooth, parts, np.float32(-np.inf))
+    mx, my = sx / n, sy / n
+    xx, yy, xy = sxx / n - mx * mx + 1 / 12, syy / n - my * my + 1 / 12, sxy / n - mx * my  # a pixel's own is 1/12
+    half, root = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    shape[X], shape[Y] = mx, my
+    shape[Q] = min(max(np.sqrt(max(half - root, 1e-3) / (half + root)), LEAST_AXIS_RATIO), 1.0)
+    shape[ANGLE] = 0.5 * np.arctan2(2 * xy, xx - yy)
+    return shape, max(2 * np.sqrt(half + root), np.sqrt(area / (np.pi * shape[Q])))
+
+
+@part
+def _middle_of(values):
+    """The value above which less than half of the values are, and below which not more: the upper median."""
+    for value in values:
+        below, same = 0, 0
+        for other in values:
+            below += other < value
+            same += other == value
+        if below <= len(values) // 2 < below + same:
+            return value
+    return np.nan
 
 
 @compiled
-def reach_of(shape, ny, nx):
+def reach_of(shape: np.ndarray, ny: int, nx: int) -> float:
     """The isophote radius out to which at least half of an ellipse's circumference lies on the stamp."""
-    edges = np.empty(48)
-    cos, sin = np.cos(shape[3]), np.sin(shape[3])
-    for i in range(48):
-        psi = 2 * np.pi * i / 48
-        u, v = np.cos(psi), shape[2] * np.sin(psi)
-        dx, dy = u * cos - v * sin, u * sin + v * cos
+    edges, axes, q = np.empty(EDGES), axes_of(shape), shape[Q]
+    for i in range(EDGES):
+        psi = 2 * np.pi * i / EDGES
+        u, v = np.cos(psi), q * np.sin(psi)
+        dx, dy = u * axes.cos - v * axes.sin, u * axes.sin + v * axes.cos
         edge = np.inf
         if dx != 0:
-            edge = min(edge, (nx - 1 - shape[0]) / dx if dx > 0 else -shape[0] / dx)
+            edge = min(edge, (nx - 1 - axes.x) / dx if dx > 0 else -axes.x / dx)
         if dy != 0:
-            edge = min(edge, (ny - 1 - shape[1]) / dy if dy > 0 else -shape[1] / dy)
+            edge = min(edge, (ny - 1 - axes.y) / dy if dy > 0 else -axes.y / dy)
         edges[i] = edge
-    return min(max(np.sort(edges)[24], 3.0), 1.5 * max(nx, ny))
+    return min(max(_middle_of(edges), 3.0), 1.5 * max(nx, ny))
 
 
 @compiled
+def single_axes(shape: np.ndarray) -> Axes:
+    """`axes_of` in single precision, for loops that run on vector units."""
+    axes = axes_of(shape)
+    return Axes(
+        np.float32(axes.x), np.float32(axes.y), np.float32(axes.cos), np.float32(axes.sin), np.float32(axes.along),
+        np.float32(axes.across),
+    )  # fmt: skip
+
+
+@part
 def _place_row(shape, x0, y, along, across, radius):
     """For pixels x0, x0 + 1, ... of row y, where the galaxy is round: place on both axes and circularised radius."""
-    q, root_q, tiny = np.float32(shape[2]), np.float32(np.sqrt(shape[2])), np.float32(1e-6)
-    cos, sin = np.float32(np.cos(shape[3])), np.float32(np.sin(shape[3]))
-    left, dy, stretch = np.float32(x0) - np.float32(shape[0]), np.float32(y) - np.float32(shape[1]), root_q / q
+    axes, root_q, row, tiny = single_axes(shape), np.float32(np.sqrt(shape[Q])), np.float32(y), np.float32(1e-6)
+    stretch = root_q / np.float32(shape[Q])
+    circular = Axes(axes.x - np.float32(x0), axes.y, axes.cos, axes.sin, root_q, stretch)
     for i in range(len(radius)):
-        dx = np.float32(i) + left
-        u, v = (dx * cos + dy * sin) * root_q, (dy * cos - dx * sin) * stretch
+        u, v = to_circle(np.float32(i), row, circular)
         along[i], across[i], radius[i] = u, v, np.sqrt(u * u + v * v) + tiny
 
 
 @compiled
-def mean_light(image, parts, shape, reach):
+def mean_light(image: np.ndarray, parts: np.ndarray, shape: np.ndarray, reach: float) -> np.ndarray:
     """Mean light (k,) on the ellipses with circularised radius 0, 1, 2, ... pixels, out to `reach` (major axis).
 
     A pixel belongs to its two nearest ellipses in proportion; an ellipse without pixels takes its neighbour's light.
     """
     ny, nx = image.shape
-    n = int(reach * np.sqrt(shape[2])) + 2
+    n = int(reach * np.sqrt(shape[Q])) + 2
     total, members = np.zeros(n + 1, np.float32), np.zeros(n + 1, np.float32)
     total_next, members_next = total[1:], members[1:]
-    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
-    width, end, one = max(x1 - x0, 0), np.float32(n), np.float32(1)
+    box = box_around(shape, reach, ny, nx)
+    width, end, one = max(box.x1 - box.x0, 0), np.float32(n), np.float32(1)
     along, across, radius = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    for y in range(y0, y1):
-        _place_row(shape, x0, y, along, across, radius)
-        row, part = image[y, x0:x1], parts[y, x0:x1]
+    for y in range(box.y0, box.y1):
+        _place_row(shape, box.x0, y, along, across, radius)
+        row, part = image[y, box.x0 : box.x1], parts[y, box.x0 : box.x1]
         for i in range(width):
             if radius[i] < end and part[i] < NEIGHBOUR:
                 whole = np.int32(radius[i])
@@ -141,24 +226,22 @@ def mean_light(image, parts, shape, reach):
     return light
 
 
-@compiled
-def _normal_equations(image, parts, shape, inner, outer, light):
-    """Normal equations (4, 4), (4,) of a step in centre and axes, and c_4, s_4 with their error.
+@part
+def _pixels_between(image, parts, shape, inner, outer, light):
+    """Rows (5, k) float32 of the pixels between two radii (major axis), and the number of these pixels.
 
-    From pixels between the radii `inner` and `outer` (major axis), with mean light `light`; see `ellipse_fit` for the
-    patterns. c_4 and s_4 are as if nothing else were free.
+    Place on both axes and radius, see `_place_row`; minus the slope of `light`; and the image less `light`.
     """
     ny, nx = image.shape
-    x0, x1, y0, y1 = box_around(shape, outer, ny, nx)
-    width, last = max(x1 - x0, 0), len(light) - 2
+    box = box_around(shape, outer, ny, nx)
+    width, last = max(box.x1 - box.x0, 0), len(light) - 2
     along, across, radius = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    q, root_q = np.float32(shape[2]), np.float32(np.sqrt(shape[2]))
+    root_q, zero = np.float32(np.sqrt(shape[Q])), np.float32(0)
     low, high = np.float32(inner) * root_q, min(np.float32(outer) * root_q, np.float32(last + 1))
-    one, zero = np.float32(1), np.float32(0)
-    pixels, n = np.empty((5, width * max(y1 - y0, 0)), np.float32), 0  # those that count, in one long row
-    for y in range(y0, y1):
-        _place_row(shape, x0, y, along, across, radius)
-        row, part = image[y, x0:x1], parts[y, x0:x1]
+    pixels, n = np.empty((5, width * max(box.y1 - box.y0, 0)), np.float32), 0
+    for y in range(box.y0, box.y1):
+        _place_row(shape, box.x0, y, along, across, radius)
+        row, part = image[y, box.x0 : box.x1], parts[y, box.x0 : box.x1]
         for i in range(width):
             r = radius[i]
             if low < r < high and part[i] < NEIGHBOUR:
@@ -167,18 +250,25 @@ def _normal_equations(image, parts, shape, inner, outer, light):
                 pixels[0, n], pixels[1, n], pixels[2, n] = along[i], across[i], r
                 pixels[3, n], pixels[4, n] = -min(step, zero), row[i] - light[k] - (r - np.float32(k)) * step
                 n += 1
+    return pixels, n
+
+
+@part
+def _normal_equations(pixels, n, q):
+    """The step that n pixels from `_pixels_between` ask for, with axis ratio q; see `ellipse_fit` for the patterns."""
+    along, across, radius, slope, residual = pixels[0], pixels[1], pixels[2], pixels[3], pixels[4]
+    one, two, zero, root_q = np.float32(1), np.float32(2), np.float32(0), np.float32(np.sqrt(q))
+    stretch = root_q / np.float32(q)
     s00 = s01 = s02 = s03 = s11 = s12 = s13 = s22 = s23 = s33 = r0 = r1 = r2 = r3 = zero
     fourth_c = fourth_s = fourth = squares = used = zero
-    place_u, place_v, radii, slopes, residuals = pixels[0], pixels[1], pixels[2], pixels[3], pixels[4]
-    stretch = root_q / q
     for i in range(n):
-        r, steep, rest = radii[i], slopes[i], residuals[i]
-        c, s = place_u[i] / r, place_v[i] / r
+        r, steep, rest = radius[i], slope[i], residual[i]
+        c, s = along[i] / r, across[i] / r
         a, b = steep * root_q * c, steep * stretch * s
         steep *= r
-        c, s = c * c - s * s, np.float32(2) * c * s
+        c, s = c * c - s * s, two * c * s
         fourth_c += steep * (c * c - s * s) * rest
-        fourth_s += steep * np.float32(2) * c * s * rest
+        fourth_s += steep * two * c * s * rest
         fourth += steep * steep
         squares += rest * rest
         used += one if steep > 0 else zero
@@ -201,17 +291,17 @@ def _normal_equations(image, parts, shape, inner, outer, light):
     half = max(0.5 * fourth, 1e-30)  # mean square of a cosine
     error = np.sqrt(squares / max(used, one) / half)
     right = np.array([r0, r1, r2, r3])
-    return matrix.astype(np.float64), right.astype(np.float64), (fourth_c / half, fourth_s / half, error)
+    return _Step(matrix.astype(np.float64), right.astype(np.float64), fourth_c / half, fourth_s / half, error)
 
 
 @compiled
-def half_light(light, shape, reach):
-    """Half-light and Petrosian radius (pixels along the major axis).
+def half_light(light: np.ndarray, axis_ratio: float, reach: float) -> Radii:
+    """Half-light and Petrosian radius from the mean light (k,) on ellipses.
 
     The Petrosian radius is where the surface brightness has fallen to a fifth of its mean inside; total light is that
     inside 1.5 Petrosian radii (or inside `reach`, where the data end).
     """
-    root_q = np.sqrt(shape[2])
+    root_q = np.sqrt(axis_ratio)
     n = min(int(reach * root_q * FINE), (len(light) - 1) * FINE)
     growth = np.zeros(n + 1)
     petrosian = -1
@@ -233,7 +323,7 @@ def half_light(light, shape, reach):
         i += 1
     step = growth[i] - growth[i - 1]
     place = i - 1 + (half - growth[i - 1]) / step if step > 0 else i
-    return place / FINE / root_q, petrosian / FINE / root_q
+    return Radii(place / FINE / root_q, petrosian / FINE / root_q)
 
 
 @compiled
@@ -246,18 +336,13 @@ def measured_range(radius: float, psf_fwhm: float, reach: float) -> tuple[float,
     return inner, min(max(GEOMETRY_RANGE[1] * radius, radius + 3), max(reach, inner + 3))
 
 
-@compiled
-def mask_lopsided(smooth, parts, shape, radius, sigma):
-    """Marks as NEIGHBOUR what shines well beyond its mirror image through the centre.
-
-    A galaxy, boxy or not, is the same on both sides; a neighbour too faint to separate from it is not.
-    """
+@part
+def _beyond_mirror(smooth, parts, shape, radius, least, found):
+    """Marks in `found` (ny, nx) what shines beyond its mirror image by `least` and by LOPSIDED_SHARE; any at all?"""
     ny, nx = parts.shape
-    found = np.zeros((ny, nx), np.bool_)
     any_found, one = False, np.float32(1)
-    least = np.float32(LOPSIDED_SIGMA * np.sqrt(2.0) * sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX))
-    core, share = np.float32((0.6 * radius) ** 2 * shape[2]), np.float32(1 + LOPSIDED_SHARE)
-    centre_x, centre_y = np.float32(shape[0]), np.float32(shape[1])
+    core, share = np.float32((0.6 * radius) ** 2 * shape[Q]), np.float32(1 + LOPSIDED_SHARE)
+    centre_x, centre_y = np.float32(shape[X]), np.float32(shape[Y])
     for y in range(ny):
         dy = np.float32(y) - centre_y
         my = centre_y - dy
@@ -288,14 +373,27 @@ def mask_lopsided(smooth, parts, shape, radius, sigma):
             if value - mirror > least and value > share * mirror:
                 found[y, x] = True
                 any_found = True
-    if any_found:
-        for y in range(ny):
-            for x in range(nx):
-                if found[y, x]:
-                    for j in range(max(y - 1, 0), min(y + 2, ny)):
-                        for i in range(max(x - 1, 0), min(x + 2, nx)):
-                            if parts[j, i] != MISSING:
-                                parts[j, i] = NEIGHBOUR
+    return any_found
+
+
+@part
+def mask_lopsided(smooth: np.ndarray, parts: np.ndarray, shape: np.ndarray, radius: float, sigma: float) -> None:
+    """Marks as NEIGHBOUR what shines well beyond its mirror image through the centre, and the pixels around it.
+
+    A galaxy, boxy or not, is the same on both sides; a neighbour too faint to separate from it is not.
+    """
+    ny, nx = parts.shape
+    found = np.zeros((ny, nx), np.bool_)
+    least = np.float32(LOPSIDED_SIGMA * np.sqrt(2.0) * smoothed_noise(sigma))
+    if not _beyond_mirror(smooth, parts, shape, radius, least, found):
+        return
+    for y in range(ny):
+        for x in range(nx):
+            if found[y, x]:
+                for j in range(max(y - 1, 0), min(y + 2, ny)):
+                    for i in range(max(x - 1, 0), min(x + 2, nx)):
+                        if parts[j, i] != MISSING:
+                            parts[j, i] = NEIGHBOUR
 
 
 @compiled
@@ -309,12 +407,12 @@ def turn_to_sides(axis_ratio, variance, c, s, error):
     """
     amplitude = np.hypot(c, s)
     of_axes = turn_error(axis_ratio, variance)
-    if not amplitude > 4 * error or error / (4 * amplitude) > 0.7 * of_axes:
+    if not amplitude > SIDES_SIGMA * error or error / (4 * amplitude) > SIDES_SHARE * of_axes:
         return np.nan
     turn = (np.arctan2(s, c) + np.pi) / 4 % (np.pi / 2)
     if turn > np.pi / 4:
         turn -= np.pi / 2
-    return turn if abs(turn) < 2.5 * of_axes else np.nan
+    return turn if abs(turn) < SIDES_NEAR * of_axes else np.nan
 
 
 @compiled
@@ -323,34 +421,39 @@ def on_sky(turn, axis_ratio):
     return np.arctan2(axis_ratio * np.sin(turn), np.cos(turn))
 
 
-@compiled
-def look(image, smooth, parts, sigma, psf_fwhm, shape, size):
-    """Centre and axes (12,), mean light (k,) and half-light radius (pixels) of the galaxy, from its `moments`.
+@part
+def look(division: Segmentation, psf_fwhm: float, shape: np.ndarray, size: float) -> FirstShape:
+    """Centre, axes, mean light and half-light radius of the galaxy, from its `moments`.
 
-    Adds to the neighbours in `parts` what is lopsided.
+    Adds to the neighbours in `division.parts` what is lopsided.
     """
+    image, parts, shape = division.image, division.parts, shape.copy()
     ny, nx = image.shape
-    shape = shape.copy()
     reach = reach_of(shape, ny, nx)
     light = mean_light(image, parts, shape, min(reach, 1.5 * size + 3))
-    radius, _ = half_light(light, shape, reach)
-    radius = max(radius, 0.8)
+    radius = max(half_light(light, shape[Q], reach).half_light, LEAST_RADIUS_PIX)
     inner, outer = measured_range(radius, psf_fwhm, reach)
-    for step in range(PASSES):
-        matrix, right, _ = _normal_equations(image, parts, shape, inner, outer, light)
-        change = solve(matrix, right, 1e-6)
+    options, change = FitOptions(inner, outer, GEOMETRY, PASSES, False), np.zeros(ALL)
+    for pass_number in range(options.iterations):
+        pixels, n = _pixels_between(image, parts, shape, inner, outer, light)
+        step = _normal_equations(pixels, n, shape[Q])
+        solution = solve(step.matrix, step.right, RIDGE)
+        for k in range(GEOMETRY):
+            change[k] = solution[k]
         if np.isfinite(change).all():
-            shape[:] = moved(shape, np.append(change, np.zeros(ALL - GEOMETRY)), 0.3 * outer, False)
-        if step == 0:
-            mask_lopsided(smooth, parts, shape, radius, sigma)
+            shape = moved(shape, change, options)
+        if pass_number == 0:
+            mask_lopsided(division.smooth, parts, shape, radius, division.sky_sigma)
     reach = min(reach_of(shape, ny, nx), 6 * radius)
     light = mean_light(image, parts, shape, reach)
-    if shape[2] > NEARLY_ROUND:
-        matrix, _, (c, s, error) = _normal_equations(image, parts, shape, inner, outer, light)
-        variance = error * error * 0.5 * (matrix[2, 2] + matrix[3, 3]) / max(matrix[3, 3], 1e-30)
-        turn = turn_to_sides(shape[2], variance, c, s, error)
+    if shape[Q] > NEARLY_ROUND:
+        pixels, n = _pixels_between(image, parts, shape, inner, outer, light)
+        step = _normal_equations(pixels, n, shape[Q])
+        along, across = step.matrix[C2, C2], max(step.matrix[S2, S2], 1e-30)
+        variance = step.error * step.error * 0.5 * (along + step.matrix[S2, S2]) / across
+        turn = turn_to_sides(shape[Q], variance, step.c4, step.s4, step.error)
         if np.isfinite(turn):
-            shape[3] += on_sky(turn, shape[2])
-    radius, _ = half_light(light, shape, reach)
-    shape[3] %= np.pi
-    return shape, light, max(radius, 0.8)
+            shape[ANGLE] += on_sky(turn, shape[Q])
+    radius = max(half_light(light, shape[Q], reach).half_light, LEAST_RADIUS_PIX)
+    shape[ANGLE] %= np.pi
+    return FirstShape(shape, light, radius)

@@ -9,8 +9,8 @@ where the PSF is wide enough. The result is that of the exact fit; only the numb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,24 +19,33 @@ from emeraldcut.frame.ellipse_fit import (
     BASIS,
     CLIP_SIGMA,
     FIT_MARGIN,
-    N_ROWS,
     RESIDUAL,
-    TOLERANCE_PIX,
-    TOLERANCE_SIGMA,
+    S2,
+    FitOptions,
+    Pixels,
+    Points,
+    Q,
+    ShapeFit,
+    axes_of,
     box_around,
+    hold,
+    is_last,
     knot_place,
     knot_radius,
     moved,
     ring_of,
     sort_by_ring,
+    space_for,
     spline,
     tabulate,
+    to_circle,
 )
 from emeraldcut.frame.segment import NEIGHBOUR
 from emeraldcut.galaxies.sky import Psf
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.jit import compiled, part
 from emeraldcut.numerics.linalg import four_products, invert
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 STEP = 1.02  # ratio of the widths for which kernels are kept
 BETA = 3.5  # of the Moffat profile that is assumed where only the width is known, between good and bad seeing
 REACH_FWHM = 2.5  # half width of the kernel
@@ -48,29 +57,74 @@ BEND, FACTOR = 0.5, 3.0  # how far a profile is from the likely one, see `_prior
 LOST, LOST_IN_MATRIX = 2e-3, 1.5e-1
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """A PSF as a sum of products of a column and a row, (rank, taps) each.
+MARGIN_FWHM = 1.5  # the model is drawn so far beyond the fitted pixels, from where light is scattered into them
+SMALLEST_SIDE = 4  # of the box of pixels; of a smaller one there is no fit
+# The finest pattern, of order 8, must have a wavelength of more than two coarse pixels on the minor axis; here 2.5.
+COARSE_CIRCUMFERENCE_PIX = 8 * 2.5 * 2
+EVERYWHERE = 1e6  # a radius beyond any pixel
+RIDGE = 1e-7  # of the normal equations, see `invert`; more than in `fit_shape`, since single precision sums them
+CLIP_LATE = 1.5  # times CLIP_SIGMA; the pixels far from the model as it is seen were clipped before
 
-    For the model, and more roughly for the matrix on all pixels and on every second one.
-    """
+
+class Separable(NamedTuple):
+    """A kernel as a sum of products of a column and a row, (rank, taps) float32 each."""
 
     columns: np.ndarray
     rows: np.ndarray
-    rough_columns: np.ndarray
-    rough_rows: np.ndarray
-    coarse_columns: np.ndarray
-    coarse_rows: np.ndarray
+
+
+class Kernel(NamedTuple):
+    """A PSF and its full width at half maximum: for the model, and more roughly for the matrix, on all pixels and on
+    every second one.
+    """
+
     fwhm_pix: float
-
-    def parts(self) -> tuple:
-        """As `fit_before_psf` takes them."""
-        return (self.fwhm_pix, self.columns, self.rows, self.rough_columns, self.rough_rows, self.coarse_columns,
-                self.coarse_rows)  # fmt: skip
+    fine: Separable
+    rough: Separable
+    coarse: Separable
 
 
-def separable(kernel: np.ndarray, lost: float) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows (rank, taps) float32 whose products add up to a kernel (odd, square), by singular values."""
+class FitBeforePsf(NamedTuple):
+    """What `fit_before_psf` finds.
+
+    Attributes
+    ----------
+    shape : (12,)
+    covariance : (12, 12)
+        NaN if nothing was fitted.
+    coefficients : (k,)
+        Of the profile before the PSF.
+    model : (ny, nx) float32
+        What the telescope sees of the fitted galaxy, within the pixels of the fit, 0 elsewhere.
+    converged : bool
+    """
+
+    shape: np.ndarray
+    covariance: np.ndarray
+    coefficients: np.ndarray
+    model: np.ndarray
+    converged: bool
+
+
+class Canvas(NamedTuple):
+    """Where the model is drawn: the pixels of the fit and a margin.
+
+    Attributes
+    ----------
+    x, y : int
+        Which pixel of the image its first one is.
+    weight, noise : (height, width) float32
+        Weight of the pixels and their noise; 0 where none is fitted.
+    """
+
+    x: int
+    y: int
+    weight: np.ndarray
+    noise: np.ndarray
+
+
+def separable(kernel: np.ndarray, lost: float) -> Separable:
+    """Columns and rows whose products add up to a kernel (odd, square), by singular values."""
     left, values, right = np.linalg.svd(kernel)
     for rank in range(1, len(values) + 1):
         product = (left[:, :rank] * values[:rank]) @ right[:rank]
@@ -79,7 +133,7 @@ def separable(kernel: np.ndarray, lost: float) -> tuple[np.ndarray, np.ndarray]:
     root = np.sqrt(values[:rank])
     product_sum = product.sum()
     columns, rows = (left[:, :rank] * root).T / product_sum, right[:rank] * root[:, None]
-    return np.ascontiguousarray(columns, np.float32), np.ascontiguousarray(rows, np.float32)
+    return Separable(np.ascontiguousarray(columns, np.float32), np.ascontiguousarray(rows, np.float32))
 
 
 @lru_cache(maxsize=2048)
@@ -98,9 +152,9 @@ def _moffat(step: int) -> Kernel:
             values = psf(offset, offset[:, None])
         values /= values.sum()
         if spacing == 1:
-            kernels += separable(values, LOST)
-        kernels += separable(values, LOST_IN_MATRIX)
-    return Kernel(*kernels, fwhm)
+            kernels.append(separable(values, LOST))
+        kernels.append(separable(values, LOST_IN_MATRIX))
+    return Kernel(fwhm, *kernels)
 
 
 def moffat_kernel(fwhm_pix: float) -> Kernel:
@@ -108,7 +162,7 @@ def moffat_kernel(fwhm_pix: float) -> Kernel:
     return _moffat(int(np.round(np.log(fwhm_pix) / np.log(STEP))))
 
 
-@compiled
+@part
 def _add_taps(target, source, weights, step):
     """target[i] += sum of weights[k] source[i + k step], four taps at a time: sums are loaded and stored less often."""
     n = len(target)
@@ -121,97 +175,115 @@ def _add_taps(target, source, weights, step):
 
 
 @compiled
-def convolve(grid, columns, rows, out, work):
+def convolve(grid, kernel, out, work):
     """out = grid (ny, nx) convolved with a separable kernel, nothing outside.
 
     All rows are one line, with zeros between them, so that each tap is one long sum. `work` is from `work_space`.
     """
     ny, nx = grid.shape
-    rank, taps = rows.shape
+    rank, taps = kernel.rows.shape
     half, padded_taps = (taps - 1) // 2, (taps + 3) // 4 * 4
     stride = nx + half
     n = ny * stride
     line, across, down = work[0], work[1], work[2, :n]
     for y in range(ny):
         start = half + y * stride
-        line[start : start + nx] = grid[y]
+        for x in range(nx):
+            line[start + x] = grid[y, x]
         line[start + nx : start + stride] = 0
     weights = np.zeros(padded_taps, np.float32)
     middle = across[half * stride : half * stride + n]
     down[:] = 0
     for r in range(rank):
         for k in range(taps):
-            weights[k] = rows[r, taps - 1 - k]
+            weights[k] = kernel.rows[r, taps - 1 - k]
         middle[:] = 0
         _add_taps(middle, line, weights, 1)
         for k in range(taps):
-            weights[k] = columns[r, taps - 1 - k]
+            weights[k] = kernel.columns[r, taps - 1 - k]
         _add_taps(down, across, weights, stride)
     for y in range(ny):
-        out[y] = down[y * stride : y * stride + nx]
+        for x in range(nx):
+            out[y, x] = down[y * stride + x]
 
 
 @compiled
-def work_space(shape, columns):
+def work_space(shape, kernel):
     """What `convolve` needs for grids of a shape (ny, nx)."""
-    taps = columns.shape[1]
+    taps = kernel.columns.shape[1]
     return np.zeros((3, (shape[0] + taps + 4) * (shape[1] + taps) + taps + 8), np.float32)
 
 
-@compiled
-def _draw_table(shape, x, y, coefficients, n_rings, places, pixels, ordered, table, angles, start):
-    """Table of patterns and basis functions of all points, sorted by ring; places[j] is the point in column j."""
-    sort_by_ring(shape, x, y, x, n_rings, pixels, ordered, start, places)
-    tabulate(
-        shape, ordered[4], ordered[0], ordered[1], ordered[2], ordered[3], start[: n_rings + 1], coefficients, -1e6,
-        1e6, ALL, table, angles,
-    )  # fmt: skip
+@part
+def _flipped(kernel):
+    """The kernel seen through a point: its convolution is the transposed one."""
+    return Separable(kernel.columns[:, ::-1].copy(), kernel.rows[:, ::-1].copy())
 
 
-@compiled
-def _matrix(
-    shape, coefficients, n_rings, x_first, y_first, width, height, spacing, weights, columns, rows
-):  # fmt: skip
-    """The matrix (P D)^T W P D of all patterns and basis functions, summed over every `spacing`-th pixel."""
-    nx, ny = (width + spacing - 1) // spacing, (height + spacing - 1) // spacing
-    n, size = nx * ny, ALL + n_rings + 3
-    x, y = np.empty(n, np.float32), np.empty(n, np.float32)
-    used, root, n_used = np.empty(n, np.int64), np.empty(n, np.float32), 0  # pixels that have any weight
-    for j in range(ny):
-        for i in range(nx):
-            x[j * nx + i], y[j * nx + i] = x_first + i * spacing, y_first + j * spacing
-            weight = weights[j * spacing, i * spacing]
-            if weight > 0:
-                used[n_used], root[n_used] = j * nx + i, spacing * np.sqrt(weight)
-                n_used += 1
-    pixels, ordered = np.empty((4, n), np.float32), np.empty((5, n), np.float32)
-    table, angles = np.empty((N_ROWS, n), np.float32), np.empty((6, n), np.float32)
-    places, start = np.empty(n, np.int64), np.empty(n_rings + 2, np.int64)
-    bounds = start[: n_rings + 1]
-    _draw_table(shape, x, y, coefficients, n_rings, places, pixels, ordered, table, angles, start)
-    grids = np.zeros((size, ny, nx), np.float32)
-    flat = grids.reshape(size, n)
+@part
+def _grid_points(canvas, spacing):
+    """Every `spacing`-th pixel of the canvas along both axes, row by row, and how many rows and columns they are.
+
+    Their light does not matter, since the model is that less the residual; it is x.
+    """
+    ny, nx = canvas.weight.shape
+    wide, high = (nx + spacing - 1) // spacing, (ny + spacing - 1) // spacing
+    x, y = np.empty(high * wide, np.float32), np.empty(high * wide, np.float32)
+    for j in range(high):
+        for i in range(wide):
+            x[j * wide + i], y[j * wide + i] = canvas.x + i * spacing, canvas.y + j * spacing
+    return Points(x, y, x), high, wide
+
+
+@part
+def _draw(shape, coefficients, points, rings):
+    """Fills the table of all points, with patterns and basis functions everywhere."""
+    sort_by_ring(shape, points, rings)
+    tabulate(rings, shape[Q], coefficients, FitOptions(-EVERYWHERE, EVERYWHERE, ALL, 1, False))
+
+
+@part
+def _pictures(rings, ny, nx):
+    """Pictures (ALL + k, ny, nx) of all patterns and basis functions of a table of points row by row."""
+    n_rings, table, place = len(rings.start) - 2, rings.table, rings.place
+    size = ALL + n_rings + 3
+    pictures = np.zeros((size, ny, nx), np.float32)
+    flat = pictures.reshape(size, ny * nx)
     for a in range(ALL):
         row, target = table[a], flat[a]
-        for j in range(n):
-            target[places[j]] = row[j]
+        for j in range(len(row)):
+            target[place[j]] = row[j]
     for ring in range(n_rings):
         for a in range(4):
-            for j in range(bounds[ring], bounds[ring + 1]):
-                flat[ALL + ring + a, places[j]] = table[BASIS + a, j]
-    seen = np.empty((ny, nx), np.float32)
-    work = work_space((ny, nx), columns)
-    for a in range(size):
-        convolve(grids[a], columns, rows, seen, work)
-        source, target = seen.reshape(n), flat[a]
-        for j in range(n_used):
-            target[j] = source[used[j]] * root[j]
+            row, target = table[BASIS + a], flat[ALL + ring + a]
+            for j in range(rings.start[ring], rings.start[ring + 1]):
+                target[place[j]] = row[j]
+    return pictures
+
+
+@part
+def _used_pixels(canvas, spacing, ny, nx):
+    """Which of the points of `_grid_points` have any weight, and the root of the weight of the pixels around each."""
+    used, root, n = np.empty(ny * nx, np.int64), np.empty(ny * nx, np.float32), 0
+    for j in range(ny):
+        for i in range(nx):
+            weight = canvas.weight[j * spacing, i * spacing]
+            if weight > 0:
+                used[n], root[n] = j * nx + i, spacing * np.sqrt(weight)
+                n += 1
+    return used[:n], root[:n]
+
+
+@part
+def _squares(rows, n):
+    """The symmetric matrix of all scalar products of the first n columns of rows (k, ...) float32."""
+    size = len(rows)
     matrix = np.zeros((size, size))
     for a in range(size):
-        first = flat[a, :n_used]
+        first = rows[a, :n]
         for b in range(0, a + 1, 4):
-            p, q = flat[b, :n_used], flat[min(b + 1, a), :n_used]
-            r, s = flat[min(b + 2, a), :n_used], flat[min(b + 3, a), :n_used]
+            p, q = rows[b, :n], rows[min(b + 1, a), :n]
+            r, s = rows[min(b + 2, a), :n], rows[min(b + 3, a), :n]
             t0, t1, t2, t3 = four_products(first, p, q, r, s)
             matrix[a, b], matrix[b, a] = t0, t0
             if b + 1 <= a:
@@ -223,7 +295,24 @@ def _matrix(
     return matrix
 
 
-@compiled
+@part
+def _matrix(shape, coefficients, canvas, spacing, kernel):
+    """The matrix (P D)^T W P D of all patterns and basis functions, summed over every `spacing`-th pixel."""
+    points, ny, nx = _grid_points(canvas, spacing)
+    rings = space_for(ny * nx, len(coefficients) - 3)
+    _draw(shape, coefficients, points, rings)
+    pictures = _pictures(rings, ny, nx)
+    used, root = _used_pixels(canvas, spacing, ny, nx)
+    seen, work, flat = np.empty((ny, nx), np.float32), work_space((ny, nx), kernel), pictures.reshape(-1, ny * nx)
+    for a in range(len(pictures)):
+        convolve(pictures[a], kernel, seen, work)
+        source, target = seen.reshape(ny * nx), flat[a]
+        for j in range(len(used)):
+            target[j] = source[used[j]] * root[j]
+    return _squares(flat, len(used))
+
+
+@part
 def _likely_profile(coefficients, sigmas, reach):
     """Light at the knots that the galaxy is likely to have: as seen, never below what its noise could hide."""
     n = len(coefficients)
@@ -239,164 +328,173 @@ def _likely_profile(coefficients, sigmas, reach):
     return likely
 
 
-@compiled
-def _prior(coefficients, likely):
-    """Matrix and gradient of what is known of a profile: relative to the likely one it bends little from knot to knot
-    (BEND), and is within a factor of a few (FACTOR). Without this a deconvolved profile swings.
+@part
+def _add_prior(matrix, likely):
+    """Adds to a matrix (k, k) what is known of a profile before any pixel: relative to the likely one it bends little
+    from knot to knot (BEND), and is within a factor of a few (FACTOR). Without this a deconvolved profile swings.
     """
-    n = len(coefficients)
-    matrix, gradient = np.zeros((n, n)), np.zeros(n)
-    bend = np.array([1.0, -2.0, 1.0]) / BEND
+    n, bend = len(likely), (1.0 / BEND, -2.0 / BEND, 1.0 / BEND)
+    for k in range(n - 2):
+        for a in range(3):
+            for b in range(3):
+                matrix[k + a, k + b] += bend[a] * bend[b] / (likely[k + a] * likely[k + b])
+    for k in range(n):
+        matrix[k, k] += 1 / (FACTOR * likely[k]) ** 2
+
+
+@part
+def _add_prior_gradient(gradient, coefficients, likely):
+    """Adds to the gradient (k,) what `_add_prior` says of a profile."""
+    n, bend = len(coefficients), (1.0 / BEND, -2.0 / BEND, 1.0 / BEND)
     for k in range(n - 2):
         amount = 0.0
         for a in range(3):
             amount += bend[a] * coefficients[k + a] / likely[k + a]
         for a in range(3):
             gradient[k + a] -= amount * bend[a] / likely[k + a]
-            for b in range(3):
-                matrix[k + a, k + b] += bend[a] * bend[b] / (likely[k + a] * likely[k + b])
     for k in range(n):
         gradient[k] -= (coefficients[k] - likely[k]) / (FACTOR * likely[k]) ** 2
-        matrix[k, k] += 1 / (FACTOR * likely[k]) ** 2
-    return matrix, gradient
+
+
+@part
+def _canvas_for(pixels, shape, sigmas, options, box, margin):
+    """The canvas around a box of pixels, with weights and noise of those that are fitted."""
+    root_q, reach = np.sqrt(shape[Q]), FIT_MARGIN * options.outer + 1
+    low, high, axes = options.inner * root_q, options.outer * root_q, axes_of(shape)
+    size = (box.y1 - box.y0 + 2 * margin, box.x1 - box.x0 + 2 * margin)
+    weight, noise = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    for j in range(box.y0, box.y1):
+        for i in range(box.x0, box.x1):
+            if pixels.parts[j, i] >= NEIGHBOUR:
+                continue
+            u, v = to_circle(i, j, axes)
+            r = root_q * np.sqrt(u * u + v * v)
+            if not r <= reach * root_q:
+                continue
+            sigma = sigmas[ring_of(knot_place(r), len(sigmas))]
+            part = min(max(r - low + 0.5, 0.0), 1.0) * min(max(high - r + 0.5, 0.0), 1.0)
+            weight[j - box.y0 + margin, i - box.x0 + margin] = max(part, OUTSIDE_WEIGHT) / (sigma * sigma)
+            noise[j - box.y0 + margin, i - box.x0 + margin] = sigma
+    return Canvas(box.x0 - margin, box.y0 - margin, weight, noise)
+
+
+@part
+def _guide(shape, coefficients, canvas, options, kernel):
+    """The matrix that guides the steps, with every second pixel where that is enough."""
+    circumference = 2 * np.pi * 0.5 * (options.inner + options.outer) * shape[Q]
+    if kernel.fwhm_pix >= COARSE_FWHM_PIX and circumference > COARSE_CIRCUMFERENCE_PIX:
+        spacing, rough = 2, kernel.coarse
+    else:
+        spacing, rough = 1, kernel.rough
+    return _matrix(shape, coefficients, canvas, spacing, rough)
+
+
+@part
+def _weigh_residuals(image, canvas, seen, clip, out, model):
+    """Writes weighted residuals of what is seen of the model into `out`, and what is seen into `model`, an image.
+
+    With `clip` pixels far from the model have no say.
+    """
+    ny, nx = seen.shape
+    for j in range(ny):
+        for i in range(nx):
+            weight, x, y = canvas.weight[j, i], i + canvas.x, j + canvas.y
+            out[j, i] = 0.0
+            if weight > 0:
+                residual = image[y, x] - seen[j, i]
+                model[y, x] = seen[j, i]
+                if abs(residual) < CLIP_LATE * CLIP_SIGMA * canvas.noise[j, i] or not clip:
+                    out[j, i] = weight * residual
+
+
+@part
+def _project(rings, thrown):
+    """Scalar products (ALL + k,) of all patterns and basis functions with a picture, given point by point."""
+    n_rings, place, column = len(rings.start) - 2, rings.place, rings.radius  # the radius is not needed any more
+    for j in range(len(column)):
+        column[j] = thrown[place[j]]
+    right = np.zeros(ALL + n_rings + 3)
+    for a in range(ALL):
+        row, total = rings.table[a], np.float32(0)
+        for j in range(len(row)):
+            total += row[j] * column[j]
+        right[a] = total
+    for ring in range(n_rings):
+        for a in range(4):
+            row, total = rings.table[BASIS + a], np.float32(0)
+            for j in range(rings.start[ring], rings.start[ring + 1]):
+                total += row[j] * column[j]
+            right[ALL + ring + a] += total
+    return right
+
+
+@part
+def _times(matrix, vector):
+    """The product (n,) of a matrix (n, n) and a vector."""
+    product = np.zeros(len(vector))
+    for a in range(len(vector)):
+        for b in range(len(vector)):
+            product[a] += matrix[a, b] * vector[b]
+    return product
 
 
 @compiled
-def fit_before_psf(
-    image, parts, shape, coefficients, sigmas, inner, outer, fix_angle, iterations, fwhm, columns, rows, rough_columns,
-    rough_rows, coarse_columns, coarse_rows,
-):  # fmt: skip
+def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: Kernel) -> FitBeforePsf:
     """The shape of a galaxy before the PSF, from the fit of the galaxy as it is seen.
 
     Parameters
     ----------
-    image, parts, inner, outer, fix_angle
-        As for `fit_shape`.
-    shape, coefficients, sigmas
-        What that fit gave.
-    iterations : int
-        Steps at most.
-    fwhm, columns, rows, rough_columns, rough_rows, coarse_columns, coarse_rows
-        The PSF, as in `Kernel`.
-
-    Returns
-    -------
-    shape : (12,)
-    covariance : (12, 12)
-    coefficients : (k,)
-        Of the profile before the PSF.
-    model : (ny, nx)
-        What the telescope sees of the fitted galaxy, within the pixels of the fit, 0 elsewhere.
-    converged : bool
+    pixels : Pixels
+    seen : ShapeFit
+        What `fit_shape` gave for the same range.
+    options : FitOptions
+        All patterns are free, whatever it says.
+    kernel : Kernel
     """
-    coefficients = coefficients.copy()
-    ny, nx = image.shape
-    model_image = np.zeros((ny, nx), np.float32)
-    reach = FIT_MARGIN * outer + 1
-    cos, sin, q = np.cos(shape[3]), np.sin(shape[3]), shape[2]
-    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
-    n_rings = len(sigmas)
-    size = ALL + n_rings + 3
-    covariance = np.full((ALL, ALL), np.nan)
-    if x1 - x0 < 4 or y1 - y0 < 4:
-        return shape, covariance, coefficients, model_image, False
-    margin = min(int(np.ceil(1.5 * fwhm)), columns.shape[1] // 2)
-    width, height = x1 - x0 + 2 * margin, y1 - y0 + 2 * margin
-    n = width * height
-    x, y = np.empty(n, np.float32), np.empty(n, np.float32)
-    for j in range(height):
-        for i in range(width):
-            x[j * width + i], y[j * width + i] = x0 - margin + i, y0 - margin + j
-    pixels, ordered = np.empty((4, n), np.float32), np.empty((5, n), np.float32)
-    table, angles = np.empty((N_ROWS, n), np.float32), np.empty((6, n), np.float32)
-    places, start = np.empty(n, np.int64), np.empty(n_rings + 2, np.int64)
-    bounds = start[: n_rings + 1]
-    grid, seen = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
-    work = work_space((height, width), columns)
-    weights = np.zeros((height, width), np.float32)
-    inside = np.zeros((height, width), np.float32)
-    flipped_columns, flipped_rows = columns[:, ::-1].copy(), rows[:, ::-1].copy()
-
-    root_q = np.sqrt(q)
-    low, high = inner * root_q, outer * root_q
-    for j in range(y0, y1):
-        for i in range(x0, x1):
-            if parts[j, i] >= NEIGHBOUR:
-                continue
-            dx, dy = i - shape[0], j - shape[1]
-            u, v = dx * cos + dy * sin, (dy * cos - dx * sin) / q
-            r = root_q * np.sqrt(u * u + v * v)
-            if not r <= reach * root_q:
-                continue
-            sigma = sigmas[ring_of(knot_place(r), n_rings)]
-            part = min(max(r - low + 0.5, 0.0), 1.0) * min(max(high - r + 0.5, 0.0), 1.0)
-            weights[j - y0 + margin, i - x0 + margin] = max(part, OUTSIDE_WEIGHT) / (sigma * sigma)
-            inside[j - y0 + margin, i - x0 + margin] = sigma
-    # the finest pattern, of order 8, must have a wavelength of more than two coarse pixels on the minor axis
-    spacing = 2 if fwhm >= COARSE_FWHM_PIX and 2 * np.pi * 0.5 * (inner + outer) * q > 40 else 1
-    kernel = (coarse_columns, coarse_rows) if spacing == 2 else (rough_columns, rough_rows)
-    matrix = _matrix(
-        shape, coefficients, n_rings, x0 - margin, y0 - margin, width, height, spacing, weights, kernel[0], kernel[1]
-    )
-    likely = _likely_profile(coefficients, sigmas, reach * root_q)
-    for k in range(n_rings + 3):  # beyond the pixels of the fit the profile starts as the likely one
-        if k - 1 > knot_place(reach * root_q):
+    shape, sigmas, coefficients = seen.shape, seen.sigmas, seen.coefficients.copy()
+    model, covariance = np.zeros(pixels.image.shape, np.float32), np.full((ALL, ALL), np.nan)
+    reach = FIT_MARGIN * options.outer + 1
+    box = box_around(shape, reach, pixels.image.shape[0], pixels.image.shape[1])
+    if box.x1 - box.x0 < SMALLEST_SIDE or box.y1 - box.y0 < SMALLEST_SIDE:
+        return FitBeforePsf(shape, covariance, coefficients, model, False)
+    margin = min(int(np.ceil(MARGIN_FWHM * kernel.fwhm_pix)), kernel.fine.columns.shape[1] // 2)
+    canvas = _canvas_for(pixels, shape, sigmas, options, box, margin)
+    matrix = _guide(shape, coefficients, canvas, options, kernel)
+    reach *= np.sqrt(shape[Q])
+    likely = _likely_profile(coefficients, sigmas, reach)
+    for k in range(len(coefficients)):  # beyond the pixels of the fit the profile starts as the likely one
+        if k - 1 > knot_place(reach):
             coefficients[k] = likely[k]
-    prior, _ = _prior(coefficients, likely)
-    matrix[ALL:, ALL:] += prior
-    if fix_angle:
-        matrix[3, :], matrix[:, 3] = 0.0, 0.0
-    inverse = invert(matrix, 1e-7)
-    covariance[:] = inverse[:ALL, :ALL]
-    converged = False
-    flat_grid, flat_seen = grid.reshape(n), seen.reshape(n)
-    for iteration in range(iterations):
-        _draw_table(shape, x, y, coefficients, n_rings, places, pixels, ordered, table, angles, start)
-        model = table[RESIDUAL]
-        for j in range(n):  # the table's residual is that of the coordinate x
-            flat_grid[places[j]] = ordered[4, j] - model[j]
-        convolve(grid, columns, rows, seen, work)
-        for j in range(height):
-            for i in range(width):
-                weight = weights[j, i]
-                grid[j, i] = 0.0
-                if weight > 0:
-                    residual = image[j + y0 - margin, i + x0 - margin] - seen[j, i]
-                    model_image[j + y0 - margin, i + x0 - margin] = seen[j, i]
-                    if abs(residual) < 1.5 * CLIP_SIGMA * inside[j, i] or iteration == 0:
-                        grid[j, i] = weight * residual
-        convolve(grid, flipped_columns, flipped_rows, seen, work)
-        thrown = ordered[0]
-        for j in range(n):
-            thrown[j] = flat_seen[places[j]]
-        right = np.zeros(size)
-        for a in range(ALL):
-            row, total = table[a], np.float32(0)
-            for j in range(n):
-                total += row[j] * thrown[j]
-            right[a] = total
-        for ring in range(n_rings):
-            for a in range(4):
-                row, total = table[BASIS + a], np.float32(0)
-                for j in range(bounds[ring], bounds[ring + 1]):
-                    total += row[j] * thrown[j]
-                right[ALL + ring + a] += total
-        right[ALL:] += _prior(coefficients, likely)[1]
-        if fix_angle:
-            right[3] = 0.0
-        solution = inverse @ right
+    _add_prior(matrix[ALL:, ALL:], likely)
+    if options.fix_angle:
+        hold(matrix, S2)
+    inverse = invert(matrix, RIDGE)
+    for a in range(ALL):
+        for b in range(ALL):
+            covariance[a, b] = inverse[a, b]
+    points, ny, nx = _grid_points(canvas, 1)
+    rings = space_for(ny * nx, len(sigmas))
+    grid, thrown = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
+    work = work_space((ny, nx), kernel.fine)
+    flat, transposed, converged = grid.reshape(ny * nx), _flipped(kernel.fine), False
+    for iteration in range(options.iterations):
+        _draw(shape, coefficients, points, rings)
+        for j in range(ny * nx):
+            flat[rings.place[j]] = rings.value[j] - rings.table[RESIDUAL, j]
+        convolve(grid, kernel.fine, thrown, work)
+        _weigh_residuals(pixels.image, canvas, thrown, iteration > 0, grid, model)
+        convolve(grid, transposed, thrown, work)
+        right = _project(rings, thrown.reshape(ny * nx))
+        _add_prior_gradient(right[ALL:], coefficients, likely)
+        if options.fix_angle:
+            right[S2] = 0.0
+        solution = _times(inverse, right)
         if not np.isfinite(solution).all():
             converged = False
             break
-        step = solution[:ALL].copy()
-        coefficients = coefficients + solution[ALL:]
-        shape = moved(shape, step, 0.3 * outer, fix_angle)
-        converged = True
-        for a in range(ALL):
-            scale = 1.0 if a < 2 else outer
-            error = np.sqrt(max(covariance[a, a], 0.0)) * scale
-            if abs(step[a]) * scale > max(TOLERANCE_PIX, TOLERANCE_SIGMA * error):
-                converged = False
+        coefficients += solution[ALL:]
+        shape = moved(shape, solution[:ALL], options)
+        converged = is_last(solution, covariance, options.outer)
         if converged and iteration > 0:
             break
-    return shape, covariance, coefficients, model_image, converged
+    return FitBeforePsf(shape, covariance, coefficients, model, converged)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emeraldcut.frame.ellipse_fit import ANGLE, Q, X, Y
 from emeraldcut.frame.segment import NEIGHBOUR
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.jit import compiled, part
 
 if TYPE_CHECKING:
     from emeraldcut.frame.frame import Look
@@ -42,26 +43,32 @@ def unbinned(place: np.ndarray | float, factor: int) -> np.ndarray | float:
     return (place + 0.5) * factor - 0.5
 
 
-@compiled
-def stamp_of(image, parts, shape, radius, light, size, extent):
-    """See `stamp`, in the unit of `image`; (size, size), reaching out to `extent` half-light radii."""
+@part
+def _seen_light(image, parts):
+    """For all pixels in one row: 1 for galaxy and sky, 0 for the rest, and the light of the former."""
     ny, nx = image.shape
-    step = 2 * extent * radius / size  # image pixels per stamp pixel, along the major axis
+    seen, light = np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32)
     one, zero = np.float32(1), np.float32(0)
-    # an interpolation takes in two pixels along each side
-    sub = min(max(int(np.ceil(step - 0.5)), 1), MOST_SAMPLES)
-    q, root_q = np.float32(shape[2]), np.sqrt(shape[2])
-    along_x, along_y = np.float32(np.cos(shape[3]) * step), np.float32(np.sin(shape[3]) * step)
-    across_x, across_y = -along_y * q, along_x * q
-    x_centre, y_centre = np.float32(shape[0]), np.float32(shape[1])
-    seen = np.empty(ny * nx, np.float32)  # of each pixel, and its light, 0 where it is not of the galaxy or the sky
-    light_seen = np.empty(ny * nx, np.float32)
     for y in range(ny):
         for x in range(nx):
             seen[y * nx + x] = one if parts[y, x] < NEIGHBOUR else zero
-            light_seen[y * nx + x] = seen[y * nx + x] * image[y, x]
+            light[y * nx + x] = seen[y * nx + x] * image[y, x]
+    return seen, light
+
+
+@part
+def _sample(image, parts, shape, step, sub, values, weights):
+    """Adds to each pixel of a stamp (size, size) the light of sub x sub interpolations, and the weights they have.
+
+    `step` is the number of image pixels in one of the stamp, along the major axis.
+    """
+    (ny, nx), size = image.shape, len(values)
+    one, zero, q = np.float32(1), np.float32(0), np.float32(shape[Q])
+    along_x, along_y = np.float32(np.cos(shape[ANGLE]) * step), np.float32(np.sin(shape[ANGLE]) * step)
+    across_x, across_y = -along_y * q, along_x * q
+    x_centre, y_centre = np.float32(shape[X]), np.float32(shape[Y])
+    seen, light_seen = _seen_light(image, parts)
     seen_above, light_above = seen[nx:], light_seen[nx:]
-    values, weights = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
     fine, half = np.float32(1 / sub), np.float32(size / 2)
     for j in range(size):
         for b in range(sub):
@@ -84,23 +91,43 @@ def stamp_of(image, parts, shape, radius, light, size, extent):
                     weight += w00 * seen[here] + w01 * seen[beside] + w10 * seen_above[here] + w11 * seen_above[beside]
                 values[j, i] += total
                 weights[j, i] += weight
-    least = np.float32(0.5 * sub * sub)
+
+
+@part
+def _fill_missing(values, weights, least, light, step):
+    """A stamp of means (values over weights), and what `stamp` says where the weights are not above `least`.
+
+    `step` is here the number of image pixels in one of the stamp, along circularised radii.
+    """
+    size, zero = len(values), np.float32(0)
     for j in range(size):
         for i in range(size):
             values[j, i] = values[j, i] / weights[j, i] if weights[j, i] > least else zero
-    stamp = values.copy()
+    filled = values.copy()
     for j in range(size):
         for i in range(size):
             if weights[j, i] > least:
                 continue
             if weights[size - 1 - j, size - 1 - i] > least:
-                stamp[j, i] = values[size - 1 - j, size - 1 - i]
+                filled[j, i] = values[size - 1 - j, size - 1 - i]
                 continue
-            r = np.hypot(i + 0.5 - size / 2, j + 0.5 - size / 2) * step * root_q
+            r = np.hypot(i + 0.5 - size / 2, j + 0.5 - size / 2) * step
             k = min(int(r), len(light) - 2)
             t = min(r - k, 1.0)
-            stamp[j, i] = light[k] + t * (light[k + 1] - light[k])
-    return stamp
+            filled[j, i] = light[k] + t * (light[k + 1] - light[k])
+    return filled
+
+
+@compiled
+def stamp_of(image: np.ndarray, parts: np.ndarray, shape: np.ndarray, radius: float, light: np.ndarray) -> np.ndarray:
+    """See `stamp`, in the unit of `image`."""
+    step = 2 * EXTENT * radius / STAMP_SIZE  # image pixels per stamp pixel, along the major axis
+    # an interpolation takes in two pixels along each side
+    sub = min(max(int(np.ceil(step - 0.5)), 1), MOST_SAMPLES)
+    values, weights = np.zeros((2, STAMP_SIZE, STAMP_SIZE), np.float32)
+    _sample(image, parts, shape, step, sub, values, weights)
+    least = np.float32(0.5 * sub * sub)  # half of the samples
+    return _fill_missing(values, weights, least, light, step * np.sqrt(shape[Q]))
 
 
 def stamp(galaxy: Look) -> np.ndarray:
@@ -111,5 +138,5 @@ def stamp(galaxy: Look) -> np.ndarray:
     that is missing too, the mean light at their radius.
     """
     division = galaxy.segmentation
-    values = stamp_of(division.image, division.parts, galaxy.shape, galaxy.radius, galaxy.light, STAMP_SIZE, EXTENT)
+    values = stamp_of(division.image, division.parts, galaxy.shape, galaxy.radius, galaxy.light)
     return values / np.float32(division.sky_sigma)

@@ -2,22 +2,86 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from emeraldcut.frame.ellipse_fit import CORE_PIX, SPACING, box_around, ring_of, spline
+from emeraldcut.frame.ellipse_fit import (
+    CORE_PIX,
+    SPACING,
+    Pixels,
+    Q,
+    axes_of,
+    box_around,
+    knot_place,
+    ring_of,
+    spline,
+    to_circle,
+)
 from emeraldcut.frame.segment import NEIGHBOUR
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.jit import compiled, part
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 RING_WIDTH = 0.4
 RINGS = (0.6, 1.0, 1.4, 1.8, 2.2, 2.6)  # edges, in half-light radii, RING_WIDTH apart
 HIGHEST = 8  # order of the harmonics
 N_RINGS, N_TERMS = len(RINGS) - 1, 2 * HIGHEST
 RING_MIDDLES = (np.array(RINGS[1:]) + np.array(RINGS[:-1])) / 2
 UNKNOWN = 1.0  # variance where a ring has no pixels, or no light
+OUTLIER_SIGMA = 10.0  # residual of a cosmic ray, or a star
+HIDDEN = 0.2  # of a ring's information, a term has no less: one whose angles are hidden stays small
+
+
+class RingHarmonics(NamedTuple):
+    """Harmonics of the isophotes' displacement in the rings of RINGS.
+
+    Attributes
+    ----------
+    terms : (5, 16) float32
+        a_1, b_1, a_2, ... in each ring.
+    variances : (5,) float32
+        Of each term in a ring, from the noise.
+    """
+
+    terms: np.ndarray
+    variances: np.ndarray
+
+
+class _Sums(NamedTuple):
+    """Sums over the pixels of each ring: for each term those of its pattern times the residual, and of its square; and
+    the square of what all patterns have in common.
+    """
+
+    residual: np.ndarray
+    pattern: np.ndarray
+    common: np.ndarray
+
+
+@part
+def _slope_at(coefficients, r, place):
+    """-r f'(r) of the profile, at a circularised radius and its place among the knots; not negative."""
+    square = r * r + CORE_PIX * CORE_PIX
+    difference = (spline(coefficients, place + 0.05) - spline(coefficients, place - 0.05)) / 0.1
+    return -min(difference, 0.0) * 0.5 * r * np.sqrt(np.sqrt(square)) / (square * SPACING) * r
+
+
+@part
+def _add_pixel(sums, ring, c1, s1, slope, residual, weight):
+    """Adds one pixel, at an elliptical angle with this cosine and sine, to the sums of a ring."""
+    sums.common[ring] += weight * slope * slope
+    c, s = c1, s1
+    for m in range(HIGHEST):
+        sums.residual[ring, 2 * m] += weight * residual * slope * c
+        sums.residual[ring, 2 * m + 1] += weight * residual * slope * s
+        sums.pattern[ring, 2 * m] += weight * slope * slope * c * c
+        sums.pattern[ring, 2 * m + 1] += weight * slope * slope * s * s
+        c, s = c * c1 - s * s1, s * c1 + c * s1
 
 
 @compiled
-def ring_harmonics(image, parts, shape, radius, coefficients, sigmas):
+def ring_harmonics(
+    pixels: Pixels, shape: np.ndarray, radius: float, coefficients: np.ndarray, sigmas: np.ndarray
+) -> RingHarmonics:
     """Harmonics of the isophotes' displacement in rings around a galaxy.
 
     A ring's light I = f(s) + f'(s) ds deviates from the profile by the displacement ds of its isophotes. The relative
@@ -26,62 +90,38 @@ def ring_harmonics(image, parts, shape, radius, coefficients, sigmas):
 
     Parameters
     ----------
-    image, parts
-        As in `Segmentation`.
+    pixels : Pixels
+        Their `sigma` is not used.
     shape : (12,)
         The galaxy's ellipse; its harmonics are not used.
     radius : float
         Half-light radius, pixels along the major axis.
     coefficients, sigmas
         Profile and noise, from `fit_shape`.
-
-    Returns
-    -------
-    terms : (5, 16) float32
-        a_1, b_1, a_2, ... in each ring of RINGS.
-    variances : (5,) float32
-        Of each term in a ring, from the noise.
     """
-    ny, nx = image.shape
-    terms, variances = np.zeros((N_RINGS, N_TERMS), np.float32), np.full(N_RINGS, np.float32(UNKNOWN))
-    weights, information = np.zeros((N_RINGS, N_TERMS)), np.zeros(N_RINGS)
-    sums = np.zeros((N_RINGS, N_TERMS))
-    cos, sin, q, root_q = np.cos(shape[3]), np.sin(shape[3]), shape[2], np.sqrt(shape[2])
-    reach = RINGS[N_RINGS] * radius
-    x0, x1, y0, y1 = box_around(shape, reach, ny, nx)
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            if parts[y, x] >= NEIGHBOUR:
+    ny, nx = pixels.image.shape
+    axes, root_q = axes_of(shape), np.sqrt(shape[Q])
+    sums = _Sums(np.zeros((N_RINGS, N_TERMS)), np.zeros((N_RINGS, N_TERMS)), np.zeros(N_RINGS))
+    box = box_around(shape, RINGS[N_RINGS] * radius, ny, nx)
+    for y in range(box.y0, box.y1):
+        for x in range(box.x0, box.x1):
+            if pixels.parts[y, x] >= NEIGHBOUR:
                 continue
-            dx, dy = x - shape[0], y - shape[1]
-            u, v = dx * cos + dy * sin, (dy * cos - dx * sin) / q
+            u, v = to_circle(x, y, axes)
             rho = np.sqrt(u * u + v * v)
             ring = int(np.floor((rho / radius - RINGS[0]) / RING_WIDTH))
             if ring < 0 or ring >= N_RINGS:
                 continue
-            c1, s1, r = u / rho, v / rho, root_q * rho
-            square = r * r + CORE_PIX * CORE_PIX
-            root = np.sqrt(np.sqrt(square))
-            place = (root - np.sqrt(CORE_PIX)) / SPACING
-            light = spline(coefficients, place)
-            slope = (spline(coefficients, place + 0.05) - spline(coefficients, place - 0.05)) / 0.1
-            slope = -min(slope, 0.0) * 0.5 * r * root / (square * SPACING) * r
+            place = knot_place(root_q * rho)
+            residual = pixels.image[y, x] - spline(coefficients, place)
             weight = 1 / sigmas[ring_of(place, len(sigmas))] ** 2
-            residual = image[y, x] - light
-            if residual * residual * weight > 100.0:  # a cosmic ray, a star
-                continue
-            information[ring] += weight * slope * slope
-            c, s = c1, s1
-            for m in range(HIGHEST):
-                sums[ring, 2 * m] += weight * residual * slope * c
-                sums[ring, 2 * m + 1] += weight * residual * slope * s
-                weights[ring, 2 * m] += weight * slope * slope * c * c
-                weights[ring, 2 * m + 1] += weight * slope * slope * s * s
-                c, s = c * c1 - s * s1, s * c1 + c * s1
+            if residual * residual * weight <= OUTLIER_SIGMA * OUTLIER_SIGMA:
+                slope = _slope_at(coefficients, root_q * rho, place)
+                _add_pixel(sums, ring, u / rho, v / rho, slope, residual, weight)
+    terms, variances = np.zeros((N_RINGS, N_TERMS), np.float32), np.full(N_RINGS, np.float32(UNKNOWN))
     for k in range(N_RINGS):
-        if information[k] > 2 / UNKNOWN:
-            variances[k] = 2 / information[k]
+        if sums.common[k] > 2 / UNKNOWN:
+            variances[k] = 2 / sums.common[k]
             for t in range(N_TERMS):
-                # a term whose angles are hidden stays small
-                terms[k, t] = sums[k, t] / max(weights[k, t], 0.2 * information[k])
-    return terms, variances
+                terms[k, t] = sums.residual[k, t] / max(sums.pattern[k, t], HIDDEN * sums.common[k])
+    return RingHarmonics(terms, variances)

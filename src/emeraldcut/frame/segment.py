@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.jit import compiled, part
 from emeraldcut.numerics.linalg import invert
 from emeraldcut.numerics.median import MAD_TO_SIGMA, median_of, select
 
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
 SMOOTHING_PIX = 1.2  # standard deviation of the Gaussian before detection
 DETECTION_SIGMA = 3.0  # threshold in units of the noise of the smoothed image
 MIN_SIDE, MIN_PIXELS = 8, 50  # with less there is no sky to speak of
@@ -17,12 +18,25 @@ OWN_PEAK = 1.3  # a blended object is one of its own if its peak rises to this m
 OWN_PEAK_SIGMA = 5.0  # and by this many times the noise of the smoothed image
 BELIEVED = 3.0  # what is stated of the noise counts if it is within this factor of what the sky shows
 CORRELATION_PIX = 2  # the noise may be correlated over this distance
+CENTRAL_SHARE = 0.12  # of the longer side: light counts a quarter so far from the middle
+SMALLEST_AREA_PIX = 9  # of a galaxy above the threshold; a smaller one may be noise
+BRIGHT_SHARE = 200  # one in so many pixels is brighter than what is called bright
+LEAST_NOISE = 1e-4  # of what is bright: a noise-free drawing still has a scale
+# The sky is taken from a border of this share of the shorter side, or from all pixels if that has fewer than so many.
+BORDER_SHARE, FEWEST_SKY_PIXELS = 0.08, 20
+TILT_SIGMA = 5.0  # significance from which on the sky's slope counts
+RIDGE = 1e-9  # of the sky's normal equations, see `invert`
+CUT_SIGMA = 0.9866  # a normal distribution's standard deviation inside 3 sigma
+# A picture is noisy, see `_mark_empty`, if more than this share of its bends change their sign (of noise three in four
+# do, of a drawing few), and less than this share of its neighbouring pixels are equal.
+FLIPPING, EQUAL = 0.5, 0.1
+CORRELATED_SIGMA = 4.0  # significance from which on the noise's correlation counts, and the brightest sky in it
+HEIGHT_BITS, MOST_HEIGHTS = 13, 16384  # heights are sorted in steps of 2^-10: by the bits of a float less so many
 # What a pixel is.
 SKY, GALAXY, NEIGHBOUR, MISSING = 0, 1, 2, 3
 
 
-@dataclass(frozen=True)
-class Segmentation:
+class Segmentation(NamedTuple):
     """One stamp, divided.
 
     Attributes
@@ -54,15 +68,11 @@ class Segmentation:
     beside: float
 
 
-@compiled
-def _mark_empty(image, good):
-    """Takes from `good` the parts of a mosaic that were filled with one value: 3 x 3 equal pixels in a noisy image.
-
-    Pictures of few grey levels and drawings without noise have such places too, and keep them.
-    """
+@part
+def _flat_places(image, good):
+    """Which pixels (ny, nx) are the middle of 3 x 3 equal ones, and their number."""
     ny, nx = image.shape
-    flat = np.zeros((ny, nx), np.bool_)
-    n_flat = 0
+    flat, n_flat = np.zeros((ny, nx), np.bool_), 0
     for y in range(1, ny - 1):
         for x in range(1, nx - 1):
             value = image[y, x]
@@ -76,8 +86,13 @@ def _mark_empty(image, good):
             if same:
                 flat[y, x] = True
                 n_flat += 1
-    if n_flat < 9:
-        return
+    return flat, n_flat
+
+
+@part
+def _is_noisy(image, good, flat):
+    """Whether pixels outside of flat places are noisy, see FLIPPING; no, if there are few."""
+    ny, nx = image.shape
     n_equal, n_pairs, n_bends, n_flips = 0, 0, 0, 0
     for y in range(1, ny - 1):
         last = np.float32(0)
@@ -88,12 +103,22 @@ def _mark_empty(image, good):
             n_pairs += 1
             n_equal += image[y, x + 1] == value
             bend = image[y, x - 1] - 2 * value + image[y, x + 1]
-            if bend * last != 0:  # of noise three in four change their sign, of a drawing few
+            if bend * last != 0:
                 n_bends += 1
                 n_flips += bend * last < 0
             last = bend
-    noisy = n_flips > 0.5 * n_bends and n_equal < 0.1 * n_pairs
-    if n_pairs < 100 or not noisy:
+    return n_pairs >= 100 and n_flips > FLIPPING * n_bends and n_equal < EQUAL * n_pairs
+
+
+@part
+def _mark_empty(image, good):
+    """Takes from `good` the parts of a mosaic that were filled with one value: 3 x 3 equal pixels in a noisy image.
+
+    Pictures of few grey levels and drawings without noise have such places too, and keep them.
+    """
+    ny, nx = image.shape
+    flat, n_flat = _flat_places(image, good)
+    if n_flat < 9 or not _is_noisy(image, good, flat):
         return
     for y in range(1, ny - 1):
         for x in range(1, nx - 1):
@@ -103,15 +128,11 @@ def _mark_empty(image, good):
                         good[y + j, x + i] = False
 
 
-@compiled
-def _sky_plane(image, good):
-    """The sky as a plane through the border: level, slopes per side, noise per pixel, and the slope's significance.
-
-    Tukey's biweight keeps light of the galaxy and of neighbours out. The slope counts only where it is significant
-    (5 sigma), so that a clean stamp is not tilted by its noise.
-    """
+@part
+def _border_pixels(image, good):
+    """Values of good pixels of the border, of all if those are few, and their places in sides from the middle, (n,)."""
     ny, nx = image.shape
-    width = max(2, int(round(0.08 * min(ny, nx))))
+    width = max(2, int(round(BORDER_SHARE * min(ny, nx))))
     values, u, v = np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32)
     columns = ((np.arange(nx) - (nx - 1) / 2) / nx).astype(np.float32)
     n = 0
@@ -126,59 +147,90 @@ def _sky_plane(image, good):
                     if good[y, x]:
                         values[n], u[n], v[n] = image[y, x], columns[x], height
                         n += 1
-        if n >= 20:
+        if n >= FEWEST_SKY_PIXELS:
             break
         n = 0
-    step = 1 + n // 800  # some hundred values are enough to start from
-    work = values[:n:step].copy()
+    return values[:n], u[:n], v[:n]
+
+
+@part
+def _level_and_scatter(values):
+    """Median (n,) and standard deviation by the median deviation; subtracts the median from the values.
+
+    Of some hundred of them, which is enough to start from.
+    """
+    step = 1 + len(values) // 800
+    work = values[::step].copy()
     level = median_of(work, len(work))
-    for i in range(n):
+    for i in range(len(values)):
         values[i] -= level
     for i in range(len(work)):
         work[i] = abs(values[i * step])
-    sigma = np.float32(MAD_TO_SIGMA * median_of(work, len(work)))
-    plane = np.zeros(3)
-    error, one, zero, before = 0.0, np.float32(1), np.float32(0), np.float32(0)
+    return level, np.float32(MAD_TO_SIGMA * median_of(work, len(work)))
+
+
+@part
+def _tukey_step(values, u, v, plane, sigma):
+    """Changes `plane` (3,) by a step of Tukey's biweight; the new scatter, and the slope's standard error."""
+    one, zero = np.float32(1), np.float32(0)
+    s0 = s1 = s2 = s11 = s12 = s22 = r0 = r1 = r2 = spread = spread_weight = zero
+    p0, p1, p2 = np.float32(plane[0]), np.float32(plane[1]), np.float32(plane[2])
+    scale, limit = np.float32(0.25) / sigma, np.float32(3) * sigma
+    for i in range(len(values)):  # without branches, so that it runs on vector units
+        residual = values[i] - p0 - p1 * u[i] - p2 * v[i]
+        share = residual * scale
+        weight = max(one - share * share, zero)
+        weight *= weight
+        s0 += weight
+        s1 += weight * u[i]
+        s2 += weight * v[i]
+        s11 += weight * u[i] * u[i]
+        s12 += weight * u[i] * v[i]
+        s22 += weight * v[i] * v[i]
+        r0 += weight * values[i]
+        r1 += weight * values[i] * u[i]
+        r2 += weight * values[i] * v[i]
+        inside = one if abs(residual) < limit else zero
+        spread += inside * residual * residual
+        spread_weight += inside
+    inverse = invert(np.array([[s0, s1, s2], [s1, s11, s12], [s2, s12, s22]], np.float64), RIDGE)
+    for k in range(3):
+        plane[k] = inverse[k, 0] * r0 + inverse[k, 1] * r1 + inverse[k, 2] * r2
+    if spread_weight > 0:
+        sigma = np.sqrt(spread / spread_weight) / np.float32(CUT_SIGMA)
+    return sigma, sigma * np.sqrt(max(inverse[1, 1], inverse[2, 2]))
+
+
+@part
+def _mean_level(values, u, v, plane, sigma):
+    """Mean of the values within 3 sigma of a plane."""
+    one, zero = np.float32(1), np.float32(0)
+    total, count = zero, zero
+    p0, p1, p2, limit = np.float32(plane[0]), np.float32(plane[1]), np.float32(plane[2]), np.float32(3) * sigma
+    for i in range(len(values)):
+        inside = one if abs(values[i] - p0 - p1 * u[i] - p2 * v[i]) < limit else zero
+        total += inside * values[i]
+        count += inside
+    return total / max(count, one)
+
+
+@part
+def _sky_plane(image, good):
+    """The sky as a plane through the border: level, slopes per side (3,); and noise per pixel.
+
+    Tukey's biweight keeps light of the galaxy and of neighbours out. The slope counts only where it is significant
+    (TILT_SIGMA), so that a clean stamp is not tilted by its noise.
+    """
+    values, u, v = _border_pixels(image, good)
+    level, sigma = _level_and_scatter(values)
+    plane, error, before = np.zeros(3), 0.0, np.float32(0)
     for _ in range(4):
         if sigma <= 0 or abs(sigma - before) < 1e-3 * sigma:
             break
         before = sigma
-        s0 = s1 = s2 = s11 = s12 = s22 = r0 = r1 = r2 = spread = spread_weight = zero
-        p0, p1, p2 = np.float32(plane[0]), np.float32(plane[1]), np.float32(plane[2])
-        scale, limit = np.float32(0.25) / sigma, np.float32(3) * sigma
-        for i in range(n):  # without branches, so that it runs on vector units
-            residual = values[i] - p0 - p1 * u[i] - p2 * v[i]
-            share = residual * scale
-            weight = max(one - share * share, zero)
-            weight *= weight
-            s0 += weight
-            s1 += weight * u[i]
-            s2 += weight * v[i]
-            s11 += weight * u[i] * u[i]
-            s12 += weight * u[i] * v[i]
-            s22 += weight * v[i] * v[i]
-            r0 += weight * values[i]
-            r1 += weight * values[i] * u[i]
-            r2 += weight * values[i] * v[i]
-            inside = one if abs(residual) < limit else zero
-            spread += inside * residual * residual
-            spread_weight += inside
-        normal = np.array([[s0, s1, s2], [s1, s11, s12], [s2, s12, s22]], np.float64)
-        inverse = invert(normal, 1e-9)
-        for k in range(3):
-            plane[k] = inverse[k, 0] * r0 + inverse[k, 1] * r1 + inverse[k, 2] * r2
-        if spread_weight > 0:
-            sigma = np.sqrt(spread / spread_weight) / np.float32(0.9866)  # a normal distribution cut at 3 sigma
-        error = sigma * np.sqrt(max(inverse[1, 1], inverse[2, 2]))
-    slope = np.hypot(plane[1], plane[2])
-    if sigma > 0 and slope < 5 * error:
-        total, count = zero, zero
-        p0, p1, p2, limit = np.float32(plane[0]), np.float32(plane[1]), np.float32(plane[2]), np.float32(3) * sigma
-        for i in range(n):
-            inside = one if abs(values[i] - p0 - p1 * u[i] - p2 * v[i]) < limit else zero
-            total += inside * values[i]
-            count += inside
-        plane[0], plane[1], plane[2] = total / max(count, one), 0.0, 0.0
+        sigma, error = _tukey_step(values, u, v, plane, sigma)
+    if sigma > 0 and np.hypot(plane[1], plane[2]) < TILT_SIGMA * error:
+        plane[0], plane[1], plane[2] = _mean_level(values, u, v, plane, sigma), 0.0, 0.0
     plane[0] += level
     return plane, float(sigma)
 
@@ -222,15 +274,22 @@ def smoothed(image: np.ndarray, sigma_pix: float) -> np.ndarray:
     return result
 
 
-@compiled
+@part
+def smoothed_noise(sigma: float) -> float:
+    """Noise per pixel of the smoothed image, of independent noise per pixel in the image."""
+    return sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX)
+
+
+@part
 def _root(parent, i):
+    """The root of the tree that holds i; each i points to its parent, and roots to themselves."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
     return i
 
 
-@compiled
+@part
 def _components(smooth, threshold, labels):
     """Fills `labels` (ny, nx) with 1..n for the connected parts above the threshold, 0 elsewhere; returns n."""
     ny, nx = smooth.shape
@@ -271,14 +330,14 @@ def _components(smooth, threshold, labels):
     return count
 
 
-@compiled
+@part
 def _most_central(labels, n, light):
     """The label (1..n) with most light, where light counts less the farther it is from the stamp's centre.
 
     And the number of pixels and the highest light of every label, (n + 1,).
     """
     ny, nx = light.shape
-    scale, one = np.float32(1 / (0.12 * max(ny, nx)) ** 2), np.float32(1)
+    scale, one = np.float32(1 / (CENTRAL_SHARE * max(ny, nx)) ** 2), np.float32(1)
     total, peaks, areas = np.zeros(n + 1, np.float32), np.zeros(n + 1, np.float32), np.zeros(n + 1, np.int64)
     for y in range(ny):
         dy = np.float32(y - (ny - 1) / 2)
@@ -293,56 +352,52 @@ def _most_central(labels, n, light):
     return 1 + np.argmax(total[1:]), areas, peaks
 
 
-@compiled
-def _basins(smooth, labels, wanted, noise, basins):
-    """Parts the component `wanted` into the basins of its own peaks, numbered from 1 in `basins`; returns their number.
-
-    Pixels are taken from bright to faint; each joins its brightest neighbour that is there already. Where two basins
-    meet, the lower one is an object of its own if its peak rises well above that saddle; otherwise it was texture, and
-    they become one. This is a watershed whose basins are merged by the height of their peaks in one pass.
-    """
+@part
+def _count_peaks(smooth, labels, wanted, least):
+    """Number of pixels of the component `wanted`, and of its peaks above `least`."""
     ny, nx = smooth.shape
     n, n_peaks = 0, 0
-    highest = np.float32((DETECTION_SIGMA + OWN_PEAK_SIGMA) * noise)  # a lower peak is not an object of its own
     for y in range(ny):
         for x in range(nx):
-            basins[y, x] = 0
             if labels[y, x] == wanted:
                 value = smooth[y, x]
                 n += 1
-                basins[y, x] = 1
-                if value > highest and not (
+                if value > least and not (
                     (x > 0 and smooth[y, x - 1] > value) or (x < nx - 1 and smooth[y, x + 1] > value)
                     or (y > 0 and smooth[y - 1, x] > value) or (y < ny - 1 and smooth[y + 1, x] > value)
                 ):  # fmt: skip
                     n_peaks += 1
-    if n_peaks < 2:
-        return 1
-    # a border of one pixel on all sides saves asking where the image ends
-    wide = nx + 2
-    heights, homes = np.zeros(wide * (ny + 2), np.float32), np.zeros(wide * (ny + 2), np.int32)
-    places, n = np.empty(n, np.uint32), 0
-    for y in range(ny):
-        for x in range(nx):
-            if labels[y, x] == wanted:
-                place = (y + 1) * wide + x + 1
-                heights[place], places[n] = smooth[y, x], place
-                n += 1
-    # sorted by counting, on steps of 0.1 per cent: the bits of a positive float, as an integer, grow with it like a
-    # logarithm, and one in 2^13 changes it by so much
-    bits, top, least = heights.view(np.int32) >> 13, 0, np.int32(0x7FFFFFFF)
+    return n, n_peaks
+
+
+@part
+def _from_bright_to_faint(heights, places):
+    """`places` (n,) of positive `heights` float32, sorted by falling height in steps of 2^-10, by counting.
+
+    The bits of a positive float, as an integer, grow with it like a logarithm. Steps beyond MOST_HEIGHTS are one.
+    """
+    n, bits, top, least = len(places), heights.view(np.int32) >> HEIGHT_BITS, 0, np.int32(0x7FFFFFFF)
     for i in range(n):
         top, least = max(top, bits[places[i]]), min(least, bits[places[i]])
-    n_steps = min(top - least, 16384)
+    n_steps = min(top - least, MOST_HEIGHTS)
     step, start, order = np.empty(n, np.uint32), np.zeros(n_steps + 2, np.int64), np.empty(n, np.uint32)
     for i in range(n):
         step[i] = min(top - bits[places[i]], n_steps)
         start[step[i] + 1] += 1
-    start = np.cumsum(start)
+    for k in range(n_steps + 1):
+        start[k + 1] += start[k]
     for i in range(n):
         order[start[step[i]]] = places[i]
         start[step[i]] += 1
-    parent, peaks = np.arange(n + 1), np.zeros(n + 1, np.float32)
+    return order
+
+
+@part
+def _flood(heights, order, wide, noise, homes):
+    """The watershed of `_basins` on heights in rows of `wide`; fills `homes` with basins from 1, and returns which
+    basin each became part of, with 0 for none (k + 1,).
+    """
+    parent, peaks = np.arange(len(order) + 1), np.zeros(len(order) + 1, np.float32)
     count, beside = 0, np.empty(4, np.int64)
     for place in order:
         value = heights[place]
@@ -370,13 +425,42 @@ def _basins(smooth, labels, wanted, noise, basins):
                     else:
                         parent[other] = home
         homes[place] = home
-    number = np.zeros(count + 1, np.int32)
-    own = 0
-    for k in range(1, count + 1):
+    return parent[: count + 1]
+
+
+@part
+def _basins(smooth, labels, wanted, noise, basins):
+    """Parts the component `wanted` into the basins of its own peaks, numbered from 1 in `basins`; returns their number.
+
+    Pixels are taken from bright to faint; each joins its brightest neighbour that is there already. Where two basins
+    meet, the lower one is an object of its own if its peak rises well above that saddle; otherwise it was texture, and
+    they become one. This is a watershed whose basins are merged by the height of their peaks in one pass.
+    """
+    ny, nx = smooth.shape
+    # a lower peak is not an object of its own
+    n, n_peaks = _count_peaks(smooth, labels, wanted, np.float32((DETECTION_SIGMA + OWN_PEAK_SIGMA) * noise))
+    if n_peaks < 2:
+        for y in range(ny):
+            for x in range(nx):
+                basins[y, x] = labels[y, x] == wanted
+        return 1
+    # a border of one pixel on all sides saves asking where the image ends
+    wide = nx + 2
+    heights, homes = np.zeros(wide * (ny + 2), np.float32), np.zeros(wide * (ny + 2), np.int32)
+    places, n = np.empty(n, np.uint32), 0
+    for y in range(ny):
+        for x in range(nx):
+            if labels[y, x] == wanted:
+                place = (y + 1) * wide + x + 1
+                heights[place], places[n] = smooth[y, x], place
+                n += 1
+    parent = _flood(heights, _from_bright_to_faint(heights, places), wide, noise, homes)
+    number, own = np.zeros(len(parent), np.int32), 0
+    for k in range(1, len(parent)):
         if parent[k] == k:
             own += 1
             number[k] = own
-    for k in range(1, count + 1):
+    for k in range(1, len(parent)):
         number[k] = number[_root(parent, k)]
     for y in range(ny):
         for x in range(nx):
@@ -384,7 +468,7 @@ def _basins(smooth, labels, wanted, noise, basins):
     return own
 
 
-@compiled
+@part
 def grow(parts: np.ndarray, times: int) -> None:
     """Lets NEIGHBOUR spread over its four neighbouring pixels, `times` times, onto SKY only, in place."""
     ny, nx = parts.shape
@@ -407,25 +491,24 @@ def grow(parts: np.ndarray, times: int) -> None:
         first = end
 
 
-@compiled
-def _products(value, weight, shift):
-    """Sums of the products of `value` (n,) and of `weight` (n,) with themselves, `shift` places on."""
+@part
+def _products(value, weight, later, later_weight):
+    """Sums of the products of `value` (n,) and of `weight` (n,) with those of later places."""
     products, pairs = np.float32(0), np.float32(0)
-    later, later_weight = value[shift:], weight[shift:]
     for k in range(len(later)):
         products += value[k] * later[k]
         pairs += weight[k] * later_weight[k]
     return products, pairs
 
 
-@compiled
+@part
 def _correlation(image, parts, sigma):
     """Sum of the correlation coefficients of the sky's noise within CORRELATION_PIX, and that of neighbours.
 
     Coefficients count only if that with the next pixel is significant (4 sigma), so that independent noise gives 1.
     """
     ny, nx = image.shape
-    limit, one, zero = np.float32(4 * sigma), np.float32(1), np.float32(0)
+    limit, one, zero = np.float32(CORRELATED_SIGMA * sigma), np.float32(1), np.float32(0)
     wide = nx + CORRELATION_PIX  # each row ends with zeros, so that all rows are one
     value, weight = np.zeros(ny * wide, np.float32), np.zeros(ny * wide, np.float32)
     for y in range(ny):
@@ -433,38 +516,31 @@ def _correlation(image, parts, sigma):
         for x in range(nx):
             weights[x] = one if parts[y, x] == SKY and abs(image[y, x]) < limit else zero
             values[x] = weights[x] * image[y, x]
-    squares, n00 = _products(value, weight, 0)
+    squares, n00 = _products(value, weight, value, weight)
     if n00 < 100 or squares <= 0:
         return 1.0, 0.0
     variance = squares / n00
-    right, n01 = _products(value, weight, 1)
-    above, n10 = _products(value, weight, wide)
+    right, n01 = _products(value, weight, value[1:], weight[1:])
+    above, n10 = _products(value, weight, value[wide:], weight[wide:])
     beside = 0.5 * (right / max(n01, one) + above / max(n10, one))
-    if beside < 4 / np.sqrt(2 * n00) * variance:
+    if beside < CORRELATED_SIGMA / np.sqrt(2 * n00) * variance:
         return 1.0, 0.0
     total = 1.0
     for j in range(CORRELATION_PIX + 1):
         for i in range(-CORRELATION_PIX if j else 1, CORRELATION_PIX + 1):
-            products, pairs = _products(value, weight, j * wide + i)
+            products, pairs = _products(value, weight, value[j * wide + i :], weight[j * wide + i :])
             if pairs > 0:
                 total += 2 * products / pairs / variance
     return max(total, 1.0), beside / variance
 
 
-@compiled
-def segment(image: np.ndarray, stated: float):
-    """Divides a stamp (ny, nx) float32, NaN where there is no data, into sky, central galaxy and neighbours.
+@part
+def _find_data(image, good):
+    """Fills `good` (ny, nx) with whether a pixel is finite and not of an empty part; returns the number of them.
 
-    `stated` is the noise per pixel that somebody else knows of, or NaN. It is believed if it is within BELIEVED times
-    that of the pixels: a galaxy that fills its stamp, or a crowd, looks like noise.
-    Returns whether anything stands out near the centre, and the fields of a `Segmentation`.
+    0 if all are 0.
     """
     ny, nx = image.shape
-    data, good = np.zeros((ny, nx), np.float32), np.empty((ny, nx), np.bool_)
-    parts = np.full((ny, nx), np.uint8(MISSING))
-    nothing = (False, data, data, parts, 0.0, 0.0, 0.0, 1.0, 0.0)
-    if min(ny, nx) < MIN_SIDE:
-        return nothing
     largest = 0
     for y in range(ny):
         bits = image[y].view(np.int32)
@@ -473,14 +549,18 @@ def segment(image: np.ndarray, stated: float):
             good[y, x] = size < 0x7F800000  # those of infinity
             largest = max(largest, size if size < 0x7F800000 else 0)
     if largest == 0:
-        return nothing
+        return 0
     _mark_empty(image, good)
-    n_good = good.sum()
-    if n_good < MIN_PIXELS:
-        return nothing
-    plane, sigma = _sky_plane(image, good)
-    ordered = np.empty(n_good, np.float32)
-    n = 0
+    return good.sum()
+
+
+@part
+def _subtract_sky(image, good, plane, data):
+    """Writes the image without its sky into `data`, 0 where there is no data; the sky's level in the middle, and the
+    light that is exceeded by one pixel in BRIGHT_SHARE.
+    """
+    ny, nx = image.shape
+    some, n = np.empty(ny * nx, np.float32), 0
     along, across = plane[1] / nx, plane[2] / ny
     corner = plane[0] - along * (nx - 1) / 2 - across * (ny - 1) / 2
     for y in range(ny):
@@ -489,23 +569,24 @@ def segment(image: np.ndarray, stated: float):
             data[y, x] = image[y, x] - (start + along * x) if good[y, x] else 0.0
         for x in range(y % 8, nx, 8):  # an eighth of the pixels is enough to see what is bright
             if good[y, x]:
-                ordered[n] = data[y, x]
+                some[n] = data[y, x]
                 n += 1
-    bright = select(ordered, n, n - 1 - n // 200)
-    if sigma < BELIEVED * stated and stated < BELIEVED * sigma:
-        sigma = stated
-    sigma = max(sigma, 1e-4 * bright)  # a noise-free drawing still has a scale
-    if not 0 < sigma < np.inf or not bright > 0:  # also where numbers are too large for single precision
-        return nothing
-    smooth = smoothed(data, SMOOTHING_PIX)
-    noise = sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIX)
+    level = corner + along * ((nx - 1) // 2) + across * ((ny - 1) // 2)
+    n_some = len(some[:n])
+    return level, select(some, n_some, n_some - 1 - n_some // BRIGHT_SHARE)
+
+
+@part
+def _find_galaxy(smooth, noise, parts):
+    """Fills `parts` with GALAXY, NEIGHBOUR and SKY; whether there is a galaxy. `noise` is that of `smooth`."""
+    ny, nx = smooth.shape
     labels, basins = np.empty((ny, nx), np.int32), np.empty((ny, nx), np.int32)
     n = _components(smooth, DETECTION_SIGMA * noise, labels)
     if n == 0:
-        return nothing
+        return False
     component, areas, peaks = _most_central(labels, n, smooth)
-    if areas[component] < 9 or peaks[component] < 2 * DETECTION_SIGMA * noise:
-        return nothing
+    if areas[component] < SMALLEST_AREA_PIX or peaks[component] < 2 * DETECTION_SIGMA * noise:
+        return False
     n_basins = _basins(smooth, labels, component, noise, basins)
     wanted = _most_central(basins, n_basins, smooth)[0] if n_basins > 1 else 1
     for y in range(ny):
@@ -515,11 +596,39 @@ def segment(image: np.ndarray, stated: float):
             else:
                 seen = labels[y, x] > 0 and peaks[labels[y, x]] > OWN_PEAK_SIGMA * noise
                 parts[y, x] = NEIGHBOUR if seen else SKY
+    return True
+
+
+@compiled
+def segment(image: np.ndarray, stated: float) -> tuple[bool, Segmentation]:
+    """Divides a stamp (ny, nx) float32, NaN where there is no data, into sky, central galaxy and neighbours.
+
+    `stated` is the noise per pixel that somebody else knows of, or NaN. It is believed if it is within BELIEVED times
+    that of the pixels: a galaxy that fills its stamp, or a crowd, looks like noise.
+    Returns whether anything stands out near the centre, and what; all is 0 and MISSING if nothing does.
+    """
+    ny, nx = image.shape
+    data, good = np.zeros((ny, nx), np.float32), np.empty((ny, nx), np.bool_)
+    parts = np.full((ny, nx), np.uint8(MISSING))
+    nothing = Segmentation(data, data, parts, 0.0, 0.0, 0.0, 1.0, 0.0)
+    n_good = _find_data(image, good) if min(ny, nx) >= MIN_SIDE else 0
+    if n_good < MIN_PIXELS:
+        return False, nothing
+    plane, sigma = _sky_plane(image, good)
+    level, bright = _subtract_sky(image, good, plane, data)
+    if sigma < BELIEVED * stated and stated < BELIEVED * sigma:
+        sigma = stated
+    sigma = max(sigma, LEAST_NOISE * bright)
+    if not 0 < sigma < np.inf or not bright > 0:  # also where numbers are too large for single precision
+        return False, nothing
+    smooth = smoothed(data, SMOOTHING_PIX)
+    if not _find_galaxy(smooth, smoothed_noise(sigma), parts):
+        return False, nothing
     grow(parts, 2)
     for y in range(ny if n_good < ny * nx else 0):
         for x in range(nx):
             if not good[y, x]:
                 parts[y, x] = MISSING
-    level = corner + along * ((nx - 1) // 2) + across * ((ny - 1) // 2)
     correlation, beside = _correlation(data, parts, sigma)
-    return True, data, smooth, parts, level, sigma, np.hypot(plane[1], plane[2]) / sigma, correlation, beside
+    gradient = np.hypot(plane[1], plane[2]) / sigma
+    return True, Segmentation(data, smooth, parts, level, sigma, gradient, correlation, beside)

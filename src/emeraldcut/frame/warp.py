@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from emeraldcut.frame.ellipse_fit import Q, axes_of, to_circle
 from emeraldcut.frame.frame import frame_galaxy
 from emeraldcut.frame.resample import unbinned
 
@@ -20,18 +21,17 @@ def warped(image: np.ndarray, exponent: float) -> np.ndarray | None:
     galaxy = frame_galaxy(image)
     if galaxy is None or galaxy.flag or galaxy.binning * galaxy.radius < SMALLEST_PIX:
         return None
-    ellipse, binning = galaxy.ellipse, galaxy.binning
-    centre = unbinned(np.array([ellipse.x, ellipse.y]), binning)
-    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(float)
-    cos, sin = np.cos(ellipse.angle), np.sin(ellipse.angle)
-    u = (x - centre[0]) * cos + (y - centre[1]) * sin
-    v = ((y - centre[1]) * cos - (x - centre[0]) * sin) / ellipse.axis_ratio
+    binning, axes = galaxy.binning, axes_of(galaxy.shape)
+    axes = axes._replace(x=unbinned(axes.x, binning), y=unbinned(axes.y, binning))
+    q = galaxy.shape[Q]
+    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
+    u, v = to_circle(x, y, axes)
     rho = np.hypot(u, v)
     box = (np.abs(u) ** exponent + np.abs(v) ** exponent) ** (1 / exponent)
     fade = 1 / (1 + np.exp((rho / (binning * galaxy.radius) - 4) * 3))
     factor = 1 + fade * (box / np.maximum(rho, 1e-9) - 1)
     back = [
-        centre[1] + factor * (u * sin + v * ellipse.axis_ratio * cos),
-        centre[0] + factor * (u * cos - v * ellipse.axis_ratio * sin),
+        axes.y + factor * (u * axes.sin + v * q * axes.cos),
+        axes.x + factor * (u * axes.cos - v * q * axes.sin),
     ]
     return ndimage.map_coordinates(image, back, order=1, mode="nearest").astype(np.float32)

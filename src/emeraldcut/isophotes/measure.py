@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
@@ -25,6 +26,7 @@ from emeraldcut.frame import (
     moffat_kernel,
     turn_error,
 )
+from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q
 from emeraldcut.isophotes.kind import boxy_kind
 from emeraldcut.numerics.jit import compiled
 from emeraldcut.settings import Settings, setting
@@ -34,6 +36,10 @@ COLUMN_OF = ("a3", "b3", "a4", "b4_sin", "a6", "b6_sin", "a8", "b8_sin")  # of c
 PSF_TRUST = 0.2  # relative error of the correction for the PSF where only a width is known, see `settled`
 SECOND_ORDER = 0.065  # size of an error at which its square counts as much as itself
 LEAST_ERROR = 0.003  # of a harmonic: what drawings without noise differ from their outlines
+LEAST_RANGE_PIX = 3.0  # between inner and outer radius, so that pixels are left
+SEEN_LIMIT = 1.3  # times where the galaxy ends, as far as is measured at most
+# Gauss-Newton steps at most: of the fit as seen alone, of the one that starts that before the PSF, and of the latter.
+STEPS_SEEN, STEPS_START, STEPS_BEFORE_PSF = 8, 2, 5
 MOST_TURNED = 1.3  # harmonics are raised by this factor at most
 STRUCTURE = 0.12  # residual from which on a galaxy is more than a smooth profile on one ellipse
 
@@ -60,6 +66,13 @@ class MeasureSettings(Settings):
             raise UsageError(
                 f"measuring needs inner_radius < outer_radius; received {self.inner_radius} and {self.outer_radius}."
             )
+
+
+class Settled(NamedTuple):
+    """Shape (12,), and the standard errors (12,) of axis ratio, angle and so on."""
+
+    shape: np.ndarray
+    errors: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -123,22 +136,7 @@ def measure(
         table[name] = frames.table[name].copy()
     table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
     missing = np.array([fit is None for fit in fits], dtype=bool)
-    nothing = np.zeros(ALL)
-    shapes = np.array([nothing if fit is None else fit.shape for fit in fits]).reshape(-1, ALL)
-    errors = np.array([nothing if fit is None else fit.errors for fit in fits]).reshape(-1, ALL)
-
-    def column(values) -> MaskedColumn:
-        return MaskedColumn(values, mask=missing, dtype=float)
-
-    table["axis_ratio"][~missing] = shapes[~missing, 2]
-    table["position_angle_deg"][~missing] = np.degrees(shapes[~missing, 3]) % 180
-    for k, name in enumerate(COLUMN_OF, GEOMETRY):
-        table[name], table[f"{name}_err"] = column(shapes[:, k]), column(errors[:, k])
-    table["axis_ratio_err"] = column(errors[:, 2])
-    table["position_angle_err_deg"] = column(np.degrees(errors[:, 3]))
-    table["p_boxy"] = column(ndtr((BOXY_A4 - shapes[:, 6]) / np.maximum(errors[:, 6], 1e-9)))
-    table["residual"] = column([0.0 if fit is None else fit.residual for fit in fits])
-    table["boxy_kind"] = MaskedColumn(boxy_kind(table), mask=missing, dtype=object)
+    _add_shapes(table, fits, missing)
     if "cd11" in table.colnames:
         table["pa_sky_deg"] = sky_position_angle(table)
     good = usable(table["flag"])
@@ -149,39 +147,56 @@ def measure(
     return describe_columns(table)
 
 
+def _add_shapes(table: Table, fits: list[Measurement | None], missing: np.ndarray) -> None:
+    """Writes what was fitted into the columns of `measure`, masked where it is missing (n,)."""
+    nothing = np.zeros(ALL)
+    shapes = np.array([nothing if fit is None else fit.shape for fit in fits]).reshape(-1, ALL)
+    errors = np.array([nothing if fit is None else fit.errors for fit in fits]).reshape(-1, ALL)
+
+    def column(values) -> MaskedColumn:
+        return MaskedColumn(values, mask=missing, dtype=float)
+
+    table["axis_ratio"][~missing] = shapes[~missing, Q]
+    table["position_angle_deg"][~missing] = np.degrees(shapes[~missing, ANGLE]) % 180
+    for k, name in enumerate(COLUMN_OF, GEOMETRY):
+        table[name], table[f"{name}_err"] = column(shapes[:, k]), column(errors[:, k])
+    table["axis_ratio_err"] = column(errors[:, Q])
+    table["position_angle_err_deg"] = column(np.degrees(errors[:, ANGLE]))
+    table["p_boxy"] = column(ndtr((BOXY_A4 - shapes[:, C4]) / np.maximum(errors[:, C4], 1e-9)))
+    table["residual"] = column([0.0 if fit is None else fit.residual for fit in fits])
+    table["boxy_kind"] = MaskedColumn(boxy_kind(table), mask=missing, dtype=object)
+
+
 def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix: float) -> Measurement | None:
     """Centre, axes and harmonics of one framed galaxy in the measured range; None if the fit found nothing."""
     inner = settings.inner_radius * galaxy.radius
-    outer = max(min(settings.outer_radius * galaxy.radius, 1.3 * galaxy.limit), inner + 3)
-    division = galaxy.segmentation
+    outer = max(min(settings.outer_radius * galaxy.radius, SEEN_LIMIT * galaxy.limit), inner + LEAST_RANGE_PIX)
+    division, square = galaxy.segmentation, galaxy.square
     # a PSF as wide as a quarter of the image is a mistake or leaves nothing to measure
     correct = settings.psf_correction and psf_fwhm_pix < min(division.image.shape) * galaxy.binning / 4
-    seen, covariance, coefficients, sigmas, _, (shared, noise, light) = fit_shape(
-        division.image, division.parts, galaxy.shape, galaxy.light, division.sky_sigma, inner, outer, ALL,
-        2 if correct else 8, galaxy.square, 1,
-    )  # fmt: skip
-    if not np.isfinite(covariance[6, 6]):
+    options = FitOptions(inner, outer, ALL, STEPS_START if correct else STEPS_SEEN, square)
+    seen = fit_shape(galaxy.pixels, galaxy.shape, galaxy.light, options)
+    if not np.isfinite(seen.covariance[C4, C4]):
         return None
-    shape, of_seen, model = seen, covariance, None
+    shape, covariance, model = seen.shape, seen.covariance, None
     if correct:
         kernel = moffat_kernel(psf_fwhm_pix / galaxy.binning)
-        corrected, of_corrected, _, drawn, _ = fit_before_psf(
-            division.image, division.parts, seen, coefficients, sigmas, inner, outer, galaxy.square, 5,
-            *kernel.parts(),
-        )  # fmt: skip
-        if np.isfinite(of_corrected[6, 6]) and np.isfinite(corrected).all():
-            shape, covariance, model = corrected, of_corrected, drawn
+        before = fit_before_psf(galaxy.pixels, seen, options._replace(iterations=STEPS_BEFORE_PSF), kernel)
+        if np.isfinite(before.covariance[C4, C4]) and np.isfinite(before.shape).all():
+            shape, covariance, model = before.shape, before.covariance, before.model
     # the correlation of the sky's noise counts as far as the galaxy's pixels show it too
-    beside = division.beside
-    share = min(max(shared, 0.0) / (beside * noise), 1.0) if beside > 0 else 0.0
+    expected = division.beside * seen.noise
+    share = min(max(seen.shared, 0.0) / expected, 1.0) if division.beside > 0 else 0.0
     correlation = 1 + (division.correlation - 1) * share
-    residual = np.sqrt(max(shared - division.beside * noise, 0.0)) / max(light, 1e-30)
-    shape, errors = settled(shape, seen, covariance, of_seen, correlation, galaxy.square)
-    return Measurement(shape, errors, seen, float(residual), model, correlation)
+    residual = np.sqrt(max(seen.shared - expected, 0.0)) / max(seen.mean_light, 1e-30)
+    shape, errors = settled(shape, seen.shape, covariance, seen.covariance, correlation, square)
+    return Measurement(shape, errors, seen.shape, float(residual), model, correlation)
 
 
 @compiled
-def settled(shape, seen, covariance, of_seen, correlation, square):
+def settled(
+    shape: np.ndarray, seen: np.ndarray, covariance: np.ndarray, of_seen: np.ndarray, correlation: float, square: bool
+) -> Settled:
     """The shape (12,) freed of what an uncertain angle did to it, and its standard errors (12,).
 
     A frame whose angle is off by delta sees c_m cos(m delta): on average c_m exp(-m^2 var(delta) / 2), so harmonics are
@@ -190,18 +205,18 @@ def settled(shape, seen, covariance, of_seen, correlation, square):
     order (SECOND_ORDER, measured on simulated noise); then a fifth of what the PSF's correction changed, for a PSF of
     which only the width is known, and for s_m what turning c_m does.
     """
-    q, shape, variance = shape[2], shape.copy(), np.empty(ALL)
-    turn = 0.0 if square else turn_error(q, covariance[3, 3] * correlation)
+    q, shape, variance = shape[Q], shape.copy(), np.empty(ALL)
+    turn = 0.0 if square else turn_error(q, covariance[S2, S2] * correlation)
     for k in range(ALL):
         variance[k] = max(covariance[k, k], 0.0) * correlation
         if k >= GEOMETRY:
             variance[k] *= 1 + correlation * of_seen[k, k] / SECOND_ORDER**2
     # from c_2 and s_2 to axis ratio and angle; the sides of a square say how it lies
-    variance[2] *= (2 * q) ** 2
-    variance[3] *= (2 * q / max(1 - q * q, 1e-3)) ** 2
+    variance[Q] *= (2 * q) ** 2
+    variance[ANGLE] *= (2 * q / max(1 - q * q, 1e-3)) ** 2
     if square:
-        variance[3] = variance[6] / (4 * shape[6]) ** 2
-    for k in range(2, ALL):
+        variance[ANGLE] = variance[C4] / (4 * shape[C4]) ** 2
+    for k in range(Q, ALL):
         variance[k] += (PSF_TRUST * (shape[k] - seen[k])) ** 2
     for i in range(len(ORDERS)):
         k, m = GEOMETRY + 2 * i, ORDERS[i]
@@ -212,8 +227,8 @@ def settled(shape, seen, covariance, of_seen, correlation, square):
         variance[k + 1] = back * back * (variance[k + 1] + turned * c * c) + LEAST_ERROR**2
         shape[k], shape[k + 1] = back * c, back * s
     errors = np.sqrt(variance)
-    errors[3] = min(errors[3], np.pi / 2)
-    return shape, errors
+    errors[ANGLE] = min(errors[ANGLE], np.pi / 2)
+    return Settled(shape, errors)
 
 
 def sky_position_angle(table: Table) -> np.ndarray:

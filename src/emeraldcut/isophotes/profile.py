@@ -10,11 +10,13 @@ from astropy.table import Table
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf, unbinned
+from emeraldcut.frame.ellipse_fit import ANGLE, FitOptions, Q, ShapeFit, X, Y
 from emeraldcut.isophotes.measure import COLUMN_OF, Measurement, MeasureSettings, measure_galaxy, settled
 from emeraldcut.settings import Settings, setting
 
 HALF_WIDTH = 0.1  # of the ring around an isophote, in its radius,
 LEAST_HALF_WIDTH_PIX = 1.0  # and at least
+STEPS = 4  # Gauss-Newton steps at most, from the shape of the whole galaxy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,34 +73,31 @@ def radial_profiles(
 
 def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> dict[str, float] | None:
     """One row of `radial_profiles` at a radius in binned pixels; None if too few pixels are left there."""
-    division, bins = galaxy.segmentation, galaxy.binning
-    half = max(HALF_WIDTH * radius, LEAST_HALF_WIDTH_PIX)
+    bins, half = galaxy.binning, max(HALF_WIDTH * radius, LEAST_HALF_WIDTH_PIX)
+    options = FitOptions(radius - half, radius + half, ALL, STEPS, galaxy.square)
 
-    def ring(image: np.ndarray):
-        return fit_shape(
-            image, division.parts, fit.seen, galaxy.light, division.sky_sigma, radius - half, radius + half, ALL, 4,
-            galaxy.square, 1,
-        )  # fmt: skip
+    def ring(image: np.ndarray) -> ShapeFit:
+        return fit_shape(galaxy.pixels._replace(image=image), fit.seen, galaxy.light, options)
 
-    seen, covariance, *_ = ring(division.image)
-    if not np.isfinite(covariance).all() or not np.isfinite(seen).all():
+    seen = ring(galaxy.segmentation.image)
+    if not np.isfinite(seen.covariance).all() or not np.isfinite(seen.shape).all():
         return None
-    shape = seen.copy()
+    shape = seen.shape.copy()
     if fit.model is not None:
-        of_model, known, *_ = ring(fit.model)
-        if np.isfinite(known).all():
-            shape[2] += fit.shape[2] - of_model[2]
-            shape[GEOMETRY:] += fit.shape[GEOMETRY:] - of_model[GEOMETRY:]
-    shape, errors = settled(shape, seen, covariance, covariance, fit.correlation, galaxy.square)
+        of_model = ring(fit.model)
+        if np.isfinite(of_model.covariance).all():
+            changed = [Q, *range(GEOMETRY, ALL)]
+            shape[changed] += fit.shape[changed] - of_model.shape[changed]
+    shape, errors = settled(shape, seen.shape, seen.covariance, seen.covariance, fit.correlation, galaxy.square)
     row = {
         "isophote_radius_pix": radius * bins,
-        "brightness": float(np.interp(radius * np.sqrt(seen[2]), np.arange(len(galaxy.light)), galaxy.light)),
-        "x": unbinned(shape[0], bins),
-        "y": unbinned(shape[1], bins),
-        "axis_ratio": min(shape[2], 1.0),
-        "axis_ratio_err": errors[2],
-        "position_angle_deg": np.degrees(shape[3]) % 180,
-        "position_angle_err_deg": np.degrees(errors[3]),
+        "brightness": float(np.interp(radius * np.sqrt(seen.shape[Q]), np.arange(len(galaxy.light)), galaxy.light)),
+        "x": unbinned(shape[X], bins),
+        "y": unbinned(shape[Y], bins),
+        "axis_ratio": min(shape[Q], 1.0),
+        "axis_ratio_err": errors[Q],
+        "position_angle_deg": np.degrees(shape[ANGLE]) % 180,
+        "position_angle_err_deg": np.degrees(errors[ANGLE]),
     }
     for k, name in enumerate(COLUMN_OF, GEOMETRY):
         row[name], row[f"{name}_err"] = shape[k], errors[k]

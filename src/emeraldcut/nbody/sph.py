@@ -20,7 +20,7 @@ import numpy as np
 
 from emeraldcut.nbody.gravity import VECTOR, wide_vectors
 from emeraldcut.nbody.tree import Tree, around_group, in_parts, plant, reach_of_nodes
-from emeraldcut.numerics.jit import compile_apart, compiled
+from emeraldcut.numerics.jit import compile_apart, compiled, part
 
 NORM = 21 / (2 * np.pi)  # of the kernel in three dimensions
 SELF, SELF_POWER = 0.0294, -0.977  # what is too much in a particle's own density, for 100 neighbours; Dehnen & Aly
@@ -28,6 +28,9 @@ TOLERANCE = 0.005  # step in ln H that is the last one; Newton's method squares 
 LONGEST = 0.25  # step in ln H at most
 MARGIN = 1.05  # of H, in which neighbours are listed
 ATTEMPTS = 50
+LEAST_OMEGA = 1e-3  # of the factor of the changing H, which noise could make 0
+SLOPE = 20  # the kernel falls as SLOPE q (1 - q)^3
+THINNEST = 0.1  # side of a node over its longest, for a first guess of H
 ZERO, HALF, ONE, TWO, THREE, FOUR = (np.float32(x) for x in (0, 0.5, 1, 2, 3, 4))
 
 
@@ -66,6 +69,49 @@ class Flow(NamedTuple):
         return Flow(*(values[chosen] for values in self))
 
 
+class _Gas(NamedTuple):
+    """The particles of a sum over neighbours, in the order of the tree.
+
+    Attributes
+    ----------
+    tree : Tree
+    leaves : (l,) uint32
+        Which of its nodes are leaves.
+    active : (n,) bool
+    fields : (f, n) float32
+        What else the sum needs of each: velocity, mass, ...
+    radius : (n,)
+        H.
+    """
+
+    tree: Tree
+    leaves: np.ndarray
+    active: np.ndarray
+    fields: np.ndarray
+    radius: np.ndarray
+
+
+class _Target(NamedTuple):
+    """What decides on H: the mass in its sphere at the particle's density, the part of a particle's own share in its
+    density that is too much, and the largest H, where there are fewer particles than neighbours are asked for.
+    """
+
+    held: float
+    excess: float
+    most: float
+
+
+class _Density(NamedTuple):
+    """H and what follows from it; not `found` if neighbours must be listed farther out first."""
+
+    found: bool
+    radius: float
+    density: float
+    omega: float
+    divergence: float
+    rotation: float
+
+
 @compiled
 def _guess(neighbours: float, tree: Tree) -> np.ndarray:
     """A first H (n,) in the order of the tree: from the smallest node that holds so many particles."""
@@ -80,7 +126,7 @@ def _guess(neighbours: float, tree: Tree) -> np.ndarray:
             of_node[k] = of_node[parent[k]]
         else:
             sides = box[3:] - box[:3]
-            thin = 0.1 * sides.max()
+            thin = THINNEST * sides.max()
             volume = max(sides[0], thin) * max(sides[1], thin) * max(sides[2], thin)
             of_node[k] = (3 / (4 * np.pi) * volume * neighbours / count) ** (1 / 3) if volume > 0 else 1.0
         if leaf:
@@ -88,25 +134,22 @@ def _guess(neighbours: float, tree: Tree) -> np.ndarray:
     return radius
 
 
-@compiled
-def _list_near(
-    leaf: int, radius: float, own: np.ndarray, fields: np.ndarray, tree: Tree, leaves: np.ndarray, number: int,
-    places: np.ndarray, to: np.ndarray,
-) -> np.uintp:  # fmt: skip
-    """Lists particles not farther from a leaf's box than `radius` or than their `own` (n,); returns their number.
+@part
+def _list_near(leaf, reach, own, gas, leaves, places, to):
+    """Lists particles not farther from a leaf's box than `reach` or than their `own` (n,); returns their number.
 
-    They become columns of `to` (3 + f, ...): position relative to the middle of the box, and `fields` (f, n) float32 in
-    the order of the tree. They are looked for in the first `number` of `leaves`. `places` is space for n numbers. The
-    list is filled up to a multiple of `VECTOR` with zeros.
+    They become columns of `to` (3 + f, ...): position relative to the middle of the box, and the fields. They are
+    looked for in `leaves`. `places` is space for n numbers. The list is filled up to a multiple of `VECTOR` with zeros.
     """
-    box, position, n = tree.box[leaf], tree.position, np.uintp(0)
-    for k in leaves[:number]:
+    tree, fields, n = gas.tree, gas.fields, np.uintp(0)
+    box, position = tree.box[leaf], tree.position
+    for k in leaves:
         for j in range(np.uintp(tree.first[k]), np.uintp(tree.last[k])):
             square = 0.0
             for axis in range(3):
                 gap = max(position[axis, j] - box[3 + axis], box[axis] - position[axis, j], 0.0)
                 square += gap * gap
-            largest = max(radius, own[j])
+            largest = max(reach, own[j])
             places[n] = j
             n += np.uintp(square <= largest * largest)
     end = (n + np.uintp(VECTOR - 1)) & ~np.uintp(VECTOR - 1)
@@ -118,19 +161,29 @@ def _list_near(
         for i in range(n):
             to[3 + row, i] = fields[row, np.uintp(places[i])]
     to[:, n:end] = ZERO
-    return end
+    return np.uintp(end)
 
 
-@compiled
-def _sum_density(
-    x: float, y: float, z: float, vx: float, vy: float, vz: float, inverse: float, near: np.ndarray, n: int
-) -> tuple[np.float32, ...]:
-    """Sums over the first n columns of `near` (7, ...): x, y, z, velocity, mass. q is r / H, t is 1 - q or 0.
+@part
+def _copy(gas, leaf, i, own):
+    """Writes position relative to the middle of the leaf's box, and fields, of particle i into `own` (3 + f,)."""
+    box = gas.tree.box[leaf]
+    for axis in range(3):
+        own[axis] = gas.tree.position[axis, i] - 0.5 * (box[axis] + box[3 + axis])
+    for row in range(len(gas.fields)):
+        own[3 + row] = gas.fields[row, i]
 
-    Returns those of m t^4 (1 + 4 q), m q^2 t^3, m t^3 v.r, and of the three components of m t^3 v x r.
+
+@part
+def _sum_density(own, inverse, near, n):
+    """Sums over the first n columns of `near` (7, ...): x, y, z, velocity, mass; `own` holds the same of one particle.
+
+    With q = r / H and t = 1 - q, or 0: returns the sums of m t^4 (1 + 4 q), m q^2 t^3, m t^3 v.r, and of the three
+    components of m t^3 v x r.
     """
     wide_vectors()
     px, py, pz, qx, qy, qz, mass = near[0], near[1], near[2], near[3], near[4], near[5], near[6]
+    x, y, z, vx, vy, vz = own[0], own[1], own[2], own[3], own[4], own[5]
     density, slope, along, turn_x, turn_y, turn_z = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
     for j in range(n & ~np.uintp(VECTOR - 1)):
         dx, dy, dz = x - px[j], y - py[j], z - pz[j]
@@ -148,84 +201,74 @@ def _sum_density(
     return density, slope, along, turn_x, turn_y, turn_z
 
 
+@part
+def _solve(own, radius, target, listed, near, n):
+    """Newton's steps in ln H from `radius`, for one particle whose neighbours are listed out to `listed`."""
+    for attempt in range(ATTEMPTS):
+        radius = min(radius, target.most)
+        if radius > listed:
+            break
+        total, slope, along, turn_x, turn_y, turn_z = _sum_density(own, np.float32(1 / radius), near, n)
+        total -= target.excess * own[6]
+        omega = max(SLOPE * slope / (3 * total), LEAST_OMEGA)
+        step = -np.log(NORM * total / target.held) / (3 * omega)
+        step = min(max(step, -LONGEST), LONGEST)
+        if radius == target.most and step > 0:
+            step, omega = 0.0, 1.0
+        cube = radius**3
+        rate, density = SLOPE * NORM / (cube * radius**2), NORM * total / cube
+        radius *= np.exp(step)
+        if abs(step) < TOLERANCE or attempt == ATTEMPTS - 1:
+            turn = np.sqrt(turn_x * turn_x + turn_y * turn_y + turn_z * turn_z)
+            changed = density * np.exp(-3 * step * (1 - omega))
+            return _Density(True, radius, changed, omega, rate * along / density, rate * turn / density)
+    return _Density(False, radius, 0.0, 0.0, 0.0, 0.0)
+
+
+@part
+def _farthest(radius, done, most):
+    """How far neighbours of the particles that are not done are listed."""
+    largest = 0.0
+    for i in range(len(radius)):
+        if not done[i]:
+            largest = max(largest, MARGIN * min(radius[i], most))
+    return largest
+
+
 @compiled
-def _step(radius: float, total: float, slope: float, held: float, most: float) -> tuple[float, float, float]:
-    """One step of Newton's method for H, the logarithm of its factor; the density and omega at this `radius`.
+def _densities(begin: int, end: int, gas: _Gas, target: _Target, out: np.ndarray) -> None:
+    """Density and its like of active particles of the leaves from `begin` up to `end`.
 
-    `total` and `slope` are the first two of `_sum_density`, `held` and `most` as in `_densities`.
+    H of `gas` is a guess, and becomes H; its fields are velocity and mass. `out` (4, n) becomes density, omega,
+    divergence and rotation.
     """
-    omega = max(20 * slope / (3 * total), 1e-3)
-    step = -np.log(NORM * total / held) / (3 * omega)
-    step = min(max(step, -LONGEST), LONGEST)
-    if radius == most and step > 0:
-        step, omega = 0.0, 1.0
-    return step, NORM * total / radius**3, omega
-
-
-@compiled
-def _densities(
-    begin: int, end: int, held: float, excess: float, of_leaves: np.ndarray, active: np.ndarray, fields: np.ndarray,
-    tree: Tree, radius: np.ndarray, out: np.ndarray,
-) -> None:  # fmt: skip
-    """Density and its like of active particles of the leaves from `begin` up to `end`, everything in the tree's order.
-
-    Parameters
-    ----------
-    held : mass in the sphere of radius H at the particle's density.
-    excess : part of a particle's own share in its density that is too much.
-    active : (n,) bool
-    fields : (4, n) float32: velocity and mass.
-    radius : (n,) a guess of H, which becomes H.
-    out : (4, n) becomes density, omega, divergence and rotation.
-    """
-    n, box = len(tree.order), tree.box[0]
+    tree, n = gas.tree, len(gas.active)
     leaves, places = np.empty(len(tree.first), np.uint32), np.empty(n + 1, np.uint32)
     reach, none, near = np.zeros(len(tree.first)), np.zeros(n), np.empty((7, n + VECTOR), np.float32)
-    most = 2 * np.sqrt((box[3] - box[0]) ** 2 + (box[4] - box[1]) ** 2 + (box[5] - box[2]) ** 2)
-    most = most if most > 0 else 1.0  # H, where there are fewer particles than neighbours are asked for
+    own = np.empty(7, np.float32)
     for number in range(begin, end):
-        leaf = of_leaves[number]
+        leaf = gas.leaves[number]
         first, last = tree.first[leaf], tree.last[leaf]
-        box = tree.box[leaf]
-        cx, cy, cz = 0.5 * (box[0] + box[3]), 0.5 * (box[1] + box[4]), 0.5 * (box[2] + box[5])
-        done = ~active[first:last]
-        waiting = not done.all()
+        done, waiting = ~gas.active[first:last], gas.active[first:last].any()
         while waiting:
-            waiting, largest = False, 0.0
-            for i in range(first, last):
-                if not done[i - first]:
-                    largest = max(largest, MARGIN * min(radius[i], most))
-            reach[leaf] = largest
+            waiting = False
+            listed = _farthest(gas.radius[first:last], done, target.most)
+            reach[leaf] = listed
             found = around_group(leaf, reach, False, tree, leaves)
-            columns = np.uintp(_list_near(leaf, largest, none, fields, tree, leaves, found, places, near))
+            columns = _list_near(leaf, listed, none, gas, leaves[:found], places, near)
             for i in range(first, last):
                 if done[i - first]:
                     continue
-                x = np.float32(tree.position[0, i] - cx)
-                y = np.float32(tree.position[1, i] - cy)
-                z = np.float32(tree.position[2, i] - cz)
-                vx, vy, vz, mass = fields[0, i], fields[1, i], fields[2, i], fields[3, i]
-                for attempt in range(ATTEMPTS):
-                    radius[i] = min(radius[i], most)
-                    if radius[i] > largest:
-                        waiting = True
-                        break
-                    total, slope, along, turn_x, turn_y, turn_z = _sum_density(
-                        x, y, z, vx, vy, vz, np.float32(1 / radius[i]), near, columns
-                    )
-                    step, density, omega = _step(radius[i], total - excess * mass, slope, held, most)
-                    rate = 20 * NORM / (radius[i] ** 3 * radius[i] ** 2)
-                    radius[i] *= np.exp(step)
-                    if abs(step) < TOLERANCE or attempt == ATTEMPTS - 1:
-                        out[0, i] = density * np.exp(-3 * step * (1 - omega))
-                        out[1, i] = omega
-                        out[2, i] = rate * along / density
-                        out[3, i] = rate * np.sqrt(turn_x * turn_x + turn_y * turn_y + turn_z * turn_z) / density
-                        done[i - first] = True
-                        break
+                _copy(gas, leaf, i, own)
+                result = _solve(own, gas.radius[i], target, listed, near, columns)
+                gas.radius[i], done[i - first] = result.radius, result.found
+                waiting |= not result.found
+                if result.found:
+                    out[0, i], out[1, i] = result.density, result.omega
+                    out[2, i], out[3, i] = result.divergence, result.rotation
 
 
-@compiled
+@part
 def _sum_forces(own: np.ndarray, viscosity: float, near: np.ndarray, n: int, speeds: np.ndarray, sums: np.ndarray):
     """Writes acceleration (3), compression, friction and fastest signal of one particle into `sums` (6,).
 
@@ -268,31 +311,46 @@ def _sum_forces(own: np.ndarray, viscosity: float, near: np.ndarray, n: int, spe
 
 
 @compiled
-def _forces(
-    begin: int, end: int, viscosity: float, of_leaves: np.ndarray, active: np.ndarray, fields: np.ndarray, tree: Tree,
-    radius: np.ndarray, reach: np.ndarray, out: np.ndarray,
-) -> None:  # fmt: skip
-    """Sums (n, 6) of `_sum_forces` of active particles of the leaves from `begin` up to `end`, in their own order."""
-    n = len(tree.order)
+def _forces(begin: int, end: int, gas: _Gas, viscosity: float, reach: np.ndarray, out: np.ndarray) -> None:
+    """Sums (n, 6) of `_sum_forces` of active particles of the leaves from `begin` up to `end`, in their own order.
+
+    `reach` (k,) is that of the tree's nodes, see `reach_of_nodes`.
+    """
+    tree, n = gas.tree, len(gas.active)
     leaves, places = np.empty(len(tree.first), np.uint32), np.empty(n + 1, np.uint32)
     near, speeds = np.empty((13, n + VECTOR), np.float32), np.empty(n + VECTOR, np.float32)
     own, sums = np.empty(13, np.float32), np.empty(6)
     for number in range(begin, end):
-        leaf = of_leaves[number]
-        box = tree.box[leaf]
-        if not active[tree.first[leaf] : tree.last[leaf]].any():
+        leaf = gas.leaves[number]
+        if not gas.active[tree.first[leaf] : tree.last[leaf]].any():
             continue
         found = around_group(leaf, reach, True, tree, leaves)
-        columns = np.uintp(_list_near(leaf, reach[leaf], radius, fields, tree, leaves, found, places, near))
+        columns = _list_near(leaf, reach[leaf], gas.radius, gas, leaves[:found], places, near)
         for i in range(tree.first[leaf], tree.last[leaf]):
-            if not active[i]:
-                continue
-            for axis in range(3):
-                own[axis] = tree.position[axis, i] - 0.5 * (box[axis] + box[3 + axis])
-            for row in range(10):
-                own[3 + row] = fields[row, i]
-            _sum_forces(own, viscosity, near, columns, speeds, sums)
-            out[np.uintp(tree.order[i])] = sums
+            if gas.active[i]:
+                _copy(gas, leaf, i, own)
+                _sum_forces(own, viscosity, near, columns, speeds, sums)
+                for k in range(6):
+                    out[np.uintp(tree.order[i]), k] = sums[k]
+
+
+def _target_for(neighbours: float, mass: np.ndarray, tree: Tree) -> _Target:
+    box = tree.box[0]
+    most = 2 * float(np.linalg.norm(box[3:] - box[:3]))
+    held, excess = 3 / (4 * np.pi) * neighbours * mass.mean(), SELF * (neighbours / 100) ** SELF_POWER
+    return _Target(float(held), float(excess), most if most > 0 else 1.0)
+
+
+def _memory(tree: Tree, neighbours: float, before: Flow | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """H (n,) to begin with, the results of `_densities` (4, n), both in the tree's order, and those of `_forces`."""
+    n, order = len(tree.order), tree.order
+    found, sums = np.empty((4, n)), np.empty((n, 6))
+    if before is None:
+        return _guess(neighbours, tree), found, sums
+    found[:] = before.density[order], before.omega[order], before.divergence[order], before.rotation[order]
+    sums[:, :3], sums[:, 3], sums[:, 4] = before.acceleration, before.compression, before.friction
+    sums[:, 5] = before.signal
+    return before.radius[order], found, sums
 
 
 def flow_of(
@@ -332,51 +390,21 @@ def flow_of(
     compile_apart("gas")
     tree, n = plant(np.ascontiguousarray(position, np.float64), threads), len(mass)
     order = tree.order
-    of_leaves = np.flatnonzero(tree.skip[:-1] == np.arange(1, len(tree.skip))).astype(np.uint32)
+    leaves = np.flatnonzero(tree.skip[:-1] == np.arange(1, len(tree.skip))).astype(np.uint32)
     active = np.ones(n, bool) if active is None else active[order]
-    radius, found, sums = _from_before(before, neighbours, tree)
+    radius, found, sums = _memory(tree, neighbours, before)
     fields = np.empty((10, n), np.float32)
     fields[:3], fields[3] = velocity[order].T, mass[order]
-    held, excess = 3 / (4 * np.pi) * neighbours * mass.mean(), SELF * (neighbours / 100) ** SELF_POWER
-    in_parts(
-        lambda begin, end: _densities(begin, end, held, excess, of_leaves, active, fields[:4], tree, radius, found),
-        len(of_leaves), threads,
-    )  # fmt: skip
-    _fill_fields(fields, radius, found, stiffness[order], sound_speed[order])
-    reach, alpha = reach_of_nodes(radius, tree), np.float32(0.25 * viscosity)
-    in_parts(
-        lambda begin, end: _forces(begin, end, alpha, of_leaves, active, fields, tree, radius, reach, sums),
-        len(of_leaves), threads,
-    )  # fmt: skip
-    unordered = np.empty((5, n))
-    unordered[:, order] = found[0], radius, *found[1:]
-    density, radius, omega, divergence, rotation = unordered
-    compression, friction, signal = sums[:, 3:].T
-    forces = np.ascontiguousarray(sums[:, :3])
-    return Flow(forces, compression, friction, density, radius, omega, divergence, rotation, signal)
-
-
-def _fill_fields(
-    fields: np.ndarray, radius: np.ndarray, found: np.ndarray, stiffness: np.ndarray, sound: np.ndarray
-) -> None:
-    """Writes what `_sum_forces` needs to know of particles, besides velocity and mass; all in the order of the tree."""
+    gas, target = _Gas(tree, leaves, active, fields[:4], radius), _target_for(neighbours, mass, tree)
+    in_parts(lambda begin, end: _densities(begin, end, gas, target, found), len(leaves), threads)
     density, omega, divergence, rotation = found
-    size, factor = np.abs(divergence), 20 * NORM / radius**5
+    sound, factor = sound_speed[order], SLOPE * NORM / radius**5
+    size = np.abs(divergence)
     fields[4], fields[5], fields[6] = 1 / radius, sound, density
-    fields[7] = size / (size + rotation + 1e-4 * sound / radius)
-    fields[8], fields[9] = factor * stiffness / (omega * density), factor
-
-
-def _from_before(before: Flow | None, neighbours: float, tree: Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the search for H begins, (n,), and what particles that are not active keep: `found` and `sums`.
-
-    As `_densities` and `_forces` have them: radius and found (4, n) in the order of the tree, sums (n, 6) in ours.
-    """
-    n, order = len(tree.order), tree.order
-    found, sums = np.empty((4, n)), np.empty((n, 6))
-    if before is None:
-        return _guess(neighbours, tree), found, sums
-    found[:] = before.density[order], before.omega[order], before.divergence[order], before.rotation[order]
-    sums[:, :3], sums[:, 3], sums[:, 4] = before.acceleration, before.compression, before.friction
-    sums[:, 5] = before.signal
-    return before.radius[order], found, sums
+    fields[7] = size / (size + rotation + 1e-4 * sound / radius)  # Balsara's; his small number keeps it finite
+    fields[8], fields[9] = factor * stiffness[order] / (omega * density), factor
+    gas, reach, alpha = gas._replace(fields=fields), reach_of_nodes(radius, tree), np.float32(0.25 * viscosity)
+    in_parts(lambda begin, end: _forces(begin, end, gas, alpha, reach, sums), len(leaves), threads)
+    unordered = np.empty((5, n))
+    unordered[:, order] = density, radius, omega, divergence, rotation
+    return Flow(np.ascontiguousarray(sums[:, :3]), sums[:, 3], sums[:, 4], *unordered, sums[:, 5])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import EXTENT, STAMP_SIZE, Look, first_looks, known_psf, looked_flags, stamp_of
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.frame.ellipse_fit import Q
+from emeraldcut.frame.look import FirstShape
+from emeraldcut.numerics.jit import compiled, part
 
 
 @lru_cache(maxsize=64)
@@ -72,11 +74,19 @@ N_MAPS, N_PLANES = 5, 4
 _RINGS = 24
 
 
-def _ring_weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For the pixels of a quadrant: the ring inside each, its fraction of the next one, and (rings, pixels) weights.
+class RingWeights(NamedTuple):
+    """For the pixels (n,) of a quadrant: the ring inside each, and its share of the next one.
 
-    With these the light, taken as linear between rings, follows from the pixels: least squares, with a ridge of 1e-3.
+    And the weights (rings, n) with which light that is linear between rings follows from the pixels: least squares,
+    with a ridge of 1e-3.
     """
+
+    inner: np.ndarray
+    share: np.ndarray
+    weights: np.ndarray
+
+
+def _ring_weights() -> RingWeights:
     radius = np.hypot(*(np.mgrid[:FOLDED_SIZE, :FOLDED_SIZE] + 0.5)).ravel()
     inner = np.floor(np.maximum(radius - 0.5, 0)).astype(np.int64)
     share = np.clip(radius - 0.5 - inner, 0, 1)
@@ -84,22 +94,20 @@ def _ring_weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     hats[np.arange(len(radius)), inner] = 1 - share
     hats[np.arange(len(radius)), inner + 1] += share
     weights = np.linalg.solve(hats.T @ hats + 1e-3 * np.eye(_RINGS), hats.T)
-    return inner, share.astype(np.float32), np.ascontiguousarray(weights, dtype=np.float32)
+    return RingWeights(inner, share.astype(np.float32), np.ascontiguousarray(weights, dtype=np.float32))
 
 
-_INNER, _SHARE, _WEIGHTS = _ring_weights()
+_RING_WEIGHTS = _ring_weights()
+MOST_PSF = 2.0  # width of the PSF over the half-light radius that the network is told at most
+LEAST_SHRUNK = 0.3  # image pixels under one of the stamp, in its noise, at least; chosen by eye
 
 
-@compiled
-def _fold(stamp, scale, inner, share, weights, planes, maps):
-    """Fills `maps` (size, size, 5 + k) with the folded `stamp` (2 size, 2 size) and `planes` (k,), see below."""
-    size = len(stamp) // 2
-    quarter = np.float32(0.25)
-    even, odd_x, odd_y, odd_both = (
-        np.empty((size, size), np.float32), np.empty((size, size), np.float32),
-        np.empty((size, size), np.float32), np.empty((size, size), np.float32),
-    )  # fmt: skip
-    sum_x, sum_both = np.float32(0), np.float32(0)
+@part
+def _parities(stamp):
+    """Quadrants (4, size, size) of a stamp (2 size, 2 size): even in x and y, odd in x, odd in y, odd in both."""
+    size, quarter = len(stamp) // 2, np.float32(0.25)
+    quadrants = np.empty((4, size, size), np.float32)
+    even, odd_x, odd_y, odd_both = quadrants[0], quadrants[1], quadrants[2], quadrants[3]
     for j in range(size):
         up, down = size + j, size - 1 - j
         for i in range(size):
@@ -109,29 +117,48 @@ def _fold(stamp, scale, inner, share, weights, planes, maps):
             odd_x[j, i] = quarter * ((a - d) + (c - b))
             odd_y[j, i] = quarter * ((a - d) + (b - c))
             odd_both[j, i] = quarter * ((a + d) - (b + c))
-            sum_x += odd_x[j, i]
-            sum_both += odd_both[j, i]
-    # a mirror image in x changes the signs of odd_x and odd_both, one in y those of odd_y and odd_both
-    sign_x = np.float32(-1) if sum_x < 0 else np.float32(1)
-    sign_both = np.float32(-1) if sum_both < 0 else np.float32(1)
-    flat = even.reshape(size * size)
-    rings = np.zeros(len(weights), np.float32)
-    for k in range(len(weights)):
-        total, row = np.float32(0), weights[k]
-        for p in range(size * size):
+    return quadrants
+
+
+@part
+def _sign_of_sum(values):
+    """-1 if the sum of `values` (n,) is negative, else 1."""
+    total = np.float32(0)
+    for p in range(len(values)):
+        total += values[p]
+    return np.float32(-1) if total < 0 else np.float32(1)
+
+
+@part
+def _mean_rings(flat, rings):
+    """Light (k,) on the rings of a quadrant (n,)."""
+    means = np.zeros(len(rings.weights), np.float32)
+    for k in range(len(means)):
+        total, row = np.float32(0), rings.weights[k]
+        for p in range(len(flat)):
             total += row[p] * flat[p]
-        rings[k] = total
+        means[k] = total
+    return means
+
+
+@compiled
+def _fold(stamp: np.ndarray, scale: np.float32, rings: RingWeights, planes: np.ndarray, maps: np.ndarray) -> None:
+    """Fills `maps` (size, size, 5 + k) with the folded `stamp` (2 size, 2 size) and `planes` (k,), see below."""
+    size = len(stamp) // 2
     half, n = np.float32(0.5) * scale, size * size
+    quadrants = _parities(stamp).reshape(4, n)
+    even, odd_x, odd_y, odd_both = quadrants[0], quadrants[1], quadrants[2], quadrants[3]
+    # a mirror image in x changes the signs of odd_x and odd_both, one in y those of odd_y and odd_both
+    sign_x, sign_both, means = _sign_of_sum(odd_x), _sign_of_sum(odd_both), _mean_rings(even, rings)
     work = np.empty((N_MAPS, n), np.float32)
     for p in range(n):
-        k = inner[p]
-        work[0, p] = flat[p]
-        work[1, p] = half * (flat[p] - rings[k] - share[p] * (rings[k + 1] - rings[k]))
-    x, y, both = odd_x.reshape(n), odd_y.reshape(n), odd_both.reshape(n)
+        k = rings.inner[p]
+        work[0, p] = even[p]
+        work[1, p] = half * (even[p] - means[k] - rings.share[p] * (means[k + 1] - means[k]))
     for p in range(n):
-        work[2, p] = half * x[p] * sign_x
-        work[3, p] = half * abs(y[p])
-        work[4, p] = half * both[p] * sign_both
+        work[2, p] = half * odd_x[p] * sign_x
+        work[3, p] = half * abs(odd_y[p])
+        work[4, p] = half * odd_both[p] * sign_both
     arcsinh(work.reshape(N_MAPS * n))
     for p in range(n):
         for k in range(N_MAPS):
@@ -141,16 +168,16 @@ def _fold(stamp, scale, inner, share, weights, planes, maps):
 
 
 @compiled
-def _look_folded(image, parts, sigma, shape, light, radius, binning, psf, inner, share, weights, maps):
+def _look_folded(division, first, binning, psf, rings, maps):
     """Fills `maps` with what `folded_maps` says of one look; `psf` is its FWHM in pixels of the image."""
-    framed = stamp_of(image, parts, shape, radius, light, STAMP_SIZE, EXTENT)
-    framed *= np.float32(1 / sigma)
-    pixels = (2 * EXTENT * radius / STAMP_SIZE) ** 2 * shape[2]  # of the image under one of the stamp
-    radius *= binning
-    planes, known = np.zeros(N_PLANES, np.float32), psf < np.inf
-    planes[0], planes[1], planes[3] = shape[2], math.log(max(radius, 1.0)), known
-    planes[2] = min(psf / radius, 2.0) if known else 0.0
-    _fold(framed, np.float32(2 * math.sqrt(max(pixels, 0.3))), inner, share, weights, planes, maps)
+    framed = stamp_of(division.image, division.parts, first.shape, first.radius, first.light)
+    framed *= np.float32(1 / division.sky_sigma)
+    pixels = (2 * EXTENT * first.radius / STAMP_SIZE) ** 2 * first.shape[Q]  # of the image under one of the stamp
+    radius, known = first.radius * binning, psf < np.inf
+    planes = np.zeros(N_PLANES, np.float32)
+    planes[0], planes[1], planes[3] = first.shape[Q], math.log(max(radius, 1.0)), known
+    planes[2] = min(psf / radius, MOST_PSF) if known else 0.0
+    _fold(framed, np.float32(2 * math.sqrt(max(pixels, LEAST_SHRUNK))), rings, planes, maps)
 
 
 def folded_maps(images: ImageSet, frames: Any, size: int) -> Maps:
@@ -173,11 +200,8 @@ def folded_maps(images: ImageSet, frames: Any, size: int) -> Maps:
     maps = np.zeros((len(images), size, size, N_MAPS + N_PLANES), np.float32)
     for i, look in enumerate(looks):
         if look is not None:
-            seen = look.segmentation
-            _look_folded(
-                seen.image, seen.parts, seen.sky_sigma, look.shape, look.light, look.radius, look.binning, psf[i],
-                _INNER, _SHARE, _WEIGHTS, maps[i]
-            )  # fmt: skip
+            first = FirstShape(look.shape, look.light, look.radius)
+            _look_folded(look.segmentation, first, look.binning, psf[i], _RING_WEIGHTS, maps[i])
     snr = np.array([np.nan if look is None else look.snr for look in looks])
     return maps, looked_flags(images, looks), snr
 

@@ -129,5 +129,8 @@ def compile_apart(part: str) -> None:
         )
 
 
-# Sums may be reordered, so that they run on vector units; NaN keeps its meaning. Compiled once and kept on disk.
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+# Sums may be reordered, so that they run on vector units; NaN keeps its meaning.
+FAST = {"error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
+compiled = njit(cache=True, nogil=True, **FAST)  # compiled once and kept on disk
+# For parts of compiled functions, which Python does not call: without what it would need, which takes long to compile.
+part = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **FAST)
