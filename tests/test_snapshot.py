@@ -225,7 +225,7 @@ def test_incomplete_files_of_others_are_named(tmp_path):
         ({}, {1: {"Masses": [1.0], "Velocities": ONE}}, "PartType1 has no Coordinates"),
         ({}, {5: bare}, "no particles of PartType0"),
         ({"NumFilesPerSnapshot": 4, "NumPart_ThisFile": [1] * 6, "NumPart_Total": [4] * 6}, {1: bare}, "of 4 pieces"),
-        ({"Time": 1.0, "ComovingIntegrationOn": 1}, {1: bare}, "no Omega0"),
+        ({"ComovingIntegrationOn": 1}, {1: bare}, "no Redshift, ExpansionFactor or Time"),
     ):
         with pytest.raises(ValueError, match=reason):
             read_snapshot(gadget(tmp_path / "s.hdf5", header, parts))

@@ -317,22 +317,35 @@ def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.data import concatenate
     from emeraldcut.images import ImageSetWriter
     from emeraldcut.images.text_maps import write_text_maps
-    from emeraldcut.mergers import last_snapshots, observe_run
+    from emeraldcut.mergers import find_snapshots, observe_run
 
     options, take = settings
-    total = options.views * len(last_snapshots(arguments.source, take.stack))
+    say = (lambda text: None) if arguments.quiet else partial(print, file=sys.stderr)
+    found, passed_over = find_snapshots(arguments.source, take.stack)
+    if passed_over:
+        names = ", ".join(path.name for path in passed_over[:3])
+        say(f"Passed over, no snapshots: {names}{f' and {n} more' if (n := len(passed_over) - 3) > 0 else ''}.")
+    total, guessed, failed = options.views * len(found), set(), 0
     facts = {"command": "observe", "settings": settings, "seed": arguments.seed, "inputs": [arguments.source]}
     with (
         ImageSetWriter(arguments.output, **facts, overwrite=arguments.overwrite) as writer,
         _bar(arguments, total) as bar,
     ):
         cameras, maps = (options, THESIS_MAPS) if take.maps else (options,), []
-        for images, *rest in observe_run(
-            arguments.source, *cameras, take=take, seed=arguments.seed, jobs=arguments.jobs
-        ):
+        for images, *rest in observe_run(found, *cameras, take=take, seed=arguments.seed, jobs=arguments.jobs):
             writer.append(images)
             bar.update(len(images))
+            row = images.table[0]
+            if row["flag"]:
+                failed += 1
+                continue
             maps += rest
+            guess = str(row["guessed"]) if "guessed" in images.table.colnames else ""
+            if guess and guess not in guessed:  # said once, not for each of many alike
+                guessed.add(guess)
+                say(f"{row['merger']}: {guess}.")
+    if failed:
+        say(f"{failed} of {len(found)} snapshots could not be observed; their rows are flagged and say why.")
     written = [arguments.output]
     if take.maps:
         written.append(str(write_text_maps(concatenate(maps), take.maps, overwrite=arguments.overwrite)))
@@ -461,8 +474,8 @@ COMMANDS = {
         "make images of simulated galaxies, from any side",
         ("emeraldcut.camera:ObserveSettings", "emeraldcut.mergers:TakeSettings"),
         _run_observe,
-        source="a run of `simulate`, or a snapshot: Gadget-style HDF5, also of GADGET, SWIFT, AREPO; or what pynbody "
-        "reads",
+        source="a run of `simulate`, or a snapshot or cut-out, or a folder of them: of GADGET (HDF5 or binary), AREPO "
+        "(IllustrisTNG), GIZMO (SIMBA, FIRE), EAGLE, SWIFT; one file may be what pynbody reads",
         source_name="RUN",
         output="SET",
         output_help="folder to write",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,16 +12,19 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
+from h5py import is_hdf5
 
 from emeraldcut.camera.camera import ObserveSettings, observe
 from emeraldcut.data.columns import table_from_rows
+from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, summarise, thickening
 from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, begin, plan, snapshots_of
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
 from emeraldcut.nbody.leapfrog import evolve
 from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
-from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
+from emeraldcut.nbody.snapshot import Snapshot
+from emeraldcut.nbody.snapshot_files import HDF5_ENDINGS, read_snapshot, snapshot_kind, write_snapshot
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.settings import setting
@@ -178,39 +182,145 @@ class TakeSettings:
             raise ValueError(f"stack expects at least 1; received {self.stack}.")
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What gets views of its own: a merger of a run, or one file of somebody else's.
+
+    Attributes
+    ----------
+    name : str
+        Of the merger, or of its file without the ending; unique in a folder.
+    files : list of Path
+        Snapshots that are laid on top of each other, the last one last.
+    """
+
+    name: str
+    files: list[Path]
+
+
+def find_snapshots(source: str | Path, stack: int = 1) -> tuple[list[Observed], list[Path]]:
+    """What `observe` looks at in a folder or a file, and the files of HDF5 that it passes over.
+
+    Of each merger of a run of `simulate` these are the `stack` last snapshots. In other folders every snapshot or
+    cut-out counts by itself, recognised by what it holds (`snapshot_kind`); files that are no HDF5, and hidden ones,
+    are nobody's business. A file of HDF5 that cannot be opened is taken too, so that it is not lost without a word.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no snapshot.
+    """
+    source = Path(source)
+    if source.is_file():
+        return [Observed(_stem(source), [source])], []
+    found, passed_over = [], []
+    for folder in sorted({path.parent for path in source.rglob("*") if path.is_file()}):
+        relative = folder.relative_to(source).parts
+        if PROGRAM in relative or any(part.startswith(".") for part in relative):
+            continue
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        kinds = {path: snapshot_kind(path) for path in files}
+        of_merger = [path for path in snapshots_of(folder) if kinds[path] in ("ours", "broken")]
+        if any(kinds[path] == "ours" for path in of_merger):
+            found.append(Observed(folder.name, of_merger[-stack:]))
+        else:
+            of_merger = []
+        found += [Observed(_stem(path), [path]) for path in files if kinds[path] and path not in of_merger]
+        passed_over += [path for path in files if not kinds[path] and is_hdf5(path)]
+    if not found:
+        raise FileNotFoundError(
+            f"'{source}' holds no snapshots; expected a run of `simulate`, a folder of snapshots or cut-outs (HDF5 or "
+            "GADGET binary), or one such file."
+        )
+    return _with_unique_names(found, source), passed_over
+
+
+def _stem(path: Path) -> str:
+    return path.stem if path.suffix in HDF5_ENDINGS else path.name
+
+
+def _with_unique_names(found: list[Observed], source: Path) -> list[Observed]:
+    """The same, those of equal names with the folders in between, and if that is not enough, with the ending."""
+    for name_of in (
+        lambda one: "-".join((*_home(one).relative_to(source).parts, one.name)),
+        lambda one: "-".join(one.files[-1].relative_to(source).parts),
+    ):
+        often = Counter(one.name for one in found)
+        found = [replace(one, name=name_of(one)) if often[one.name] > 1 else one for one in found]
+    return found
+
+
+def _home(one: Observed) -> Path:
+    """The folder that holds the file, or that of the merger."""
+    folder = one.files[-1].parent
+    return folder.parent if folder.name == one.name else folder
+
+
 def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
-    """Of each merger of a run the files of its `stack` last snapshots; or the one that `folder` is.
+    """Of each merger of a run the files of its `stack` last snapshots, and every other snapshot in the folder by
+    itself; or the one that `folder` is.
 
     Raises FileNotFoundError if there is none.
     """
-    folder = Path(folder)
-    if folder.is_file():
-        return [[folder]]
-    tasks = sorted({path.parent for path in folder.rglob("snapshot_*.hdf5")})
-    if not tasks:
-        raise FileNotFoundError(
-            f"'{folder}' holds no snapshots; expected a run of `simulate`, or one Gadget-style HDF5 file."
-        )
-    return [snapshots_of(task)[-stack:] for task in tasks]
+    return [one.files for one in find_snapshots(folder, stack)[0]]
 
 
 def observe_run(
-    folder: str | Path,
+    source: str | Path | Sequence[Observed],
     *settings: ObserveSettings,
     take: TakeSettings = TakeSettings(),
     seed: int = 0,
     jobs: int = 1,
 ) -> Iterator[tuple[ImageSet, ...]]:
-    """The views of each merger of a run, a set for each of the settings; the same whatever `jobs`. See `observe`."""
-    files = list(enumerate(last_snapshots(folder, take.stack)))
+    """The views of each merger of a run, or of each snapshot or cut-out in a folder, or of what `find_snapshots` has
+    found: a set for each of the settings; the same whatever `jobs`. See `observe`.
+
+    Of several, one that cannot be read or has too few stars is a set of one row with a flag, its name and the reason.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no snapshot.
+    ValueError
+        None of them can be observed; the sentence is that of the first.
+    """
+    found = find_snapshots(source, take.stack)[0] if isinstance(source, str | Path) else source
     stage = partial(_observe_files, settings=settings, seed=seed)
-    return map_chunks(stage, files, jobs=jobs)
+    good, first = 0, ""
+    for images, reason in map_chunks(stage, list(enumerate(found)), jobs=jobs):
+        good, first = good + (not reason), first or reason
+        if not reason or len(found) > 1:
+            yield images
+    if not good:
+        raise ValueError(first if len(found) == 1 else f"none of {len(found)} snapshots can be observed: {first}")
 
 
 def _observe_files(
-    numbered: tuple[int, list[Path]], settings: tuple[ObserveSettings, ...], seed: int
-) -> tuple[ImageSet, ...]:
-    number, files = numbered
+    numbered: tuple[int, Observed], settings: tuple[ObserveSettings, ...], seed: int
+) -> tuple[tuple[ImageSet, ...], str]:
+    """A set for each of the settings, and the reason if there are no views."""
+    number, one = numbered
     own = int(np.random.default_rng([seed, number]).integers(2**31))  # other directions and noise for every merger
-    snapshots = [read_snapshot(path) for path in files]
-    return tuple(observe(snapshots, each, seed=own) for each in settings)
+    try:
+        snapshots = [_named(read_snapshot(path), one, path) for path in one.files]
+        return tuple(observe(snapshots, each, seed=own) for each in settings), ""
+    except (ValueError, OSError) as error:
+        return tuple(_unobserved(one, str(error)) for _ in settings), str(error)
+
+
+def _named(snapshot: Snapshot, one: Observed, path: Path) -> Snapshot:
+    """The snapshot under its name, if it has none of its own, or another has the same."""
+    about = dict(snapshot.about)
+    if "merger" not in about:
+        about |= {"merger": one.name, "snapshot_file": path.name}
+    elif one.name not in (about["merger"], path.parent.name, _stem(path)):
+        about["merger"] = one.name
+    return replace(snapshot, about=about)
+
+
+def _unobserved(one: Observed, reason: str) -> ImageSet:
+    """One row without an image."""
+    name = one.files[-1].name
+    row = {"id": one.name, "merger": one.name, "galaxy": one.name, "snapshot_file": name}
+    row |= {"flag": int(Flag.UNREADABLE), "flag_text": f"{describe(Flag.UNREADABLE)} {reason}"}
+    return ImageSet.from_rows(np.zeros((1, 0, 0), np.float32), [row])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -33,7 +34,7 @@ _OTHERS = {0: "gas", 1: "halo", 2: "disc", 3: "bulge", 4: "disc"}  # PartTypes o
 _COSMOLOGICAL = {0: "gas", 1: "halo", 2: "halo", 4: "disc"}  # and of boxes, where 2 is coarse dark matter
 _FACTORS = {"Coordinates": (1, -1), "Velocities": (0.5, 0), "Masses": (0, -1)}  # powers of a and h in GADGET
 _FACTORS_SWIFT = {"Coordinates": (1, 0), "Velocities": (0, 0), "Masses": (0, 0)}
-_HDF5_ENDINGS = (".hdf5", ".h5", ".hdf")
+HDF5_ENDINGS = (".hdf5", ".h5", ".hdf")
 _SMALLEST_BOX_KPC = 3000.0  # of a cosmological run; isolated galaxies are in smaller ones
 _LARGEST_BOX_MPC = 1000.0  # a cosmological run whose box is a smaller number than this has lengths in Mpc
 _SINGLE_KPC = 16384.0  # beyond this, numbers of single precision are more than 1 pc apart
@@ -150,9 +151,11 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(path: str | Path) -> Snapshot:
-    """Reads particles from HDF5: our own files, and those of GADGET, AREPO (IllustrisTNG), GIZMO (SIMBA, FIRE), EAGLE and
-    SWIFT; from GADGET's binary formats 1 and 2; and where pynbody is installed, the extra [snapshots], the other formats
-    that it reads, such as Tipsy.
+    """Reads the particles of a snapshot or cut-out.
+
+    From HDF5 these are our own files, and those of GADGET, AREPO (IllustrisTNG), GIZMO (SIMBA, FIRE), EAGLE and SWIFT.
+    GADGET's binary formats 1 and 2 are read too; and where pynbody is installed, the extra [snapshots], the other
+    formats that it reads, such as Tipsy.
 
     Of others' files, PartType0 is gas, 1 halo and 4 stars (`new_stars` where their formation time is known); 2 and 3
     are disc and bulge in an isolated run; in a cosmological one (and with SWIFT) 2 is coarse dark matter, that is
@@ -220,7 +223,7 @@ def snapshot_kind(path: str | Path) -> str:
                 return "ours"
             return "others" if "Header" in file and any(name.startswith("PartType") for name in file) else ""
     except OSError:
-        if path.suffix.lower() in _HDF5_ENDINGS or h5py.is_hdf5(path):
+        if path.suffix.lower() in HDF5_ENDINGS or h5py.is_hdf5(path):
             return "broken"
         return "others" if is_gadget_binary(path) else ""
 
@@ -369,13 +372,19 @@ def _physical(group: Any, names: tuple[str, str], unit: float, facts: _Facts) ->
     name = next((name for name in names if name in group), None)
     if name is None:
         raise ValueError(f"{group.name[1:]} has no {names[0]}")
-    given, (power_of_a, power_of_h) = dict(group[name].attrs), facts.factors[names[0]]
-    for a_name, h_name in _EXPONENTS:
-        if a_name in given:
-            power_of_a, power_of_h = (float(np.ravel(given.get(key, 0.0))[0]) for key in (a_name, h_name))
+    given = dict(group[name].attrs)
+    power_of_a, power_of_h = _powers(given, facts.factors[names[0]])
     if np.ravel(given.get("Value stored as physical", 0))[0]:  # by SWIFT, where a power is that for the comoving value
         power_of_a = 0.0
     return group[name][:].astype(np.float64) * unit * facts.scale_factor**power_of_a * facts.h**power_of_h
+
+
+def _powers(given: Mapping[str, Any], otherwise: tuple[float, float]) -> tuple[float, float]:
+    """Powers of the scale factor and of h from the attributes of a dataset, or if they have none, `otherwise`."""
+    for a_name, h_name in _EXPONENTS:
+        if a_name in given:
+            return tuple(float(np.ravel(given.get(key, 0.0))[0]) for key in (a_name, h_name))  # type: ignore[return-value]
+    return otherwise
 
 
 # Attributes that give a dataset's unit in cgs, and the powers of the scale factor and of h: EAGLE, GADGET-4 and AREPO,
@@ -431,7 +440,7 @@ class _Facts:
         if self._units_guessed and self.cosmological and 0 < box.max() < _LARGEST_BOX_MPC:
             self.length_kpc, self.box_kpc = 1e3, self.box_kpc * 1e3
             self.guessed[0] = self.guessed[0].replace("kpc", "Mpc", 1)
-        power_of_a, power_of_h = self.factors["Coordinates"]
+        power_of_a, power_of_h = self._powers_of_lengths(file)
         self.box_kpc = self.box_kpc * self.scale_factor**power_of_a * self.h**power_of_h
         self.periodic = self._periodic()
         time = self.number("Time", default=0.0)
@@ -511,8 +520,14 @@ class _Facts:
         if not (self.number("Omega0", "Omega_Matter", default=0.0) > 0 and 0 < self.hubble < 1 and box.min() > 0):
             return False
         discs = [file[name] for name in ("PartType2", "PartType3") if name in file and _length(file[name])]
-        outside = any(np.min(group["Coordinates"][:]) < -0.01 * box.max() for group in discs if "Coordinates" in group)
+        outside = any(np.mean(group["Coordinates"][:] < 0) > 0.01 for group in discs if "Coordinates" in group)
         return not discs or not (outside or box.min() * self.length_kpc < _SMALLEST_BOX_KPC)
+
+    def _powers_of_lengths(self, file: Any) -> tuple[float, float]:
+        """Powers of the scale factor and of h of the box: those of coordinates."""
+        parts = (file.get(f"PartType{k}/Coordinates") for k in range(8))
+        given = next((dict(values.attrs) for values in parts if values is not None), {})
+        return _powers(given, self.factors["Coordinates"])
 
     def _find_h(self) -> None:
         """By what lengths and masses are to be divided."""
