@@ -44,6 +44,7 @@ class Code:
     cosmology: str = "Header"
     box_mpc: float = 100.0  # over h, comoving
     header: dict = field(default_factory=dict)
+    more: tuple = ({}, {}, {}, {})  # attributes of datasets that pynbody needs and we do not
 
 
 UNITS = {"UnitLength_in_cm": KPC, "UnitMass_in_g": GRAM, "UnitVelocity_in_cm_per_s": KM}
@@ -62,6 +63,15 @@ CODES = {
         attributes=("aexp-scale-exponent", "h-scale-exponent"),
         names=("Coordinates", "Velocity", "Mass", "StellarFormationTime"),
         header={"ExpansionFactor": True, "Time": 0.005862},
+        more=tuple(
+            {"VarDescription": text, "CGSConversionFactor": cgs}
+            for text, cgs in (
+                ("Co-moving coordinates. Physical position: r = a x = Coordinates h^-1 a U_L [cm]", MPC),
+                ("Co-moving velocities. Physical v_p = a dx/dt = Velocities a^1/2 U_V [cm/s]", KM),
+                ("Particle mass. Physical m = Mass h^-1 U_M [g]", GRAM),
+                ("Expansion factor a when star particle was born", 1.0),
+            )
+        ),
     ),
     "SIMBA": Code(),
     "FIRE": Code(box_mpc=60.0, header={"ComovingIntegrationOn": 1}),
@@ -92,6 +102,10 @@ CODES = {
         cosmology="Cosmology",
         box_mpc=100.0 / H,
         header={"Code": np.bytes_("SWIFT"), "Time": [0.01]},
+        more=tuple(
+            {f"U_{unit} exponent": [power] for unit, power in zip("LtMTI", (*powers, 0.0, 0.0), strict=True)}
+            for powers in ((1.0, 0.0, 0.0), (1.0, -1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
+        ),
     ),
 }  # fmt: skip
 
@@ -123,9 +137,11 @@ def write(path, code, a=1.0, centre=(0.5, 0.5, 0.5), without=(), box=None, heade
         file[code.cosmology].attrs.update(dict(zip(code.omegas, (MATTER, 1 - MATTER, H), strict=True)))
         if code.cosmology == "Cosmology":
             file["Cosmology"].attrs.update({"Cosmological run": [1], "Scale-factor": [a]})
-        for name, values, powers in zip(code.names, raw, (*code.powers, (0, 0)), strict=True):
+        file["PartType4/ParticleIDs"] = np.arange(1, N + 1)
+        for name, values, powers, more in zip(code.names, raw, (*code.powers, (0, 0)), code.more, strict=True):
             if name not in without:
                 file[f"PartType4/{name}"] = values
+                file[f"PartType4/{name}"].attrs.update(more)
                 file[f"PartType4/{name}"].attrs.update(dict(zip(code.attributes, map(float, powers), strict=False)))
     return path
 
@@ -258,6 +274,13 @@ def test_isolated_runs_keep_their_stars_at_any_time(tmp_path, header, time):
     np.testing.assert_allclose(snapshot.position[snapshot.stars], POSITION / h, atol=1e-4)
     assert snapshot.time_gyr == pytest.approx(header.get("Time", time) / h / KPC_PER_KM_S_GYR)
     assert ("over HubbleParam = 0.7" in snapshot.about["guessed"]) == (h != 1)
+
+
+def test_stars_of_an_isolated_run_in_a_small_box_are_not_dated_by_scale_factors(tmp_path):
+    path = write(tmp_path / "s.hdf5", Code(units=UNITS, box_mpc=0.2))
+    snapshot = read_snapshot(path)
+    assert not snapshot.about["cosmological"] and snapshot.time_gyr == pytest.approx(1 / H / KPC_PER_KM_S_GYR)
+    assert snapshot.stars.all() and np.allclose(snapshot.formed_gyr / snapshot.time_gyr, np.linspace(0.3, 1, N))
 
 
 @pytest.mark.parametrize(
@@ -441,7 +464,7 @@ def test_a_folder_is_observed_file_by_file(folder):
     assert [len(images) for images in sets] == [1, 1, 1, 2, 2, 2]
     ids = [str(i) for images in sets for i in images.table["id"]]
     assert len(set(ids)) == 9 and [i.rsplit("-", 2)[0] for i in ids[3:]] == [n for n in names[3:] for _ in range(2)]
-    for images, name, reason in zip(sets[:3], names[:3], ("cannot be read", "10 stars", "HDF5"), strict=True):
+    for images, name, reason in zip(sets[:3], names[:3], ("opened as HDF5", "10 stars", "opened as HDF5"), strict=True):
         row = images.table[0]
         assert (
             row["id"] == name and row["flag"] == 1 and reason in row["flag_text"] and images.pixels.shape == (1, 0, 0)
@@ -513,9 +536,19 @@ def test_kinds_of_files(folder):
 @pytest.mark.parametrize("name", ["TNG", "EAGLE", "SWIFT", "GADGET-4"])
 def test_pynbody_reads_the_same(tmp_path, name):
     pynbody = pytest.importorskip("pynbody")
+    path = write(tmp_path / "snap.hdf5", CODES[name], 0.5, header={"NumPart_Total_HighWord": numbers()})
+    if name == "SWIFT":  # which pynbody knows by these
+        with h5py.File(path, "a") as file:
+            for group in ("Policy", "Parameters"):
+                file.create_group(group)
+            units = CODES[name].units | {"Unit temperature in cgs (U_T)": [1.0]}
+            file.create_group("InternalCodeUnits").attrs.update(units)
+            file["Header"].attrs["Dimension"] = [3]
+            file["Header"].attrs["BoxSize"] = file["Header"].attrs["BoxSize"] * np.ones(3)
+            file["Cosmology"].attrs.update({name: [0.0] for name in ("Omega_b", "Omega_cdm", "Omega_nu_0")})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seen = pynbody.load(str(write(tmp_path / "snap.hdf5", CODES[name], 0.5)))
+        seen = pynbody.load(str(path))
         seen.physical_units()
         position, mass = np.asarray(seen.star["pos"]), np.asarray(seen.star["mass"])
         velocity = np.asarray(seen.star["vel"])

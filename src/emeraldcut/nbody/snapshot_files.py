@@ -195,7 +195,7 @@ def read_snapshot(path: str | Path) -> Snapshot:
         file = h5py.File(path, "r")
     except OSError as error:
         if path.is_dir() or h5py.is_hdf5(path):
-            raise ValueError(f"'{path}' cannot be read as a snapshot: {str(error).rstrip('.')}.") from None
+            raise ValueError(f"'{path}' cannot be opened as HDF5: {str(error).rstrip('.')}.") from None
         if not is_gadget_binary(path):
             return _read_by_pynbody(path)
         file = None
@@ -513,15 +513,16 @@ class _Facts:
     def _has_cosmological_box(self, file: Any) -> bool:
         """Whether an undecided file (Time and scale factor may both be 1) is of a cosmological run.
 
-        Isolated runs have HubbleParam = 1 and often no box and no cosmology; if they kept one, their disc or bulge in
-        PartType2 or 3 tells, where the box is too small or does not hold it.
+        Isolated runs have HubbleParam = 1 and often no box and no cosmology; if they kept one, a box that is too small
+        tells, or one that does not hold their disc or bulge in PartType2 or 3.
         """
         box = np.ravel(self.given.get("BoxSize", 0.0)).astype(float)
         if not (self.number("Omega0", "Omega_Matter", default=0.0) > 0 and 0 < self.hubble < 1 and box.min() > 0):
             return False
         discs = [file[name] for name in ("PartType2", "PartType3") if name in file and _length(file[name])]
         outside = any(np.mean(group["Coordinates"][:] < 0) > 0.01 for group in discs if "Coordinates" in group)
-        return not discs or not (outside or box.min() * self.length_kpc < _SMALLEST_BOX_KPC)
+        too_small = box.min() * self.length_kpc < _SMALLEST_BOX_KPC
+        return not (outside or too_small and (discs or not self._units_guessed))
 
     def _powers_of_lengths(self, file: Any) -> tuple[float, float]:
         """Powers of the scale factor and of h of the box: those of coordinates."""
