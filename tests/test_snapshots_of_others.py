@@ -228,6 +228,15 @@ def test_times_of_formation_that_are_no_scale_factors_are_not_taken_for_them(tmp
     assert snapshot.stars.all()
 
 
+def test_a_position_that_is_no_number_stays_one_and_moves_no_other(tmp_path):
+    path = write(tmp_path / "s.hdf5", CODES["TNG"], 0.5, (0, 0, 0))
+    with h5py.File(path, "a") as file:
+        file["PartType4/Coordinates"][3] = np.nan
+    position = read_snapshot(path).position
+    assert np.isnan(position[3]).all() and np.isnan(position).sum() == 3
+    np.testing.assert_allclose(position[4:] - position[0], POSITION[4:] - POSITION[0], atol=5e-3)
+
+
 def test_wind_is_no_star(tmp_path):
     path = write(tmp_path / "s.hdf5", CODES["TNG"], 0.5)
     with h5py.File(path, "a") as file:
@@ -360,19 +369,21 @@ def test_a_cut_out_may_have_the_header_of_the_piece_it_came_from(tmp_path):
 # --- GADGET's binary formats
 
 
-def binary(path, number=1, order="<", kind="f4", a=None, centre=0.0, cut=None):
+def binary(path, number=1, order="<", kind="f4", a=None, centre=0.0, cut=None, more_ages=0):
     """Gas (5), halo with its mass in the header (20), disc (30) and stars (N), as in the user guide of GADGET-2."""
-    counts = [5, 20, 30, 0, N, 0]
+    counts = [5, 20, 30, 0, N, more_ages]
     total, box, h = sum(counts), 100_000.0 if a else 0.0, H if a else 1.0
     positions, velocities = np.zeros((total, 3)), np.zeros((total, 3))
-    positions[-N:], velocities[-N:] = POSITION * h / (a or 1), VELOCITY / np.sqrt(a or 1)
+    positions[55 : 55 + N], velocities[55 : 55 + N] = POSITION * h / (a or 1), VELOCITY / np.sqrt(a or 1)
     positions += centre
     positions = positions % box if a else positions
     facts = (*counts, 0, 0.25, 0, 0, 0, 0, a or 1.5, 1 / a - 1 if a else 0.0, 0, 0, *counts, 0, 1, box, MATTER)
     header = struct.pack(order + "6i6d2d2i6I2i4d", *facts, 1 - MATTER, h).ljust(256, b"\0")
-    masses = np.concatenate([np.ones(35), MASS / 1e10 * h])
+    masses = np.concatenate([np.ones(35), MASS / 1e10 * h, np.ones(more_ages)])
     blocks = {"HEAD": header, "POS ": positions, "VEL ": velocities, "ID  ": np.arange(total), "MASS": masses}
-    blocks |= {"U   ": np.ones(5)} | ({"AGE ": np.linspace(0.3, 1, N) * a} if number == 2 and a else {})
+    blocks |= {"U   ": np.ones(5)} | (
+        {"AGE ": np.pad(np.linspace(0.3, 1, N) * a, (0, more_ages))} if number == 2 and a else {}
+    )
 
     def record(content):
         return struct.pack(order + "I", len(content)) + content + struct.pack(order + "I", len(content))
@@ -404,8 +415,10 @@ def test_binary_gadget(tmp_path, number, order, kind):
     )
 
 
-def test_binary_gadget_of_a_cosmological_run(tmp_path):
-    snapshot = read_snapshot(binary(tmp_path / "s", 2, kind="f8", a=0.5, centre=[0.0, 99_999.0, 1e3]))
+@pytest.mark.parametrize("holes", [0, 3])
+def test_binary_gadget_of_a_cosmological_run(tmp_path, holes):
+    path = binary(tmp_path / "s", 2, kind="f8", a=0.5, centre=[0.0, 99_999.0, 1e3], more_ages=holes)
+    snapshot = read_snapshot(path)
     stars = np.flatnonzero(snapshot.stars)
     assert len(stars) == N and snapshot.about["unwrapped"] == "xy"  # PartType2 is coarse dark matter
     parts = {name: getattr(snapshot, name)[stars] for name in ("position", "velocity", "mass", "component", "galaxy")}

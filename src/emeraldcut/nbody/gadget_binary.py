@@ -13,17 +13,17 @@ _MARKERS = {_HEADER_BYTES: 1, 8: 2}  # the first number of a file: its format
 _HEADER = (  # Springel (2005), user guide of GADGET-2, Table 4
     ("NumPart_ThisFile", "i4", _TYPES),
     ("MassTable", "f8", _TYPES),
-    ("Time", "f8", 1),
-    ("Redshift", "f8", 1),
-    ("Flag_Sfr", "i4", 1),
-    ("Flag_Feedback", "i4", 1),
+    ("Time", "f8", ()),
+    ("Redshift", "f8", ()),
+    ("Flag_Sfr", "i4", ()),
+    ("Flag_Feedback", "i4", ()),
     ("NumPart_Total", "u4", _TYPES),
-    ("Flag_Cooling", "i4", 1),
-    ("NumFilesPerSnapshot", "i4", 1),
-    ("BoxSize", "f8", 1),
-    ("Omega0", "f8", 1),
-    ("OmegaLambda", "f8", 1),
-    ("HubbleParam", "f8", 1),
+    ("Flag_Cooling", "i4", ()),
+    ("NumFilesPerSnapshot", "i4", ()),
+    ("BoxSize", "f8", ()),
+    ("Omega0", "f8", ()),
+    ("OmegaLambda", "f8", ()),
+    ("HubbleParam", "f8", ()),
 )
 # Blocks that are used: label in format 2, name in HDF5, numbers of a particle. Format 1 has the first four, in order.
 _BLOCKS = (
@@ -103,8 +103,12 @@ def _blocks(file: BinaryIO, number: int, order: str, header: Any) -> dict[str, t
         name, width = known.get(label, ("", 1))
         there = holds.get(label, [True] * _TYPES)
         n = sum(count for count, here in zip(counts, there, strict=True) if here)
-        content = _record(file, order, label.strip(), [n * width * size for size in (4, 8)] if name else None)
-        if name and n:
+        sizes = [n * width * size for size in (4, 8)]
+        content = _record(file, order, label.strip(), sizes if name and label != "AGE " else None)
+        if label == "AGE ":  # of stars, and by some codes of black holes behind them
+            own = {(n + others) * size: n * size for size in (4, 8) for others in (counts[5], 0)}
+            content = content[: own.get(len(content), 0)]
+        if name and n and content:
             kind = "u" if name == "ParticleIDs" else "f"
             values = np.frombuffer(content, f"{order}{kind}{len(content) // (n * width)}")
             first, begin = [], 0

@@ -315,7 +315,7 @@ def _place(
         arrays["position"], axes = unwrap(arrays["position"], box_kpc, chosen, smallest)
     about: dict[str, Any] = {"unwrapped": axes}
     if cosmological and np.nanmax(np.abs(arrays["position"]), initial=0.0) > _SINGLE_KPC:
-        origin = densest(arrays["position"][chosen], np.zeros(3))
+        origin = densest(arrays["position"][chosen & np.isfinite(arrays["position"]).all(axis=1)], np.zeros(3))
         arrays["position"] = arrays["position"] - origin
         about["origin_kpc"] = origin.tolist()
     return about
