@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emeraldcut.mergers.observing import last_snapshots
 from emeraldcut.mergers.progenitors import DWARF, make_progenitor
-from emeraldcut.mergers.suite import last_snapshots, simulate
+from emeraldcut.mergers.suite import simulate
 from emeraldcut.mergers.tasks import SuiteSettings
 from emeraldcut.nbody.gas import schmidt_rate
 from emeraldcut.nbody.leapfrog import evolve

@@ -235,11 +235,25 @@ def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
 def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.images.text_maps import MAPS
     from emeraldcut.mergers import observe_run
+    from emeraldcut.runs import read_manifest
 
     with _bar(arguments) as bar:
-        observe_run(arguments.source, arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar))
+        run = observe_run(arguments.source, arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar))
+    if not arguments.quiet:
+        for sentence in _of_observed(read_manifest(run.folder)):
+            print(sentence, file=sys.stderr)
     maps = settings[1].maps
     return "\n".join([arguments.output, *([str(Path(maps) / MAPS)] if maps else [])])
+
+
+def _of_observed(manifest: dict[str, Any]) -> Iterator[str]:
+    """What is to be said of snapshots that were passed over, guessed at, or could not be observed."""
+    if names := manifest["passed_over"]:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield f"Passed over, no snapshots: {', '.join(names[:3])}{more}."
+    yield from (f"{merger}: {guess}." for guess, merger in manifest["guessed"].items())
+    if failed := manifest["failed"]:
+        yield f"{failed} snapshots could not be observed; their rows are flagged and say why."
 
 
 def _run_study(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -347,7 +361,8 @@ COMMANDS = {
         "make images of simulated galaxies from any direction",
         ("emeraldcut.camera:ObserveSettings", "emeraldcut.mergers:TakeSettings"),
         _run_observe,
-        source="a run of `simulate`, or a snapshot: HDF5 of GADGET, SWIFT or AREPO, or any format that pynbody reads",
+        source="a run of `simulate`, or a snapshot or cutout, or a folder of them: of GADGET (HDF5 or binary), AREPO "
+        "(IllustrisTNG), GIZMO (SIMBA, FIRE), EAGLE, SWIFT; one file may be any format that pynbody reads",
         source_name="RUN",
         output="SET",
         output_help="folder to write",

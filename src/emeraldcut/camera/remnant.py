@@ -42,7 +42,8 @@ def look_at(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
         and 1 half-light radii), and `a4_err`, its standard error from the number of particles; `a4_outer` and
         `a4_outer_err` at 1.5 half-light semi-major axes, and there `axis_ratio`; `rotation_km_s`, the mean speed along
         the line of sight in a slit along the major axis between 1 and 2 half-light semi-major axes, opposite on both
-        sides; `dispersion_km_s` of the centre. NaN where an isophote does not settle.
+        sides; `dispersion_km_s` of the centre. NaN where an isophote does not settle, and the last two where the
+        snapshot has no velocities.
 
     Raises
     ------

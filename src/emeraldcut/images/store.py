@@ -58,6 +58,7 @@ class ImageSetWriter:
         import h5py
 
         self.run = Run.start(folder, command, settings, seed, inputs, overwrite)
+        self.facts: dict[str, Any] = {}  # for the manifest, besides the number of images
         self._target = NewFile(self.run.path(PIXELS))
         self._file = h5py.File(self._target, "w")
         self._dataset: h5py.Dataset | None = None  # made when the size of the first images is known
@@ -116,7 +117,7 @@ class ImageSetWriter:
             else:
                 write_table(Table({"id": [""]})[:0], path, provenance=self.run.origin, overwrite=True)
             self._rows.remove()
-            self.run.finish(images=number)
+            self.run.finish(images=number, **self.facts)
 
 
 def write_images(

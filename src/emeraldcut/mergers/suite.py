@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,8 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.camera.camera import THESIS_MAPS, ObserveSettings, observe
 from emeraldcut.data.columns import table_from_rows
-from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import WorkError
-from emeraldcut.images.store import ImageSetWriter
-from emeraldcut.images.text_maps import write_text_maps
 from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, summarise, thickening
 from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, begin, plan, snapshots_of
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
@@ -28,7 +24,6 @@ from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.runs.workers import map_chunks
-from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.files import write_table
 
 BEGUN = "suite.json"  # the settings that began an unfinished suite
@@ -190,81 +185,3 @@ def _run_tasks(tasks: list[Task], folder: Path, **rest: Any) -> list[dict[str, A
         except NotYetError as error:
             rows.append({WAITS: str(error)})
     return rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class TakeSettings(Settings):
-    """What of a run the camera looks at."""
-
-    stack: int = setting(1, "number of last snapshots of each merger to stack, each on its own centre", at_least=1)
-    maps: str = setting("", "also write 2df.dat and 2dfn.dat, the text maps of the thesis, to this folder")
-
-
-def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
-    """Of each merger of a run the files of its `stack` last snapshots; or the one that `folder` is.
-
-    Raises FileNotFoundError if there is none.
-    """
-    folder = Path(folder)
-    if folder.is_file():
-        return [[folder]]
-    tasks = sorted({path.parent for path in folder.rglob("snapshot_*.hdf5")})
-    if not tasks:
-        raise FileNotFoundError(
-            f"'{folder}' holds no snapshots; expected a run of `simulate`, or one Gadget-style HDF5 file."
-        )
-    return [snapshots_of(task)[-stack:] for task in tasks]
-
-
-def observe_run(
-    source: str | Path,
-    folder: str | Path,
-    settings: ObserveSettings = ObserveSettings(),
-    take: TakeSettings = TakeSettings(),
-    *,
-    seed: int = 0,
-    jobs: int | str = 1,
-    overwrite: bool = False,
-    progress: Progress = SILENT,
-) -> Run:
-    """Writes a set with the views of every merger of a run of `simulate`, or of one snapshot; see `camera.observe`.
-
-    Parameters
-    ----------
-    source : a run of `simulate`, or a file that `read_snapshot` reads.
-    folder : where the set is written.
-    settings, take : the camera, and which snapshots it sees; `take.maps` is a folder for the thesis's text maps.
-    seed : of directions and noise, which are others for every merger.
-    jobs : mergers at a time, each in a process of its own; images do not depend on it.
-    progress : told of the images of each merger that is done.
-
-    Raises
-    ------
-    FileNotFoundError
-        `source` holds no snapshots.
-    FileExistsError
-        The folder holds a finished run and `overwrite` is not set.
-    """
-    files = last_snapshots(source, take.stack)
-    cameras = (settings, THESIS_MAPS) if take.maps else (settings,)
-    stage = partial(_observe_files, settings=cameras, seed=seed)
-    facts = {"command": "observe", "settings": (settings, take), "seed": seed, "inputs": [source]}
-    maps: list[ImageSet] = []
-    progress.begin(settings.views * len(files))
-    with ImageSetWriter(folder, **facts, overwrite=overwrite) as writer:
-        for images, *rest in map_chunks(stage, list(enumerate(files)), jobs=jobs):
-            writer.append(images)
-            maps += rest
-            progress.advance(len(images))
-    if maps:
-        write_text_maps(concatenate(maps), take.maps, overwrite=overwrite)
-    return writer.run
-
-
-def _observe_files(
-    numbered: tuple[int, list[Path]], settings: tuple[ObserveSettings, ...], seed: int
-) -> tuple[ImageSet, ...]:
-    number, files = numbered
-    own = int(np.random.default_rng([seed, number]).integers(2**31))  # other directions and noise for every merger
-    snapshots = [read_snapshot(path) for path in files]
-    return tuple(observe(snapshots, each, seed=own) for each in settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -24,6 +25,7 @@ from emeraldcut.settings import Settings, build, read_toml, setting
 
 DIAGNOSTICS = "diagnostics.ecsv"  # of each task
 SUITE = "suite.ecsv"  # a row for each task
+_SNAPSHOT = re.compile(r"snapshot_\d+\.hdf5")  # and not what others leave beside it, as yt snapshot_0002.hsml.hdf5
 SHIPPED = Path(__file__).parent / "suites"  # TOML files
 LATTICE = 16  # orbits of `lattice_orbits`
 
@@ -162,4 +164,4 @@ def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[f
 
 def snapshots_of(folder: str | Path) -> list[Path]:
     """The snapshots of one task, in the order of time."""
-    return sorted(Path(folder).glob("snapshot_*.hdf5"))
+    return sorted(path for path in Path(folder).glob("snapshot_*.hdf5") if _SNAPSHOT.fullmatch(path.name))

@@ -220,12 +220,14 @@ def evolve(
     ------
     ValueError
         If the end is not after the beginning, softening lengths are not known, the sound speed or internal energy of
-        gas is not known, or particles have no usable mass or position.
+        gas is not known, or particles have no usable mass, position or velocity.
     """
     if not snapshot.time_gyr < until_gyr < np.inf:
         raise UsageError(
             f"until_gyr expects a time after that of the snapshot, {snapshot.time_gyr} Gyr; received {until_gyr}."
         )
+    if not np.isfinite(snapshot.velocity).all():
+        raise ValueError("particles without velocities cannot be moved; the snapshot has none, or not of all.")
     lengths, gas = lengths_of(snapshot, settings), gas_of(snapshot, settings, seed, threads)
     return _evolve(snapshot, settings, lengths, gas, until_gyr, threads)
 

@@ -1,22 +1,28 @@
-"""Files of snapshots: ours, GADGET, SWIFT, AREPO, and what pynbody reads."""
+"""Files of snapshots: ours, those of GADGET and its kin, of SWIFT, and what pynbody reads."""
 
 from __future__ import annotations
 
 import json
 import os
 import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emeraldcut.errors import UsageError
+from emeraldcut.nbody.gadget_binary import as_hdf5, is_gadget_binary
+from emeraldcut.nbody.periodic import densest, unwrap
 from emeraldcut.nbody.snapshot import (
     CM_PER_KPC,
     CM_S_PER_KM_S,
     COMPONENTS,
     G_PER_MSUN,
     KPC_PER_KM_S_GYR,
+    STARS,
     UNIT_MASS_MSUN,
     UNITS,
     Snapshot,
@@ -28,6 +34,12 @@ _PARTS = {0: ("gas",), 1: ("halo",), 4: ("disc", "bulge", "new_stars")}  # which
 _OTHERS = {0: "gas", 1: "halo", 2: "disc", 3: "bulge", 4: "disc"}  # PartTypes of isolated galaxies elsewhere
 _COSMOLOGICAL = {0: "gas", 1: "halo", 2: "halo", 4: "disc"}  # and of boxes, where 2 is coarse dark matter
 _FACTORS = {"Coordinates": (1, -1), "Velocities": (0.5, 0), "Masses": (0, -1)}  # powers of a and h in GADGET
+_FACTORS_SWIFT = {"Coordinates": (1, 0), "Velocities": (0, 0), "Masses": (0, 0)}
+HDF5_ENDINGS = (".hdf5", ".h5", ".hdf")
+_SMALLEST_BOX_KPC = 3000.0  # of a cosmological run; isolated galaxies are in smaller ones
+_LARGEST_BOX_MPC = 1000.0  # a cosmological run whose box is a smaller number than this has lengths in Mpc
+_SINGLE_KPC = 16384.0  # beyond this, numbers of single precision are more than 1 pc apart
+_SPREAD_ISOLATED = 0.9  # of a box: an isolated run reaches both edges only if it lies across one
 
 
 def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
@@ -140,22 +152,34 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(path: str | Path) -> Snapshot:
-    """Reads particles from HDF5: our own files, and those of GADGET, AREPO (IllustrisTNG), GIZMO and SWIFT.
+    """Reads the particles of a snapshot or cut-out.
 
-    Where pynbody is installed, the extra [snapshots], also from the other formats that it reads, such as GADGET's
-    binary one and Tipsy.
+    From HDF5 these are our own files, and those of GADGET, AREPO (IllustrisTNG), GIZMO (SIMBA, FIRE), EAGLE and SWIFT.
+    GADGET's binary formats 1 and 2 are read too; and where pynbody is installed, the extra [snapshots], the other
+    formats that it reads, such as Tipsy.
 
     Of others' files, PartType0 is gas, 1 halo and 4 stars (`new_stars` where their formation time is known); 2 and 3
     are disc and bulge in an isolated run; in a cosmological one (and with SWIFT) 2 is coarse dark matter, that is
     halo, and 3 is left out. What is left out, such as black holes, is counted in `about["left_out"]`. Masses may
-    stand in MassTable. Units are taken from the groups Units, Header or Parameters, and are kpc, km/s and 1e10 Msun
-    where none are given (`about["units"]` says so). Powers of the scale factor and of h come from the attributes of
-    each dataset, or are those of GADGET. A run is cosmological if the file says so, or if Time is 1 / (1 + Redshift)
-    and Omega0 is given. Wind particles of IllustrisTNG count as gas. All particles get `galaxy` 0.
+    stand in MassTable. Wind particles of IllustrisTNG count as gas. All particles get `galaxy` 0. Velocities that are
+    not there are NaN, and `about["velocities"]` says so; positions and masses of stars must be there.
+
+    Units are taken from the groups Units, Header or Parameters, from the attributes of the datasets, and are kpc, km/s
+    and 1e10 Msun where none are given. A run is cosmological if the file says so (ComovingIntegrationOn, Cosmological
+    run); else if it has a redshift or an ExpansionFactor; and at redshift 0, where an isolated run at Time = 1 looks
+    alike, if there is a cosmology, HubbleParam below 1 and a box that is large enough. Powers of the scale factor and
+    of h come from the attributes of each dataset, or are those of GADGET. Times of formation in a cosmological run are
+    scale factors, and become ages of the universe in the file's cosmology.
+
+    Positions are physical. What lies across the edge of a periodic box is put together around the densest place
+    (`unwrap`), and coordinates in a cosmological box that single precision would blur are counted from there.
+
+    What was decided is in `about`: `code`, `units`, `cosmological`, `redshift` (if cosmological), `hubble_param` (by
+    which lengths and masses were divided; 1 if by none), `unwrapped` (axes, such as "xz"), `origin_kpc` (where the
+    origin was moved to), and `guessed`, sentences on what the file does not say; empty if it says all.
 
     Of what pynbody reads, gas is gas, dark matter halo, and stars are disc, or `new_stars` where they formed after the
-    beginning; GADGET's types 2, 3 and 4 are as above. Units are those that pynbody knows or assumes; for GADGET's
-    binary files, which state none, pynbody's configuration counts, but with kpc where that says Mpc, its default.
+    beginning. Units are those that pynbody knows or assumes.
 
     Raises
     ------
@@ -170,16 +194,39 @@ def read_snapshot(path: str | Path) -> Snapshot:
         raise FileNotFoundError(f"there is no snapshot '{path}'.")
     try:
         file = h5py.File(path, "r")
-    except OSError:
-        return _read_by_pynbody(path)
-    with file:
-        try:
+    except OSError as error:
+        if path.is_dir() or h5py.is_hdf5(path):
+            raise UsageError(f"'{path}' cannot be opened as HDF5: {str(error).rstrip('.')}.") from None
+        if not is_gadget_binary(path):
+            return _read_by_pynbody(path)
+        file = None
+    try:
+        with as_hdf5(path) if file is None else file as file:
             return _read_ours(file) if _OURS in file else _read_others(file)
-        except KeyError as error:
-            reason = str(error).strip("\"'")
-        except (ValueError, TypeError, OSError) as error:
-            reason = str(error)
+    except KeyError as error:
+        reason = str(error).strip("\"'")
+    except (ValueError, TypeError, OSError) as error:
+        reason = str(error)
     raise UsageError(f"'{path}' cannot be read as a snapshot: {reason.rstrip('.')}.")
+
+
+def snapshot_kind(path: str | Path) -> str:
+    """What a file is, from its first bytes and names of groups: `ours`, `others` (somebody else's snapshot), `broken`
+    (named or begun as HDF5, but cannot be opened), or empty for what is no snapshot. Formats that only pynbody reads
+    are not recognised.
+    """
+    import h5py
+
+    path = Path(path)
+    try:
+        with h5py.File(path, "r") as file:
+            if _OURS in file:
+                return "ours"
+            return "others" if "Header" in file and any(name.startswith("PartType") for name in file) else ""
+    except OSError:
+        if path.suffix.lower() in HDF5_ENDINGS or h5py.is_hdf5(path):
+            return "broken"
+        return "others" if is_gadget_binary(path) else ""
 
 
 def _read_ours(file: Any) -> Snapshot:
@@ -215,33 +262,69 @@ def _read_others(file: Any) -> Snapshot:
     if "Header" not in file or not any(name.startswith("PartType") for name in file):
         raise ValueError("it has no groups Header and PartType0 to PartType5, as Gadget-style files have")
     facts = _Facts(file)
-    here, total = (np.ravel(facts.given.get(f"NumPart_{name}", 0)) for name in ("ThisFile", "Total"))
-    if facts.number("NumFilesPerSnapshot", default=1) > 1 and here.sum() < total.sum():
-        raise ValueError(
-            f"it is one of {facts.number('NumFilesPerSnapshot'):g} pieces, with {here.sum()} of {total.sum()} "
-            "particles; join the pieces to one file first"
-        )
+    _check_pieces(file, facts)
     names = _COSMOLOGICAL if facts.cosmological or facts.code == "SWIFT" else _OTHERS
-    parts: list[dict[str, np.ndarray]] = []
-    left_out = {}
+    parts, left_out, incomplete = [], {}, None
     for number in range(8):
         group = file.get(f"PartType{number}")
         if group is None or not _length(group):
             continue
-        if number in names:
+        if number not in names:
+            left_out[f"PartType{number}"] = _length(group)
+            continue
+        try:
             parts.append(_read_part(group, number, names[number], facts))
-        else:
+        except ValueError as error:
+            if COMPONENTS.index(names[number]) in STARS:
+                raise
+            incomplete = incomplete or error  # images are of stars; the rest of a cut-out may lack what it likes
             left_out[f"PartType{number}"] = _length(group)
     if not parts:
-        raise ValueError("it holds no particles of PartType0 to PartType4")
-    arrays: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        raise incomplete or ValueError("it holds no particles of PartType0 to PartType4")
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    number = arrays.pop("number")
     if names is _OTHERS and "PartType2" in file:  # where the old stars are discs and bulges, the others are new
-        arrays["component"][arrays.pop("number") == 4] = COMPONENTS.index("new_stars")
-    arrays.pop("number", None)
-    about: dict[str, Any] = {"code": facts.code, "units": facts.origin_of_units, "left_out": left_out}
-    if facts.cosmological:
-        about["redshift"] = 1 / facts.scale_factor - 1
-    return Snapshot(**arrays, time_gyr=facts.time_gyr, about=about)
+        arrays["component"][number == 4] = COMPONENTS.index("new_stars")
+    about = facts.about() | _place(arrays, facts.box_kpc, facts.cosmological, facts.periodic)
+    if not np.isfinite(arrays["velocity"]).any():
+        about["velocities"] = "not in the file"
+    return Snapshot(**_single(arrays), time_gyr=facts.time_gyr, about=about | {"left_out": left_out})
+
+
+def _check_pieces(file: Any, facts: _Facts) -> None:
+    """ValueError if the file is one of several pieces; not if it is a cut-out under the header of a piece."""
+    here, total = (np.ravel(facts.given.get(f"NumPart_{name}", 0)) for name in ("ThisFile", "Total"))
+    if not (facts.number("NumFilesPerSnapshot", default=1) > 1 and here.sum() < total.sum()):
+        return
+    held = {k: _length(file[f"PartType{k}"]) for k in range(len(here)) if f"PartType{k}" in file}
+    if all(here[k] == n for k, n in held.items()):
+        raise ValueError(
+            f"it is one of {facts.number('NumFilesPerSnapshot'):g} pieces, with {here.sum()} of {total.sum()} "
+            "particles; join the pieces to one file first"
+        )
+
+
+def _place(
+    arrays: dict[str, np.ndarray], box_kpc: np.ndarray, cosmological: bool, periodic: bool | None
+) -> dict[str, Any]:
+    """Unwraps `position` and moves its origin, where that is needed, in place; returns what `about` says of it."""
+    stars = np.isin(arrays["component"], STARS)
+    chosen = stars if stars.any() else np.ones(len(stars), bool)
+    axes = ""
+    if periodic is not False:
+        smallest = 0.5 if cosmological or periodic else _SPREAD_ISOLATED
+        arrays["position"], axes = unwrap(arrays["position"], box_kpc, chosen, smallest)
+    about: dict[str, Any] = {"unwrapped": axes}
+    if cosmological and np.nanmax(np.abs(arrays["position"]), initial=0.0) > _SINGLE_KPC:
+        origin = densest(arrays["position"][chosen & np.isfinite(arrays["position"]).all(axis=1)], np.zeros(3))
+        arrays["position"] = arrays["position"] - origin
+        about["origin_kpc"] = origin.tolist()
+    return about
+
+
+def _single(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays in the types that `Snapshot` documents."""
+    return {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()}
 
 
 def _length(group: Any) -> int:
@@ -252,14 +335,17 @@ def _length(group: Any) -> int:
 def _read_part(group: Any, number: int, component: str, facts: _Facts) -> dict[str, np.ndarray]:
     """Arrays of `Snapshot` for the particles of one group of somebody else's file, and `number` for each."""
     n = _length(group)
-    arrays: dict[str, np.ndarray] = {
-        "position": _physical(group, ("Coordinates", "Position"), facts.length_kpc, facts).astype(np.float32),
-        "velocity": _physical(group, ("Velocities", "Velocity"), facts.velocity_km_s, facts).astype(np.float32),
+    arrays = {
+        "position": _physical(group, ("Coordinates", "Position"), facts.length_kpc, facts),
         "component": np.full(n, COMPONENTS.index(component), np.int8),
         "galaxy": np.zeros(n, np.int8),
         "formed_gyr": np.full(n, np.nan, np.float32),
         "number": np.full(n, number, np.int8),
     }
+    if "Velocities" in group or "Velocity" in group:
+        arrays["velocity"] = _physical(group, ("Velocities", "Velocity"), facts.velocity_km_s, facts)
+    else:  # which images do not need
+        arrays["velocity"] = np.full((n, 3), np.nan)
     same_mass = np.ravel(facts.given.get("MassTable", 0.0))
     if "Masses" in group or "Mass" in group:
         mass = _physical(group, ("Masses", "Mass"), facts.mass_msun, facts)
@@ -267,13 +353,15 @@ def _read_part(group: Any, number: int, component: str, facts: _Facts) -> dict[s
         mass = np.full(n, same_mass[number] * facts.mass_msun / facts.h)
     else:
         raise ValueError(f"{group.name[1:]} has neither Masses nor an entry in MassTable")
-    arrays["mass"] = mass.astype(np.float32)
+    arrays["mass"] = mass
     born = next((name for name in _BIRTH if name in group), None)
     if number == 4 and born is not None:
         formed_gyr, wind = facts.formation_times(born, group[born][:].astype(np.float64))
         arrays["formed_gyr"][:] = formed_gyr
         arrays["component"][np.isfinite(formed_gyr)] = COMPONENTS.index("new_stars")
         arrays["component"][wind] = COMPONENTS.index("gas")
+    elif number == 4 and facts.has_wind:
+        facts.guessed.append("wind particles are taken for stars, since GFM_StellarFormationTime is not there")
     return arrays
 
 
@@ -286,16 +374,23 @@ def _physical(group: Any, names: tuple[str, str], unit: float, facts: _Facts) ->
     if name is None:
         raise ValueError(f"{group.name[1:]} has no {names[0]}")
     given = dict(group[name].attrs)
-    power_of_a: float
-    power_of_h: float
-    power_of_a, power_of_h = _FACTORS[names[0]]
-    for a_name, h_name in _EXPONENTS:
-        if a_name in given:
-            power_of_a, power_of_h = (float(np.ravel(given.get(key, 0.0))[0]) for key in (a_name, h_name))
+    power_of_a, power_of_h = _powers(given, facts.factors[names[0]])
+    if np.ravel(given.get("Value stored as physical", 0))[0]:  # by SWIFT, where a power is that for the comoving value
+        power_of_a = 0.0
     return group[name][:].astype(np.float64) * unit * facts.scale_factor**power_of_a * facts.h**power_of_h
 
 
-# Attributes that give the powers of the scale factor and of h: GADGET-4 and AREPO, EAGLE, SWIFT.
+def _powers(given: Mapping[str, Any], otherwise: tuple[float, float]) -> tuple[float, float]:
+    """Powers of the scale factor and of h from the attributes of a dataset, or if they have none, `otherwise`."""
+    for a_name, h_name in _EXPONENTS:
+        if a_name in given:
+            return tuple(float(np.ravel(given.get(key, 0.0))[0]) for key in (a_name, h_name))  # type: ignore[return-value]
+    return otherwise
+
+
+# Attributes that give a dataset's unit in cgs, and the powers of the scale factor and of h: EAGLE, GADGET-4 and AREPO,
+# SWIFT. Where a unit has no dimension, or was not filled in, it is 0 or 1.
+_CGS = ("CGSConversionFactor", "to_cgs", "Conversion factor to CGS (not including cosmological corrections)")
 _EXPONENTS = (
     ("a_scaling", "h_scaling"),
     ("aexp-scale-exponent", "h-scale-exponent"),
@@ -304,65 +399,205 @@ _EXPONENTS = (
 
 
 class _Facts:
-    """What somebody else's file says of units and cosmology, in Header, Units, Parameters and Cosmology."""
+    """What somebody else's file says of units and cosmology, in Header, Units, Parameters and Cosmology.
+
+    Attributes
+    ----------
+    given : mapping
+        Attributes of these groups, those of Header before others.
+    cosmological : bool
+    scale_factor, h : float
+        1 in an isolated run, and where lengths and masses have no h.
+    length_kpc, mass_msun, velocity_km_s, unit_of_time_gyr : float
+        Units, without their powers of a and h, but time with that of h.
+    box_kpc : (3,)
+        Physical sides of the box; 0 where there is none.
+    periodic : bool or None
+        Whether the box is periodic; None if that is not known.
+    has_wind : bool
+        Particles of PartType4 may be wind: AREPO with the physics of Illustris.
+    guessed : list of str
+        What the file does not say.
+    """
 
     def __init__(self, file: Any) -> None:
         self.given: dict[str, Any] = {}
-        for name in ("Parameters", "Cosmology", "Units", "Header"):
+        for name in ("Config", "RuntimePars", "Parameters", "Cosmology", "Units", "Header"):
             if name in file:
                 self.given |= dict(file[name].attrs)
+        self.guessed: list[str] = []
         code = np.ravel(self.given.get("Code", [""]))[0]
         self.code = code.decode() if isinstance(code, bytes) else str(code)
-        self.h = (self.number("HubbleParam", default=1.0) if self.code != "SWIFT" else 1.0) or 1.0
-        self._find_units()
-        redshift, time = self.number("Redshift", default=0.0), self.number("Time", default=0.0)
-        self.cosmological = bool(
-            self.number(
-                "ComovingIntegrationOn",
-                "Cosmological run",
-                default=abs(time * (1 + redshift) - 1) < 1e-3 and self.number("Omega0", default=0.0) > 0,
-            )
+        self.factors = _FACTORS_SWIFT if self.code == "SWIFT" else _FACTORS
+        self.has_wind = "Composition_vector_length" in self.given or any(
+            name.startswith("GFM_") for name in file.get("PartType4", ())
         )
-        self.scale_factor = self.number("Scale-factor", default=1 / (1 + redshift)) if self.cosmological else 1.0
+        self.hubble = self._hubble()  # of the cosmology
+        self._find_units(file)
+        self.cosmological, self.scale_factor = self._epoch(file)
+        self._find_h()
+        box = np.ravel(self.given.get("BoxSize", 0.0)).astype(float)
+        self.box_kpc = np.broadcast_to(box, 3) * self.length_kpc
+        if self._units_guessed and self.cosmological and 0 < box.max() < _LARGEST_BOX_MPC:
+            self.length_kpc, self.box_kpc = 1e3, self.box_kpc * 1e3
+            self.guessed[0] = self.guessed[0].replace("kpc", "Mpc", 1)
+        power_of_a, power_of_h = self._powers_of_lengths(file)
+        self.box_kpc = self.box_kpc * self.scale_factor**power_of_a * self.h**power_of_h
+        self.periodic = self._periodic()
+        time = self.number("Time", default=0.0)
+        self.unit_of_time_gyr = self.length_kpc / self.velocity_km_s / KPC_PER_KM_S_GYR / self.h
         self.time_gyr = self._age_gyr(self.scale_factor) if self.cosmological else time * self.unit_of_time_gyr
 
     def number(self, *names: str, default: float = np.nan) -> float:
         """The first of these attributes that is there."""
         return next((float(np.ravel(self.given[name])[0]) for name in names if name in self.given), default)
 
-    def _find_units(self) -> None:
+    def about(self) -> dict[str, Any]:
+        """What `about` says of all this."""
+        units = self.guessed[0] if self._units_guessed else "as the file says"
+        about = {"code": self.code, "units": units, "cosmological": self.cosmological}
+        if self.cosmological:
+            about["redshift"] = 1 / self.scale_factor - 1
+        return about | {"hubble_param": self.h, "guessed": "; ".join(dict.fromkeys(self.guessed))}
+
+    def _hubble(self) -> float:
+        """The Hubble constant over 100 km/s/Mpc; NaN if it is not there."""
+        hubble = self.number("h") if self.code == "SWIFT" else self.number("HubbleParam")
+        if hubble > 10:  # given in km/s/Mpc
+            hubble /= 100
+        return hubble if hubble > 0 else np.nan
+
+    def _find_units(self, file: Any) -> None:
         cm = self.number("UnitLength_in_cm", "UnitLength_In_CGS", "Unit length in cgs (U_L)")
         gram = self.number("UnitMass_in_g", "UnitMass_In_CGS", "Unit mass in cgs (U_M)")
         second = self.number("Unit time in cgs (U_t)", "UnitTime_in_s")
         cm_s = self.number("UnitVelocity_in_cm_per_s", "UnitVelocity_In_CGS", default=cm / second)
-        self.origin_of_units = "as the file says"
-        if not np.isfinite([cm, gram, cm_s]).all():
+        # GIZMO's UnitLength_In_CGS has h in it already: then its product with h is a round number of kpc.
+        self._h_in_units = not _is_round(cm / CM_PER_KPC) and _is_round(cm * self.hubble / CM_PER_KPC)
+        cm = cm if cm > 0 else _cgs_of(file, "Coordinates")
+        gram = gram if gram > 0 else _cgs_of(file, "Masses", "Mass")
+        cm_s = cm_s if cm_s > 0 else _cgs_of(file, "Velocities", "Velocity")
+        self._units_guessed = not (cm > 0 and gram > 0)
+        if self._units_guessed:
             cm, gram, cm_s = CM_PER_KPC, UNIT_MASS_MSUN * G_PER_MSUN, CM_S_PER_KM_S
-            self.origin_of_units = "taken to be kpc, km/s and 1e10 Msun, since the file does not say"
+            self.guessed.append("taken to be kpc, km/s and 1e10 Msun, since the file does not say")
+        elif not cm_s > 0:
+            cm_s = CM_S_PER_KM_S
+            self.guessed.append("velocities are taken to be in km/s")
         self.length_kpc, self.mass_msun, self.velocity_km_s = (
             cm / CM_PER_KPC,
             gram / G_PER_MSUN,
             cm_s / CM_S_PER_KM_S,
         )
-        self.unit_of_time_gyr = self.length_kpc / self.velocity_km_s / KPC_PER_KM_S_GYR / self.h
+
+    def _epoch(self, file: Any) -> tuple[bool, float]:
+        """Whether the run is cosmological, and its scale factor (1 if not). See `read_snapshot`."""
+        redshift, time = self.number("Redshift"), self.number("Time", default=0.0)
+        stated = self.number("ComovingIntegrationOn", "Cosmological run")
+        expansion = self.number("Scale-factor", "ExpansionFactor")
+        of_redshift = 1 / (1 + redshift) if redshift > -1 else np.nan
+        scale_factor = next((a for a in (expansion, of_redshift, time) if a > 0), np.nan)
+        if stated == 0 or (np.isnan(stated) and self.code == "SWIFT"):
+            return False, 1.0
+        if stated > 0:
+            if np.isnan(scale_factor):
+                raise ValueError("it is cosmological but has no Redshift, ExpansionFactor or Time")
+            return True, scale_factor
+        if np.isfinite(expansion) and np.isfinite(of_redshift) and abs(expansion / of_redshift - 1) > 1e-2:
+            scale_factor = of_redshift  # in an isolated run an ExpansionFactor may be a time
+        if np.isfinite(redshift) and abs(redshift) > 1e-6:
+            return True, scale_factor
+        now = abs(time - 1) < 1e-3 or expansion > 0 if np.isfinite(redshift) else 0 < scale_factor <= 1
+        cosmological = bool(now and self._has_cosmological_box(file))
+        return cosmological, scale_factor if cosmological else 1.0
+
+    def _has_cosmological_box(self, file: Any) -> bool:
+        """Whether an undecided file (Time and scale factor may both be 1) is of a cosmological run.
+
+        Isolated runs have HubbleParam = 1 and often no box and no cosmology; if they kept one, a box that is too small
+        tells, or one that does not hold their disc or bulge in PartType2 or 3.
+        """
+        box = np.ravel(self.given.get("BoxSize", 0.0)).astype(float)
+        if not (self.number("Omega0", "Omega_Matter", default=0.0) > 0 and 0 < self.hubble < 1 and box.min() > 0):
+            return False
+        discs = [file[name] for name in ("PartType2", "PartType3") if name in file and _length(file[name])]
+        outside = any(np.mean(group["Coordinates"][:] < 0) > 0.01 for group in discs if "Coordinates" in group)
+        too_small = box.min() * self.length_kpc < _SMALLEST_BOX_KPC
+        return not (outside or (too_small and (discs or not self._units_guessed)))
+
+    def _powers_of_lengths(self, file: Any) -> tuple[float, float]:
+        """Powers of the scale factor and of h of the box: those of coordinates."""
+        parts = (file.get(f"PartType{k}/Coordinates") for k in range(8))
+        given = next((dict(values.attrs) for values in parts if values is not None), {})
+        return _powers(given, self.factors["Coordinates"])
+
+    def _find_h(self) -> None:
+        """By what lengths and masses are to be divided."""
+        from astropy.cosmology import Planck18
+
+        self.h = 1.0 if self.code == "SWIFT" or self._h_in_units or np.isnan(self.hubble) else self.hubble
+        if self.cosmological and np.isnan(self.hubble):
+            self.hubble = Planck18.h
+            self.h = 1.0 if self.code == "SWIFT" else self.hubble
+            self.guessed.append(f"h is taken to be {self.hubble:g} (Planck 2018), since the file has no HubbleParam")
+        elif not self.cosmological and self.h != 1:
+            self.guessed.append(
+                f"the run is isolated, and its lengths and masses are taken to be over HubbleParam = {self.h:g}, as "
+                "GADGET defines its units"
+            )
+
+    def _periodic(self) -> bool | None:
+        """Whether the box is periodic, as far as the file says."""
+        if "GRAVITY_NOT_PERIODIC" in self.given:  # an option of AREPO, in Config
+            return False
+        if "InitialConditions:periodic" in self.given:  # a parameter of SWIFT
+            return bool(self.number("InitialConditions:periodic"))
+        return True if "PERIODIC" in self.given else None
+
+    @cached_property
+    def _ages(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scale factors and ages of the universe in Gyr, in the cosmology of the file."""
+        from astropy.cosmology import LambdaCDM, Planck18
+
+        matter = self.number("Omega0", "Omega_m", "Omega_Matter")
+        dark_energy = self.number("OmegaLambda", "Omega_lambda", "Omega_Lambda", default=1 - matter)
+        universe = Planck18
+        if matter > 0:
+            universe = LambdaCDM(100 * self.hubble, matter, dark_energy, Tcmb0=0)
+        else:
+            self.guessed.append("ages are those of Planck 2018, since the file has no Omega0")
+        grid = np.geomspace(1e-3, 2, 2000)
+        return grid, universe.age(1 / grid - 1).to_value("Gyr")
 
     def _age_gyr(self, scale_factor: Any) -> Any:
         """Age of the universe in Gyr."""
-        from astropy.cosmology import LambdaCDM
-
-        matter, dark_energy = self.number("Omega0", "Omega_m"), self.number("OmegaLambda", "Omega_lambda")
-        hubble = self.number("h") if self.code == "SWIFT" else self.h
-        if not np.isfinite([matter, dark_energy, hubble]).all():
-            raise ValueError("it is cosmological but has no Omega0, OmegaLambda and HubbleParam")
-        universe, grid = LambdaCDM(100 * hubble, matter, dark_energy, Tcmb0=0), np.geomspace(1e-3, 2, 2000)
-        return np.interp(scale_factor, grid, universe.age(1 / grid - 1).to_value("Gyr"))
+        return np.interp(scale_factor, *self._ages)
 
     def formation_times(self, name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Times in Gyr at which stars formed, NaN where they were there from the beginning, and which are wind."""
         wind = (values <= 0) & (name == "GFM_StellarFormationTime")
         known = values > 0 if self.cosmological or self.code == "SWIFT" else np.isfinite(values)
+        if self.cosmological and np.any(values[known] > 1.01 * self.scale_factor):
+            self.guessed.append(f"ages of stars are not known, since {name} holds no scale factors")
+            return np.full(len(values), np.nan), wind
         in_gyr = self._age_gyr(values) if self.cosmological else values * self.unit_of_time_gyr
         return np.where(known & ~wind, in_gyr, np.nan), wind
+
+
+def _is_round(number: float) -> bool:
+    """Whether a positive number is a power of ten, to a thousandth."""
+    return bool(number > 0 and abs(np.log10(number) - round(np.log10(number))) < 5e-4)
+
+
+def _cgs_of(file: Any, *names: str) -> float:
+    """The unit in cgs that a dataset of some PartType states, NaN if none does."""
+    for part, name, attribute in product(range(8), names, _CGS):
+        dataset = file.get(f"PartType{part}/{name}")
+        if dataset is not None and attribute in dataset.attrs:
+            unit = float(np.ravel(dataset.attrs[attribute])[0])
+            if unit > 0 and unit != 1:
+                return unit
+    return np.nan
 
 
 def _read_by_pynbody(path: Path) -> Snapshot:
@@ -374,8 +609,6 @@ def _read_by_pynbody(path: Path) -> Snapshot:
             f"'{path}' cannot be opened as HDF5; a snapshot must be a Gadget-style HDF5 file, or one that pynbody "
             "reads: pip install 'emeraldcut[snapshots]'."
         ) from None
-    if pynbody.config_parser.get("gadget-units", "pos") == "Mpc a h^-1":
-        pynbody.config_parser.set("gadget-units", "pos", "kpc a h^-1")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -392,29 +625,27 @@ def _from_pynbody(seen: Any) -> Snapshot:
     known = {name: families.pop(name) for name in ("gas", "dm", "star") if name in families}
     if not known:
         raise ValueError("it holds no gas, dark matter or stars")
-    arrays: dict[str, Any] = {
-        name: np.concatenate([np.asarray(part[key], np.float32) for part in known.values()])
+    arrays = {
+        name: np.concatenate([np.asarray(part[key], np.float64) for part in known.values()])
         for name, key in {"position": "pos", "velocity": "vel", "mass": "mass"}.items()
     }
     ours = {"gas": "gas", "dm": "halo", "star": "disc"}
     kinds = [np.full(len(part), COMPONENTS.index(ours[name]), np.int8) for name, part in known.items()]
     formed = [np.full(len(part), np.nan, np.float32) for part in known.values()]
     if "star" in known:
-        numbers = getattr(getattr(seen, "header", None), "npart", None)
-        if numbers is not None:  # of GADGET, where stars are particles of types 2, 3 and 4, in this order
-            names = "disc", "bulge", "new_stars" if numbers[2] else "disc"
-            kinds[-1][:] = np.repeat([COMPONENTS.index(name) for name in names], np.asarray(numbers[2:5], int))
         if "tform" in known["star"].loadable_keys():
             time_gyr = known["star"]["tform"].in_units("Gyr")
             formed[-1][time_gyr > 0] = time_gyr[time_gyr > 0]
             kinds[-1][time_gyr > 0] = COMPONENTS.index("new_stars")
     time = seen.properties.get("time")
     about = {"code": type(seen).__name__.removesuffix("Snap"), "units": "as pynbody reads them"}
+    arrays |= {"component": np.concatenate(kinds), "formed_gyr": np.concatenate(formed)}
+    arrays["galaxy"] = np.zeros(len(arrays["mass"]), np.int8)
+    box, redshift = seen.properties.get("boxsize"), float(seen.properties.get("z") or 0.0)
+    box_kpc = 0.0 if box is None else float(box.in_units("kpc", **seen.conversion_context()))
+    about |= _place(arrays, np.full(3, box_kpc), redshift > 1e-6, None)
     return Snapshot(
-        **arrays,
-        component=np.concatenate(kinds),
-        galaxy=np.zeros(len(arrays["mass"]), np.int8),
-        formed_gyr=np.concatenate(formed),
+        **_single(arrays),
         time_gyr=0.0 if time is None else float(time.in_units("Gyr")),
         about=about | {"left_out": {name: len(part) for name, part in families.items()}},
     )
