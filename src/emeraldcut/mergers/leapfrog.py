@@ -12,9 +12,10 @@ import numpy as np
 from emeraldcut.data.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, STARS, Snapshot
 from emeraldcut.mergers import engines
 from emeraldcut.mergers.gas import EQUATIONS, Gas
-from emeraldcut.mergers.gravity import ENGINES, OPENING, accelerations
+from emeraldcut.mergers.gravity import ENGINES, EXAMPLES, OPENING, accelerations
+from emeraldcut.mergers.sph import flow_example
 from emeraldcut.mergers.stars import centre_of
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.jit import Example, compile_ahead, compiled
 from emeraldcut.settings import setting
 
 FINEST = 30  # halvings of the way between two outputs at most
@@ -280,6 +281,7 @@ def evolve(
             f"until_gyr expects a time after that of the snapshot, {snapshot.time_gyr} Gyr; received {until_gyr}."
         )
     lengths, gas = lengths_of(snapshot, settings), gas_of(snapshot, settings, seed, threads)
+    compile_ahead("simulate", *examples(settings, len(gas.places) > 0))
     return _evolve(snapshot, settings, lengths, gas, until_gyr, threads)
 
 
@@ -365,3 +367,20 @@ def _snapshot(particles: _Particles, before: Snapshot) -> Snapshot:
         time_gyr=particles.now,
         about=about,
     )
+
+
+# --- what is compiled ahead, see `numerics.jit`
+
+
+def step_example() -> None:
+    vectors = np.ones((9, 3))
+    _advance(vectors, vectors, 0.5)
+    _along(vectors, TURNS[0])
+    _along(vectors, TURNS[0].T.copy())
+    _shortest(np.ones(9), vectors)
+
+
+def examples(settings: EvolveSettings, gas: bool) -> list[Example]:
+    """What `evolve` needs with these settings, with or without gas."""
+    gravity = [EXAMPLES[settings.engine]] if settings.engine in EXAMPLES else []
+    return [*gravity, step_example, *([flow_example] if gas else [])]

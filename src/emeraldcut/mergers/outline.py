@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.numerics.jit import compile_apart, compiled
+from emeraldcut.numerics.jit import compile_ahead, compiled
 from emeraldcut.numerics.median import select
 
 ISOPHOTE = 1.5  # semi-major axis of the isophote in half-light semi-major axes
@@ -102,7 +102,7 @@ def outline(
     Outline
         Of NaN where no ellipse settles: for less than about 200 particles, and for most pairs of galaxies.
     """
-    compile_apart("camera")
+    compile_ahead("observe", outline_example)
     particles = (np.ascontiguousarray(values, np.float32) for values in (seen, light))
     fit = _Fit(*_fit(*particles, float(isophote), float(half_width)))
     if not fit.found:
@@ -281,3 +281,9 @@ def _sums(seen, light, isophote, half_width, centre, frame, radius, terms):
                 q += g[i] * here_sin[i]
             sums[m] += complex(p, q)
     return sums, inside, shell, weight, square, fall
+
+
+def outline_example() -> None:
+    """What is compiled ahead, see `numerics.jit`."""
+    rng = np.random.default_rng(0)
+    outline(rng.normal(size=(2, 20000)) * [[2], [1]], np.ones(20000))

@@ -9,10 +9,11 @@ from astropy.table import Table
 
 from emeraldcut.data.snapshot import Snapshot
 from emeraldcut.data.tables import table_from_rows
-from emeraldcut.mergers.camera import draw_angles, rotation
-from emeraldcut.mergers.outline import Outline, outline
+from emeraldcut.mergers.camera import camera_example, draw_angles, rotation
+from emeraldcut.mergers.outline import Outline, outline, outline_example
 from emeraldcut.mergers.pixels import project
 from emeraldcut.mergers.stars import centre_of, gather
+from emeraldcut.numerics.jit import compile_ahead
 
 INNER = (0.4, 0.8)  # isophotes in half-light semi-major axes; their annuli reach from 0.24 to 1.12
 SLIT = 0.25  # half its width, in half-light semi-major axes
@@ -48,6 +49,7 @@ def look_at(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
     ValueError
         Too few stars, or positions that are no numbers; see `stars.gather`.
     """
+    compile_ahead("observe", camera_example, outline_example)
     stars, last = gather(snapshots, None, aligned=True), snapshots[-1]
     chosen = last.stars
     position, velocity, mass = (np.asarray(v, float)[chosen] for v in (last.position, last.velocity, last.mass))

@@ -19,9 +19,9 @@ from emeraldcut.data.snapshot import COMPONENTS, Snapshot, read_snapshot, write_
 from emeraldcut.data.streaming import map_chunks
 from emeraldcut.data.tables import read_table, table_from_rows, write_table
 from emeraldcut.mergers import engines
-from emeraldcut.mergers.camera import ObserveSettings, observe
+from emeraldcut.mergers.camera import ObserveSettings, camera_example, observe
 from emeraldcut.mergers.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
-from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
+from emeraldcut.mergers.leapfrog import EvolveSettings, evolve, examples
 from emeraldcut.mergers.orbits import (
     OrbitSettings,
     attracting_mass_msun,
@@ -30,9 +30,11 @@ from emeraldcut.mergers.orbits import (
     place,
     thesis_orbits,
 )
+from emeraldcut.mergers.outline import outline_example
 from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
 from emeraldcut.mergers.remnant import look_at
 from emeraldcut.mergers.stars import FEWEST, centre_of
+from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import build, setting
 
 DIAGNOSTICS, SUITE = "diagnostics.ecsv", "suite.ecsv"
@@ -364,6 +366,8 @@ def simulate(
             for path in folder.glob(name):
                 path.unlink()
         begin_or_go_on(folder / BEGUN, facts, "a suite")
+    gas = any(task.gas_fraction > 0 for task in tasks)
+    compile_ahead("simulate", *examples(evolve_settings, gas), camera_example, outline_example)
     how = {"settings": settings, "evolve_settings": evolve_settings, "program": program, "seed": seed}
     stage = partial(_run_tasks, folder=folder, **how)
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]

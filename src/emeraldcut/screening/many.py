@@ -31,7 +31,8 @@ from emeraldcut.data.storage import StoredImages
 from emeraldcut.data.streaming import started
 from emeraldcut.data.tables import from_arrow, table_pieces
 from emeraldcut.networks import load_network
-from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, expectations, look
+from emeraldcut.numerics.jit import compile_ahead
+from emeraldcut.screening.screen import EXAMPLES, LEAST_CAREFUL, ScreenSettings, expectations, look
 from emeraldcut.similarity import References, prepare_references, read_references
 
 FIRST, CAREFUL, SORTED = "parts_first", "parts_careful", "parts_sorted"  # folders of a run that is not finished
@@ -86,6 +87,7 @@ def screen_run(
     def done(total: int | None) -> Callable[[int], object] | None:
         return partial(progress, total) if progress else None
 
+    compile_ahead("screen", *EXAMPLES)
     clock = [time.perf_counter()]
     with started(jobs, partial(load_network, settings.network)) as workers:
         prepared = prepare_references(references)

@@ -14,7 +14,9 @@ from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.data.readers import read_images, unique_ids
 from emeraldcut.data.streaming import single_threaded
 from emeraldcut.frame import FrameSet, frame_galaxies, known_psf
+from emeraldcut.frame.frame import frame_example, look_example, maps_example
 from emeraldcut.galaxies import leda074886
+from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import setting
 from emeraldcut.similarity.framed import Deviations, similarities
 from emeraldcut.similarity.null import Null, conditions, ordinary
@@ -159,6 +161,8 @@ def compare(
         For the method `cosine` also `similarity_oriented`, `turn_deg` and `mirrored`: the same at the best of all
         rotations and mirror images of the reference.
     """
+    if settings.method == "frame":
+        compile_ahead("compare", look_example, frame_example, maps_example)
     references = read_references(settings.reference) if references is None else references
     table = images.table.copy()
     extra: dict[str, np.ndarray] = {}
