@@ -9,9 +9,9 @@ import emeraldcut
 
 PACKAGE = Path(emeraldcut.__file__).parent
 # Each folder imports only from those before it; those of one line are siblings, which do not know each other.
-LAYERS = [["settings", "numerics"], ["data"], ["galaxies"], ["mergers"], ["frame"],
+LAYERS = [["settings", "numerics", "quick_help"], ["data"], ["galaxies"], ["mergers"], ["frame"],
           ["isophotes", "networks", "similarity"], ["screening", "studies"], ["report"], ["review"], ["demo"],
-          ["cli"]]  # fmt: skip
+          ["cli"], ["__main__"]]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

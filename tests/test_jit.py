@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from emeraldcut.cli import COMMANDS, _command_parser, load, main
 from emeraldcut.frame.frame import frame_example, look_example, maps_example
 from emeraldcut.isophotes.measure import measure_example
 from emeraldcut.mergers.camera import camera_example
@@ -304,3 +305,19 @@ def test_every_example_is_known_here():
     for path in jit.PACKAGE.rglob("*.py"):
         written |= set(re.findall(r"^def (\w+_example)\(", path.read_text(), re.MULTILINE))
     assert written == {example.__name__ for example in EXAMPLES}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_does_not_depend_on_what_stands_in_for_packages(command, capsys):
+    """It is made without astropy, numba and others, which take seconds to import, and says the same."""
+    classes = [load(cls) for cls in COMMANDS[command].settings]
+    expected = _command_parser(command, COMMANDS[command], classes).format_help()
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert capsys.readouterr().out == expected
+    program = (
+        f"import sys; from emeraldcut.cli import main\ntry: main(['{command}', '--help'])\nexcept SystemExit: pass\n"
+    )
+    program += "print(sorted({'numba', 'astropy', 'scipy', 'emeraldcut.frame'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == expected + "[]\n"

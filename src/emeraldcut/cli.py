@@ -645,6 +645,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] not in COMMANDS:
         _overview().parse_args(argv or ["--help"])
     name, command = argv[0], COMMANDS[argv[0]]
+    if {"-h", "--help"} & set(argv[1:]):
+        from emeraldcut.quick_help import stand_ins
+
+        with stand_ins():
+            _command_parser(name, command, [load(cls) for cls in command.settings]).parse_args(["--help"])
     from emeraldcut.data import NoImagesError
     from emeraldcut.settings import from_flags
 
