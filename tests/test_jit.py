@@ -149,16 +149,23 @@ def test_where_nothing_can_be_kept_one_sentence_says_so(place, environment):
     assert re.fullmatch(r"emeraldcut: .*each start compiles again.*EMERALDCUT_CACHE_DIR\.\n", err)
 
 
-def test_what_others_compiled_is_read_where_nothing_can_be_written(place, monkeypatch):
+def test_what_others_compiled_is_read_where_nothing_can_be_written(place):
     """As root one may write anywhere, so the system is told that one may not."""
     place.run()
-    forbid = (
-        "import os, pathlib; real = os.utime\n"
-        "def no(*a, **k): raise PermissionError(13, 'Permission denied')\n"
-        "os.utime = pathlib.Path.mkdir = os.mkdir = no\n"
-    )
+    forbid = """
+import os, pathlib
+def no(*arguments, **keywords):
+    raise PermissionError(13, "Permission denied")
+def read_only(path, mode="r", *arguments, real=pathlib.Path.open, **keywords):
+    return no() if "w" in mode else real(path, mode, *arguments, **keywords)
+os.utime = os.mkdir = pathlib.Path.mkdir = no
+pathlib.Path.open = read_only
+"""
     assert place.run(forbid + USE) == ("9.0\n", "")
     assert len(place.compilers()) == 1
+    more = "; small.compile_ahead('test', small.broken, small.listen)"  # which nobody compiled
+    out, err = place.run(forbid + USE + more)
+    assert out == "9.0\n" and err.count("\n") == 1 and "cannot be written (Permission denied)" in err
 
 
 def test_an_example_that_fails_says_why(place):
@@ -231,10 +238,9 @@ def test_progress_is_shown_on_a_terminal(monkeypatch, capsys):
     show = jit._progress("measure", 2)
     for done in (0, 0, 1, 2):
         show(done)
-    lines = capsys.readouterr().err.split("\r")[1:]
-    assert lines == [f"Compiling for measure, once: {done} of 2 ... " for done in (0, 1)] + [
-        "Compiling for measure, once: 2 of 2 ...\n"
-    ]
+    *lines, erased, nothing = capsys.readouterr().err.split("\r")[1:]
+    assert lines == [f"Compiling for measure, once: {done} of 2 ..." for done in (0, 1, 2)]
+    assert erased == " " * len(lines[-1]) and nothing == ""
 
 
 @pytest.mark.parametrize(

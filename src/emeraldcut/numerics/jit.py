@@ -26,6 +26,7 @@ from contextlib import suppress
 from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 import llvmlite
@@ -41,8 +42,9 @@ KEPT = 3  # keys in the cache besides those in use: a checkout or two, and the r
 POLL_S = 0.05  # between looks at those who compile
 
 Example = Callable[[], object]
+_turn = Lock()
 _asked: list[str] = []  # names of the examples that this process asked for
-_in_use: list[IO] = []  # lock files, open as long as this process lives
+_in_use: list[IO | None] = []  # lock files, open as long as this process lives
 
 
 # --- where
@@ -80,15 +82,18 @@ def _folder() -> Path | None:
     """The folder of this key, marked as used now; None where there is none and none can be made."""
     root = cache_folder()
     if root is None:
-        return _nowhere("there is no home folder")
+        _nowhere("there is no home folder")
+        return None
     folder = root / _key()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
     except OSError as error:
         if not folder.is_dir():  # else what others have compiled is read
-            return _nowhere(f"'{root}' cannot be written ({error.strerror})")
-    _locked(folder / "in_use.lock", shared=True)
+            _nowhere(f"'{root}' cannot be written ({error.strerror})")
+            return None
+    with suppress(OSError):  # none to be had where one can only read
+        _in_use.append(_locked(folder / "in_use.lock", shared=True))
     return folder
 
 
@@ -104,11 +109,9 @@ def _nowhere(why: str) -> None:
 
 def _locked(path: Path, shared: bool = False) -> IO | None:
     """The lock file `path`, locked until it is closed, by this process and those it hands it to; None if others hold
-    it. The system lets go of it when they end, however they end. Where there are no locks all get one."""
-    try:
-        file = path.open("r" if shared and path.exists() else "w")
-    except OSError:  # the cache is only to be read
-        return None
+    it, unless it is shared. The system lets go of it when they end, however they end. Where there are no locks all get
+    one. OSError if the file cannot be made."""
+    file = path.open("r" if shared and path.exists() else "w")
     try:
         import fcntl
 
@@ -118,14 +121,11 @@ def _locked(path: Path, shared: bool = False) -> IO | None:
         return None
     except (ImportError, OSError):  # on Windows; a file system without locks
         pass
-    if shared:
-        _in_use.append(file)
     return file
 
 
-def _prune() -> None:
+def _prune(folder: Path) -> None:
     """Removes the folders of other keys that have not been used for longest, unless a process uses them now."""
-    folder = _folder()
     others = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
     for old in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
         if (lock := _locked(old / "in_use.lock")) is not None:
@@ -155,16 +155,17 @@ def compile_ahead(purpose: str, *examples: Example) -> None:
     if AHEAD in os.environ:
         return
     names = [f"{example.__module__}.{example.__qualname__}" for example in examples]
-    new = [name for name in names if name not in _asked]
-    _asked.extend(new)
-    folder = _folder() if new else None
-    if folder is None or not (missing := [name for name in new if not (folder / name).exists()]):
-        return
-    try:
-        _prune()
-        _compile(purpose, missing, folder)
-    except OSError as error:
-        _nowhere(f"'{folder.parent}' cannot be written ({error.strerror})")
+    with _turn:  # threads wait for each other
+        new = [name for name in names if name not in _asked]
+        _asked.extend(new)
+        folder = _folder() if new else None
+        if folder is None or not (missing := [name for name in new if not (folder / name).exists()]):
+            return
+        try:
+            _prune(folder)
+            _compile(purpose, missing, folder)
+        except OSError as error:
+            _nowhere(f"'{folder.parent}' cannot be written ({error.strerror})")
 
 
 def _compile(purpose: str, waiting: list[str], folder: Path) -> None:
@@ -194,10 +195,10 @@ class _Compiler:
 
     def __init__(self, name: str, folder: Path, lock: IO) -> None:
         self.name, self.lock, self.complete, self.log = name, lock, folder / name, folder / f"{name}.log"
+        self.process: subprocess.Popen | None = None
         for left in folder.glob(f"{name}.new-*"):  # by processes that were killed
             shutil.rmtree(left, ignore_errors=True)
         if self.complete.exists():  # made between our look and our lock
-            self.process = None
             return
         self.made = folder / f"{name}.new-{secrets.token_hex(4)}"  # of its own, also where there are no locks
         self.made.mkdir()
@@ -219,15 +220,18 @@ class _Compiler:
             if self.process.poll() is None:
                 return False
             if self.process.returncode == 0:
-                with suppress(FileExistsError):  # where there are no locks
+                try:
                     self.made.rename(self.complete)
+                except OSError:
+                    if not self.complete.exists():  # by another, where there are no locks
+                        raise
             else:
-                self._warn()
+                self._warn(self.process.returncode)
         self.stop()
         return True
 
-    def _warn(self) -> None:
-        said = self.log.read_text(errors="replace").strip() or f"exit status {self.process.returncode}"
+    def _warn(self, status: int) -> None:
+        said = self.log.read_text(errors="replace").strip() or f"exit status {status}"
         warnings.warn(
             f"'{self.name}' could not be compiled ahead; each process compiles for itself: {said.splitlines()[-1]}",
             stacklevel=5,
@@ -247,14 +251,16 @@ def _n_cores() -> int:
 
 
 def _progress(purpose: str, total: int) -> Callable[[int], None]:
-    """Shows on the terminal how many examples are compiled."""
+    """Shows on the terminal how many examples are compiled; of several processes that wait for them all say the same,
+    in one line, which goes when all is done."""
     shown = -1
 
     def show(done: int) -> None:
         nonlocal shown
-        if done != shown and parent_process() is None and sys.stderr.isatty():
-            text = f"\rCompiling for {purpose}, once: {done} of {total}"
-            print(text, end=" ...\n" if done == total else " ... ", file=sys.stderr, flush=True)
+        if done != shown and sys.stderr.isatty():
+            text = f"Compiling for {purpose}, once: {done} of {total} ..."
+            end = f"\r{' ' * len(text)}\r" if done == total else ""
+            print(f"\r{text}", end=end, file=sys.stderr, flush=True)
         shown = done
 
     return show
