@@ -1,7 +1,5 @@
 """Forces against plain sums, formulas and pytreegrav; what must not matter; the tree and its neighbours."""
 
-import os
-import subprocess
 import sys
 
 import numpy as np
@@ -15,7 +13,6 @@ from emeraldcut.nbody import direct_jax as pairs
 from emeraldcut.nbody.gravity import accelerations
 from emeraldcut.nbody.snapshot import GRAVITY
 from emeraldcut.nbody.tree import BLOCK, GROUP, LEAF, find_neighbours, in_parts, plant
-from emeraldcut.numerics.jit import EXAMPLES
 from tests.helpers import isotropic
 
 seeds = st.integers(0, 2**32 - 1)
@@ -295,15 +292,6 @@ def test_neighbours_are_scipys(seed, number, symmetric, size):
     for i in range(number):
         found = places[starts[i] : starts[i + 1]]
         assert len(found) == len(expected[i]) and set(found.tolist()) == expected[i]
-
-
-def test_what_compiles_gravity_runs():
-    """A failure there would be silent, and each process would try again."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", EXAMPLES["gravity"]],
-        env=os.environ | {"EMERALDCUT_COMPILES_APART": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
 
 
 def test_many_neighbours():

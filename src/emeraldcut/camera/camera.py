@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emeraldcut.camera.particle_isophote import Outline, outline
+from emeraldcut.camera.particle_isophote import Outline, outline, outline_example
 from emeraldcut.camera.projection import count, project, smooth
 from emeraldcut.camera.stars import MassToLight, Stars, gather
 from emeraldcut.data.imageset import ImageSet
@@ -17,7 +17,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.galaxies.shapes import label_of
 from emeraldcut.galaxies.sky import Psf, amplitude, brightest_half, expose, finer_pixels, through_psf
 from emeraldcut.nbody.snapshot import Snapshot
-from emeraldcut.numerics.jit import compile_apart
+from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.numerics.linalg import rotation as turn_to
 from emeraldcut.settings import Settings, setting
 
@@ -143,7 +143,7 @@ def _observe(
     snapshots: Snapshot | Sequence[Snapshot], settings: ObserveSettings, noises: tuple[bool, ...], seed: int, start: int
 ) -> list[ImageSet]:
     """A set of the same views, see `observe`, for each of `noises`: with noise or without."""
-    compile_apart("camera")
+    compile_ahead("observe", camera_example, outline_example)
     given = [snapshots] if isinstance(snapshots, Snapshot) else list(snapshots)
     ratios = MassToLight(settings.mass_to_light_disc, settings.mass_to_light_bulge, settings.mass_to_light_new)
     stars = gather(
@@ -338,3 +338,12 @@ def judge(true: Outline) -> tuple[str, bool]:
     others += [{"b4": terms["b4"] + np.copysign(away, terms["b4"])}]
     others += [{"a4": z.real, "b4": z.imag} for z in (fourth * np.exp(1j * turn), fourth * np.exp(-1j * turn))]
     return label, all(label_of(terms | other)[0] == label for other in others)
+
+
+def camera_example() -> None:
+    """What is compiled ahead, see `numerics.jit`."""
+    position = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
+    one = np.ones(len(position), np.int8)
+    stars = gather([Snapshot(position, position, one.astype(np.float32), one, one)], None)
+    camera = _Camera.at(stars, ObserveSettings(views=1))
+    camera.take(project(camera.position, rotation(0.0, 0.0)))

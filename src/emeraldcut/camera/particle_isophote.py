@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.numerics.jit import compile_apart, compiled, part
+from emeraldcut.numerics.jit import compile_ahead, compiled, part
 from emeraldcut.numerics.median import select
 
 # Numbers for which neither a source nor a measurement is named were chosen by eye.
@@ -161,7 +161,7 @@ def outline(
     Outline
         Of NaN where no ellipse settles: for less than about 200 particles, and for most pairs of galaxies.
     """
-    compile_apart("camera")
+    compile_ahead("observe", outline_example)
     particles = _Particles(*np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(light, np.float32))
     fit = _fit(particles, _Where(float(isophote), float(half_width)))
     if not fit.found:
@@ -381,3 +381,9 @@ def _sums(particles, where, fit):
                 q += g[i] * sine[i]
             waves[m] += complex(p, q)
     return _Sums(waves, inside, shell, weight, square, fall)
+
+
+def outline_example() -> None:
+    """What is compiled ahead, see `numerics.jit`."""
+    rng = np.random.default_rng(0)
+    outline(rng.normal(size=(2, 20000)) * [[2], [1]], np.ones(20000))

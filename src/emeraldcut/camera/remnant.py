@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.camera.camera import draw_angles, rotation
-from emeraldcut.camera.particle_isophote import Outline, outline
+from emeraldcut.camera.camera import camera_example, draw_angles, rotation
+from emeraldcut.camera.particle_isophote import Outline, outline, outline_example
 from emeraldcut.camera.projection import project
 from emeraldcut.camera.stars import gather
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.snapshot import Snapshot
+from emeraldcut.numerics.jit import compile_ahead
 
 INNER = (0.4, 0.8)  # isophotes in half-light semi-major axes; their annuli reach from 0.24 to 1.12
 SLIT = 0.25  # half its width, in half-light semi-major axes
@@ -50,6 +51,7 @@ def look_at(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
     ValueError
         Too few stars, or positions that are no numbers; see `stars.gather`.
     """
+    compile_ahead("observe", camera_example, outline_example)
     stars, last = gather(snapshots, None, aligned=True), snapshots[-1]
     chosen = last.stars
     position, velocity, mass = (np.asarray(v, float)[chosen] for v in (last.position, last.velocity, last.mass))

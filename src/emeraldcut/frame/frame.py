@@ -57,7 +57,7 @@ from emeraldcut.frame.segment import (
     Segmentation,
     segment,
 )
-from emeraldcut.numerics.jit import compile_apart, compiled, part
+from emeraldcut.numerics.jit import compile_ahead, compiled, part
 
 ASSUMED_PSF_FWHM_PIX = 2.5
 COARSE_SIDE_PIX = 200  # images of more than twice this side are looked at coarsely first
@@ -155,6 +155,7 @@ class FramedGalaxy:
     @cached_property
     def rings(self) -> RingHarmonics:
         """Deviations of the isophotes from ellipses, and their variances."""
+        compile_ahead("comparing galaxies", maps_example)
         sigmas = self.sigmas * np.sqrt(self.segmentation.correlation)
         return ring_harmonics(self.pixels, self.shape, self.radius, self.coefficients, sigmas)
 
@@ -314,7 +315,7 @@ def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float 
     noise_sigma : float
         Noise per pixel that the image's own map of it states, see `segment`; NaN if there is none.
     """
-    compile_apart("images")
+    compile_ahead("finding galaxies", look_example)
     psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
     found, division, binning, first, snr, flag = _look_at(_as_float32(image), psf, noise_sigma)
     return Look(division, first.shape, first.light, first.radius, snr, binning, _flag(flag)) if found else None
@@ -367,6 +368,7 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: f
 
     Parameters are those of `look_at`.
     """
+    compile_ahead("framing galaxies", look_example, frame_example)
     first = look_at(image, psf_fwhm_pix, noise_sigma)
     if first is None:
         return None
@@ -405,6 +407,7 @@ def stamps_of(looks: list[Look | None]) -> np.ndarray:
     Sky-subtracted light in units of the noise per pixel, major axis along +x, minor axis stretched until the
     ellipse is a circle. 0 where there is no galaxy.
     """
+    compile_ahead("resampling galaxies", maps_example)
     stamps = np.zeros((len(looks), STAMP_SIZE, STAMP_SIZE), np.float32)
     for i, first in enumerate(looks):
         if first is not None:
@@ -489,3 +492,33 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
     table["flag_text"] = np.array([str(t) for t in images.table["flag_text"]], dtype=object)
     add_flags(table, looked_flags(images, galaxies))
     return table
+
+
+# --- what is compiled ahead, see `numerics.jit`
+
+
+def example_galaxy() -> FramedGalaxy:
+    """A galaxy without noise in its frame, made without compiled code: the start of examples for the compiler."""
+    y, x = np.mgrid[:64, :64] - 31.0
+    image = (100 * np.exp(-np.hypot(x, y / 0.7) / 5)).astype(np.float32)
+    division = Segmentation(image, image, np.full(image.shape, GALAXY, np.uint8), 0.0, 1.0, 0.0, 1.0, 0.0)
+    shape = np.array([31.0, 31.0, 0.7, *[0.0] * (ALL - 3)])
+    light = 100 * np.exp(-np.arange(40, dtype=np.float32) / 5)
+    first = Look(division, shape, light, 8.0, 100.0, 1, Flag(0))
+    return FramedGalaxy(first, shape, light, np.ones(12), np.ones(9), 8.0, 25.0, 100.0, Flag(0), False)
+
+
+def look_example() -> None:
+    look_at(example_galaxy().segmentation.image)
+
+
+def frame_example() -> None:
+    galaxy = example_galaxy()
+    _fit_frame(galaxy.pixels, galaxy.shape, galaxy.light, 2.0, 8.0)
+    _signal(galaxy.segmentation, galaxy.shape, 8.0)
+
+
+def maps_example() -> None:
+    galaxy = example_galaxy()
+    stamps_of([galaxy.look])
+    _ = galaxy.rings

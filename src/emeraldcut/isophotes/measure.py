@@ -27,8 +27,9 @@ from emeraldcut.frame import (
     turn_error,
 )
 from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q
+from emeraldcut.frame.frame import example_galaxy, frame_example, look_example
 from emeraldcut.isophotes.kind import boxy_kind
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.jit import compile_ahead, compiled
 from emeraldcut.settings import Settings, setting
 
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty
@@ -128,6 +129,7 @@ def measure(
         the scatter about the fitted model that neighbouring pixels share, over the light, small for a smooth galaxy.
         Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
     """
+    compile_ahead("measure", look_example, frame_example, measure_example)
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
     fits = [None if g is None else measure_galaxy(g, settings, psf[i]) for i, g in enumerate(frames.galaxies)]
@@ -243,3 +245,8 @@ def sky_position_angle(table: Table) -> np.ndarray:
     north = cd["cd21"] * np.cos(angle) + cd["cd22"] * np.sin(angle)
     degrees = np.degrees(np.arctan2(east, north)) % 180
     return np.ma.masked_invalid(degrees)
+
+
+def measure_example() -> None:
+    """What is compiled ahead, see `numerics.jit`."""
+    measure_galaxy(example_galaxy(), MeasureSettings(), 2.0)

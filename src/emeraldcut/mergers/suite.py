@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from emeraldcut.camera.camera import camera_example
+from emeraldcut.camera.particle_isophote import outline_example
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.errors import WorkError
 from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, summarise, thickening
 from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, begin, plan, snapshots_of
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
-from emeraldcut.nbody.leapfrog import evolve
+from emeraldcut.nbody.leapfrog import evolve, examples
 from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
+from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
 from emeraldcut.runs.workers import map_chunks
@@ -132,6 +135,8 @@ def simulate(
     stage = partial(
         _run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, program=program, seed=seed
     )
+    gas = any(task.gas_fraction > 0 for task in tasks)
+    compile_ahead("simulate", *examples(evolve_settings, gas), camera_example, outline_example)
     progress.begin(len(tasks), "mergers")
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
     _check_finished(rows)

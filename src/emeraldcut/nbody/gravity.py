@@ -24,7 +24,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.nbody.direct_jax import sum_pairs
 from emeraldcut.nbody.snapshot import GRAVITY
 from emeraldcut.nbody.tree import LEAF, Tree, in_order, in_parts, plant
-from emeraldcut.numerics.jit import compile_apart, compiled
+from emeraldcut.numerics.jit import compile_ahead, compiled
 
 OPENING = 0.8  # median error of the force of galaxies .2 to .4 %, 99th percentile 2.5 %
 FAR = 0.9  # how much of the opening is allowed between a cell and a whole group
@@ -513,8 +513,22 @@ def _by_tree(
     engine: Callable, position: np.ndarray, mass: np.ndarray, softening: np.ndarray, opening: float, threads: int
 ) -> np.ndarray:
     """The field (n, 4) for G = 1 by a compiled engine, which takes blocks of a tree."""
-    compile_apart("gravity")
+    compile_ahead("gravity", EXAMPLES["tree" if engine is _by_cells else "direct"])
     tree = plant(position, threads)
     cells, field = _fill(in_order(mass, tree), in_order(0.5 * softening**2, tree), tree), np.empty((len(mass), 4))
     in_parts(lambda begin, end: engine(begin, end, opening, tree, cells, field), len(tree.blocks), threads)
     return field
+
+
+# --- what is compiled ahead, see `numerics.jit`
+
+
+def tree_example(engine: str = "tree") -> None:
+    accelerations(np.random.default_rng(0).normal(size=(300, 3)), np.ones(300), np.ones(300), engine=engine)
+
+
+def direct_example() -> None:
+    tree_example("direct")
+
+
+EXAMPLES = {"tree": tree_example, "direct": direct_example}

@@ -12,10 +12,11 @@ import numpy as np
 from emeraldcut.errors import UsageError
 from emeraldcut.nbody.centre import separation
 from emeraldcut.nbody.gas import Gas
-from emeraldcut.nbody.gravity import accelerations
+from emeraldcut.nbody.gravity import EXAMPLES, accelerations
 from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, Snapshot
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.nbody.sph import flow_example
+from emeraldcut.numerics.jit import Example, compile_ahead, compiled
 
 FINEST = 30  # halvings of the way between two outputs at most
 TURNS = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 3, 3)))[0]  # axes along which trees are built
@@ -229,6 +230,7 @@ def evolve(
     if not np.isfinite(snapshot.velocity).all():
         raise ValueError("particles without velocities cannot be moved; the snapshot has none, or not of all.")
     lengths, gas = lengths_of(snapshot, settings), gas_of(snapshot, settings, seed, threads)
+    compile_ahead("simulate", *examples(settings, len(gas.places) > 0))
     return _evolve(snapshot, settings, lengths, gas, until_gyr, threads)
 
 
@@ -314,3 +316,20 @@ def _snapshot(particles: _Particles, before: Snapshot) -> Snapshot:
         time_gyr=particles.now,
         about=about,
     )
+
+
+# --- what is compiled ahead, see `numerics.jit`
+
+
+def step_example() -> None:
+    vectors = np.ones((9, 3))
+    _advance(vectors, vectors, 0.5)
+    _along(vectors, TURNS[0])
+    _along(vectors, TURNS[0].T.copy())
+    _shortest(np.ones(9), vectors)
+
+
+def examples(settings: EvolveSettings, gas: bool) -> list[Example]:
+    """What `evolve` needs with these settings, with or without gas."""
+    gravity = [EXAMPLES[settings.engine]] if settings.engine in EXAMPLES else []
+    return [*gravity, step_example, *([flow_example] if gas else [])]

@@ -20,7 +20,7 @@ import numpy as np
 
 from emeraldcut.nbody.gravity import VECTOR, wide_vectors
 from emeraldcut.nbody.tree import Tree, around_group, in_parts, plant, reach_of_nodes
-from emeraldcut.numerics.jit import compile_apart, compiled, part
+from emeraldcut.numerics.jit import compile_ahead, compiled, part
 
 NORM = 21 / (2 * np.pi)  # of the kernel in three dimensions
 SELF, SELF_POWER = 0.0294, -0.977  # what is too much in a particle's own density, for 100 neighbours; Dehnen & Aly
@@ -387,7 +387,7 @@ def flow_of(
     threads : int
         Results do not depend on it.
     """
-    compile_apart("gas")
+    compile_ahead("gas", flow_example)
     tree, n = plant(np.ascontiguousarray(position, np.float64), threads), len(mass)
     order = tree.order
     leaves = np.flatnonzero(tree.skip[:-1] == np.arange(1, len(tree.skip))).astype(np.uint32)
@@ -408,3 +408,9 @@ def flow_of(
     unordered = np.empty((5, n))
     unordered[:, order] = density, radius, omega, divergence, rotation
     return Flow(np.ascontiguousarray(sums[:, :3]), sums[:, 3], sums[:, 4], *unordered, sums[:, 5])
+
+
+def flow_example() -> None:
+    """What is compiled ahead, see `numerics.jit`."""
+    one = np.ones(300)
+    flow_of(np.random.default_rng(0).normal(size=(300, 3)), np.zeros((300, 3)), one, one, one)

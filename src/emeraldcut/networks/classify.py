@@ -11,9 +11,12 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flags
+from emeraldcut.frame import FrameSet
+from emeraldcut.frame.frame import example_galaxy, look_example
 from emeraldcut.networks.calibration import shift_priors
 from emeraldcut.networks.network import CLASSES, Network, load_network
 from emeraldcut.networks.preprocessing import prepare
+from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import Settings, setting
 
 UNUSUAL = 0.001  # share of known galaxies below which one is flagged
@@ -68,6 +71,7 @@ def classify(
         and `typical`, the share of galaxies of known classes that are at least as unusual; below 0.001 the galaxy is
         flagged UNUSUAL, unlike everything that the network was trained on.
     """
+    compile_ahead("classify", look_example, classify_example)
     if network is None:
         network = load_network(
             settings.network,
@@ -114,3 +118,10 @@ def _probability(network: Network, name: str, probabilities: np.ndarray, good: n
     values = probabilities[:, network.classes.index(name)] if has else np.zeros(len(good), dtype=np.float32)
     mask = ~good if has else np.ones(len(good), dtype=bool)
     return MaskedColumn(np.where(mask, 0, values), mask=mask)
+
+
+def classify_example() -> None:
+    """What is compiled ahead, see `numerics.jit`."""
+    galaxy = example_galaxy()
+    images = ImageSet([galaxy.segmentation.image], Table({"id": ["a"]}))
+    classify(images, frames=FrameSet(images.table, [galaxy]))

@@ -1,136 +1,338 @@
-"""Compiled code: how functions are compiled, and where the result is kept."""
+"""Compiled code: how functions are compiled, ahead of time and once, and where the result is kept.
+
+Machine code is kept in the user's cache folder, or in $EMERALDCUT_CACHE_DIR, below a key made of what it depends on:
+
+    CACHE/KEY/EXAMPLE/   what one example compiled; is given this name when it is complete
+    CACHE/KEY/*.lock     who compiles an example, and who uses the folder
+
+Examples are functions of a few lines that call what is to be compiled. Each runs in a process of its own, which takes
+nothing from the cache, so that its machine code is the same whatever else is compiled, and when. All other processes
+only load: one that compiles a function and one that loads it link it differently, and sums that may be reordered then
+round differently.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
+import shutil
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
+from threading import Lock
+from typing import IO, Any
 
+import llvmlite
+import numba
 from numba import njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
+from numba.core.registry import cpu_target
 
 PACKAGE = Path(__file__).parent.parent
-APART = "EMERALDCUT_COMPILES_APART"  # set in the environment of the process that compiles
-# What compiles all functions of a part of the program.
-EXAMPLES = {
-    "images": """
-import emeraldcut, numpy
-from astropy.table import Table
-from emeraldcut.galaxies import draw_galaxy, shapes
-from emeraldcut.galaxies.profiles import Sersic
-rng = numpy.random.default_rng(0)
-light = [draw_galaxy(shapes.superellipse(q, 4), Sersic(1), radius_pix=8, psf_fwhm_pix=2) for q in (0.6, 0.98)]
-pixels = [(i / i.max() * 200 + rng.normal(size=i.shape)).astype(numpy.float32) for i in light]
-images = emeraldcut.ImageSet(pixels, Table({"id": ["a", "b"], "psf_fwhm_pix": [2.0, 2.0]}))
-emeraldcut.measure(images)
-emeraldcut.compare(images)
-emeraldcut.classify(images)
-emeraldcut.frame_galaxies(images).stamps
-""",
-    "camera": """
-import numpy
-from emeraldcut.nbody import Snapshot
-from emeraldcut.camera.camera import ObserveSettings, observe
-rng, n = numpy.random.default_rng(0), 20000
-position = (rng.normal(size=(n, 3)) * [3, 2, 1]).astype(numpy.float32)
-whose = numpy.zeros(n, numpy.int8)
-stars = Snapshot(position, position, numpy.ones(n, numpy.float32), whose + numpy.int8(1), whose)
-observe(stars, ObserveSettings(views=1))
-""",
-    "gravity": """
-import numpy
-from emeraldcut.nbody import Snapshot
-from emeraldcut.nbody.gravity import accelerations
-from emeraldcut.nbody.leapfrog import evolve
-from emeraldcut.nbody.tree import find_neighbours, plant
-position = numpy.random.default_rng(0).normal(size=(300, 3))
-for engine in ("tree", "direct"):
-    accelerations(position, numpy.ones(300), numpy.ones(300), engine=engine)
-find_neighbours(numpy.ones(300), True, plant(position))
-kinds, galaxies = numpy.zeros(300, numpy.int8), numpy.arange(300) % 2
-softening = {"softening_kpc": (1.0,) * 5}
-for _ in evolve(Snapshot(position, position, numpy.ones(300), kinds, galaxies, about=softening), until_gyr=0.05):
-    pass
-""",
-    "gas": """
-import numpy
-from emeraldcut.nbody.sph import flow_of
-one = numpy.ones(300)
-flow_of(numpy.random.default_rng(0).normal(size=(300, 3)), numpy.zeros((300, 3)), one, one, one)
-""",
-}
+NOT_COMPILED = ("report", "review", "cli.py", "demo.py")  # the top of the package: no compiled code depends on it
+AHEAD = "EMERALDCUT_COMPILES_AHEAD"  # in the environment of a process that compiles: the folder for what it makes
+KEPT = 3  # keys in the cache besides those in use: a checkout or two, and the release
+POLL_S = 0.05  # between looks at those who compile
+
+FAST: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}  # for both below
+
+Example = Callable[[], object]
+_turn = Lock()
+_asked: list[str] = []  # names of the examples that this process asked for
+_in_use: list[IO | None] = []  # lock files, open as long as this process lives
 
 
-def _forget_outdated() -> None:
-    """Removes compiled code that is older than any source file of the package.
-
-    Numba looks only at the file of a function, not at the files of those that it calls.
-    """
-    newest = max(path.stat().st_mtime for path in PACKAGE.rglob("*.py"))
-    for path in PACKAGE.rglob("*.nb[ci]"):
-        try:
-            if path.stat().st_mtime < newest:
-                path.unlink()
-        except OSError:  # another process was quicker, or the folder is read-only, where nothing is kept anyway
-            pass
+# --- where
 
 
-if parent_process() is None:  # a worker leaves to its parent what that has begun with, see `compile_apart`
-    _forget_outdated()
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Waits until no other process is in here with this file. The system lets go of it when a process ends, however it
-    ends; where there are no locks, nothing is waited for.
-    """
-    with path.open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.lockf(file, fcntl.LOCK_EX)
-        except (ImportError, OSError):  # on Windows; a file system without locks
-            pass
-        yield
+def cache_folder() -> Path | None:
+    """The folder of all compiled code, which need not exist; None where there is no home to put it in."""
+    if named := os.environ.get("EMERALDCUT_CACHE_DIR"):
+        return Path(named)
+    if sys.platform == "win32":
+        place = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        place = "~/Library/Caches"
+    else:
+        place = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    place = os.path.expanduser(place)
+    return Path(place) / "emeraldcut" if os.path.isabs(place) else None
 
 
 @cache
-def compile_apart(part: str) -> None:
-    """Compiles all functions of a part of the program in a process of its own, if it is not compiled yet.
+def _key() -> str:
+    """A hash of all that machine code depends on: sources, by content, versions, and the processor."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE)
+        if name.parts[0] not in NOT_COMPILED:
+            digest.update(f"{name.as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    target = cpu_target.target_context.codegen().magic_tuple()  # with the processor's name and features
+    digest.update(repr((numba.__version__, llvmlite.__version__, sys.version, target)).encode())
+    return digest.hexdigest()[:20]
 
-    A process that compiles a function and one that loads it link it differently, and sums that may be reordered then
-    round differently. With this every process loads, so that results do not depend on who came first. Of several that
-    start together one compiles and the others wait for it. Where nothing can be kept beside the sources, each process
-    compiles for itself, or takes what numba keeps elsewhere. So does one that runs while sources are edited, if another
-    that starts then removes what the first has not loaded yet.
-    """
-    complete = PACKAGE / "__pycache__" / f"{part}.complete.nbi"  # written last; forgotten with the rest
-    if APART in os.environ or not os.access(PACKAGE, os.W_OK) or complete.exists():
-        return
-    if sys.stderr.isatty():
-        print("emeraldcut: compiling, once, for about a minute ...", file=sys.stderr, flush=True)
-    complete.parent.mkdir(exist_ok=True)  # it is not there where Python and numba keep their files elsewhere
-    with _alone(complete.with_suffix(".lock")):
-        if complete.exists():  # another process was quicker
-            return
-        command = [sys.executable, "-c", EXAMPLES[part]]
-        done = subprocess.run(command, env=os.environ | {APART: "1"}, capture_output=True, text=True)
-        if done.returncode == 0:
-            complete.touch()
-    if done.returncode != 0:
-        why = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-        warnings.warn(
-            f"the part '{part}' could not be compiled ahead; each process compiles for itself: {why}", stacklevel=2
+
+@cache
+def _folder() -> Path | None:
+    """The folder of this key, marked as used now; None where there is none and none can be made."""
+    root = cache_folder()
+    if root is None:
+        _nowhere("there is no home folder")
+        return None
+    folder = root / _key()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+    except OSError as error:
+        if not folder.is_dir():  # else what others have compiled is read
+            _nowhere(f"'{root}' cannot be written ({error.strerror})")
+            return None
+    with suppress(OSError):  # none to be had where one can only read
+        _in_use.append(_locked(folder / "in_use.lock", shared=True))
+    return folder
+
+
+def _nowhere(why: str) -> None:
+    if parent_process() is None:
+        print(
+            f"emeraldcut: {why}, so each start compiles again, for up to a minute; name a folder for compiled code in "
+            "EMERALDCUT_CACHE_DIR.",
+            file=sys.stderr,
+            flush=True,
         )
 
 
-# Sums may be reordered, so that they run on vector units; NaN keeps its meaning.
-FAST = {"error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
-compiled = njit(cache=True, nogil=True, **FAST)  # compiled once and kept on disk
-# For parts of compiled functions, which Python does not call: without what it would need, which takes long to compile.
-part = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **FAST)
+def _locked(path: Path, shared: bool = False) -> IO | None:
+    """The lock file `path`, locked until it is closed, by this process and those it hands it to; None if others hold
+    it, unless it is shared. The system lets go of it when they end, however they end. Where there are no locks all get
+    one. OSError if the file cannot be made.
+    """
+    file = path.open("r" if shared and path.exists() else "w")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except (ImportError, OSError):  # on Windows; a file system without locks
+        pass
+    return file
+
+
+def _prune(folder: Path) -> None:
+    """Removes the folders of other keys that have not been used for longest, unless a process uses them now."""
+    others = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
+    for old in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        if (lock := _locked(old / "in_use.lock")) is not None:
+            with lock:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+# --- what is compiled ahead
+
+
+def compile_ahead(purpose: str, *examples: Example) -> None:
+    """Compiles what `examples` call, if that has not been done yet, in processes of their own: as many at a time as
+    there are cores. Of several programs that start together one compiles each example and the others wait for it.
+
+    Parameters
+    ----------
+    purpose : str
+        What needs it, for the terminal.
+    examples : functions of a module, without arguments
+        Together they call all compiled functions that the purpose needs, with arguments of the types that it has.
+
+    Warns
+    -----
+    UserWarning
+        An example fails; this process then compiles for itself what it needs.
+    """
+    if AHEAD in os.environ:
+        return
+    names = [f"{example.__module__}.{example.__qualname__}" for example in examples]
+    with _turn:  # threads wait for each other
+        new = [name for name in names if name not in _asked]
+        _asked.extend(new)
+        folder = _folder() if new else None
+        if folder is None or not (missing := [name for name in new if not (folder / name).exists()]):
+            return
+        try:
+            _prune(folder)
+            _compile(purpose, missing, folder)
+        except OSError as error:
+            _nowhere(f"'{folder.parent}' cannot be written ({error.strerror})")
+
+
+def _compile(purpose: str, waiting: list[str], folder: Path) -> None:
+    """Has all examples of these names compiled, by children of this process or by those of another."""
+    running: list[_Compiler] = []
+    n, show = len(waiting), _progress(purpose, len(waiting))
+    try:
+        while waiting or running:
+            show(n - len(waiting) - len(running))
+            for compiler in [one for one in running if one.ended()]:
+                running.remove(compiler)
+            for name in list(waiting):
+                if (folder / name).exists():  # another process was quicker
+                    waiting.remove(name)
+                elif len(running) < _n_cores() and (lock := _locked(folder / f"{name}.lock")):
+                    waiting.remove(name)
+                    running.append(_Compiler(name, folder, lock))
+            time.sleep(POLL_S)
+        show(n)
+    finally:  # also after Ctrl-C
+        for compiler in running:
+            compiler.stop()
+
+
+class _Compiler:
+    """A process that compiles one example. It holds the lock too, should the process that started it be killed."""
+
+    def __init__(self, name: str, folder: Path, lock: IO) -> None:
+        self.name, self.lock, self.complete, self.log = name, lock, folder / name, folder / f"{name}.log"
+        self.process: subprocess.Popen | None = None
+        for left in folder.glob(f"{name}.new-*"):  # by processes that were killed
+            shutil.rmtree(left, ignore_errors=True)
+        if self.complete.exists():  # made between our look and our lock
+            return
+        self.made = folder / f"{name}.new-{secrets.token_hex(4)}"  # of its own, also where there are no locks
+        self.made.mkdir()
+        module, _, function = name.rpartition(".")
+        paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", f"from {module} import {function}; {function}()"],
+                env=os.environ | {AHEAD: str(self.made), "PYTHONPATH": os.pathsep.join(paths)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=() if sys.platform == "win32" else (lock.fileno(),),
+            )
+
+    def ended(self) -> bool:
+        """Whether it has ended; if so, what it made is put into its place."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                return False
+            if self.process.returncode == 0:
+                try:
+                    self.made.rename(self.complete)
+                except OSError:
+                    if not self.complete.exists():  # by another, where there are no locks
+                        raise
+            else:
+                self._warn(self.process.returncode)
+        self.stop()
+        return True
+
+    def _warn(self, status: int) -> None:
+        said = self.log.read_text(errors="replace").strip() or f"exit status {status}"
+        warnings.warn(
+            f"'{self.name}' could not be compiled ahead; each process compiles for itself: {said.splitlines()[-1]}",
+            stacklevel=5,
+        )
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            shutil.rmtree(self.made, ignore_errors=True)
+        self.lock.close()
+
+
+def _n_cores() -> int:
+    """How many processes may compile at a time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _progress(purpose: str, total: int) -> Callable[[int], None]:
+    """Shows on the terminal how many examples are compiled; of several processes that wait for them all say the same,
+    in one line, which goes when all is done.
+    """
+    shown = -1
+
+    def show(done: int) -> None:
+        nonlocal shown
+        if done != shown and sys.stderr.isatty():
+            text = f"Compiling for {purpose}, once: {done} of {total} ..."
+            end = f"\r{' ' * len(text)}\r" if done == total else ""
+            print(f"\r{text}", end=end, file=sys.stderr, flush=True)
+        shown = done
+
+    return show
+
+
+# --- how
+
+
+class _Locator(_CacheLocator):
+    """Tells numba how the files of a function are called. Where they lie is up to `_Cache`."""
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+
+    @classmethod
+    def from_function(cls, py_func: Callable, py_file: str) -> _Locator:
+        return cls(py_func)
+
+    def get_cache_path(self) -> str:
+        return os.environ.get(AHEAD, "")
+
+    def get_source_stamp(self) -> str:
+        return ""  # the key holds it, for all that a function calls too
+
+    def get_disambiguator(self) -> str:
+        return f"{self._function.__module__}-{self._function.__code__.co_firstlineno}"
+
+
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_Locator]
+
+
+class _Cache(FunctionCache):
+    """Keeps the machine code of one function, as numba does, but in the folders of examples."""
+
+    _impl_class = _CacheImpl
+
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
+        for folder in _complete():
+            self._cache_file = IndexDataCacheFile(str(folder), self._impl.filename_base, "")
+            if (loaded := super()._load_overload(sig, target_context)) is not None:
+                return loaded
+        return None
+
+    def _save_overload(self, sig: Any, data: Any) -> None:
+        if AHEAD in os.environ:
+            super()._save_overload(sig, data)
+
+
+def _complete() -> list[Path]:
+    """The folders in which functions are looked up: first of the examples that this process asked for, in that order,
+    so that what else is there makes no difference.
+    """
+    if AHEAD in os.environ or (folder := _folder()) is None:
+        return []
+    there = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and ".new-" not in path.name}
+    return [there.pop(name) for name in _asked if name in there] + list(there.values())
+
+
+def compiled(function: Callable) -> Any:
+    """`function` as machine code. Sums may be reordered, so that they run on vector units; NaN keeps its meaning."""
+    dispatcher = njit(nogil=True, **FAST)(function)
+    dispatcher._cache = _Cache(function)
+    return dispatcher
+
+
+def part(function: Callable) -> Any:
+    """`function` as a part of compiled ones, which Python never calls: without what that would need, and is slow to
+    compile.
+    """
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **FAST)(function)

@@ -16,7 +16,9 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data import Flag, ImageSet, add_flags, describe_columns
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import frame_galaxies
+from emeraldcut.frame.frame import frame_example, look_example, maps_example
 from emeraldcut.isophotes import MeasureSettings, measure
+from emeraldcut.isophotes.measure import measure_example
 from emeraldcut.networks import (
     CLASSES,
     FOUND,
@@ -25,9 +27,12 @@ from emeraldcut.networks import (
     load_network,
     shift_priors,
 )
+from emeraldcut.networks.classify import classify_example
+from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
+EXAMPLES = (look_example, frame_example, measure_example, classify_example, maps_example)
 LEAST_CAREFUL = 10_000  # images that get a careful look whatever their share
 COMPLETENESS_LEVELS = (
     0.5,
@@ -89,6 +94,7 @@ def examine_with_bound(
 
     Without `careful`, harmonics are those that are seen, and there is no similarity.
     """
+    compile_ahead("screen", *EXAMPLES)
     frames = frame_galaxies(images)
     measured = measure(images, MeasureSettings(psf_correction=careful), frames=frames)
     classified = classify(images, ClassifySettings(network=settings.network), frames=frames)

@@ -18,10 +18,11 @@ from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_ima
 from emeraldcut.images.source_images import Originals
 from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
+from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.runs import SILENT, Progress, Run
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import Workers, started
-from emeraldcut.screening.screen import LEAST_CAREFUL, ScreenSettings, examine_with_bound, expectations
+from emeraldcut.screening.screen import EXAMPLES, LEAST_CAREFUL, ScreenSettings, examine_with_bound, expectations
 from emeraldcut.similarity import References, prepare_references, read_references
 from emeraldcut.tables import ResumableTable, fill, write_table
 from emeraldcut.tables.arrow import column_of, described, from_arrow, joined, joined_schema, table_pieces, write_joined
@@ -71,6 +72,7 @@ def screen_run(
     if Path(folder).resolve() == Path(source).resolve():
         raise UsageError(f"the results need a folder of their own; '{folder}' is that of the images.")
     images, references = open_images(source, read_settings), read_references(settings.reference)
+    compile_ahead("screen", *EXAMPLES)
     run, first, careful = _begin_run(source, folder, settings, read_settings, overwrite)
     with started(jobs, partial(load_network, settings.network)) as workers:
         prepared = prepare_references(references)

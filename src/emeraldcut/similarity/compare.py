@@ -13,8 +13,10 @@ from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import FrameSet, frame_galaxies, known_psf
+from emeraldcut.frame.frame import frame_example, look_example, maps_example
 from emeraldcut.galaxies import leda074886
 from emeraldcut.images.readers import read_images, unique_ids
+from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.runs.workers import single_threaded
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity.framed import Deviations, similarities
@@ -157,6 +159,8 @@ def compare(
         For the method `cosine` also `similarity_oriented`, `turn_deg` and `mirrored`: the same at the best of all
         rotations and mirror images of the reference.
     """
+    if settings.method == "frame":
+        compile_ahead("compare", look_example, frame_example, maps_example)
     references = read_references(settings.reference) if references is None else references
     table = images.table.copy()
     extra: dict[str, np.ndarray] = {}
