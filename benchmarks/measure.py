@@ -47,7 +47,7 @@ from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.galaxies.sky import Psf, expose, neighbours
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.isophotes.measure import measure_galaxy
-from emeraldcut.isophotes.profile import isophote
+from emeraldcut.isophotes.radial_profile import isophote
 
 SIZE = 64
 READ_NOISE = 5.0

@@ -8,7 +8,7 @@ from scipy import ndimage
 from scipy.optimize import least_squares
 from scipy.signal import convolve2d
 
-from emeraldcut.frame import ALL, fit_before_psf, fit_shape, frame_galaxy, moffat_kernel
+from emeraldcut.frame import ALL, fit_shape, frame_galaxy
 from emeraldcut.frame.ellipse_fit import (
     ANGLE,
     MOST_CENTRE,
@@ -19,11 +19,11 @@ from emeraldcut.frame.ellipse_fit import (
     moved,
     to_circle,
 )
-from emeraldcut.frame.psf import convolve, separable, work_space
-from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, SKY, segment, smoothed
+from emeraldcut.frame.segmentation import GALAXY, MISSING, NEIGHBOUR, SKY, segment, smoothed
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
-from emeraldcut.isophotes import MeasureSettings, measure_galaxy
+from emeraldcut.isophotes import MeasureSettings, fit_before_psf, measure_galaxy, moffat_kernel
+from emeraldcut.isophotes.deconvolved_fit import convolve, separable, work_space
 from emeraldcut.numerics.linalg import invert, solve
 from emeraldcut.numerics.median import median_of, select
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from emeraldcut.data import Flag
-from emeraldcut.frame.look import mask_lopsided
-from emeraldcut.frame.segment import NEIGHBOUR, SMOOTHING_PIX
+from emeraldcut.frame.quick_shape import mask_lopsided
+from emeraldcut.frame.segmentation import NEIGHBOUR, SMOOTHING_PIX
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.isophotes import measure

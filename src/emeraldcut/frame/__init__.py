@@ -2,21 +2,10 @@
 
 from emeraldcut.frame.clean import CleanSettings, clean, emptied, noise_of, without_galaxy
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
-from emeraldcut.frame.frame import (
-    ASSUMED_PSF_FWHM_PIX,
-    FramedGalaxy,
-    FrameSet,
-    Look,
-    first_looks,
-    frame_galaxies,
-    frame_galaxy,
-    known_psf,
-    look_at,
-    looked_flags,
-)
-from emeraldcut.frame.psf import fit_before_psf, moffat_kernel
-from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp, stamp_of, unbinned
-from emeraldcut.frame.rings import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
+from emeraldcut.frame.frame import FramedGalaxy, FrameSet, frame_galaxies, frame_galaxy, looked_flags, stamp
+from emeraldcut.frame.quick_shape import ASSUMED_PSF_FWHM_PIX, Look, first_looks, known_psf, look_at
+from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp_of, unbinned
+from emeraldcut.frame.ring_harmonics import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
 from emeraldcut.frame.warp import warped
 
 __all__ = [
@@ -38,14 +27,12 @@ __all__ = [
     "clean",
     "emptied",
     "first_looks",
-    "fit_before_psf",
     "fit_shape",
     "frame_galaxies",
     "frame_galaxy",
     "known_psf",
     "look_at",
     "looked_flags",
-    "moffat_kernel",
     "noise_of",
     "ring_harmonics",
     "stamp",

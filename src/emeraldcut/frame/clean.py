@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame.ellipse_fit import Q, X, Y, axes_of, to_circle
-from emeraldcut.frame.frame import Look, known_noise, known_psf, look_at
+from emeraldcut.frame.quick_shape import Look, known_noise, known_psf, look_at
 from emeraldcut.frame.resample import unbinned
 from emeraldcut.numerics.median import MAD_TO_SIGMA
 from emeraldcut.settings import Settings, setting

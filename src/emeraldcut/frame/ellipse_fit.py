@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import register_jitable
 
-from emeraldcut.frame.segment import NEIGHBOUR
+from emeraldcut.frame.segmentation import NEIGHBOUR
 from emeraldcut.numerics.jit import FAST, compiled, part
 from emeraldcut.numerics.linalg import four_products, invert, solve
 from emeraldcut.numerics.median import MAD_TO_SIGMA, median_of

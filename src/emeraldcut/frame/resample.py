@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emeraldcut.frame.ellipse_fit import ANGLE, Q, X, Y
-from emeraldcut.frame.segment import NEIGHBOUR
+from emeraldcut.frame.segmentation import NEIGHBOUR
 from emeraldcut.numerics.jit import compiled, part
 
 if TYPE_CHECKING:
-    from emeraldcut.frame.frame import Look
+    pass
 
 STAMP_SIZE = 32  # pixels on a side of the framed image
 EXTENT = 2.5  # half the side of the framed image, in half-light radii
@@ -128,15 +128,3 @@ def stamp_of(image: np.ndarray, parts: np.ndarray, shape: np.ndarray, radius: fl
     _sample(image, parts, shape, step, sub, values, weights)
     least = np.float32(0.5 * sub * sub)  # half of the samples
     return _fill_missing(values, weights, least, light, step * np.sqrt(shape[Q]))
-
-
-def stamp(galaxy: Look) -> np.ndarray:
-    """The galaxy in its own frame: (size, size) float32, in units of the sky's noise per pixel.
-
-    Each stamp pixel is the mean of enough linear interpolations that every image pixel under it counts. Pixels
-    without data take the value of the point opposite the centre (a galaxy is symmetric to first order), or, where
-    that is missing too, the mean light at their radius.
-    """
-    division = galaxy.segmentation
-    values = stamp_of(division.image, division.parts, galaxy.shape, galaxy.radius, galaxy.light)
-    return values / np.float32(division.sky_sigma)

@@ -19,16 +19,15 @@ from emeraldcut.frame import (
     ORDERS,
     FramedGalaxy,
     FrameSet,
-    fit_before_psf,
     fit_shape,
     frame_galaxies,
     known_psf,
-    moffat_kernel,
     turn_error,
 )
 from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q
-from emeraldcut.frame.frame import example_galaxy, frame_example, look_example
-from emeraldcut.isophotes.kind import boxy_kind
+from emeraldcut.frame.frame import example_galaxy, frame_example
+from emeraldcut.frame.quick_shape import look_example
+from emeraldcut.isophotes.deconvolved_fit import fit_before_psf, moffat_kernel
 from emeraldcut.numerics.jit import compile_ahead, compiled
 from emeraldcut.settings import Settings, setting
 
@@ -43,6 +42,13 @@ SEEN_LIMIT = 1.3  # times where the galaxy ends, as far as is measured at most
 STEPS_SEEN, STEPS_START, STEPS_BEFORE_PSF = 8, 2, 5
 MOST_TURNED = 1.3  # harmonics are raised by this factor at most
 STRUCTURE = 0.12  # residual from which on a galaxy is more than a smooth profile on one ellipse
+KINDS = ("elliptical", "disky", "boxy", "rectangular", "obround")
+SIGNIFICANT = 2.0  # standard errors of a4 from which on a galaxy is boxy or disky
+LEAST_A4 = 0.015  # and its least size, below which real ellipticals are
+# Fourth and sixth harmonic of obrounds (stadiums) with axis ratios of 1 to .3, computed from the outline; rectangles
+# and superellipses have none of the sixth.
+OBROUND_A4 = (0.0, 0.010, 0.022, 0.036, 0.051, 0.066, 0.082, 0.097)
+OBROUND_A6 = (0.0, 0.004, 0.009, 0.014, 0.018, 0.020, 0.020, 0.017)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,3 +256,19 @@ def sky_position_angle(table: Table) -> np.ndarray:
 def measure_example() -> None:
     """What is compiled ahead, see `numerics.jit`."""
     measure_galaxy(example_galaxy(), MeasureSettings(), 2.0)
+
+
+def boxy_kind(table: Table) -> np.ndarray:
+    """One of KINDS for each row (n,), from `a4`, `a6` and their errors.
+
+    `elliptical`: |a4| below 2 standard errors or below 0.015. `disky`: a4 above that. Boxy galaxies are split halfway
+    between the sixth harmonic of a rectangle, 0, and that of an obround with the same a4: `rectangular` below,
+    `obround` above; those within one standard error of the border stay `boxy`.
+    """
+    a4, a4_err = numbers(table["a4"]), numbers(table["a4_err"])
+    a6, a6_err = numbers(table["a6"]), numbers(table["a6_err"])
+    marked = np.abs(a4) > np.maximum(SIGNIFICANT * a4_err, LEAST_A4)
+    border = np.interp(-a4, OBROUND_A4, OBROUND_A6) / 2
+    beyond = (a6 - border) / np.maximum(a6_err, 1e-9)
+    kinds = np.where(beyond > 1, "obround", np.where(beyond < -1, "rectangular", "boxy"))
+    return np.where(~marked, "elliptical", np.where(a4 > 0, "disky", kinds)).astype(object)

@@ -12,7 +12,8 @@ from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flags
 from emeraldcut.frame import FrameSet
-from emeraldcut.frame.frame import example_galaxy, look_example
+from emeraldcut.frame.frame import example_galaxy
+from emeraldcut.frame.quick_shape import look_example
 from emeraldcut.networks.calibration import shift_priors
 from emeraldcut.networks.network import CLASSES, Network, load_network
 from emeraldcut.networks.preprocessing import prepare

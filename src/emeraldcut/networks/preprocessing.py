@@ -14,7 +14,7 @@ from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import EXTENT, STAMP_SIZE, Look, first_looks, known_psf, looked_flags, stamp_of
 from emeraldcut.frame.ellipse_fit import Q
-from emeraldcut.frame.look import FirstShape
+from emeraldcut.frame.quick_shape import FirstShape
 from emeraldcut.numerics.jit import compiled, part
 
 

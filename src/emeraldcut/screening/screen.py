@@ -16,7 +16,8 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data import Flag, ImageSet, add_flags, describe_columns
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import frame_galaxies
-from emeraldcut.frame.frame import frame_example, look_example, maps_example
+from emeraldcut.frame.frame import frame_example, maps_example
+from emeraldcut.frame.quick_shape import look_example
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.isophotes.measure import measure_example
 from emeraldcut.networks import (

@@ -13,7 +13,8 @@ from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import FrameSet, frame_galaxies, known_psf
-from emeraldcut.frame.frame import frame_example, look_example, maps_example
+from emeraldcut.frame.frame import frame_example, maps_example
+from emeraldcut.frame.quick_shape import look_example
 from emeraldcut.galaxies import leda074886
 from emeraldcut.images.readers import read_images, unique_ids
 from emeraldcut.numerics.jit import compile_ahead

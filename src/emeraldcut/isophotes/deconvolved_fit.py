@@ -40,7 +40,7 @@ from emeraldcut.frame.ellipse_fit import (
     tabulate,
     to_circle,
 )
-from emeraldcut.frame.segment import NEIGHBOUR
+from emeraldcut.frame.segmentation import NEIGHBOUR
 from emeraldcut.galaxies.sky import Psf
 from emeraldcut.numerics.jit import compiled, part
 from emeraldcut.numerics.linalg import four_products, invert

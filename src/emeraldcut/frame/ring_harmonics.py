@@ -18,7 +18,7 @@ from emeraldcut.frame.ellipse_fit import (
     spline,
     to_circle,
 )
-from emeraldcut.frame.segment import NEIGHBOUR
+from emeraldcut.frame.segmentation import NEIGHBOUR
 from emeraldcut.numerics.jit import compiled, part
 
 # Numbers for which neither a source nor a measurement is named were chosen by eye.

@@ -7,10 +7,14 @@ with all pixels alike. Where a galaxy is seen all around, its mean light and the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
+from emeraldcut.data.flags import Flag, usable
+from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame.ellipse_fit import (
     ALL,
     ANGLE,
@@ -28,8 +32,9 @@ from emeraldcut.frame.ellipse_fit import (
     to_circle,
     turn_error,
 )
-from emeraldcut.frame.segment import GALAXY, MISSING, NEIGHBOUR, Segmentation, smoothed_noise
-from emeraldcut.numerics.jit import compiled, part
+from emeraldcut.frame.resample import bin_down
+from emeraldcut.frame.segmentation import GALAXY, MISSING, NEIGHBOUR, Segmentation, segment, smoothed_noise
+from emeraldcut.numerics.jit import compile_ahead, compiled, part
 from emeraldcut.numerics.linalg import solve
 
 # Numbers for which neither a source nor a measurement is named were chosen by eye.
@@ -47,6 +52,21 @@ RIDGE = 1e-6  # of the normal equations, see `solve`; single precision sums them
 # A frame is turned along the sides of a box, see `turn_to_sides`, if c_4 is so many errors, if the sides are known to
 # this share of the axes' error, and if they lie within so many of the latter.
 SIDES_SIGMA, SIDES_SHARE, SIDES_NEAR = 4.0, 0.7, 2.5
+ASSUMED_PSF_FWHM_PIX = 2.5
+COARSE_SIDE_PIX = 200  # images of more than twice this side are looked at coarsely first
+LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this half-light radius
+# When a flag is set.
+LOW_SNR = 10.0
+NEIGHBOUR_SHARE = 0.02  # of the area within 2.5 half-light radii; a smaller neighbour is not worth a flag
+UNCUT_SHARE, UNHIDDEN_SHARE = 0.95, 0.9  # of the area within two half-light radii, that is in the image, and seen
+EDGE_ON = 0.3  # axis ratio
+OFF_CENTRE = 0.12  # distance from the middle of the image, in its sides
+GRADIENT_SIGMA = 1.0  # change of the sky across the image, in units of its noise
+# Compiled code sees flags as integers.
+LOW_SNR_BIT, NEIGHBOUR_BIT, CUT_BY_EDGE_BIT = int(Flag.LOW_SNR), int(Flag.NEIGHBOUR), int(Flag.CUT_BY_EDGE)
+MISSING_PIXELS_BIT, NOT_CONVERGED_BIT = int(Flag.MISSING_PIXELS), int(Flag.NOT_CONVERGED)
+SKY_GRADIENT_BIT, EDGE_ON_BIT, OFF_CENTRE_BIT = int(Flag.SKY_GRADIENT), int(Flag.EDGE_ON), int(Flag.OFF_CENTRE)
+as_flag = cache(Flag)  # making one takes longer than many a step here
 
 
 class Radii(NamedTuple):
@@ -457,3 +477,212 @@ def look(division: Segmentation, psf_fwhm: float, shape: np.ndarray, size: float
     radius = max(half_light(light, shape[Q], reach).half_light, LEAST_RADIUS_PIX)
     shape[ANGLE] %= np.pi
     return FirstShape(shape, light, radius)
+
+
+@dataclass(frozen=True)
+class Look:
+    """The first look at one galaxy, in the pixels of `segmentation.image` (binned by `binning`).
+
+    Attributes
+    ----------
+    segmentation : Segmentation
+    shape : (12,)
+        Centre and axes (no harmonics): see `ellipse_fit`.
+    light : (k,)
+        Mean light (counts) on the ellipses with circularised radius 0, 1, 2, ... pixels.
+    radius : float
+        Semi-major axis of the half-light ellipse in binned pixels.
+    snr : float
+        Light inside the half-light ellipse over its noise.
+    binning : int
+        Side in image pixels of one pixel here.
+    flag : Flag
+    """
+
+    segmentation: Segmentation
+    shape: np.ndarray
+    light: np.ndarray
+    radius: float
+    snr: float
+    binning: int
+    flag: Flag
+
+
+class _Counts(NamedTuple):
+    """Around a galaxy: light and number of its pixels inside the half-light ellipse; of pixels within twice that, how
+    many there are, hold data, belong to neighbours, and belong to the galaxy at the edge of the image; and pixels of
+    neighbours within the measured range.
+    """
+
+    light: float
+    inside: int
+    near: int
+    seen: int
+    hidden: int
+    rim: int
+    beside: int
+
+
+@part
+def _count(image, parts, shape, radius):
+    """The counts around a galaxy with this half-light radius."""
+    ny, nx = image.shape
+    light, zero, n_inside, near, seen, hidden, beside, rim = np.float32(0), np.float32(0), 0, 0, 0, 0, 0, 0
+    inner, middle = np.float32(max(radius, 1.0) ** 2), np.float32(4 * radius * radius)
+    outer = np.float32((GEOMETRY_RANGE[1] * radius) ** 2)
+    box, axes = box_around(shape, max(GEOMETRY_RANGE[1] * radius, 1.0), ny, nx), single_axes(shape)
+    for y in range(box.y0, box.y1):
+        edge_row = y == 0 or y == ny - 1
+        for x in range(box.x0, box.x1):
+            part = parts[y, x]
+            u, v = to_circle(np.float32(x), np.float32(y), axes)
+            square = u * u + v * v
+            within = square < middle
+            inside = square < inner and part < NEIGHBOUR
+            light += image[y, x] if inside else zero
+            n_inside += inside
+            near += within
+            seen += within and part != MISSING
+            hidden += within and part == NEIGHBOUR
+            rim += within and part == GALAXY and (edge_row or x == 0 or x == nx - 1)
+            beside += square < outer and part == NEIGHBOUR
+    return _Counts(light, n_inside, near, seen, hidden, rim, beside)
+
+
+@compiled
+def signal_of(division, shape, radius):
+    """Signal-to-noise ratio inside the half-light ellipse, and the flags of a galaxy there."""
+    (ny, nx), q = division.image.shape, shape[Q]
+    counts = _count(division.image, division.parts, shape, radius)
+    area = max(np.pi * 4 * radius * radius * q, counts.near, 1.0)  # within two half-light radii
+    flag = 0
+    if counts.beside > NEIGHBOUR_SHARE * area:
+        flag |= NEIGHBOUR_BIT
+    if counts.rim > 0 or counts.seen < UNCUT_SHARE * area:
+        flag |= CUT_BY_EDGE_BIT
+    if counts.seen - counts.hidden < UNHIDDEN_SHARE * area:
+        flag |= MISSING_PIXELS_BIT
+    if q < EDGE_ON:
+        flag |= EDGE_ON_BIT
+    if np.hypot((shape[X] - (nx - 1) / 2) / nx, (shape[Y] - (ny - 1) / 2) / ny) > OFF_CENTRE:
+        flag |= OFF_CENTRE_BIT
+    if division.gradient > GRADIENT_SIGMA:
+        flag |= SKY_GRADIENT_BIT
+    snr = counts.light / (division.sky_sigma * np.sqrt(max(counts.inside, 1) * division.correlation))
+    return snr, flag | LOW_SNR_BIT if snr < LOW_SNR else flag
+
+
+def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> Look | None:
+    """Finds the central galaxy of one stamp and, roughly, its centre, axes and size; None if there is none.
+
+    Parameters
+    ----------
+    image : (ny, nx), counts, NaN where there is no data
+    psf_fwhm_pix : float
+        Full width at half maximum of the PSF; 2.5 pixels are assumed where it is not known.
+    noise_sigma : float
+        Noise per pixel that the image's own map of it states, see `segment`; NaN if there is none.
+    """
+    compile_ahead("finding galaxies", look_example)
+    psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
+    found, division, binning, first, snr, flag = _look_at(as_float32(image), psf, noise_sigma)
+    return Look(division, first.shape, first.light, first.radius, snr, binning, as_flag(flag)) if found else None
+
+
+@compiled
+def _look_at(image, psf_fwhm, noise):
+    """See `look_at`: whether there is a galaxy, and what makes a `Look` of it."""
+    found, division, binning, shape, size = _divide(image, noise)
+    first, snr, flag = FirstShape(shape, np.zeros(2, np.float32), 0.0), 0.0, 0
+    if found:
+        first = look(division, psf_fwhm / binning, shape, size)
+        ny, nx = division.image.shape
+        found = 0 <= first.shape[X] < nx and 0 <= first.shape[Y] < ny  # else what was found is no galaxy
+    if found:
+        snr, flag = signal_of(division, first.shape, first.radius)
+    return found, division, binning, first, snr, flag
+
+
+@part
+def _divide(image, noise):
+    """Whether there is a galaxy; the image, binned down if that is large, divided; the binning; and first shape and
+    size from moments.
+
+    In a large image the galaxy is looked for on a coarse one first; if it is large too, that is all that is needed.
+    """
+    coarse = min(image.shape) // COARSE_SIDE_PIX
+    binning, final, found, size, shape = max(coarse, 1), False, False, 0.0, np.zeros(ALL)
+    while True:
+        found, division = segment(bin_down(image, binning), noise / binning)
+        if found:
+            shape, size = moments(division.smooth, division.parts)
+        if final:
+            break
+        radius = 0.0
+        if found and not (binning == 1 and size <= 1.5 * LARGEST_RADIUS_PIX):  # else half of the light is well inside
+            light = mean_light(division.image, division.parts, shape, size)
+            radius = half_light(light, shape[Q], size).half_light * binning
+        if radius > 1.5 * LARGEST_RADIUS_PIX:
+            binning, final = int(np.ceil(radius / LARGEST_RADIUS_PIX)), True
+        elif binning == 1:
+            break
+        else:
+            binning = 1
+    return found, division, binning, shape, size
+
+
+def first_looks(images: ImageSet) -> list[Look | None]:
+    """The first look at every image; None where there is no galaxy or the image is flagged as not usable."""
+    good, psf, noise = usable(images.table["flag"]), known_psf(images), known_noise(images)
+    return [look_at(pixels, psf[i], noise[i]) if good[i] else None for i, pixels in enumerate(images.pixels)]
+
+
+def as_float32(image: np.ndarray) -> np.ndarray:
+    """`image` as compiled functions take it: float32 and contiguous; numbers beyond its range become infinite."""
+    if image.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            image = image.astype(np.float32)
+    return np.ascontiguousarray(image)
+
+
+def known_psf(images: ImageSet) -> np.ndarray:
+    """`psf_fwhm_pix` of every image (n,), NaN where it is not known."""
+    return _known(images, "psf_fwhm_pix")
+
+
+def known_noise(images: ImageSet) -> np.ndarray:
+    """`noise_sigma` of every image (n,), NaN where it is not known."""
+    return _known(images, "noise_sigma")
+
+
+def _known(images: ImageSet, column: str) -> np.ndarray:
+    if column not in images.table.colnames:
+        return np.full(len(images), np.nan)
+    return np.array([_positive(value) for value in images.table[column]])
+
+
+def _positive(value) -> float:
+    """A positive finite number, NaN for everything else: one bad cell must not stop a run."""
+    try:
+        number = np.nan if value is np.ma.masked else float(value)
+    except (TypeError, ValueError):
+        return np.nan
+    return number if 0 < number < np.inf else np.nan
+
+
+# --- what is compiled ahead, see `numerics.jit`
+
+
+def example_look() -> Look:
+    """A galaxy without noise, made without compiled code: the start of examples for the compiler."""
+    y, x = np.mgrid[:64, :64] - 31.0
+    image = (100 * np.exp(-np.hypot(x, y / 0.7) / 5)).astype(np.float32)
+    division = Segmentation(image, image, np.full(image.shape, GALAXY, np.uint8), 0.0, 1.0, 0.0, 1.0, 0.0)
+    shape = np.array([31.0, 31.0, 0.7, *[0.0] * (ALL - 3)])
+    light = 100 * np.exp(-np.arange(40, dtype=np.float32) / 5)
+    return Look(division, shape, light, 8.0, 100.0, 1, Flag(0))
+
+
+def look_example() -> None:
+    """Finding a galaxy."""
+    look_at(example_look().segmentation.image)
