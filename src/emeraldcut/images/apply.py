@@ -21,6 +21,7 @@ from emeraldcut.tables.files import check_output, write_table
 from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
 
 
+# long: two thirds document its parameters
 def apply_to_images(
     stage: Callable[[ImageSet], Table],
     source: str | Path,
@@ -76,9 +77,14 @@ def apply_to_images(
 
     Examples
     --------
-    >>> stage = partial(measure, settings=MeasureSettings(outer_radius=2.0))  # doctest: +SKIP
-    >>> with Bar("measure") as bar:  # doctest: +SKIP
-    ...     apply_to_images(stage, "images", ReadSettings(), "shapes.parquet", command="measure", jobs=4, progress=bar)
+    >>> from emeraldcut.images import ReadSettings, write_images
+    >>> from emeraldcut.tables import read_table
+    >>> _ = write_images(ImageSet(np.ones((3, 16, 16), np.float32), Table({"id": ["a", "b", "c"]})), "set", command="x")
+    >>> def brightest(images):
+    ...     return Table({"id": images.table["id"], "peak": [float(pixels.max()) for pixels in images.pixels]})
+    >>> path = apply_to_images(brightest, "set", ReadSettings(), "peaks.parquet", command="brightest")
+    >>> list(read_table(path)["peak"])
+    [1.0, 1.0, 1.0]
     """
     path = check_output(output, overwrite)
     images = open_images(source, read_settings)

@@ -118,6 +118,7 @@ def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
     return [one.files for one in find_snapshots(folder, stack)[0]]
 
 
+# long: half of it documents its parameters
 def observe_run(
     source: str | Path,
     folder: str | Path,

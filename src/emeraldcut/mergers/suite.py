@@ -83,6 +83,7 @@ def run_task(
     return summary
 
 
+# long: half of it documents its parameters
 def simulate(
     folder: str | Path,
     settings: SuiteSettings = SuiteSettings(),

@@ -187,6 +187,7 @@ class Examples:
 Parts = tuple[Examples, Examples, Examples]  # for training, for stopping and calibration, for the figures
 
 
+# long: half of it documents its parameters
 def train(
     images: ImageSet | None = None,
     settings: TrainSettings = TrainSettings(),

@@ -45,8 +45,9 @@ class Bar:
 
     Examples
     --------
-    >>> with Bar("screen") as bar:  # doctest: +SKIP
-    ...     run = screen_run("images", "run", progress=bar)
+    >>> with Bar("measure", silent=True) as bar:
+    ...     bar.begin(2, "images")
+    ...     bar.advance(2)
     """
 
     def __init__(self, name: str = "", *, silent: bool = False) -> None:

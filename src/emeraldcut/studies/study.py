@@ -59,6 +59,7 @@ RARE = ("rectangular", "obround")  # classes that are looked for
 GROUPS = ("all", "model", "mass_ratio", "gas_fraction", "since_merging_gyr", "cos_inclination")
 
 
+# long: half of it documents its parameters
 def study(
     source: str | Path | None,
     folder: str | Path,
