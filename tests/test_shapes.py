@@ -84,6 +84,11 @@ def test_harmonics_returns_what_a_harmonic_outline_was_made_of():
     assert given_terms["a6"] == pytest.approx(0.01, abs=1e-4)
 
 
+def test_an_outline_of_no_harmonics_is_an_ellipse():
+    x, y = np.array([1.0, 0.2]), np.array([0.5, -0.9])
+    assert shapes.harmonic_outline(0.7, {}).radius(x, y) == pytest.approx(shapes.ellipse(0.7).radius(x, y), rel=1e-12)
+
+
 def test_skew_turns_the_cosine_into_a_sine_term():
     upright, skewed = (shapes.harmonics(shapes.skewed_box(0.6, 4.0, angle)) for angle in (0, 9))
     assert skewed["b4"] == pytest.approx(upright["a4"] * np.sin(np.radians(36)), abs=1e-4)

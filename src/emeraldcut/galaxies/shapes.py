@@ -139,7 +139,7 @@ def harmonic_outline(axis_ratio: float, cosine: Mapping[int, float], sine: Mappi
     if orders and min(orders) < 3:
         raise UsageError(f"harmonics below order 3 change centre and axes; received order {min(orders)}.")
     psi = _psi()
-    rho = 1 + sum(value * np.cos(m * psi) for m, value in cosine.items())
+    rho = np.ones_like(psi) + sum(value * np.cos(m * psi) for m, value in cosine.items())
     rho = rho + sum(value * np.sin(m * psi) for m, value in sine.items())
     parameters = {f"a{m}": v for m, v in cosine.items()} | {f"b{m}": v for m, v in sine.items()}
     return Shape("harmonic", axis_ratio, rho, parameters)
