@@ -35,7 +35,7 @@ from scipy.ndimage import map_coordinates
 from scipy.special import gammaincinv
 
 from emeraldcut.camera.camera import ObserveSettings, observe
-from emeraldcut.camera.particle_isophote import outline
+from emeraldcut.camera.particle_isophote import fit_particle_isophote
 from emeraldcut.camera.projection import smooth
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic, sersic_b
@@ -146,7 +146,7 @@ def truth(particles: int, galaxies: int, seed: int) -> dict[str, float]:
     bias, pulls, lost, errors = [], [], 0, []
     for number, shape in enumerate(SHAPES.values()):
         known, rng = shapes.harmonics(shape), np.random.default_rng([seed, number])
-        found = [outline(projected(shape, particles, rng), light) for _ in range(galaxies)]
+        found = [fit_particle_isophote(projected(shape, particles, rng), light) for _ in range(galaxies)]
         lost += sum(not np.isfinite(one.error) for one in found)
         found = [one for one in found if np.isfinite(one.error)]
         away = np.array([[one.terms[name] - known[name] for name in names] for one in found])

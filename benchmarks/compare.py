@@ -189,7 +189,7 @@ def planted(folder: Path, reference: References, seed: int, number: int) -> dict
     for i in rng.choice(unbinned, number):
         galaxy = frames.galaxies[i]
         ny, nx = images.pixels[i].shape
-        empty = without_galaxy(images.pixels[i], galaxy.look)
+        empty = without_galaxy(images.pixels[i], galaxy.quick)
         light = float(np.sum(np.asarray(images.pixels[i], float) - empty))
         radius = galaxy.radius * np.sqrt(galaxy.shape[2] / AXIS_RATIO)
         model = leda074886(

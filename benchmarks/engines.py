@@ -43,7 +43,7 @@ import numpy as np
 import record
 from astropy.table import Table
 
-from emeraldcut.camera import look_at
+from emeraldcut.camera import measure_remnant
 from emeraldcut.camera.stars import gather
 from emeraldcut.mergers import DIAGNOSTICS, PROGENITORS, SuiteSettings, plan, snapshots_of
 from emeraldcut.mergers.tasks import begin
@@ -119,7 +119,7 @@ def figures_of(folder: Path) -> tuple[dict[str, float], np.ndarray]:
     rows = read_table(folder / DIAGNOSTICS)
     energy = np.asarray(rows["energy"])
     snapshots = [read_snapshot(path) for path in snapshots_of(folder)[-STACK:]]
-    views = look_at(snapshots, VIEWS, seed=0)
+    views = measure_remnant(snapshots, VIEWS, seed=0)
     views = views[np.isfinite(views["a4"])]
     a4 = np.asarray(views["a4"])
     return {

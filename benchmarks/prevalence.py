@@ -84,7 +84,7 @@ def examine(part: range, settings, seed: int, network: str, peers: dict[str, str
         table[f"p_{name}"] = numbers(classified[f"p_{name}"], 0.0)
     if peers is None:
         return table
-    table["snr"] = [np.nan if first is None else first.snr for first in frames.looks]
+    table["snr"] = [np.nan if first is None else first.snr for first in frames.quick_shapes]
     measured = measure(images, frames=frames)
     for name in MEASURED:
         table[name] = numbers(measured[name])

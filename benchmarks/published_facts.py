@@ -19,7 +19,8 @@ They take the mean a4/a, or that of a strong peak; they do not say how strong, s
 from 0 are given. The record of that run is `published_facts-images`.
 
 The last snapshots of each merger, 0.1 Gyr apart, are stacked. a4/a is the mean between 0.24 and 1.12 half-light
-semi-major axes of the projected stars, see `mergers.look_at`. Of unfinished suites the finished mergers are used.
+semi-major axes of the projected stars, see `mergers.measure_remnant`. Of unfinished suites the finished mergers are
+used.
 
 Keys of the last line, for each group of mergers (1:1, 3:1, 1:1 with gas, those on the lattice, the galaxies alone):
 
@@ -51,9 +52,9 @@ import record
 from astropy.table import Table, hstack, vstack
 from scipy.ndimage import gaussian_filter
 
-from emeraldcut.camera import look_at
+from emeraldcut.camera import measure_remnant
 from emeraldcut.camera.camera import rotation
-from emeraldcut.camera.particle_isophote import outline
+from emeraldcut.camera.particle_isophote import fit_particle_isophote
 from emeraldcut.camera.projection import count, project
 from emeraldcut.camera.stars import gather
 from emeraldcut.mergers import PROGENITORS, snapshots_of
@@ -83,7 +84,7 @@ def isophotes(seen: np.ndarray, light: np.ndarray, least_kpc: float, most_kpc: f
     from photutils.isophote import Ellipse, EllipseGeometry
 
     image = gaussian_filter(count(seen, light, (SIDE, SIDE), 1 / PIXEL_KPC)[1].astype(float), SMOOTHING)
-    first, middle = outline(seen, light, 0.8), (SIDE - 1) / 2
+    first, middle = fit_particle_isophote(seen, light, 0.8), (SIDE - 1) / 2
     geometry = EllipseGeometry(
         middle + first.x / PIXEL_KPC, middle + first.y / PIXEL_KPC, 0.8 * first.radius / PIXEL_KPC,
         min(1 - first.axis_ratio, 0.9), np.radians(first.position_angle_deg),
@@ -97,7 +98,7 @@ def isophotes(seen: np.ndarray, light: np.ndarray, least_kpc: float, most_kpc: f
 
 
 def as_published(snapshots: Sequence[Snapshot], views: Table) -> Table:
-    """`image_a4` and `peak_a4` of views of `look_at`: a4/a as published, mean and peak; NaN where there is none."""
+    """`image_a4` and `peak_a4` of views of `measure_remnant`: a4/a as published, mean and peak, or NaN."""
     stars, rows = gather(snapshots, None, aligned=True), []
     for view in views:
         seen = project(stars.position, rotation(view["view_theta_deg"], view["view_phi_deg"]))
@@ -116,7 +117,7 @@ def views_of(folder: Path, views: int, stack: int, images: bool) -> Table:
             print(f"{manifest.parent.name} has not merged and is left out")
             continue
         snapshots = [read_snapshot(path) for path in snapshots_of(manifest.parent)[-stack:]]
-        table = look_at(snapshots, views, seed=row["orbit"])
+        table = measure_remnant(snapshots, views, seed=row["orbit"])
         table["group"], table["merger"] = group_of(row) + spins, f"{folder.name}/{row['merger']}"
         if images:
             table = hstack([table, as_published(snapshots, table)])

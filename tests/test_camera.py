@@ -20,7 +20,7 @@ from emeraldcut.camera.camera import (
     rotation,
     surface_brightness,
 )
-from emeraldcut.camera.particle_isophote import Outline, outline
+from emeraldcut.camera.particle_isophote import ParticleIsophote, fit_particle_isophote
 from emeraldcut.camera.projection import smooth
 from emeraldcut.camera.stars import _principal_axes, _turn
 from emeraldcut.data.imageset import ImageSet
@@ -175,7 +175,7 @@ def test_true_harmonics_are_the_analytic_ones(name, index):
     known, found = shapes.harmonics(BODIES[name]), []
     for seed in range(8):
         seen = turned(projected(BODIES[name], 100_000, seed, index), 25.0) + np.float32([[0.1], [-0.05]])
-        found.append(outline(seen, np.ones(100_000, np.float32)))
+        found.append(fit_particle_isophote(seen, np.ones(100_000, np.float32)))
     error = found[0].error / np.sqrt(len(found))
     for term in ("a3", "b3", "a4", "b4", "a6", "a8"):
         if name != "round":  # its axes are known to 20 degrees only
@@ -191,7 +191,7 @@ def test_true_harmonics_are_the_analytic_ones(name, index):
 def test_stated_errors_are_the_scatter(n):
     """And the formula is that of counting: sqrt(2 / n) / gamma, here with weights that differ."""
     light = np.random.default_rng(8).uniform(0.2, 1.8, n).astype(np.float32)
-    found = [outline(projected(shapes.superellipse(0.7, 2.6), n, seed), light) for seed in range(60)]
+    found = [fit_particle_isophote(projected(shapes.superellipse(0.7, 2.6), n, seed), light) for seed in range(60)]
     stated = np.mean([o.error for o in found])
     scatter = [np.std([o.terms[term] for o in found]) for term in ("a3", "b3", "a4", "a6", "b6", "a8")]
     assert np.sqrt(np.mean(np.square(scatter))) == pytest.approx(stated, rel=0.15)
@@ -205,7 +205,7 @@ def test_an_isophote_further_in_has_the_shape_there():
     seen = np.concatenate([box[:, near(box)], oval[:, ~near(oval)]], axis=1)
     seen = seen[:, np.random.default_rng(3).permutation(seen.shape[1])]
     for place, shape in ((0.4, inner), (1.5, outer)):
-        found = outline(seen, np.ones(seen.shape[1], np.float32), place, 0.3)
+        found = fit_particle_isophote(seen, np.ones(seen.shape[1], np.float32), place, 0.3)
         assert found.terms["a4"] == pytest.approx(shapes.harmonics(shape)["a4"], abs=4 * found.error)
         assert found.error < 0.01
 
@@ -218,8 +218,8 @@ def near(seen):
 @given(angle=st.floats(0, 360), scale=st.floats(0.1, 30), x=st.floats(-0.2, 0.2), y=st.floats(-0.2, 0.2))
 def test_the_isophote_turns_and_grows_with_the_galaxy(angle, scale, x, y):
     body, light = projected(shapes.superellipse(0.6, 3.0), 20_000, 9), np.ones(20_000, np.float32)
-    first = outline(body, light)
-    second = outline(np.float32(scale) * (turned(body, angle) + np.float32([[x], [y]])), light)
+    first = fit_particle_isophote(body, light)
+    second = fit_particle_isophote(np.float32(scale) * (turned(body, angle) + np.float32([[x], [y]])), light)
     slack = 0.2 * first.error  # steps end where they are small beside the error
     assert second.radius == pytest.approx(scale * first.radius, rel=2 * slack)
     assert second.axis_ratio == pytest.approx(first.axis_ratio, abs=2 * slack)
@@ -232,20 +232,20 @@ def test_the_isophote_turns_and_grows_with_the_galaxy(angle, scale, x, y):
 def test_isophotes_of_concentrated_galaxies_settle(n):
     """Also where the particles that should give the start are too few for one."""
     light = np.ones(n, np.float32)
-    found = [outline(projected(shapes.superellipse(0.6, 4), n, seed, 4.0), light) for seed in range(40)]
+    found = [fit_particle_isophote(projected(shapes.superellipse(0.6, 4), n, seed, 4.0), light) for seed in range(40)]
     known = shapes.harmonics(shapes.superellipse(0.6, 4))["a4"]
     assert np.mean([one.terms["a4"] for one in found]) == pytest.approx(known, abs=6 * found[0].error / np.sqrt(40))
 
 
 def test_no_isophote_of_few_particles_or_of_none():
-    few = outline(projected(shapes.ellipse(0.7), 90, 1), np.ones(90, np.float32))
+    few = fit_particle_isophote(projected(shapes.ellipse(0.7), 90, 1), np.ones(90, np.float32))
     assert np.isnan(few.error) and np.isnan(few.terms["a4"]) and judge(few) == ("other", False)
-    assert np.isnan(outline(np.zeros((2, 500), np.float32), np.ones(500, np.float32)).radius)
+    assert np.isnan(fit_particle_isophote(np.zeros((2, 500), np.float32), np.ones(500, np.float32)).radius)
 
 
 def true(a4=0.0, a6=0.0, *, error=0.003, axis_ratio=0.7):
     terms = {"a3": 0.0, "b3": 0.0, "a4": a4, "b4": 0.0, "a6": a6, "b6": 0.0, "a8": 0.0}
-    return Outline(0.0, 0.0, 1.0, axis_ratio, 0.0, terms, error, 2.5)
+    return ParticleIsophote(0.0, 0.0, 1.0, axis_ratio, 0.0, terms, error, 2.5)
 
 
 @pytest.mark.parametrize(

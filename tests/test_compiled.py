@@ -197,7 +197,7 @@ def test_segments_of_a_blend():
     noise = np.random.default_rng(0).normal(0, galaxy.max() / 100, galaxy.shape)
     image = (galaxy + star + noise).astype(np.float32)
     image[5:9, 50:53] = np.nan
-    parts = _divided(image).parts
+    parts = _divided(image).pixel_class
     assert parts[31, 31] == GALAXY and parts[40, 46] == NEIGHBOUR and parts[60, 3] == SKY
     assert (parts[5:9, 50:53] == MISSING).all()
     assert (parts == NEIGHBOUR).sum() < 250
@@ -209,12 +209,12 @@ def test_empty_parts_of_a_mosaic_are_missing_but_a_picture_of_few_grey_levels_ke
     noisy = light / light.max() * 100 + rng.normal(size=light.shape)
     mosaic = noisy.copy()
     mosaic[:, :12] = 0.0
-    parts = _divided(mosaic.astype(np.float32)).parts
+    parts = _divided(mosaic.astype(np.float32)).pixel_class
     assert (parts[:, :12] == MISSING).all() and not (parts[:, 14:] == MISSING).any()
     grey = np.clip(np.round(noisy / 4), 0, 255) * 4
-    assert not (_divided(grey.astype(np.float32)).parts == MISSING).any()
+    assert not (_divided(grey.astype(np.float32)).pixel_class == MISSING).any()
     drawing = np.where(light > 0.01 * light.max(), light, 0.0)
-    assert not (_divided(drawing.astype(np.float32)).parts == MISSING).any()
+    assert not (_divided(drawing.astype(np.float32)).pixel_class == MISSING).any()
 
 
 def test_correlation_of_the_noise():

@@ -117,7 +117,7 @@ def test_how_far_to_look():
     table = Table({"p_rectangular": [0.9, 0.6, 0.3, 0.1, 0.05, 0.05], "snr": [50.0] * 6})
     facts = expectations(table, ScreenSettings())
     assert facts["expected_rectangular"] == pytest.approx(2) and facts["found"] == 2
-    assert facts["look_at"] == {"0.5": 2, "0.8": 3, "0.9": 3}
+    assert facts["ranks_to_inspect"] == {"0.5": 2, "0.8": 3, "0.9": 3}
     assert facts["expected_true"][1] <= facts["expected_true"][0] <= facts["expected_true"][2]
 
 

@@ -14,7 +14,7 @@ import pytest
 from emeraldcut.camera.camera import camera_example
 from emeraldcut.camera.particle_isophote import outline_example
 from emeraldcut.cli import COMMANDS, _command_parser, load, main
-from emeraldcut.frame.frame import frame_example, look_example, maps_example
+from emeraldcut.frame.frame import frame_example, maps_example, quick_shape_example
 from emeraldcut.isophotes.measure import measure_example
 from emeraldcut.nbody.gravity import direct_example, tree_example
 from emeraldcut.nbody.leapfrog import step_example
@@ -22,7 +22,7 @@ from emeraldcut.nbody.sph import flow_example
 from emeraldcut.networks.classify import classify_example
 from emeraldcut.numerics import jit
 
-EXAMPLES = (look_example, frame_example, maps_example, measure_example, classify_example, camera_example,
+EXAMPLES = (quick_shape_example, frame_example, maps_example, measure_example, classify_example, camera_example,
             outline_example, tree_example, direct_example, step_example, flow_example)  # fmt: skip
 # A module with one small function, so that tests compile in a second.
 MODULE = """
@@ -284,7 +284,7 @@ from numba.core import event
 from emeraldcut.data.snapshot import Snapshot
 from emeraldcut.mergers.camera import ObserveSettings, observe
 from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
-from emeraldcut.mergers.remnant import look_at
+from emeraldcut.mergers.remnant import quick_shape_of
 class Listener(event.Listener):
     def on_start(self, e):
         print(e.data["dispatcher"].py_func.__qualname__, e.data["args"])
@@ -299,7 +299,7 @@ snapshot = Snapshot(position, 0 * position, numpy.ones(n, numpy.float32), kinds,
 for engine in ("tree", "direct"):
     *_, (last, _) = evolve(snapshot, EvolveSettings(engine=engine), until_gyr=0.01)
 observe(last, ObserveSettings(views=1))
-look_at([last], 1, seed=0)
+quick_shape_of([last], 1, seed=0)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr + done.stdout

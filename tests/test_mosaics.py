@@ -23,7 +23,7 @@ from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.images import NoImagesError, ReadSettings, open_images, read_images
 from emeraldcut.images.mosaic import tiles_in
-from emeraldcut.images.source_images import Originals
+from emeraldcut.images.source_images import SourceImages
 from emeraldcut.images.tiles import Tiles
 from tests.helpers import tan_wcs
 
@@ -99,13 +99,13 @@ def test_the_originals_of_many_tiles_are_found_again(divided, tmp_path):
     images = read_images(folder / "tiles", options)
     shuffled = images[[2, 0, 1]]
     (tmp_path / "other").symlink_to(folder / "tiles")
-    for originals in (
-        Originals(shuffled.table, folder / "tiles", options),
-        Originals(shuffled.table, tmp_path / "other", options, moved_from=folder / "tiles"),
+    for source_images in (
+        SourceImages(shuffled.table, folder / "tiles", options),
+        SourceImages(shuffled.table, tmp_path / "other", options, moved_from=folder / "tiles"),
     ):
         for k in range(3):
-            np.testing.assert_array_equal(originals[k], shuffled.pixels[k])
-        originals.close()
+            np.testing.assert_array_equal(source_images[k], shuffled.pixels[k])
+        source_images.close()
 
 
 # --- tiles that overlap

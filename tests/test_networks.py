@@ -465,7 +465,7 @@ def test_folded_maps_by_plain_numpy(rng):
     """The same maps from the definitions, on frames as they were found."""
     images = boxes(4, rng, psf_fwhm_pix=[2.5, 2.5, np.nan, 2.5])
     frames = frame_galaxies(images)
-    looks = frames.looks
+    looks = frames.quick_shapes
     maps, flags, snr = folded_maps(images, frames, 16)
     assert list(snr) == [look.snr for look in looks]
     for one, other in zip((maps, flags, snr), folded_maps(images, None, 16), strict=True):

@@ -602,25 +602,33 @@ def hostile_suite(folder):
 
 def hostile_study(folder):
     run = Run.start(folder, "study", seed=1)
-    seen = [("clear", "outline"), ("noisy", "network")]
+    seen = [("clear", "truth"), ("noisy", "network")]
     shares = [
-        {"group": group, "value": group, "phase": "relaxed", "sight": sight, "eye": eye, "class": name, "share": 0.3,
-         "share_low": 0.2, "share_high": 0.4, "sure": 0.1, "sure_low": 0.0, "sure_high": 0.2, "corrected": 0.2,
+        {"group": group, "value": group, "phase": "relaxed", "image_quality": quality, "method": method, "class": name,
+        "fraction": 0.3,
+         "fraction_low": 0.2, "fraction_high": 0.4, "sure": 0.1, "sure_low": 0.0, "sure_high": 0.2, "corrected": 0.2,
          "corrected_low": 0.1, "corrected_high": 0.4, "mergers": 9, "images": 90}
-        for group in ("all", HOSTILE) for sight, eye in seen for name in ("oval", "rectangular", "obround", "other")
+        for group in ("all", HOSTILE) for quality, method in seen for name in ("oval", "rectangular", "obround", "other")
     ]  # fmt: skip
-    tested = {"on": "mass_ratio", "class": HOSTILE, "sight": "noisy", "eye": "network", "p": 0.1, "explained": 0.2}
+    tested = {
+        "on": "mass_ratio",
+        "class": HOSTILE,
+        "image_quality": "noisy",
+        "method": "network",
+        "p": 0.1,
+        "explained": 0.2,
+    }
     tested |= {f"{name}{end}": 0.1 for name in ("slope", "difference") for end in ("", "_low", "_high")}
-    views = {"phase": ["relaxed"], "sight": ["clear"], "truth_a4": [np.nan], "merger": [HOSTILE]}
-    write_table(Table(shares), run.path(studies.SHARES))
+    views = {"phase": ["relaxed"], "image_quality": ["clear"], "truth_a4": [np.nan], "merger": [HOSTILE]}
+    write_table(Table(shares), run.path(studies.FRACTIONS))
     write_table(Table([tested | {"mergers": 9}]), run.path(studies.TESTS))
     write_table(Table(views | {"boxy_around_disky": [True]}), run.path(studies.IMAGES))
-    write_table(Table({"eye": np.array([], dtype=str)}), run.path(studies.SKILLS))
+    write_table(Table({"method": np.array([], dtype=str)}), run.path(studies.ACCURACY))
     remnant = {"id": HOSTILE, "rank": 1, "similarity": 0.5, "mass_ratio": 1.0, "gas_fraction": 0.0, "label": HOSTILE}
     remnant |= {"since_merging_gyr": 1.0, "truth_a4": -0.05, "reference": HOSTILE}
     for name in (studies.CLOSEST, studies.REFERENCE):
         write_images(ImageSet([galaxy()], Table([remnant])), run.path(name), command="study")
-    run.finish(mergers=9, moments=9, **{"settings.network": HOSTILE})
+    run.finish(mergers=9, snapshots=9, **{"settings.network": HOSTILE})
 
 
 @pytest.mark.parametrize("make", [hostile_completeness, hostile_network, hostile_suite, hostile_study])

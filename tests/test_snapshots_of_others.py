@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emeraldcut.camera import ObserveSettings
-from emeraldcut.camera.remnant import look_at
+from emeraldcut.camera.remnant import measure_remnant
 from emeraldcut.cli import main
 from emeraldcut.images import read_images
 from emeraldcut.mergers import find_snapshots
@@ -340,7 +340,7 @@ def test_velocities_are_needed_only_where_they_are_used(tmp_path):
     snapshot = read_snapshot(write(tmp_path / "s.hdf5", CODES["TNG"], 1.0, (0, 0, 0), without=("Velocities",)))
     assert_is_the_galaxy(snapshot, velocities=False)
     assert np.isnan(snapshot.velocity).all() and snapshot.about["velocities"] == "not in the file"
-    views = look_at([snapshot], 2, seed=0)
+    views = measure_remnant([snapshot], 2, seed=0)
     assert np.isfinite(views["axis_ratio"]).any() and np.isnan(views["rotation_km_s"]).all()
     with pytest.raises(ValueError, match="without velocities"):
         evolve(snapshot, EvolveSettings(), until_gyr=20.0)

@@ -1,4 +1,4 @@
-"""Originals: whatever images came from, each row of a shuffled table finds its own pixels again."""
+"""SourceImages: whatever images came from, each row of a shuffled table finds its own pixels again."""
 
 import os
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from emeraldcut.data import ImageSet
 from emeraldcut.images import ReadSettings, read_images, write_images
-from emeraldcut.images.source_images import Originals
+from emeraldcut.images.source_images import SourceImages
 from emeraldcut.tables import write_table
 
 N, SIDE = 6, 20
@@ -92,10 +92,10 @@ def test_each_row_finds_its_own_pixels(make, tmp_path):
     source, settings = make(tmp_path / "source")
     images = read_images(source, settings)
     shuffled = images[np.random.default_rng(0).permutation(len(images))]
-    originals = Originals(shuffled.table, source, settings)
+    source_images = SourceImages(shuffled.table, source, settings)
     for row in range(len(shuffled)):
-        np.testing.assert_array_equal(originals[row], shuffled.pixels[row])
-    originals.close()
+        np.testing.assert_array_equal(source_images[row], shuffled.pixels[row])
+    source_images.close()
 
 
 def test_images_that_were_moved_are_found_where_they_are_now(tmp_path):
@@ -104,10 +104,10 @@ def test_images_that_were_moved_are_found_where_they_are_now(tmp_path):
     images = read_images(old)
     os.rename(old, new)
     with pytest.raises(FileNotFoundError, match="old"):
-        Originals(images.table, old)
-    originals = Originals(images.table, new, moved_from=old)
+        SourceImages(images.table, old)
+    source_images = SourceImages(images.table, new, moved_from=old)
     for row in range(len(images)):
-        np.testing.assert_array_equal(originals[row], images.pixels[row])
+        np.testing.assert_array_equal(source_images[row], images.pixels[row])
 
 
 def test_relative_names_are_looked_for_in_the_roots(tmp_path, monkeypatch):
@@ -115,16 +115,16 @@ def test_relative_names_are_looked_for_in_the_roots(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     images = read_images("cutouts")
     monkeypatch.chdir(tmp_path)
-    originals = Originals(images.table, "cutouts", roots=[tmp_path / "here"])
-    np.testing.assert_array_equal(originals[0], images.pixels[0])
+    source_images = SourceImages(images.table, "cutouts", roots=[tmp_path / "here"])
+    np.testing.assert_array_equal(source_images[0], images.pixels[0])
 
 
 def test_what_is_gone_or_damaged_is_no_image(tmp_path):
     folder_of_files(tmp_path / "cutouts")
     images = read_images(tmp_path / "cutouts")
-    originals = Originals(images.table, tmp_path / "cutouts")
+    source_images = SourceImages(images.table, tmp_path / "cutouts")
     row = list(images.table["id"]).index("sub/g#0")
     (tmp_path / "cutouts" / "sub" / "g#0.fits").write_bytes(b"damaged")
-    assert originals[row].size == 0
+    assert source_images[row].size == 0
     (tmp_path / "cutouts" / "sub" / "g#0.fits").unlink()
-    assert originals[row].size == 0
+    assert source_images[row].size == 0

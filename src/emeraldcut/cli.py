@@ -446,7 +446,7 @@ COMMANDS = {
         source_name="RUN",
         settings_file="emeraldcut.studies:study_file",
         output="DIR",
-        output_help="folder to write: images.parquet, shares.ecsv, tests.ecsv, report.html",
+        output_help="folder to write: images.parquet, fractions.ecsv, tests.ecsv, report.html",
         random=True,
     ),
     "report": Command(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emeraldcut.camera.particle_isophote import Outline, outline, outline_example
+from emeraldcut.camera.particle_isophote import ParticleIsophote, fit_particle_isophote, particle_isophote_example
 from emeraldcut.camera.projection import count, project, smooth
 from emeraldcut.camera.stars import MassToLight, Stars, gather
 from emeraldcut.data.imageset import ImageSet
@@ -110,14 +110,14 @@ def observe(
         `view_roll_deg` by which the image is then turned counter-clockwise; `distance_mpc`, `kpc_per_pix`,
         `pixel_scale_arcsec`, `psf_fwhm_pix`, `sky_sigma`, `zero_point_mag`, `truth_mag` (apparent, of all stars) and
         `truth_snr` (as in `galaxies.synthesise`).
-        Truth from the projected stars, not from pixels (see `mergers.outline.outline`): that of the isophote at 1.5
-        half-light semi-major axes, `truth_axis_ratio`, `truth_position_angle_deg`, `truth_x_pix`, `truth_y_pix`,
-        `truth_a3`, `truth_a4`, `truth_b4_sin`, `truth_a6`, `truth_a8`, with `_err` the standard error from the number
-        of particles; and `truth_radius_pix`, the half-light semi-major axis itself, of all stars of the snapshot, tails
-        too. NaN where no isophote settles.
-        `label` is `galaxies.shapes.label_of` of that truth, and `other` where there is none, or while the progenitors'
-        centres are further apart than the half-light radius. `scored` is False in the grey zone between labels, there,
-        and where a shape two standard errors away has another label.
+        Truth from the projected stars, not from pixels (see `camera.particle_isophote.fit_particle_isophote`): that of
+        the isophote at 1.5 half-light semi-major axes, `truth_axis_ratio`, `truth_position_angle_deg`, `truth_x_pix`,
+        `truth_y_pix`, `truth_a3`, `truth_a4`, `truth_b4_sin`, `truth_a6`, `truth_a8`, with `_err` the standard error
+        from the number of particles; and `truth_radius_pix`, the half-light semi-major axis itself, of all stars of the
+        snapshot, tails too. NaN where no isophote settles. `label` is `galaxies.shapes.label_of` of that truth, and
+        `other` where there is none, or while the progenitors' centres are further apart than the half-light radius.
+        `scored` is False in the grey zone between labels, there, and where a shape two standard errors away has another
+        label.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _observe(
     snapshots: Snapshot | Sequence[Snapshot], settings: ObserveSettings, noises: tuple[bool, ...], seed: int, start: int
 ) -> list[ImageSet]:
     """A set of the same views, see `observe`, for each of `noises`: with noise or without."""
-    compile_ahead("observe", camera_example, outline_example)
+    compile_ahead("observe", camera_example, particle_isophote_example)
     given = [snapshots] if isinstance(snapshots, Snapshot) else list(snapshots)
     ratios = MassToLight(settings.mass_to_light_disc, settings.mass_to_light_bulge, settings.mass_to_light_new)
     stars = gather(
@@ -298,7 +298,7 @@ class _Camera:
 
     def truth(self, seen: np.ndarray) -> dict[str, Any]:
         """What the table says of the true shape."""
-        true = outline(seen, self.light)
+        true = fit_particle_isophote(seen, self.light)
         label, scored = judge(true) if self.merged else ("other", False)
         middle = (self.settings.size - 1) / 2
         row = {
@@ -317,7 +317,7 @@ class _Camera:
         return row
 
 
-def judge(true: Outline) -> tuple[str, bool]:
+def judge(true: ParticleIsophote) -> tuple[str, bool]:
     """The label of a measured outline, and whether it is clear in spite of its error.
 
     It is scored if `galaxies.shapes.label_of` scores it and gives the same label to every outline two standard errors

@@ -28,7 +28,7 @@ _LEAST_GROWN = 0.3  # of 1 + eps, so that a bad step leaves a curve
 
 
 @dataclass(frozen=True)
-class Outline:
+class ParticleIsophote:
     """An isophote of particles on the sky; NaN if there is none.
 
     Attributes
@@ -86,7 +86,7 @@ class _Particles(NamedTuple):
 
 
 class _Where(NamedTuple):
-    """Which particles are used, see `outline`: those within `half_width` of an `isophote`."""
+    """Which particles are used, see `fit_particle_isophote`: those within `half_width` of an `isophote`."""
 
     isophote: float
     half_width: float
@@ -131,9 +131,9 @@ class _Block(NamedTuple):
     sine: np.ndarray
 
 
-def outline(
+def fit_particle_isophote(
     seen: np.ndarray, light: np.ndarray, isophote: float = ISOPHOTE, half_width: float = _HALF_WIDTH
-) -> Outline:
+) -> ParticleIsophote:
     """The isophote of projected particles, at 1.5 half-light semi-major axes unless another is asked for.
 
     It is rho = s (1 + eps(psi)), with psi the elliptical angle and eps a Fourier series. Where light depends on s
@@ -158,15 +158,15 @@ def outline(
 
     Returns
     -------
-    Outline
+    ParticleIsophote
         Of NaN where no ellipse settles: for less than about 200 particles, and for most pairs of galaxies.
     """
-    compile_ahead("observe", outline_example)
+    compile_ahead("observe", particle_isophote_example)
     particles = _Particles(*np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(light, np.float32))
     fit = _fit(particles, _Where(float(isophote), float(half_width)))
     if not fit.found:
         nothing = {f"{kind}{m}": np.nan for m in range(3, _ORDERS + 1) for kind in "ab"}
-        return Outline(np.nan, np.nan, np.nan, np.nan, np.nan, nothing, np.nan, np.nan)
+        return ParticleIsophote(np.nan, np.nan, np.nan, np.nan, np.nan, nothing, np.nan, np.nan)
     stretch, axes = np.linalg.eigh(fit.frame.T @ fit.frame)  # the smaller eigenvalue belongs to the major axis
     major = axes[:, 0] if axes[1, 0] >= 0 else -axes[:, 0]
     turned = np.arctan2(*(fit.frame @ major)[::-1])  # psi of the major axis
@@ -174,7 +174,7 @@ def outline(
     for m in range(3, _ORDERS + 1):
         term = fit.terms[m] * np.exp(-1j * m * turned)
         terms[f"a{m}"], terms[f"b{m}"] = float(term.real), float(term.imag)
-    return Outline(
+    return ParticleIsophote(
         x=float(fit.centre[0]),
         y=float(fit.centre[1]),
         radius=float(fit.radius / np.sqrt(stretch[0])),
@@ -188,7 +188,8 @@ def outline(
 
 @compiled
 def _fit(particles, where):
-    """See `outline`: a start from few particles and the usual isophote, which is easily found, then all of them.
+    """See `fit_particle_isophote`: a start from few particles and the usual isophote, which is easily found, then all
+    of them.
 
     Where few are too few to settle, all of them begin anew.
     """
@@ -383,7 +384,7 @@ def _sums(particles, where, fit):
     return _Sums(waves, inside, shell, weight, square, fall)
 
 
-def outline_example() -> None:
+def particle_isophote_example() -> None:
     """What is compiled ahead, see `numerics.jit`."""
     rng = np.random.default_rng(0)
-    outline(rng.normal(size=(2, 20000)) * [[2], [1]], np.ones(20000))
+    fit_particle_isophote(rng.normal(size=(2, 20000)) * [[2], [1]], np.ones(20000))

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.camera.camera import camera_example, draw_angles, rotation
-from emeraldcut.camera.particle_isophote import Outline, outline, outline_example
+from emeraldcut.camera.particle_isophote import ParticleIsophote, fit_particle_isophote, particle_isophote_example
 from emeraldcut.camera.projection import project
 from emeraldcut.camera.stars import gather
 from emeraldcut.data.columns import table_from_rows
@@ -21,7 +21,7 @@ SLIT = 0.25  # half its width, in half-light semi-major axes
 CENTRAL = 0.5  # radius within which the central velocity dispersion is taken, in the same unit
 
 
-def look_at(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
+def measure_remnant(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
     """What the stars of a remnant show from directions drawn evenly over the sphere.
 
     Stars have light as mass. Several snapshots of one run are stacked, each turned to the principal axes of the last,
@@ -51,7 +51,7 @@ def look_at(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
     ValueError
         Too few stars, or positions that are no numbers; see `stars.gather`.
     """
-    compile_ahead("observe", camera_example, outline_example)
+    compile_ahead("observe", camera_example, particle_isophote_example)
     stars, last = gather(snapshots, None, aligned=True), snapshots[-1]
     chosen = last.stars
     position, velocity, mass = (np.asarray(v, float)[chosen] for v in (last.position, last.velocity, last.mass))
@@ -63,8 +63,8 @@ def look_at(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
         theta, phi, _ = draw_angles(np.random.default_rng([seed, k]))
         turn = rotation(theta, phi)
         seen = project(stars.position, turn)
-        outer = outline(seen, stars.light)
-        inner = [outline(seen, stars.light, isophote) for isophote in INNER]
+        outer = fit_particle_isophote(seen, stars.light)
+        inner = [fit_particle_isophote(seen, stars.light, isophote) for isophote in INNER]
         errors = np.array([one.error for one in inner])
         rows.append(
             {
@@ -81,7 +81,7 @@ def look_at(snapshots: Sequence[Snapshot], views: int, *, seed: int) -> Table:
     return table_from_rows(rows)
 
 
-def _rotation(seen: np.ndarray, speed: np.ndarray, mass: np.ndarray, outer: Outline) -> dict[str, float]:
+def _rotation(seen: np.ndarray, speed: np.ndarray, mass: np.ndarray, outer: ParticleIsophote) -> dict[str, float]:
     """Rotation along the major axis of an outline, and central dispersion, in km/s.
 
     Of stars at `seen` (n, 3), the last coordinate towards us, with `speed` (n,) along the line of sight.

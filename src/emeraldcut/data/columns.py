@@ -101,7 +101,7 @@ COLUMNS = (
     Column("review_notes", str, "", "What they noted", "meta.note"),
     # What is true of a synthetic galaxy.
     Column("kind", str, "", "Shape, or kind of object, that was drawn"),
-    Column("shape", str, "", "Outline that was drawn"),
+    Column("shape", str, "", "ParticleIsophote that was drawn"),
     Column("exponent", float, "", "Exponent of the superellipse; 2 is an ellipse, larger is boxier"),
     Column("sersic_index", float, "", "Sersic index of the light profile"),
     Column("truth_axis_ratio", float, "", "True minor over major axis"),
@@ -143,7 +143,7 @@ COLUMNS = (
     Column("merged_gyr", float, "Gyr", "Time since when the centres have stayed together", "time.duration"),
     Column("phase", str, "", "relaxed, merging, or a galaxy alone"),
     Column("since_merging_gyr", float, "Gyr", "Time since the merging", "time.duration"),
-    Column("sight", str, "", "How a view is seen: clear (no noise), noisy, or cleaned of it"),
+    Column("image_quality", str, "", "Image quality of a view: clear (no noise), noisy, or cleaned"),
     Column("class_network", str, "", "Class that the network gives, other where it gives none", "meta.code.class"),
     Column("class_isophotes", str, "", "Class that the measured harmonics say", "meta.code.class"),
     Column("cos_inclination", float, "", "Of the line of sight to the axis of the orbit, without sign"),

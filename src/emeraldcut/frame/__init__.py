@@ -2,8 +2,8 @@
 
 from emeraldcut.frame.clean import CleanSettings, clean, emptied, noise_of, without_galaxy
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
-from emeraldcut.frame.frame import FramedGalaxy, FrameSet, frame_galaxies, frame_galaxy, looked_flags, stamp
-from emeraldcut.frame.quick_shape import ASSUMED_PSF_FWHM_PIX, Look, first_looks, known_psf, look_at
+from emeraldcut.frame.frame import FramedGalaxy, FrameSet, flags_found, frame_galaxies, frame_galaxy, stamp
+from emeraldcut.frame.quick_shape import ASSUMED_PSF_FWHM_PIX, QuickShape, known_psf, quick_shape_of, quick_shapes_of
 from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp_of, unbinned
 from emeraldcut.frame.ring_harmonics import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
 from emeraldcut.frame.warp import warped
@@ -18,7 +18,7 @@ __all__ = [
     "FramedGalaxy",
     "GEOMETRY",
     "HIGHEST",
-    "Look",
+    "QuickShape",
     "N_RINGS",
     "N_TERMS",
     "ORDERS",
@@ -26,13 +26,13 @@ __all__ = [
     "STAMP_SIZE",
     "clean",
     "emptied",
-    "first_looks",
+    "quick_shapes_of",
     "fit_shape",
     "frame_galaxies",
     "frame_galaxy",
     "known_psf",
-    "look_at",
-    "looked_flags",
+    "quick_shape_of",
+    "flags_found",
     "noise_of",
     "ring_harmonics",
     "stamp",

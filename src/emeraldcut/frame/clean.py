@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame.ellipse_fit import Q, X, Y, axes_of, to_circle
-from emeraldcut.frame.quick_shape import Look, known_noise, known_psf, look_at
+from emeraldcut.frame.quick_shape import QuickShape, known_noise, known_psf, quick_shape_of
 from emeraldcut.frame.resample import unbinned
 from emeraldcut.numerics.median import MAD_TO_SIGMA
 from emeraldcut.settings import Settings, setting
@@ -47,8 +47,8 @@ def clean(images: ImageSet, settings: CleanSettings = CleanSettings()) -> ImageS
     for i, image in enumerate(images.pixels):
         image = np.asarray(image, np.float32)
         if good[i] and image.ndim == 2 and min(image.shape) >= 8 and np.isfinite(image).any():
-            look = look_at(image, psf[i], noise[i])
-            sigmas[i] = noise_of(image, look)
+            quick = quick_shape_of(image, psf[i], noise[i])
+            sigmas[i] = noise_of(image, quick)
             image = _cleaned(image, sigmas[i], settings)
         pixels.append(image)
     table = images.table.copy()
@@ -60,15 +60,15 @@ def clean(images: ImageSet, settings: CleanSettings = CleanSettings()) -> ImageS
     return ImageSet(pixels, table)
 
 
-def noise_of(image: np.ndarray, look: Look | None = None) -> float:
-    """Standard deviation of the noise per pixel: that of the sky around the galaxy of `look`.
+def noise_of(image: np.ndarray, quick: QuickShape | None = None) -> float:
+    """Standard deviation of the noise per pixel: that of the sky around the galaxy of `quick`.
 
     Without one it is taken from second differences along both axes, as if pixels were independent: Immerkaer 1996
     (Computer Vision and Image Understanding 64, 300), with the median for robustness against edges. The mask is the
     product of (1, -2, 1) along each axis, whose squares sum to 36.
     """
-    if look is not None:
-        return look.segmentation.sky_sigma * look.binning
+    if quick is not None:
+        return quick.segmentation.sky_sigma * quick.binning
     rows = image[:-2] - 2 * image[1:-1] + image[2:]
     both = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
     both = both[np.isfinite(both)]
@@ -101,22 +101,22 @@ def emptied(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> tuple[np.ndarray
     The centre is None where there is no galaxy.
     """
     image = np.asarray(image, np.float32)
-    look = look_at(image, psf_fwhm_pix)
-    sigma = noise_of(image, look)
-    if look is None:
+    quick = quick_shape_of(image, psf_fwhm_pix)
+    sigma = noise_of(image, quick)
+    if quick is None:
         return image, sigma, None
-    return without_galaxy(image, look), sigma, unbinned(look.shape[[X, Y]], look.binning)
+    return without_galaxy(image, quick), sigma, unbinned(quick.shape[[X, Y]], quick.binning)
 
 
-def without_galaxy(image: np.ndarray, look: Look) -> np.ndarray:
+def without_galaxy(image: np.ndarray, quick: QuickShape) -> np.ndarray:
     """`image` (ny, nx) less the light that the galaxy has on average on its ellipses; float32.
 
     Its noise, neighbours, and whatever in the galaxy is not on ellipses stay.
     """
     ny, nx = image.shape
-    bins, shape = look.binning, look.shape
+    bins, shape = quick.binning, quick.shape
     axes = axes_of(shape)._replace(x=unbinned(shape[X], bins), y=unbinned(shape[Y], bins))
     y, x = np.mgrid[0:ny, 0:nx]
     place = np.hypot(*to_circle(x, y, axes)) * np.sqrt(shape[Q]) / bins
-    light = np.interp(place, np.arange(len(look.light)), look.light, right=0.0)
+    light = np.interp(place, np.arange(len(quick.light)), quick.light, right=0.0)
     return (np.asarray(image, np.float64) - light).astype(np.float32)

@@ -94,14 +94,14 @@ class Pixels(NamedTuple):
     ----------
     image : (ny, nx) float32
         Sky-subtracted counts.
-    parts : (ny, nx) uint8
+    pixel_class : (ny, nx) uint8
         What each pixel is; neighbours and missing pixels are not used.
     sigma : float
-        Noise per pixel of the sky; larger noise of bright parts is found from the residuals.
+        Noise per pixel of the sky; larger noise of bright pixel_class is found from the residuals.
     """
 
     image: np.ndarray
-    parts: np.ndarray
+    pixel_class: np.ndarray
     sigma: float
 
 
@@ -621,7 +621,7 @@ def _points_within(pixels, shape, reach, box):
     x, y, value = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.float32)
     for j in range(box.y0, box.y1):
         for i in range(box.x0, box.x1):
-            if pixels.parts[j, i] < NEIGHBOUR:
+            if pixels.pixel_class[j, i] < NEIGHBOUR:
                 u, v = to_circle(i, j, axes)
                 if u * u + v * v < reach * reach:
                     x[n], y[n], value[n] = i, j, pixels.image[j, i]

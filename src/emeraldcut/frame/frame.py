@@ -36,17 +36,17 @@ from emeraldcut.frame.quick_shape import (
     LEAST_RADIUS_PIX,
     NEARLY_ROUND,
     NOT_CONVERGED_BIT,
-    Look,
+    QuickShape,
     as_flag,
-    example_look,
+    example_quick_shape,
     half_light,
     known_noise,
     known_psf,
-    look_at,
-    look_example,
     mean_light,
     measured_range,
     on_sky,
+    quick_shape_example,
+    quick_shape_of,
     reach_of,
     signal_of,
     turn_to_sides,
@@ -63,7 +63,7 @@ class FramedGalaxy:
 
     Attributes
     ----------
-    look : Look
+    quick : QuickShape
         Where the fit started.
     shape : (12,)
         Centre, axes and, for a square, harmonics around the half-light radius: see `ellipse_fit`.
@@ -80,7 +80,7 @@ class FramedGalaxy:
         Whether the position angle comes from the four sides of a nearly round galaxy.
     """
 
-    look: Look
+    quick: QuickShape
     shape: np.ndarray
     light: np.ndarray
     coefficients: np.ndarray
@@ -93,17 +93,17 @@ class FramedGalaxy:
 
     @property
     def segmentation(self) -> Segmentation:
-        return self.look.segmentation
+        return self.quick.segmentation
 
     @property
     def binning(self) -> int:
-        return self.look.binning
+        return self.quick.binning
 
     @property
     def pixels(self) -> Pixels:
         """As `fit_shape` takes them."""
         division = self.segmentation
-        return Pixels(division.image, division.parts, division.sky_sigma)
+        return Pixels(division.image, division.pixel_class, division.sky_sigma)
 
     @cached_property
     def rings(self) -> RingHarmonics:
@@ -136,11 +136,11 @@ class FrameSet:
     @cached_property
     def stamps(self) -> np.ndarray:
         """The galaxies in the frames of the first look, see `stamps_of`; made when they are first asked for."""
-        return stamps_of(self.looks)
+        return stamps_of(self.quick_shapes)
 
     @property
-    def looks(self) -> list[Look | None]:
-        return [None if galaxy is None else galaxy.look for galaxy in self.galaxies]
+    def quick_shapes(self) -> list[QuickShape | None]:
+        return [None if galaxy is None else galaxy.quick for galaxy in self.galaxies]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -169,7 +169,7 @@ def _fit_frame(pixels, shape, light, psf_fwhm, radius):
     shape = fit.shape
     reach = reach_of(shape, ny, nx)
     end = min(reach, 6 * radius)
-    light = mean_light(pixels.image, pixels.parts, shape, end)
+    light = mean_light(pixels.image, pixels.pixel_class, shape, end)
     radii, square = half_light(light, shape[Q], end), False
     radius = max(radii.half_light, LEAST_RADIUS_PIX)
     if shape[Q] > NEARLY_ROUND:
@@ -193,15 +193,15 @@ def _fit_frame(pixels, shape, light, psf_fwhm, radius):
 def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> FramedGalaxy | None:
     """Finds the central galaxy of one stamp and its centre, axes and size; None if there is none.
 
-    Parameters are those of `look_at`.
+    Parameters are those of `quick_shape_of`.
     """
-    compile_ahead("framing galaxies", look_example, frame_example)
-    first = look_at(image, psf_fwhm_pix, noise_sigma)
+    compile_ahead("framing galaxies", quick_shape_example, frame_example)
+    first = quick_shape_of(image, psf_fwhm_pix, noise_sigma)
     if first is None:
         return None
     division = first.segmentation
     psf = (psf_fwhm_pix if np.isfinite(psf_fwhm_pix) else ASSUMED_PSF_FWHM_PIX) / first.binning
-    pixels = Pixels(division.image, division.parts, division.sky_sigma)
+    pixels = Pixels(division.image, division.pixel_class, division.sky_sigma)
     frame = _fit_frame(pixels, first.shape, first.light, psf, first.radius)
     ny, nx = division.image.shape
     if not (0 <= frame.shape[X] < nx and 0 <= frame.shape[Y] < ny):  # the fit ran away from it
@@ -215,22 +215,22 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: f
     )  # fmt: skip
 
 
-def looked_flags(images: ImageSet, looks: list[Look | FramedGalaxy | None]) -> np.ndarray:
+def flags_found(images: ImageSet, shapes: list[QuickShape | FramedGalaxy | None]) -> np.ndarray:
     """The flags (n,) of images at which somebody has looked."""
     old = np.array(images.table["flag"], dtype=np.int64)
-    found = np.array([int(Flag.NO_GALAXY) if look is None else int(look.flag) for look in looks], dtype=np.int64)
+    found = np.array([int(Flag.NO_GALAXY) if quick is None else int(quick.flag) for quick in shapes], dtype=np.int64)
     return np.where(usable(old), old | found, old)
 
 
-def stamps_of(looks: list[Look | None]) -> np.ndarray:
+def stamps_of(shapes: list[QuickShape | None]) -> np.ndarray:
     """The galaxies in their own frames, (n, size, size) float32.
 
     Sky-subtracted light in units of the noise per pixel, major axis along +x, minor axis stretched until the
     ellipse is a circle. 0 where there is no galaxy.
     """
     compile_ahead("resampling galaxies", maps_example)
-    stamps = np.zeros((len(looks), STAMP_SIZE, STAMP_SIZE), np.float32)
-    for i, first in enumerate(looks):
+    stamps = np.zeros((len(shapes), STAMP_SIZE, STAMP_SIZE), np.float32)
+    for i, first in enumerate(shapes):
         if first is not None:
             stamps[i] = stamp(first)
     return stamps
@@ -278,7 +278,7 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
         table[name] = MaskedColumn(values, mask=missing, dtype=float)
     table["flag"] = np.array(images.table["flag"], dtype=np.int64)
     table["flag_text"] = np.array([str(t) for t in images.table["flag_text"]], dtype=object)
-    add_flags(table, looked_flags(images, galaxies))
+    add_flags(table, flags_found(images, galaxies))
     return table
 
 
@@ -287,7 +287,7 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
 
 def example_galaxy() -> FramedGalaxy:
     """A galaxy without noise in its frame, made without compiled code: the start of examples for the compiler."""
-    first = example_look()
+    first = example_quick_shape()
     return FramedGalaxy(
         first, first.shape, first.light, np.ones(12), np.ones(9), first.radius, 25.0, 100.0, Flag(0), False
     )
@@ -301,11 +301,11 @@ def frame_example() -> None:
 
 def maps_example() -> None:
     galaxy = example_galaxy()
-    stamps_of([galaxy.look])
+    stamps_of([galaxy.quick])
     _ = galaxy.rings
 
 
-def stamp(galaxy: Look) -> np.ndarray:
+def stamp(galaxy: QuickShape) -> np.ndarray:
     """The galaxy in its own frame: (size, size) float32, in units of the sky's noise per pixel.
 
     Each stamp pixel is the mean of enough linear interpolations that every image pixel under it counts. Pixels
@@ -313,5 +313,5 @@ def stamp(galaxy: Look) -> np.ndarray:
     that is missing too, the mean light at their radius.
     """
     division = galaxy.segmentation
-    values = stamp_of(division.image, division.parts, galaxy.shape, galaxy.radius, galaxy.light)
+    values = stamp_of(division.image, division.pixel_class, galaxy.shape, galaxy.radius, galaxy.light)
     return values / np.float32(division.sky_sigma)

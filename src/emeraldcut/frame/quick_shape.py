@@ -97,34 +97,34 @@ class _Step(NamedTuple):
 
 
 @part
-def _safe_level(smooth, parts):
+def _safe_level(smooth, pixel_class):
     """The highest level of the galaxy's pixels at the edge of the image or beside missing ones; and its area."""
-    ny, nx = parts.shape
+    ny, nx = pixel_class.shape
     level, area, missing = np.float32(-np.inf), 0, 0
     for y in range(ny):
         for x in range(nx):
-            area += parts[y, x] == GALAXY
-            missing += parts[y, x] == MISSING
+            area += pixel_class[y, x] == GALAXY
+            missing += pixel_class[y, x] == MISSING
     for y in range(ny):
         for x in range(0, nx, 1 if missing or y == 0 or y == ny - 1 else nx - 1):  # the edge, or all
-            if parts[y, x] == GALAXY and (
+            if pixel_class[y, x] == GALAXY and (
                 x == 0 or y == 0 or x == nx - 1 or y == ny - 1
-                or parts[y - 1, x] == MISSING or parts[y + 1, x] == MISSING
-                or parts[y, x - 1] == MISSING or parts[y, x + 1] == MISSING
+                or pixel_class[y - 1, x] == MISSING or pixel_class[y + 1, x] == MISSING
+                or pixel_class[y, x - 1] == MISSING or pixel_class[y, x + 1] == MISSING
             ):  # fmt: skip
                 level = max(level, smooth[y, x])
     return level, area
 
 
 @part
-def _sums_above(smooth, parts, level):
+def _sums_above(smooth, pixel_class, level):
     """Number of the galaxy's pixels above a level, and sums of x, y, x^2, y^2, x y."""
-    ny, nx = parts.shape
+    ny, nx = pixel_class.shape
     n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for y in range(ny):
         row_n, row_x, row_xx = 0, 0, 0
         for x in range(nx):
-            seen = parts[y, x] == GALAXY and smooth[y, x] > level
+            seen = pixel_class[y, x] == GALAXY and smooth[y, x] > level
             row_n += seen
             row_x += seen * x
             row_xx += seen * x * x
@@ -138,20 +138,20 @@ def _sums_above(smooth, parts, level):
 
 
 @compiled
-def moments(smooth: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, float]:
+def moments(smooth: np.ndarray, pixel_class: np.ndarray) -> tuple[np.ndarray, float]:
     """A first shape from second moments of the galaxy's pixels, and its size (semi-major axis, pixels).
 
     All pixels above a threshold count alike, so the shape is that of an isophote: a uniform ellipse with semi-axes a, b
     has the principal second moments a^2/4 and b^2/4. The threshold is that of detection, or, where the galaxy is cut by
     the edge or by missing pixels, the level that keeps clear of them.
     """
-    level, area = _safe_level(smooth, parts)
+    level, area = _safe_level(smooth, pixel_class)
     shape = np.zeros(ALL)
     if area == 0:
         return shape, 0.0
-    n, sx, sy, sxx, syy, sxy = _sums_above(smooth, parts, level)
+    n, sx, sy, sxx, syy, sxy = _sums_above(smooth, pixel_class, level)
     if n < FEWEST_PIXELS:  # too little is left above the level
-        n, sx, sy, sxx, syy, sxy = _sums_above(smooth, parts, np.float32(-np.inf))
+        n, sx, sy, sxx, syy, sxy = _sums_above(smooth, pixel_class, np.float32(-np.inf))
     mx, my = sx / n, sy / n
     xx, yy, xy = sxx / n - mx * mx + 1 / 12, syy / n - my * my + 1 / 12, sxy / n - mx * my  # a pixel's own is 1/12
     half, root = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
@@ -213,7 +213,7 @@ def _place_row(shape, x0, y, along, across, radius):
 
 
 @compiled
-def mean_light(image: np.ndarray, parts: np.ndarray, shape: np.ndarray, reach: float) -> np.ndarray:
+def mean_light(image: np.ndarray, pixel_class: np.ndarray, shape: np.ndarray, reach: float) -> np.ndarray:
     """Mean light (k,) on the ellipses with circularised radius 0, 1, 2, ... pixels, out to `reach` (major axis).
 
     A pixel belongs to its two nearest ellipses in proportion; an ellipse without pixels takes its neighbour's light.
@@ -227,7 +227,7 @@ def mean_light(image: np.ndarray, parts: np.ndarray, shape: np.ndarray, reach: f
     along, across, radius = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(box.y0, box.y1):
         _place_row(shape, box.x0, y, along, across, radius)
-        row, part = image[y, box.x0 : box.x1], parts[y, box.x0 : box.x1]
+        row, part = image[y, box.x0 : box.x1], pixel_class[y, box.x0 : box.x1]
         for i in range(width):
             if radius[i] < end and part[i] < NEIGHBOUR:
                 whole = np.int32(radius[i])
@@ -247,7 +247,7 @@ def mean_light(image: np.ndarray, parts: np.ndarray, shape: np.ndarray, reach: f
 
 
 @part
-def _pixels_between(image, parts, shape, inner, outer, light):
+def _pixels_between(image, pixel_class, shape, inner, outer, light):
     """Rows (5, k) float32 of the pixels between two radii (major axis), and the number of these pixels.
 
     Place on both axes and radius, see `_place_row`; minus the slope of `light`; and the image less `light`.
@@ -261,7 +261,7 @@ def _pixels_between(image, parts, shape, inner, outer, light):
     pixels, n = np.empty((5, width * max(box.y1 - box.y0, 0)), np.float32), 0
     for y in range(box.y0, box.y1):
         _place_row(shape, box.x0, y, along, across, radius)
-        row, part = image[y, box.x0 : box.x1], parts[y, box.x0 : box.x1]
+        row, part = image[y, box.x0 : box.x1], pixel_class[y, box.x0 : box.x1]
         for i in range(width):
             r = radius[i]
             if low < r < high and part[i] < NEIGHBOUR:
@@ -357,9 +357,9 @@ def measured_range(radius: float, psf_fwhm: float, reach: float) -> tuple[float,
 
 
 @part
-def _beyond_mirror(smooth, parts, shape, radius, least, found):
+def _beyond_mirror(smooth, pixel_class, shape, radius, least, found):
     """Marks in `found` (ny, nx) what shines beyond its mirror image by `least` and by LOPSIDED_SHARE; any at all?"""
-    ny, nx = parts.shape
+    ny, nx = pixel_class.shape
     any_found, one = False, np.float32(1)
     core, share = np.float32((0.6 * radius) ** 2 * shape[Q]), np.float32(1 + LOPSIDED_SHARE)
     centre_x, centre_y = np.float32(shape[X]), np.float32(shape[Y])
@@ -372,7 +372,7 @@ def _beyond_mirror(smooth, parts, shape, radius, least, found):
         fy = my - np.float32(j)
         for x in range(nx):
             value = smooth[y, x]
-            if value < least or parts[y, x] >= NEIGHBOUR:
+            if value < least or pixel_class[y, x] >= NEIGHBOUR:
                 continue
             dx = np.float32(x) - centre_x
             if dx * dx + dy * dy < core:
@@ -382,8 +382,8 @@ def _beyond_mirror(smooth, parts, shape, radius, least, found):
             if i < 0 or i >= nx - 1:
                 continue
             if (
-                parts[j, i] == MISSING or parts[j + 1, i] == MISSING
-                or parts[j, i + 1] == MISSING or parts[j + 1, i + 1] == MISSING
+                pixel_class[j, i] == MISSING or pixel_class[j + 1, i] == MISSING
+                or pixel_class[j, i + 1] == MISSING or pixel_class[j + 1, i + 1] == MISSING
             ):  # fmt: skip
                 continue
             fx = mx - np.float32(i)
@@ -397,23 +397,23 @@ def _beyond_mirror(smooth, parts, shape, radius, least, found):
 
 
 @part
-def mask_lopsided(smooth: np.ndarray, parts: np.ndarray, shape: np.ndarray, radius: float, sigma: float) -> None:
+def mask_lopsided(smooth: np.ndarray, pixel_class: np.ndarray, shape: np.ndarray, radius: float, sigma: float) -> None:
     """Marks as NEIGHBOUR what shines well beyond its mirror image through the centre, and the pixels around it.
 
     A galaxy, boxy or not, is the same on both sides; a neighbour too faint to separate from it is not.
     """
-    ny, nx = parts.shape
+    ny, nx = pixel_class.shape
     found = np.zeros((ny, nx), np.bool_)
     least = np.float32(LOPSIDED_SIGMA * np.sqrt(2.0) * smoothed_noise(sigma))
-    if not _beyond_mirror(smooth, parts, shape, radius, least, found):
+    if not _beyond_mirror(smooth, pixel_class, shape, radius, least, found):
         return
     for y in range(ny):
         for x in range(nx):
             if found[y, x]:
                 for j in range(max(y - 1, 0), min(y + 2, ny)):
                     for i in range(max(x - 1, 0), min(x + 2, nx)):
-                        if parts[j, i] != MISSING:
-                            parts[j, i] = NEIGHBOUR
+                        if pixel_class[j, i] != MISSING:
+                            pixel_class[j, i] = NEIGHBOUR
 
 
 @compiled
@@ -442,20 +442,20 @@ def on_sky(turn, axis_ratio):
 
 
 @part
-def look(division: Segmentation, psf_fwhm: float, shape: np.ndarray, size: float) -> FirstShape:
+def refined(division: Segmentation, psf_fwhm: float, shape: np.ndarray, size: float) -> FirstShape:
     """Centre, axes, mean light and half-light radius of the galaxy, from its `moments`.
 
-    Adds to the neighbours in `division.parts` what is lopsided.
+    Adds to the neighbours in `division.pixel_class` what is lopsided.
     """
-    image, parts, shape = division.image, division.parts, shape.copy()
+    image, pixel_class, shape = division.image, division.pixel_class, shape.copy()
     ny, nx = image.shape
     reach = reach_of(shape, ny, nx)
-    light = mean_light(image, parts, shape, min(reach, 1.5 * size + 3))
+    light = mean_light(image, pixel_class, shape, min(reach, 1.5 * size + 3))
     radius = max(half_light(light, shape[Q], reach).half_light, LEAST_RADIUS_PIX)
     inner, outer = measured_range(radius, psf_fwhm, reach)
     options, change = FitOptions(inner, outer, GEOMETRY, PASSES, False), np.zeros(ALL)
     for pass_number in range(options.iterations):
-        pixels, n = _pixels_between(image, parts, shape, inner, outer, light)
+        pixels, n = _pixels_between(image, pixel_class, shape, inner, outer, light)
         step = _normal_equations(pixels, n, shape[Q])
         solution = solve(step.matrix, step.right, RIDGE)
         for k in range(GEOMETRY):
@@ -463,11 +463,11 @@ def look(division: Segmentation, psf_fwhm: float, shape: np.ndarray, size: float
         if np.isfinite(change).all():
             shape = moved(shape, change, options)
         if pass_number == 0:
-            mask_lopsided(division.smooth, parts, shape, radius, division.sky_sigma)
+            mask_lopsided(division.smooth, pixel_class, shape, radius, division.sky_sigma)
     reach = min(reach_of(shape, ny, nx), 6 * radius)
-    light = mean_light(image, parts, shape, reach)
+    light = mean_light(image, pixel_class, shape, reach)
     if shape[Q] > NEARLY_ROUND:
-        pixels, n = _pixels_between(image, parts, shape, inner, outer, light)
+        pixels, n = _pixels_between(image, pixel_class, shape, inner, outer, light)
         step = _normal_equations(pixels, n, shape[Q])
         along, across = step.matrix[C2, C2], max(step.matrix[S2, S2], 1e-30)
         variance = step.error * step.error * 0.5 * (along + step.matrix[S2, S2]) / across
@@ -480,7 +480,7 @@ def look(division: Segmentation, psf_fwhm: float, shape: np.ndarray, size: float
 
 
 @dataclass(frozen=True)
-class Look:
+class QuickShape:
     """The first look at one galaxy, in the pixels of `segmentation.image` (binned by `binning`).
 
     Attributes
@@ -524,7 +524,7 @@ class _Counts(NamedTuple):
 
 
 @part
-def _count(image, parts, shape, radius):
+def _count(image, pixel_class, shape, radius):
     """The counts around a galaxy with this half-light radius."""
     ny, nx = image.shape
     light, zero, n_inside, near, seen, hidden, beside, rim = np.float32(0), np.float32(0), 0, 0, 0, 0, 0, 0
@@ -534,7 +534,7 @@ def _count(image, parts, shape, radius):
     for y in range(box.y0, box.y1):
         edge_row = y == 0 or y == ny - 1
         for x in range(box.x0, box.x1):
-            part = parts[y, x]
+            part = pixel_class[y, x]
             u, v = to_circle(np.float32(x), np.float32(y), axes)
             square = u * u + v * v
             within = square < middle
@@ -553,7 +553,7 @@ def _count(image, parts, shape, radius):
 def signal_of(division, shape, radius):
     """Signal-to-noise ratio inside the half-light ellipse, and the flags of a galaxy there."""
     (ny, nx), q = division.image.shape, shape[Q]
-    counts = _count(division.image, division.parts, shape, radius)
+    counts = _count(division.image, division.pixel_class, shape, radius)
     area = max(np.pi * 4 * radius * radius * q, counts.near, 1.0)  # within two half-light radii
     flag = 0
     if counts.beside > NEIGHBOUR_SHARE * area:
@@ -572,7 +572,7 @@ def signal_of(division, shape, radius):
     return snr, flag | LOW_SNR_BIT if snr < LOW_SNR else flag
 
 
-def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> Look | None:
+def quick_shape_of(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> QuickShape | None:
     """Finds the central galaxy of one stamp and, roughly, its centre, axes and size; None if there is none.
 
     Parameters
@@ -583,19 +583,19 @@ def look_at(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float 
     noise_sigma : float
         Noise per pixel that the image's own map of it states, see `segment`; NaN if there is none.
     """
-    compile_ahead("finding galaxies", look_example)
+    compile_ahead("finding galaxies", quick_shape_example)
     psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
-    found, division, binning, first, snr, flag = _look_at(as_float32(image), psf, noise_sigma)
-    return Look(division, first.shape, first.light, first.radius, snr, binning, as_flag(flag)) if found else None
+    found, division, binning, first, snr, flag = _quick_shape_of(as_float32(image), psf, noise_sigma)
+    return QuickShape(division, first.shape, first.light, first.radius, snr, binning, as_flag(flag)) if found else None
 
 
 @compiled
-def _look_at(image, psf_fwhm, noise):
-    """See `look_at`: whether there is a galaxy, and what makes a `Look` of it."""
+def _quick_shape_of(image, psf_fwhm, noise):
+    """See `quick_shape_of`: whether there is a galaxy, and what makes a `QuickShape` of it."""
     found, division, binning, shape, size = _divide(image, noise)
     first, snr, flag = FirstShape(shape, np.zeros(2, np.float32), 0.0), 0.0, 0
     if found:
-        first = look(division, psf_fwhm / binning, shape, size)
+        first = refined(division, psf_fwhm / binning, shape, size)
         ny, nx = division.image.shape
         found = 0 <= first.shape[X] < nx and 0 <= first.shape[Y] < ny  # else what was found is no galaxy
     if found:
@@ -615,12 +615,12 @@ def _divide(image, noise):
     while True:
         found, division = segment(bin_down(image, binning), noise / binning)
         if found:
-            shape, size = moments(division.smooth, division.parts)
+            shape, size = moments(division.smooth, division.pixel_class)
         if final:
             break
         radius = 0.0
         if found and not (binning == 1 and size <= 1.5 * LARGEST_RADIUS_PIX):  # else half of the light is well inside
-            light = mean_light(division.image, division.parts, shape, size)
+            light = mean_light(division.image, division.pixel_class, shape, size)
             radius = half_light(light, shape[Q], size).half_light * binning
         if radius > 1.5 * LARGEST_RADIUS_PIX:
             binning, final = int(np.ceil(radius / LARGEST_RADIUS_PIX)), True
@@ -631,10 +631,10 @@ def _divide(image, noise):
     return found, division, binning, shape, size
 
 
-def first_looks(images: ImageSet) -> list[Look | None]:
+def quick_shapes_of(images: ImageSet) -> list[QuickShape | None]:
     """The first look at every image; None where there is no galaxy or the image is flagged as not usable."""
     good, psf, noise = usable(images.table["flag"]), known_psf(images), known_noise(images)
-    return [look_at(pixels, psf[i], noise[i]) if good[i] else None for i, pixels in enumerate(images.pixels)]
+    return [quick_shape_of(pixels, psf[i], noise[i]) if good[i] else None for i, pixels in enumerate(images.pixels)]
 
 
 def as_float32(image: np.ndarray) -> np.ndarray:
@@ -673,16 +673,16 @@ def _positive(value) -> float:
 # --- what is compiled ahead, see `numerics.jit`
 
 
-def example_look() -> Look:
+def example_quick_shape() -> QuickShape:
     """A galaxy without noise, made without compiled code: the start of examples for the compiler."""
     y, x = np.mgrid[:64, :64] - 31.0
     image = (100 * np.exp(-np.hypot(x, y / 0.7) / 5)).astype(np.float32)
     division = Segmentation(image, image, np.full(image.shape, GALAXY, np.uint8), 0.0, 1.0, 0.0, 1.0, 0.0)
     shape = np.array([31.0, 31.0, 0.7, *[0.0] * (ALL - 3)])
     light = 100 * np.exp(-np.arange(40, dtype=np.float32) / 5)
-    return Look(division, shape, light, 8.0, 100.0, 1, Flag(0))
+    return QuickShape(division, shape, light, 8.0, 100.0, 1, Flag(0))
 
 
-def look_example() -> None:
+def quick_shape_example() -> None:
     """Finding a galaxy."""
-    look_at(example_look().segmentation.image)
+    quick_shape_of(example_quick_shape().segmentation.image)

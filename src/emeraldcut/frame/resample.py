@@ -44,20 +44,20 @@ def unbinned(place: np.ndarray | float, factor: int) -> np.ndarray | float:
 
 
 @part
-def _seen_light(image, parts):
+def _seen_light(image, pixel_class):
     """For all pixels in one row: 1 for galaxy and sky, 0 for the rest, and the light of the former."""
     ny, nx = image.shape
     seen, light = np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32)
     one, zero = np.float32(1), np.float32(0)
     for y in range(ny):
         for x in range(nx):
-            seen[y * nx + x] = one if parts[y, x] < NEIGHBOUR else zero
+            seen[y * nx + x] = one if pixel_class[y, x] < NEIGHBOUR else zero
             light[y * nx + x] = seen[y * nx + x] * image[y, x]
     return seen, light
 
 
 @part
-def _sample(image, parts, shape, step, sub, values, weights):
+def _sample(image, pixel_class, shape, step, sub, values, weights):
     """Adds to each pixel of a stamp (size, size) the light of sub x sub interpolations, and the weights they have.
 
     `step` is the number of image pixels in one of the stamp, along the major axis.
@@ -67,7 +67,7 @@ def _sample(image, parts, shape, step, sub, values, weights):
     along_x, along_y = np.float32(np.cos(shape[ANGLE]) * step), np.float32(np.sin(shape[ANGLE]) * step)
     across_x, across_y = -along_y * q, along_x * q
     x_centre, y_centre = np.float32(shape[X]), np.float32(shape[Y])
-    seen, light_seen = _seen_light(image, parts)
+    seen, light_seen = _seen_light(image, pixel_class)
     seen_above, light_above = seen[nx:], light_seen[nx:]
     fine, half = np.float32(1 / sub), np.float32(size / 2)
     for j in range(size):
@@ -119,12 +119,14 @@ def _fill_missing(values, weights, least, light, step):
 
 
 @compiled
-def stamp_of(image: np.ndarray, parts: np.ndarray, shape: np.ndarray, radius: float, light: np.ndarray) -> np.ndarray:
+def stamp_of(
+    image: np.ndarray, pixel_class: np.ndarray, shape: np.ndarray, radius: float, light: np.ndarray
+) -> np.ndarray:
     """See `stamp`, in the unit of `image`."""
     step = 2 * EXTENT * radius / STAMP_SIZE  # image pixels per stamp pixel, along the major axis
     # an interpolation takes in two pixels along each side
     sub = min(max(int(np.ceil(step - 0.5)), 1), MOST_SAMPLES)
     values, weights = np.zeros((2, STAMP_SIZE, STAMP_SIZE), np.float32)
-    _sample(image, parts, shape, step, sub, values, weights)
+    _sample(image, pixel_class, shape, step, sub, values, weights)
     least = np.float32(0.5 * sub * sub)  # half of the samples
     return _fill_missing(values, weights, least, light, step * np.sqrt(shape[Q]))

@@ -105,7 +105,7 @@ def ring_harmonics(
     box = box_around(shape, RINGS[N_RINGS] * radius, ny, nx)
     for y in range(box.y0, box.y1):
         for x in range(box.x0, box.x1):
-            if pixels.parts[y, x] >= NEIGHBOUR:
+            if pixels.pixel_class[y, x] >= NEIGHBOUR:
                 continue
             u, v = to_circle(x, y, axes)
             rho = np.sqrt(u * u + v * v)

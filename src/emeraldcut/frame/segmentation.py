@@ -45,7 +45,7 @@ class Segmentation(NamedTuple):
         Sky-subtracted counts, 0 where there is no data.
     smooth : (ny, nx) float32
         The same after a Gaussian of 1.2 pixels.
-    parts : (ny, nx) uint8
+    pixel_class : (ny, nx) uint8
         SKY, GALAXY (above the detection threshold), NEIGHBOUR or MISSING (no data).
     background, sky_sigma : float
         Sky level at the centre, and its noise per pixel, in counts.
@@ -54,18 +54,18 @@ class Segmentation(NamedTuple):
     correlation : float
         Sum of the noise's correlation between a pixel and all around it; 1 where pixels are independent. The
         variance of anything averaged over many pixels is larger by this factor.
-    beside : float
+    neighbour_correlation : float
         The noise's correlation between neighbouring pixels.
     """
 
     image: np.ndarray
     smooth: np.ndarray
-    parts: np.ndarray
+    pixel_class: np.ndarray
     background: float
     sky_sigma: float
     gradient: float
     correlation: float
-    beside: float
+    neighbour_correlation: float
 
 
 @part
@@ -469,13 +469,13 @@ def _basins(smooth, labels, wanted, noise, basins):
 
 
 @part
-def grow(parts: np.ndarray, times: int) -> None:
+def grow(pixel_class: np.ndarray, times: int) -> None:
     """Lets NEIGHBOUR spread over its four neighbouring pixels, `times` times, onto SKY only, in place."""
-    ny, nx = parts.shape
+    ny, nx = pixel_class.shape
     border, n = np.empty(ny * nx, np.int32), 0
     for y in range(ny):
         for x in range(nx):
-            if parts[y, x] == NEIGHBOUR:
+            if pixel_class[y, x] == NEIGHBOUR:
                 border[n] = y * nx + x
                 n += 1
     first = 0
@@ -484,8 +484,8 @@ def grow(parts: np.ndarray, times: int) -> None:
         for k in range(first, end):
             y, x = border[k] // nx, border[k] % nx
             for j, i in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-                if 0 <= y + j < ny and 0 <= x + i < nx and parts[y + j, x + i] == SKY:
-                    parts[y + j, x + i] = NEIGHBOUR
+                if 0 <= y + j < ny and 0 <= x + i < nx and pixel_class[y + j, x + i] == SKY:
+                    pixel_class[y + j, x + i] = NEIGHBOUR
                     border[n] = (y + j) * nx + x + i
                     n += 1
         first = end
@@ -502,7 +502,7 @@ def _products(value, weight, later, later_weight):
 
 
 @part
-def _correlation(image, parts, sigma):
+def _correlation(image, pixel_class, sigma):
     """Sum of the correlation coefficients of the sky's noise within CORRELATION_PIX, and that of neighbours.
 
     Coefficients count only if that with the next pixel is significant (4 sigma), so that independent noise gives 1.
@@ -514,7 +514,7 @@ def _correlation(image, parts, sigma):
     for y in range(ny):
         values, weights = value[y * wide : y * wide + nx], weight[y * wide : y * wide + nx]
         for x in range(nx):
-            weights[x] = one if parts[y, x] == SKY and abs(image[y, x]) < limit else zero
+            weights[x] = one if pixel_class[y, x] == SKY and abs(image[y, x]) < limit else zero
             values[x] = weights[x] * image[y, x]
     squares, n00 = _products(value, weight, value, weight)
     if n00 < 100 or squares <= 0:
@@ -577,8 +577,8 @@ def _subtract_sky(image, good, plane, data):
 
 
 @part
-def _find_galaxy(smooth, noise, parts):
-    """Fills `parts` with GALAXY, NEIGHBOUR and SKY; whether there is a galaxy. `noise` is that of `smooth`."""
+def _find_galaxy(smooth, noise, pixel_class):
+    """Fills `pixel_class` with GALAXY, NEIGHBOUR and SKY; whether there is a galaxy. `noise` is that of `smooth`."""
     ny, nx = smooth.shape
     labels, basins = np.empty((ny, nx), np.int32), np.empty((ny, nx), np.int32)
     n = _components(smooth, DETECTION_SIGMA * noise, labels)
@@ -592,10 +592,10 @@ def _find_galaxy(smooth, noise, parts):
     for y in range(ny):
         for x in range(nx):
             if basins[y, x] == wanted:
-                parts[y, x] = GALAXY
+                pixel_class[y, x] = GALAXY
             else:
                 seen = labels[y, x] > 0 and peaks[labels[y, x]] > OWN_PEAK_SIGMA * noise
-                parts[y, x] = NEIGHBOUR if seen else SKY
+                pixel_class[y, x] = NEIGHBOUR if seen else SKY
     return True
 
 
@@ -609,8 +609,8 @@ def segment(image: np.ndarray, stated: float) -> tuple[bool, Segmentation]:
     """
     ny, nx = image.shape
     data, good = np.zeros((ny, nx), np.float32), np.empty((ny, nx), np.bool_)
-    parts = np.full((ny, nx), np.uint8(MISSING))
-    nothing = Segmentation(data, data, parts, 0.0, 0.0, 0.0, 1.0, 0.0)
+    pixel_class = np.full((ny, nx), np.uint8(MISSING))
+    nothing = Segmentation(data, data, pixel_class, 0.0, 0.0, 0.0, 1.0, 0.0)
     n_good = _find_data(image, good) if min(ny, nx) >= MIN_SIDE else 0
     if n_good < MIN_PIXELS:
         return False, nothing
@@ -622,13 +622,13 @@ def segment(image: np.ndarray, stated: float) -> tuple[bool, Segmentation]:
     if not 0 < sigma < np.inf or not bright > 0:  # also where numbers are too large for single precision
         return False, nothing
     smooth = smoothed(data, SMOOTHING_PIX)
-    if not _find_galaxy(smooth, smoothed_noise(sigma), parts):
+    if not _find_galaxy(smooth, smoothed_noise(sigma), pixel_class):
         return False, nothing
-    grow(parts, 2)
+    grow(pixel_class, 2)
     for y in range(ny if n_good < ny * nx else 0):
         for x in range(nx):
             if not good[y, x]:
-                parts[y, x] = MISSING
-    correlation, beside = _correlation(data, parts, sigma)
+                pixel_class[y, x] = MISSING
+    correlation, beside = _correlation(data, pixel_class, sigma)
     gradient = np.hypot(plane[1], plane[2]) / sigma
-    return True, Segmentation(data, smooth, parts, level, sigma, gradient, correlation, beside)
+    return True, Segmentation(data, smooth, pixel_class, level, sigma, gradient, correlation, beside)

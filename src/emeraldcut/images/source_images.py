@@ -1,4 +1,4 @@
-"""Originals: the images that the rows of a table were made of, found again one at a time."""
+"""SourceImages: the images that the rows of a table were made of, found again one at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.tables.arrow import from_arrow, rows_of
 
 
-class Originals:
+class SourceImages:
     """Pixels of single rows of a table that a stage made of the images of `source`, whatever their order now.
 
     Parameters
@@ -86,7 +86,7 @@ class Originals:
     @classmethod
     def of_run(
         cls, table: Table, manifest: Mapping[str, Any], *, moved_to: str | None = None, roots: Iterable[Path] = ()
-    ) -> Originals:
+    ) -> SourceImages:
         """Those of a run's table, by what its manifest says of input and settings, or now in `moved_to`."""
         names = [field.name for field in dataclasses.fields(ReadSettings)]
         given = {name: manifest.get(f"settings.{name}") for name in names}

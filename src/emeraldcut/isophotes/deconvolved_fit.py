@@ -365,7 +365,7 @@ def _canvas_for(pixels, shape, sigmas, options, box, margin):
     weight, noise = np.zeros(size, np.float32), np.zeros(size, np.float32)
     for j in range(box.y0, box.y1):
         for i in range(box.x0, box.x1):
-            if pixels.parts[j, i] >= NEIGHBOUR:
+            if pixels.pixel_class[j, i] >= NEIGHBOUR:
                 continue
             u, v = to_circle(i, j, axes)
             r = root_q * np.sqrt(u * u + v * v)

@@ -26,7 +26,7 @@ from emeraldcut.frame import (
 )
 from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q
 from emeraldcut.frame.frame import example_galaxy, frame_example
-from emeraldcut.frame.quick_shape import look_example
+from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes.deconvolved_fit import fit_before_psf, moffat_kernel
 from emeraldcut.numerics.jit import compile_ahead, compiled
 from emeraldcut.settings import Settings, setting
@@ -135,7 +135,7 @@ def measure(
         the scatter about the fitted model that neighbouring pixels share, over the light, small for a smooth galaxy.
         Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
     """
-    compile_ahead("measure", look_example, frame_example, measure_example)
+    compile_ahead("measure", quick_shape_example, frame_example, measure_example)
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
     fits = [None if g is None else measure_galaxy(g, settings, psf[i]) for i, g in enumerate(frames.galaxies)]

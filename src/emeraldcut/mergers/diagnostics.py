@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.camera.remnant import look_at
+from emeraldcut.camera.remnant import measure_remnant
 from emeraldcut.camera.stars import FEWEST
 from emeraldcut.mergers.tasks import DIAGNOSTICS, SuiteSettings, Task, snapshots_of
 from emeraldcut.nbody.centre import centre_of
@@ -124,7 +124,8 @@ def control_a4(folder: Path, controls: list[str]) -> dict[str, dict[str, list[fl
     16, 50 and 84 % of its views have an a4/a below the first three, and the mean standard error of one view from its
     number of particles is the fourth.
 
-    Views and a4/a are those of `remnant.look_at`, of a few snapshots together. NaN where there are too few particles.
+    Views and a4/a are those of `remnant.measure_remnant`, of a few snapshots together. NaN where there are too few
+    particles.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for name in controls:
@@ -135,7 +136,7 @@ def control_a4(folder: Path, controls: list[str]) -> dict[str, dict[str, list[fl
             found[name][when] = [np.nan] * 4
             if np.count_nonzero(snapshots[0].stars) < FEWEST:
                 continue
-            views = look_at(snapshots, CONTROL_VIEWS, seed=0)
+            views = measure_remnant(snapshots, CONTROL_VIEWS, seed=0)
             a4, error = (np.asarray(views[column])[np.isfinite(views["a4"])] for column in ("a4", "a4_err"))
             if len(a4):
                 found[name][when] = [*map(float, np.quantile(a4, (0.16, 0.5, 0.84))), float(error.mean())]

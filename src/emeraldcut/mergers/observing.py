@@ -1,4 +1,4 @@
-"""Images of the mergers of a run, or of every snapshot in a folder: what is found there, and the set that is written."""
+"""Images of the mergers of a run, or of every snapshot in a folder: what is found there, and the set written."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.camera.camera import camera_example
-from emeraldcut.camera.particle_isophote import outline_example
+from emeraldcut.camera.particle_isophote import particle_isophote_example
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.errors import WorkError
 from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, summarise, thickening
@@ -137,7 +137,7 @@ def simulate(
         _run_tasks, folder=folder, settings=settings, evolve_settings=evolve_settings, program=program, seed=seed
     )
     gas = any(task.gas_fraction > 0 for task in tasks)
-    compile_ahead("simulate", *examples(evolve_settings, gas), camera_example, outline_example)
+    compile_ahead("simulate", *examples(evolve_settings, gas), camera_example, particle_isophote_example)
     progress.begin(len(tasks), "mergers")
     rows = [row for part in map_chunks(stage, [[task] for task in tasks], jobs=jobs, progress=progress) for row in part]
     _check_finished(rows)

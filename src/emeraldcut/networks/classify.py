@@ -13,7 +13,7 @@ from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flags
 from emeraldcut.frame import FrameSet
 from emeraldcut.frame.frame import example_galaxy
-from emeraldcut.frame.quick_shape import look_example
+from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.networks.calibration import shift_priors
 from emeraldcut.networks.network import CLASSES, Network, load_network
 from emeraldcut.networks.preprocessing import prepare
@@ -72,7 +72,7 @@ def classify(
         and `typical`, the share of galaxies of known classes that are at least as unusual; below 0.001 the galaxy is
         flagged UNUSUAL, unlike everything that the network was trained on.
     """
-    compile_ahead("classify", look_example, classify_example)
+    compile_ahead("classify", quick_shape_example, classify_example)
     if network is None:
         network = load_network(
             settings.network,

@@ -12,7 +12,7 @@ import numpy as np
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
-from emeraldcut.frame import EXTENT, STAMP_SIZE, Look, first_looks, known_psf, looked_flags, stamp_of
+from emeraldcut.frame import EXTENT, STAMP_SIZE, QuickShape, flags_found, known_psf, quick_shapes_of, stamp_of
 from emeraldcut.frame.ellipse_fit import Q
 from emeraldcut.frame.quick_shape import FirstShape
 from emeraldcut.numerics.jit import compiled, part
@@ -168,9 +168,9 @@ def _fold(stamp: np.ndarray, scale: np.float32, rings: RingWeights, planes: np.n
 
 
 @compiled
-def _look_folded(division, first, binning, psf, rings, maps):
-    """Fills `maps` with what `folded_maps` says of one look; `psf` is its FWHM in pixels of the image."""
-    framed = stamp_of(division.image, division.parts, first.shape, first.radius, first.light)
+def _fold_framed(division, first, binning, psf, rings, maps):
+    """Fills `maps` with what `folded_maps` says of one galaxy; `psf` is its FWHM in pixels of the image."""
+    framed = stamp_of(division.image, division.pixel_class, first.shape, first.radius, first.light)
     framed *= np.float32(1 / division.sky_sigma)
     pixels = (2 * EXTENT * first.radius / STAMP_SIZE) ** 2 * first.shape[Q]  # of the image under one of the stamp
     radius, known = first.radius * binning, psf < np.inf
@@ -193,17 +193,17 @@ def folded_maps(images: ImageSet, frames: Any, size: int) -> Maps:
     """
     if size != FOLDED_SIZE:
         raise UsageError(f"folded galaxies have {FOLDED_SIZE} x {FOLDED_SIZE} pixels; the network expects {size}.")
-    looks: list[Look | None] = first_looks(images) if frames is None else frames.looks
-    if len(looks) != len(images):
-        raise UsageError(f"frames must belong to the images; received {len(looks)} for {len(images)} images.")
+    quick_shapes: list[QuickShape | None] = quick_shapes_of(images) if frames is None else frames.quick_shapes
+    if len(quick_shapes) != len(images):
+        raise UsageError(f"frames must belong to the images; received {len(quick_shapes)} for {len(images)} images.")
     psf = known_psf(images)
     maps = np.zeros((len(images), size, size, N_MAPS + N_PLANES), np.float32)
-    for i, look in enumerate(looks):
-        if look is not None:
-            first = FirstShape(look.shape, look.light, look.radius)
-            _look_folded(look.segmentation, first, look.binning, psf[i], _RING_WEIGHTS, maps[i])
-    snr = np.array([np.nan if look is None else look.snr for look in looks])
-    return maps, looked_flags(images, looks), snr
+    for i, quick in enumerate(quick_shapes):
+        if quick is not None:
+            first = FirstShape(quick.shape, quick.light, quick.radius)
+            _fold_framed(quick.segmentation, first, quick.binning, psf[i], _RING_WEIGHTS, maps[i])
+    snr = np.array([np.nan if quick is None else quick.snr for quick in quick_shapes])
+    return maps, flags_found(images, quick_shapes), snr
 
 
 PREPROCESSING: dict[str, Callable[[ImageSet, Any, int], Maps]] = {

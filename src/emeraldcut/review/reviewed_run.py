@@ -18,7 +18,7 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data import ImageSet, describe_columns
 from emeraldcut.errors import UsageError
 from emeraldcut.images import read_images
-from emeraldcut.images.source_images import Originals
+from emeraldcut.images.source_images import SourceImages
 from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures
 from emeraldcut.review.agreement import agreement, compared
 from emeraldcut.review.cards import CONTEXT_RADII, card
@@ -92,11 +92,11 @@ class ReviewedRun:
             self.source_images.close()
         self.verdicts.close()
 
-    def _find_source_images(self) -> Originals | None:
+    def _find_source_images(self) -> SourceImages | None:
         """The images that were screened, None if they are not there; the best ones are in the run itself."""
         roots = (self.folder.parent, self.folder)
         try:
-            return Originals.of_run(self.table, self.manifest, moved_to=self.settings.images, roots=roots)
+            return SourceImages.of_run(self.table, self.manifest, moved_to=self.settings.images, roots=roots)
         except FileNotFoundError:
             if self.settings.images:
                 raise

@@ -111,7 +111,7 @@ def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0)
     return ImageSet.from_rows(pixels, rows)
 
 
-def _look(backgrounds: ImageSet, settings: CompletenessSettings, seed: int, references) -> Table:
+def _screen_injected(backgrounds: ImageSet, settings: CompletenessSettings, seed: int, references) -> Table:
     """Injects and screens one chunk."""
     options = ScreenSettings(network=settings.network, prevalence=settings.prevalence)
     table = examine(inject(backgrounds, settings, seed), options, references=references)
@@ -179,9 +179,9 @@ def completeness(
             yield part
 
     references = prepare_references(read_references(ScreenSettings().reference))
-    look = partial(_look, settings=settings, seed=seed, references=references)
+    stage = partial(_screen_injected, settings=settings, seed=seed, references=references)
     progress.begin(len(cells), "injections")
-    tables = list(map_chunks(look, parts(), jobs=jobs, progress=progress))
+    tables = list(map_chunks(stage, parts(), jobs=jobs, progress=progress))
     injected = vstack(tables, metadata_conflicts="silent")
     return Completeness(_shares(injected, settings), injected)
 

@@ -1,4 +1,4 @@
-"""Screen: independent looks at every galaxy, a careful one at the best, one score, one ranked list.
+"""Screen: independent columns at every galaxy, a careful one at the best, one score, one ranked list.
 
 The first look takes a galaxy's frame, the harmonics of its isophotes as they are seen, and the network. The careful one
 frees the harmonics of the PSF and compares with the references. A score can rise to no more than the square root of
@@ -17,7 +17,7 @@ from emeraldcut.data import Flag, ImageSet, add_flags, describe_columns
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.frame.frame import frame_example, maps_example
-from emeraldcut.frame.quick_shape import look_example
+from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.isophotes.measure import measure_example
 from emeraldcut.networks import (
@@ -33,7 +33,7 @@ from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
-EXAMPLES = (look_example, frame_example, measure_example, classify_example, maps_example)
+EXAMPLES = (quick_shape_example, frame_example, measure_example, classify_example, maps_example)
 LEAST_CAREFUL = 10_000  # images that get a careful look whatever their share
 COMPLETENESS_LEVELS = (
     0.5,
@@ -68,9 +68,9 @@ def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
     beside a neighbour for instance, from the very end of the list; among weights 0 to 4 it gave the highest average
     precision on synthetic galaxies. A look that failed counts as 0; a row without any of the three has no score.
     """
-    looks = [classified["p_rectangular"], measured["p_boxy"], compared["similarity"]]
-    missing = np.all([np.ma.getmaskarray(look) for look in looks], axis=0)
-    network, boxy, alike = (np.clip(numbers(look, 0.0), 0.0, 1.0) for look in looks)
+    columns = [classified["p_rectangular"], measured["p_boxy"], compared["similarity"]]
+    missing = np.all([np.ma.getmaskarray(column) for column in columns], axis=0)
+    network, boxy, alike = (np.clip(numbers(column, 0.0), 0.0, 1.0) for column in columns)
     return MaskedColumn(np.sqrt(network * (1 + boxy + alike) / 3), mask=missing)
 
 
@@ -163,16 +163,17 @@ def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, objec
     Returns
     -------
     dict
-        `expected_rectangular`: the sum of p_rectangular. `look_at`: how many of the best candidates hold half, 80 % and
-        90 % of that sum. `found`: images whose p_rectangular is at least 0.5. `expected_true` and `expected_false`,
-        [mean, low, high] with a 68 % interval: rectangular and other galaxies among those, at the stated prevalence,
-        if the images are like the network's held-out galaxies of the same S/N; not there for a network without figures.
+        `expected_rectangular`: the sum of p_rectangular. `ranks_to_inspect`: how many of the best candidates hold half,
+        80 % and 90 % of that sum. `found`: images whose p_rectangular is at least 0.5. `expected_true` and
+        `expected_false`, [mean, low, high] with a 68 % interval: rectangular and other galaxies among those, at the
+        stated prevalence, if the images are like the network's held-out galaxies of the same S/N; not there for a
+        network without figures.
     """
     p = numbers(candidates["p_rectangular"], 0.0)
     total, growth = float(p.sum(dtype=float)), np.cumsum(p, dtype=float)
     facts: dict[str, object] = {"expected_rectangular": total, "found": int(np.sum(p >= FOUND))}
     if total > 0:
-        facts["look_at"] = {
+        facts["ranks_to_inspect"] = {
             f"{share:g}": int(np.searchsorted(growth, share * total)) + 1 for share in COMPLETENESS_LEVELS
         }
     snr = numbers(candidates["snr"])

@@ -15,7 +15,7 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
-from emeraldcut.images.source_images import Originals
+from emeraldcut.images.source_images import SourceImages
 from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
 from emeraldcut.numerics.jit import compile_ahead
@@ -174,10 +174,10 @@ def _both_passes(
 
 def _with_images(best: Table, source: str | Path, read_settings: ReadSettings) -> ImageSet:
     """The best candidates with their images, which are looked for at their `PLACE`."""
-    originals = Originals(best, source, read_settings, places=np.array(best[PLACE]))
+    source_images = SourceImages(best, source, read_settings, places=np.array(best[PLACE]))
     best.remove_column(PLACE)
-    kept = ImageSet([originals[row] for row in range(len(best))], best)
-    originals.close()
+    kept = ImageSet([source_images[row] for row in range(len(best))], best)
+    source_images.close()
     return kept
 
 
@@ -219,7 +219,7 @@ def _chosen(
     Cut at the ends of the parts and every `CHUNK` images, so always at the same places.
     """
     where = from_arrow(joined(list(first.pick(places, WHERE))))
-    originals, number = Originals(where, source, read_settings, places=places), 0
+    source_images, number = SourceImages(where, source, read_settings, places=places), 0
     before = {FLAG: "flag", FLAG_TEXT: "flag_text"}
     for rows in first.pick(places):
         rows = rows.drop_columns([HIGHEST, "flag", "flag_text"])
@@ -228,8 +228,8 @@ def _chosen(
             table = rows.slice(start, CHUNK)
             number += len(table)
             if number > done:
-                yield originals.chunk(range(number - len(table), number), table)
-    originals.close()
+                yield source_images.chunk(range(number - len(table), number), table)
+    source_images.close()
 
 
 def _replaced(first: ResumableTable, careful: ResumableTable, places: np.ndarray) -> Iterator[pa.Table]:

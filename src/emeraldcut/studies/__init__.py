@@ -1,19 +1,19 @@
-"""A suite of mergers -> shares of shapes against mass ratio, gas and time, with intervals and tests."""
+"""A suite of mergers -> fractions of shapes against mass ratio, gas and time, with intervals and tests."""
 
-from emeraldcut.studies.study import CLOSEST, IMAGES, REFERENCE, SHARES, SKILLS, TESTS, study, study_file
+from emeraldcut.studies.study import ACCURACY, CLOSEST, FRACTIONS, IMAGES, REFERENCE, TESTS, study, study_file
 from emeraldcut.studies.thesis import CONCLUSIONS
-from emeraldcut.studies.views import EYES, PHASES, SIGHTS, StudySettings
+from emeraldcut.studies.views import IMAGE_QUALITIES, METHODS, PHASES, StudySettings
 
 __all__ = [
     "CLOSEST",
     "CONCLUSIONS",
-    "EYES",
+    "METHODS",
     "IMAGES",
     "PHASES",
     "REFERENCE",
-    "SHARES",
-    "SIGHTS",
-    "SKILLS",
+    "FRACTIONS",
+    "IMAGE_QUALITIES",
+    "ACCURACY",
     "TESTS",
     "StudySettings",
     "study",

@@ -1,4 +1,4 @@
-"""Study: do mergers make rectangular galaxies? Shares of classes over the mergers of a run, tested and corrected."""
+"""Study: do mergers make rectangular galaxies? Fractions of classes over the mergers of a run, tested and corrected."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from emeraldcut.studies.fractions import (
     as_columns,
     confusion_of,
     dependence,
-    estimate_shares,
+    estimate_fractions,
     expanded,
+    fractions_of,
     part_of,
-    shares_of,
 )
 from emeraldcut.studies.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
 from emeraldcut.studies.views import (
-    EYES,
-    FALLIBLE,
+    IMAGE_METHODS,
+    IMAGE_QUALITIES,
+    METHODS,
     PHASES,
-    SIGHTS,
-    Moment,
+    MergerSnapshot,
     StudySettings,
+    chosen_snapshots,
+    classify_views,
     known_galaxies,
-    look,
-    moments,
 )
 from emeraldcut.tables import write_table
 
-IMAGES, SHARES, TESTS, SKILLS = "images.parquet", "shares.ecsv", "tests.ecsv", "eyes.ecsv"
+IMAGES, FRACTIONS, TESTS, ACCURACY = "images.parquet", "fractions.ecsv", "tests.ecsv", "accuracy.ecsv"
 CLOSEST, REFERENCE = "closest", "references"
 SHIPPED = Path(__file__).parent / "shipped"  # TOML files
 CHUNK = 100  # galaxies of known shape at a time
-FALLIBLY = tuple((sight, eye) for sight in SIGHTS for eye in FALLIBLE)
-SEEN = (("clear", "outline"), *FALLIBLY)
+IMAGE_CASES = tuple((quality, method) for quality in IMAGE_QUALITIES for method in IMAGE_METHODS)
+CASES = (("clear", "truth"), *IMAGE_CASES)
 TESTED = {"mass_ratio": "gas_fraction", "gas_fraction": "mass_ratio"}  # and what must be alike besides the orbit
 SINCE_GYR, COS_INCLINATION = (0.0, 0.5, 1.0, 2.0, np.inf), (0.0, 1 / 3, 2 / 3, 1.0)  # edges of bins
 RARE = ("rectangular", "obround")  # classes that are looked for
@@ -70,17 +70,18 @@ def study(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Run:
-    """Looks at all mergers of finished suites and writes what share of their views has which shape.
+    """Looks at all mergers of finished suites and writes what fraction of their views has which shape.
 
     Parameters
     ----------
     source : a run of `simulate`, or a folder that holds several; each suite is a model. Without it the suites that the
         settings name are run in FOLDER/suites, as far as they are not there.
-    folder : gets `images.parquet` (one row per moment, view and sight, see `look`), `shares.ecsv` and `tests.ecsv` (see
-        `share_table` and `dependence_table`), `eyes.ecsv` (how well eyes see the true outlines, see `skill_table`),
-        `confusion.ecsv` (how often they err on synthetic galaxies), and the sets `closest` and `references`, of the
-        relaxed remnants most like the reference, one view of each; and on demand `thesis.ecsv`, see
-        `thesis.conclusions`.
+    folder : gets `images.parquet` (one row per snapshot, view and image quality, see `classify_views`),
+    `fractions.ecsv` and `tests.ecsv` (see
+        `fraction_table` and `dependence_table`), `accuracy.ecsv` (how well methods see the true outlines, see
+        `accuracy_table`), `confusion.ecsv` (how often they err on synthetic galaxies), and the sets `closest` and
+        `references`, of the relaxed remnants most like the reference, one view of each; and on demand `thesis.ecsv`,
+        see `thesis.conclusions`.
     jobs : worker processes; results do not depend on their number.
     progress : told of each merger that is run, each snapshot that is classified, and so on.
 
@@ -95,14 +96,14 @@ def study(
     """
     if source is None:
         source = run_suites(Path(folder) / "suites", settings, seed=seed, jobs=jobs, progress=progress)
-    found = moments(source, settings)
+    found = chosen_snapshots(source, settings)
     known = [range(first, min(first + CHUNK, settings.known)) for first in range(0, settings.known, CHUNK)]
     run = Run.start(folder, "study", settings, seed, [source], overwrite)
     references = read_references(settings.reference)
-    stage = partial(_look_and_keep, settings=settings, seed=seed, references=prepare_references(references))
+    stage = partial(_classify_and_keep, settings=settings, seed=seed, references=prepare_references(references))
     tables, closest = [], []
     progress.begin(len(found), "snapshots", "observing")
-    for table, best in map_chunks(stage, [[moment] for moment in found], jobs=jobs, progress=progress):
+    for table, best in map_chunks(stage, [[snapshot] for snapshot in found], jobs=jobs, progress=progress):
         tables.append(table)
         closest += best
     images = describe_columns(vstack(tables, metadata_conflicts="silent"))
@@ -112,36 +113,36 @@ def study(
     results = _results(images, judged, seed)
     if settings.thesis_epochs:
         as_thesis = _as_thesis(found, Path(folder) / "thesis_network", settings, seed, jobs, progress)
-        results[CONCLUSIONS] = conclusions(as_thesis, images, results[SHARES], seed=seed)
+        results[CONCLUSIONS] = conclusions(as_thesis, images, results[FRACTIONS], seed=seed)
     for name, table in results.items():
         write_table(table, run.path(name), provenance=run.origin, overwrite=True)
     if closest:
         for name, kept in ((CLOSEST, _closest(closest, settings.best)), (REFERENCE, references)):
             write_images(kept, run.path(name), command="study", settings=settings, seed=seed, overwrite=True)
     merging = np.array(images["phase"]) != "alone"
-    run.finish(moments=len(found), mergers=len(set(images["merger"][merging])))
+    run.finish(snapshots=len(found), mergers=len(set(images["merger"][merging])))
     return run
 
 
 def _results(images: Table, judged: Table, seed: int) -> dict[str, Table]:
-    """The tables of a study by their files, from its views and from what eyes say of galaxies of known shape."""
+    """The tables of a study by their files, from its views and from what methods say of galaxies of known shape."""
     return {
         IMAGES: images,
-        SHARES: share_table(images, judged, seed=seed),
+        FRACTIONS: fraction_table(images, judged, seed=seed),
         TESTS: dependence_table(images, seed=seed),
-        SKILLS: skill_table(images, seed=seed),
+        ACCURACY: accuracy_table(images, seed=seed),
         "confusion.ecsv": confusion_table(judged),
     }
 
 
 def _as_thesis(
-    found: list[Moment], network: Path, settings: StudySettings, seed: int, jobs: int, progress: Progress
+    found: list[MergerSnapshot], network: Path, settings: StudySettings, seed: int, jobs: int, progress: Progress
 ) -> Table:
-    """All moments as the thesis would have judged them; its network is trained in the folder `network`."""
+    """All snapshots as the thesis would have judged them; its network is trained in the folder `network`."""
     network = thesis_network(network, settings.thesis_epochs, seed=seed, progress=progress)
     stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
     progress.begin(len(found), "snapshots", "as the thesis")
-    return vstack(list(map_chunks(stage, [[moment] for moment in found], jobs=jobs, progress=progress)))
+    return vstack(list(map_chunks(stage, [[snapshot] for snapshot in found], jobs=jobs, progress=progress)))
 
 
 def run_suites(
@@ -173,14 +174,16 @@ def study_file(name: str) -> Path | None:
     return None if Path(name).is_dir() else Path(name)
 
 
-def _look_and_keep(
-    chunk: list[Moment], settings: StudySettings, seed: int, references: References
+def _classify_and_keep(
+    chunk: list[MergerSnapshot], settings: StudySettings, seed: int, references: References
 ) -> tuple[Table, list[ImageSet]]:
-    """The table of a moment, and of a relaxed one the clear view most like the reference."""
-    (moment,) = chunk
-    images = look(moment, settings, seed=seed, references=references)
-    alike = np.where(np.array(images.table["sight"]) == "clear", numbers(images.table["similarity"], -1.0), -1.0)
-    best = [images[[int(np.argmax(alike))]]] if moment.facts["phase"] == "relaxed" and alike.max() > -1 else []
+    """The table of a snapshot, and of a relaxed one the clear view most like the reference."""
+    (snapshot,) = chunk
+    images = classify_views(snapshot, settings, seed=seed, references=references)
+    alike = np.where(
+        np.array(images.table["image_quality"]) == "clear", numbers(images.table["similarity"], -1.0), -1.0
+    )
+    best = [images[[int(np.argmax(alike))]]] if snapshot.facts["phase"] == "relaxed" and alike.max() > -1 else []
     return images.table, best
 
 
@@ -194,52 +197,60 @@ def _closest(views: list[ImageSet], number: int) -> ImageSet:
 
 
 def confusion_table(judged: Table) -> Table:
-    """Counts of synthetic galaxies by `sight`, `eye`, true `label`, and class that they are called."""
+    """Counts of synthetic galaxies by `quality`, `method`, true `label`, and class that they are called."""
     rows = [
-        {"sight": sight, "eye": eye, "label": name} | dict(zip(CLASSES, counts.astype(int).tolist(), strict=True))
-        for sight, eye in FALLIBLY
-        for name, counts in zip(CLASSES, _confusion(judged, sight, eye), strict=True)
+        {"image_quality": quality, "method": method, "label": name}
+        | dict(zip(CLASSES, counts.astype(int).tolist(), strict=True))
+        for quality, method in IMAGE_CASES
+        for name, counts in zip(CLASSES, _confusion(judged, quality, method), strict=True)
     ]
     return Table(rows=rows)
 
 
-def _confusion(judged: Table, sight: str, eye: str) -> np.ndarray:
-    own = judged[np.array(judged["sight"]) == sight]
-    return confusion_of(np.array(own["label"]), np.array(own[EYES[eye]]), CLASSES)
+def _confusion(judged: Table, quality: str, method: str) -> np.ndarray:
+    own = judged[np.array(judged["image_quality"]) == quality]
+    return confusion_of(np.array(own["label"]), np.array(own[METHODS[method]]), CLASSES)
 
 
-def share_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
-    """The shares of the classes among the views, for all GROUPS of mergers and views, phases, sights and eyes.
+def fraction_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
+    """The fractions of the classes among the views, for all GROUPS of mergers and views, phases, image qualities and
+    methods.
 
     Returns
     -------
     Table
-        `group` and `value` (e.g. mass_ratio, 3), `phase`, `sight`, `eye` (network, isophotes, or outline: the
-        true one of the particles), `class`, `mergers`, `images`; `share` with `share_low` and `share_high`, the 90 %
-        interval over mergers (`shares.share_interval`); and `corrected` with its interval: the same with what the eyes
-        get wrong on galaxies of known shape taken out (`shares.corrected`), masked for the true outline. `sure`, of the
-        true outline alone: the share of views that have the class beyond the grey zone, where labels are the nearest
-        ones (`galaxies.shapes.label_of`).
+        `group` and `value` (e.g. mass_ratio, 3), `phase`, `quality`, `method` (network, isophotes, or outline: the
+        true one of the particles), `class`, `mergers`, `images`; `fraction` with `fraction_low` and `fraction_high`,
+        the 90 % interval over mergers (`fractions.fraction_interval`); and `corrected` with its interval: the same with
+        what the methods get wrong on galaxies of known shape taken out (`fractions.corrected`), masked for the true
+        outline. `sure`, of the true outline alone: the fraction of views that have the class beyond the grey zone,
+        where labels are the nearest ones (`galaxies.shapes.label_of`).
     """
     rng, rows = np.random.default_rng([seed, 1]), []
-    confusion = {(sight, eye): _confusion(judged, sight, eye) for sight, eye in FALLIBLY}
-    for phase, sight, eye in ((phase, *seen) for phase in PHASES for seen in SEEN):
-        part = images[(np.array(images["phase"]) == phase) & (np.array(images["sight"]) == sight)]
+    confusion = {(quality, method): _confusion(judged, quality, method) for quality, method in IMAGE_CASES}
+    for phase, quality, method in ((phase, *seen) for phase in PHASES for seen in CASES):
+        part = images[(np.array(images["phase"]) == phase) & (np.array(images["image_quality"]) == quality)]
         for group, value, own in _groups(part):
-            called, mergers = np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str)
-            _, shares = shares_of(called, mergers, CLASSES)
-            common: dict[str, Any] = {"group": group, "value": value, "phase": phase, "sight": sight, "eye": eye}
-            common |= {"mergers": len(shares), "images": len(own)}
-            plain = estimate_shares(shares, rng)
+            called, mergers = np.array(own[METHODS[method]], dtype=str), np.array(own["merger"], dtype=str)
+            _, fractions = fractions_of(called, mergers, CLASSES)
+            common: dict[str, Any] = {
+                "group": group,
+                "value": value,
+                "phase": phase,
+                "image_quality": quality,
+                "method": method,
+            }
+            common |= {"mergers": len(fractions), "images": len(own)}
+            plain = estimate_fractions(fractions, rng)
             mended: Sequence[Estimate | None] = [None] * len(CLASSES)
             sure: Sequence[Estimate | None] = [None] * len(CLASSES)
-            if (sight, eye) in confusion:
-                mended = estimate_shares(shares, rng, confusion[sight, eye])
+            if (quality, method) in confusion:
+                mended = estimate_fractions(fractions, rng, confusion[quality, method])
             else:
-                sure = estimate_shares(shares_of(np.where(own["scored"], called, ""), mergers, CLASSES)[1], rng)
+                sure = estimate_fractions(fractions_of(np.where(own["scored"], called, ""), mergers, CLASSES)[1], rng)
             for name, *estimates in zip(CLASSES, plain, sure, mended, strict=True):
                 row = common | {"class": name}
-                for column, estimate in zip(("share", "sure", "corrected"), estimates, strict=True):
+                for column, estimate in zip(("fraction", "sure", "corrected"), estimates, strict=True):
                     row |= as_columns(column, estimate)
                 rows.append(row)
     return table_from_rows(rows)
@@ -264,22 +275,24 @@ def _groups(images: Table) -> Iterator[tuple[str, str, Table]]:
 
 
 def dependence_table(images: Table, *, seed: int = 0) -> Table:
-    """Tests of "the share does not depend on the mass ratio" and "gas removes it", for relaxed remnants.
+    """Tests of "the fraction does not depend on the mass ratio" and "gas removes it", for relaxed remnants.
 
     Returns
     -------
     Table
         One row for each of mass_ratio (in factors of 2) and gas_fraction (in tenths) that has several values in the
-        run, and for each sight, eye and class of RARE: `slope`, `difference` with their 90 %
-        intervals, `explained` and `p` (see `shares.Dependence`), `mergers`. Permuted are mergers of one orbit and of
+        run, and for each quality, method and class of RARE: `slope`, `difference` with their 90 %
+        intervals, `explained` and `p` (see `fractions.Dependence`), `mergers`. Permuted are mergers of one orbit and of
         the same other value, and of one model (suite) where models have several values each.
     """
     rng, rows = np.random.default_rng([seed, 2]), []
     relaxed = images[np.array(images["phase"]) == "relaxed"]
     for what, other in TESTED.items() if len(relaxed) else ():
-        for sight, eye in SEEN:
-            own = relaxed[np.array(relaxed["sight"]) == sight]
-            names, shares = shares_of(np.array(own[EYES[eye]], dtype=str), np.array(own["merger"], dtype=str), CLASSES)
+        for quality, method in CASES:
+            own = relaxed[np.array(relaxed["image_quality"]) == quality]
+            names, fractions = fractions_of(
+                np.array(own[METHODS[method]], dtype=str), np.array(own["merger"], dtype=str), CLASSES
+            )
             first = own[np.unique(np.array(own["merger"], dtype=str), return_index=True)[1]]
             values = numbers(first[what])
             values = np.log2(values) if what == "mass_ratio" else 10 * values
@@ -290,39 +303,40 @@ def dependence_table(images: Table, *, seed: int = 0) -> Table:
             kinds = models if within else np.full(len(models), "")
             alike = np.array([f"{kind} {row[other]} {row['orbit']}" for row, kind in zip(first, kinds, strict=True)])
             for name in RARE:
-                found = dependence(shares[:, CLASSES.index(name)], values, alike, rng)
-                row = {"on": what, "sight": sight, "eye": eye, "class": name, "mergers": len(names)}
+                found = dependence(fractions[:, CLASSES.index(name)], values, alike, rng)
+                row = {"on": what, "image_quality": quality, "method": method, "class": name, "mergers": len(names)}
                 row |= as_columns("slope", found.slope) | as_columns("difference", found.difference)
                 rows.append(row | {"explained": found.explained, "p": found.p})
     return Table(rows=rows) if rows else Table(names=["on", "p"], dtype=[str, float])
 
 
-def skill_table(images: Table, *, seed: int = 0) -> Table:
-    """How well the fallible eyes see the true outline of the same views: what noise costs, and what removing it brings.
+def accuracy_table(images: Table, *, seed: int = 0) -> Table:
+    """How well the fallible methods see the true outline of the same views: what noise costs, and what removing it
+    brings.
 
     Returns
     -------
     Table
-        One row for each phase, sight, eye and class of RARE, all with 90 % intervals over mergers: `found`, the part of
-        the views of that outline that the eye calls so (masked if there are none); `right`, the part of the views that
-        it calls so that have that outline (masked if there are none); `difference`, the share that it calls so less
-        that of the outline; `mergers`, `images`.
+        One row for each phase, quality, method and class of RARE, all with 90 % intervals over mergers: `found`, the
+        part of the views of that outline that the method calls so (masked if there are none); `right`, the part of the
+        views that it calls so that have that outline (masked if there are none); `difference`, the fraction that it
+        calls so less that of the outline; `mergers`, `images`.
     """
     rng, rows = np.random.default_rng([seed, 3]), []
-    for phase, sight, eye in ((phase, *seen) for phase in PHASES for seen in FALLIBLY):
-        own = images[(np.array(images["phase"]) == phase) & (np.array(images["sight"]) == sight)]
+    for phase, quality, method in ((phase, *seen) for phase in PHASES for seen in IMAGE_CASES):
+        own = images[(np.array(images["phase"]) == phase) & (np.array(images["image_quality"]) == quality)]
         mergers, which = np.unique(np.array(own["merger"], dtype=str), return_inverse=True)
         if len(mergers) < 2:
             continue
         drawn = rng.integers(len(mergers), size=(REPEATS, len(mergers)))
         for name in RARE:
-            is_so, called = np.array(own["label"]) == name, np.array(own[EYES[eye]]) == name
+            is_so, called = np.array(own["label"]) == name, np.array(own[METHODS[method]]) == name
             true, seen, both, views = (
                 np.bincount(which, hit, len(mergers)) for hit in (is_so, called, is_so & called, np.ones(len(own)))
             )
             excess = (seen - true) / views
             more = expanded(partial(_mean_of, excess), drawn, len(mergers))
-            row: dict[str, Any] = {"phase": phase, "sight": sight, "eye": eye, "class": name}
+            row: dict[str, Any] = {"phase": phase, "image_quality": quality, "method": method, "class": name}
             row |= {"mergers": len(mergers), "images": len(own)}
             row |= as_columns("found", part_of(both, true, rng)) | as_columns("right", part_of(both, seen, rng))
             rows.append(row | as_columns("difference", more))

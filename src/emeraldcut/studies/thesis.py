@@ -1,4 +1,4 @@
-"""What the thesis would have concluded from the same mergers: its maps, its network, its cosine, all moments mixed."""
+"""What the thesis would have concluded from the same mergers, by its maps, its network and its cosine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.runs import SILENT, Progress
 from emeraldcut.similarity import CompareSettings, compare
 from emeraldcut.studies.fractions import as_columns, part_of, rows_where
-from emeraldcut.studies.views import Moment, StudySettings
+from emeraldcut.studies.views import MergerSnapshot, StudySettings
 
 CONCLUSIONS = "thesis.ecsv"
 RECTANGULAR = "rectangular"
@@ -37,18 +37,18 @@ def thesis_network(folder: Path, epochs: int, *, seed: int = 0, progress: Progre
     return folder
 
 
-def judge_as_thesis(moments: list[Moment], network: Path, settings: StudySettings, *, seed: int = 0) -> Table:
-    """What the thesis's eyes see: density maps of moments from its directions, a row for each.
+def judge_as_thesis(snapshots: list[MergerSnapshot], network: Path, settings: StudySettings, *, seed: int = 0) -> Table:
+    """What the thesis's methods see: density maps of snapshots from its directions, a row for each.
 
     `model`, `merger`, `phase`; `called` by its network, `cosine` of raw pixels with the reference, and `label`, the
     true outline.
     """
     rows = []
-    for moment in moments:
-        maps = observe(read_snapshot(moment.file), replace(THESIS_MAPS, views=len(THESIS_DIRECTIONS)), seed=seed)
+    for snapshot in snapshots:
+        maps = observe(read_snapshot(snapshot.file), replace(THESIS_MAPS, views=len(THESIS_DIRECTIONS)), seed=seed)
         names = classify(maps, ClassifySettings(network=str(network)))["class"]
         cosine = numbers(compare(maps, CompareSettings(reference=settings.reference, method="cosine"))["similarity"])
-        known = {name: moment.facts[name] for name in ("model", "merger", "phase")}
+        known = {name: snapshot.facts[name] for name in ("model", "merger", "phase")}
         rows += [
             known | {"called": str(name), "cosine": float(value), "label": str(label)}
             for name, value, label in zip(names, cosine, maps.table["label"], strict=True)
@@ -56,37 +56,37 @@ def judge_as_thesis(moments: list[Moment], network: Path, settings: StudySetting
     return table_from_rows(rows)
 
 
-def conclusions(judged: Table, images: Table, shares: Table, *, seed: int = 0) -> Table:
+def conclusions(judged: Table, images: Table, fractions: Table, *, seed: int = 0) -> Table:
     """The thesis's answer beside ours, one row for all models, if there are several, and one for each.
 
     Parameters
     ----------
     judged : as of `judge_as_thesis`
-    images, shares : of the study, see `study`
+    images, fractions : of the study, see `study`
 
     Returns
     -------
     Table
-        `model`, or "all", which comes first; `mergers`. With the thesis's eyes, all moments of mergers together:
-        `maps`; `called`, the share that its network calls rectangular; `best_cosine`, `best_is` and `best_phase`, the
-        largest cosine with the reference, the true outline of that map, and when that is. Of the same maps: `truly`,
-        the share with a rectangular outline; `right`, the part of those called rectangular that are; `found`, the part
-        of the rectangular ones that are called so; and `cosine_tells`, the chance that the cosine of a rectangular one
-        is above that of another (0.5: it tells nothing). What holds of relaxed remnants: `rectangular` and `sure`, the
-        shares of views whose outline is nearest to a rectangle, and clearly one; `corrected`, what the network sees in
-        noise less its known errors; `best_similarity` of the frames, and `best_p`, the chance that an ordinary galaxy
-        is so similar to the reference. Shares and parts have 90 % intervals over mergers in `..._low` and `..._high`.
-        Masked is what there is nothing to tell from.
+        `model`, or "all", which comes first; `mergers`. With the thesis's methods, all snapshots of mergers together:
+        `maps`; `called`, the fraction that its network calls rectangular; `best_cosine`, `best_is` and `best_phase`,
+        the largest cosine with the reference, the true outline of that map, and when that is. Of the same maps:
+        `truly`, the fraction with a rectangular outline; `right`, the part of those called rectangular that are;
+        `found`, the part of the rectangular ones that are called so; and `cosine_tells`, the chance that the cosine of
+        a rectangular one is above that of another (0.5: it tells nothing). What holds of relaxed remnants:
+        `rectangular` and `sure`, the fractions of views whose outline is nearest to a rectangle, and clearly one;
+        `corrected`, what the network sees in noise less its known errors; `best_similarity` of the frames, and
+        `best_p`, the chance that an ordinary galaxy is so similar to the reference. Fractions and parts have 90 %
+        intervals over mergers in `..._low` and `..._high`. Masked is what there is nothing to tell from.
     """
     rng, rows = np.random.default_rng([seed, 4]), []
     judged = judged[np.array(judged["phase"]) != "alone"]
-    relaxed = images[(np.array(images["phase"]) == "relaxed") & (np.array(images["sight"]) == "noisy")]
+    relaxed = images[(np.array(images["phase"]) == "relaxed") & (np.array(images["image_quality"]) == "noisy")]
     models = sorted(set(map(str, judged["model"])))
     for model in ("all", *models) if len(models) > 1 else models:
         chosen = {} if model == "all" else {"model": model}
         group = {"group": "model", "value": model} if chosen else {"group": "all"}
         row = {"model": model} | _by_thesis(rows_where(judged, **chosen), rng)
-        rows.append(row | _by_us(rows_where(relaxed, **chosen), rows_where(shares, **group, phase="relaxed")))
+        rows.append(row | _by_us(rows_where(relaxed, **chosen), rows_where(fractions, **group, phase="relaxed")))
     return table_from_rows(rows, unknown=np.nan)
 
 
@@ -113,15 +113,15 @@ def _by_thesis(own: Table, rng: np.random.Generator) -> dict[str, Any]:
     return row
 
 
-def _by_us(views: Table, shares: Table) -> dict[str, Any]:
-    """Our answer of relaxed remnants: from the table of shares, and of the view most like the reference."""
+def _by_us(views: Table, fractions: Table) -> dict[str, Any]:
+    """Our answer of relaxed remnants: from the table of fractions, and of the view most like the reference."""
     row: dict[str, Any] = {}
-    for column, sight, eye, source in (
-        ("rectangular", "clear", "outline", "share"),
-        ("sure", "clear", "outline", "sure"),
+    for column, quality, method, source in (
+        ("rectangular", "clear", "truth", "fraction"),
+        ("sure", "clear", "truth", "sure"),
         ("corrected", "noisy", "network", "corrected"),
     ):
-        of_class = rows_where(shares, class_=RECTANGULAR, sight=sight, eye=eye)
+        of_class = rows_where(fractions, class_=RECTANGULAR, image_quality=quality, method=method)
         for end in ("", "_low", "_high"):
             row[column + end] = float(of_class[source + end][0]) if len(of_class) else None
     alike = numbers(views["similarity"], -1.0)

@@ -1,4 +1,4 @@
-"""What is seen of the mergers of a run: which moments, from which sides, with which eyes."""
+"""Which snapshots of the mergers of a run are observed, from which directions, and what each method says of them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 from emeraldcut.tables import read_table
 
-SIGHTS = ("clear", "noisy", "cleaned")  # without noise, with it, and with it removed again
-EYES = {"outline": "label", "network": "class_network", "isophotes": "class_isophotes"}  # who gives which class
-FALLIBLE = ("network", "isophotes")  # eyes that see images; the outline is that of the particles
+IMAGE_QUALITIES = ("clear", "noisy", "cleaned")  # without noise, with it, and with it removed again
+METHODS = {"truth": "label", "network": "class_network", "isophotes": "class_isophotes"}  # who gives which class
+IMAGE_METHODS = ("network", "isophotes")  # methods that see images; the outline is that of the particles
 PHASES = ("relaxed", "merging", "alone")
 FACTS = ("mass_ratio", "gas_fraction", "orbit", "merged_gyr")  # of a merger, masked where there is none
 INNER, OUTER = (0.3, 0.7), (1.5, 2.5)  # in half-light radii, where a disc inside and a box outside are looked for
-_CALLED = tuple(EYES[eye] for eye in FALLIBLE)
+_CALLED = tuple(METHODS[method] for method in IMAGE_METHODS)
 MEASURED = ("axis_ratio", "radius_pix", "a4", "a4_err", "a6", "a6_err", "p_boxy")
 CLEAR = 20.0  # times the signal-to-noise ratio, of synthetic galaxies that stand for images without noise
 _TERMS = {"a3": "a3", "b3": "b3", "a4": "a4", "b4": "b4_sin", "a6": "a6"}
@@ -39,11 +39,11 @@ _TERMS = {"a3": "a3", "b3": "b3", "a4": "a4", "b4": "b4_sin", "a6": "a6"}
 
 @dataclass(frozen=True, kw_only=True)
 class StudySettings(Settings):
-    """Which moments of each merger are looked at, from how many sides, and as what telescope would see them."""
+    """Which snapshots of each merger are observed, from how many directions, and through which telescope."""
 
     suites: tuple[str, ...] = setting((), "suites to run first if no run is given: names of presets, or TOML files")
     views: int = setting(40, "views of each snapshot, from isotropic directions", at_least=1)
-    moments: int = setting(
+    snapshots: int = setting(
         2,
         "snapshots of each phase of a merger: of the relaxed phase the last ones, of the merging phase some before",
         at_least=1,
@@ -75,7 +75,7 @@ class StudySettings(Settings):
 
 
 @dataclass(frozen=True)
-class Moment:
+class MergerSnapshot:
     """A snapshot of a merger, and what is known of it: `facts` are columns of all its images."""
 
     file: Path
@@ -83,8 +83,8 @@ class Moment:
     facts: dict[str, Any]
 
 
-def moments(folder: str | Path, settings: StudySettings = StudySettings()) -> list[Moment]:
-    """The moments of all finished suites in and below a folder.
+def chosen_snapshots(folder: str | Path, settings: StudySettings = StudySettings()) -> list[MergerSnapshot]:
+    """The snapshots to observe of all finished suites in and below a folder.
 
     Of each merger the last snapshots, if they are `relaxed_gyr` after its merging, as `relaxed`; and as many between
     its first passage and the merging (or the end, if it has not merged), evenly chosen, as `merging`. Of each galaxy
@@ -96,7 +96,7 @@ def moments(folder: str | Path, settings: StudySettings = StudySettings()) -> li
         There is no finished suite.
     """
     folder = Path(folder)
-    found: list[Moment] = []
+    found: list[MergerSnapshot] = []
     suites = sorted(folder.rglob(SUITE))
     if not suites:
         raise FileNotFoundError(f"'{folder}' holds no finished suite (no {SUITE}); expected a run of `simulate`.")
@@ -112,7 +112,9 @@ def moments(folder: str | Path, settings: StudySettings = StudySettings()) -> li
             for phase, chosen in _phases(times, np.asarray(course["separation_kpc"], float), facts, settings).items():
                 for k in chosen:
                     since = None if merged is None else float(times[k] - merged)
-                    found.append(Moment(files[k], len(found), facts | {"phase": phase, "since_merging_gyr": since}))
+                    found.append(
+                        MergerSnapshot(files[k], len(found), facts | {"phase": phase, "since_merging_gyr": since})
+                    )
     return found
 
 
@@ -122,55 +124,59 @@ def _phases(
     """The numbers of the snapshots of each phase, from times (n,) and separations (n,) of one merger."""
     number = np.arange(len(times))
     if facts["mass_ratio"] is None:
-        return {"alone": number[-settings.moments :]}
+        return {"alone": number[-settings.snapshots :]}
     merged = np.inf if facts["merged_gyr"] is None else facts["merged_gyr"]
     meeting = np.flatnonzero((apart[1:-1] < apart[:-2]) & (apart[1:-1] <= apart[2:]))
     first = times[meeting[0] + 1] if len(meeting) else merged
     between = number[(times >= first) & (times < merged)]
-    evenly = np.unique(np.linspace(0, len(between) - 1, settings.moments).round().astype(int))
+    evenly = np.unique(np.linspace(0, len(between) - 1, settings.snapshots).round().astype(int))
     return {
-        "relaxed": number[times >= merged + settings.relaxed_gyr][-settings.moments :],
+        "relaxed": number[times >= merged + settings.relaxed_gyr][-settings.snapshots :],
         "merging": between[evenly] if len(between) else between,
     }
 
 
-def look(
-    moment: Moment,
+def classify_views(
+    snapshot: MergerSnapshot,
     settings: StudySettings = StudySettings(),
     *,
     seed: int = 0,
     references: References | None = None,
 ) -> ImageSet:
-    """The images of one moment, each once with every one of SIGHTS, and what the FALLIBLE eyes say of them.
+    """The images of one snapshot in each of IMAGE_QUALITIES, and what each of IMAGE_METHODS says of them.
 
-    The table holds, beside the moment's facts: `sight`; the true outline (`label`, `truth_a4`, ..., of the particles);
-    `class_network`, `class_isophotes`: what the network gives and that `galaxies.shapes.label_of` gives to the measured
-    harmonics (`other` where there is none); what `measure` measures; `similarity` to the `reference`, with
-    `similarity_p`; `cos_inclination`, of the line of sight to the axis of the orbit; and `boxy_around_disky`: a4 <=
-    -0.02 between 1.5 and 2.5 half-light radii and a4 >= 0.01 between 0.3 and 0.7, the disc inside a box that Graham et
-    al. 2012 found. `references`, if they are prepared already, spare reading those of the settings.
+    The table holds, besides what is known of the snapshot: `image_quality`; the true outline (`label`, `truth_a4`, ...,
+    of the particles); `class_network`, `class_isophotes`: what the network gives and that `galaxies.shapes.label_of`
+    gives to the measured harmonics (`other` where there is none); what `measure` measures; `similarity` to the
+    `reference`, with `similarity_p`; `cos_inclination`, of the line of quality to the axis of the orbit; and
+    `boxy_around_disky`: a4 <= -0.02 between 1.5 and 2.5 half-light radii and a4 >= 0.01 between 0.3 and 0.7, the disc
+    inside a box that Graham et al. 2012 found. `references`, if they are prepared already, spare reading those of the
+    settings.
     """
-    snapshot, alike = read_snapshot(moment.file), CompareSettings(reference=settings.reference)
-    own = int(np.random.default_rng([seed, moment.number]).integers(2**31))
-    clear, noisy = observe_both(snapshot, settings.camera(), seed=own)
+    particles, alike = read_snapshot(snapshot.file), CompareSettings(reference=settings.reference)
+    own = int(np.random.default_rng([seed, snapshot.number]).integers(2**31))
+    clear, noisy = observe_both(particles, settings.camera(), seed=own)
     seen = (clear, noisy, clean(noisy, CleanSettings()))
-    for sight, images in zip(SIGHTS, seen, strict=True):
+    for quality, images in zip(IMAGE_QUALITIES, seen, strict=True):
         frames = frame_galaxies(images)
-        judged, compared = judge(images, settings, frames), compare(images, alike, frames=frames, references=references)
+        judged, compared = (
+            classify_images(images, settings, frames),
+            compare(images, alike, frames=frames, references=references),
+        )
         for name in (*_CALLED, *MEASURED, "flag"):
             images.table[name] = judged[name]
         for name in ("similarity", "similarity_p", "reference"):
             images.table[name] = compared[name]
         images.table["boxy_around_disky"] = _boxy_around_disky(images, judged, frames)
-        images.table["sight"] = sight
+        images.table["image_quality"] = quality
         images.table["cos_inclination"] = np.abs(np.cos(np.radians(np.asarray(images.table["view_theta_deg"]))))
-        for name, value in moment.facts.items():
+        for name, value in snapshot.facts.items():
             images.table[name] = value if value is not None else MaskedColumn(np.zeros(len(images)), mask=True)
     return concatenate(list(seen))
 
 
-def judge(images: ImageSet, settings: StudySettings, frames: FrameSet) -> Table:
-    """What `measure` finds in images, and the classes that the FALLIBLE eyes give, see `look`."""
+def classify_images(images: ImageSet, settings: StudySettings, frames: FrameSet) -> Table:
+    """What `measure` finds in images, and the classes that the IMAGE_METHODS methods give, see `classify_views`."""
     table = measure(images, frames=frames)
     called = np.array(classify(images, ClassifySettings(network=settings.network), frames=frames)["class"], dtype=str)
     table["class_network"] = np.where(called == "", "other", called)
@@ -183,7 +189,7 @@ def judge(images: ImageSet, settings: StudySettings, frames: FrameSet) -> Table:
 
 
 def _boxy_around_disky(images: ImageSet, measured: Table, frames: FrameSet) -> np.ndarray:
-    """Which images (n,) show a disc inside a box, see `look`."""
+    """Which images (n,) show a disc inside a box, see `classify_views`."""
     profiles = radial_profiles(images, frames=frames)
     place = {name: k for k, name in enumerate(measured["id"])}
     which = np.array([place[name] for name in profiles["id"]], dtype=int)
@@ -205,12 +211,12 @@ def _mean_between(
 def known_galaxies(part: range, settings: StudySettings = StudySettings(), *, seed: int = 0) -> Table:
     """Synthetic galaxies of this part of an endless series, of known shape and as large and noisy as the views are.
 
-    One row for every galaxy and sight, with `label`, `sight`, `class_network` and `class_isophotes`: how often the
-    eyes err, also in the grey zone between two shapes, where the label is the nearest one.
+    One row for every galaxy and quality, with `label`, `quality`, `class_network` and `class_isophotes`: how often the
+    methods err, also in the grey zone between two shapes, where the label is the nearest one.
     """
     camera, tables = settings.camera(), []
     radius = np.array([0.8, 1.25]) * camera.radius_pix / camera.size
-    for sight, brighter in (("clear", CLEAR), ("noisy", 1.0)):
+    for quality, brighter in (("clear", CLEAR), ("noisy", 1.0)):
         snr = np.array([0.8, 1.25]) * settings.snr * brighter
         drawn = SynthesiseSettings(
             number=len(part), size=camera.size, snr_min=snr[0], snr_max=snr[1], radius_min=radius[0],
@@ -218,13 +224,13 @@ def known_galaxies(part: range, settings: StudySettings = StudySettings(), *, se
             neighbours=0.0, blemishes=0.0, gradient=0.0,
         )  # fmt: skip
         images = synthesise(drawn, seed=seed, start=part.start)
-        tables += [_named(images, sight, settings)]
-        if sight == "noisy":
+        tables += [_named(images, quality, settings)]
+        if quality == "noisy":
             tables += [_named(clean(images, CleanSettings()), "cleaned", settings)]
     return vstack(tables)
 
 
-def _named(images: ImageSet, sight: str, settings: StudySettings) -> Table:
-    table = judge(images, settings, frame_galaxies(images))["label", *_CALLED]
-    table["sight"] = sight
+def _named(images: ImageSet, quality: str, settings: StudySettings) -> Table:
+    table = classify_images(images, settings, frame_galaxies(images))["label", *_CALLED]
+    table["image_quality"] = quality
     return table

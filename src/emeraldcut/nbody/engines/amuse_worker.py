@@ -96,7 +96,7 @@ class Matter:
             self.gas.h_smooth = self.gas.radius  # it becomes the softening of gravity
             code.gas_particles.add_particles(self.gas)
 
-    def look(self):
+    def state(self):
         """Takes over what the code has, and returns it by rows of the file."""
         n = len(self.formed_gyr)
         shapes = {"position": (n, 3), "velocity": (n, 3), "energy": (n,), "density": (n,)}
@@ -150,7 +150,7 @@ def main(folder):
                 matter.form_stars(span / parts, job, random)
         np.savez(
             "state.tmp.npz",
-            **matter.look(),
+            **matter.state(),
             kinetic=code.kinetic_energy.value_in(ENERGY),
             potential=code.potential_energy.value_in(ENERGY),
             time_gyr=code.model_time.value_in(units.Gyr),

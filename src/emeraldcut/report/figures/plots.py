@@ -141,7 +141,7 @@ def plot_classes(table: Table, name: str = "class") -> str:
 
 def plot_fractions(fractions: Table) -> str:
     """SVG: the fractions of the classes by each method, with intervals; `fractions` as of one phase of `study`."""
-    methods = [method_words(row["sight"], row["eye"]) for row in fractions]
+    methods = [method_words(row["image_quality"], row["method"]) for row in fractions]
     names = list(dict.fromkeys(methods))
     colours = dict(zip(CLASSES, (LINE, ACCENT, SECOND, MUTED), strict=True))
 
@@ -150,8 +150,8 @@ def plot_fractions(fractions: Table) -> str:
             for y, method in enumerate(names[::-1]):
                 (row,) = (r for r, own in zip(fractions, methods, strict=True) if own == method and r["class"] == name)
                 place = y + 0.2 * (1.5 - k)
-                axes.barh(place, row["share"], height=0.18, color=colours[name], label=name if y == 0 else None)
-                axes.hlines(place, row["share_low"], row["share_high"], color=INK, linewidth=1)
+                axes.barh(place, row["fraction"], height=0.18, color=colours[name], label=name if y == 0 else None)
+                axes.hlines(place, row["fraction_low"], row["fraction_high"], color=INK, linewidth=1)
         axes.set_yticks(range(len(names)), names[::-1])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(0, 1)
@@ -168,24 +168,24 @@ def plot_dependence(fractions: Table, group: str, label: str) -> str:
     values = sorted(set(map(float, own["value"]))) if len(own) else []
     if len(values) < 2:
         return ""
-    methods = list(dict.fromkeys(zip(own["sight"], own["eye"], strict=True)))
-    styles = {"outline": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (SECOND, "^")}
+    methods = list(dict.fromkeys(zip(own["image_quality"], own["method"], strict=True)))
+    styles = {"truth": (INK, "o-"), "network": (ACCENT, "s"), "isophotes": (SECOND, "^")}
     lines = {"clear": "-", "noisy": "--", "cleaned": ":"}
 
     def draw(axes) -> None:
-        for k, (sight, eye) in enumerate(methods):
-            rows = own[(np.array(own["sight"]) == sight) & (np.array(own["eye"]) == eye)]
+        for k, (quality, method) in enumerate(methods):
+            rows = own[(np.array(own["image_quality"]) == quality) & (np.array(own["method"]) == method)]
             rows = rows[np.argsort(rows["value"].astype(float))]
-            fraction, low, high = (np.array(rows[name]) for name in ("share", "share_low", "share_high"))
+            fraction, low, high = (np.array(rows[name]) for name in ("fraction", "fraction_low", "fraction_high"))
             x = np.searchsorted(values, rows["value"].astype(float)) + 0.06 * (k - (len(methods) - 1) / 2)
-            colour, marker = styles[eye]
+            colour, marker = styles[method]
             axes.errorbar(
-                x, fraction, [fraction - low, high - fraction], fmt=marker[0] + lines[sight], color=colour,
-                markersize=4, linewidth=1.1, elinewidth=0.8, label=method_words(sight, eye),
+                x, fraction, [fraction - low, high - fraction], fmt=marker[0] + lines[quality], color=colour,
+                markersize=4, linewidth=1.1, elinewidth=0.8, label=method_words(quality, method),
             )  # fmt: skip
         axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axes.set_xlim(-0.5, len(values) - 0.5)
-        axes.set_ylim(0, min(1.0, 1.15 * float(np.max(own["share_high"]))))
+        axes.set_ylim(0, min(1.0, 1.15 * float(np.max(own["fraction_high"]))))
         axes.set_xlabel(label)
         axes.set_ylabel("fraction of rectangular views")
         above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}
@@ -196,7 +196,7 @@ def plot_dependence(fractions: Table, group: str, label: str) -> str:
 
 def method_words(quality: str, method: str) -> str:
     """A method of `study` and the image quality that it sees, in words; the true outline has none."""
-    return "true outline" if method == "outline" else f"{method}, {quality}"
+    return "true outline" if method == "truth" else f"{method}, {quality}"
 
 
 def plot_scores(table: Table) -> str:

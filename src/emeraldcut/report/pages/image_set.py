@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet, usable
 from emeraldcut.images.readers import CUTOUTS
-from emeraldcut.images.source_images import Originals
+from emeraldcut.images.source_images import SourceImages
 from emeraldcut.images.store import TABLE
 from emeraldcut.report.cards import NONE, on_sky
 from emeraldcut.report.figures import plots
@@ -100,7 +100,7 @@ def _examples(folder: Path, table: Table) -> list[dict[str, Any]]:
     each = max(EXAMPLES // max(len(groups), 1), 1)
     chosen = [group[np.unique(np.linspace(0, len(group) - 1, each).astype(int))] for group in groups]
     rows = np.concatenate(chosen) if chosen else np.zeros(0, dtype=int)
-    source_images = Originals(table, folder, roots=(folder,))
+    source_images = SourceImages(table, folder, roots=(folder,))
     shown = galaxy_pictures(ImageSet([source_images[int(row)] for row in rows], table[rows]))
     source_images.close()
     return [{"id": text(galaxy.row, "id"), "sky": on_sky(galaxy), "words": _known(galaxy)} for galaxy in shown]

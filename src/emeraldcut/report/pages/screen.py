@@ -147,7 +147,7 @@ def _details(contents: Contents) -> list[str]:
         return sentences
     among = f" at the stated prevalence of {percent(prevalence)}" if prevalence is not None else ""
     sentences.append(f"The network's probabilities{among} add up to {_about(expected)} rectangular galaxies.")
-    ranks = manifest.get("look_at")
+    ranks = manifest.get("ranks_to_inspect")
     if ranks:
         half, most = (f"{ranks[fraction]:,}" for fraction in ("0.5", "0.9"))
         sentences.append(f"The top {half} contain half of the expected total, the top {most} contain 90 %.")

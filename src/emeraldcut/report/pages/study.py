@@ -15,7 +15,7 @@ from emeraldcut.report.figures import galleries, plots
 from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures
 from emeraldcut.report.html import Cell, Listing, Plot, counted, made_by, page, percent
 from emeraldcut.runs import read_manifest
-from emeraldcut.studies import CLOSEST, CONCLUSIONS, IMAGES, REFERENCE, SHARES, SKILLS, TESTS
+from emeraldcut.studies import ACCURACY, CLOSEST, CONCLUSIONS, FRACTIONS, IMAGES, REFERENCE, TESTS
 from emeraldcut.studies.fractions import rows_where
 from emeraldcut.tables import read_table
 
@@ -30,8 +30,8 @@ TOO_WIDE = 0.5  # an interval of a fraction that leaves half of all possible val
 
 def study_page(folder: Path) -> str:
     """The page of a run of `study`; writes the picture of the closest remnants. See `report`."""
-    manifest, fractions, tests = read_manifest(folder), read_table(folder / SHARES), read_table(folder / TESTS)
-    images, accuracy = read_table(folder / IMAGES), read_table(folder / SKILLS)
+    manifest, fractions, tests = read_manifest(folder), read_table(folder / FRACTIONS), read_table(folder / TESTS)
+    images, accuracy = read_table(folder / IMAGES), read_table(folder / ACCURACY)
     own = rows_where(accuracy, phase="relaxed", class_="rectangular") if len(accuracy) else accuracy
     closest = _closest(folder)
     return page(
@@ -44,7 +44,7 @@ def study_page(folder: Path) -> str:
         facts=_facts(manifest, images),
         fractions=_fractions(fractions),
         accuracy=_accuracy(own),
-        cleaning=[_cleaning(own, method) for method in dict.fromkeys(own["eye"])] if len(own) else [],
+        cleaning=[_cleaning(own, method) for method in dict.fromkeys(own["method"])] if len(own) else [],
         tests=_tests(tests),
         dependences=_dependences(fractions),
         relaxed="relaxed" in images["phase"],
@@ -54,7 +54,7 @@ def study_page(folder: Path) -> str:
         thesis=_thesis(folder),
         words=_words(),
         all_fractions=_all_fractions(fractions),
-        files={"fractions": SHARES, "accuracy": SKILLS, "images": IMAGES, "conclusions": CONCLUSIONS},
+        files={"fractions": FRACTIONS, "accuracy": ACCURACY, "images": IMAGES, "conclusions": CONCLUSIONS},
     )
 
 
@@ -62,7 +62,7 @@ def _facts(manifest: dict[str, Any], images: Table) -> dict[str, Any]:
     facts = {
         "Command": "emeraldcut study",
         "Mergers": f"{manifest['mergers']:,}",
-        "Snapshots": f"{manifest['moments']:,}",
+        "Snapshots": f"{manifest['snapshots']:,}",
         "Images": f"{len(images):,}",
         "Network": manifest.get("settings.network"),
         "S/N of noisy images": manifest.get("settings.snr"),
@@ -73,7 +73,7 @@ def _facts(manifest: dict[str, Any], images: Table) -> dict[str, Any]:
 # --- numbers as text
 
 
-def _interval(row: Row, name: str = "share") -> str:
+def _interval(row: Row, name: str = "fraction") -> str:
     """A fraction with its interval in per cent, whole unless the interval is narrower than 2 %; empty if unknown.
 
     Of an interval that is too wide it is said that it tells nothing.
@@ -102,29 +102,29 @@ def _known(row: Row, name: str) -> str:
 
 
 def _method(row: Row) -> str:
-    return plots.method_words(row["sight"], row["eye"])
+    return plots.method_words(row["image_quality"], row["method"])
 
 
 # --- what was found
 
 
-def _row(fractions: Table, phase: str, sight: str, eye: str, name: str) -> Row | None:
+def _row(fractions: Table, phase: str, quality: str, method: str, name: str) -> Row | None:
     """The fraction of one class among all views of a phase, or None."""
-    found = rows_where(fractions, group="all", phase=phase, sight=sight, eye=eye, class_=name)
+    found = rows_where(fractions, group="all", phase=phase, image_quality=quality, method=method, class_=name)
     return found[0] if len(found) else None
 
 
 def _conclusion(fractions: Table) -> str:
     """The fraction of rectangular views of relaxed remnants, or that there is nothing to conclude."""
-    true = _row(fractions, "relaxed", "clear", "outline", "rectangular")
+    true = _row(fractions, "relaxed", "clear", "truth", "rectangular")
     if true is None:
         return "No merger of this run has a relaxed remnant, so nothing can be concluded about remnants."
     mergers = counted(int(true["mergers"]), "merger")
-    if true["share_high"] - true["share_low"] > TOO_WIDE:
+    if true["fraction_high"] - true["fraction_low"] > TOO_WIDE:
         verb = "is" if true["mergers"] == 1 else "are"
         return (
-            f"{mergers} {verb} too few to conclude: between {100 * true['share_low']:.0f} and "
-            f"{100 * true['share_high']:.0f} % of the views of relaxed remnants are rectangular (90 % interval over "
+            f"{mergers} {verb} too few to conclude: between {100 * true['fraction_low']:.0f} and "
+            f"{100 * true['fraction_high']:.0f} % of the views of relaxed remnants are rectangular (90 % interval over "
             "mergers)."
         )
     return (
@@ -135,7 +135,7 @@ def _conclusion(fractions: Table) -> str:
 
 def _details(fractions: Table, tests: Table) -> list[str]:
     """Further sentences: clear rectangles, what the network sees, and on what the fraction depends."""
-    true = _row(fractions, "relaxed", "clear", "outline", "rectangular")
+    true = _row(fractions, "relaxed", "clear", "truth", "rectangular")
     if true is None:
         return []
     seen = _row(fractions, "relaxed", "noisy", "network", "rectangular")
@@ -148,14 +148,14 @@ def _details(fractions: Table, tests: Table) -> list[str]:
         f"Dependence on the {NAMES[row['on']]}: p = {row['p']:.2g}; from the smallest to the largest value the "
         f"fraction changes by {_signed(row, 'difference')}."
         for row in tests
-        if (row["sight"], row["eye"], row["class"]) == ("clear", "outline", "rectangular")
+        if (row["image_quality"], row["method"], row["class"]) == ("clear", "truth", "rectangular")
     ]
     return sentences
 
 
 def _unsettled(images: Table) -> list[str]:
     """A sentence on the relaxed views whose true outline is not known, if there are such."""
-    clear = rows_where(images, phase="relaxed", sight="clear")
+    clear = rows_where(images, phase="relaxed", image_quality="clear")
     number = int(np.sum(np.isnan(numbers(clear["truth_a4"]))))
     if not number:
         return []
@@ -189,7 +189,7 @@ def _accuracy(own: Table) -> Listing | None:
 
 def _cleaning(own: Table, method: str) -> str:
     """In a sentence, what a method sees of the rectangular views with noise and cleaned of it."""
-    noisy, cleaned = (rows_where(own, eye=method, sight=quality)[0] for quality in ("noisy", "cleaned"))
+    noisy, cleaned = (rows_where(own, method=method, image_quality=quality)[0] for quality in ("noisy", "cleaned"))
     parts = [
         f"{words} {_interval(noisy, name) or 'unknown'} with noise, {_interval(cleaned, name) or 'unknown'} once it is "
         "removed"
@@ -223,7 +223,7 @@ def _dependences(fractions: Table) -> list[Plot]:
 
 def _discs(images: Table) -> Listing:
     """Where a disc is seen inside a box."""
-    clear = rows_where(images, sight="clear", phase="relaxed")
+    clear = rows_where(images, image_quality="clear", phase="relaxed")
     rows = []
     for merger in sorted(set(map(str, clear["merger"]))):
         own = clear[np.array(clear["merger"], dtype=str) == merger]

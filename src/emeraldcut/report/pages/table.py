@@ -11,7 +11,7 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet, usable
 from emeraldcut.data.columns import numbers
 from emeraldcut.errors import UsageError
-from emeraldcut.images.source_images import Originals
+from emeraldcut.images.source_images import SourceImages
 from emeraldcut.report.cards import card, decimal, probability, value_words, with_error
 from emeraldcut.report.figures import galleries
 from emeraldcut.report.figures.comparison import compare_with_references
@@ -92,7 +92,7 @@ def _best_images(table: Table, by: str, manifest: dict[str, Any], folder: Path) 
     """The images of the first rows, None where they are not there any more."""
     first = np.flatnonzero(np.isfinite(numbers(table[by])))[: galleries.SHOWN]
     try:
-        source_images = Originals.of_run(table, manifest, roots=(folder,))
+        source_images = SourceImages.of_run(table, manifest, roots=(folder,))
     except (OSError, LookupError, ValueError):  # moved, or a table that does not say
         return None
     pixels = [source_images[int(row)] for row in first]
