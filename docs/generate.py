@@ -28,8 +28,9 @@ def commands_page() -> str:
         "Exit status:",
         "",
         "- 0: done.",
-        "- 1: nothing usable, or something outside failed: a full disk, a server or scheduler that does not answer, a",
-        "  worker process that died. Also an unexpected error, which is a bug: `--traceback` shows where.",
+        "- 1: nothing usable, or something outside failed or is not finished: a full disk, a server or scheduler that",
+        "  does not answer, a worker process that died. Also an unexpected error, which is a bug: `--traceback` shows",
+        "  where.",
         "- 2: wrong usage; the message says what was expected.",
         "",
     ]

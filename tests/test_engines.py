@@ -192,12 +192,12 @@ def test_a_script_in_place_of_a_run(tmp_path, capsys):
     )
     command = ["simulate", str(file), "-o", str(tmp_path / "run"), "--script", "--quiet", "--executable"]
     script = tmp_path / "run" / "ratio1-gas0-orbit000" / "program" / SCRIPT
-    assert main([*command, stand_in(tmp_path, "early")]) == 2
+    assert main([*command, stand_in(tmp_path, "early")]) == 1
     assert "is to be submitted" in capsys.readouterr().err
-    assert main([*command, stand_in(tmp_path, "early")]) == 2  # it has not run yet
+    assert main([*command, stand_in(tmp_path, "early")]) == 1  # it has not run yet
     assert "has not ended yet" in capsys.readouterr().err
     assert subprocess.run(["sh", script]).returncode == 0
-    assert main([*command, stand_in(tmp_path)]) == 2
+    assert main([*command, stand_in(tmp_path)]) == 1
     assert "ended early" in capsys.readouterr().err
     assert subprocess.run(["sh", script]).returncode == 0
     assert main([*command, stand_in(tmp_path)]) == 0

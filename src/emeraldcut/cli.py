@@ -307,7 +307,7 @@ def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
 READ = "emeraldcut.images:ReadSettings"
 COMMANDS = {
     "demo": Command(
-        "run the whole chain on a real field with inserted galaxies: small, offline, with a known answer",
+        "run the whole chain on a real field with planted galaxies: small, offline, with a known answer",
         ("emeraldcut.demo:DemoSettings",),
         _run_demo,
         source=None,
