@@ -110,6 +110,7 @@ def falling(image: np.ndarray) -> np.ndarray:
     return image.max() * np.exp(-np.arange(40) / 5)
 
 
+@pytest.mark.slow
 def test_the_fit_is_a_least_squares_fit():
     """The shape that scipy finds by minimising the same residuals, the profile being fitted for each shape."""
     rng = np.random.default_rng(0)
@@ -217,6 +218,7 @@ def test_a_part_that_does_not_compile_says_why(monkeypatch, tmp_path):
         jit.compile_apart.__wrapped__("broken")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind")
 def test_of_processes_that_start_together_one_compiles(tmp_path):
     """Nor does a process that was killed while it compiled keep the others waiting."""
@@ -246,6 +248,7 @@ jit.compile_apart('slow')
     assert len(compiling()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access(jit.PACKAGE, os.W_OK), reason="nothing can be kept beside the sources")
 def test_a_worker_leaves_outdated_code_to_its_parent():
     """What a run has begun with is there for all of it, also where a source is edited meanwhile."""

@@ -79,6 +79,7 @@ def test_a_suite_has_a_row_for_each_merger(run):
     assert len(read_table(folder / "suite.ecsv")) == 3
 
 
+@pytest.mark.slow
 def test_a_suite_that_is_killed_ends_the_same(run, tmp_path):
     """Wherever it was cut, and with other workers."""
     folder, _ = run
@@ -163,6 +164,7 @@ def test_shipped_suites_are_found_by_name():
     assert suite_file("sequence_2").exists()
 
 
+@pytest.mark.slow
 def test_views_of_a_run(run):
     folder, _ = run
     options = ObserveSettings(views=3, size=32)
@@ -195,6 +197,7 @@ def test_bad_suites_say_why(tmp_path):
         last_snapshots(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path, capsys):
     """A suite as a file, and the images of its galaxies as a set that every other command reads."""
     file = tmp_path / "suite.toml"
