@@ -256,6 +256,7 @@ def test_columns_of_the_user_survive(tmp_path, capsys):
     assert row["snr"] > 100
 
 
+@pytest.mark.slow
 def test_the_report_can_be_written_again(pool, tmp_path, capsys):
     assert run(capsys, "screen", pool, "--output", tmp_path / "run")[0] == 0
     (tmp_path / "run" / "report.html").unlink()

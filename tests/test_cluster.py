@@ -22,7 +22,7 @@ from emeraldcut.screening import screen_run
 from emeraldcut.tables import read_table
 
 distributed = pytest.importorskip("distributed")
-pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own threads and sockets
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of Dask's own threads and sockets
 
 
 def new_cluster(**options):

@@ -169,6 +169,7 @@ BODIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("index", [1.0, 3.0])
 def test_true_harmonics_are_the_analytic_ones(name, index):
@@ -187,6 +188,7 @@ def test_true_harmonics_are_the_analytic_ones(name, index):
         assert np.mean([o.position_angle_deg for o in found]) == pytest.approx(25, abs=0.6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [5_000, 40_000])
 def test_stated_errors_are_the_scatter(n):
     """And the formula is that of counting: sqrt(2 / n) / gamma, here with weights that differ."""

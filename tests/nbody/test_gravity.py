@@ -127,6 +127,7 @@ def test_spheres_of_known_field(name, engine):
     np.testing.assert_allclose([np.mean(potential[s] / true[s]) for s in shells], 1, atol=0.01)
 
 
+@pytest.mark.slow
 def test_forces_are_those_of_pytreegrav():
     pytreegrav = pytest.importorskip("pytreegrav")
     rng = np.random.default_rng(4)

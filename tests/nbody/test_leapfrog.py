@@ -88,6 +88,7 @@ def test_errors_go_with_the_square_of_the_step():
     assert missed[0] / missed[1] == pytest.approx(4, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_sphere_in_equilibrium_stays_in_it():
     rows, radii = [], []
     for state, row in evolve(in_equilibrium(12_000), alike(0.05, output_gyr=2 * DYNAMICAL), until_gyr=12 * DYNAMICAL):
@@ -102,6 +103,7 @@ def test_a_sphere_in_equilibrium_stays_in_it():
     assert rows[0]["potential"] == pytest.approx(-3 * np.pi / 32 * GRAVITY * MASS**2 / SCALE, rel=0.02)
 
 
+@pytest.mark.slow
 def test_what_a_merger_conserves():
     states, rows = zip(*evolve(collision(3000), alike(0.05, output_gyr=0.02), until_gyr=0.2), strict=True)
     energy = np.array([row["energy"] for row in rows])

@@ -61,6 +61,7 @@ def test_what_no_merger_shows_may_still_be():
     assert none.low == 0 and 0.1 < none.high < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mergers", [8, 24])
 def test_intervals_hold_the_truth(mergers):
     """500 studies with known fractions, whose mergers differ in all they show, seen by an method that errs."""
@@ -149,6 +150,7 @@ def finished(tmp_path_factory):
     return study(folder / "run", folder / "out", StudySettings(views=6, snapshots=1, known=60), seed=1)
 
 
+@pytest.mark.slow
 def test_a_study_does_not_depend_on_the_number_of_workers(finished, tmp_path):
     from emeraldcut.studies import StudySettings, study
     from emeraldcut.tables import read_table
@@ -258,6 +260,7 @@ def test_what_the_thesis_would_have_concluded_is_counted(finished):
     )
 
 
+@pytest.mark.slow
 def test_the_page_of_a_study(finished):
     from emeraldcut.report import report
     from emeraldcut.studies.thesis import CONCLUSIONS, conclusions

@@ -80,6 +80,7 @@ def test_a_suite_has_a_row_for_each_merger(run):
     assert len(read_table(folder / "suite.ecsv")) == 3
 
 
+@pytest.mark.slow
 def test_a_suite_that_is_killed_ends_the_same(run, tmp_path):
     """Wherever it was cut, and with other workers."""
     folder, _ = run
@@ -167,7 +168,12 @@ def test_shipped_suites_are_found_by_name():
     assert suite_file("sequence_2").exists()
 
 
+<<<<<<< HEAD:tests/test_suite.py
 def test_views_of_a_run(run, tmp_path):
+=======
+@pytest.mark.slow
+def test_views_of_a_run(run):
+>>>>>>> tests:tests/mergers/test_suite.py
     folder, _ = run
     options, stacked = ObserveSettings(views=3, size=32), TakeSettings(stack=2, maps=str(tmp_path / "maps"))
     progress = Mock()
@@ -197,6 +203,7 @@ def test_bad_suites_say_why(tmp_path):
         last_snapshots(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path, capsys):
     """A suite as a file, and the images of its galaxies as a set that every other command reads."""
     file = tmp_path / "suite.toml"

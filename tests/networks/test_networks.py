@@ -228,6 +228,7 @@ def test_files_of_the_thesis(tmp_path, rng):
     np.testing.assert_allclose(network.predict(images), truth, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_keras_reads_the_same_old_weights(tmp_path, rng, keras):
     keras2_files(tmp_path, rng)
     layers = keras.layers
@@ -283,6 +284,7 @@ def test_two_outputs_mean_what_the_user_says(tmp_path, rng):
         load_network(tmp_path, classes=("oval", "rectangular", "obround"))
 
 
+@pytest.mark.slow
 def test_every_supported_layer_as_keras(tmp_path, rng, keras):
     """A graph with all kinds, odd names and random weights, from each kind of file that Keras 3 writes."""
     layers = keras.layers
@@ -314,6 +316,7 @@ def test_every_supported_layer_as_keras(tmp_path, rng, keras):
         np.testing.assert_allclose(Predictor(found)(pictures)[0], truth, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["thesis", "screener"])
 def test_both_networks_without_keras_as_with_it(tmp_path, rng, keras, name):
     recipe = RECIPES[name]
@@ -329,6 +332,7 @@ def test_both_networks_without_keras_as_with_it(tmp_path, rng, keras, name):
     np.testing.assert_allclose(found[1], features, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["thesis", "screener"])
 def test_exported_networks_give_the_same(tmp_path, rng, keras, name):
     """OpenVINO reads the ONNX file, Keras its own, and we the folder."""
@@ -610,6 +614,7 @@ def shapes(number, size, seed, radius=(0.25, 0.35)):
     return ImageSet(pixels, table)
 
 
+<<<<<<< HEAD:tests/test_networks.py
 class Epochs:
     """Counts the epochs of a training, and may interrupt it."""
 
@@ -626,6 +631,9 @@ class Epochs:
             raise KeyboardInterrupt
 
 
+=======
+@pytest.mark.slow
+>>>>>>> tests:tests/networks/test_networks.py
 def test_the_network_of_the_thesis(keras):
     from emeraldcut.networks import thesis
 
@@ -638,6 +646,7 @@ def test_the_network_of_the_thesis(keras):
     assert (float(adadelta.learning_rate), adadelta.rho, adadelta.epsilon) == (1.0, 0.95, 1e-7)
 
 
+@pytest.mark.slow
 def test_thesis_network_learns_discs_and_squares(tmp_path, keras):
     images, told = shapes(160, 50, 0), Epochs()
     images.table["scored"][:4] = False
@@ -656,6 +665,7 @@ def test_thesis_network_learns_discs_and_squares(tmp_path, keras):
     assert np.mean(answer == fresh.table["label"]) > 0.9
 
 
+@pytest.mark.slow
 def test_screener_learns_and_resumes(tmp_path, keras, monkeypatch):
     """Boxes and ellipses that it draws itself: better than chance, the same again, and the same if it was stopped."""
     bright = {"population": "standard", "pictures": 0.0, "correlated": 0.0, "snr_min": 150.0, "psf_fwhm_max_pix": 2.0}
@@ -720,6 +730,7 @@ def test_synthetic_galaxies_on_real_backgrounds(rng):
     assert len(train_module._painted(images[[1, 2]], classes, seed=1)) == 0
 
 
+@pytest.mark.slow
 def test_the_card_is_a_page(tmp_path, keras):
     """What a person reads holds the figures of the card."""
     trained = train(shapes(80, 50, 0), TrainSettings(network="thesis", epochs=1, batch_size=16), seed=3)
@@ -739,6 +750,7 @@ def test_training_needs_labels_and_keras(monkeypatch):
         train(shapes(8, 50, 0), TrainSettings(network="thesis"))
 
 
+@pytest.mark.slow
 def test_no_keras_without_training(tmp_path, rng):
     keras2_files(tmp_path, rng)
     code = (

@@ -290,6 +290,7 @@ def test_stated_noise_is_that_of_the_sky_where_a_galaxy_fills_its_stamp(tmp_path
 # --- of any size
 
 
+@pytest.mark.slow
 def test_a_mosaic_of_30000_pixels_a_side_is_not_read_whole(tmp_path):
     path, side = tmp_path / "huge.fits", 30_000
     wcs = tan_wcs((side, side))

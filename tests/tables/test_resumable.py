@@ -134,6 +134,7 @@ def children(pid):
     return [int(name) for name in names if "spawn_main" in Path(f"/proc/{name}/cmdline").read_text()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs Linux")
 @pytest.mark.parametrize("victim", ["main process", "worker"])
 def test_kills_lose_nothing(tmp_path, victim):
@@ -197,6 +198,7 @@ def who_and_what(numbers, factor):
     return os.getpid(), factor * sum(numbers)
 
 
+@pytest.mark.slow
 def test_workers_serve_one_stage_after_another():
     with started(2, bool) as workers:
         found = [list(map_chunks(partial(who_and_what, factor=k), chunks(0), jobs=workers)) for k in (1, 2)]

@@ -112,6 +112,7 @@ def test_particles_on_straight_lines(engine, pair, tmp_path):
         assert row["energy"] == row["kinetic"] + row["potential"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "sentence"),
     [

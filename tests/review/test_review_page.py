@@ -38,7 +38,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    from tests.test_review import made_run
+    from tests.review.test_review import made_run
 
     images = synthesise(SynthesiseSettings(number=len(NAMES), size=32, snr_min=100), seed=3)
     return made_run(tmp_path_factory.mktemp("page") / "run", ImageSet(np.array(images.pixels), Table({"id": NAMES})))

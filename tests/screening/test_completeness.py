@@ -53,6 +53,7 @@ def test_a_galaxy_that_was_there_makes_place():
         assert b.sum() == pytest.approx(a.sum(), rel=0.3)  # one galaxy, not two
 
 
+@pytest.mark.slow
 def test_shares_are_counts():
     """Of what the injected galaxies' rows say; the same on two workers."""
     shares, injected = completeness(CompletenessSettings(**SMALL), seed=4)

@@ -519,6 +519,7 @@ server.serve(run, lambda address: print(address, flush=True))
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_or_doubled_when_the_process_is_killed(finished):
     """Two clients send the same way as the page: again and again until it is acknowledged."""
     (finished / LOG).unlink(missing_ok=True)

@@ -492,6 +492,7 @@ def one_by_one(n, started):
         yield ImageSet(np.full((2, 9, 9), i, dtype=np.float32), Table({"id": ["a", "b"]}))
 
 
+@pytest.mark.slow
 def test_map_chunks_in_order_and_few_in_flight():
     expected = [3.0 * 162 * i for i in range(7)]
     for jobs in (1, 2):
@@ -503,6 +504,7 @@ def test_map_chunks_in_order_and_few_in_flight():
         assert results == expected and progress.advance.mock_calls == [call(2)] * 7
 
 
+@pytest.mark.slow
 def test_map_chunks_reports_dead_workers_and_errors():
     with pytest.raises(RuntimeError, match="worker process died"):
         list(map_chunks(die, one_by_one(3, []), jobs=2))

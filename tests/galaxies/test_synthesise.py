@@ -197,6 +197,7 @@ def test_labels_are_what_the_truth_columns_say(sample):
     assert set(confused["label"]) == {"other"}
 
 
+@pytest.mark.slow
 def test_weights_set_the_mix_of_classes():
     settings = SynthesiseSettings(
         number=300, size=32, classes=("rectangular", "oval"), weights=(0.1, 0.9), neighbours=0.0
@@ -258,6 +259,7 @@ def _distinct(maps):
     return len({np.round(image, 6).tobytes() for image in maps})
 
 
+@pytest.mark.slow
 def test_thesis_grid_as_it_was_has_six_rectangles_and_no_rotation():
     grid = thesis_grid()
     maps = thesis_maps(grid, particles=None)
@@ -274,6 +276,7 @@ def test_thesis_grid_as_it_was_has_six_rectangles_and_no_rotation():
     assert (ratios.min(), ratios.max()) == pytest.approx((2 / 3, 1))
 
 
+@pytest.mark.slow
 def test_repaired_thesis_grid_has_distinct_rotated_galaxies_of_the_labelled_shape():
     grid = thesis_grid(repaired=True, seed=2)
     maps = thesis_maps(grid, particles=None)
@@ -296,6 +299,7 @@ def test_particle_maps_count_particles_with_poisson_scatter_around_the_expectati
     assert not np.array_equal(again.pixels[0], counted.pixels[3]) and again.pixels.sum() == 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grid", "distinct"), [("thesis", 6), ("repaired", 36)])
 def test_the_thesis_grid_is_a_setting(grid, distinct):
     images = concatenate(list(iterate_synthesise(SynthesiseSettings(grid=grid), seed=1)))

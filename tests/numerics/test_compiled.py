@@ -111,6 +111,7 @@ def falling(image: np.ndarray) -> np.ndarray:
     return image.max() * np.exp(-np.arange(40) / 5)
 
 
+@pytest.mark.slow
 def test_the_fit_is_a_least_squares_fit():
     """The shape that scipy finds by minimising the same residuals, the profile being fitted for each shape."""
     rng = np.random.default_rng(0)
@@ -227,3 +228,59 @@ def test_correlation_of_the_noise():
     assert independent == 1
     # the mean of nine pixels: coefficients (1 + 2 (2/3 + 1/3))^2 = 9 in all
     assert correlated == pytest.approx(9, rel=0.2)
+<<<<<<< HEAD:tests/test_compiled.py
+=======
+
+
+def test_a_part_that_does_not_compile_says_why(monkeypatch, tmp_path):
+    monkeypatch.setitem(jit.EXAMPLES, "broken", "raise ValueError('no such thing')")
+    monkeypatch.setattr(jit, "PACKAGE", tmp_path)
+    monkeypatch.delenv(jit.APART, raising=False)
+    with pytest.warns(UserWarning, match="'broken' could not be compiled ahead; .* ValueError: no such thing"):
+        jit.compile_apart.__wrapped__("broken")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind")
+def test_of_processes_that_start_together_one_compiles(tmp_path):
+    """Nor does a process that was killed while it compiled keep the others waiting."""
+    example = f"import os, time; open(f'{tmp_path}/{{os.getpid()}}', 'w').close(); time.sleep(float(os.environ['S']))"
+    program = f"""
+from pathlib import Path
+from emeraldcut.numerics import jit
+jit.PACKAGE, jit.EXAMPLES = Path(r'{tmp_path}'), {{'slow': {example!r}}}
+jit.compile_apart('slow')
+"""
+
+    def start(seconds: float) -> subprocess.Popen:
+        free = {name: value for name, value in os.environ.items() if name != jit.APART}
+        return subprocess.Popen([sys.executable, "-c", program], env=free | {"S": str(seconds)})
+
+    def compiling() -> list[int]:
+        return [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]
+
+    killed = start(100)
+    while not compiling() and killed.poll() is None:
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    os.kill(compiling()[0], signal.SIGKILL)
+    others = [start(0.5) for _ in range(3)]
+    assert [other.wait(timeout=60) for other in others] == [0, 0, 0]
+    assert len(compiling()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.access(jit.PACKAGE, os.W_OK), reason="nothing can be kept beside the sources")
+def test_a_worker_leaves_outdated_code_to_its_parent():
+    """What a run has begun with is there for all of it, also where a source is edited meanwhile."""
+    path = jit.PACKAGE / "__pycache__" / "of_a_test.nbi"
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    os.utime(path, (0, 0))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(median_of, np.ones(1, np.float32), 1).result() == 1
+    assert path.exists()
+    subprocess.run([sys.executable, "-c", "import emeraldcut.numerics.jit"], check=True)
+    assert not path.exists()
+>>>>>>> tests:tests/numerics/test_compiled.py

@@ -275,6 +275,7 @@ def test_gas_is_cold_thin_and_carried_by_rotation_and_pressure():
 # --- whole galaxies
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**63), st.sampled_from(sorted(PROGENITORS)))
 def test_any_seed_gives_a_galaxy_at_rest_of_the_mass_that_was_asked_for(seed, name):
@@ -369,6 +370,7 @@ def test_impossible_arguments_are_named():
         make_progenitor(DWARF, seed=0, softening_kpc=(0.1, 0.2))
 
 
+@pytest.mark.slow
 def test_an_isolated_galaxy_stays_as_it_is():
     """300 Myr by direct sum: radii that hold parts of the mass, scale length and height of the disc."""
     galaxy = make_progenitor(SMALL, seed=6)

@@ -43,6 +43,7 @@ def test_a_box_is_boxy_where_it_is_seen_as_one():
     assert view["a4_outer"] == pytest.approx(wanted, abs=4 * view["a4_outer_err"])
 
 
+@pytest.mark.slow
 def test_rotation_goes_with_the_sine_of_the_inclination():
     """And bulk motion, which is not rotation, does not matter."""
     views = measure_remnant([body(100_000, 4)], 30, seed=5)

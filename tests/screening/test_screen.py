@@ -117,6 +117,7 @@ def files(pool, folder):
     return folder / "files.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", [stored, files])
 def test_the_careful_look_is_that_of_all(pool, tmp_path, few_carefully, written):
     run = two_passes.screen_run(written(pool, tmp_path), tmp_path / "run", ScreenSettings(best=5, careful=0.25))
@@ -142,6 +143,7 @@ def test_the_careful_look_is_that_of_all(pool, tmp_path, few_carefully, written)
     np.testing.assert_array_equal(best.pixels[0], pool.pixels[list(pool.table["id"]).index(table["id"][0])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["_first_pass", "_careful_pass", "write_joined", "write_images"])
 def test_a_run_that_was_stopped_goes_on(pool, tmp_path, few_carefully, monkeypatch, where):
     source, settings, calls = stored(pool, tmp_path), ScreenSettings(best=5), []

@@ -128,6 +128,7 @@ def test_threads_and_the_first_guess_do_not_matter():
 # --- flows with known solutions
 
 
+@pytest.mark.slow
 def test_sod_shock_tube():
     tube = bench.sod(0.06)
     first, last = tube["rows"]
@@ -139,6 +140,7 @@ def test_sod_shock_tube():
     assert np.abs(last["momentum"]).max() < 1e-4 * last["gas_mass"] * 100  # steps are not the same for all
 
 
+@pytest.mark.slow
 def test_evrard_collapse():
     """Of few particles the peak is lower than the true one; it comes at the same time, and energy stays."""
     found, true = bench.collapse(2000, 1.5), bench.shells(1.5)
@@ -150,6 +152,7 @@ def test_evrard_collapse():
     np.testing.assert_allclose(found[1:6, :3], true[:5], atol=0.035)  # before the shock
 
 
+@pytest.mark.slow
 def test_a_disc_in_equilibrium_stays_in_it():
     sizes, rows = bench.disc(1500, 0.15)
     radius, height = np.array(sizes).T

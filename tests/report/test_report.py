@@ -175,6 +175,7 @@ def test_report_says_what_the_run_found(tmp_path):
         assert min(picture.shape[:2]) > 150 and picture[..., :3].std() > 0.05
 
 
+@pytest.mark.slow
 def test_report_of_a_run_is_the_same_twice(tmp_path):
     folder = make_run(tmp_path, rows(["a", "b"]), [galaxy(), galaxy(seed=2)])
     first = report(folder).read_bytes()
@@ -308,6 +309,7 @@ def test_notes_come_first_with_table_and_pictures(tmp_path):
     assert page.images[0]["src"].startswith("data:image/png;base64,")
 
 
+@pytest.mark.slow
 def test_twenty_large_and_noisy_candidates_make_a_page_below_4_mb(tmp_path):
     pixels = [galaxy((400, 400), radius=40.0, noise=20.0, seed=i) for i in range(20)]
     folder = make_run(tmp_path, rows([f"g{i}" for i in range(25)]), pixels)
@@ -501,6 +503,7 @@ def pictured(tmp_path, ids, **columns):
     return write_images(ImageSet(images, table), tmp_path / "set", command="synthesise", seed=3).folder
 
 
+@pytest.mark.slow
 def test_tables_of_measure_compare_and_classify_have_pages_with_their_images(tmp_path):
     import emeraldcut
 
@@ -697,6 +700,7 @@ def test_a_pdf_needs_a_browser_and_says_so(tmp_path, monkeypatch):
     assert not (tmp_path / "report.pdf").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium to print with")
 def test_a_pdf_is_printed(tmp_path):
     page = report(make_run(tmp_path, rows(["a"]), [galaxy()]))
