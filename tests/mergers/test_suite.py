@@ -168,12 +168,8 @@ def test_shipped_suites_are_found_by_name():
     assert suite_file("sequence_2").exists()
 
 
-<<<<<<< HEAD:tests/test_suite.py
-def test_views_of_a_run(run, tmp_path):
-=======
 @pytest.mark.slow
-def test_views_of_a_run(run):
->>>>>>> tests:tests/mergers/test_suite.py
+def test_views_of_a_run(run, tmp_path):
     folder, _ = run
     options, stacked = ObserveSettings(views=3, size=32), TakeSettings(stack=2, maps=str(tmp_path / "maps"))
     progress = Mock()

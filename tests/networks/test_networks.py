@@ -614,7 +614,6 @@ def shapes(number, size, seed, radius=(0.25, 0.35)):
     return ImageSet(pixels, table)
 
 
-<<<<<<< HEAD:tests/test_networks.py
 class Epochs:
     """Counts the epochs of a training, and may interrupt it."""
 
@@ -631,9 +630,7 @@ class Epochs:
             raise KeyboardInterrupt
 
 
-=======
 @pytest.mark.slow
->>>>>>> tests:tests/networks/test_networks.py
 def test_the_network_of_the_thesis(keras):
     from emeraldcut.networks import thesis
 

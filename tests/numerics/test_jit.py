@@ -14,7 +14,8 @@ import pytest
 from emeraldcut.camera.camera import camera_example
 from emeraldcut.camera.particle_isophote import outline_example
 from emeraldcut.cli import COMMANDS, _command_parser, load, main
-from emeraldcut.frame.frame import frame_example, maps_example, quick_shape_example
+from emeraldcut.frame.frame import frame_example, maps_example
+from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes.measure import measure_example
 from emeraldcut.nbody.gravity import direct_example, tree_example
 from emeraldcut.nbody.leapfrog import step_example
