@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emeraldcut.camera.camera import camera_example
-from emeraldcut.camera.particle_isophote import outline_example
+from emeraldcut.camera.particle_isophote import particle_isophote_example
 from emeraldcut.cli import COMMANDS, _command_parser, load, main
 from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
@@ -24,7 +24,7 @@ from emeraldcut.networks.classify import classify_example
 from emeraldcut.numerics import jit
 
 EXAMPLES = (quick_shape_example, frame_example, maps_example, measure_example, classify_example, camera_example,
-            outline_example, tree_example, direct_example, step_example, flow_example)  # fmt: skip
+            particle_isophote_example, tree_example, direct_example, step_example, flow_example)  # fmt: skip
 # A module with one small function, so that tests compile in a second.
 MODULE = """
 import os, sys, time
