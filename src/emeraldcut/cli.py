@@ -607,6 +607,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         _overview().parse_args(argv or ["--help"])
     command = COMMANDS[name]
+    if {"-h", "--help"} & set(argv[1:]):
+        from emeraldcut.quick_help import stand_ins
+
+        with stand_ins():
+            _command_parser(name, command, [load(cls) for cls in command.settings]).parse_args(["--help"])
     classes = [load(cls) for cls in command.settings]
     arguments = _command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name

@@ -29,6 +29,9 @@ class _StandIn(ModuleType):
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         return self
 
+    def __iter__(self) -> Iterator[Any]:  # else indices without end would be tried
+        return iter(())
+
     def __mro_entries__(self, bases: tuple) -> tuple:  # as a base class
         return ()
 
