@@ -41,6 +41,7 @@ def test_measure_writes_one_row_per_image_and_prints_the_path(pool, tmp_path, ca
     assert table.meta["provenance"]["command"] == "measure"
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_result(pool, tmp_path, capsys):
     for jobs in (1, 2):
         assert run(capsys, "measure", pool, "-o", tmp_path / f"{jobs}.parquet", "-j", jobs)[0] == 0
@@ -122,6 +123,7 @@ def test_classify_writes_the_thesis_format(pool, tmp_path, capsys):
         assert sum(map(float, p)) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_screen_ranks_everything_and_writes_a_report(pool, tmp_path, capsys):
     folder = tmp_path / "run"
     code, out, err = run(capsys, "screen", pool, "--output", folder, "--prevalence", "0.05")
@@ -239,6 +241,7 @@ def test_only_broken_images_give_a_run_that_says_so(tmp_path, capsys):
     assert read_table(tmp_path / "run" / "candidates.ecsv")["flag"][0] == 1
 
 
+@pytest.mark.slow
 def test_results_beside_the_images_are_not_images(tmp_path, capsys):
     from astropy.io import fits
 

@@ -65,6 +65,7 @@ def test_tables(ending, tmp_path, capsys):
         np.testing.assert_array_equal(read_table(words[-1])["x"], numbers[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [50, 8000, 100_000, 400_000])
 def test_sets(limit, tmp_path, capsys):
     """Wherever the file ends: in HDF5's own header, in the images, or when it is closed."""

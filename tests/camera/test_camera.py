@@ -230,6 +230,7 @@ def test_the_isophote_turns_and_grows_with_the_galaxy(angle, scale, x, y):
         assert second.terms[term] == pytest.approx(first.terms[term], abs=slack)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [20_000, 40_000])
 def test_isophotes_of_concentrated_galaxies_settle(n):
     """Also where the particles that should give the start are too few for one."""

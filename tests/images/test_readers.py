@@ -383,6 +383,7 @@ def test_no_permission(tmp_path, monkeypatch):
     assert table["flag"][0] == Flag.UNREADABLE and "Permission denied." in table["flag_text"][0]
 
 
+@pytest.mark.slow
 def test_unusual_values_and_headers(tmp_path):
     wild = RAMP.astype(">f8")
     wild[0, :3] = [np.inf, -np.inf, 1e300]

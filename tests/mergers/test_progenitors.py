@@ -255,6 +255,7 @@ def test_a_layer_of_gas_alone_has_the_height_of_spitzer():
     assert np.allclose(median[inner], z0[inner] * np.arctanh(0.5), rtol=0.03)
 
 
+@pytest.mark.slow
 def test_gas_is_cold_thin_and_carried_by_rotation_and_pressure():
     with_gas = dataclasses.replace(MILKY_WAY, gas_fraction=0.2, gas_particles=6000, halo_particles=100)
     galaxy, smooth = make_progenitor(with_gas, seed=5), model(with_gas)

@@ -66,6 +66,7 @@ def test_masses_and_spins_of_a_task():
     assert not np.array_equal(begin(plan(SMALL)[1], SMALL, 5).position, one.position)
 
 
+@pytest.mark.slow
 def test_a_suite_has_a_row_for_each_merger(run):
     folder, table = run
     assert list(table["merger"]) == ["control-gas0", "ratio1-gas0-orbit000", "ratio2-gas0-orbit000"]

@@ -184,6 +184,7 @@ def test_a_suite_goes_on_after_a_crash(tmp_path):
     np.testing.assert_allclose(last.position, moved, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_script_in_place_of_a_run(tmp_path, capsys):
     """The command is given three times: it writes a script, goes on after a run that was cut short, and finishes."""
     file = tmp_path / "suite.toml"

@@ -62,6 +62,7 @@ def assert_same(a: Snapshot, b: Snapshot) -> None:
             assert x == y, field.name
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(snapshots())
 def test_what_is_written_comes_back_to_the_last_bit(tmp_path_factory, snapshot):

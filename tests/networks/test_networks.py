@@ -739,6 +739,7 @@ def test_the_card_is_a_page(tmp_path, keras):
     )
 
 
+@pytest.mark.slow
 def test_training_needs_labels_and_keras(monkeypatch):
     with pytest.raises(ValueError, match="column 'label'"):
         train(ImageSet(np.zeros((2, 9, 9)), Table({"id": ["a", "b"]})))

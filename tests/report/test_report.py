@@ -244,6 +244,7 @@ def test_a_run_without_a_set_of_images(tmp_path):
     assert "no candidate with a score and an image" in page.text
 
 
+@pytest.mark.slow
 def test_sizes_missing_pixels_blank_images_and_masked_values(tmp_path):
     holed = galaxy((50, 90))
     holed[:, :20] = np.nan
@@ -290,6 +291,7 @@ def test_bytes_in_file_names_that_are_not_utf8(tmp_path):
     assert "bad" in checked(make_run(tmp_path, rows(["a"]), [galaxy()], input_1="/data/bad\udcff.fits")).text
 
 
+@pytest.mark.slow
 def test_notes_come_first_with_table_and_pictures(tmp_path):
     folder = make_run(tmp_path, rows(["a"]), [galaxy()])
     galleries.field_figure(
@@ -481,6 +483,7 @@ def test_look_alikes_have_the_same_harmonics_within_the_errors():
     assert alike(rows(["alone"]), rows(["alone"])[0]) == ()
 
 
+@pytest.mark.slow
 def test_cards_show_profiles_residuals_classes_and_look_alikes(tmp_path):
     table = rows([f"g{i}" for i in range(8)], similarity_p=np.full(8, 0.0123))
     for name, value in (("oval", 0.2), ("obround", 0.05), ("other", 0.25)):

@@ -19,6 +19,7 @@ from emeraldcut.review.server import HERE, application
 from emeraldcut.review.static import write_static
 from emeraldcut.review.verdicts import VERDICTS
 
+pytestmark = pytest.mark.slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NAMES = ["<img src=x onerror='window.hacked=1'>", "</script><script>window.hacked=1</script>", "🐉 \"it's\" & co",
          "../../etc/passwd", "e", "f"]  # fmt: skip

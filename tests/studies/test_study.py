@@ -193,6 +193,7 @@ def fraction(table, column="fraction", **wanted):
     return float(table[chosen][column][0])
 
 
+@pytest.mark.slow
 def test_a_study_sees_the_shapes_that_are_there(finished):
     from emeraldcut.tables import read_table
 
@@ -213,6 +214,7 @@ def test_a_study_sees_the_shapes_that_are_there(finished):
     assert row["slope"] == pytest.approx(-boxes / np.log2(3))
 
 
+@pytest.mark.slow
 def test_a_study_has_a_row_for_every_view_and_quality(finished):
     from emeraldcut.tables import read_table
 
@@ -235,6 +237,7 @@ def judged_as_thesis():
     return maps
 
 
+@pytest.mark.slow
 def test_what_the_thesis_would_have_concluded_is_counted(finished):
     from astropy.table import Table, vstack
 
