@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 from emeraldcut.errors import UsageError
 from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.shapes import ellipse
+from emeraldcut.numerics.stretch import asinh_stretch
 
 # Around the centre a profile is too steep for few samples: (half width in pixels, order of the quadrature).
 _REFINEMENTS = ((4, 6), (1, 16), (0, 64))
@@ -276,13 +277,12 @@ def brightest_half(light: np.ndarray) -> tuple[float, int]:
 def as_picture(image: np.ndarray, sky_sigma: float, *, rng: np.random.Generator) -> np.ndarray:
     """`image` as a survey's picture server gives it, 0 to 255: arcsinh stretch, 8 bits, JPEG; (ny, nx) float64.
 
-    Stretch as in Lupton et al. 2004 (PASP 116, 133), with random softening, black level and white level.
+    Softening, black level and white level of the stretch (see `asinh_stretch`) are drawn at random.
     """
     softening = sky_sigma * np.exp(rng.uniform(np.log(1), np.log(60)))
     black, white = -sky_sigma * rng.uniform(1, 5), image.max() * rng.uniform(0.7, 1.3)
     levels = np.arcsinh(np.array([black, white]) / softening)
-    stretched = (np.arcsinh(image / softening) - levels[0]) / (levels[1] - levels[0])
-    grey = np.clip(np.round(255 * stretched), 0, 255).astype(np.uint8)
+    grey = np.round(255 * asinh_stretch(image, levels[0], levels[1], softening)).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(grey).save(file, "JPEG", quality=int(rng.integers(75, 96)))
     return np.asarray(Image.open(file), dtype=np.float64)

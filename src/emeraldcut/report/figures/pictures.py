@@ -13,6 +13,7 @@ from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
 from emeraldcut.frame.resample import bin_down, unbinned
 from emeraldcut.isophotes import MeasureSettings, measure_galaxy
 from emeraldcut.numerics.median import MAD_TO_SIGMA
+from emeraldcut.numerics.stretch import asinh_stretch
 
 COLOUR_MAP, RESIDUAL_MAP = "magma", "RdBu_r"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii
@@ -86,7 +87,9 @@ def with_data(images: ImageSet) -> ImageSet:
 
 def _with_harmonics(galaxy: FramedGalaxy | None) -> FramedGalaxy | None:
     """The galaxy with the shape that its isophotes are seen to have; the frame alone fits ellipses to most."""
-    fit = None if galaxy is None else measure_galaxy(galaxy, MeasureSettings(psf_correction=False), np.nan)
+    if galaxy is None:
+        return None
+    fit = measure_galaxy(galaxy, MeasureSettings(psf_correction=False), np.nan)
     return galaxy if fit is None else replace(galaxy, shape=fit.seen)
 
 
@@ -103,15 +106,14 @@ def png(picture: Picture) -> bytes:
 
 
 def stretch(values: np.ndarray, sky: float, sigma: float) -> np.ndarray:
-    """asinh((value - sky) / 2 sigma), 0 at 1 sigma below the sky and 1 at the brightest 1 in 500 pixels.
+    """Light between 0 and 1 for display: linear in the noise, logarithmic in the galaxy (see `asinh_stretch`).
 
-    The asinh stretch of Lupton et al. 1999 (AJ 118, 1406): linear in the noise, logarithmic in the galaxy.
+    It is 0 at 1 sigma below the sky and 1 for the brightest 1 in 500 pixels.
     """
     signal = values - sky
     top = np.nanpercentile(signal, 99.8)
     sigma = max(sigma, 1e-3 * abs(top), np.finfo(float).tiny)  # noise-free images have a finite range too
-    low, high = np.arcsinh(-0.5), max(np.arcsinh(top / (2 * sigma)), 1.0)
-    return np.clip((np.arcsinh(signal / (2 * sigma)) - low) / (high - low), 0, 1)
+    return asinh_stretch(signal, np.arcsinh(-0.5), max(np.arcsinh(top / (2 * sigma)), 1.0), 2 * sigma)
 
 
 def sky_level(image: np.ndarray, galaxy: FramedGalaxy | None = None) -> tuple[float, float]:
@@ -178,7 +180,7 @@ def _isophotes(galaxy: FramedGalaxy) -> list[np.ndarray]:
         rho = radius * galaxy.radius * ellipse.deformation(psi)
         u, v = rho * np.cos(psi), ellipse.axis_ratio * rho * np.sin(psi)
         points = np.stack([ellipse.x + u * cos - v * sin, ellipse.y + u * sin + v * cos], axis=1)
-        lines.append(unbinned(points, bins))
+        lines.append(np.asarray(unbinned(points, bins)))
     return lines
 
 
