@@ -100,6 +100,7 @@ class SynthesiseSettings(Settings):
     )
 
     def check(self) -> None:
+        """UsageError for weights that are not one per class, and for ranges whose ends are in the wrong order."""
         if self.weights and (len(self.weights) != len(self.classes) or sum(self.weights) == 0):
             raise UsageError(
                 f"setting 'weights' expects one number for each of the classes {', '.join(self.classes)}, not all 0; "

@@ -132,6 +132,14 @@ def _alike(found: Comparison, table: Table, shown: Container[int]) -> list[dict[
             for rank, place in zip(ranks, found.alike, strict=True)]  # fmt: skip
 
 
+def half_light_radius(row: Row) -> str:
+    """The half-light radius, in arcseconds where the pixel scale is known."""
+    radius, scale = number(row, "radius_pix"), number(row, "pixel_scale_arcsec")
+    if radius is None:
+        return NONE
+    return f"{decimal(radius, 1)} pix" if scale is None else f"{decimal(radius * scale, 2)}″"
+
+
 FACTS = (
     Fact("a4/a", "a4", lambda row: with_error(row, "a4"), wide=True),
     Fact("a6/a", "a6", lambda row: with_error(row, "a6"), wide=True),
@@ -140,20 +148,12 @@ FACTS = (
     Fact("p-value", "similarity_p", lambda row: probability(number(row, "similarity_p")),
          "probability that an ordinary galaxy is at least as similar"),
     Fact("axis ratio", "axis_ratio", lambda row: decimal(number(row, "axis_ratio"), 2)),
-    Fact("half-light radius", "radius_pix", lambda row: half_light_radius(row)),
+    Fact("half-light radius", "radius_pix", half_light_radius),
     Fact("S/N", "snr", lambda row: decimal(number(row, "snr"), 0), "within the half-light ellipse"),
     Fact("typicality", "typical", lambda row: probability(number(row, "typical")),
          "fraction of galaxies of known classes that are at least as unusual"),
     Fact("known as", "label", lambda row: text(row, "label") or NONE, wide=True),
 )  # fmt: skip
-
-
-def half_light_radius(row: Row) -> str:
-    """The half-light radius, in arcseconds where the pixel scale is known."""
-    radius, scale = number(row, "radius_pix"), number(row, "pixel_scale_arcsec")
-    if radius is None:
-        return NONE
-    return f"{decimal(radius, 1)} pix" if scale is None else f"{decimal(radius * scale, 2)}″"
 
 
 def sky_links(ra: float, dec: float) -> dict[str, str]:
@@ -177,22 +177,25 @@ def _links(row: Row) -> dict[str, str]:
 
 
 def flag_name(bit: Flag) -> str:
-    return bit.name.lower().replace("_", " ")
+    """The name of a flag in words, such as "low snr"."""
+    return str(bit.name).lower().replace("_", " ")
 
 
 # --- pictures
 
 
 def data_url(content: bytes, kind: str) -> str:
+    """A file of this media type as a URL that holds its content."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def on_sky(galaxy: GalaxyPictures) -> dict[str, Any]:
+    """The galaxy on the sky, for the macro `picture`."""
     return drawing(galaxy.cutout, f"{text(galaxy.row, 'id')} on the sky")
 
 
 def in_own_frame(galaxy: GalaxyPictures) -> dict[str, Any] | None:
-    """None where no galaxy was found."""
+    """The galaxy in its own frame, for the macro `picture`; None where no galaxy was found."""
     return None if galaxy.framed is None else drawing(galaxy.framed, f"{text(galaxy.row, 'id')} in its own frame")
 
 

@@ -48,8 +48,8 @@ def entries() -> dict[str, str]:
 
 def bibliography(manifest: Mapping[str, Any]) -> str:
     """The BibTeX entries of what the run of `manifest` used, each once."""
-    command, keys = manifest.get("command"), []
-    keys += METHODS.get("screen" if command == "demo" else command, ())
+    command = str(manifest.get("command"))
+    keys = list(METHODS.get("screen" if command == "demo" else command, ()))
     for (name, value), more in BY_SETTING.items():
         if manifest.get(f"settings.{name}") == value:
             keys += more

@@ -44,7 +44,7 @@ class Listing:
     """A table of a page: rows of text or `Cell`; `anchors` are the ids of the rows, empty for none."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str | Cell]]
+    rows: Sequence[Sequence[object]]
     anchors: Sequence[str] = ()
 
 
@@ -137,4 +137,5 @@ def seconds(value: float) -> str:
 
 
 def percent(fraction: float) -> str:
+    """A fraction in per cent, to three digits."""
     return f"{100 * round(fraction, 9):.3g} %"  # what is left of a sum by rounding is no fraction

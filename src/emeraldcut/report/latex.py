@@ -149,7 +149,7 @@ def _cell(table: Table, row: int, column: str) -> str:
         digits = _digits(error)
         return rf"${value:.{digits}f} \pm {error:.{digits}f}$"
     if low is not None and high is not None:
-        digits = _digits(min((x for x in (value - low, high - value) if x > 0), default=0.01))
+        digits = _digits(float(min((x for x in (value - low, high - value) if x > 0), default=0.01)))
         return rf"${value:.{digits}f}_{{-{max(value - low, 0):.{digits}f}}}^{{+{max(high - value, 0):.{digits}f}}}$"
     if column in ("ra", "dec"):
         return f"${value:.5f}$"

@@ -39,7 +39,7 @@ def write_pdf(page: str | Path) -> Path:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command.append("--no-sandbox")  # which does not work for root
         try:
-            done = subprocess.run([*command, page.as_uri()], capture_output=True, timeout=MOST_SECONDS)
+            done = subprocess.run([*command, page.as_uri()], capture_output=True, check=False, timeout=MOST_SECONDS)
         except subprocess.TimeoutExpired:
             done = None
         if not printed.exists():

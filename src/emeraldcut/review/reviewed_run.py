@@ -88,6 +88,7 @@ class ReviewedRun:
         self.card = lru_cache(CARDS_KEPT)(self._card)
 
     def close(self) -> None:
+        """Closes the files of the images and the log."""
         if self.source_images is not None:
             self.source_images.close()
         self.verdicts.close()
@@ -104,8 +105,9 @@ class ReviewedRun:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What every page is told: what was screened, how many, and a `key` of the run, under which a browser keeps
-        what is not sent yet.
+        """What every page needs: `run`, what was screened; `candidates`, how many; and `key`.
+
+        A browser keeps verdicts that are not sent yet under the key of their run.
         """
         source = Path(str(self.manifest.get("input_1", self.folder.resolve())))
         key = sha256("\n".join([str(self.manifest.get("date_utc")), *self._ids]).encode()).hexdigest()[:16]
@@ -145,9 +147,9 @@ class ReviewedRun:
         left = self._left(said)
         skipped = [row for row in skip if 0 <= row < len(self)]
         left[skipped] = False
-        queue = [{"row": row, "again": False} for row in self.order.next(order, left, count)]
-        old = list(said)[:-REMEMBERED]
-        old = [row for name in old if name not in again and (row := self._rows.get(name)) not in (None, *skipped)]
+        queue: list[dict[str, Any]] = [{"row": row, "again": False} for row in self.order.next(order, left, count)]
+        known = [self._rows[name] for name in list(said)[:-REMEMBERED] if name not in again and name in self._rows]
+        old = [row for row in known if row not in skipped]
         queue = self._with_repeats(queue, old, len(said) + len(again) + len(skipped))
         notes = self.verdicts.said("note", reviewer)
         for item in queue:
@@ -170,7 +172,8 @@ class ReviewedRun:
         """The queue with one of the candidates `old` at every 1 / repeats-th place; which, the seed decides."""
         if not self.settings.repeats:
             return queue
-        every, mixed, old = round(1 / self.settings.repeats), [], list(old)
+        every, old = round(1 / self.settings.repeats), list(old)
+        mixed: list[dict] = []
         for item in queue:
             if (n_shown + len(mixed) + 1) % every == 0 and old:
                 draw = np.random.default_rng([self._seed, n_shown + len(mixed)])
@@ -211,8 +214,10 @@ class ReviewedRun:
         votes, notes = self.verdicts.votes(), self.verdicts.notes()
         sides = {name: {who: "yes" if word == VERDICTS[0] else "no" for who, word in said.items()}
                  for name, said in votes.items()}  # fmt: skip
-        disputed = [{"id": name, "row": self._rows.get(name), "votes": said, "notes": notes.get(name, {})}
-                    for name, said in votes.items() if len(set(said.values())) > 1]  # fmt: skip
+        disputed: list[dict[str, Any]] = [
+            {"id": name, "row": self._rows.get(name), "votes": said, "notes": notes.get(name, {})}
+            for name, said in votes.items() if len(set(said.values())) > 1
+        ]  # fmt: skip
         disputed.sort(key=lambda item: len(self) if item["row"] is None else item["row"])
         return {
             "candidates": len(self),

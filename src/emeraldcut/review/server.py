@@ -6,7 +6,8 @@ import json
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -61,10 +62,12 @@ class Guard:
         self.app, self.token = app, token
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        """Answers a request (ASGI): by the application, or with status 403 and the reason."""
         if scope["type"] != "http":  # start and end of the server
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
 
-        async def send_with_headers(message: dict) -> None:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 ours = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
                 message["headers"] = [*message["headers"], *ours]
@@ -141,6 +144,7 @@ class Answers:
         self.run, self.token, self.suffix = run, token, f"?token={token}"
 
     def home(self, request: Request) -> Response:
+        """Leads to the page on which one judges."""
         return RedirectResponse(f"judge{self.suffix}")
 
     def shell(self, name: str) -> Callable:
@@ -148,19 +152,23 @@ class Answers:
         return lambda request: HTMLResponse(page(name, {"token": self.token, **self.run.facts}, self.suffix))
 
     def judge(self, request: Request) -> Response:
+        """The next candidates for a reviewer, see `ReviewedRun.judge`."""
         skipped = request.query_params.get("skip", "").split(",")
         skip = [int(row) for row in skipped if row.isdecimal() and len(row) < 10][:MOST_ROWS]
         count = min(_number(request, "count", 20), MOST_ROWS)
         return JSONResponse(self.run.judge(_reviewer(request), _choice(request, "order", ORDERS), count, skip))
 
     def grid(self, request: Request) -> Response:
+        """A page of the grid of candidates, see `ReviewedRun.grid`."""
         order, show = _choice(request, "order", ORDERS), _choice(request, "show", SHOW)
         return JSONResponse(self.run.grid(_reviewer(request), order, show, _number(request, "page", 1)))
 
     def results(self, request: Request) -> Response:
+        """Verdicts and agreement of all reviewers, see `ReviewedRun.results`."""
         return JSONResponse(self.run.results())
 
     def card(self, request: Request) -> Response:
+        """Pictures and numbers of one candidate, see `cards.card`."""
         return JSONResponse(self.run.card(request.path_params["row"]))
 
     async def verdicts(self, request: Request) -> Response:
@@ -240,7 +248,5 @@ def serve(run: ReviewedRun, say: Callable[[str], object]) -> None:
         for row in run.order.next(ORDERS[0], np.ones(len(run), dtype=bool), 4):
             run.card(row)
         server = Server(uvicorn.Config(application(run, token), log_level="warning", access_log=False))
-        try:
+        with suppress(KeyboardInterrupt):  # the way to end it
             server.run(sockets=[place])
-        except KeyboardInterrupt:  # the way to end it
-            pass

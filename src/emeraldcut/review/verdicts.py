@@ -68,7 +68,7 @@ class Entry:
         if not isinstance(given, Mapping) or not set(given) <= set(NAMES):
             raise UsageError(f"an entry has the keys {', '.join(NAMES)}; received {str(given)[:200]!r}.")
         values = {"time": now(), **given}
-        texts = {name: values.get(name) for name in NAMES if name != "again"}
+        texts: dict[str, Any] = {name: values.get(name) for name in NAMES if name != "again"}
         for name, text in texts.items():
             if not isinstance(text, str) or not _storable(text):
                 raise UsageError(f"'{name}' of an entry must be text; received {str(text)[:200]!r}.")
@@ -94,6 +94,7 @@ NAMES = tuple(field.name for field in fields(Entry))
 
 
 def now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -137,6 +138,7 @@ class Verdicts:
         self.refresh()
 
     def close(self) -> None:
+        """Closes the file."""
         self._connection.close()
 
     def add(self, entries: Iterable[Entry]) -> int:
@@ -174,10 +176,10 @@ class Verdicts:
             undone = self._by_key.get(entry.value)
             if undone is None or undone.reviewer != entry.reviewer:
                 return
-            for kind in self._standing.values():
-                rest = [e for e in kind[undone.reviewer].pop(undone.id, []) if e.key != undone.key]
+            for standing in self._standing.values():
+                rest = [e for e in standing[undone.reviewer].pop(undone.id, []) if e.key != undone.key]
                 if rest:
-                    kind[undone.reviewer][undone.id] = rest
+                    standing[undone.reviewer][undone.id] = rest
         elif (entry.reviewer, entry.key) not in self._undone:
             kind = "again" if entry.again and entry.what == "verdict" else entry.what
             self._standing[kind][entry.reviewer].setdefault(entry.id, []).append(entry)

@@ -71,6 +71,7 @@ class CompletenessSettings(Settings):
     network: str = setting("screener", "'screener', which ships with the package, or a network folder")
 
     def check(self) -> None:
+        """UsageError for a range of Sersic indices whose ends are in the wrong order."""
         if self.sersic_min > self.sersic_max:
             raise UsageError(
                 f"settings need sersic_min <= sersic_max; received {self.sersic_min} and {self.sersic_max}."

@@ -44,6 +44,7 @@ class CompareSettings(Settings):
     )
 
     def check(self) -> None:
+        """UsageError for negative references with another method than `frame`."""
         if self.negative and self.method != "frame":
             raise UsageError(f"negative references need --method frame; received --method {self.method}.")
 

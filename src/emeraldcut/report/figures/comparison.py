@@ -71,7 +71,10 @@ def compare_with_references(images: ImageSet, references: ImageSet | None, table
     """
     images = with_data(images)
     frames = frame_galaxies(images)
-    profiles, places, of_references, framed = _profiles(images, frames), {}, [], None
+    profiles = _profiles(images, frames)
+    framed: FrameSet | None = None
+    of_references: list[Profile | None] = []
+    places: dict[str, int] = {}
     if references is not None and len(references):
         framed = frame_galaxies(references)
         of_references = _profiles(references, framed)
@@ -81,7 +84,7 @@ def compare_with_references(images: ImageSet, references: ImageSet | None, table
         row = images.table[i]
         own = Comparison(profiles[i], alike=alike(table, row))
         k = places.get(text(row, "reference"))
-        if galaxy is not None and k is not None:
+        if galaxy is not None and framed is not None and k is not None:
             other, left, _ = reference_and_residual(frames, i, framed, k)
             residual = Picture(np.clip(0.5 + left / (2 * RESIDUAL_SIGMA), 0, 1), [], [], colour_map=RESIDUAL_MAP)
             own = replace(
@@ -95,7 +98,8 @@ def compare_with_references(images: ImageSet, references: ImageSet | None, table
 def _profiles(images: ImageSet, frames: FrameSet) -> list[Profile | None]:
     """a4 against radius of every image, None where there is no galaxy."""
     rows = radial_profiles(images, frames=frames)
-    names, found = np.array(rows["id"], dtype=str), []
+    names = np.array(rows["id"], dtype=str)
+    found: list[Profile | None] = []
     for name, galaxy in zip(images.table["id"], frames.galaxies, strict=True):
         own = rows[names == str(name)]
         if galaxy is None or not len(own):
@@ -120,8 +124,10 @@ def reference_and_residual(
     int
         Which of `MIRRORS` that is.
     """
-    rings, others = frames.galaxies[i].rings[0], references.galaxies[k].rings[0]
-    mirror = int(np.argmax(MIRRORS @ np.einsum("kt,kt->t", rings, others)))
+    galaxy, reference = frames.galaxies[i], references.galaxies[k]
+    assert galaxy is not None  # the caller chooses images with a galaxy
+    assert reference is not None
+    mirror = int(np.argmax(MIRRORS @ np.einsum("kt,kt->t", galaxy.rings[0], reference.rings[0])))
     own, other = frames.stamps[i], references.stamps[k][:: STAMP_FLIPS[mirror][0], :: STAMP_FLIPS[mirror][1]]
     return other, own - _dressed(other, own), mirror
 

@@ -38,6 +38,7 @@ def explain_best(chunks: Iterable[ImageSet], table: Table, references: ImageSet,
 
     The images are looked for in `chunks`, of which one at a time is in memory.
     """
+    assert settings.explain is not None  # else there is nothing to draw to
     chance = numbers(table["similarity_p"], 2.0) if "similarity_p" in table.colnames else np.zeros(len(table))
     best = table[np.lexsort((-numbers(table["similarity"], -np.inf), chance))[: settings.explain_best]]
     places = {str(name): place for place, name in enumerate(best["id"])}
@@ -91,8 +92,10 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
         _picture(line[1], stretch(other, 0.0, 1.0), str(row["reference"]), "the reference", EMERALD)
         line[2].imshow(left, cmap=RESIDUAL_MAP, vmin=-RESIDUAL_SIGMA, vmax=RESIDUAL_SIGMA, origin="lower")
         _label(line[2], "residual", f"in noise units, ±{RESIDUAL_SIGMA:g}")
-        rings, others = frames.galaxies[i].rings[0], framed_references.galaxies[k].rings[0]
-        _harmonics(line[3], rings, variances[i], MIRRORS[mirror] * others)
+        galaxy, reference = frames.galaxies[i], framed_references.galaxies[k]
+        assert galaxy is not None  # `shown` are images with a galaxy
+        assert reference is not None  # and `compare` names references with one
+        _harmonics(line[3], galaxy.rings[0], variances[i], MIRRORS[mirror] * reference.rings[0])
     return save_figure(figure, path)
 
 

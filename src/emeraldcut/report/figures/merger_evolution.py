@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -20,9 +21,7 @@ DASHED = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3))}
 NOTE = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
 
 
-def evolution_figure(
-    rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[str, object], path: str | Path
-) -> Path:
+def evolution_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[str, Any], path: str | Path) -> Path:
     """Draws one run: separation of the centres (of an isolated galaxy the thickness of its disc), and drifts.
 
     Parameters
@@ -65,7 +64,7 @@ def _draw_thickness(panel, time: np.ndarray, thickness: np.ndarray) -> None:
     panel.set_ylabel("thickness of the disc, relative to the start")
 
 
-def _draw_separation(panel, time: np.ndarray, separation: np.ndarray, facts: Mapping[str, object]) -> None:
+def _draw_separation(panel, time: np.ndarray, separation: np.ndarray, facts: Mapping[str, Any]) -> None:
     """The separation of two galaxies against time, with the softening and when they merged."""
     softening = float(facts["disc_softening_kpc"])
     panel.plot(time, separation, color=EMERALD)

@@ -109,8 +109,9 @@ def _examples(folder: Path, table: Table) -> list[dict[str, Any]]:
 def _known(galaxy: GalaxyPictures) -> str:
     """The label and the true a4 of an image, as far as they are known."""
     facts = [text(galaxy.row, "label")]
-    if number(galaxy.row, "truth_a4") is not None:
-        facts.append(f"a4/a {_signed(number(galaxy.row, 'truth_a4'))}")
+    a4 = number(galaxy.row, "truth_a4")
+    if a4 is not None:
+        facts.append(f"a4/a {_signed(a4)}")
     return ", ".join(filter(None, facts)) or NONE
 
 

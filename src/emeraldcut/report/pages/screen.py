@@ -35,11 +35,18 @@ COLUMNS += ["similarity_p"]
 
 @dataclass(frozen=True)
 class Contents:
-    """What a finished run folder holds, `best` (with `comparisons` of each) and `references` already as the report
-    shows them.
+    """What a finished run folder holds.
 
-    `ranks` has the columns of all images, to be read one at a time; `table` all that the page tells, of `SAMPLED` of
-    them at most, the first among them.
+    Attributes
+    ----------
+    ranks : Columns
+        The columns of all images, which are read one at a time.
+    table : Table
+        The columns that the page shows row by row, of at most `SAMPLED` images, the best of them first.
+    best, references : lists of GalaxyPictures
+        The best candidates and the references as the report shows them.
+    comparisons : list of Comparison
+        Of each of the best.
     """
 
     folder: Path
@@ -71,16 +78,19 @@ def _read(folder: Path) -> Contents:
     """The contents of a run folder; ValueError if it holds no candidates."""
     if not (folder / CANDIDATES).exists():
         raise UsageError(f"report expects a run of `screen` or `demo`; '{folder}' has no {CANDIDATES}.")
-    sets = {name: read_images(folder / name) if (folder / name / MANIFEST).exists() else None
-            for name in (BEST, REFERENCES)}  # fmt: skip
-    ranks, best, found = Columns(folder / CANDIDATES), [], []
+    best_set, reference_set = (
+        read_images(folder / name) if (folder / name / MANIFEST).exists() else None for name in (BEST, REFERENCES)
+    )
+    ranks = Columns(folder / CANDIDATES)
+    best: list[GalaxyPictures] = []
+    found: list[Comparison] = []
     rows = np.unique(np.linspace(0, len(ranks) - 1, min(len(ranks), SAMPLED)).astype(int))
     table = rows_of(folder / CANDIDATES, rows, COLUMNS)
-    if sets[BEST] is not None:
-        scored = np.isfinite(plots.column(sets[BEST].table, "score"))
-        kept = with_data(sets[BEST][scored])[: galleries.SHOWN]
-        best, found = galaxy_pictures(kept), compare_with_references(kept, sets[REFERENCES], table)
-    references = [] if sets[REFERENCES] is None else galaxy_pictures(sets[REFERENCES])
+    if best_set is not None:
+        scored = np.isfinite(plots.column(best_set.table, "score"))
+        kept = with_data(best_set[scored])[: galleries.SHOWN]
+        best, found = galaxy_pictures(kept), compare_with_references(kept, reference_set, table)
+    references = [] if reference_set is None else galaxy_pictures(reference_set)
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
     return Contents(folder, read_manifest(folder), ranks, table, best, found, references, notes)
 

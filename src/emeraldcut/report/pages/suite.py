@@ -29,7 +29,9 @@ def suite_page(folder: Path) -> str:
         if Path(str(name)).name != name:
             raise UsageError(f"{SUITE} expects names of folders in '{folder}'; received {str(name)!r}.")
     evolutions = {str(name): read_table(folder / str(name) / DIAGNOSTICS) for name in suite["merger"]}
-    facts = [{name: None if np.ma.is_masked(row[name]) else row[name] for name in suite.colnames} for row in suite]
+    facts: list[dict[str, Any]] = [
+        {name: None if np.ma.is_masked(row[name]) else row[name] for name in suite.colnames} for row in suite
+    ]
     for row in facts:
         rows, own = evolutions[row["merger"]], folder / row["merger"]
         mass = float(read_snapshot(snapshots_of(own)[0]).mass.sum(dtype=float))
