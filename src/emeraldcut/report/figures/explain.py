@@ -1,4 +1,4 @@
-"""Why two galaxies are called alike: both in the common frame, what is left, and the harmonics of both."""
+"""Why two galaxies are similar: both in their own frames, the residual, and the harmonics of both."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ExplainSettings(Settings):
 
 
 def explain_best(chunks: Iterable[ImageSet], table: Table, references: ImageSet, settings: ExplainSettings) -> Path:
-    """The picture of `explain` for the best rows of `table`: by `similarity_p` if there, then by `similarity`.
+    """The picture of `explain` for the best rows of `table`, sorted by `similarity_p` if known and by `similarity`.
 
-    The images are looked for in `chunks`, of which one at a time is in memory.
+    The images are found in `chunks`, of which one at a time is in memory.
     """
     assert settings.explain is not None  # else there is nothing to draw to
     chance = numbers(table["similarity_p"], 2.0) if "similarity_p" in table.colnames else np.zeros(len(table))
@@ -49,22 +49,22 @@ def explain_best(chunks: Iterable[ImageSet], table: Table, references: ImageSet,
 
 
 def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Path) -> Path:
-    """Draws each image beside the reference that it is most like, the residual, and the harmonics of both.
+    """Draws each image next to its most similar reference, with the residual and the harmonics of both.
 
     Parameters
     ----------
     images : ImageSet
-        What is drawn, one below the other.
+        The images to draw, one below the other.
     table : Table
         Rows of `compare` for these images, found by `id`.
     references : ImageSet
-        Holds the references named in the column `reference`.
+        With all references that the column `reference` names.
     path : path of the picture to write
 
     Raises
     ------
     ValueError
-        In no image there is a galaxy.
+        No image has a galaxy that is in the table.
     """
     frames, framed_references = frame_galaxies(images), frame_galaxies(references)
     variances = Deviations.of(frames, known_psf(images)).variances

@@ -1,4 +1,4 @@
-"""A galaxy as the report shows it: cut out of its image and in its own frame, with its isophotes."""
+"""The pictures of a galaxy in the report: a cutout and the galaxy in its own frame, with isophotes."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from emeraldcut.numerics.stretch import asinh_stretch
 
 COLOUR_MAP, RESIDUAL_MAP = "magma", "RdBu_r"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii
-SHOWN_RADII = 5.0  # half-light radii from the centre to the edge of a cut-out, if the image has them
+SHOWN_RADII = 5.0  # half-light radii from the centre to the edge of a cutout, if the image reaches that far
 SMALLEST_SIDE_PIX = 32
-LARGEST_SIDE_PIX = 192  # larger cut-outs are binned down
-LONGEST_BAR = 0.35  # of the cut-out's side
+LARGEST_SIDE_PIX = 192  # larger cutouts are binned
+LONGEST_BAR = 0.35  # of the side of the cutout
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn of one galaxy: square pixels, and lines on them.
+    """One picture of a galaxy: square pixels with lines drawn on them.
 
     Attributes
     ----------
     values : (n, n) float
-        Stretched light between 0 and 1, NaN where there is no data; y first, pixel (0, 0) at the lower left.
+        Stretched light between 0 and 1, NaN where there are no data; y first, pixel (0, 0) at the lower left.
     isophotes, ellipses : lists of (k, 2) arrays
-        x, y of closed lines in the picture's pixels: fitted isophotes, and the ellipses they deviate from.
+        x, y of closed lines, in pixels of the picture: fitted isophotes, and the ellipses that they deviate from.
     bar_pix, bar_text : float, str
-        Length of the scale bar in the picture's pixels and what it says; 0 for none.
+        Length of the scale bar in pixels of the picture, 0 for none, and its text.
     colour_map : str
-        Matplotlib's name of the colours of `values`.
+        Matplotlib's name of the colour map of `values`.
     """
 
     values: np.ndarray
@@ -49,7 +49,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class GalaxyPictures:
-    """One galaxy: its table row, its cut-out, and its picture in its own frame, None if it has none."""
+    """One galaxy: its row, its cutout, and its picture in its own frame, None if no galaxy was found."""
 
     row: Row
     cutout: Picture
@@ -69,7 +69,7 @@ def text(row: Row, name: str) -> str:
 
 
 def galaxy_pictures(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[GalaxyPictures]:
-    """The images that have any data, in the set's order, cut `shown_radii` half-light radii around the galaxies."""
+    """Pictures of all images with data, in order, out to `shown_radii` half-light radii around the galaxies."""
     images = with_data(images)
     frames = frame_galaxies(images)
     shown = []
@@ -81,12 +81,12 @@ def galaxy_pictures(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[
 
 
 def with_data(images: ImageSet) -> ImageSet:
-    """Those that have any finite pixel."""
+    """The images that have any finite pixel."""
     return images[np.array([np.isfinite(image).any() for image in images.pixels], dtype=bool)]
 
 
 def _with_harmonics(galaxy: FramedGalaxy | None) -> FramedGalaxy | None:
-    """The galaxy with the shape that its isophotes are seen to have; the frame alone fits ellipses to most."""
+    """The galaxy with the harmonics of its observed isophotes; for most galaxies the frame has ellipses only."""
     if galaxy is None:
         return None
     fit = measure_galaxy(galaxy, MeasureSettings(psf_correction=False), np.nan)
@@ -94,7 +94,7 @@ def _with_harmonics(galaxy: FramedGalaxy | None) -> FramedGalaxy | None:
 
 
 def png(picture: Picture) -> bytes:
-    """The picture's pixels as a PNG, one to one and in colour, transparent where there is no data."""
+    """A picture as a colour PNG with one pixel for each of its own, transparent where there are no data."""
     from matplotlib import colormaps
     from matplotlib.image import imsave
 
@@ -117,7 +117,7 @@ def stretch(values: np.ndarray, sky: float, sigma: float) -> np.ndarray:
 
 
 def sky_level(image: np.ndarray, galaxy: FramedGalaxy | None = None) -> tuple[float, float]:
-    """Sky level and its noise per pixel, of all pixels where there is no galaxy."""
+    """Sky level and noise per pixel; from all pixels if there is no galaxy."""
     if galaxy is not None:
         return galaxy.segmentation.background, galaxy.segmentation.sky_sigma * galaxy.binning
     sky = float(np.nanmedian(image))
@@ -141,7 +141,7 @@ def _square(image: np.ndarray, x: float, y: float, side: int) -> tuple[np.ndarra
 def _cutout(
     image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: float | None, shown_radii: float
 ) -> Picture:
-    """The galaxy on the sky: as much of the image as shows it well, with isophotes and a scale bar."""
+    """The galaxy on the sky, in a cutout that suits its size, with isophotes and a scale bar."""
     ny, nx = image.shape
     x, y, side = (nx - 1) / 2, (ny - 1) / 2, max(nx, ny)
     if galaxy is not None:

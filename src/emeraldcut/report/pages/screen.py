@@ -1,4 +1,4 @@
-"""The page of a run of `screen` or `demo`: what was found, the candidates as cards, plots, flags."""
+"""The page of a run of `screen` or `demo`: its conclusion, candidates as cards, plots and flags."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from emeraldcut.tables.arrow import Columns, rows_of
 NOTES = "notes.json"
 SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks
 HARMONICS = [f"{name}{end}" for name in TERMS for end in ("", "_err")]
-# Of the rows that are shown one by one.
+# Columns of the rows that are shown one by one.
 COLUMNS = ["id", "axis_ratio", "axis_ratio_err", *HARMONICS, "class", "rank", "score", "flag", "p_rectangular"]
 COLUMNS += ["similarity_p"]
 
@@ -59,13 +59,13 @@ class Contents:
     notes: dict[str, Any]
 
     def reference_of(self, galaxy: GalaxyPictures) -> GalaxyPictures | None:
-        """The reference that a candidate is most like, if the run has its image."""
+        """The most similar reference of a candidate, if the run has its image."""
         name = text(galaxy.row, "reference")
         return next((other for other in self.references if text(other.row, "id") == name), None)
 
 
 def screen_page(folder: Path) -> str:
-    """The page of a run of `screen` or `demo`; writes the pictures of its candidates. See `report`."""
+    """The page of a run of `screen` or `demo`; also draws its best candidates. See `report`."""
     contents = _read(folder)
     if contents.best:
         best, pictures = contents.best[0], folder / "figures"
@@ -75,7 +75,7 @@ def screen_page(folder: Path) -> str:
 
 
 def _read(folder: Path) -> Contents:
-    """The contents of a run folder; ValueError if it holds no candidates."""
+    """The contents of a run folder; ValueError if it has no candidates."""
     if not (folder / CANDIDATES).exists():
         raise UsageError(f"report expects a run of `screen` or `demo`; '{folder}' has no {CANDIDATES}.")
     best_set, reference_set = (
@@ -139,12 +139,12 @@ def _first(contents: Contents) -> dict[str, str] | None:
 
 
 def _clear(contents: Contents) -> int:
-    """How many images have a score above the threshold that the page names."""
+    """How many images have a score above the threshold of the page."""
     return int((plots.column(contents.ranks, "score") > plots.CLEAR_SCORE).sum())
 
 
 def _details(contents: Contents) -> list[str]:
-    """What else there is to say of the list as a whole, in sentences; none where nothing could be scored."""
+    """Sentences about the whole list, such as the expected numbers; none if nothing could be scored."""
     if _first(contents) is None:
         return []
     manifest, clear = contents.manifest, _clear(contents)
@@ -182,7 +182,7 @@ def _between(interval: list[float]) -> str:
 
 
 def _facts(contents: Contents) -> dict[str, Any]:
-    """What was run, on what, when and with what."""
+    """The command, its input and its settings."""
     manifest, flags = contents.manifest, np.asarray(contents.ranks["flag"], dtype=np.int64)
     good = usable(flags)
     wall, prevalence = manifest.get("wall_seconds"), manifest.get("settings.prevalence")
@@ -201,7 +201,7 @@ def _facts(contents: Contents) -> dict[str, Any]:
 
 
 def _careful(manifest: dict[str, Any], images: int) -> str | None:
-    """How many images had the careful pass, and how far down that makes no difference; None if all had it."""
+    """How many images had the careful pass, and down to which rank that is enough; None if all had it."""
     careful = manifest.get("careful", images)
     if careful == images:
         return None
@@ -209,7 +209,7 @@ def _careful(manifest: dict[str, Any], images: int) -> str | None:
 
 
 def _notes(contents: Contents) -> dict[str, Any] | None:
-    """What the run itself has to say, from `notes.json`."""
+    """The notes of the run, from `notes.json`."""
     notes = contents.notes
     if not notes:
         return None
@@ -225,7 +225,7 @@ def _notes(contents: Contents) -> dict[str, Any] | None:
 
 
 def _note_figure(folder: Path, figure: dict[str, str]) -> dict[str, str]:
-    """A picture of the run folder, put into the page; only its caption if the file is not there."""
+    """A picture of the run folder as a data URL; only its caption if there is no such file."""
     path, source = (folder / figure["file"]).resolve(), ""
     if path.is_file() and path.is_relative_to(folder.resolve()):
         source = data_url(path.read_bytes(), mimetypes.guess_type(path.name)[0] or "image/png")
@@ -233,6 +233,6 @@ def _note_figure(folder: Path, figure: dict[str, str]) -> dict[str, str]:
 
 
 def _pair(galaxies: list[GalaxyPictures], title: str) -> list[dict[str, Any]]:
-    """One of the two galaxies of the best match, if it is there."""
+    """The pictures of the best candidate, or of its reference; none if the run lacks it."""
     return [{"title": title, "id": text(galaxy.row, "id"), "sky": on_sky(galaxy), "framed": in_own_frame(galaxy)}
             for galaxy in galaxies]  # fmt: skip
