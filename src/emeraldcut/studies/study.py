@@ -33,7 +33,7 @@ from emeraldcut.studies.fractions import (
     fractions_of,
     part_of,
 )
-from emeraldcut.studies.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
+from emeraldcut.studies.thesis import CONCLUSIONS, classify_as_thesis, conclusions, thesis_network
 from emeraldcut.studies.views import (
     IMAGE_METHODS,
     IMAGE_QUALITIES,
@@ -113,10 +113,10 @@ def study(
         tables.append(table)
         closest += best
     images = describe_columns(vstack(tables, metadata_conflicts="silent"))
-    judge = partial(known_galaxies, settings=settings, seed=seed)
+    stage = partial(known_galaxies, settings=settings, seed=seed)
     progress.begin(settings.known, "galaxies", "errors of the methods")
-    judged = vstack(list(map_chunks(judge, known, jobs=jobs, progress=progress)))
-    results = _results(images, judged, seed)
+    classified = vstack(list(map_chunks(stage, known, jobs=jobs, progress=progress)))
+    results = _results(images, classified, seed)
     if settings.thesis_epochs:
         as_thesis = _as_thesis(found, Path(folder) / "thesis_network", settings, seed, jobs, progress)
         results[CONCLUSIONS] = conclusions(as_thesis, images, results[FRACTIONS], seed=seed)
@@ -130,14 +130,14 @@ def study(
     return run
 
 
-def _results(images: Table, judged: Table, seed: int) -> dict[str, Table]:
+def _results(images: Table, classified: Table, seed: int) -> dict[str, Table]:
     """The tables of a study by file name, from its views and from how methods classify galaxies of known shape."""
     return {
         IMAGES: images,
-        FRACTIONS: fraction_table(images, judged, seed=seed),
+        FRACTIONS: fraction_table(images, classified, seed=seed),
         TESTS: dependence_table(images, seed=seed),
         ACCURACY: accuracy_table(images, seed=seed),
-        "confusion.ecsv": confusion_table(judged),
+        "confusion.ecsv": confusion_table(classified),
     }
 
 
@@ -146,7 +146,7 @@ def _as_thesis(
 ) -> Table:
     """All snapshots classified by the thesis method, whose network is trained in the folder `network`."""
     network = thesis_network(network, settings.thesis_epochs, seed=seed, progress=progress)
-    stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
+    stage = partial(classify_as_thesis, network=network, settings=settings, seed=seed)
     progress.begin(len(found), "snapshots", "as the thesis")
     return vstack(list(map_chunks(stage, [[snapshot] for snapshot in found], jobs=jobs, progress=progress)))
 
@@ -202,24 +202,26 @@ def _closest(views: list[ImageSet], number: int) -> ImageSet:
     return kept
 
 
-def confusion_table(judged: Table) -> Table:
+def confusion_table(classified: Table) -> Table:
     """Numbers of synthetic galaxies by `image_quality`, `method`, true `label` and class given by the method."""
     rows = [
         {"image_quality": quality, "method": method, "label": name}
         | dict(zip(CLASSES, counts.astype(int).tolist(), strict=True))
         for quality, method in IMAGE_CASES
-        for name, counts in zip(CLASSES, _confusion(judged, quality, method), strict=True)
+        for name, counts in zip(CLASSES, _confusion(classified, quality, method), strict=True)
     ]
     return Table(rows=rows)
 
 
-def _confusion(judged: Table, quality: str, method: str) -> np.ndarray:
-    own = judged[np.array(judged["image_quality"]) == quality]
+def _confusion(classified: Table, quality: str, method: str) -> np.ndarray:
+    own = classified[np.array(classified["image_quality"]) == quality]
     return confusion_of(np.array(own["label"]), np.array(own[METHODS[method]]), CLASSES)
 
 
-def fraction_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
+def fraction_table(images: Table, classified: Table, *, seed: int = 0) -> Table:
     """Fractions of the classes among the views, by group of mergers or views, phase, image quality and method.
+
+    `classified` are the galaxies of known shape, from `known_galaxies`, by which fractions are corrected.
 
     Returns
     -------
@@ -235,7 +237,7 @@ def fraction_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
           (`galaxies.shapes.label_of`); masked for other methods
     """
     rng, rows = np.random.default_rng([seed, 1]), []
-    confusion = {(quality, method): _confusion(judged, quality, method) for quality, method in IMAGE_CASES}
+    confusion = {(quality, method): _confusion(classified, quality, method) for quality, method in IMAGE_CASES}
     for phase, quality, method in ((phase, *seen) for phase in PHASES for seen in CASES):
         part = images[(np.array(images["phase"]) == phase) & (np.array(images["image_quality"]) == quality)]
         for group, value, own in _groups(part):

@@ -38,7 +38,9 @@ def thesis_network(folder: Path, epochs: int, *, seed: int = 0, progress: Progre
     return folder
 
 
-def judge_as_thesis(snapshots: list[MergerSnapshot], network: Path, settings: StudySettings, *, seed: int = 0) -> Table:
+def classify_as_thesis(
+    snapshots: list[MergerSnapshot], network: Path, settings: StudySettings, *, seed: int = 0
+) -> Table:
     """The results of the thesis method for density maps of snapshots from its directions, one row for each map.
 
     Columns are `model`, `merger` and `phase`; `called`, the class given by its network; `cosine` of raw pixels with the
@@ -57,12 +59,12 @@ def judge_as_thesis(snapshots: list[MergerSnapshot], network: Path, settings: St
     return table_from_rows(rows)
 
 
-def conclusions(judged: Table, images: Table, fractions: Table, *, seed: int = 0) -> Table:
+def conclusions(classified: Table, images: Table, fractions: Table, *, seed: int = 0) -> Table:
     """The conclusions of the thesis method next to those of emeraldcut: for all models, if several, and for each.
 
     Parameters
     ----------
-    judged : as of `judge_as_thesis`
+    classified : as of `classify_as_thesis`
     images, fractions : of the study, see `study`
 
     Returns
@@ -93,13 +95,13 @@ def conclusions(judged: Table, images: Table, fractions: Table, *, seed: int = 0
         masked.
     """
     rng, rows = np.random.default_rng([seed, 4]), []
-    judged = judged[np.array(judged["phase"]) != "alone"]
+    classified = classified[np.array(classified["phase"]) != "alone"]
     relaxed = images[(np.array(images["phase"]) == "relaxed") & (np.array(images["image_quality"]) == "noisy")]
-    models = sorted(set(map(str, judged["model"])))
+    models = sorted(set(map(str, classified["model"])))
     for model in ("all", *models) if len(models) > 1 else models:
         chosen = {} if model == "all" else {"model": model}
         group = {"group": "model", "value": model} if chosen else {"group": "all"}
-        row = {"model": model} | _by_thesis(rows_where(judged, **chosen), rng)
+        row = {"model": model} | _by_thesis(rows_where(classified, **chosen), rng)
         rows.append(row | _by_us(rows_where(relaxed, **chosen), rows_where(fractions, **group, phase="relaxed")))
     return table_from_rows(rows, unknown=np.nan)
 
