@@ -86,8 +86,8 @@ class CompletenessSettings(Settings):
 def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0) -> ImageSet:
     """The images with one rectangular galaxy each, drawn as the columns `number`, `snr` ... `exponent` say.
 
-    A galaxy in the image is removed first, as far as its light is the same all along its ellipses, and the new one
-    takes its position. Photon noise of the injected light is not added. Its S/N is the sum of the brightest pixels that
+    A galaxy in the image is removed first, by subtracting its mean light on each ellipse, and the new one takes its
+    position. Photon noise of the injected light is not added. Its S/N is the sum of the brightest pixels that
     together have half of the light, over sky_sigma sqrt(number of these pixels).
     """
     pixels, rows, widths = [], [], known_psf(backgrounds)

@@ -28,7 +28,7 @@ class ExplainSettings(Settings):
     """Whether the best matches are drawn."""
 
     explain: str | None = setting(
-        None, "also draw the best matches beside their references to this file (.png, .pdf, .svg)"
+        None, "also draw the best matches next to their references to this file (.png, .pdf, .svg)"
     )
     explain_best: int = setting(5, "number of best matches to draw", at_least=1)
 

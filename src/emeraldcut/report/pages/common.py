@@ -12,7 +12,7 @@ from emeraldcut.report.html import Listing, Plot
 
 
 def all_images(table: Table, marked: list[int], shown: Table | None = None) -> list[Plot]:
-    """Plots of all images, as far as the table has their columns; the ranks in `marked` have cards.
+    """Plots of all images, if the table has their columns; the ranks in `marked` have cards.
 
     Plots of single galaxies show the rows `shown`, which are a sample of a long table.
     """

@@ -107,7 +107,7 @@ def _examples(folder: Path, table: Table) -> list[dict[str, Any]]:
 
 
 def _known(galaxy: GalaxyPictures) -> str:
-    """The label and the true a4 of an image, as far as they are known."""
+    """The label and the true a4 of an image, if they are known."""
     facts = [text(galaxy.row, "label")]
     a4 = number(galaxy.row, "truth_a4")
     if a4 is not None:

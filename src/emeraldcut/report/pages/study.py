@@ -317,7 +317,7 @@ _QUESTIONS = {  # rows of the table of conclusions: their names, and the value o
     "truth: a rectangular map has the larger cosine in": _cases,
     "what holds: relaxed views closest to a rectangle": lambda row: _interval(row, "rectangular"),
     "what holds: clearly rectangular": lambda row: _interval(row, "sure"),
-    "what holds: by our network in noise, corrected for its errors": lambda row: _interval(row, "corrected"),
+    "what holds: by the screening network in noise, corrected": lambda row: _interval(row, "corrected"),
     "what holds: largest similarity to the reference": lambda row: _known(row, "best_similarity"),
     "what holds: p-value of that similarity": lambda row: _known(row, "best_p"),
 }
