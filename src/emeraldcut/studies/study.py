@@ -252,13 +252,13 @@ def fraction_table(images: Table, classified: Table, *, seed: int = 0) -> Table:
             }
             common |= {"mergers": len(fractions), "images": len(own)}
             plain = estimate_fractions(fractions, rng)
-            amended: Sequence[Estimate | None] = [None] * len(CLASSES)
+            corrected: Sequence[Estimate | None] = [None] * len(CLASSES)
             sure: Sequence[Estimate | None] = [None] * len(CLASSES)
             if (quality, method) in confusion:
-                amended = estimate_fractions(fractions, rng, confusion[quality, method])
+                corrected = estimate_fractions(fractions, rng, confusion[quality, method])
             else:
                 sure = estimate_fractions(fractions_of(np.where(own["scored"], called, ""), mergers, CLASSES)[1], rng)
-            for name, *estimates in zip(CLASSES, plain, sure, amended, strict=True):
+            for name, *estimates in zip(CLASSES, plain, sure, corrected, strict=True):
                 row = common | {"class": name}
                 for column, estimate in zip(("fraction", "sure", "corrected"), estimates, strict=True):
                     row |= as_columns(column, estimate)
