@@ -77,7 +77,7 @@ def test_the_best_of_several_references_is_named():
         CompareSettings(method="frame"),
         references=images(draw(DIAMOND), draw(BOX)),
     )
-    assert list(table["reference"]) == ["1", "0"]
+    assert list(table["reference"]) == ["image 1", "image 0"]
 
 
 def test_sizes_may_differ():
