@@ -63,8 +63,8 @@ from emeraldcut.tables.arrow import to_arrow
 
 RUN = "import sys; from emeraldcut.cli import main; sys.exit(main())"
 # With parts of 512 rows and a full analysis of 1,000 images, a small set is enough for kills in every stage.
-SMALL_PARTS = "from emeraldcut.data import parts; from emeraldcut.screening import many; parts.PART_ROWS = 512; "
-SMALL_PARTS += "many.LEAST_CAREFUL = 1000; "
+SMALL_PARTS = "from emeraldcut.screening import two_passes; from emeraldcut.tables import resumable; "
+SMALL_PARTS += "resumable.PART_ROWS = 512; two_passes.LEAST_CAREFUL = 1000; "
 DRAWN = SynthesiseSettings(number=2048, weights=(0.4, 0.005, 0.1, 0.495), snr_min=300, snr_max=1000)
 SNR = 15.0, 300.0
 BLOCK = 4096
@@ -190,7 +190,7 @@ def kill_at_random(source: Path, broken: Path, took: float, kills: int, jobs: in
         if process.poll() is None:
             os.kill(victim, signal.SIGKILL)
             killed += process.wait() != 0
-            parts = [len(list(broken.glob(f"parts_{look}/0*.parquet"))) for look in ("first", "careful")]
+            parts = [len(list(broken.glob(f"rows_{one}/0*.parquet"))) for one in ("first", "careful")]
             print(
                 f"kill {killed}: {'main process' if victim == process.pid else 'a worker'}, parts {parts}", flush=True
             )

@@ -118,9 +118,11 @@ def test_no_scheduler_or_no_workers(monkeypatch):
         list(map_chunks(total, CHUNKS, jobs="tcp://127.0.0.1:9"))
     with pytest.raises(ConnectionError, match="no Dask scheduler answers at 'nonsense://x'"):
         list(map_chunks(total, CHUNKS, jobs="nonsense://x"))
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster:
-        with pytest.raises(ConnectionError, match="has no workers"):
-            list(map_chunks(total, CHUNKS, jobs=cluster.scheduler_address))
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        pytest.raises(ConnectionError, match="has no workers"),
+    ):
+        list(map_chunks(total, CHUNKS, jobs=cluster.scheduler_address))
     with pytest.raises(ValueError, match="one server"):
         list(map_chunks(total, CHUNKS, jobs="tcp://127.0.0.1:9", threads=True))
 

@@ -83,7 +83,7 @@ def test_snapshots(tmp_path):
     position = np.random.default_rng(1).normal(size=(n, 3)).astype(np.float32)
     kinds = np.zeros(n, np.int8)
     snapshot = Snapshot(position, position, np.ones(n, np.float32), kinds, kinds)
-    with files_end_at(50_000), pytest.raises(OSError) as caught:
+    with files_end_at(50_000), pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as caught:
         write_snapshot(snapshot, tmp_path / "s.hdf5")
     assert caught.value.errno == errno.EFBIG and list(tmp_path.iterdir()) == []
     write_snapshot(snapshot, tmp_path / "s.hdf5")

@@ -1,7 +1,7 @@
-"""Demo: the whole chain on a real field, small and offline.
+"""Demo: a screening of a real field with a known answer, small and offline.
 
-The field is the Hubble picture that ships with scikit-image. Known rectangular galaxies are planted in it, everything
-is detected, cut out and screened, and the report says at which ranks the planted ones came back.
+The field is the Hubble picture that ships with scikit-image. Rectangular galaxies of known shape are planted in it. All
+sources are then detected, cut out and screened, and the report gives the ranks of the planted galaxies.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PSF_FWHM_PIX = 2.2  # half of the compact unsaturated sources of the field have 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(Settings):
-    """How much the demonstration does."""
+    """How many galaxies are planted, and how the field is cut out."""
 
     planted: int = setting(8, "rectangular galaxies to plant in the field", at_least=1, at_most=60)
     cutout_size: int = setting(64, "side of the cutouts in pixels", at_least=32, at_most=200)
@@ -57,29 +57,29 @@ def demo(
     say: Callable[[str], object] = lambda text: None,
     progress: Progress = SILENT,
 ) -> Run:
-    """Plants, detects, cuts out, screens and reports; returns the finished run, with `report.html`.
+    """Plants galaxies in a real field, screens it and writes the report; returns the finished run.
 
     Parameters
     ----------
-    folder : path to write to
+    folder : where the run is written, with `report.html`
     settings : DemoSettings
     seed : int
-        Places and shapes of the planted galaxies.
+        Of the positions and shapes of the planted galaxies.
     jobs : int
-        Worker processes for the screening.
+        Number of worker processes for the screening.
     overwrite : bool
         Replace an earlier demonstration.
     say : callable
-        Is told what happens, in plain sentences.
+        Is called with a sentence about each step.
     progress : Progress
-        Told of the images that are screened and of the epochs of the training.
+        Is told of the images that are screened and of the epochs of the training.
     """
     folder = Path(folder)
     if (folder / MANIFEST).exists() and not overwrite:
         raise FileExistsError(f"'{folder}' holds a finished run; choose another folder or set --overwrite.")
     folder.mkdir(parents=True, exist_ok=True)
     field, catalogue = _field_with_planted_galaxies(settings, seed)
-    say(f"{len(catalogue)} galaxies found in a real Hubble field, {settings.planted} of them planted rectangles.")
+    say(f"{len(catalogue)} galaxies in a real Hubble field, {settings.planted} of them planted rectangles")
     mosaic = _write_field(field, folder)
     positions = write_table(catalogue, folder / "catalogue.ecsv", overwrite=True)
     run = screen_run(
@@ -89,15 +89,15 @@ def demo(
     )  # fmt: skip
     candidates = read_table(run.folder / CANDIDATES)
     rankings = {"emeraldcut screen": _planted_ranks(candidates, "score")}
-    say(f"screened; the planted galaxies came back at ranks {_listed(rankings['emeraldcut screen'])}.")
+    say(f"screened: the planted galaxies have ranks {_listed(rankings['emeraldcut screen'])}")
     images = read_images(mosaic, ReadSettings(catalogue=str(positions), cutout_size=settings.cutout_size))
     rankings |= _baselines(images, candidates)
     if settings.thesis_epochs and find_spec("keras"):
-        say(f"training the thesis's network for {settings.thesis_epochs} epochs ...")
+        say(f"training the thesis network for {settings.thesis_epochs} epochs ...")
         try:
             rankings["thesis network"] = _thesis_network(images, folder / "thesis_network", settings, seed, progress)
         except ImportError as error:  # Keras without a backend
-            say(f"the thesis's network is left out: {error}")
+            say(f"the thesis network is left out: {error}")
     field_figure(field, catalogue, candidates, folder / "figures" / "field.png")
     _write_notes(folder, rankings, len(catalogue), settings, seed)
     report(folder)
@@ -105,11 +105,11 @@ def demo(
 
 
 def _field_with_planted_galaxies(settings: DemoSettings, seed: int) -> tuple[np.ndarray, Table]:
-    """The real field in grey, with rectangular galaxies planted in it, and where everything is.
+    """The real field in grey with rectangular galaxies planted in it, and the catalogue of its sources.
 
-    The planted galaxies have the fluxes of real ones in the same field, lie where no detected source is within a third
-    of a cutout's side, and carry some noise of their own. The catalogue has `id`, `x`, `y` and `planted`; only sources
-    whose cutout is wholly inside are kept.
+    The planted galaxies have fluxes of real galaxies in the field and some noise of their own. Within a third of the
+    side of a cutout around them no source was detected. The catalogue has `id`, `x`, `y` and `planted`, for all sources
+    whose cutout is inside the field.
     """
     from skimage.data import hubble_deep_field
 
@@ -132,7 +132,7 @@ def _field_with_planted_galaxies(settings: DemoSettings, seed: int) -> tuple[np.
     ny, nx = field.shape
     inside = (table["x"] > half) & (table["x"] < nx - half) & (table["y"] > half) & (table["y"] < ny - half)
     table = table[inside]
-    table = table[rng.permutation(len(table))]  # nothing in the order tells which are planted
+    table = table[rng.permutation(len(table))]  # so that the order does not reveal which are planted
     table.add_column(np.array([f"hudf-{i:03d}" for i in range(1, len(table) + 1)], dtype=object), name="id", index=0)
     table["psf_fwhm_pix"] = PSF_FWHM_PIX
     return field, table
@@ -159,7 +159,7 @@ def _plant(field: np.ndarray, place: np.ndarray, flux: float, rng: np.random.Gen
 
 
 def _write_field(field: np.ndarray, folder: Path) -> Path:
-    """The field as a FITS mosaic, as a survey would hand it over."""
+    """Writes the field as a FITS mosaic like that of a survey, and returns its path."""
     from astropy.io import fits
 
     path = folder / "field.fits"
@@ -171,14 +171,14 @@ def _write_field(field: np.ndarray, folder: Path) -> Path:
 
 
 def _planted_ranks(table: Table, column: str) -> list[int]:
-    """Ranks (from 1) of the planted galaxies in order of a falling column; rows without a value come last."""
+    """Ranks (from 1) of the planted galaxies by a column, highest first; rows without a value come last."""
     values = numbers(table[column], -np.inf)
     order = np.argsort(-values, kind="stable")
     return [int(rank) for rank in np.nonzero(np.asarray(table["planted"], bool)[order])[0] + 1]
 
 
 def _baselines(images: ImageSet, candidates: Table) -> dict[str, list[int]]:
-    """Ranks of the planted galaxies by single looks, the thesis's among them."""
+    """Ranks of the planted galaxies by single columns, including the cosine of the thesis."""
     boxiness = candidates.copy()
     boxiness["boxiness"] = -boxiness["a4"]
     return {
@@ -190,7 +190,7 @@ def _baselines(images: ImageSet, candidates: Table) -> dict[str, list[int]]:
 
 
 def _thesis_network(images: ImageSet, folder: Path, settings: DemoSettings, seed: int, progress: Progress) -> list[int]:
-    """Ranks of the planted galaxies by the thesis's network, trained for a few epochs on synthetic galaxies."""
+    """Ranks of the planted galaxies by the thesis network, trained for a few epochs on synthetic galaxies."""
     training = synthesise(
         SynthesiseSettings(number=1200, size=50, classes=("oval", "rectangular"), snr_min=60), seed=seed
     )
@@ -206,7 +206,7 @@ def _listed(ranks: list[int]) -> str:
 
 
 def _write_notes(folder: Path, rankings: dict[str, list[int]], n: int, settings: DemoSettings, seed: int) -> None:
-    """What the demonstration has to say, for the report."""
+    """Writes the notes of the demonstration for the report."""
     k = settings.planted
     ours = rankings["emeraldcut screen"]
     rows = [
@@ -216,13 +216,13 @@ def _write_notes(folder: Path, rankings: dict[str, list[int]], n: int, settings:
     notes = {
         "title": "A known answer, hidden in a real field",
         "paragraphs": [
-            f"{k} rectangular galaxies of known shape (drawn with seed {seed}) were planted among {n - k} real sources "
-            f"of a Hubble field, with the brightness of real ones. {sum(r <= k for r in ours)} of the {k} are among "
-            f"the first {k} candidates; the last one has rank {max(ours)} of {n}.",
-            "The table gives the ranks of the planted galaxies by the combined score and by each look alone, the "
-            "thesis's raw-pixel cosine included. The real sources are not known to be free of rectangular galaxies.",
+            f"{sum(r <= k for r in ours)} of the {k} planted rectangular galaxies are among the top {k} candidates; "
+            f"the last one has rank {max(ours)} of {n}. Their shapes are known (drawn with seed {seed}), and they were "
+            f"planted among {n - k} real sources of a Hubble field, with the brightness of real galaxies.",
+            "The table gives the ranks of the planted galaxies by the combined score and by each measurement alone, "
+            "including the raw-pixel cosine of the thesis. The real sources may also contain rectangular galaxies.",
         ],
-        "table": {"columns": ["ranked by", f"found in the first {k}", "last rank", "ranks"], "rows": rows,
+        "table": {"columns": ["ranked by", f"found in the top {k}", "last rank", "ranks"], "rows": rows,
                   "caption": f"Ranks of the planted galaxies among {n}"},
         "figures": [{"file": "figures/field.png", "caption": "The field: planted circled, best candidates boxed."}],
     }  # fmt: skip

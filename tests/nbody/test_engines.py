@@ -11,6 +11,7 @@ import pytest
 
 from emeraldcut.camera import ObserveSettings, observe
 from emeraldcut.cli import main
+from emeraldcut.errors import UsageError
 from emeraldcut.mergers import ProgenitorSettings, SuiteSettings, make_progenitor, simulate, snapshots_of
 from emeraldcut.nbody import EvolveSettings, evolve, read_snapshot
 from emeraldcut.nbody.engines.amuse_codes import PYTHON
@@ -143,7 +144,7 @@ def test_what_cannot_be_is_said_before_it_is_tried(pair, tmp_path, monkeypatch):
 
     def said(engine: str, snapshot: Snapshot = pair, lengths=SOFTENING, **program) -> str:
         how = replace(HOW, engine=engine, softening_kpc=lengths)
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(UsageError) as error:
             list(evolve_elsewhere(snapshot, how, ProgramSettings(**program), until_gyr=0.53, folder=tmp_path))
         return str(error.value)
 

@@ -717,7 +717,7 @@ def test_synthetic_galaxies_on_real_backgrounds(rng):
     assert not np.isfinite(known_psf(painted)).any()  # it was not known
     frames = frame_galaxies(painted)
     for k in range(3):
-        look = frames.galaxies[k].look
+        look = frames.galaxies[k].quick
         assert np.hypot(look.shape[0] - 47, look.shape[1] - 40) < 2  # the square begins at x = 5
         assert look.snr == pytest.approx(painted.table["truth_snr"][k], rel=0.35)
         square = np.asarray(painted.pixels[k])

@@ -611,10 +611,10 @@ def hostile_study(folder):
     seen = [("clear", "truth"), ("noisy", "network")]
     shares = [
         {"group": group, "value": group, "phase": "relaxed", "image_quality": quality, "method": method, "class": name,
-        "fraction": 0.3,
-         "fraction_low": 0.2, "fraction_high": 0.4, "sure": 0.1, "sure_low": 0.0, "sure_high": 0.2, "corrected": 0.2,
-         "corrected_low": 0.1, "corrected_high": 0.4, "mergers": 9, "images": 90}
-        for group in ("all", HOSTILE) for quality, method in seen for name in ("oval", "rectangular", "obround", "other")
+         "fraction": 0.3, "fraction_low": 0.2, "fraction_high": 0.4, "sure": 0.1, "sure_low": 0.0, "sure_high": 0.2,
+         "corrected": 0.2, "corrected_low": 0.1, "corrected_high": 0.4, "mergers": 9, "images": 90}
+        for group in ("all", HOSTILE) for quality, method in seen
+        for name in ("oval", "rectangular", "obround", "other")
     ]  # fmt: skip
     tested = {
         "on": "mass_ratio",

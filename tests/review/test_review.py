@@ -22,7 +22,7 @@ from emeraldcut.data import ImageSet
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.images import ReadSettings, write_images
 from emeraldcut.review import ReviewSettings, agreement, cohen_kappa, fleiss_kappa, review
-from emeraldcut.review.order import TELLING_EVERY, Order, features
+from emeraldcut.review.order import INFORMATIVE_EVERY, Order, features
 from emeraldcut.review.reviewed_run import LOG, REMEMBERED, ReviewedRun
 from emeraldcut.review.server import PAGES, application, page
 from emeraldcut.review.static import CARDS_A_FILE
@@ -305,7 +305,7 @@ def test_every_candidate_that_is_left_comes_once(left, count):
     rows = order.next("suggested", mask, count)
     assert len(rows) == len(set(rows)) == min(count, len(left)) and set(rows) <= left
     likely = [row for row in order.all("suggested") if mask[row]]
-    plain = min(TELLING_EVERY - 1, len(rows))
+    plain = min(INFORMATIVE_EVERY - 1, len(rows))
     assert rows[:plain] == likely[:plain]
 
 

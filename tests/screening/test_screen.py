@@ -91,7 +91,7 @@ def test_bad_images_keep_their_row(pool):
 
 @pytest.fixture
 def few_carefully(monkeypatch):
-    """Two looks also where there are few images, in small chunks and parts."""
+    """Two passes also where there are few images, in small chunks and parts."""
     chunks = ImageSource.chunks_after
     monkeypatch.setattr(two_passes, "LEAST_CAREFUL", 20)
     monkeypatch.setattr(two_passes, "CHUNK", 6)
@@ -119,7 +119,7 @@ def files(pool, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("written", [stored, files])
-def test_the_careful_look_is_that_of_all(pool, tmp_path, few_carefully, written):
+def test_the_careful_pass_is_that_of_all(pool, tmp_path, few_carefully, written):
     run = two_passes.screen_run(written(pool, tmp_path), tmp_path / "run", ScreenSettings(best=5, careful=0.25))
     table, facts, whole = read_table(run.path("candidates.parquet")), read_manifest(run.folder), screen(pool)
     assert facts["careful"] == table["careful"].sum() == 22 and sorted(table["id"]) == sorted(whole["id"])

@@ -29,13 +29,13 @@ def test_a_merger_is_one_draw_however_many_views_it_has():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4))
-def test_correction_finds_the_true_shares(parts):
+def test_correction_finds_the_true_fractions(parts):
     true = np.array(parts) / sum(parts)
     method = CONFUSION / CONFUSION.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(corrected(true @ method, method), true, atol=2e-3)
 
 
-def test_correction_stays_among_shares():
+def test_correction_stays_among_fractions():
     """Where the inverse of the confusion would be negative: more ovals than a world of ovals would show."""
     method = CONFUSION / CONFUSION.sum(axis=1, keepdims=True)
     found = corrected(np.array([0.99, 0.01, 0.0, 0.0]), method)
@@ -225,7 +225,7 @@ def test_a_study_has_a_row_for_every_view_and_quality(finished):
     assert np.ptp(np.asarray(images["cos_inclination"])) > 0.5
 
 
-def judged_as_thesis():
+def classified_as_thesis():
     """10 maps of each of two mergers, 8 rectangular; of 6 called so 4 are; the largest cosine is that of an oval."""
     from astropy.table import Table
 
@@ -245,9 +245,9 @@ def test_what_the_thesis_would_have_concluded_is_counted(finished):
     from emeraldcut.tables import read_table
 
     images, fractions = (read_table(finished.path(name)) for name in ("images.parquet", "fractions.ecsv"))
-    table = conclusions(judged_as_thesis(), images, fractions)
+    table = conclusions(classified_as_thesis(), images, fractions)
     assert table["model"].tolist() == ["run"]
-    twice = vstack([judged_as_thesis(), Table(judged_as_thesis(), copy=True)])
+    twice = vstack([classified_as_thesis(), Table(classified_as_thesis(), copy=True)])
     twice["model"] = ["run"] * 24 + ["run2"] * 24
     assert conclusions(twice, images, fractions)["model"].tolist() == ["all", "run", "run2"]
     for row in table:
@@ -273,7 +273,7 @@ def test_the_page_of_a_study(finished):
     assert "Do mergers make rectangular galaxies?" in page and "Remnants most like the reference" in page
     assert (finished.folder / "figures" / "closest.png").exists() and 'id="thesis"' not in page
     images, fractions = (read_table(finished.path(name)) for name in ("images.parquet", "fractions.ecsv"))
-    write_table(conclusions(judged_as_thesis(), images, fractions), finished.path(CONCLUSIONS))
+    write_table(conclusions(classified_as_thesis(), images, fractions), finished.path(CONCLUSIONS))
     page = report(finished.folder).read_text()
     assert "would have called 30 % (" in page and "merging, whose true outline is oval" in page
 

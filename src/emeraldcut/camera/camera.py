@@ -71,6 +71,7 @@ class ObserveSettings(Settings):
     snr: float | None = setting(None, "S/N within the half-light radius; if given, the light is scaled to it", above=0)
 
     def check(self) -> None:
+        """UsageError for images of mass with the noise of light."""
         if self.pixel_values == "mass" and self.noise:
             raise UsageError("noise is that of light; with pixel_values of 'mass' set noise to false.")
 

@@ -114,8 +114,10 @@ class _Sums(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Space for _BLOCK particles: all of them in the plane where the ellipse is a circle of radius 1, which of them are
-    near the isophote, and what is needed of those; all float32, `near` uint32.
+    """Memory for _BLOCK particles, float32 except `near`, which is uint32.
+
+    All particles in the plane where the ellipse is a circle of radius 1, the numbers of those near the isophote, and
+    what the fit needs of these.
     """
 
     all_u: np.ndarray
@@ -162,7 +164,7 @@ def fit_particle_isophote(
         Of NaN where no ellipse settles: for less than about 200 particles, and for most pairs of galaxies.
     """
     compile_ahead("observe", particle_isophote_example)
-    particles = _Particles(*np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(light, np.float32))
+    particles = _Particles(*np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(light, np.float32))  # type: ignore[call-arg]  # mypy cannot count the rows of an array
     fit = _fit(particles, _Where(float(isophote), float(half_width)))
     if not fit.found:
         nothing = {f"{kind}{m}": np.nan for m in range(3, _ORDERS + 1) for kind in "ab"}
@@ -188,10 +190,9 @@ def fit_particle_isophote(
 
 @compiled
 def _fit(particles, where):
-    """See `fit_particle_isophote`: a start from few particles and the usual isophote, which is easily found, then all
-    of them.
+    """The fit of `fit_particle_isophote`, first of few particles at the usual isophote, then of all of them.
 
-    Where few are too few to settle, all of them begin anew.
+    Where few particles do not converge, the fit of all of them starts afresh.
     """
     x, y, light = particles
     n = len(light)

@@ -1,4 +1,4 @@
-"""What flows through the program, and how it is read and written: images with their table, particles, tables, runs."""
+"""The data of the program: image sets, the columns of tables and quality flags."""
 
 from emeraldcut.data.columns import COLUMNS, describe_columns
 from emeraldcut.data.flags import UNUSABLE, Flag, describe, usable

@@ -1,4 +1,4 @@
-"""The columns of the program's tables: order, type, unit and meaning, said once."""
+"""The columns of all tables: their order, type, unit and meaning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 
 class Column(NamedTuple):
-    """What one column holds: `dtype` is str, int, float or bool, `ucd` the IVOA word for it, if any."""
+    """The meaning of one column: `dtype` is str, int, float or bool; `ucd` is its IVOA descriptor, if it has one."""
 
     name: str
     dtype: type
@@ -49,7 +49,7 @@ COLUMNS = (
     Column("rank", int, "", "Place in the order of candidates, from 1", "meta.number"),
     Column("flag", int, "", "Bit mask of what is wrong; 0 is good", "meta.code.qual"),
     Column("flag_text", str, "", "The flag in sentences", "meta.note"),
-    # What else is known or measured.
+    # Further measurements and metadata.
     Column("ra", float, "deg", "Right ascension of the image centre, ICRS", "pos.eq.ra;meta.main"),
     Column("dec", float, "deg", "Declination of the image centre, ICRS", "pos.eq.dec;meta.main"),
     Column("pa_sky_deg", float, "deg", "Major axis from north through east", "pos.posAng"),
@@ -72,8 +72,8 @@ COLUMNS = (
     Column("network", str, "", "Network that gave the probabilities", "meta.id"),
     Column("class", str, "", "Most probable class if all were equally frequent", "meta.code.class"),
     Column("possible", str, "", "Classes that the true one is among in nine of ten cases, at any snr"),
-    Column("typical", float, "", "Share of galaxies of known classes that are at least as unusual", "stat.probability"),
-    Column("careful", bool, "", "Whether the image had the careful look: PSF taken off, similarity"),
+    Column("typical", float, "", "Fraction of known galaxies that are at least as unusual", "stat.probability"),
+    Column("careful", bool, "", "Whether the image had the careful pass: PSF correction, similarity"),
     Column("p_boxy", float, "", "Probability that the galaxy is boxy, a4 < -0.03", "stat.probability"),
     Column("axis_ratio_err", float, "", "Standard error of axis_ratio", "stat.error"),
     Column("position_angle_err_deg", float, "deg", "Standard error of position_angle_deg", "stat.error"),
@@ -93,15 +93,15 @@ COLUMNS = (
     Column("b8_sin_err", float, "", "Standard error of b8_sin", "stat.error"),
     Column("boxy_kind", str, "", "What a4 and a6 say: elliptical, disky, boxy, rectangular or obround"),
     Column("residual", float, "", "Scatter about the fitted model that is not noise, over the light"),
-    # What people say of it.
+    # Verdicts of reviewers.
     Column("verdict", str, "", "What most reviewers say it is; unsure where two answers are as frequent"),
     Column("verdict_fraction", float, "", "Fraction of reviewers with the most frequent answer", "stat.probability"),
     Column("verdicts", int, "", "Number of reviewers with a verdict", "meta.number"),
     Column("reviewers", str, "", "Their names, separated by commas"),
     Column("review_notes", str, "", "What they noted", "meta.note"),
-    # What is true of a synthetic galaxy.
+    # The truth of synthetic galaxies.
     Column("kind", str, "", "Shape, or kind of object, that was drawn"),
-    Column("shape", str, "", "ParticleIsophote that was drawn"),
+    Column("shape", str, "", "Outline that was drawn"),
     Column("exponent", float, "", "Exponent of the superellipse; 2 is an ellipse, larger is boxier"),
     Column("sersic_index", float, "", "Sersic index of the light profile"),
     Column("truth_axis_ratio", float, "", "True minor over major axis"),
@@ -156,9 +156,9 @@ BY_NAME = {column.name: column for column in COLUMNS}
 
 
 def describe_columns(table: Table) -> Table:
-    """A copy of `table` with known columns first, in the contract's order, with their units and descriptions.
+    """A copy of `table` whose known columns come first, in the order of `COLUMNS`, with units and descriptions.
 
-    Unknown columns follow at the end, as they are.
+    Unknown columns follow unchanged.
     """
     known = [name for name in BY_NAME if name in table.colnames]
     described = table[known + [name for name in table.colnames if name not in BY_NAME]]
@@ -170,7 +170,7 @@ def describe_columns(table: Table) -> Table:
     return described
 
 
-# What stages compute; a column of the user's with such a name is kept under another.
+# Columns that stages compute; a user's column of the same name is renamed.
 RESULTS = frozenset(
     [
         "p_oval",
@@ -227,9 +227,9 @@ def numbers(column: ArrayLike, missing: float = np.nan) -> np.ndarray:
 
 
 def keep_apart(table: Table) -> Table:
-    """A user's table with `input_NAME` for each column that a stage would overwrite.
+    """A user's table in which each column that a stage would overwrite is renamed to `input_NAME`.
 
-    Columns of more than one value per row, which no table of ours can hold, are left out.
+    Columns with more than one value per row are dropped, as the tables of emeraldcut cannot hold them.
     """
     kept = table[[name for name in table.colnames if table[name].ndim == 1]]
     for name in set(kept.colnames) & RESULTS:
@@ -238,9 +238,9 @@ def keep_apart(table: Table) -> Table:
 
 
 def table_from_rows(rows: Sequence[Mapping[str, Any]], *, unknown: Any = "") -> Table:
-    """A table from one mapping of column values per row; a value that a row lacks, or that is None, is masked.
+    """A table from one mapping of column values per row; missing values and None are masked.
 
-    Columns without any value are filled with `unknown`, which says of what kind they are.
+    Columns without any value are filled with `unknown`, which sets their type.
     """
     table = Table()
     for name in dict.fromkeys(name for row in rows for name in row):

@@ -1,4 +1,4 @@
-"""Quality flags: what can be wrong with one image, as a bit mask and as sentences."""
+"""Quality flags: problems of an image, as a bit mask and in sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Flag(IntFlag):
-    """Bits of the column `flag`; 0 is good. A row with any bit of `UNUSABLE` has no measurement."""
+    """Bits of the column `flag`; 0 is good. Rows with any bit of `UNUSABLE` have no measurement."""
 
     GOOD = 0
     UNREADABLE = 1
@@ -57,7 +57,7 @@ SENTENCES = {
 
 @cache
 def describe(flag: int) -> str:
-    """The sentences of all bits set in `flag`, joined; empty for 0."""
+    """The sentences of all bits that are set in `flag`, joined; empty for 0."""
     return " ".join(text for bit, text in SENTENCES.items() if int(flag) & bit)
 
 

@@ -1,4 +1,4 @@
-"""ImageSet: pixels and one table row per image, the datum that flows through the program."""
+"""Image sets: pixels with one table row per image, which all stages take and return."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ Rows = int | slice | Sequence[int] | Sequence[bool] | np.ndarray  # one row, a s
 
 @dataclass
 class ImageSet:
-    """Images of one or of several sizes, and what is known about each.
+    """Images of one or several sizes, with one row of metadata each.
 
     Attributes
     ----------
     pixels : sequence of (ny, nx) float32 arrays, or one (n, ny, nx) array
         Counts, y first. NaN where there is no data. Shape (0, 0) where the image could not be read.
     table : astropy Table, n rows
-        Always `id` (str), `flag` (int, see `Flag`) and `flag_text` (str); as far as known also `file`,
-        `label`, `ra`, `dec` (degrees, of the image centre), `pixel_scale_arcsec`, `psf_fwhm_pix`,
-        `sky_sigma`, the local WCS matrix `cd11, cd12, cd21, cd22` (degrees per pixel), and the truth columns
-        of synthetic galaxies.
+        Always `id` (str), `flag` (int, see `Flag`) and `flag_text` (str). Where they are known also `file`, `label`,
+        `ra`, `dec` (degrees, of the image centre), `pixel_scale_arcsec`, `psf_fwhm_pix`, `sky_sigma`, the local WCS
+        matrix `cd11, cd12, cd21, cd22` (degrees per pixel), and the truth columns of synthetic galaxies.
     """
 
     pixels: Pixels
@@ -69,7 +68,7 @@ class ImageSet:
 
 
 def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
-    """All `sets` one after the other; pixels stay one array if all are of one size."""
+    """All `sets` in one; the pixels become one array if all images have one size."""
     if len(sets) == 1:
         return sets[0]
     images = [image for s in sets for image in s.pixels]
@@ -78,7 +77,7 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:
-    """Sets the bits of `flags` (n,) in `table` in place; appends the sentences of new ones, and `detail`."""
+    """Sets the bits of `flags` (n,) in `table`, in place, and appends the sentences of new bits and `detail`."""
     old, texts = np.asarray(table["flag"], dtype=np.int64), np.array(table["flag_text"], dtype=object)
     new = np.asarray(flags, dtype=np.int64) & ~old
     for row in np.flatnonzero(new):
@@ -87,7 +86,7 @@ def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:
 
 
 def add_flag(table: Table, rows: Rows, flag: Flag, detail: str = "") -> None:
-    """Sets `flag` on `rows` of `table` in place, and appends its sentence (and `detail`) to `flag_text`."""
+    """Sets `flag` in `rows` of `table`, in place, and appends its sentence and `detail` to `flag_text`."""
     flags = np.zeros(len(table), dtype=np.int64)
     flags[rows] = int(flag)
     add_flags(table, flags, detail)

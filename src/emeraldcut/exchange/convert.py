@@ -203,12 +203,12 @@ def _write_png(pixels: np.ndarray, path: Path) -> None:
     from PIL import Image
 
     from emeraldcut.numerics.median import MAD_TO_SIGMA
+    from emeraldcut.numerics.stretch import asinh_stretch
 
-    black = np.nanmedian(pixels)
-    sigma = MAD_TO_SIGMA * np.nanmedian(np.abs(pixels - black)) or np.nanstd(pixels)
-    stretched = np.arcsinh((pixels - black) / (SOFTENING_SIGMAS * sigma))
-    white = max(np.nanpercentile(stretched, WHITE_PERCENTILE), 1e-6)
-    grey = np.round(255 * np.clip(np.nan_to_num(stretched / white), 0, 1)).astype(np.uint8)
+    light = pixels - np.nanmedian(pixels)
+    softening = SOFTENING_SIGMAS * (MAD_TO_SIGMA * np.nanmedian(np.abs(light)) or np.nanstd(pixels))
+    white = max(np.nanpercentile(np.arcsinh(light / softening), WHITE_PERCENTILE), 1e-6)
+    grey = np.round(255 * np.nan_to_num(asinh_stretch(light, 0.0, white, softening))).astype(np.uint8)
     Image.fromarray(np.repeat(grey[..., None], 3, axis=-1)).save(path)
 
 

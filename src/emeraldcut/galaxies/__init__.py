@@ -1,4 +1,4 @@
-"""Light from formulas: shapes with analytic truth, profiles, telescope and sky, labelled sets of galaxies."""
+"""Synthetic galaxies: shapes with exact harmonics, light profiles, telescope and sky, and labelled image sets."""
 
 from emeraldcut.galaxies.leda074886 import leda074886, leda074886_control
 from emeraldcut.galaxies.synthesise import SynthesiseSettings, draw_galaxy, iterate_synthesise, paint, synthesise

@@ -1,8 +1,8 @@
-"""What is none of the labelled shapes: discs, spirals, bars, rings, pairs, irregulars, shells, stars, artefacts.
+"""Objects of the class `other`: discs, spirals, bars, rings, pairs, irregulars, shells, stars and artefacts.
 
-Each kind on the sky is a function of a random generator that draws its parameters and returns a `Confuser`:
-light in a frame whose unit is about the half-light radius. Stars and artefacts do not pass the telescope like
-a galaxy does; they are drawn on pixels. All light is positive; its total is arbitrary.
+Each kind of galaxy is a function that draws its parameters from a random generator and returns a `Confuser`: its light
+in a frame whose unit is about the half-light radius. Stars and artefacts are not imaged as galaxies are and are drawn
+on pixels. All light is positive, and its total is arbitrary.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from emeraldcut.galaxies.sky import Psf, cosmic_rays, draw_star, hot_columns, sa
 
 @dataclass(frozen=True)
 class Confuser:
-    """Surface brightness of an object that is none of the labelled shapes, and what it was made from."""
+    """Surface brightness of an object of the class `other`, with its kind and the parameters drawn for it."""
 
     kind: str
     brightness: Callable
@@ -36,26 +36,26 @@ def _turned(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.
 
 
 def edge_on_disc(rng: np.random.Generator) -> Confuser:
-    """An edge-on disc with a bulge, and in two of five a dust lane."""
-    length, flatness, bulge_share = rng.uniform(0.5, 0.8), rng.uniform(0.12, 0.28), rng.uniform(0.03, 0.45)
+    """An edge-on disc with a bulge, and with a dust lane in two of five cases."""
+    length, flatness, bulge_fraction = rng.uniform(0.5, 0.8), rng.uniform(0.12, 0.28), rng.uniform(0.03, 0.45)
     disc = EdgeOnDisc(length, length * flatness)
     bulge = _bulge(rng, rng.uniform(0.15, 0.35))
     dust = rng.uniform(0.3, 0.8) if rng.random() < 0.4 else 0.0
     offset = rng.normal(0, 0.3) * length * flatness
-    stars = Sum((disc, bulge), (1 - bulge_share, bulge_share))
+    stars = Sum((disc, bulge), (1 - bulge_fraction, bulge_fraction))
 
     def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         lane = np.exp(-(((y - offset) / (0.4 * length * flatness)) ** 2) - (x / (2.5 * length)) ** 2)
         return stars(x, y) * (1 - dust * lane)
 
-    parameters = {"flatness": flatness, "bulge_share": bulge_share, "dust": dust}
+    parameters = {"flatness": flatness, "bulge_fraction": bulge_fraction, "dust": dust}
     return Confuser("edge_on_disc", brightness, parameters)
 
 
 def spiral(rng: np.random.Generator, contrasts: tuple[float, float] = (0.6, 1)) -> Confuser:
     """An inclined disc with 2 to 4 logarithmic arms and a bulge."""
     arms, pitch, contrast = int(rng.integers(2, 5)), np.radians(rng.uniform(12, 28)), rng.uniform(*contrasts)
-    inclination, bulge_share, turn = rng.uniform(0.4, 1), rng.uniform(0.03, 0.25), rng.uniform(0, 2 * np.pi)
+    inclination, bulge_fraction, turn = rng.uniform(0.4, 1), rng.uniform(0.03, 0.25), rng.uniform(0, 2 * np.pi)
     sense, bulge = rng.choice([-1, 1]), _bulge(rng, rng.uniform(0.1, 0.25))
 
     def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -64,14 +64,14 @@ def spiral(rng: np.random.Generator, contrasts: tuple[float, float] = (0.6, 1)) 
         crest = np.exp(2 * (np.cos(phase) - 1)) * 3.2  # mean about 1: narrow arms, wide gaps
         strength = contrast * r**2 / (r**2 + 0.15)
         disc = np.exp(-1.5 * r) * (1 - strength + strength * crest) * 0.36 / inclination
-        return (1 - bulge_share) * disc + bulge_share * bulge(x, y)
+        return (1 - bulge_fraction) * disc + bulge_fraction * bulge(x, y)
 
     parameters = {"arms": arms, "pitch_deg": np.degrees(pitch), "contrast": contrast}
     return Confuser("spiral", brightness, parameters)
 
 
 def faint_spiral(rng: np.random.Generator) -> Confuser:
-    """A disc whose arms hardly stand out, as in most spirals."""
+    """A spiral whose arms have little contrast, as in most spirals."""
     return replace(spiral(rng, (0.2, 0.6)), kind="faint_spiral")
 
 
@@ -90,49 +90,49 @@ def dusty(rng: np.random.Generator) -> Confuser:
 
 
 def barred(rng: np.random.Generator) -> Confuser:
-    """An inclined disc with a bar and a small bulge; the bar itself is boxy, as bars are."""
+    """An inclined disc with a bar, which is boxy as real bars are, and a small bulge."""
     inclination, turn = rng.uniform(0.5, 1), rng.uniform(0, np.pi)
-    length, bar_share, exponent = rng.uniform(0.7, 1.2), rng.uniform(0.2, 0.45), rng.uniform(2, 4)
+    length, bar_fraction, exponent = rng.uniform(0.7, 1.2), rng.uniform(0.2, 0.45), rng.uniform(2, 4)
     bar = superellipse(rng.uniform(0.2, 0.35), exponent)
-    bulge, bulge_share = _bulge(rng, 0.15), rng.uniform(0.05, 0.2)
+    bulge, bulge_fraction = _bulge(rng, 0.15), rng.uniform(0.05, 0.2)
     disc = Body(ellipse(inclination), Sersic(1.0), 1.2)
     size = float(bar.enclosed_area(length)) / 2  # integral of 1 - s^2 over the bar
 
     def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         ferrers = np.maximum(1 - (bar.radius(*_turned(x, y, turn)) / length) ** 2, 0) / size
-        return bar_share * ferrers + bulge_share * bulge(x, y) + (1 - bar_share - bulge_share) * disc(x, y)
+        return bar_fraction * ferrers + bulge_fraction * bulge(x, y) + (1 - bar_fraction - bulge_fraction) * disc(x, y)
 
-    return Confuser("barred", brightness, {"bar_share": bar_share, "bar_exponent": exponent})
+    return Confuser("barred", brightness, {"bar_fraction": bar_fraction, "bar_exponent": exponent})
 
 
 def ring(rng: np.random.Generator) -> Confuser:
     """An inclined ring, centred or not, around a nucleus, on a faint disc."""
-    inclination, width, share = rng.uniform(0.4, 1), rng.uniform(0.1, 0.25), rng.uniform(0.4, 0.8)
+    inclination, width, fraction = rng.uniform(0.4, 1), rng.uniform(0.1, 0.25), rng.uniform(0.4, 0.8)
     offset, clumps, turn = rng.normal(0, 0.12, 2), rng.uniform(0, 0.5), rng.uniform(0, 2 * np.pi)
     inner = Sum((_bulge(rng, rng.uniform(0.2, 0.35)), Body(ellipse(inclination), Sersic(1.0))), (0.6, 0.4))
 
     def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         dx, dy = x - offset[0], (y - offset[1]) / inclination
         band = np.exp(-0.5 * ((np.hypot(dx, dy) - 1) / width) ** 2) / (15.7 * width * inclination)
-        return share * band * (1 + clumps * np.cos(np.arctan2(dy, dx) - turn)) + (1 - share) * inner(x, y)
+        return fraction * band * (1 + clumps * np.cos(np.arctan2(dy, dx) - turn)) + (1 - fraction) * inner(x, y)
 
-    return Confuser("ring", brightness, {"ring_share": share, "width": width})
+    return Confuser("ring", brightness, {"ring_fraction": fraction, "width": width})
 
 
 def close_pair(rng: np.random.Generator) -> Confuser:
     """Two elliptical galaxies of similar light whose images overlap."""
-    separation, share, turn = rng.uniform(0.9, 2.2), rng.uniform(0.25, 0.6), rng.uniform(0, np.pi)
+    separation, fraction, turn = rng.uniform(0.9, 2.2), rng.uniform(0.25, 0.6), rng.uniform(0, np.pi)
     shapes, profiles = rng.uniform(0.4, 1, 2), rng.uniform(0.7, 2.5, 2)
     sizes = rng.uniform(0.4, 0.8, 2)
     pair = [Body(ellipse(shapes[k]), Sersic(profiles[k]), sizes[k]) for k in range(2)]
-    angles, where = rng.uniform(0, np.pi, 2), separation * np.array([-share, 1 - share])
+    angles, where = rng.uniform(0, np.pi, 2), separation * np.array([-fraction, 1 - fraction])
 
     def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         along, across = _turned(x, y, turn)
         first = pair[0](*_turned(along - where[0], across, angles[0]))
-        return (1 - share) * first + share * pair[1](*_turned(along - where[1], across, angles[1]))
+        return (1 - fraction) * first + fraction * pair[1](*_turned(along - where[1], across, angles[1]))
 
-    return Confuser("close_pair", brightness, {"separation": separation, "share": share})
+    return Confuser("close_pair", brightness, {"separation": separation, "fraction": fraction})
 
 
 def irregular(rng: np.random.Generator) -> Confuser:
@@ -140,37 +140,37 @@ def irregular(rng: np.random.Generator) -> Confuser:
     number = int(rng.integers(4, 15))
     flatness, smooth = rng.uniform(0.4, 1), rng.uniform(0.2, 0.6)
     places = rng.normal(0, 0.6, (number, 2)) * [1, flatness]
-    widths, shares = rng.uniform(0.12, 0.4, number), rng.exponential(1, number)
-    shares *= (1 - smooth) / shares.sum()
+    widths, fractions = rng.uniform(0.12, 0.4, number), rng.exponential(1, number)
+    fractions *= (1 - smooth) / fractions.sum()
     body, offset = Body(ellipse(flatness), Sersic(0.8)), rng.normal(0, 0.2, 2)
 
     def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         light = smooth * body(x - offset[0], y - offset[1])
-        for (x0, y0), width, share in zip(places, widths, shares, strict=True):
+        for (x0, y0), width, fraction in zip(places, widths, fractions, strict=True):
             blob = np.exp(-0.5 * (x - x0) ** 2 / width**2) * np.exp(-0.5 * (y - y0) ** 2 / width**2)
-            light = light + share / (2 * np.pi * width**2) * blob
+            light = light + fraction / (2 * np.pi * width**2) * blob
         return light
 
-    return Confuser("irregular", brightness, {"clumps": number, "smooth_share": smooth})
+    return Confuser("irregular", brightness, {"clumps": number, "smooth_fraction": smooth})
 
 
 def tidal_tails(rng: np.random.Generator) -> Confuser:
     """A galaxy with one or two curved tails."""
-    tails, share, curl = int(rng.integers(1, 3)), rng.uniform(0.25, 0.5), rng.uniform(0.3, 1.0)
+    tails, fraction, curl = int(rng.integers(1, 3)), rng.uniform(0.25, 0.5), rng.uniform(0.3, 1.0)
     width, length, sense = rng.uniform(0.15, 0.3), rng.uniform(1.0, 1.8), rng.choice([-1, 1])
     body = Body(ellipse(rng.uniform(0.5, 1)), Sersic(rng.uniform(1, 3)), 0.6)
 
     def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         r, theta = np.hypot(x, y), np.arctan2(y, x)
-        light = (1 - share) * body(x, y)
+        light = (1 - fraction) * body(x, y)
         for start in np.pi * np.arange(tails):
             swing = sense * theta - start - curl * r
             away = r * np.abs((swing + np.pi) % (2 * np.pi) - np.pi)
             along = np.exp(-r / length) * r / (r + 0.7)
-            light = light + share / tails * 0.2 / width * along * np.exp(-0.5 * (away / width) ** 2)
+            light = light + fraction / tails * 0.2 / width * along * np.exp(-0.5 * (away / width) ** 2)
         return light
 
-    return Confuser("tidal_tails", brightness, {"tails": tails, "tail_share": share, "curl": curl})
+    return Confuser("tidal_tails", brightness, {"tails": tails, "tail_fraction": fraction, "curl": curl})
 
 
 def shells(rng: np.random.Generator) -> Confuser:
@@ -196,17 +196,17 @@ def shells(rng: np.random.Generator) -> Confuser:
 
 def peanut(rng: np.random.Generator) -> Confuser:
     """An edge-on disc whose bulge is an X or a peanut: two crossed bars of light around a round core."""
-    length, flatness, share = rng.uniform(0.6, 0.9), rng.uniform(0.1, 0.18), rng.uniform(0.35, 0.6)
-    tilt, arm_share = np.radians(rng.uniform(22, 40)), rng.uniform(0.5, 0.8)
+    length, flatness, fraction = rng.uniform(0.6, 0.9), rng.uniform(0.1, 0.18), rng.uniform(0.35, 0.6)
+    tilt, arm_fraction = np.radians(rng.uniform(22, 40)), rng.uniform(0.5, 0.8)
     disc = EdgeOnDisc(length, length * flatness)
     arm = Body(ellipse(rng.uniform(0.3, 0.45)), Sersic(rng.uniform(0.4, 0.8)), rng.uniform(0.4, 0.6))
     core = Body(ellipse(rng.uniform(0.6, 0.8)), Sersic(1.0), 0.3)
 
     def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         arms = (arm(*_turned(x, y, tilt)) + arm(*_turned(x, y, -tilt))) / 2
-        return share * (arm_share * arms + (1 - arm_share) * core(x, y)) + (1 - share) * disc(x, y)
+        return fraction * (arm_fraction * arms + (1 - arm_fraction) * core(x, y)) + (1 - fraction) * disc(x, y)
 
-    parameters = {"bulge_share": share, "tilt_deg": np.degrees(tilt), "arm_share": arm_share}
+    parameters = {"bulge_fraction": fraction, "tilt_deg": np.degrees(tilt), "arm_fraction": arm_fraction}
     return Confuser("peanut", brightness, parameters)
 
 
@@ -214,7 +214,7 @@ SKY = (edge_on_disc, spiral, barred, ring, close_pair, irregular, tidal_tails, s
 
 
 def star(size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
-    """A star, in half of the cases saturated with spikes and a bleeding column; (size, size), parameters."""
+    """An image (size, size) of a star, and its parameters; half of them are saturated, with spikes and bleeding."""
     image = draw_star(psf, size, centre)
     saturated = rng.random() < 0.5
     spikes, turn = rng.uniform(0.01, 0.05), rng.uniform(0, np.pi / 2)
@@ -232,7 +232,7 @@ def star(size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Genera
 
 
 def artefact(size: int, psf: Psf, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
-    """A satellite trail, a shower of cosmic rays or hot columns; (size, size) and parameters."""
+    """An image (size, size) of a satellite trail, of cosmic rays or of hot columns, and its parameters."""
     form = int(rng.integers(3))
     if form == 0:
         image = satellite_trail(size, psf, rng=rng)
@@ -246,7 +246,7 @@ def artefact(size: int, psf: Psf, rng: np.random.Generator) -> tuple[np.ndarray,
 def cut_by_edge(
     image: np.ndarray, centre: tuple[float, float], radius_pix: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, dict]:
-    """`image` (ny, nx) with zeros beyond a straight detector edge that passes within a radius of `centre`."""
+    """`image` (ny, nx) set to 0 beyond a straight detector edge, which passes within a radius of `centre`."""
     turns, distance = int(rng.integers(4)), rng.uniform(-0.3, 0.8) * radius_pix
     cut = image.copy()
     limit = centre[turns % 2] + (distance if turns < 2 else -distance)

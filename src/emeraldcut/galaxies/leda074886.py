@@ -1,8 +1,8 @@
-"""LEDA 074886, the emerald-cut galaxy, as a parametric model: no pixel of its picture is used.
+"""LEDA 074886, the emerald-cut galaxy, as a parametric model that uses no pixel of its published picture.
 
-Published by Graham et al. 2012 (ApJ 750, 121): distance 21 Mpc, a4/a of -0.05 to -0.08 between 3 and 5 kpc,
-and an embedded edge-on disc whose extent, twice its half-light radius, is 12 arcsec. Measured on the
-published picture: an axis ratio of 0.70. Guesses, named below: all else.
+Graham et al. 2012 (ApJ 750, 121) give a distance of 21 Mpc, a4/a of -0.05 to -0.08 between 3 and 5 kpc, and an
+embedded edge-on disc whose extent, twice its half-light radius, is 12 arcsec. The axis ratio of 0.70 was measured on
+the published picture. Everything else is a guess and named as such below.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from emeraldcut.galaxies.sky import Psf, draw
 
 ARCSEC_PER_KPC = 9.82  # at 21 Mpc
 AXIS_RATIO = 0.70
-# Exponents for which photutils measures the published a4/a; inside 1 kpc none is published: an ellipse.
+# Exponents for which photutils measures the published a4/a. None is published inside 1 kpc, where it is an ellipse.
 EXPONENT_RADII_KPC, EXPONENTS = (1.0, 3.0, 5.0), (2.0, 2.87, 3.5)
 DISC_SCALE_LENGTH_ARCSEC = 3.6  # half-light radius 6 arcsec / 1.68
-# Guesses: the body's profile and the disc's thickness and share of the light were not found published.
+# Guesses: the body's profile and the disc's thickness and fraction of the light were not found published.
 BODY_SERSIC_INDEX = 1.0
 BODY_RADIUS_ARCSEC = 18.0
 DISC_FLATNESS = 0.25
-DISC_SHARE = 0.1
+DISC_FRACTION = 0.1
 
 
 def leda074886(
@@ -33,11 +33,11 @@ def leda074886(
     position_angle_deg: float = 0.0,
     flux: float = 1.0,
 ) -> np.ndarray:
-    """The galaxy without noise, (size, size) float32, centred.
+    """A noise-free image of the galaxy, (size, size) float32, in the middle of the image.
 
-    A body of generalised ellipses (Sersic index 1 and half-light semi-major axis 18 arcsec, both guesses)
-    whose exponent rises from 2 inside 1 kpc over 2.87 at 3 kpc to 3.5 at 5 kpc, around an edge-on exponential
-    disc on the same axis with a tenth of the light (a guess).
+    The body has generalised ellipses as isophotes, whose exponent rises from 2 inside 1 kpc over 2.87 at 3 kpc to 3.5
+    at 5 kpc. Its Sersic index of 1 and half-light semi-major axis of 18 arcsec are guesses. An edge-on exponential disc
+    lies on the same axis and has a tenth of the light, also a guess.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def leda074886(
     radii = tuple(kpc * ARCSEC_PER_KPC for kpc in EXPONENT_RADII_KPC)
     body = Body(GradualBox(AXIS_RATIO, radii, EXPONENTS), Sersic(BODY_SERSIC_INDEX), BODY_RADIUS_ARCSEC)
     disc = EdgeOnDisc(DISC_SCALE_LENGTH_ARCSEC, DISC_FLATNESS * DISC_SCALE_LENGTH_ARCSEC)
-    galaxy = Sum((body, disc), (1 - DISC_SHARE, DISC_SHARE))
+    galaxy = Sum((body, disc), (1 - DISC_FRACTION, DISC_FRACTION))
     return _image(galaxy, size, pixel_scale_arcsec, psf_fwhm_pix, position_angle_deg, flux)
 
 

@@ -1,4 +1,4 @@
-"""Which galaxies make up each class: kinds, their frequencies and parameters, and their true shape."""
+"""The galaxies of each class: their kinds, how frequent each kind is, their parameters and their true shape."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from emeraldcut.errors import UsageError
 from emeraldcut.galaxies import confusers, shapes
 from emeraldcut.galaxies.profiles import Body, EdgeOnDisc, Sersic, Sum, half_light_radius
 
-_OUTER = 1.5  # half-light radii: where the truth of a galaxy whose shape changes with radius is taken
-ROUND = 0.8  # a diamond rounder than this is as well a box that lies on a corner, so it is not scored
+_OUTER = 1.5  # half-light radii: of the isophote that gives the truth where the shape changes with radius
+ROUND = 0.8  # above this axis ratio a diamond could as well be a box seen at 45 degrees, so it is not scored
 _TRUNCATED = 0.15  # fraction of galaxies that end at a sharp edge, as many discs do
 _TRIES = 1000
 
@@ -37,7 +37,7 @@ KINDS = {
         "artefact": 5,
     },
 }
-# What real galaxies have besides: twists, cores and discs inside, boxes that change outwards, dust, faint arms.
+# Further variety of real galaxies: twists, cores, inner discs, boxes that change with radius, dust, faint arms.
 WIDE_KINDS = {
     "oval": KINDS["oval"] | {"twisted": 2, "embedded_disc": 1},
     "rectangular": KINDS["rectangular"] | {"gradual_box": 2, "cored_box": 2},
@@ -50,7 +50,7 @@ ON_PIXELS = ("star", "artefact")
 
 @dataclass(frozen=True)
 class Galaxy:
-    """An object before the telescope.
+    """An object as it is on the sky, before the telescope.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Galaxy:
     unit : float
         Semi-major axis of the half-light isophote in that frame.
     truth : mapping of str to float
-        Truth columns; empty for an object that has no isophote shape.
+        Truth columns; empty for an object without a shape of its isophotes.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Galaxy:
 
 
 def draw_kind(label: str, rng: np.random.Generator, population: str = "standard") -> str:
-    """The name of a kind of the class `label`, drawn by frequency."""
+    """A kind of the class `label`, drawn with the frequencies of the population."""
     names, weights = zip(*POPULATIONS[population][label].items(), strict=True)
     return str(rng.choice(names, p=np.array(weights) / sum(weights)))
 
@@ -87,16 +87,16 @@ def draw_object(
     sersic_indices: tuple[float, float],
     rng: np.random.Generator,
 ) -> Galaxy:
-    """An object of the class and kind, with parameters drawn by `rng`, not one of `ON_PIXELS`.
+    """An object of this class and kind, which is none of `ON_PIXELS`, with parameters drawn by `rng`.
 
-    Shapes whose harmonics belong to another class are drawn again; those in the grey zone next to `label` are
-    kept, not scored. Raises ValueError if the range of axis ratios holds no such galaxy.
+    Shapes whose harmonics belong to another class are drawn again. Those in the grey zone next to `label` are kept but
+    not scored. Raises ValueError if there is no such galaxy in the range of axis ratios.
     """
     sky = {function.__name__: function for function in (*confusers.SKY, confusers.dusty, confusers.faint_spiral)}
     if kind in sky:
         confuser = sky[kind](rng)
         return Galaxy(kind, label, confuser.brightness)
-    if kind == "cut_by_edge":  # an ordinary galaxy, but most of its outline is not to be seen
+    if kind == "cut_by_edge":  # an ordinary galaxy, most of whose outline is outside the image
         body = Body(shapes.ellipse(rng.uniform(*axis_ratios)), Sersic(_sersic_index(sersic_indices, rng)))
         return Galaxy(kind, label, body)
     for _ in range(_TRIES):
@@ -114,14 +114,14 @@ def draw_object(
 
 
 def _sersic_index(limits: tuple[float, float], rng: np.random.Generator) -> float:
-    """Six of seven in the lower 57 per cent of the range: 0.5 to 2.5 of 0.5 to 4."""
+    """A Sersic index: six of seven are from the lower 57 % of the range, which for 0.5 to 4 is 0.5 to 2.5."""
     low, high = limits
     middle = low + 0.57 * (high - low)
     return rng.uniform(low, middle) if rng.random() < 6 / 7 else rng.uniform(middle, high)
 
 
 def _homothetic(label: str, kind: str, axis_ratio: float, index: float, rng: np.random.Generator) -> Galaxy | None:
-    """A galaxy of similar isophotes, or None if its harmonics belong to another label."""
+    """A galaxy whose isophotes all have one shape, or None if its harmonics belong to another label."""
     shape = draw_shape(label, kind, axis_ratio, rng)
     terms = shapes.harmonics(shape)
     found, scored = shapes.label_of(terms)
@@ -169,15 +169,15 @@ def draw_shape(label: str, kind: str, axis_ratio: float, rng: np.random.Generato
 
 
 def _boxy_exponent(rng: np.random.Generator) -> float:
-    """2.4 (grey) to 9, denser at the low end, where galaxies are."""
+    """An exponent from 2.4, in the grey zone, to 9; low ones, as galaxies have, are more frequent."""
     return float(np.exp(rng.uniform(np.log(2.4), np.log(9))))
 
 
 def _lenticular(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
-    """A round bulge in an inclined disc: every isophote nearly an ellipse."""
-    share = rng.uniform(0.1, 0.5)
+    """A round bulge in an inclined disc, whose isophotes all are nearly elliptical."""
+    fraction = rng.uniform(0.1, 0.5)
     bulge = Body(shapes.ellipse(rng.uniform(axis_ratio, 1)), Sersic(index), rng.uniform(0.2, 0.5))
-    return Sum((Body(shapes.ellipse(axis_ratio), Sersic(1.0)), bulge), (1 - share, share)), axis_ratio
+    return Sum((Body(shapes.ellipse(axis_ratio), Sersic(1.0)), bulge), (1 - fraction, fraction)), axis_ratio
 
 
 def _leda_like(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
@@ -186,28 +186,28 @@ def _leda_like(label: str, axis_ratio: float, index: float, rng: np.random.Gener
     middle = rng.uniform(2.5, 3.4)
     box = shapes.GradualBox(axis_ratio, tuple(knots), (2.0, middle, middle + rng.uniform(0.3, 2)))
     length = rng.uniform(0.1, 0.3)
-    disc, share = EdgeOnDisc(length, length * rng.uniform(0.15, 0.35)), rng.uniform(0.03, 0.2)
-    return Sum((Body(box, Sersic(min(index, 2.0))), disc), (1 - share, share)), axis_ratio
+    disc, fraction = EdgeOnDisc(length, length * rng.uniform(0.15, 0.35)), rng.uniform(0.03, 0.2)
+    return Sum((Body(box, Sersic(min(index, 2.0))), disc), (1 - fraction, fraction)), axis_ratio
 
 
 def _twisted(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
     """An elliptical galaxy whose inner isophotes are turned and of another axis ratio."""
-    turn, share = np.radians(rng.uniform(5, 40)) * rng.choice([-1, 1]), rng.uniform(0.1, 0.4)
+    turn, fraction = np.radians(rng.uniform(5, 40)) * rng.choice([-1, 1]), rng.uniform(0.1, 0.4)
     inner = Body(shapes.ellipse(rng.uniform(max(axis_ratio - 0.15, 0.3), 1)), Sersic(index), rng.uniform(0.2, 0.5))
     outer = Body(shapes.ellipse(axis_ratio), Sersic(rng.uniform(0.7, 2)))
 
     def brightness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-        return (1 - share) * outer(x, y) + share * inner(along, across)
+        return (1 - fraction) * outer(x, y) + fraction * inner(along, across)
 
     return brightness, axis_ratio
 
 
 def _embedded_disc(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
     """An elliptical galaxy around a small edge-on disc that its outer isophotes do not show."""
-    length, share = rng.uniform(0.08, 0.3), rng.uniform(0.02, 0.15)
+    length, fraction = rng.uniform(0.08, 0.3), rng.uniform(0.02, 0.15)
     disc = EdgeOnDisc(length, length * rng.uniform(0.15, 0.35))
-    return Sum((Body(shapes.ellipse(axis_ratio), Sersic(index)), disc), (1 - share, share)), axis_ratio
+    return Sum((Body(shapes.ellipse(axis_ratio), Sersic(index)), disc), (1 - fraction, fraction)), axis_ratio
 
 
 def _gradual_box(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
@@ -221,9 +221,11 @@ def _gradual_box(label: str, axis_ratio: float, index: float, rng: np.random.Gen
 def _cored(label: str, axis_ratio: float, index: float, rng: np.random.Generator) -> tuple[Callable, float]:
     """A box or an obround around a rounder core."""
     kind = "superellipse" if label == "rectangular" else "obround"
-    share, radius = rng.uniform(0.03, 0.3), rng.uniform(0.12, 0.4)
+    fraction, radius = rng.uniform(0.03, 0.3), rng.uniform(0.12, 0.4)
     core = Body(shapes.ellipse(rng.uniform(axis_ratio, 1)), Sersic(rng.uniform(0.7, 2)), radius)
-    return Sum((Body(draw_shape(label, kind, axis_ratio, rng), Sersic(index)), core), (1 - share, share)), axis_ratio
+    return Sum(
+        (Body(draw_shape(label, kind, axis_ratio, rng), Sersic(index)), core), (1 - fraction, fraction)
+    ), axis_ratio
 
 
 _COMPOSITES = {

@@ -1,4 +1,4 @@
-"""Brightness profiles: how light falls with isophote radius, and bodies made of a shape and a profile."""
+"""Light profiles: how the brightness falls with the radius of the isophote, and bodies of a shape and a profile."""
 
 from __future__ import annotations
 
@@ -16,38 +16,37 @@ from emeraldcut.galaxies.shapes import GradualBox, Shape
 
 @lru_cache(maxsize=4096)
 def sersic_b(index: float, truncation: float = np.inf) -> float:
-    """b for which exp(-b (s^(1/n) - 1)), cut off at s = `truncation`, has half of its light inside s = 1.
+    """The b for which exp(-b (s^(1/n) - 1)), truncated at s = `truncation`, has half of its light inside s = 1.
 
-    Exact: P(2n, b) = P(2n, b t^(1/n)) / 2 with P the regularised incomplete gamma function; without
-    truncation this is the exact definition whose expansion Ciotti & Bertin 1999 (A&A 352, 447) give; with it,
-    derived here.
+    It solves P(2n, b) = P(2n, b t^(1/n)) / 2, where P is the regularised incomplete gamma function. Without truncation
+    this is the exact definition that Ciotti & Bertin 1999 (A&A 352, 447) expand; with it, it was derived here.
     """
     if not 0.05 <= index <= 20:
         raise UsageError(f"a Sersic index must be in 0.05 to 20; received {index}.")
     if truncation <= 1.5:
         raise UsageError(f"a profile must be truncated beyond 1.5 half-light radii; received {truncation}.")
-    b, share = gammaincinv(2 * index, 0.5), 0.0
-    while np.isfinite(truncation) and abs(share - 0.5) > 1e-10:
+    b, fraction = gammaincinv(2 * index, 0.5), 0.0
+    while np.isfinite(truncation) and abs(fraction - 0.5) > 1e-10:
         kept = gammainc(2 * index, b * truncation ** (1 / index))
-        share = gammainc(2 * index, b) / kept
+        fraction = gammainc(2 * index, b) / kept
         b = gammaincinv(2 * index, kept / 2)
     return float(b)
 
 
 @dataclass(frozen=True)
 class Sersic:
-    """Sersic profile in half-light isophotes, with brightness 1 at that; `truncation` in the same unit."""
+    """A Sersic profile with brightness 1 on the half-light isophote, whose radius is also the unit of `truncation`."""
 
     index: float = 1.0
     truncation: float = np.inf
 
     def __call__(self, s: np.ndarray) -> np.ndarray:
-        """Brightness at isophote radius `s` (half-light isophotes); any shape of array."""
+        """Brightness on the isophotes of radius `s`, in half-light radii; an array of any shape."""
         light = np.exp(-sersic_b(self.index, self.truncation) * (s ** (1 / self.index) - 1))
         return light if np.isinf(self.truncation) else np.where(s < self.truncation, light, 0.0)
 
     def total_flux(self, area: float) -> float:
-        """Light of a homothetic galaxy whose half-light isophote encloses `area`.
+        """Light of a galaxy of similar isophotes whose half-light isophote encloses `area`.
 
         The integral of I(s) 2 s ds times the area; Ciotti & Bertin 1999 with pi R_e^2 replaced by `area`.
         """
@@ -63,7 +62,7 @@ def exponential(truncation: float = np.inf) -> Sersic:
 
 @dataclass(frozen=True)
 class Body:
-    """A galaxy of similar isophotes, total light 1, with half-light semi-major axis `radius`."""
+    """A galaxy of similar isophotes with half-light semi-major axis `radius` and total light 1."""
 
     shape: Shape | GradualBox
     profile: Sersic
@@ -102,14 +101,14 @@ class EdgeOnDisc:
 
 @dataclass(frozen=True)
 class Sum:
-    """Several bodies, each with its share of the light."""
+    """Several bodies, each with its fraction of the light."""
 
     bodies: tuple[Callable, ...]
-    shares: tuple[float, ...]
+    fractions: tuple[float, ...]
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Surface brightness at points in the galaxy's frame."""
-        return sum(share * body(x, y) for share, body in zip(self.shares, self.bodies, strict=True))
+        return sum(fraction * body(x, y) for fraction, body in zip(self.fractions, self.bodies, strict=True))
 
 
 def half_light_radius(brightness: Callable, axis_ratio: float, largest: float = 12.0) -> float:

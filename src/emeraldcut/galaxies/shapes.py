@@ -1,4 +1,4 @@
-"""Outlines of galaxies: ovals, boxes, obrounds and others, with their exact deviations from an ellipse."""
+"""Outlines of galaxies, such as ovals, boxes and obrounds, with their exact deviations from an ellipse."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def superellipse(axis_ratio: float, exponent: float) -> Shape:
 
 
 def diamond(axis_ratio: float, exponent: float = 1.3) -> Shape:
-    """A superellipse with an exponent below 2; exponent 1 has straight sides."""
+    """A superellipse with an exponent below 2; with an exponent of 1 its sides are straight."""
     return replace(superellipse(axis_ratio, exponent), name="diamond")
 
 
@@ -101,7 +101,7 @@ def rectangle(axis_ratio: float) -> Shape:
 
 
 def rounded_rectangle(axis_ratio: float, corner: float) -> Shape:
-    """A rectangle whose corners are arcs of `corner` (0 to 1) times its half height; 1 gives an obround."""
+    """A rectangle with round corners of radius `corner` (0 to 1) times half its height; 1 gives an obround."""
     if not 0 < corner <= 1:
         raise UsageError(f"the corner of a rounded rectangle must be in (0, 1]; received {corner}.")
     cosine, sine = np.abs(np.cos(_psi())), axis_ratio * np.abs(np.sin(_psi()))
@@ -125,8 +125,8 @@ def obround(axis_ratio: float) -> Shape:
 def skewed_box(axis_ratio: float, exponent: float, skew_deg: float) -> Shape:
     """A superellipse turned by `skew_deg` before it is flattened: a parallelogram with rounded corners.
 
-    Its best-fitting ellipse stays that of the superellipse; the fourth harmonic turns from cosine into sine
-    (a4 cos 4 skew, a4 sin 4 skew), as seen in LEDA 074886.
+    Its best-fitting ellipse is that of the superellipse. The fourth harmonic is divided between cosine and sine
+    (a4 cos 4 skew, a4 sin 4 skew), as in LEDA 074886.
     """
     rho = _superellipse_rho(_psi() - np.radians(skew_deg), exponent)
     return Shape("skewed_box", axis_ratio, rho, {"exponent": exponent, "skew_deg": skew_deg})
@@ -157,7 +157,7 @@ def egg(axis_ratio: float, a3: float = 0.06) -> Shape:
 
 @dataclass(frozen=True)
 class GradualBox:
-    """A generalised ellipse whose exponent changes with semi-major axis, linearly between knots, constant beyond.
+    """Generalised ellipses whose exponent is linear in the semi-major axis between knots and constant beyond.
 
     Attributes
     ----------
@@ -177,8 +177,8 @@ class GradualBox:
     def radius(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Semi-major axis s of the outline through each point: |x/s|^c(s) + |y/(q s)|^c(s) = 1.
 
-        Solved as a fixed point; d ln s / dc = -ln(2)/c^2 at most, so that each step gains a factor 5 or more
-        while the exponent rises by less than about 2.5 per factor e in radius.
+        Solved by fixed-point iteration. As d ln s / dc is at most ln(2)/c^2 in size, each step reduces the error by a
+        factor of 5 or more where the exponent rises by less than about 2.5 per factor e in radius.
         """
         width, height = np.abs(x), np.abs(y) / self.axis_ratio
         large, small = np.maximum(width, height), np.minimum(width, height)
@@ -258,14 +258,18 @@ def _fourier(points: np.ndarray, axis_ratio: float, order: int) -> np.ndarray:
 
 
 def label_of(terms: Mapping[str, float]) -> tuple[str, bool]:
-    """The label of an outline, from its harmonics, and whether it is clear enough to be scored.
+    """The label of an outline with these harmonics, and whether it is clear enough to be scored.
 
-    rectangular: a4 <= -0.04 and |a6| < 0.01. obround: a4 <= -0.02 and a6 >= 0.01. oval: fourth harmonic <=
-    0.01, third < 0.02 and |a6| < 0.01. other: a4 >= 0.03 or third harmonic >= 0.04. Third and fourth
-    harmonics of ovals and others are amplitudes of cosine and sine (`b3`, `b4`, zero if absent).
-    Between these lies the grey zone: the nearest label, not scored, with a3, a4 and a6 in units of 0.02, 0.03
-    (the gaps between oval and the others) and 0.01 (the least of an obround). The limits are this program's
-    own; a4 of -0.05 to -0.08 is published for LEDA 074886 (Graham et al. 2012, ApJ 750, 121).
+    - rectangular: a4 <= -0.04 and |a6| < 0.01
+    - obround: a4 <= -0.02 and a6 >= 0.01
+    - oval: fourth harmonic <= 0.01, third harmonic < 0.02 and |a6| < 0.01
+    - other: a4 >= 0.03 or third harmonic >= 0.04
+
+    The third and fourth harmonics of ovals and others are amplitudes of cosine and sine (`b3`, `b4`, zero if absent).
+    Outlines between these limits are in the grey zone. They have the nearest label and are not scored; distances are in
+    units of 0.02 in a3, 0.03 in a4 (the gaps between oval and the others) and 0.01 in a6 (the smallest of an obround).
+    The limits were chosen for this program; a4 of -0.05 to -0.08 is published for LEDA 074886 (Graham et al. 2012, ApJ
+    750, 121).
     """
     a4, a6 = terms["a4"] / 0.03, terms["a6"] / 0.01
     third = np.hypot(terms["a3"], terms.get("b3", 0.0)) / 0.02

@@ -1,4 +1,4 @@
-"""Telescope and sky: light on pixels, the point-spread function, exposure noise, neighbours and blemishes.
+"""Telescope and sky: light on pixels, PSF, noise, neighbours and blemishes.
 
 Positions are in pixels, (x, y), pixel centres on integers; images are [y, x].
 """
@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 from emeraldcut.errors import UsageError
 from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.shapes import ellipse
+from emeraldcut.numerics.stretch import asinh_stretch
 
 # Around the centre a profile is too steep for few samples: (half width in pixels, order of the quadrature).
 _REFINEMENTS = ((4, 6), (1, 16), (0, 64))
@@ -65,18 +66,18 @@ class Psf:
 
 
 def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """`image` (ny, nx) seen through `kernel` (odd sides), by FFT with zeros outside: nothing wraps."""
+    """`image` (ny, nx) convolved with `kernel` (odd sides) by FFT, with zeros outside the image."""
     shape = _room(image.shape, kernel.shape)
     return _seen_through(image, rfft2(kernel, shape), shape, kernel.shape)
 
 
 def _room(image: tuple[int, int], kernel: tuple[int, int]) -> tuple[int, int]:
-    """Sides of the array in which an image and a kernel of these sides are convolved."""
+    """Sides of the array in which an image and a kernel with these sides are convolved."""
     return tuple(next_fast_len(n + k - 1, real=True) for n, k in zip(image, kernel, strict=True))
 
 
 def _seen_through(image: np.ndarray, transform: np.ndarray, shape: tuple[int, int], kernel: tuple[int, int]):
-    """`image` convolved with the kernel of these sides that has this transform in an array of sides `shape`."""
+    """`image` convolved with a kernel, given by its sides and its transform in an array of `shape`."""
     full = irfft2(rfft2(image, shape) * transform, shape)
     top, left = kernel[0] // 2, kernel[1] // 2
     return full[top : top + image.shape[0], left : left + image.shape[1]]
@@ -84,19 +85,19 @@ def _seen_through(image: np.ndarray, transform: np.ndarray, shape: tuple[int, in
 
 @lru_cache(maxsize=4)
 def _kernel_transform(psf: Psf, shape: tuple[int, int], precision: str) -> tuple[np.ndarray, tuple, tuple]:
-    """Transform, sides of its array and sides of the kernel; many images in a row may have one PSF and one size."""
+    """The transform of a PSF, the sides of its array and of the kernel; kept, as images often have one PSF and size."""
     kernel = psf.kernel()
     room = _room(shape, kernel.shape)
     return rfft2(kernel.astype(precision), room), room, kernel.shape
 
 
 def finer_pixels(psf: Psf) -> tuple[int, int]:
-    """How many finer pixels make the side of one, and how many pixels around an image scatter light into it."""
+    """Into how many finer pixels a side is divided, and the margin in pixels from which light is scattered in."""
     return int(np.ceil(_FWHM_SAMPLES / psf.fwhm_pix)), int(np.ceil(2 * psf.fwhm_pix))
 
 
 def through_psf(sharp: np.ndarray, psf: Psf) -> np.ndarray:
-    """Light on finer pixels, with the margin (see `finer_pixels`), as an image without it sees it through `psf`."""
+    """The image that `psf` makes of light on finer pixels with their margin (see `finer_pixels`)."""
     fine, margin = finer_pixels(psf)
     seen_finer = Psf(fine * psf.fwhm_pix, psf.beta)
     image = _seen_through(sharp, *_kernel_transform(seen_finer, sharp.shape, sharp.dtype.char))
@@ -150,7 +151,7 @@ def _draw_sharp(
     radius_pix: float,
     order: int,
 ) -> np.ndarray:
-    """Light integrated over pixels without a PSF, `order` x `order` points in each, more near the centre."""
+    """Light integrated over pixels without a PSF, from `order` x `order` points in each and more near the centre."""
     x0, y0 = centre
     columns, rows = np.arange(shape[1]), np.arange(shape[0])
     angle = np.radians(position_angle_deg)
@@ -261,12 +262,12 @@ def expose(
 
 
 def correlate(image: np.ndarray, sigma_pix: float) -> np.ndarray:
-    """`image` as resampled in a co-added one: smoothed by a Gaussian of `sigma_pix`, which correlates its noise."""
+    """`image` smoothed by a Gaussian of `sigma_pix`, which correlates its noise as resampling for a co-add does."""
     return gaussian_filter(image, sigma_pix, mode="nearest")
 
 
 def brightest_half(light: np.ndarray) -> tuple[float, int]:
-    """The sum over, and the number of, the brightest pixels of `light` (ny, nx) that together hold half of it."""
+    """The sum and the number of the brightest pixels that together have half of `light` (ny, nx)."""
     ordered = np.sort(light, axis=None)[::-1]
     enclosed = np.cumsum(ordered)
     number = int(np.searchsorted(enclosed, enclosed[-1] / 2)) + 1
@@ -276,13 +277,12 @@ def brightest_half(light: np.ndarray) -> tuple[float, int]:
 def as_picture(image: np.ndarray, sky_sigma: float, *, rng: np.random.Generator) -> np.ndarray:
     """`image` as a survey's picture server gives it, 0 to 255: arcsinh stretch, 8 bits, JPEG; (ny, nx) float64.
 
-    Stretch as in Lupton et al. 2004 (PASP 116, 133), with random softening, black level and white level.
+    Softening, black level and white level of the stretch (see `asinh_stretch`) are drawn at random.
     """
     softening = sky_sigma * np.exp(rng.uniform(np.log(1), np.log(60)))
     black, white = -sky_sigma * rng.uniform(1, 5), image.max() * rng.uniform(0.7, 1.3)
     levels = np.arcsinh(np.array([black, white]) / softening)
-    stretched = (np.arcsinh(image / softening) - levels[0]) / (levels[1] - levels[0])
-    grey = np.clip(np.round(255 * stretched), 0, 255).astype(np.uint8)
+    grey = np.round(255 * asinh_stretch(image, levels[0], levels[1], softening)).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(grey).save(file, "JPEG", quality=int(rng.integers(75, 96)))
     return np.asarray(Image.open(file), dtype=np.float64)
@@ -302,7 +302,7 @@ def cosmic_rays(size: int, number: int, *, rng: np.random.Generator) -> np.ndarr
 
 
 def hot_columns(size: int, number: int, *, rng: np.random.Generator) -> np.ndarray:
-    """`number` columns that shine from a random row to an edge, brightness about 1, (size, size) float64."""
+    """`number` columns that are bright from a random row to an edge, brightness about 1, (size, size) float64."""
     image = np.zeros((size, size))
     for column in rng.integers(0, size, number):
         start = rng.integers(0, size)
@@ -323,8 +323,8 @@ def satellite_trail(size: int, psf: Psf, *, rng: np.random.Generator) -> np.ndar
 def amplitude(light: np.ndarray, snr: float, gain: float, sky_sigma: float) -> float:
     """The factor that gives `light` (ny, nx) the signal-to-noise ratio `snr` over its brightest half.
 
-    With S = factor x sum over these N pixels, snr^2 = S^2 / (S / gain + N sky_sigma^2); solved for S. An infinite
-    `gain` leaves the noise of the light itself out.
+    With S = factor x sum over these N pixels, snr^2 = S^2 / (S / gain + N sky_sigma^2) is solved for S. With an
+    infinite `gain` the light has no noise of its own.
     """
     half, number = brightest_half(light)
     photons = snr**2 / gain

@@ -1,4 +1,4 @@
-"""Labelled galaxies: known shapes and profiles, seen by a telescope under a sky, with true harmonics."""
+"""Labelled synthetic images of galaxies of known shape and profile, with their true harmonics."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _TRUTH = (
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesiseSettings(Settings):
-    """How many galaxies, of which classes, and seen how."""
+    """How many galaxies of which classes are drawn, and how they are imaged."""
 
     number: int = setting(1000, "number of images", at_least=1)
     exposures: int = setting(1, "images of each galaxy, each with its own S/N, noise and neighbours", at_least=1)
@@ -100,6 +100,7 @@ class SynthesiseSettings(Settings):
     )
 
     def check(self) -> None:
+        """UsageError for weights that are not one per class, and for ranges whose ends are in the wrong order."""
         if self.weights and (len(self.weights) != len(self.classes) or sum(self.weights) == 0):
             raise UsageError(
                 f"setting 'weights' expects one number for each of the classes {', '.join(self.classes)}, not all 0; "
@@ -121,21 +122,23 @@ class SynthesiseSettings(Settings):
 def synthesise(settings: SynthesiseSettings, *, seed: int = 0, start: int = 0) -> ImageSet:
     """Labelled images `start` .. `start` + `settings.number` - 1 of the endless series that `seed` defines.
 
-    Image i depends on `seed`, i and the settings only, whatever the number and the start; it shows galaxy
-    i // `settings.exposures`. With `grid` these are the first of the 108 maps of `thesis_maps`.
+    Image i depends only on `seed`, on i and on the settings, and shows galaxy i // `settings.exposures`. With `grid`
+    these are the first of the 108 maps of `thesis_maps`.
 
     Returns
     -------
     ImageSet
-        `pixels` (n, size, size) float32 counts, sky subtracted; the table holds `label`, `scored` (False in the
-        grey zone of `shapes.label_of`), `kind`, `galaxy` (which images show the same galaxy), and the truth,
-        NaN where a kind has none: `exponent` (superellipse), `sersic_index`, `truth_axis_ratio` (of the
-        best-fitting ellipse), `truth_position_angle_deg` (counter-clockwise from +x, [0, 180)), `truth_x_pix`,
-        `truth_y_pix`, `truth_radius_pix` (semi-major axis of the half-light isophote along the major axis),
-        `truth_a3, truth_a4, truth_b4_sin, truth_a6, truth_a8` (see `shapes.harmonics`; of the isophote at 1.5
-        half-light radii where the shape changes with radius) and `truth_snr`: the sum of the galaxy's
-        noise-free light over the square root of the sum of variances (photons of galaxy and sky, read noise),
-        over the brightest pixels that together hold half of its light, after the PSF.
+        `pixels` (n, size, size) are float32 counts with the sky subtracted. The table has `label`, `scored` (False in
+        the grey zone of `shapes.label_of`), `kind` and `galaxy` (which images show the same galaxy).
+
+        It also has the truth, NaN where a kind has none: `exponent` (of a superellipse), `sersic_index`,
+        `truth_axis_ratio` (of the best-fitting ellipse), `truth_position_angle_deg` (counter-clockwise from +x,
+        [0, 180)), `truth_x_pix`, `truth_y_pix`, `truth_radius_pix` (semi-major axis of the half-light isophote) and
+        `truth_a3, truth_a4, truth_b4_sin, truth_a6, truth_a8` (see `shapes.harmonics`; where the shape changes with
+        radius, of the isophote at 1.5 half-light radii).
+
+        `truth_snr` is the galaxy's noise-free light over the noise of the galaxy's photons, the sky and the read-out,
+        both over the brightest pixels that together have half of its light after the PSF.
     """
     if settings.grid != "none":
         grid = thesis_grid(repaired=settings.grid == "repaired", seed=seed)
@@ -164,7 +167,7 @@ def _part(numbers: range, settings: SynthesiseSettings, seed: int) -> ImageSet:
 def iterate_synthesise(
     settings: SynthesiseSettings, *, seed: int = 0, chunk: int = 256, jobs: int = 1
 ) -> Iterator[ImageSet]:
-    """The images of `synthesise` in sets of at most `chunk`, made by `jobs` processes; the same for any of both."""
+    """The images of `synthesise` in sets of at most `chunk`; neither `chunk` nor the number of processes matters."""
     if settings.grid != "none":
         return iter([synthesise(settings, seed=seed)])
     numbers = (range(i, min(i + chunk, settings.number)) for i in range(0, settings.number, chunk))
@@ -188,12 +191,12 @@ def draw_galaxy(
     Parameters
     ----------
     shape, profile
-        Its isophotes, and how light falls across them.
+        Its isophotes and its light profile.
     size : int or (ny, nx)
     radius_pix : float
         Semi-major axis of the half-light isophote.
     flux : float
-        Total light in counts, of which a part falls outside the image.
+        Total light in counts, including what falls outside the image.
     centre : (x, y), optional
         In pixels; the middle of the image if not given.
     position_angle_deg : float
@@ -208,7 +211,7 @@ def draw_galaxy(
 
 @dataclass(frozen=True)
 class _View:
-    """A galaxy as a telescope without noise sees it."""
+    """A galaxy and its noise-free image."""
 
     galaxy: Galaxy
     light: np.ndarray
@@ -227,10 +230,10 @@ def paint(
     centre: tuple[float, float],
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, dict]:
-    """A galaxy of the kinds and ranges of `settings` added to a real image (n, n) without one, and its row.
+    """A real image (n, n) with a galaxy of `settings` added, and its row of the table.
 
-    Its width of PSF, noise per pixel and place (x, y) are given, not drawn. The noise of the galaxy's own light is not
-    added: `truth_snr` is over that of the sky alone.
+    The PSF, the noise per pixel and the position (x, y) of the galaxy are given and not drawn. Photon noise of the
+    galaxy is not added, so `truth_snr` is over the noise of the sky alone.
     """
     settings = replace(settings, size=len(background), psf_fwhm_min_pix=psf_fwhm_pix, psf_fwhm_max_pix=psf_fwhm_pix)
     view = _view(settings, rng, centre)
@@ -240,7 +243,7 @@ def paint(
 
 
 def _view(settings: SynthesiseSettings, rng: np.random.Generator, centre: tuple[float, float] | None = None) -> _View:
-    """A galaxy of the series, before its noise; at `centre` if that is given."""
+    """A galaxy of the series without noise, at `centre` if that is given."""
     weights = np.array(settings.weights or np.ones(len(settings.classes)))
     label = str(rng.choice(settings.classes, p=weights / weights.sum()))
     radius = settings.size * _log_uniform(rng, settings.radius_min, settings.radius_max)
@@ -254,7 +257,7 @@ def _view(settings: SynthesiseSettings, rng: np.random.Generator, centre: tuple[
 
 
 def _expose(view: _View, settings: SynthesiseSettings, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
-    """An image of the galaxy, and its row."""
+    """A noisy image of the galaxy, and its row of the table."""
     psf, radius = view.psf, view.radius
     sky_electrons = _log_uniform(rng, *_SKY_ELECTRONS)
     gain = np.sqrt(sky_electrons + _READ_NOISE_ELECTRONS**2) / settings.sky_sigma
@@ -276,14 +279,14 @@ def _expose(view: _View, settings: SynthesiseSettings, rng: np.random.Generator)
 
 
 def _cut(image: np.ndarray, view: _View, rng: np.random.Generator) -> np.ndarray:
-    """`image`, without what lies beyond the edge that cuts its galaxy, if it is of that kind."""
+    """`image`, cut at a detector edge if its galaxy is of the kind `cut_by_edge`."""
     if view.galaxy.kind == "cut_by_edge":
         return confusers.cut_by_edge(image, view.centre, view.radius, rng)[0]
     return image
 
 
 def _row(view: _View, settings: SynthesiseSettings, snr: float) -> dict:
-    """What the table says of an image."""
+    """The row of the table for an image."""
     galaxy = view.galaxy
     shaped = bool(galaxy.truth)
     row = {

@@ -1,8 +1,8 @@
-"""The thesis's training grid of 108 density maps, as it was and repaired.
+"""The training grid of the thesis, 108 density maps, as it was and repaired.
 
-As it was (github.com/Waldorfio/galaxy-classification, new_task.py): 36 ovals, 36 rectangles and 36 obrounds
-on maps of 50 x 50, upright and centred, with no noise but that of the particles. Its loop over rectangles
-changed only one of two sides, so that they are six shapes, six times each.
+It has 36 ovals, 36 rectangles and 36 obrounds on maps of 50 x 50 pixels, all upright and centred, with no noise other
+than that of the particles (github.com/Waldorfio/galaxy-classification, new_task.py). The loop over rectangles changed
+only one of the two sides, so they have six shapes, each of which occurs six times.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class GridGalaxy:
     position_angle_deg : float
         Counter-clockwise from +x.
     galaxy : str
-        Equal for maps that show the same shape, so that a split by it keeps copies together.
+        The same for maps of the same shape, so that copies stay together when a set is split by it.
     """
 
     label: str
@@ -46,15 +46,15 @@ class GridGalaxy:
 
 
 def thesis_grid(*, repaired: bool = False, seed: int = 0) -> list[GridGalaxy]:
-    """The 108 galaxies of the thesis's training grid, 36 of each of `THESIS_LABELS` in turn.
+    """The 108 galaxies of the training grid of the thesis, 36 of each of `THESIS_LABELS` in turn.
 
-    As it was: ovals of axis ratio 0.4 to 1 and semi-major axis 0.8; rectangles of half sides 0.4, 0.44 .. 0.6
-    along one axis and always 0.6 along the other; obrounds of half length 0.8 and half height 0.4 to 0.8,
-    whose caps are half ellipses 0.8 times as deep as high. `repaired`: sizes and axis ratios of all classes
-    are 6 x 6 different values, and each galaxy has a random position angle drawn with `seed`.
+    Ovals have axis ratios of 0.4 to 1 and a semi-major axis of 0.8. Rectangles have half sides of 0.4, 0.44 .. 0.6
+    along one axis and always 0.6 along the other. Obrounds have a half length of 0.8, a half height of 0.4 to 0.8, and
+    caps that are half ellipses, 0.8 times as deep as high. If `repaired`, all classes have 6 x 6 different sizes and
+    axis ratios, and each galaxy has a random position angle drawn with `seed`.
 
-    The repository gives the numbers, not what the Fortran program did with them: that sides are half lengths
-    in units of half the map, the semi-major axis of ovals, and the form of the caps are assumptions.
+    The repository gives the numbers but not what the Fortran program did with them. That sides are half lengths in
+    units of half the map, the semi-major axis of ovals, and the shape of the caps are assumptions.
     """
     if repaired:
         return _repaired_grid(np.random.default_rng(seed))
@@ -88,19 +88,19 @@ def _repaired_grid(rng: np.random.Generator) -> list[GridGalaxy]:
 
 
 def thesis_maps(grid: list[GridGalaxy], *, particles: int | None = 100_000, size: int = 50, seed: int = 0) -> ImageSet:
-    """Density maps of a grid: particles spread evenly inside each outline, counted on pixels.
+    """Density maps of a grid: counts per pixel of particles that are spread evenly inside each outline.
 
-    The surface density is uniform, which is an assumption: the repository does not give the profile.
+    The uniform surface density is an assumption, as the repository does not give the profile.
 
     Parameters
     ----------
     grid : list of GridGalaxy
     particles : int, optional
-        Per galaxy; None gives the noise-free expectation for one particle.
+        Number per galaxy; None gives the noise-free expectation for one particle.
     size : int
         Side of a map in pixels; the thesis has 50.
     seed : int
-        Each map has its own random numbers.
+        Of the random numbers, which differ from map to map.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def thesis_maps(grid: list[GridGalaxy], *, particles: int | None = 100_000, size
 
 
 def _expected_map(galaxy: GridGalaxy, size: int, semi_major_pix: float) -> np.ndarray:
-    """The share of the outline's area in each pixel, from finer pixels because the edge is sharp."""
+    """The fraction of the outline's area in each pixel, from finer pixels because the edge is sharp."""
     density = 1 / float(galaxy.shape.enclosed_area(1.0))
     fine = draw(
         lambda x, y: np.where(galaxy.shape.radius(x, y) < 1, density, 0.0),

@@ -83,7 +83,7 @@ def apply_to_images(
     >>> def brightest(images):
     ...     return Table({"id": images.table["id"], "peak": [float(pixels.max()) for pixels in images.pixels]})
     >>> path = apply_to_images(brightest, "set", ReadSettings(), "peaks.parquet", command="brightest")
-    >>> list(read_table(path)["peak"])
+    >>> read_table(path)["peak"].tolist()
     [1.0, 1.0, 1.0]
     """
     path = check_output(output, overwrite)

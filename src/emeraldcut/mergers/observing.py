@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from h5py import is_hdf5
@@ -110,10 +111,10 @@ def _home(one: Observed) -> Path:
 
 
 def last_snapshots(folder: str | Path, stack: int = 1) -> list[list[Path]]:
-    """Of each merger of a run the files of its `stack` last snapshots, and every other snapshot in the folder by
-    itself; or the one that `folder` is.
+    """The files of the last `stack` snapshots of each merger of a run.
 
-    Raises FileNotFoundError if there is none.
+    Every other snapshot in the folder comes by itself; `folder` may also be one snapshot. Raises FileNotFoundError if
+    there is none.
     """
     return [one.files for one in find_snapshots(folder, stack)[0]]
 
@@ -161,7 +162,7 @@ def observe_run(
     """
     found, passed_over = find_snapshots(source, take.stack)
     cameras = (settings, THESIS_MAPS) if take.maps else (settings,)
-    facts = {"command": "observe", "settings": (settings, take), "seed": seed, "inputs": [source]}
+    facts: dict[str, Any] = {"command": "observe", "settings": (settings, take), "seed": seed, "inputs": [source]}
     maps: list[ImageSet] = []
     guessed: dict[str, str] = {}
     failed = 0
@@ -226,6 +227,6 @@ def _named(snapshot: Snapshot, one: Observed, path: Path) -> Snapshot:
 def _unobserved(one: Observed, reason: str) -> ImageSet:
     """One row without an image."""
     name = one.files[-1].name
-    row = {"id": one.name, "merger": one.name, "galaxy": one.name, "snapshot_file": name}
+    row: dict[str, Any] = {"id": one.name, "merger": one.name, "galaxy": one.name, "snapshot_file": name}
     row |= {"flag": int(Flag.UNREADABLE), "flag_text": f"{describe(Flag.UNREADABLE)} {reason}"}
     return ImageSet.from_rows(np.zeros((1, 0, 0), np.float32), [row])

@@ -50,6 +50,7 @@ class OrbitSettings(Settings):
     separation_kpc: float = setting(60.0, "separation of the two centres at the start", above=0)
 
     def check(self) -> None:
+        """UsageError for a starting separation that the orbit does not reach."""
         q, e, r = self.pericentre_kpc, self.eccentricity, self.separation_kpc
         farthest = q * (1 + e) / (1 - e) if e < 1 else np.inf
         if not q <= r <= farthest * (1 + 1e-12):

@@ -88,7 +88,8 @@ def _blocks(file: BinaryIO, number: int, order: str, header: Any) -> dict[str, t
     counts = [int(n) for n in header["NumPart_ThisFile"]]
     own_mass = [bool(n) and mass == 0 for n, mass in zip(counts, header["MassTable"], strict=True)]
     holds = {"MASS": own_mass, "AGE ": [kind == 4 for kind in range(_TYPES)]}
-    known, blocks = {label: (name, width) for label, name, width in _BLOCKS}, {}
+    known = {label: (name, width) for label, name, width in _BLOCKS}
+    blocks: dict[str, tuple[list, np.ndarray]] = {}
     labels = (label for label, *_ in _BLOCKS[:4] if any(holds.get(label, [True])))
     while True:
         if number == 2:

@@ -524,10 +524,12 @@ def _by_tree(
 
 
 def tree_example(engine: str = "tree") -> None:
+    """Gravity by the tree."""
     accelerations(np.random.default_rng(0).normal(size=(300, 3)), np.ones(300), np.ones(300), engine=engine)
 
 
 def direct_example() -> None:
+    """Gravity by all pairs."""
     tree_example("direct")
 
 

@@ -322,6 +322,7 @@ def _snapshot(particles: _Particles, before: Snapshot) -> Snapshot:
 
 
 def step_example() -> None:
+    """A step in time."""
     vectors = np.ones((9, 3))
     _advance(vectors, vectors, 0.5)
     _along(vectors, TURNS[0])

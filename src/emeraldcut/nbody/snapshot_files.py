@@ -211,9 +211,10 @@ def read_snapshot(path: str | Path) -> Snapshot:
 
 
 def snapshot_kind(path: str | Path) -> str:
-    """What a file is, from its first bytes and names of groups: `ours`, `others` (somebody else's snapshot), `broken`
-    (named or begun as HDF5, but cannot be opened), or empty for what is no snapshot. Formats that only pynbody reads
-    are not recognised.
+    """What kind of snapshot a file is, from its first bytes and its groups; empty if it is none.
+
+    `ours` was written by emeraldcut, `others` by another program, and `broken` has the name or the first bytes of HDF5
+    but cannot be opened. Formats that only pynbody reads are not recognised.
     """
     import h5py
 
@@ -282,9 +283,9 @@ def _read_others(file: Any) -> Snapshot:
     if not parts:
         raise incomplete or ValueError("it holds no particles of PartType0 to PartType4")
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    number = arrays.pop("number")
+    part_type = arrays.pop("number")
     if names is _OTHERS and "PartType2" in file:  # where the old stars are discs and bulges, the others are new
-        arrays["component"][number == 4] = COMPONENTS.index("new_stars")
+        arrays["component"][part_type == 4] = COMPONENTS.index("new_stars")
     about = facts.about() | _place(arrays, facts.box_kpc, facts.cosmological, facts.periodic)
     if not np.isfinite(arrays["velocity"]).any():
         about["velocities"] = "not in the file"
@@ -419,6 +420,9 @@ class _Facts:
     guessed : list of str
         What the file does not say.
     """
+
+    length_kpc: float
+    velocity_km_s: float
 
     def __init__(self, file: Any) -> None:
         self.given: dict[str, Any] = {}
@@ -632,11 +636,10 @@ def _from_pynbody(seen: Any) -> Snapshot:
     ours = {"gas": "gas", "dm": "halo", "star": "disc"}
     kinds = [np.full(len(part), COMPONENTS.index(ours[name]), np.int8) for name, part in known.items()]
     formed = [np.full(len(part), np.nan, np.float32) for part in known.values()]
-    if "star" in known:
-        if "tform" in known["star"].loadable_keys():
-            time_gyr = known["star"]["tform"].in_units("Gyr")
-            formed[-1][time_gyr > 0] = time_gyr[time_gyr > 0]
-            kinds[-1][time_gyr > 0] = COMPONENTS.index("new_stars")
+    if "star" in known and "tform" in known["star"].loadable_keys():
+        time_gyr = known["star"]["tform"].in_units("Gyr")
+        formed[-1][time_gyr > 0] = time_gyr[time_gyr > 0]
+        kinds[-1][time_gyr > 0] = COMPONENTS.index("new_stars")
     time = seen.properties.get("time")
     about = {"code": type(seen).__name__.removesuffix("Snap"), "units": "as pynbody reads them"}
     arrays |= {"component": np.concatenate(kinds), "formed_gyr": np.concatenate(formed)}

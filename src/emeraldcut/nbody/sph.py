@@ -92,8 +92,16 @@ class _Gas(NamedTuple):
 
 
 class _Target(NamedTuple):
-    """What decides on H: the mass in its sphere at the particle's density, the part of a particle's own share in its
-    density that is too much, and the largest H, where there are fewer particles than neighbours are asked for.
+    """What determines H.
+
+    Attributes
+    ----------
+    held : float
+        Mass within H at the particle's density.
+    excess : float
+        Fraction of a particle's contribution to its own density that is subtracted.
+    most : float
+        Largest H, for when there are fewer particles than neighbours are asked for.
     """
 
     held: float
@@ -251,7 +259,7 @@ def _densities(begin: int, end: int, gas: _Gas, target: _Target, out: np.ndarray
         first, last = tree.first[leaf], tree.last[leaf]
         done, waiting = ~gas.active[first:last], gas.active[first:last].any()
         while waiting:
-            waiting = False
+            waiting = False  # type: ignore[assignment]  # to numba the bool of numpy and that of Python are one type
             listed = _farthest(gas.radius[first:last], done, target.most)
             reach[leaf] = listed
             found = around_group(leaf, reach, False, tree, leaves)
@@ -407,7 +415,7 @@ def flow_of(
     in_parts(lambda begin, end: _forces(begin, end, gas, alpha, reach, sums), len(leaves), threads)
     unordered = np.empty((5, n))
     unordered[:, order] = density, radius, omega, divergence, rotation
-    return Flow(np.ascontiguousarray(sums[:, :3]), sums[:, 3], sums[:, 4], *unordered, sums[:, 5])
+    return Flow(np.ascontiguousarray(sums[:, :3]), sums[:, 3], sums[:, 4], *unordered, sums[:, 5])  # type: ignore[call-arg]  # mypy cannot count the rows of an array
 
 
 def flow_example() -> None:

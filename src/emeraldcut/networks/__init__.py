@@ -1,4 +1,4 @@
-"""Networks: the thesis's and ours; training them with Keras, using them without."""
+"""Networks: the screener and the network of the thesis, trained with Keras and used without it."""
 
 from emeraldcut.networks.calibration import FOUND, shift_priors
 from emeraldcut.networks.classify import ClassifySettings, classify

@@ -1,7 +1,6 @@
-"""Probabilities that mean what they say: calibrated by signal-to-noise ratio, moved to other priors, and with sets.
+"""Calibrated probabilities: calibration by S/N, other priors, prediction sets, and expected numbers.
 
-Everything here works on arrays of probabilities (n, k) at equal priors and the signal-to-noise ratios (n,) of the
-images, NaN where they are not known.
+All functions take probabilities (n, k) at equal priors and the S/N (n,) of the images, NaN where it is not known.
 """
 
 from __future__ import annotations
@@ -12,20 +11,21 @@ from typing import Any
 import numpy as np
 
 KNOTS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)  # signal-to-noise ratios between which a calibration is interpolated
-SNR_BINS = (0.0, 15.0, 30.0, 60.0, 120.0, np.inf)  # in each of which sets hold their share
-CONFIDENCE = 0.9
-PREVALENCES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # at which it is counted what is found
-FOUND = 0.5  # what counts as found: a probability at the prevalence of at least this
-_RIDGE = 1e-3  # keeps the calibration where few galaxies settle it near none
+SNR_BINS = (0.0, 15.0, 30.0, 60.0, 120.0, np.inf)  # in each of which prediction sets have their coverage
+CONFIDENCE = 0.9  # coverage of prediction sets
+PREVALENCES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # at which found galaxies are counted
+FOUND = 0.5  # a galaxy is found if its probability at the prevalence is at least this
+_RIDGE = 1e-3  # keeps the calibration near the identity where there are few galaxies
 
 IDENTITY = {"log_snr": [0.0], "log_temperature": [0.0], "bias": [[0.0]]}
 
 
 def calibrate(probabilities: np.ndarray, calibration: Mapping[str, Any], snr: np.ndarray) -> np.ndarray:
-    """softmax(log p / T + b), (n, k) float32: temperature (Guo et al. 2017, arXiv 1706.04599) and bias by snr.
+    """Calibrated probabilities softmax(log p / T + b), (n, k) float32, with temperature T and bias b by S/N.
 
-    `calibration` holds them at knots in log snr (`log_snr`, `log_temperature` (m,), `bias` (m, k)); between knots they
-    are linear, beyond them constant. Where snr is not known it is taken as that of the middle knot.
+    Temperature scaling is from Guo et al. 2017 (arXiv 1706.04599). `calibration` has `log_temperature` (m,) and `bias`
+    (m, k) at knots `log_snr` (m,). They are linear between knots and constant beyond. The middle knot is used where the
+    S/N is not known.
     """
     knots = np.asarray(calibration["log_snr"], dtype=np.float64)
     place = _place(snr, knots)
@@ -35,9 +35,9 @@ def calibrate(probabilities: np.ndarray, calibration: Mapping[str, Any], snr: np
 
 
 def fit_calibration(probabilities: np.ndarray, targets: np.ndarray, snr: np.ndarray) -> dict[str, Any]:
-    """The calibration (see `calibrate`) with which `probabilities` make `targets` (n,) most likely.
+    """The calibration (see `calibrate`) that maximises the likelihood of the true classes `targets` (n,).
 
-    One knot, for all, where no snr is known.
+    It has a single knot if no S/N is known.
     """
     from scipy.optimize import minimize
 
@@ -63,13 +63,13 @@ def fit_calibration(probabilities: np.ndarray, targets: np.ndarray, snr: np.ndar
 
 
 def _place(snr: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """log snr (n,); where it is not known, the middle one of the knots."""
+    """log S/N (n,), or the middle knot where it is not known."""
     unknown = np.exp(knots[len(knots) // 2])
     return np.log(np.maximum(np.nan_to_num(np.asarray(snr, np.float64), nan=unknown), 1e-3))
 
 
 def _interpolation(snr: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """(n, m): the share of each knot (log snr) at each snr; linear between, constant beyond."""
+    """Weights (n, m) of the knots in log S/N, for an interpolation that is linear between and constant beyond them."""
     return np.stack([np.interp(_place(snr, knots), knots, unit) for unit in np.eye(len(knots))], axis=1)
 
 
@@ -83,16 +83,16 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def priors(classes: Sequence[str], prevalence: float) -> np.ndarray:
-    """(k,): obround galaxies as rare as rectangular ones, at `prevalence`; the rest oval or other, in equal parts."""
+    """Priors (k,): `prevalence` for rectangular and for obround galaxies, the rest divided equally."""
     rare = [name in ("rectangular", "obround") for name in classes]
     rest = max(1 - prevalence * sum(rare), 1e-6) / max(len(classes) - sum(rare), 1)
     return np.where(rare, prevalence, rest)
 
 
 def shift_priors(probabilities: np.ndarray, classes: Sequence[str], prevalence: float) -> np.ndarray:
-    """`probabilities` (n, k), given at equal priors, at a stated prevalence of rectangular galaxies.
+    """Probabilities (n, k) at a stated prevalence of rectangular galaxies, from those at equal priors.
 
-    Bayes' rule with new priors: p'_k is proportional to p_k pi_k (Saerens, Latinne & Decaestecker 2002, Neural
+    By Bayes' rule with new priors p'_k is proportional to p_k pi_k (Saerens, Latinne & Decaestecker 2002, Neural
     Computation 14, 21).
     """
     shifted = probabilities * priors(classes, prevalence)
@@ -102,9 +102,9 @@ def shift_priors(probabilities: np.ndarray, classes: Sequence[str], prevalence: 
 def count_found(
     probabilities: np.ndarray, targets: np.ndarray, snr: np.ndarray, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """How many images of each class would be called rectangular, at several prevalences and in the bins of snr.
+    """How many images of each class are classified as rectangular, at several prevalences and in bins of S/N.
 
-    Lists `prevalence` (m,), `images` (bins, k), `found` (m, bins, k): see `expected_found`.
+    Returns the lists `prevalence` (m,), `images` (bins, k) and `found` (m, bins, k), see `expected_found`.
     """
     shape = (len(SNR_BINS) - 1, len(classes))
     cell = np.ravel_multi_index((snr_bin(snr), targets), shape)
@@ -123,26 +123,26 @@ def count_found(
 def expected_found(
     counts: Mapping[str, Any], classes: Sequence[str], prevalence: float, snr: np.ndarray
 ) -> dict[str, list[float]]:
-    """Expected numbers of rectangular and of other galaxies among those called rectangular, with 68 % intervals.
+    """Expected numbers of rectangular and of other galaxies among those classified as rectangular.
 
     Parameters
     ----------
-    counts : of `count_found`, on held-out galaxies; between its prevalences rates are linear in log prevalence.
-    snr : (n,) of the images to be searched, whose galaxies are taken to be like the held-out ones of that snr.
+    counts : the result of `count_found` for held-out galaxies; rates are interpolated in log prevalence.
+    snr : (n,) of the images to search, whose galaxies are assumed to be like the held-out ones of the same S/N.
 
     Returns
     -------
     dict
-        `true` and `false`, each [mean, low, high]. The variance is that of counting (Poisson) and that of the rates
-        (Jeffreys' beta distributions); the interval is that of a gamma distribution with this mean and variance.
+        `true` and `false`, each [mean, low, high] with a 68 % interval. The interval is that of a gamma distribution
+        whose variance is the sum of those of counting (Poisson) and of the rates (Jeffreys' beta distributions).
     """
     from scipy.stats import gamma
 
     images, found = np.array(counts["images"], float), np.array(counts["found"], float)
     order = np.argsort(counts["prevalence"])
     place = np.interp(np.log(prevalence), np.log(counts["prevalence"])[order], np.arange(len(order)))
-    share = np.maximum(1 - abs(place - np.arange(len(order))), 0)
-    called = np.tensordot(share, found[order], axes=1)
+    weight = np.maximum(1 - abs(place - np.arange(len(order))), 0)
+    called = np.tensordot(weight, found[order], axes=1)
     rate = (called + 0.5) / (images + 1)
     variance = rate * (1 - rate) / (images + 2)
     number = np.bincount(snr_bin(snr), minlength=len(images))[:, None] * priors(classes, prevalence)
@@ -157,7 +157,7 @@ def expected_found(
 
 
 def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
-    """Mean difference between the largest probability and how often it is right, in `bins` of that probability.
+    """The expected calibration error: the mean gap between the largest probability and the accuracy, in `bins` of it.
 
     Guo et al. 2017 (arXiv 1706.04599), equation 3.
     """
@@ -168,15 +168,15 @@ def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, b
 
 
 def snr_bin(snr: np.ndarray) -> np.ndarray:
-    """The number (n,) of the bin of `SNR_BINS`; images without snr are in the first, whose sets are the widest."""
+    """The number (n,) of the bin of `SNR_BINS`; unknown S/N counts as the lowest, whose sets are the largest."""
     return np.clip(np.searchsorted(SNR_BINS, np.nan_to_num(snr, nan=0.0), side="right") - 1, 0, len(SNR_BINS) - 2)
 
 
 def fit_sets(probabilities: np.ndarray, targets: np.ndarray, snr: np.ndarray) -> list[float]:
-    """For each bin of snr the least probability with which a class belongs to the set (see `in_set`).
+    """The smallest probability of a class in the prediction set, for each bin of S/N; see `in_set`.
 
-    Split conformal prediction, Mondrian in snr (Vovk, Gammerman & Shafer 2005; score 1 - p of the true class): with n
-    galaxies in a bin, the ceil((n + 1) 0.9)-th smallest of their scores.
+    This is split conformal prediction, Mondrian in S/N (Vovk, Gammerman & Shafer 2005), with the score 1 - p of the
+    true class. With n galaxies in a bin, it is given by the ceil((n + 1) 0.9)-th smallest of their scores.
     """
     scores = 1 - probabilities[np.arange(len(targets)), targets].astype(np.float64)
     where, least = snr_bin(snr), []
@@ -188,5 +188,5 @@ def fit_sets(probabilities: np.ndarray, targets: np.ndarray, snr: np.ndarray) ->
 
 
 def in_set(probabilities: np.ndarray, least: Sequence[float], snr: np.ndarray) -> np.ndarray:
-    """Boolean (n, k): the classes that the true one is among with probability 0.9, in every bin of snr."""
+    """Prediction sets, boolean (n, k): the true class is among them with probability 0.9 in every bin of S/N."""
     return probabilities.astype(np.float64) >= np.asarray(least)[snr_bin(snr)][:, None] - 1e-12

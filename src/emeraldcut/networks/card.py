@@ -1,4 +1,4 @@
-"""The model card of a network as a page that a person reads, beside the weights (Mitchell et al. 2019, 1810.03993)."""
+"""The model card of a network in Markdown, stored with its weights (Mitchell et al. 2019, arXiv 1810.03993)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ UNITS = {"radius": "image sides", "psf_fwhm": "pixels"}
 
 
 def card_page(card: dict[str, Any]) -> str:
-    """The card (see `Network`) in Markdown: what the network is for, what made it, and how well it does."""
+    """The card (see `Network`) in Markdown: purpose, training data and accuracy of the network."""
     classes, metrics = card["classes"], card.get("metrics", {})
     lines = _purpose(card) + _training_data(card)
     if metrics:
@@ -36,7 +36,7 @@ def _purpose(card: dict[str, Any]) -> list[str]:
 
 
 def _training_data(card: dict[str, Any]) -> list[str]:
-    """What it was trained on: from which ranges, and how many images of each class."""
+    """The training data: their ranges, and the number of images of each class."""
     lines = ["## Training data", ""]
     drawn = card.get("drawn_from")
     if drawn:
@@ -61,7 +61,7 @@ def _training_data(card: dict[str, Any]) -> list[str]:
 
 
 def _figures(metrics: dict[str, Any], classes: list[str]) -> list[str]:
-    """How well it does on galaxies that it has not seen, with its confusion matrix in fractions of each class."""
+    """The accuracy for held-out galaxies, and the confusion matrix in fractions of each true class."""
     fractions = {
         label: [f"{n / max(sum(row), 1):.3f}" for n in row]
         for label, row in zip(classes, metrics["confusion"], strict=True)
@@ -79,7 +79,7 @@ def _figures(metrics: dict[str, Any], classes: list[str]) -> list[str]:
 
 
 def _by_snr(bins: list[dict[str, Any]]) -> list[str]:
-    """The same in bins of signal-to-noise ratio."""
+    """The accuracy in bins of S/N."""
     rows = {}
     for about in bins:
         low, high = about["snr"]

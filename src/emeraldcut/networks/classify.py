@@ -20,12 +20,12 @@ from emeraldcut.networks.preprocessing import prepare
 from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import Settings, setting
 
-UNUSUAL = 0.001  # share of known galaxies below which one is flagged
+UNUSUAL = 0.001  # a galaxy is flagged if a smaller fraction of known galaxies is at least as unusual
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifySettings(Settings):
-    """Which network, and how it runs."""
+    """Which network classifies the images, and how it is run."""
 
     network: str = setting(
         "screener", "'screener', which ships with the package, or a folder with model.json and weights"
@@ -55,22 +55,25 @@ def classify(
     frames: Any = None,
     network: Network | None = None,
 ) -> Table:
-    """The probabilities that a network gives to each image; a row depends on its own image alone.
+    """The class probabilities of each image, which depend on this image alone.
 
     Parameters
     ----------
-    frames : of `frame_galaxies(images)`, if there already.
-    network : a loaded network, which saves reading it for every chunk; else the one that `settings` names.
+    frames : the result of `frame_galaxies(images)`, if it was computed before.
+    network : a loaded network, instead of the one that `settings` names.
 
     Returns
     -------
     Table
-        Everything that the input's table holds, with `p_oval`, `p_rectangular`, `p_obround`, `p_other` (masked where
-        the network has no such class or the image cannot be classified; at the stated prevalence), `class` (the most
-        probable one if all classes were equally frequent; empty if there is none), `network`, `flag`, `flag_text`.
-        Networks that were calibrated here add `possible`, the classes that the true one is among in nine of ten cases,
-        and `typical`, the share of galaxies of known classes that are at least as unusual; below 0.001 the galaxy is
-        flagged UNUSUAL, unlike everything that the network was trained on.
+        The table of the images with these columns:
+
+        - `p_oval`, `p_rectangular`, `p_obround`, `p_other`: probabilities at the stated prevalence; masked if the
+          network has no such class or the image cannot be classified
+        - `class`: the most probable class at equal priors; empty if there is none
+        - `network`, `flag`, `flag_text`
+        - `possible`, if the network has prediction sets: classes that contain the true one in nine of ten cases
+        - `typical`, if the network has an open set: the fraction of galaxies of known classes that are at least as
+          unusual; below 0.001 the galaxy is flagged UNUSUAL, as unlike all training data
     """
     compile_ahead("classify", quick_shape_example, classify_example)
     if network is None:
@@ -98,7 +101,7 @@ def classify(
     if network.open_set is not None:
         table["typical"] = MaskedColumn(np.nan_to_num(answers.typical), mask=~good)
         flags = flags | np.where(good & (answers.typical < UNUSUAL), int(Flag.UNUSUAL), 0)
-    if frames is not None:  # what the careful frame says goes first
+    if frames is not None:  # the flags of the frame come first
         table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
     add_flags(table, flags)
     return describe_columns(table)
@@ -114,7 +117,7 @@ def _words(possible: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
 
 
 def _probability(network: Network, name: str, probabilities: np.ndarray, good: np.ndarray) -> MaskedColumn:
-    """The column of one class, masked where nothing is known."""
+    """The column of one class, masked where it is not known."""
     has = name in network.classes
     values = probabilities[:, network.classes.index(name)] if has else np.zeros(len(good), dtype=np.float32)
     mask = ~good if has else np.ones(len(good), dtype=bool)

@@ -1,4 +1,4 @@
-"""Networks for other programs: ONNX, Keras's own file, or Keras's json and h5."""
+"""Export of networks to other programs, as ONNX, as a .keras file, or as JSON and HDF5 of Keras."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from emeraldcut.errors import MissingPackageError, UsageError
 from emeraldcut.networks.inference import input_shape, walk
 from emeraldcut.networks.network import Network
 
-_OPSET = 13  # of ONNX, from 2020: whatever reads ONNX reads it
+_OPSET = 13  # of ONNX, from 2020, which all programs for ONNX can read
 
 
 def export_network(network: Network, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes a network as `path`.
+    """Writes a network to `path`, in the format of its ending.
 
     Parameters
     ----------
-    network : as `load_network` gives it. It takes what its preprocessing makes, and its first output is the
-        probabilities before calibration; the card, which an ONNX file holds as metadata, says both.
-    path : `.onnx`, `.keras` (needs Keras), or a folder, which gets `model.json`, `model.weights.h5` and `card.json`.
+    network : from `load_network`. Its input are preprocessed images, and its first output are probabilities before
+        calibration. The card describes both; an ONNX file has it as metadata.
+    path : ends in `.onnx` or `.keras` (needs Keras), or is a folder for `model.json`, `model.weights.h5` and
+        `card.json`.
 
     Raises
     ------
@@ -91,13 +92,13 @@ def onnx_model(onnx: Any, network: Network) -> Any:
 
 
 class _Node:
-    """A tensor of an ONNX graph: its name, and its rank as OpenVINO's nodes tell it."""
+    """A tensor of an ONNX graph, with its name and with its rank, which is read as from a node of OpenVINO."""
 
     def __init__(self, name: str, rank: int, value: np.ndarray | None = None):
         self.name, self.value, self._shape = name, value, [0] * rank
 
     def get_output_shape(self, _: int) -> list[int]:
-        """A list as long as the rank; the numbers in it mean nothing."""
+        """A list whose length is the rank; its numbers have no meaning."""
         return self._shape
 
     def numbers(self) -> list[int]:

@@ -12,18 +12,18 @@ from emeraldcut.networks.keras_files import Layer
 
 
 class Predictor:
-    """A compiled network: call it with images (n, ny, nx) or (n, ny, nx, channels) float32, and which of them (n,).
+    """A compiled network, to be called with images (n, ny, nx) or (n, ny, nx, channels) float32.
 
-    It returns its outputs (m, n_outputs) and its features (m, d), what its last layer sees, both float32, for the m
-    images that are chosen; all if nothing is said.
+    It returns its outputs (m, n_outputs) and its features (m, d), the input of its last layer, both float32. If a mask
+    (n,) is given, only the m images where it is True are classified.
 
     Parameters
     ----------
-    layers : as `read_keras` returns them.
-    threads : number of threads; screening runs one process per core instead.
-    precision : "f32", or "bf16", several times faster on processors that have it. It is always set, because OpenVINO
-        on its own picks bf16 where it can, which moves probabilities by 5e-4 (up to 0.03) from machine to machine.
-    batch_size : images per call. All calls have this size, so that a result does not depend on its neighbours.
+    layers : from `read_keras`.
+    threads : number of threads; a screening runs one process per core instead.
+    precision : "f32", or "bf16", which is several times faster on processors that have it. It is always set, because
+        OpenVINO would choose bf16 where it can, by which probabilities differ by 5e-4 (up to 0.03) between machines.
+    batch_size : images per call. All calls have this size, so that a result does not depend on the other images.
     """
 
     def __init__(self, layers: list[Layer], *, threads: int = 1, precision: str = "f32", batch_size: int = 64):
@@ -36,9 +36,9 @@ class Predictor:
         self.shape = input_shape(layers)
 
     def __call__(self, images: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (m, classes) and features (m, d) of inputs (n, ...), or of those `chosen` (n,) bool.
+        """Probabilities (m, classes) and features (m, d) of inputs (n, ...), or of those where `chosen` (n,) is True.
 
-        Raises ValueError for inputs of another shape than the network expects.
+        Raises ValueError for inputs whose shape the network does not expect.
         """
         images = np.asarray(images, dtype=np.float32)
         shape = self.shape if self.shape[2] > 1 else self.shape[:2]
@@ -96,7 +96,7 @@ def walk(layers: list[Layer], ops: Any, images: Any) -> tuple[Any, Any]:
 
 
 def fold_batch_normalisation(layers: list[Layer]) -> list[Layer]:
-    """The same network with each batch normalisation that alone follows a linear convolution merged into it.
+    """The network with each batch normalisation merged into a linear convolution that only it follows.
 
     With scale s = gamma / sqrt(variance + epsilon): s (k * x + b - mean) + beta = (s k) * x + (s (b - mean) + beta).
     """
@@ -119,7 +119,7 @@ def fold_batch_normalisation(layers: list[Layer]) -> list[Layer]:
 
 
 def _foldable(layer: Layer) -> bool:
-    """Whether a layer is linear and can take in what scales its channels."""
+    """Whether a layer is linear, so that a scale of its channels can be merged into it."""
     return layer.kind == "Conv2D" and _activation(layer) == "linear"
 
 

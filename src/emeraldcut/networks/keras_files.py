@@ -1,4 +1,4 @@
-"""Keras network files read with json and h5py alone, so that classifying galaxies does not need Keras."""
+"""Network files of Keras, read with json and h5py so that classifying galaxies does not need Keras."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import numpy as np
 
 from emeraldcut.errors import UsageError
 
-# Kinds of layers that the inference graph knows, and what Keras 3 calls the weighted ones inside
-# `.weights.h5`.
+# Supported kinds of layers, and the names of those with weights in the `.weights.h5` of Keras 3.
 KINDS = (
     "InputLayer", "Conv2D", "BatchNormalization", "Activation", "ReLU", "Softmax", "Add", "MaxPooling2D",
     "AveragePooling2D", "GlobalAveragePooling2D", "Dropout", "Flatten", "Dense", "Rescaling",
@@ -26,8 +25,8 @@ WEIGHTED = {"Conv2D": "conv2d", "BatchNormalization": "batch_normalization", "De
 class Layer:
     """One layer of a network: its Keras class name, the names of its inputs, its settings and its weights.
 
-    `weights` are in Keras's own order and layout: (kernel, bias) with kernels (height, width, in, out) or
-    (in, out); (gamma, beta, mean, variance) for a batch normalisation.
+    `weights` have the order and layout of Keras: (kernel, bias) with kernels (height, width, in, out) or (in, out), and
+    (gamma, beta, mean, variance) for a batch normalisation.
     """
 
     name: str
@@ -38,18 +37,17 @@ class Layer:
 
 
 def read_keras(architecture: Path | None, weights: Path) -> list[Layer]:
-    """The layers of a network, in an order in which each follows its inputs; the last one is the output.
+    """The layers of a network, each of them after its inputs; the last one is the output.
 
     Parameters
     ----------
-    architecture : path of the `.json` file that Keras 2 or Keras 3 wrote; None if `weights` is a whole saved
-    model.
+    architecture : path of a `.json` file of Keras 2 or 3; None if `weights` is a whole saved model.
     weights : path of a Keras 3 `.weights.h5`, a Keras 2 weights file, or a whole model saved as `.h5`.
 
     Raises
     ------
     ValueError
-        If a file is not what Keras writes, or the network has a layer that is not in `KINDS`.
+        If a file is not of Keras, or the network has a layer that is not in `KINDS`.
     """
     import h5py
 
@@ -123,7 +121,7 @@ def _tensor_names(node: Any) -> list[str]:
 
 
 def _check_supported(layer: Layer) -> None:
-    """ValueError if `layer` would not be computed as Keras does."""
+    """ValueError if `layer` would not be computed as in Keras."""
     if layer.kind not in KINDS:
         raise UsageError(f"layer '{layer.name}' is a {layer.kind}; supported layers are {', '.join(KINDS)}.")
     needed = {
@@ -177,7 +175,7 @@ def _keras3_weights(file: Any, layers: list[Layer]) -> list[list[np.ndarray]]:
 
 
 def _with_weights(layers: list[Layer], arrays: list[list[np.ndarray]]) -> list[Layer]:
-    """`layers` with their weights, matched by order as Keras does."""
+    """`layers` with their weights, which are matched by order as in Keras."""
     weighted = [layer.name for layer in layers if layer.kind in WEIGHTED]
     if len(arrays) != len(weighted):
         raise UsageError(
@@ -194,7 +192,7 @@ def _with_weights(layers: list[Layer], arrays: list[list[np.ndarray]]) -> list[L
 
 
 def _check_weights(layer: Layer, weights: tuple[np.ndarray, ...]) -> None:
-    """ValueError if the number of weights, or of output channels, is not what the architecture says."""
+    """ValueError if the number of weights or of output channels does not fit the architecture."""
     if layer.kind not in WEIGHTED:
         return
     p = layer.parameters

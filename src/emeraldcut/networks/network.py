@@ -1,4 +1,4 @@
-"""A trained network: a folder with model.json, model.weights.h5 and card.json, and its answers."""
+"""Trained networks: folders with model.json, model.weights.h5 and card.json, and their results."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ THESIS_CLASSES = {2: ("oval", "rectangular"), 3: ("oval", "rectangular", "obroun
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network says of images, in the order of its classes; NaN where an image cannot be classified.
+    """The results of a network, in the order of its classes; NaN where an image cannot be classified.
 
     Attributes
     ----------
     probabilities : (n, k) float32
         Calibrated, at equal priors.
     typical : (n,) float32
-        Share of galaxies of the training's classes that are at least as unusual; NaN if the network cannot say.
+        Fraction of galaxies of the known classes that are at least as unusual; NaN if the network has no open set.
     possible : (n, k) bool
-        The classes that the true one is among with probability 0.9; all of them if the network cannot say.
+        Prediction sets, which contain the true class with probability 0.9; all classes if the network has none.
     """
 
     probabilities: np.ndarray
@@ -54,12 +54,12 @@ class Network:
     Attributes
     ----------
     name : str
-        As it was asked for: `screener`, or the folder's name.
+        `screener`, or the name of the folder.
     layers : list of `Layer`
     card : dict
         `classes` (in the order of the outputs), `input_size` (pixels), `preprocessing` (a name in
-        `PREPROCESSING`), `calibration` (see `calibrate`), and `sets` (see `fit_sets`) if it has them;
-        networks trained here also say `training`, `metrics`, `settings`, `seed`, `version` and `licence`.
+        `PREPROCESSING`), `calibration` (see `calibrate`), and `sets` (see `fit_sets`) if it has prediction sets.
+        Networks of `train` also have `training`, `metrics`, `settings`, `seed`, `version` and `licence`.
     open_set : OpenSet or None
     folder : Path
     threads, precision
@@ -76,12 +76,12 @@ class Network:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The labels that it tells apart, in the order of its outputs."""
+        """The classes in the order of the outputs."""
         return tuple(self.card["classes"])
 
     @property
     def weights_file(self) -> Path:
-        """The file that its weights were read from."""
+        """The file of the weights."""
         return _weights_file(self.folder)
 
     @cached_property
@@ -90,7 +90,7 @@ class Network:
         return Predictor(self.layers, threads=self.threads, precision=self.precision)
 
     def expected_found(self, prevalence: float, snr: np.ndarray) -> dict[str, list[float]] | None:
-        """What is to be expected among images of these snr (n,), see `calibration.expected_found`; None if unknown."""
+        """Expected numbers among images of this S/N (n,), see `calibration.expected_found`; None if unknown."""
         counts = self.card.get("metrics", {}).get("found")
         return None if counts is None else expected_found(counts, self.classes, prevalence, snr)
 
@@ -100,7 +100,7 @@ class Network:
         return self.answer(inputs, usable(flags), snr).probabilities
 
     def answer(self, inputs: np.ndarray, good: np.ndarray, snr: np.ndarray) -> Answers:
-        """What it says of prepared `inputs` (n, size, size[, channels]) where they are `good` (n,), given their snr."""
+        """The results for prepared `inputs` (n, size, size[, channels]) that are `good` (n,), given their S/N (n,)."""
         n, k = len(inputs), len(self.classes)
         probabilities, typical = np.full((n, k), np.nan, np.float32), np.full(n, np.nan, np.float32)
         possible = np.ones((n, k), dtype=bool)
@@ -114,11 +114,11 @@ class Network:
 
 
 def load_network(name: str | Path, *, classes: Sequence[str] = (), threads: int = 1, precision: str = "f32") -> Network:
-    """The network called `name`: one that comes with the program (`screener`), or a folder.
+    """The network called `name`, which is a folder or ships with the package (`screener`).
 
-    A folder has `model.json`, `model.weights.h5` and `card.json`. Without a card it is read as one of the
-    thesis (`model.json` and `model.h5`): raw 50 x 50 maps, classes by the number of outputs. `classes` names
-    the outputs where there is no card, e.g. ("rectangular", "obround").
+    A folder has `model.json`, `model.weights.h5` and `card.json`. Without a card it is read as a network of the thesis
+    (`model.json` and `model.h5`), for raw 50 x 50 maps, with classes by the number of outputs. `classes` are then the
+    names of the outputs, such as ("rectangular", "obround").
 
     Raises
     ------
@@ -139,7 +139,7 @@ def load_network(name: str | Path, *, classes: Sequence[str] = (), threads: int 
 
 @lru_cache(maxsize=4)
 def _read_network(folder: Path, changed: tuple, classes: tuple[str, ...], threads: int, precision: str) -> Network:
-    """The network in `folder`, kept while its files stay as they are: chunks share one compilation."""
+    """The network in `folder`, compiled once for all chunks unless its files change."""
     architecture, card_file = folder / "model.json", folder / "card.json"
     layers = read_keras(architecture if architecture.is_file() else None, _weights_file(folder))
     card = json.loads(card_file.read_text()) if card_file.is_file() else _thesis_card(layers, classes)
@@ -152,7 +152,7 @@ def _read_network(folder: Path, changed: tuple, classes: tuple[str, ...], thread
 
 
 def save_network(model: Any, folder: str | Path, card: dict[str, Any], open_set: OpenSet | None = None) -> Path:
-    """Writes a Keras 3 `model` as `folder`; the card goes last, so that a folder with a card is complete."""
+    """Writes a Keras 3 `model` to `folder`. The card is last, so that a folder with a card is complete."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "card.json").unlink(missing_ok=True)
@@ -180,7 +180,7 @@ def _weights_file(folder: Path) -> Path:
 
 
 def _thesis_card(layers: list[Layer], classes: Sequence[str]) -> dict[str, Any]:
-    """What is known of a network of the thesis that came without a card."""
+    """The card of a network of the thesis, which has none."""
     outputs = layers[-1].parameters.get("units") or next(
         layer.parameters["units"] for layer in reversed(layers) if layer.kind == "Dense"
     )

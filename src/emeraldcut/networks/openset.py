@@ -1,8 +1,8 @@
-"""What is unlike everything that a network was trained on: how unusual an image's features are.
+"""Open set: how unlike the training data an image is, from the features of the network.
 
-Features are what the network's last layer sees. No single distance finds everything (a ring is far from its nearest
-neighbours, a star from the classes' middles), so two are taken, each as its rank among galaxies of known shape that
-training did not see, and the more unusual one counts.
+Features are the input of the last layer. No single distance finds all unusual images: rings are far from their nearest
+neighbours, stars from the centres of the classes. So two distances are measured, each as its rank among held-out
+galaxies of known shape, and the larger rank counts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RIDGE = 1e-2
 
 @dataclass(frozen=True)
 class OpenSet:
-    """Features of galaxies of known classes, and what distances from them are usual.
+    """Features of galaxies of known classes, and the usual distances from them.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class OpenSet:
     usual: np.ndarray
 
     def typical(self, features: np.ndarray) -> np.ndarray:
-        """The share (n,) of galaxies of known classes that are at least as unusual; near 0 is unlike all of them."""
+        """The fraction (n,) of galaxies of known classes that are at least as unusual; near 0 is unlike all of them."""
         return np.clip(1 - _rank(self._worse(features), self.usual[2]), 0, 1).astype(np.float32)
 
     def _worse(self, features: np.ndarray) -> np.ndarray:
@@ -65,14 +65,14 @@ class OpenSet:
         return np.ascontiguousarray(filled.reshape(-1, TILE, d).transpose(0, 2, 1))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What is kept in a file."""
+        """The arrays to store in a file."""
         return {name: getattr(self, name).astype(np.float32) for name in ("whitening", "centres", "usual")} | {
             "references": self.references.astype(np.float16)
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> OpenSet:
-        """What `arrays` gave, as 32-bit floats."""
+        """The open set of the stored `arrays`, as 32-bit floats."""
         return cls(**{name: np.asarray(arrays[name], dtype=np.float32) for name in cls.__dataclass_fields__})
 
 
@@ -80,7 +80,7 @@ class OpenSet:
 def _likeness(features, tiles, m, k):
     """The mean (n,) of the k largest scalar products of each of `features` (n, d) with m references.
 
-    These lie in `tiles` (t, d, TILE), so many as stay in the processor's first cache, for some images in turn.
+    These are in `tiles` (t, d, TILE), small enough for the first-level cache while a block of images is compared.
     """
     n, d = features.shape
     largest = np.full((n, k), np.float32(-np.inf))  # rising
@@ -134,7 +134,7 @@ def _mahalanobis(features, whitening, centres):
 def fit_open_set(
     features: np.ndarray, targets: np.ndarray, held_out: np.ndarray, *, rng: np.random.Generator
 ) -> OpenSet:
-    """From `features` (n, d) and classes (n,) of the training set, and features of galaxies that it does not hold."""
+    """An open set from features (n, d) and classes (n,) of the training set, and from features of held-out galaxies."""
     chosen = rng.permutation(len(features))[:N_REFERENCES]
     present, which = np.unique(targets, return_inverse=True)
     centres = np.stack([features[targets == k].mean(axis=0) for k in present])
@@ -157,7 +157,7 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 
 def _rank(distance: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """The share (n,) of usual distances that are smaller; beyond the largest it grows on, by less and less, to 2."""
+    """The fraction (n,) of usual distances that are smaller; beyond the largest of them it approaches 2."""
     inside = np.interp(distance, usual, np.linspace(0, 1, len(usual)))
     beyond = np.maximum(distance - usual[-1], 0) / np.maximum(usual[-1], 1e-12)
     return inside + beyond / (1 + beyond)

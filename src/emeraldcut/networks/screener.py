@@ -1,7 +1,7 @@
-"""The screening network: a small residual network on the galaxy in its own frame, folded along both axes.
+"""The screener: a small residual network for galaxies in their own frame, folded along both axes.
 
-About 143,000 weights and 5 million operations an image. The frame is defined up to four mirror images; the folded maps
-(see `preprocessing.folded_maps`) are the same for all four, so the network is too.
+It has about 143,000 weights and needs 5 million operations per image. A frame is defined up to four mirror images. The
+folded maps (see `preprocessing.folded_maps`) are the same for all four, and so are the results of the network.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ CLASSES = ("oval", "rectangular", "obround", "other")
 SIZE = FOLDED_SIZE
 EPOCHS = 12
 BATCH_SIZE = 128
-PATIENCE = 0  # the learning rate falls to zero at the last epoch; the end is what helps most
+PATIENCE = 0  # no early stopping, as the last epochs, with the lowest learning rate, help most
 LEARNING_RATE = 0.004
-TRUTH_WEIGHT = 1.2  # of the error of a4, a6, a8 and q, which a second output learns and which is not kept
+TRUTH_WEIGHT = 1.2  # of the loss of a second output, a4, a6, a8 and q, which is used in training only
 PREPROCESSING = "folded"
 
 

@@ -1,9 +1,9 @@
 """The network of the thesis: the Keras example for handwritten digits, on 50 x 50 maps, trained with AdaDelta.
 
-Architecture, optimiser, batch and number of epochs follow the thesis and its published scripts
-(github.com/Waldorfio/galaxy-classification: new_task.py, central_edited.py). Two things differ, because the
-scripts' were mistakes: figures come from galaxies that training never saw (theirs are those of the training
-set), and images are divided by their peak unless the setting `normalise` is `none`.
+Architecture, optimiser, batch size and number of epochs are those of the thesis and its published scripts
+(github.com/Waldorfio/galaxy-classification: new_task.py, central_edited.py). Two mistakes of the scripts are corrected:
+the accuracy is measured on held-out galaxies and not on the training set, and images are divided by their peak unless
+the setting `normalise` is `none`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ SIZE = 50
 EPOCHS = 1000
 BATCH_SIZE = 200
 PATIENCE = 50
-# The Keras of the thesis (2.2 with TensorFlow 1.12) took 1.0, as does the paper (Zeiler 2012, arXiv
-# 1212.5701); Keras 3 takes 0.001 unless told, with which this network hardly learns.
+# The default of Keras 2.2 with TensorFlow 1.12, which the thesis used, and of Zeiler 2012 (arXiv 1212.5701). With
+# the default of Keras 3, 0.001, this network hardly learns.
 LEARNING_RATE = 1.0
 TRUTH_WEIGHT = 0.0  # it learns the classes only
 PREPROCESSING = "peak"
@@ -39,5 +39,5 @@ def build(keras: Any, n_classes: int) -> Any:
 
 
 def optimizer(keras: Any, learning_rate: float, steps: int) -> Any:
-    """AdaDelta with the numbers of the thesis's Keras."""
+    """AdaDelta with the defaults of the Keras version of the thesis."""
     return keras.optimizers.Adadelta(learning_rate=learning_rate, rho=0.95, epsilon=1e-7)

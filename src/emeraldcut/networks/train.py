@@ -1,4 +1,4 @@
-"""Training: labelled galaxies in, a network and honest figures about it out. Needs Keras."""
+"""Training of networks on labelled galaxies, with their accuracy on held-out galaxies. Needs Keras."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from emeraldcut.settings import Settings, setting
 CHUNK = 600  # images prepared at a time
 PART = 20_000  # prepared images that are made 32-bit floats at a time
 RECIPES: dict[str, Any] = {"screener": screener, "thesis": thesis}
-# What surveys hold: the widest ranges for which labels are true, with cores, twists, dust, and pictures of 8 bits.
+# Galaxies as in surveys: the widest ranges in which labels are right, with cores, twists, dust and 8-bit pictures.
 WIDE = SynthesiseSettings(
     population="wide",
     exposures=3,
@@ -62,16 +62,16 @@ WIDE = SynthesiseSettings(
     pictures=0.25,
 )
 TRUTH = {"a4": (0, 0.05), "a6": (0, 0.02), "a8": (0, 0.02), "axis_ratio": (0.6, 0.2)}  # with typical middle and scatter
-DRAWN_EPOCHS = 4  # where hundreds of thousands of galaxies are drawn, each seen three times
+DRAWN_EPOCHS = 4  # for hundreds of thousands of drawn galaxies, with three images of each
 PAUSE_SECONDS = 30.0  # between two checkpoints
 BOXES = (3.0, 7.0)  # exponents of the superellipses that real galaxies are warped into
 SMALLEST_BACKGROUND = 32  # side in pixels
-PSF_UNKNOWN = 0.25  # fraction of training images whose PSF the network is not told
+PSF_UNKNOWN = 0.25  # fraction of training images for which the network does not get the PSF
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(Settings):
-    """How to train; a setting that is not given takes the number of the chosen network."""
+    """How a network is trained; the defaults of some settings depend on the network."""
 
     network: str = setting("screener", "which network to train", choices=tuple(RECIPES))
     classes: tuple[str, ...] = setting(
@@ -141,7 +141,7 @@ class TrainedNetwork:
 
 @dataclass
 class Prepared:
-    """Network inputs and what is known of each image."""
+    """Inputs of the network, and labels and measurements of each image."""
 
     inputs: np.ndarray
     labels: np.ndarray
@@ -152,7 +152,7 @@ class Prepared:
 
     @classmethod
     def join(cls, parts: list[Prepared]) -> Prepared:
-        """Chunks one after the other."""
+        """Several chunks as one."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
     def part(self, rows: np.ndarray, classes: tuple[str, ...]) -> Examples:
@@ -174,7 +174,7 @@ class Examples:
         return len(self.targets)
 
     def parts(self, order: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, list, list]]:
-        """Some thousands at a time and in the given order, as Keras takes them: inputs; targets and truths; weights."""
+        """Batches for Keras in the given order: inputs, [targets, truths] and weights of some thousands of images."""
         order = np.arange(len(self)) if order is None else order
         for start in range(0, len(order), PART):
             rows = order[start : start + PART]
@@ -199,18 +199,18 @@ def train(
     folder: str | Path | None = None,
     progress: Progress = SILENT,
 ) -> TrainedNetwork:
-    """Trains a network on labelled images, or on galaxies that it draws as it goes.
+    """Trains a network on labelled images, or on synthetic galaxies that it draws.
 
-    Rows whose label is not one of the classes, whose flag makes them unusable or that have `scored` False are
-    left out. Galaxies (column `galaxy`, else `merger`, else `id`) are wholly in training or wholly held out.
+    Rows are left out if their label is not one of the classes, their flag makes them unusable, or `scored` is False.
+    All images of a galaxy (column `galaxy`, else `merger`, else `id`) are either in training or held out.
 
     Parameters
     ----------
     images : with a column `label`; if not given, `settings.number` galaxies are drawn from the ranges `WIDE`.
-    real, backgrounds : images of real galaxies, as the settings of these names say on the command line.
+    real, backgrounds : images of real galaxies, see the settings of these names.
     jobs : worker processes that draw and prepare the images; the network itself is trained in this process.
-    folder : where to keep what is done so far; the same call goes on from there, and removes it at the end.
-    progress : told of each part of the galaxies that is prepared, then of each epoch, with its losses and accuracies.
+    folder : where checkpoints are kept until the training is finished; the same call resumes from there.
+    progress : is told of each part of the galaxies that is prepared, and of each epoch with its losses and accuracies.
 
     Raises
     ------
@@ -234,13 +234,13 @@ def train(
     keras.utils.set_random_seed(seed)
     epochs = settings.epochs or (DRAWN_EPOCHS if images is None else recipe.EPOCHS)
     model, history = _fit(keras, recipe, *parts[:2], len(classes), settings, epochs, seed, steps, progress)
-    looker = keras.Model(model.inputs, [model.outputs[0], _features(model)])
-    judged, open_set = _judged(looker, parts, classes, with_snr=recipe is screener, seed=seed)
+    with_features = keras.Model(model.inputs, [model.outputs[0], _features(model)])
+    results, open_set = _calibrated(with_features, parts, classes, with_snr=recipe is screener, seed=seed)
     card = {
         "classes": list(classes),
         "input_size": recipe.SIZE,
         "preprocessing": preprocessing,
-        **judged,
+        **results,
         "epochs_run": len(history),
         "drawn_from": asdict(replace(WIDE, classes=classes)) if images is None else None,
         "settings": asdict(settings),
@@ -265,7 +265,7 @@ def _work_to_do(
     classes: tuple[str, ...],
     seed: int,
 ) -> list[Callable[[], ImageSet]]:
-    """What makes each chunk of the training set: of given images or `number` drawn galaxies, and of real ones."""
+    """Functions that make the chunks of the training set, from given images or drawn galaxies and from real ones."""
     work: list[Callable[[], ImageSet]]
     if images is None:
         drawn = replace(WIDE, classes=classes, number=number * WIDE.exposures)
@@ -286,7 +286,7 @@ def _work_to_do(
 
 
 def _split(everything: Prepared, classes: tuple[str, ...], holdout: float, seed: int) -> Parts:
-    """The wanted images for training, for stopping and calibration, and for the figures, by galaxy."""
+    """The wanted images, split by galaxy: for training, for stopping and calibration, and for tests."""
     rows = np.flatnonzero(everything.wanted)
     labels = np.array([classes.index(label) for label in everything.labels[rows]], dtype=np.int64)
     where = split_by_galaxy(everything.galaxies[rows], labels, len(classes), holdout, seed)
@@ -294,12 +294,12 @@ def _split(everything: Prepared, classes: tuple[str, ...], holdout: float, seed:
     return training, calibration, figures
 
 
-def _judged(
-    looker: Any, parts: Parts, classes: tuple[str, ...], *, with_snr: bool, seed: int
+def _calibrated(
+    model: Any, parts: Parts, classes: tuple[str, ...], *, with_snr: bool, seed: int
 ) -> tuple[dict[str, Any], OpenSet | None]:
-    """What the card says of a trained network: its calibration, its figures; and, `with_snr`, what it has not seen."""
+    """Calibration and test results of a trained network for its card, and if `with_snr` its sets and open set."""
     training, calibration, figures = parts
-    known = [_look(looker, part) for part in parts]
+    known = [_outputs_and_features(model, part) for part in parts]
     said: dict[str, Any] = {"calibration": fit_calibration(known[1][0], calibration.targets, calibration.snr)}
     p = [calibrate(known[k][0], said["calibration"], part.snr) for k, part in ((1, calibration), (2, figures))]
     open_set = None
@@ -313,11 +313,11 @@ def _judged(
 
 
 def _features(model: Any) -> Any:
-    """The tensor that the last layer of a Keras model sees."""
+    """The input tensor of the last layer of a Keras model."""
     return model.layers[-1].input
 
 
-def _look(model: Any, part: Examples) -> tuple[np.ndarray, np.ndarray]:
+def _outputs_and_features(model: Any, part: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and features of all images of a part."""
     answers = [model.predict(x, batch_size=512, verbose=0) for x, *_ in part.parts()]
     outputs, features = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
@@ -327,7 +327,7 @@ def _look(model: Any, part: Examples) -> tuple[np.ndarray, np.ndarray]:
 def _prepared(
     images: ImageSet, preprocessing: str, size: int, classes: tuple[str, ...], without: tuple[str, ...]
 ) -> Prepared:
-    """One chunk, prepared; nothing else of it is kept."""
+    """One chunk, prepared for the network."""
     inputs, flags, snr = prepare(preprocessing, images, None, size)
     table = images.table
     labels = np.array([str(label) for label in table["label"]])
@@ -345,7 +345,7 @@ def _prepared(
 
 
 def _drawn(numbers: range, settings: SynthesiseSettings, seed: int) -> ImageSet:
-    """One chunk of drawn galaxies. The network is not told the PSF of some."""
+    """One chunk of drawn galaxies, some of them with an unknown PSF."""
     images = synthesise(replace(settings, number=len(numbers)), seed=seed, start=numbers.start)
     for row in range(len(images)):
         if np.random.default_rng([seed, numbers.start + row, 1]).random() < PSF_UNKNOWN:
@@ -358,7 +358,7 @@ def _same(images: ImageSet) -> ImageSet:
 
 
 def _with_boxes(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageSet:
-    """Real galaxies, and as many of them as are suited a second time, warped into rectangles."""
+    """Real galaxies, and those of them that are suitable a second time, warped into rectangles."""
     rng, table = np.random.default_rng([seed, 2]), images.table.copy()
     known = [str(label) for label in table["label"]] if "label" in table.colnames else [""] * len(table)
     table["label"] = np.array([label if label in classes else "other" for label in known], dtype=object)
@@ -374,7 +374,7 @@ def _with_boxes(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageS
 
 
 def _painted(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageSet:
-    """A synthetic galaxy of each class on the middle square of every image, in the place of the galaxy there."""
+    """A synthetic galaxy of each class in the middle square of every image, instead of the galaxy there."""
     pixels, rows, widths = [], [], known_psf(images)
     for k in np.flatnonzero(usable(images.table["flag"])).tolist():
         image, sigma, place = emptied(images.pixels[k], widths[k])
@@ -406,12 +406,12 @@ def _painted(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageSet:
 
 
 def _work(task: tuple[Callable[[], ImageSet]], prepare_set: Callable[[ImageSet], Prepared]) -> Prepared:
-    """One chunk, made and prepared where the work is done."""
+    """One chunk, made and prepared in a worker process."""
     return prepare_set(task[0]())
 
 
 class _Steps:
-    """What is done so far, in a folder, so that a training that was stopped goes on; nothing without a folder."""
+    """Checkpoints in a folder, from which an interrupted training resumes; without a folder nothing is kept."""
 
     def __init__(self, folder: str | Path | None, facts: dict[str, Any]):
         self.folder, self.saved = None if folder is None else Path(folder) / "unfinished", 0.0
@@ -427,7 +427,7 @@ class _Steps:
         jobs: int,
         progress: Progress,
     ) -> Iterator[Prepared]:
-        """The prepared chunks, those that were kept read and the rest made by `work`."""
+        """The prepared chunks, from the folder or made by `work`."""
         files = [None if self.folder is None else self.folder / f"{k:05d}.npz" for k in range(len(work))]
         todo = [k for k, file in enumerate(files) if file is None or not file.exists()]
         progress.begin(len(work), "parts", "preparing")
@@ -445,7 +445,7 @@ class _Steps:
             yield part
 
     def load(self, keras: Any) -> tuple[Any, list[dict[str, float]], list[np.ndarray] | None] | None:
-        """The model after the last epoch that was kept, with its optimiser, its history, and its best weights."""
+        """The model after the last epoch that was kept, with its optimiser, history and best weights."""
         if self.folder is None or not (self.folder / "history.json").exists():
             return None
         rows, best = json.loads((self.folder / "history.json").read_text()), None
@@ -455,7 +455,7 @@ class _Steps:
         return keras.saving.load_model(self.folder / f"epoch-{len(rows)}.keras"), rows, best
 
     def save(self, model: Any, rows: list[dict[str, float]], best: list[np.ndarray] | None) -> None:
-        """Keeps the model after an epoch, not more often than twice a minute; the history says which files count."""
+        """Keeps the model after an epoch, at most twice a minute; the history names the valid files."""
         if self.folder is None or time.monotonic() - self.saved < PAUSE_SECONDS:
             return
         self.saved = time.monotonic()
@@ -476,14 +476,14 @@ class _Steps:
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file under another name first, so that under its own it is always whole."""
+    """Writes a file under another name and then renames it, so that it is always complete."""
     with open(path.with_suffix(".part"), "wb") as file:
         write(file)
     path.with_suffix(".part").replace(path)
 
 
 def import_keras() -> Any:
-    """Keras 3, or an ImportError that says how to get it."""
+    """Keras 3; ImportError with advice if it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import keras
@@ -502,16 +502,16 @@ def _check_labels(table: Table) -> None:
 
 
 def galaxies_of(table: Table) -> np.ndarray:
-    """The name (n,) of the galaxy that each row shows: column `galaxy`, else `merger`, else `id`."""
+    """The galaxy (n,) of each row, from the column `galaxy`, else `merger`, else `id`."""
     name = next(name for name in ("galaxy", "merger", "id") if name in table.colnames)
     return np.array([str(value) for value in table[name]])
 
 
 def split_by_galaxy(galaxies: np.ndarray, targets: np.ndarray, n_classes: int, holdout: float, seed: int) -> np.ndarray:
-    """(n,) of 0 (training), 1 (stopping and calibration) or 2 (figures), the same for all images of a galaxy.
+    """The part (n,) of each image: 0 for training, 1 for stopping and calibration, 2 for tests.
 
-    Each class is split on its own (by the class of a galaxy's first image), `holdout` / 2 of its galaxies to
-    each of 1 and 2 and at least one, so that all classes are in all three.
+    All images of a galaxy are in one part. Each class (that of a galaxy's first image) is split on its own: `holdout` /
+    2 of its galaxies, and at least one, are in each of parts 1 and 2, so that all classes are in all parts.
     """
     names, first, inverse = np.unique(galaxies, return_index=True, return_inverse=True)
     part = np.zeros(len(names), dtype=np.int64)
@@ -528,7 +528,7 @@ def split_by_galaxy(galaxies: np.ndarray, targets: np.ndarray, n_classes: int, h
 
 
 def _fit(keras, recipe, training, stopping, n_classes, settings, epochs, seed, steps, progress) -> tuple[Any, Table]:
-    """The trained model, with the weights of its best epoch if it may stop early, and its history."""
+    """The trained model, with the weights of its best epoch if it stops early, and its history."""
     batch_size = settings.batch_size or recipe.BATCH_SIZE
     patience = recipe.PATIENCE if settings.patience is None else settings.patience
     kept = steps.load(keras)
@@ -575,7 +575,7 @@ def _fit(keras, recipe, training, stopping, n_classes, settings, epochs, seed, s
 def evaluate(
     probabilities: np.ndarray, part: Examples, classes: tuple[str, ...], sets: list[float] | None
 ) -> dict[str, Any]:
-    """Accuracy, cross-entropy, confusion matrix (rows: truth, columns: answer) and calibration of held-out galaxies."""
+    """Accuracy, cross-entropy, confusion matrix (rows: truth, columns: result) and calibration of held-out galaxies."""
     targets = part.targets
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (targets, probabilities.argmax(axis=1)), 1)
@@ -606,7 +606,7 @@ def evaluate(
 
 
 def _describe(parts: Parts, classes: tuple[str, ...]) -> dict[str, Any]:
-    """How many images of each class training, calibration and the figures used."""
+    """The number of images of each class in training, calibration and tests."""
     return {
         name: {label: int(np.sum(part.targets == k)) for k, label in enumerate(classes)}
         for name, part in zip(("training", "calibration", "figures"), parts, strict=True)

@@ -18,18 +18,18 @@ from emeraldcut.report.figures.comparison import Comparison
 from emeraldcut.report.figures.pictures import GalaxyPictures, Picture, number, png, text
 
 NONE = "–"  # where there is no value
-PROFILE_BOX = (300, 92)  # of the drawing of a4 against radius: width and height,
-PROFILE_AREA = (34, 5, 260, 70)  # and in it the axes: x, y, width, height
-RADII = (0.2, 3.2)  # half-light radii on its logarithmic axis,
-RADIUS_TICKS = (0.25, 0.5, 1, 2)  # and those that are named
-STEPS = (0.05, 0.1, 0.2)  # of its axis of a4; the first that all points but very uncertain ones fit in
+PROFILE_BOX = (300, 92)  # width and height of the plot of a4 against radius,
+PROFILE_AREA = (34, 5, 260, 70)  # and the area inside its axes: x, y, width, height
+RADII = (0.2, 3.2)  # ends of its logarithmic axis, in half-light radii,
+RADIUS_TICKS = (0.25, 0.5, 1, 2)  # and its ticks
+STEPS = (0.05, 0.1, 0.2)  # between ticks of its a4 axis; the first at which all but very uncertain points fit
 BAR_PLACE = (0.05, 0.94)  # of the scale bar, in sides of the picture
-COLUMN_WORDS = {"p_rectangular": "p(rect.)", "p_boxy": "p(boxy)"}  # columns that cards may be ordered by, for readers
+COLUMN_WORDS = {"p_rectangular": "p(rect.)", "p_boxy": "p(boxy)"}  # names on the page of columns that sort cards
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What a card lists of a row: a name, the column without which it is left out, and the words for its value."""
+    """A line of a card: its name, the column that it needs, the text of its value, and a hint."""
 
     name: str
     column: str
@@ -41,7 +41,7 @@ class Fact:
 def card(
     galaxy: GalaxyPictures, found: Comparison, table: Table, shown: Container[int], by: str = "score"
 ) -> dict[str, Any]:
-    """One candidate: pictures, comparison, numbers, flags, look-alikes and links, for the macro `card`.
+    """The data of one candidate for the macro `card`: pictures, comparison, numbers, flags, similar galaxies, links.
 
     Parameters
     ----------
@@ -49,10 +49,10 @@ def card(
         With `rank` in its row.
     found : Comparison
     table : Table
-        All candidates, which `found.alike` counts.
+        All candidates; `found.alike` are indices of its rows.
     shown : ranks that have a card on the page
     by : str
-        Column that orders the candidates.
+        Column by which the candidates are sorted.
     """
     row, score = galaxy.row, number(galaxy.row, by)
     return {
@@ -78,7 +78,7 @@ def card(
 
 
 def _compared(found: Comparison, row: Row) -> list[tuple[str, dict[str, Any]]]:
-    """The reference and what is left without it, each with its caption."""
+    """The reference and the residual, each with its caption."""
     pictures = {
         "reference": (found.reference, f"reference {text(row, 'reference')}"),
         "residual": (found.residual, "galaxy minus reference"),
@@ -87,7 +87,7 @@ def _compared(found: Comparison, row: Row) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _classes(row: Row) -> list[tuple[str, str, str]]:
-    """Each class with its probability in words and in per cent; none where nothing is known."""
+    """Each class with its probability as text and in per cent; empty if none is known."""
     known = {name: number(row, f"p_{name}") for name in CLASSES}
     if all(p is None for p in known.values()):
         return []
@@ -95,11 +95,11 @@ def _classes(row: Row) -> list[tuple[str, str, str]]:
 
 
 def _profile(found: Comparison) -> dict[str, Any] | None:
-    """The drawing of a4 against radius: numbers and paths of an SVG."""
+    """The plot of a4 against radius, as numbers and paths of an SVG."""
     own, other = found.profile, found.of_reference
     if own is None:
         return None
-    sure = own.a4_err < STEPS[0]  # the others have bars without dots
+    precise = own.a4_err < STEPS[0]  # the others have error bars without dots
     reach = max(np.max(np.abs(one.a4[one.a4_err < STEPS[0]]), initial=0) for one in (own, other) if one is not None)
     step = next((step for step in STEPS if 1.4 * step > reach), STEPS[-1])
     left, top, width, height = PROFILE_AREA
@@ -121,31 +121,15 @@ def _profile(found: Comparison) -> dict[str, Any] | None:
         "ticks": [(f"{left + across(radius):.1f}", f"{radius:g}") for radius in RADIUS_TICKS],
         "reference": reference,
         "errors": "".join(f"M{a:.1f} {b - e:.1f}v{2 * e:.1f}" for a, b, e in zip(x, y, error, strict=True)),
-        "points": [(f"{a:.1f}", f"{b:.1f}") for a, b in zip(x[sure], y[sure], strict=True)],
+        "points": [(f"{a:.1f}", f"{b:.1f}") for a, b in zip(x[precise], y[precise], strict=True)],
     }  # fmt: skip
 
 
 def _alike(found: Comparison, table: Table, shown: Container[int]) -> list[dict[str, Any]]:
-    """The look-alikes, and whether they have a card."""
+    """The galaxies with the most similar harmonics, and whether they have a card."""
     ranks = [int(table["rank"][place]) for place in found.alike]
     return [{"rank": rank, "id": str(table["id"][place]), "shown": rank in shown}
             for rank, place in zip(ranks, found.alike, strict=True)]  # fmt: skip
-
-
-FACTS = (
-    Fact("a4/a", "a4", lambda row: with_error(row, "a4"), wide=True),
-    Fact("a6/a", "a6", lambda row: with_error(row, "a6"), wide=True),
-    Fact("similarity", "similarity", lambda row: decimal(number(row, "similarity"), 2),
-         "to the reference: 1 for the same deviations from ellipses, 0 for an ellipse"),
-    Fact("p-value", "similarity_p", lambda row: probability(number(row, "similarity_p")),
-         "probability that an ordinary galaxy is at least as similar"),
-    Fact("axis ratio", "axis_ratio", lambda row: decimal(number(row, "axis_ratio"), 2)),
-    Fact("half-light radius", "radius_pix", lambda row: half_light_radius(row)),
-    Fact("S/N", "snr", lambda row: decimal(number(row, "snr"), 0), "within the half-light ellipse"),
-    Fact("typicality", "typical", lambda row: probability(number(row, "typical")),
-         "fraction of galaxies of known classes that are at least as unusual"),
-    Fact("known as", "label", lambda row: text(row, "label") or NONE, wide=True),
-)  # fmt: skip
 
 
 def half_light_radius(row: Row) -> str:
@@ -156,8 +140,24 @@ def half_light_radius(row: Row) -> str:
     return f"{decimal(radius, 1)} pix" if scale is None else f"{decimal(radius * scale, 2)}″"
 
 
+FACTS = (
+    Fact("a4/a", "a4", lambda row: with_error(row, "a4"), wide=True),
+    Fact("a6/a", "a6", lambda row: with_error(row, "a6"), wide=True),
+    Fact("similarity", "similarity", lambda row: decimal(number(row, "similarity"), 2),
+         "to the reference: 1 for the same deviations from ellipses, 0 for an ellipse"),
+    Fact("p-value", "similarity_p", lambda row: probability(number(row, "similarity_p")),
+         "probability that an ordinary galaxy is at least as similar"),
+    Fact("axis ratio", "axis_ratio", lambda row: decimal(number(row, "axis_ratio"), 2)),
+    Fact("half-light radius", "radius_pix", half_light_radius),
+    Fact("S/N", "snr", lambda row: decimal(number(row, "snr"), 0), "within the half-light ellipse"),
+    Fact("typicality", "typical", lambda row: probability(number(row, "typical")),
+         "fraction of galaxies of known classes that are at least as unusual"),
+    Fact("known as", "label", lambda row: text(row, "label") or NONE, wide=True),
+)  # fmt: skip
+
+
 def sky_links(ra: float, dec: float) -> dict[str, str]:
-    """Addresses of pages about a place on the sky (degrees, ICRS), by the name of the service."""
+    """Addresses of pages about a position (degrees, ICRS), by the name of the service."""
     place = quote(f"{ra:.6f} {dec:+.6f}")
     near = quote(f"{ra:.6f}d {dec:+.6f}d")
     return {
@@ -171,33 +171,36 @@ def sky_links(ra: float, dec: float) -> dict[str, str]:
 
 
 def _links(row: Row) -> dict[str, str]:
-    """Links to what is known about the place of a candidate, where its position is known."""
+    """Links to services that show the position of a candidate; none if it is not known."""
     ra, dec = number(row, "ra"), number(row, "dec")
     return {} if ra is None or dec is None else sky_links(ra, dec)
 
 
 def flag_name(bit: Flag) -> str:
-    return bit.name.lower().replace("_", " ")
+    """The name of a flag in words, such as "low snr"."""
+    return str(bit.name).lower().replace("_", " ")
 
 
 # --- pictures
 
 
 def data_url(content: bytes, kind: str) -> str:
+    """A file of this media type as a URL that holds its content."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def on_sky(galaxy: GalaxyPictures) -> dict[str, Any]:
+    """The galaxy on the sky, for the macro `picture`."""
     return drawing(galaxy.cutout, f"{text(galaxy.row, 'id')} on the sky")
 
 
 def in_own_frame(galaxy: GalaxyPictures) -> dict[str, Any] | None:
-    """None where no galaxy was found."""
+    """The galaxy in its own frame, for the macro `picture`; None where no galaxy was found."""
     return None if galaxy.framed is None else drawing(galaxy.framed, f"{text(galaxy.row, 'id')} in its own frame")
 
 
 def drawing(picture: Picture, words: str) -> dict[str, Any]:
-    """A picture for the macro `picture`: pixels as a data URL, lines and scale bar as SVG paths, and words for it.
+    """A picture for the macro `picture`: pixels as a data URL, lines and scale bar as SVG paths, and its description.
 
     y points up in the picture and down in SVG.
     """
@@ -237,7 +240,7 @@ def decimal(value: float | None, digits: int) -> str:
 
 
 def value_words(row: Row, name: str) -> str:
-    """The value of a column that orders galaxies; probabilities are no 0 and no 1."""
+    """The value of a column that sorts galaxies, as text; probabilities are never 0 or 1."""
     value = number(row, name)
     return probability(value) if name.startswith("p_") else decimal(value, 2)
 
@@ -251,7 +254,7 @@ def with_error(row: Row, name: str) -> str:
 
 
 def probability(value: float | None) -> str:
-    """A probability without a false 0 or 1."""
+    """A probability as text, which is never 0 or 1."""
     if value is not None and value < 0.001:
         return "< 0.001"
     return "> 0.999" if value is not None and value > 0.999 else decimal(value, 3)

@@ -1,4 +1,4 @@
-"""Cite: the papers and programs behind the methods that a run used, as BibTeX."""
+"""What to cite for a run: the papers behind its methods and the programs that it used, as BibTeX."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ METHODS = {
     "study": ("1998SurMe..24..193K", "1993JRSSB..55..569V", *SCREEN, *SIMULATE),
     "fetch": ("2015A&A...578A.114F",),
 }
-# What further papers stand behind a value of a setting.
+# Further papers to cite for certain values of settings.
 BY_SETTING = {
     ("method", "sift"): ("2004IJCV...60...91L", "2014PeerJ...2..453V"),
     ("method", "nlm"): ("2005cvpr.conf...60B",),
     ("method", "wavelet"): ("2000ITIP....9.1532C",),
 }
-ALWAYS = ("2022ApJ...935..167A",)  # astropy, which reads and writes all that flows
+ALWAYS = ("2022ApJ...935..167A",)  # astropy, which every command uses
 
 
 def entries() -> dict[str, str]:
@@ -47,9 +47,9 @@ def entries() -> dict[str, str]:
 
 
 def bibliography(manifest: Mapping[str, Any]) -> str:
-    """The BibTeX entries of what the run of `manifest` used, each once."""
-    command, keys = manifest.get("command"), []
-    keys += METHODS.get("screen" if command == "demo" else command, ())
+    """The BibTeX entries to cite for the run with this manifest, each of them once."""
+    command = str(manifest.get("command"))
+    keys = list(METHODS.get("screen" if command == "demo" else command, ()))
     for (name, value), more in BY_SETTING.items():
         if manifest.get(f"settings.{name}") == value:
             keys += more

@@ -1,4 +1,4 @@
-"""HTML: pages are made from plain data by the templates, which escape all that they are given."""
+"""HTML: pages made from plain data by templates, which escape everything that they insert."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Cell:
     style : str
         A class of the style sheet, such as "id" for identifiers.
     link : str
-        Where it leads to.
+        Its address, if it is one.
     fraction : float or None
         Length of the bar behind the text, between 0 and 1.
     """
@@ -44,13 +44,13 @@ class Listing:
     """A table of a page: rows of text or `Cell`; `anchors` are the ids of the rows, empty for none."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str | Cell]]
+    rows: Sequence[Sequence[object]]
     anchors: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Plot:
-    """An SVG made by `figures`, what it is called, and its caption."""
+    """A plot as SVG text, with its name and its caption."""
 
     svg: str
     name: str
@@ -59,7 +59,7 @@ class Plot:
 
 @cache
 def environment(*folders: Path) -> Environment:
-    """The templates of this folder, and of those that are named, which are looked into first."""
+    """The templates of these folders, which come first, and of the report."""
     found = Environment(
         loader=FileSystemLoader([*folders, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -69,12 +69,12 @@ def environment(*folders: Path) -> Environment:
 
 
 def style_sheet() -> str:
-    """The style of all pages, those of `review` too."""
+    """The style sheet of all pages, including those of `review`."""
     return palette.style() + (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
 def page(template: str, title: str, manifest: Mapping[str, Any], folder: Path | None = None, **given: Any) -> str:
-    """The whole page: what its template makes of the values `given`, and how the run was made and what to cite.
+    """A whole page: the template filled with the values `given`, the provenance of the run, and what to cite.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def page(template: str, title: str, manifest: Mapping[str, Any], folder: Path | 
         A file that extends `page.html`.
     title : str
     manifest : mapping
-        Of the run, whose settings are shown if `folder` does not hold them as a file.
+        Of the run. Its settings are shown if `folder` has no file with them.
     """
     provenance = [[Cell(name, "code"), Cell(str(value), "id")] for name, value in manifest.items()
                   if not name.startswith(OF_SETTINGS)]  # fmt: skip
@@ -109,7 +109,7 @@ def _settings(manifest: Mapping[str, Any], folder: Path | None) -> str:
 
 
 def made_by(manifest: Mapping[str, Any], per_image: str = "") -> dict[str, Any]:
-    """The facts of every run: when and with what it was made, and how long that took."""
+    """The facts of every run: date, version, seed and wall time."""
     wall = manifest.get("wall_seconds")
     return {
         "Date": str(manifest.get("date_utc", "")).replace("T", " ").replace("+00:00", " UTC"),
@@ -123,7 +123,7 @@ def made_by(manifest: Mapping[str, Any], per_image: str = "") -> dict[str, Any]:
 
 
 def counted(n: int, noun: str) -> str:
-    """A number with its noun, in the plural where it is not 1."""
+    """A number with its noun, in the plural unless it is 1."""
     if n == 1:
         return f"1 {noun}"
     return f"{n:,} {noun[:-1]}ies" if noun.endswith("y") else f"{n:,} {noun}s"
@@ -137,4 +137,5 @@ def seconds(value: float) -> str:
 
 
 def percent(fraction: float) -> str:
+    """A fraction in per cent, to three digits."""
     return f"{100 * round(fraction, 9):.3g} %"  # what is left of a sum by rounding is no fraction

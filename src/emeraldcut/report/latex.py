@@ -1,4 +1,4 @@
-"""LaTeX: the tables of a finished run, ready to be taken into a paper."""
+"""LaTeX: the tables of a finished run, ready for a paper."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MISSING = r"\dots"
 
 
 def write_latex(source: str | Path) -> list[Path]:
-    """Writes the tables of a run, or of one table, as LaTeX, and what to cite as BibTeX.
+    """Writes the tables of a run, or one table, as LaTeX, and the references as BibTeX.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def write_latex(source: str | Path) -> list[Path]:
     Returns
     -------
     list of Path
-        `latex/NAME.tex` for each table, and `latex/methods.bib`, in the run's folder or beside the table.
+        `latex/NAME.tex` for each table, and `latex/methods.bib`, in the folder of the run or of the table.
 
     Raises
     ------
     ValueError
-        There is nothing of which a table can be made.
+        There is no table to write.
     """
     source = Path(source)
     if source.is_file():
@@ -89,7 +89,7 @@ def write_latex(source: str | Path) -> list[Path]:
 
 
 def _of_galaxies(table: Table) -> dict[str, Table]:
-    """The first galaxies, the fractions of classes, and the flags, of a table with one row per galaxy."""
+    """The first galaxies of a table with one row per galaxy, the fractions of the classes, and the flags."""
     kept = [name for name in GALAXIES if name in table.colnames]
     tables = {"galaxies": table[:ROWS][kept]}
     fractions = plots.class_fractions(table)
@@ -107,8 +107,8 @@ def _of_galaxies(table: Table) -> dict[str, Table]:
 def latex_table(table: Table, name: str) -> str:
     """A table as a LaTeX `table` with the label `tab:NAME`.
 
-    A column NAME takes its standard error, NAME_err, or the ends of its interval, NAME_low and NAME_high, into its
-    cells, to two digits of the error. Text is escaped; missing values are dots.
+    The standard error NAME_err of a column NAME, or its interval NAME_low to NAME_high, is written into the cells of
+    the column, to two digits of the error. Text is escaped, and missing values are dots.
     """
     columns = [column for column in table.colnames if not _belongs_to_another(column, table.colnames)]
     heads = [HEADS.get(column, escaped(column.replace("_", " "))) for column in columns]
@@ -149,11 +149,11 @@ def _cell(table: Table, row: int, column: str) -> str:
         digits = _digits(error)
         return rf"${value:.{digits}f} \pm {error:.{digits}f}$"
     if low is not None and high is not None:
-        digits = _digits(min((x for x in (value - low, high - value) if x > 0), default=0.01))
+        digits = _digits(float(min((x for x in (value - low, high - value) if x > 0), default=0.01)))
         return rf"${value:.{digits}f}_{{-{max(value - low, 0):.{digits}f}}}^{{+{max(high - value, 0):.{digits}f}}}$"
     if column in ("ra", "dec"):
         return f"${value:.5f}$"
-    if column.startswith("p_") and not 0.001 <= value <= 0.999:  # a probability is no 0 and no 1
+    if column.startswith("p_") and not 0.001 <= value <= 0.999:  # a probability is never 0 or 1
         return "$< 0.001$" if value < 0.5 else "$> 0.999$"
     text = f"{value:.3g}"
     if "e" in text:
@@ -174,5 +174,5 @@ def _digits(error: float) -> int:
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX that shows it; control characters, line ends among them, are blanks."""
+    """Text escaped for LaTeX; control characters, including line ends, become blanks."""
     return "".join(CHARACTERS.get(c, c if c.isprintable() else " ") for c in text)

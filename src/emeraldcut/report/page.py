@@ -1,4 +1,4 @@
-"""Report: a finished run folder as one HTML file that needs nothing else, and pictures."""
+"""Report: a finished run as one self-contained HTML page, and pictures in files."""
 
 from __future__ import annotations
 
@@ -31,30 +31,31 @@ PAGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings(Settings):
-    """What is written besides the page."""
+    """What is written in addition to the page."""
 
     format: str = setting("html", "pdf: also print the page as PDF (needs Chromium or Chrome)", choices=FORMATS)
     latex: bool = setting(False, "also write the tables as LaTeX and the references as BibTeX to DIR/latex")
 
 
 def report(source: str | Path) -> Path:
-    """Writes the page of a finished run, and pictures beside it.
+    """Writes the page of a finished run, and its pictures.
 
     Parameters
     ----------
     source : str or Path
-        A run of `screen` or `demo`: `manifest.json`, `candidates.parquet`, and as far as they are there the
-        sets `best` and `references`, `settings.toml`, and `notes.json` (`title`, `paragraphs`, `table` with
-        `columns`, `rows` and `caption`, and `figures` with `file` and `caption`), shown at the top. Or a run of
-        `study`, `simulate` or `completeness`; a set of images; a folder of `fetch`; a network folder; or a table of
-        `measure`, `compare` or `classify`.
+        A run of `screen`, `demo`, `study`, `simulate` or `completeness`; an image set; a folder of `fetch`; a network
+        folder; or a table of `measure`, `compare` or `classify`.
+
+        The page of a screening starts with `notes.json`, if the run has it: `title`, `paragraphs`, `table` with
+        `columns`, `rows` and `caption`, and `figures` with `file` and `caption`.
 
     Returns
     -------
     Path
-        Of `report.html` in the folder, or of `NAME.report.html` beside a table of any format; it is complete or not
-        there. Where there are candidates with a score, `figures/best.png` and `figures/best_match.png`
-        are written too; of a study `figures/closest.png`; of mergers `evolution.png` in the folder of each.
+        The path of the page: `report.html` in the folder, or `NAME.report.html` next to a table. It is written as a
+        whole or not at all. If there are candidates with a score, `figures/best.png` and `figures/best_match.png` are
+        written too; for a study `figures/closest.png`, and for a merger suite `evolution.png` in the folder of each
+        merger.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def report(source: str | Path) -> Path:
         text = network_page(source)
     else:
         text = _page_of_run(source)
-    # names of files may hold bytes that are no UTF-8, which would end the writing of the page
+    # file names may contain bytes that are not UTF-8, which could not be written
     write_text(page, text.encode("utf-8", "replace").decode("utf-8"))
     return page
 
@@ -82,5 +83,5 @@ def _page_of_run(folder: Path) -> str:
         return set_page(folder)
     command = read_manifest(folder).get("command")
     if command not in PAGES:
-        raise UsageError(f"report expects a run of {', '.join(PAGES)}; '{folder}' is one of `{command}`.")
+        raise UsageError(f"report expects a run of {', '.join(PAGES)}; '{folder}' is a run of `{command}`.")
     return PAGES[command](folder)

@@ -1,4 +1,4 @@
-"""PDF: a page printed by a browser without a window, if there is one."""
+"""PDF: a page printed by a headless browser, if one is installed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MOST_SECONDS = 180
 
 
 def write_pdf(page: str | Path) -> Path:
-    """Prints the page `NAME.html` to `NAME.pdf` beside it, and returns its path.
+    """Prints the page `NAME.html` to `NAME.pdf` in the same folder, and returns its path.
 
     Raises
     ------
     ValueError
-        There is no Chromium or Chrome, or it does not print.
+        No Chromium or Chrome is installed, or it does not print.
     """
     page = Path(page).resolve()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -39,7 +39,7 @@ def write_pdf(page: str | Path) -> Path:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command.append("--no-sandbox")  # which does not work for root
         try:
-            done = subprocess.run([*command, page.as_uri()], capture_output=True, timeout=MOST_SECONDS)
+            done = subprocess.run([*command, page.as_uri()], capture_output=True, check=False, timeout=MOST_SECONDS)
         except subprocess.TimeoutExpired:
             done = None
         if not printed.exists():

@@ -1,4 +1,4 @@
-"""Leaf: a local web page on which people judge the candidates of a finished run."""
+"""Review: a local web page on which people judge the candidates of a finished run."""
 
 from emeraldcut.review.agreement import agreement, cohen_kappa, fleiss_kappa
 from emeraldcut.review.review import review

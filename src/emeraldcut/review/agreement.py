@@ -1,4 +1,4 @@
-"""Agreement: how far reviewers say the same, beyond what chance would give."""
+"""Agreement: how far reviewers agree beyond what chance would give."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from emeraldcut.errors import UsageError
 def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> tuple[float, float]:
     """Cohen's kappa of two reviewers of the same candidates, and its standard error.
 
-    Cohen 1960 (Educ. Psychol. Meas. 20, 37); the error by Fleiss, Cohen & Everitt 1969 (Psychol. Bull. 72, 323). Both
-    are NaN where both always say the same word, so that there is nothing to agree on.
+    Kappa is from Cohen 1960 (Educ. Psychol. Meas. 20, 37), its error from Fleiss, Cohen & Everitt 1969 (Psychol. Bull.
+    72, 323). Both are NaN if both reviewers give one and the same verdict to all candidates.
 
     Raises
     ------
     ValueError
-        No candidates, or not the same number.
+        There are no candidates, or not as many for both.
     """
     if len(first) != len(second) or len(first) == 0:
         raise UsageError(f"kappa needs two equally long lists of verdicts; received {len(first)} and {len(second)}.")
@@ -45,9 +45,9 @@ def fleiss_kappa(counts: np.ndarray) -> float:
     Parameters
     ----------
     counts : (n, k) int
-        How many reviewers gave candidate i the verdict j. Fleiss 1971 (Psychol. Bull. 76, 378) has the same number of
-        reviewers for each; where it differs, each candidate's fraction of agreeing pairs counts once, as there, and
-        candidates with fewer than two verdicts are left out.
+        How many reviewers gave candidate i the verdict j. Fleiss 1971 (Psychol. Bull. 76, 378) assumes the same number
+        of reviewers for all candidates. Where it differs, the fraction of agreeing pairs of each candidate has the same
+        weight, and candidates with fewer than two verdicts are left out.
 
     Returns
     -------
@@ -65,12 +65,12 @@ def fleiss_kappa(counts: np.ndarray) -> float:
 
 
 def agreement(votes: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
-    """Who agrees with whom: `fleiss`, `candidates` it stands on, and `pairs` with Cohen's kappa.
+    """Fleiss' kappa (`fleiss`) of the `candidates` with several verdicts, and Cohen's kappa of `pairs` of reviewers.
 
     Parameters
     ----------
     votes : mapping
-        By id, the verdict of each reviewer.
+        The verdict of each reviewer by id of the candidate.
     """
     shared = [said for said in votes.values() if len(said) > 1]
     words = sorted({word for said in shared for word in said.values()})
@@ -86,12 +86,12 @@ def agreement(votes: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
 
 
 def compared(both: Sequence[tuple[str, str]]) -> dict[str, object]:
-    """Cohen's kappa with its error, and the fraction of same words, of pairs of verdicts."""
+    """Cohen's kappa of pairs of verdicts, with its error, and the fraction of pairs that are the same."""
     kappa, error = cohen_kappa(*zip(*both, strict=True))
     same = sum(a == b for a, b in both) / len(both)
     return {"candidates": len(both), "same": same, "kappa": _known(kappa), "kappa_err": _known(error)}
 
 
 def _known(value: float) -> float | None:
-    """NaN as None, which JSON has."""
+    """The value, with None for NaN, which JSON lacks."""
     return value if np.isfinite(value) else None

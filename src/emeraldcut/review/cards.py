@@ -1,4 +1,4 @@
-"""Cards: one candidate as plain values that become JSON: pictures to zoom and stretch, numbers, flags, links."""
+"""Cards: the data of a candidate for its page, as JSON: pictures to zoom and stretch, numbers, flags, links."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from emeraldcut.report.cards import data_url, decimal, flag_name, half_light_rad
 from emeraldcut.report.figures.pictures import COLOUR_MAP, SHOWN_RADII, GalaxyPictures, Picture, number, text
 from emeraldcut.review.verdicts import SHAPES
 
-CONTEXT_RADII = 12.0  # half-light radii around a galaxy that one can zoom out to
+CONTEXT_RADII = 12.0  # half-light radii around a galaxy to which one can zoom out
 COLOUR_STOPS = 17
 
 
 def card(row: Row, galaxy: GalaxyPictures | None) -> dict[str, Any]:
-    """What a page shows of a candidate.
+    """The data of a candidate for its page.
 
     Parameters
     ----------
@@ -32,10 +32,12 @@ def card(row: Row, galaxy: GalaxyPictures | None) -> dict[str, Any]:
     Returns
     -------
     dict
-        `id`, `rank`, `facts` (pairs of words), `classes` (probability by class), `flags` (word and sentence),
-        `links` (name and address), and `sky` and `framed`: None or a picture with `src` (a grey PNG as a data URL),
-        `side` in pixels, `lines` (class and SVG path), `bar` (length in pixels and its name; None for none), and
-        `window` (x, y, side), what to show at first. x and y in the picture's pixels, y down as on a screen.
+        `id`, `rank`, `facts` (names and values), `classes` (probability by class), `flags` (name and sentence) and
+        `links` (name and address), and two pictures, `sky` and `framed`.
+
+        A picture is None or has `src` (a grey PNG as a data URL), `side` in pixels, `lines` (class and SVG path), `bar`
+        (length in pixels and its name, or None) and `window` (x, y, side), the part that is shown at first. x and y are
+        in pixels of the picture, y downwards.
     """
     ra, dec = number(row, "ra"), number(row, "dec")
     return {
@@ -51,7 +53,7 @@ def card(row: Row, galaxy: GalaxyPictures | None) -> dict[str, Any]:
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:
-    """Names and values of what was measured."""
+    """Names and values of the measurements."""
     return [
         ("a4/a", with_error(row, "a4")),
         ("a6/a", with_error(row, "a6")),
@@ -64,7 +66,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
 
 
 def _picture(picture: Picture, radii: float | None) -> dict[str, Any]:
-    """A picture; the window reaches `radii` half-light radii from the galaxy, or to all edges without `radii`."""
+    """A picture whose window reaches `radii` half-light radii from the galaxy, or to the edges if that is None."""
     side = len(picture.values)
     window = [0.0, 0.0, float(side)]
     if radii is not None and picture.isophotes:
@@ -89,7 +91,7 @@ def _path(line: np.ndarray, side: int) -> str:
 
 
 def _grey_png(values: np.ndarray) -> bytes:
-    """Light between 0 and 1 as a grey PNG, one to one, transparent where there is no data; y up in, down out."""
+    """Light between 0 and 1 as a grey PNG, flipped so that y is downwards, and transparent without data."""
     grey = np.round(255 * np.nan_to_num(values)).astype(np.uint8)
     alpha = np.where(np.isfinite(values), 255, 0).astype(np.uint8)
     buffer = BytesIO()
@@ -99,7 +101,7 @@ def _grey_png(values: np.ndarray) -> bytes:
 
 @cache
 def colours() -> list[list[float]]:
-    """Red, green and blue (each `COLOUR_STOPS` values between 0 and 1) of the report's colour map."""
+    """The colour map of the report: `COLOUR_STOPS` values between 0 and 1 of each of red, green and blue."""
     from matplotlib import colormaps
 
     stops = colormaps[COLOUR_MAP](np.linspace(0, 1, COLOUR_STOPS))[:, :3]

@@ -1,4 +1,4 @@
-"""Order: which candidates to show next, learned from the verdicts so far."""
+"""The order in which candidates are shown, learned from the verdicts so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from astropy.table import Table
 from emeraldcut.data.columns import numbers
 
 ORDERS = ("suggested", "rank", "network")
-TELLING_EVERY = 5  # of the suggested candidates, one in so many is there because its verdict would tell most
+INFORMATIVE_EVERY = 5  # one in 5 suggested candidates is the one whose verdict would be most informative
 CHUNK = 20_000
 # The Gaussian process that corrects the score: standard deviation of the correction, and of a verdict; length scale
 # in units of the typical distance of two candidates.
@@ -24,11 +24,11 @@ PROBABILITIES = "p_oval p_rectangular p_obround p_other p_boxy typical similarit
 
 
 def features(table: Table) -> np.ndarray:
-    """What a table of candidates says of each, (n, d), each column with mean 0 and scatter 1.
+    """The features (n, d) of a table of candidates, each with mean 0 and standard deviation 1.
 
-    Measured columns, shapes over their errors, logarithms of sizes, log odds of probabilities, and columns named
-    `feature_...` that a user has added, as far as they are there. A missing value is replaced by the median, and the
-    outermost half per cent on both sides by what lies inside.
+    Features are measured columns, harmonics over their errors, logarithms of sizes, log odds of probabilities, and
+    columns named `feature_...` that a user has added, if the table has them. Missing values are replaced by the median,
+    and values in the outer 0.5 % on both sides are clipped.
     """
     have = set(table.colnames)
     columns = [numbers(table[name]) for name in PLAIN if name in have]
@@ -56,40 +56,41 @@ def _scaled(column: np.ndarray) -> np.ndarray:
 class Order:
     """The candidates of a table in the orders of `ORDERS`.
 
-    "rank" is the run's own, by its score; "network" falls with p_rectangular; "suggested" is the run's own until
-    there is a verdict, and then by what was learned.
+    - "rank": by the score of the run, highest first
+    - "network": by p_rectangular, highest first
+    - "suggested": by the score until there is a verdict, and then by the score corrected by what was learned
 
-    What is learned is where the score errs: a Gaussian process over `features` is fitted to verdict (1 rectangular, 0
-    not) minus score. So one positive is enough to start, candidates like those that were judged move up or down, and
-    far from all of them the score stands. One in `TELLING_EVERY` is taken where score plus one standard deviation is
-    largest (an upper confidence bound, Auer 2002, J. Mach. Learn. Res. 3, 397).
+    The correction is a Gaussian process over `features`, fitted to verdict (1 rectangular, 0 not) minus score. One
+    positive verdict is enough to start. Candidates similar to those with a verdict move up or down, and the score stays
+    as it is for all others. One in `INFORMATIVE_EVERY` is the candidate with the largest score plus one standard
+    deviation (an upper confidence bound, Auer 2002, J. Mach. Learn. Res. 3, 397).
     """
 
     def __init__(self, table: Table) -> None:
         score = numbers(table["score"], 0.0)
         network = numbers(table["p_rectangular"], -1.0) if "p_rectangular" in table.colnames else score
-        self.n_verdicts = 0  # that the suggested order knows
+        self.n_verdicts = 0  # that the suggested order was learned from
         self._features, self._score = features(table), np.nan_to_num(score)
         self._by_rank = np.argsort(numbers(table["rank"]), kind="stable")
         self._by_network = np.argsort(-network[self._by_rank], kind="stable")
         self._by_network = self._by_rank[self._by_network]
-        self._likely, self._telling = self._by_rank, self._by_rank
+        self._likely, self._informative = self._by_rank, self._by_rank
 
     def learn(self, rows: np.ndarray, rectangular: np.ndarray) -> None:
-        """Renews the suggested order.
+        """Updates the suggested order.
 
         Parameters
         ----------
         rows : (k,) int
             Candidates with a verdict.
         rectangular : (k,) float
-            1 if they are rectangular, 0 if not, or the fraction of reviewers who say so.
+            1 if they are rectangular, 0 if not, or the fraction of reviewers who find them rectangular.
         """
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
         if not len(rows):
-            self._likely, self._telling, self.n_verdicts = self._by_rank, self._by_rank, 0
+            self._likely, self._informative, self.n_verdicts = self._by_rank, self._by_rank, 0
             return
         length = LENGTH * np.sqrt(self._features.shape[1])
         kernel = ConstantKernel(AMPLITUDE**2) * RBF(length) + WhiteKernel(NOISE**2)
@@ -99,29 +100,29 @@ class Order:
         for start in range(0, len(value), CHUNK):
             value[start : start + CHUNK] += process.predict(self._features[start : start + CHUNK])
         likely = self._by_rank[np.argsort(-value[self._by_rank], kind="stable")]
-        first = likely[:CHUNK]  # the others are too unlikely to be asked about
+        first = likely[:CHUNK]  # the others are too unlikely to be suggested
         scatter = process.predict(self._features[first], return_std=True)[1]
-        telling = first[np.argsort(-(value[first] + scatter), kind="stable")]
-        self._likely, self._telling, self.n_verdicts = likely, telling, len(rows)
+        informative = first[np.argsort(-(value[first] + scatter), kind="stable")]
+        self._likely, self._informative, self.n_verdicts = likely, informative, len(rows)
 
     def all(self, order: str) -> np.ndarray:
         """Every row (n,), in an order of `ORDERS`."""
         return {"suggested": self._likely, "rank": self._by_rank, "network": self._by_network}[order]
 
     def next(self, order: str, left: np.ndarray, count: int) -> list[int]:
-        """The first `count` rows among those where `left` (n,) is True, telling ones mixed in if suggested."""
+        """The first `count` rows where `left` (n,) is True; the suggested order has informative ones among them."""
         rows = self.all(order)
         rows = rows[left[rows]]
         if order != "suggested":
             return rows[:count].tolist()
-        telling = self._telling[left[self._telling]]
-        return list(islice(_mixed(rows.tolist(), telling.tolist()), count))
+        informative = self._informative[left[self._informative]]
+        return list(islice(_mixed(rows.tolist(), informative.tolist()), count))
 
 
-def _mixed(likely: list[int], telling: list[int]) -> Iterator[int]:
-    """Each row once: one of `telling` after every `TELLING_EVERY` - 1 of `likely`."""
+def _mixed(likely: list[int], informative: list[int]) -> Iterator[int]:
+    """Each row once: one of `informative` after every `INFORMATIVE_EVERY` - 1 of `likely`."""
     shown: set[int] = set()
-    sources = [iter(likely)] * (TELLING_EVERY - 1) + [chain(telling, likely)]
+    sources = [iter(likely)] * (INFORMATIVE_EVERY - 1) + [chain(informative, likely)]
     sources = [iter(source) for source in sources]
     while len(shown) < len(likely):
         for source in sources:

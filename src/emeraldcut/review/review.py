@@ -1,4 +1,4 @@
-"""Review: people judge the candidates of a finished run, on a page in their browser."""
+"""Review: people judge the candidates of a finished run on a page in their browser."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ def review(
     overwrite: bool = False,
     say: Callable[[str], object] = print,
 ) -> list[Path]:
-    """Takes verdicts in, writes what was asked for, or else shows the page until interrupted.
+    """Serves the page of a run until interrupted, or imports and exports verdicts.
 
     Parameters
     ----------
     folder : str or Path
         A finished run of `screen` or `demo`. Verdicts are kept there, in `verdicts.sqlite`.
     settings : ReviewSettings
-        With `import_`, `static` or `export`, these are done and no page is shown.
+        With `import_`, `static` or `export` these are done, and no page is served.
     seed : int
-        Which candidates are shown again.
+        Of the choice of candidates that are shown a second time.
     output : str or Path, optional
-        Folder for `static`; `review` in the run's own if not given.
+        Folder for `static`; by default `review` in the folder of the run.
     overwrite : bool
-        Replace what `static` or `export` wrote before.
+        Replace earlier output of `static` or `export`.
     say : callable
-        Is told the page's address.
+        Is called with the address of the page.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files that were written.
 
     Raises
     ------
     ValueError
-        No finished run, a file that holds no verdicts, or verdicts of candidates that the run does not have.
+        The folder has no finished run, a file has no verdicts, or verdicts are of candidates that the run lacks.
     FileExistsError
-        What would be written is there already.
+        The output exists, and `overwrite` is not set.
     ImportError
         The extra [review] is not installed.
     """
@@ -83,7 +83,7 @@ def _check_extra() -> None:
 
 
 def _write(run: ReviewedRun, output: str | Path, seed: int, overwrite: bool) -> list[Path]:
-    """Takes in and writes what the settings ask for besides a page; returns what was written."""
+    """Imports and exports verdicts as the settings say; returns the files that were written."""
     from emeraldcut.review.static import write_static
 
     settings, log, written = run.settings, run.folder / LOG, []
@@ -99,7 +99,7 @@ def _write(run: ReviewedRun, output: str | Path, seed: int, overwrite: bool) -> 
 
 
 def read_verdicts(path: str | Path) -> list[dict]:
-    """Entries from a file that the page has saved; ValueError with one sentence if it holds none."""
+    """Entries from a file that the page has saved; ValueError if it has none."""
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))["entries"]
         if isinstance(entries, list):

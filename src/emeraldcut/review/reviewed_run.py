@@ -1,4 +1,4 @@
-"""Reviewed run: one run with its verdicts, and what each page shows of them, as values that become JSON."""
+"""A run with its verdicts, and the data of each page of the review, as JSON."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from emeraldcut.settings import Settings, setting
 from emeraldcut.tables import read_table
 
 LOG = "verdicts.sqlite"  # in the run's folder
-REMEMBERED = 20  # a candidate is shown again after at least so many others
+REMEMBERED = 20  # a candidate is shown a second time after at least this many others
 PAGE = 48  # candidates on a page of the grid
 SHOW = ("all", "unjudged", *VERDICTS)
-CARDS_KEPT = 2000  # in memory; some 15 kB each
+CARDS_KEPT = 2000  # in memory, about 15 kB each
 LATEST = 50  # entries on the page of results
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewSettings(Settings):
-    """How candidates are judged, and what else to do than to show the page."""
+    """How candidates are judged, and whether to import or export verdicts instead of serving the page."""
 
     port: int = setting(8642, "port of the page; 0: any free port", at_least=0, at_most=65535)
     images: str | None = setting(None, "where the images are now, if they were moved after the run")
@@ -60,12 +60,12 @@ class ReviewSettings(Settings):
 class ReviewedRun:
     """A finished run, its log of verdicts, and the order of its candidates.
 
-    Safe to be used by several threads. Close it at the end.
+    It can be used by several threads. Close it at the end.
 
     Raises
     ------
     ValueError
-        The folder holds no finished run, or one without candidates.
+        The folder has no finished run, or the run has no candidates.
     """
 
     def __init__(self, folder: str | Path, settings: ReviewSettings = ReviewSettings(), *, seed: int = 0) -> None:
@@ -84,16 +84,17 @@ class ReviewedRun:
         self.verdicts = Verdicts(self.folder / LOG)
         self.order = Order(self.table)
         self._drawing, self._learning = Lock(), Lock()
-        self._n_learned = -1  # entries of the log that the order has seen
+        self._n_learned = -1  # entries of the log that the order was learned from
         self.card = lru_cache(CARDS_KEPT)(self._card)
 
     def close(self) -> None:
+        """Closes the files of the images and the log."""
         if self.source_images is not None:
             self.source_images.close()
         self.verdicts.close()
 
     def _find_source_images(self) -> SourceImages | None:
-        """The images that were screened, None if they are not there; the best ones are in the run itself."""
+        """The images that were screened; None if they cannot be found. The run itself has the best ones."""
         roots = (self.folder.parent, self.folder)
         try:
             return SourceImages.of_run(self.table, self.manifest, moved_to=self.settings.images, roots=roots)
@@ -104,8 +105,9 @@ class ReviewedRun:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What every page is told: what was screened, how many, and a `key` of the run, under which a browser keeps
-        what is not sent yet.
+        """What every page needs: `run`, what was screened; `candidates`, how many; and `key`.
+
+        A browser keeps verdicts that are not sent yet under the key of their run.
         """
         source = Path(str(self.manifest.get("input_1", self.folder.resolve())))
         key = sha256("\n".join([str(self.manifest.get("date_utc")), *self._ids]).encode()).hexdigest()[:16]
@@ -134,10 +136,10 @@ class ReviewedRun:
     # --- pages
 
     def judge(self, reviewer: str, order: str = ORDERS[0], count: int = 20, skip: Iterable[int] = ()) -> dict[str, Any]:
-        """What comes next for a reviewer: `queue`, the candidates' `row` and whether they are shown `again`.
+        """The next candidates for a reviewer.
 
-        `recent` are the reviewer's last verdicts, oldest first, `progress` how far they are. Rows in `skip` are left
-        out.
+        `queue` has their `row`, and `again` if they are shown a second time. `recent` are the last verdicts of the
+        reviewer, oldest first, and `progress` is that of the reviewer. Rows in `skip` are left out.
         """
         self.verdicts.refresh()
         said = self.verdicts.said("verdict", reviewer)
@@ -145,9 +147,9 @@ class ReviewedRun:
         left = self._left(said)
         skipped = [row for row in skip if 0 <= row < len(self)]
         left[skipped] = False
-        queue = [{"row": row, "again": False} for row in self.order.next(order, left, count)]
-        old = list(said)[:-REMEMBERED]
-        old = [row for name in old if name not in again and (row := self._rows.get(name)) not in (None, *skipped)]
+        queue: list[dict[str, Any]] = [{"row": row, "again": False} for row in self.order.next(order, left, count)]
+        known = [self._rows[name] for name in list(said)[:-REMEMBERED] if name not in again and name in self._rows]
+        old = [row for row in known if row not in skipped]
         queue = self._with_repeats(queue, old, len(said) + len(again) + len(skipped))
         notes = self.verdicts.said("note", reviewer)
         for item in queue:
@@ -161,16 +163,17 @@ class ReviewedRun:
         return {"order": order, "queue": queue, "recent": recent, "progress": self.progress(reviewer)}
 
     def _left(self, said: Iterable[str]) -> np.ndarray:
-        """(n,) True for candidates that are not in `said`."""
+        """True (n,) for candidates that are not in `said`."""
         left = np.ones(len(self), dtype=bool)
         left[[self._rows[name] for name in said if name in self._rows]] = False
         return left
 
     def _with_repeats(self, queue: list[dict], old: list[int], n_shown: int) -> list[dict]:
-        """The queue with one of the candidates `old` at every 1 / repeats-th place; which, the seed decides."""
+        """The queue with a candidate of `old`, drawn with the seed, at every 1 / repeats-th place."""
         if not self.settings.repeats:
             return queue
-        every, mixed, old = round(1 / self.settings.repeats), [], list(old)
+        every, old = round(1 / self.settings.repeats), list(old)
+        mixed: list[dict] = []
         for item in queue:
             if (n_shown + len(mixed) + 1) % every == 0 and old:
                 draw = np.random.default_rng([self._seed, n_shown + len(mixed)])
@@ -179,7 +182,7 @@ class ReviewedRun:
         return mixed
 
     def progress(self, reviewer: str) -> dict[str, Any]:
-        """How many candidates a reviewer has judged, of how many, how many are rectangular, what the order knows."""
+        """How many candidates a reviewer has judged and found rectangular, and how many verdicts the order knows."""
         said = self.verdicts.said("verdict", reviewer)
         return {
             "judged": len(said),
@@ -189,7 +192,7 @@ class ReviewedRun:
         }
 
     def grid(self, reviewer: str, order: str = "rank", show: str = "all", page: int = 1) -> dict[str, Any]:
-        """A page of candidates in an order; `show` those that the reviewer gave a verdict, or not yet."""
+        """A page of the grid of candidates, those of `show` only: a verdict of the reviewer, or unjudged."""
         self.verdicts.refresh()
         said, notes = self.verdicts.said("verdict", reviewer), self.verdicts.said("note", reviewer)
         rows = self.order.all(order)
@@ -206,13 +209,15 @@ class ReviewedRun:
                 "progress": self.progress(reviewer)}  # fmt: skip
 
     def results(self) -> dict[str, Any]:
-        """Verdicts and agreement of all reviewers, candidates that they disagree on, and the latest entries."""
+        """Verdicts and agreement of all reviewers, disputed candidates and the latest entries."""
         self.verdicts.refresh()
         votes, notes = self.verdicts.votes(), self.verdicts.notes()
         sides = {name: {who: "yes" if word == VERDICTS[0] else "no" for who, word in said.items()}
                  for name, said in votes.items()}  # fmt: skip
-        disputed = [{"id": name, "row": self._rows.get(name), "votes": said, "notes": notes.get(name, {})}
-                    for name, said in votes.items() if len(set(said.values())) > 1]  # fmt: skip
+        disputed: list[dict[str, Any]] = [
+            {"id": name, "row": self._rows.get(name), "votes": said, "notes": notes.get(name, {})}
+            for name, said in votes.items() if len(set(said.values())) > 1
+        ]  # fmt: skip
         disputed.sort(key=lambda item: len(self) if item["row"] is None else item["row"])
         return {
             "candidates": len(self),
@@ -225,7 +230,7 @@ class ReviewedRun:
         }  # fmt: skip
 
     def _reviewer(self, name: str) -> dict[str, Any]:
-        """How often a reviewer gave each verdict, and how far they agree with themselves."""
+        """How often a reviewer gave each verdict, and how consistent the reviewer is."""
         said, again = self.verdicts.said("verdict", name), self.verdicts.said("again", name)
         counts = Counter(said.values())
         both = [(said[key], value) for key, value in again.items() if key in said]
@@ -239,9 +244,9 @@ class ReviewedRun:
     # --- verdicts
 
     def add(self, entries: Iterable[Any]) -> list[Entry]:
-        """Checks and adds entries of the log, and renews the suggested order when it is time.
+        """Checks entries, adds them to the log, and updates the suggested order when it is due.
 
-        Raises ValueError with one sentence if one is no entry, or of no candidate of this run; then none is added.
+        Raises ValueError if one of them is not valid or not of a candidate of this run; then none is added.
         """
         checked = [Entry.checked(entry) for entry in entries]
         unknown = [entry.id for entry in checked if entry.id not in self._rows]
@@ -256,13 +261,13 @@ class ReviewedRun:
         return checked
 
     def learn_soon(self) -> Thread:
-        """Renews the suggested order in a thread of its own."""
+        """Updates the suggested order in a thread of its own."""
         thread = Thread(target=self.learn, daemon=True)
         thread.start()
         return thread
 
     def learn(self) -> None:
-        """Renews the suggested order from all verdicts, unless that is done or being done already."""
+        """Updates the suggested order from all verdicts, unless it is up to date or being updated."""
         if not self._learning.acquire(blocking=False):
             return
         try:
@@ -271,10 +276,10 @@ class ReviewedRun:
                 return
             rows, fractions = [], []
             for name, said in self.verdicts.votes().items():
-                sure = [word == VERDICTS[0] for word in said.values() if word != UNSURE]
-                if sure and name in self._rows:
+                decided = [word == VERDICTS[0] for word in said.values() if word != UNSURE]
+                if decided and name in self._rows:
                     rows.append(self._rows[name])
-                    fractions.append(sum(sure) / len(sure))
+                    fractions.append(sum(decided) / len(decided))
             self.order.learn(np.array(rows, dtype=int), np.array(fractions))
             self._n_learned = n_entries
         finally:
@@ -283,7 +288,7 @@ class ReviewedRun:
     def joined(self) -> Table:
         """The candidates with their verdicts: `verdict`, `verdict_fraction`, `verdicts`, `reviewers`, `review_notes`.
 
-        The verdict is the most frequent one; "unsure" if two are equally frequent. Rows without any have none.
+        The verdict is the most frequent one, or "unsure" if two are equally frequent; it is masked without verdicts.
         """
         votes, notes = self.verdicts.votes(), self.verdicts.notes()
         table, n = self.table.copy(), len(self)

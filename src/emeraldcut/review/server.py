@@ -1,4 +1,4 @@
-"""Server: the pages of a run and their JSON twins, on this machine and for whoever has the token only."""
+"""The server of the review: pages and their data as JSON, only on this machine and with the right token."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,42 +30,44 @@ from emeraldcut.tables import write_table
 from emeraldcut.tables.files import table_ending
 
 HERE = Path(__file__).parent
-NAMES = ("127.0.0.1", "localhost", "::1")  # under which this machine calls itself; others mean a rebound name
+NAMES = ("127.0.0.1", "localhost", "::1")  # of this machine; a request under another is an attack by DNS rebinding
 LARGEST_BODY = 4 * 1024**2  # bytes
-MOST_ROWS = 500  # in one question
+MOST_ROWS = 500  # in one request
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",  # the token stands in the address
+    "Referrer-Policy": "no-referrer",  # the address contains the token
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 PAGES = {"judge": "Judge", "grid": "Grid", "results": "Results"}
-ASSETS: dict[str, Callable[[], str]] = {  # what the pages load besides
+ASSETS: dict[str, Callable[[], str]] = {  # files that the pages load
     "review.js": lambda: (HERE / "review.js").read_text(encoding="utf-8"),
     "style.css": style_sheet,
 }
 
 
 class TooLarge(ValueError):
-    """More was sent than is taken at once."""
+    """A request is too large."""
 
 
-STATUS = {TooLarge: 413, ValueError: 400, IndexError: 404}  # of the answer to what went wrong, the first that fits
+STATUS = {TooLarge: 413, ValueError: 400, IndexError: 404}  # of the answer to an error; the first kind that fits counts
 
 
 class Guard:
-    """Lets requests through that know the token and come from a page of ours, if from any; adds `HEADERS`."""
+    """Lets requests pass that have the token and do not come from other pages; adds `HEADERS` to all answers."""
 
     def __init__(self, app: Callable, token: str) -> None:
         self.app, self.token = app, token
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        """Answers a request (ASGI): by the application, or with status 403 and the reason."""
         if scope["type"] != "http":  # start and end of the server
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
 
-        async def send_with_headers(message: dict) -> None:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 ours = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
                 message["headers"] = [*message["headers"], *ours]
@@ -77,7 +80,7 @@ class Guard:
     def _refusal(self, headers: Headers, query: QueryParams) -> str | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         if urlsplit(f"//{host}").hostname not in NAMES:
-            return "the page is asked for under a name that is not this machine's."
+            return "the request uses a host name that is not of this machine."
         if origin is not None and origin != f"http://{host}":
             return "the request comes from another page."
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
@@ -88,13 +91,13 @@ class Guard:
 
 
 def page(name: str, given: dict[str, Any], suffix: str = "") -> str:
-    """The HTML of a page; the script fills it from `given` and from its JSON twin. `suffix` ends local addresses."""
+    """The HTML of a page, which its script fills from `given` and from JSON; `suffix` ends local addresses."""
     facts = {"page": name, "orders": ORDERS, "show": SHOW, "verdicts": VERDICTS, "longest": LONGEST}
     template = environment(HERE / "templates").get_template("review.html")
     return template.render(name=name, title=PAGES[name], suffix=suffix, given=facts | {"colours": colours()} | given)
 
 
-# --- what is asked for
+# --- requests
 
 
 def _number(request: Request, name: str, default: int) -> int:
@@ -116,12 +119,12 @@ def _reviewer(request: Request) -> str:
 
 
 async def _entries(request: Request) -> list[Any]:
-    """The entries that a page sends; ValueError with one sentence if there are none or too many."""
+    """The entries that a page sends; ValueError if there are none or too many."""
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > LARGEST_BODY:
-            raise TooLarge(f"at most {LARGEST_BODY} bytes at once.")
+            raise TooLarge(f"a request has at most {LARGEST_BODY} bytes.")
     try:
         entries = json.loads(body)["entries"]
         if not isinstance(entries, list):
@@ -131,40 +134,45 @@ async def _entries(request: Request) -> list[Any]:
     return entries
 
 
-# --- what is answered
+# --- answers
 
 
 class Answers:
-    """What each address answers about one run."""
+    """The answers to requests about one run."""
 
     def __init__(self, run: ReviewedRun, token: str) -> None:
         self.run, self.token, self.suffix = run, token, f"?token={token}"
 
     def home(self, request: Request) -> Response:
+        """Redirects to the page on which candidates are judged."""
         return RedirectResponse(f"judge{self.suffix}")
 
     def shell(self, name: str) -> Callable:
-        """The endpoint of a page, which its script fills."""
+        """The endpoint of a page, which is filled by its script."""
         return lambda request: HTMLResponse(page(name, {"token": self.token, **self.run.facts}, self.suffix))
 
     def judge(self, request: Request) -> Response:
+        """The next candidates for a reviewer, see `ReviewedRun.judge`."""
         skipped = request.query_params.get("skip", "").split(",")
         skip = [int(row) for row in skipped if row.isdecimal() and len(row) < 10][:MOST_ROWS]
         count = min(_number(request, "count", 20), MOST_ROWS)
         return JSONResponse(self.run.judge(_reviewer(request), _choice(request, "order", ORDERS), count, skip))
 
     def grid(self, request: Request) -> Response:
+        """A page of the grid of candidates, see `ReviewedRun.grid`."""
         order, show = _choice(request, "order", ORDERS), _choice(request, "show", SHOW)
         return JSONResponse(self.run.grid(_reviewer(request), order, show, _number(request, "page", 1)))
 
     def results(self, request: Request) -> Response:
+        """Verdicts and agreement of all reviewers, see `ReviewedRun.results`."""
         return JSONResponse(self.run.results())
 
     def card(self, request: Request) -> Response:
+        """Pictures and numbers of one candidate, see `cards.card`."""
         return JSONResponse(self.run.card(request.path_params["row"]))
 
     async def verdicts(self, request: Request) -> Response:
-        """The log, or with POST, what is added to it."""
+        """The log, or after POST the keys of the added entries."""
         if request.method == "GET":
             return JSONResponse({"entries": [entry.__dict__ for entry in self.run.verdicts.entries]})
         added = await run_in_threadpool(self.run.add, await _entries(request))
@@ -173,7 +181,7 @@ class Answers:
         return JSONResponse({"saved": [entry.key for entry in added], "progress": progress})
 
     def export(self, request: Request) -> Response:
-        """The candidates with their verdicts, as a table of the format that the name ends with."""
+        """The candidates with their verdicts, as a table in the format of the name."""
         name = request.path_params["name"]
         table_ending(name)
         with tempfile.TemporaryDirectory() as folder:
@@ -213,9 +221,9 @@ def application(run: ReviewedRun, token: str) -> Starlette:
 
 
 def serve(run: ReviewedRun, say: Callable[[str], object]) -> None:
-    """Shows the pages until interrupted; `say` is told the address.
+    """Serves the pages until interrupted; `say` is called with the address.
 
-    Raises OSError with a sentence if the port is taken.
+    Raises OSError if the port is in use.
     """
     import uvicorn
 
@@ -233,14 +241,12 @@ def serve(run: ReviewedRun, say: Callable[[str], object]) -> None:
         class Server(uvicorn.Server):
             async def startup(self, sockets=None) -> None:
                 await super().startup(sockets=sockets)
-                say(address)  # not before there is an answer
+                say(address)  # not before the server answers
 
-        colours()  # what the first page and the first cards need is loaded before anybody asks for them
+        colours()  # prepare what the first page and the first cards need, so that they appear at once
         run.learn()
         for row in run.order.next(ORDERS[0], np.ones(len(run), dtype=bool), 4):
             run.card(row)
         server = Server(uvicorn.Config(application(run, token), log_level="warning", access_log=False))
-        try:
+        with suppress(KeyboardInterrupt):  # the way to end it
             server.run(sockets=[place])
-        except KeyboardInterrupt:  # the way to end it
-            pass

@@ -1,4 +1,4 @@
-"""Static: the page as a folder that opens from disk, judges in the browser and saves verdicts as a file."""
+"""The page as a folder that opens from disk; verdicts are kept in the browser and saved as a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CARDS_A_FILE = 20
 
 
 def write_static(run: ReviewedRun, folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes the first `run.settings.number` candidates in the suggested order; returns the page's path.
+    """Writes a page of the first `run.settings.number` candidates in the suggested order; returns its path.
 
-    The folder gets `index.html`, the script and the style, and `cards/N.js`, which hold pictures and numbers of 20
-    candidates each. A browser loads these as scripts, since it may not read other files from disk.
+    The folder contains `index.html`, the script, the style sheet, and `cards/N.js` with pictures and numbers of 20
+    candidates each. These are scripts because a browser may not read other files from disk.
 
-    Raises FileExistsError where there is such a page and `overwrite` is not set.
+    Raises FileExistsError if there is such a page already and `overwrite` is not set.
     """
     folder = Path(folder)
     if (folder / INDEX).exists() and not overwrite:

@@ -1,4 +1,4 @@
-"""Verdicts: who said what of which candidate, in a log to which rows are only ever added."""
+"""Verdicts: who gave which candidate which verdict, in a log to which entries are only added."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ class Entry:
     Attributes
     ----------
     key : str
-        Chosen by whoever made the entry, so that sending it twice leaves one row.
+        Chosen by the page that made the entry, so that sending it twice adds it once.
     time : str
         When it was made, ISO 8601 in UTC.
     reviewer, id : str
-        Who, and of which candidate.
+        The name of the reviewer, and the id of the candidate.
     what, value : str
-        "verdict" with one of `VERDICTS`; "note" with a text, which takes the place of an earlier one; or "undo"
-        with the key of the reviewer's own entry that no longer counts.
+        "verdict" with one of `VERDICTS`; "note" with a text that replaces an earlier one; or "undo" with the key of the
+        reviewer's entry to undo.
     again : bool
-        The candidate was shown once more without saying so; the first verdict stands, this one is for comparison.
+        Whether the candidate was shown a second time, unannounced. The first verdict counts, and this one measures
+        consistency.
     """
 
     key: str
@@ -64,11 +65,11 @@ class Entry:
 
     @classmethod
     def checked(cls, given: Any) -> Entry:
-        """An entry from what a page or a file sent; ValueError with one sentence if it is none."""
+        """An entry from a page or a file; ValueError if it is not valid."""
         if not isinstance(given, Mapping) or not set(given) <= set(NAMES):
             raise UsageError(f"an entry has the keys {', '.join(NAMES)}; received {str(given)[:200]!r}.")
         values = {"time": now(), **given}
-        texts = {name: values.get(name) for name in NAMES if name != "again"}
+        texts: dict[str, Any] = {name: values.get(name) for name in NAMES if name != "again"}
         for name, text in texts.items():
             if not isinstance(text, str) or not _storable(text):
                 raise UsageError(f"'{name}' of an entry must be text; received {str(text)[:200]!r}.")
@@ -94,11 +95,12 @@ NAMES = tuple(field.name for field in fields(Entry))
 
 
 def now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _storable(text: str) -> bool:
-    """Whether `text` is Unicode that SQLite keeps: JSON may hold half a surrogate pair, or a zero."""
+    """Whether SQLite can store `text`; JSON may contain half a surrogate pair, or a zero."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -107,9 +109,9 @@ def _storable(text: str) -> bool:
 
 
 class Verdicts:
-    """The log in an SQLite file, and what stands after all of it.
+    """The log in an SQLite file, and the verdicts and notes that count after all entries.
 
-    Any number of processes may add to one file. An entry is on the disk when `add` returns.
+    Several processes may add to one file. An entry is on disk when `add` returns.
 
     Examples
     --------
@@ -137,10 +139,11 @@ class Verdicts:
         self.refresh()
 
     def close(self) -> None:
+        """Closes the file."""
         self._connection.close()
 
     def add(self, entries: Iterable[Entry]) -> int:
-        """Adds those whose key is new, all or none; returns their number."""
+        """Adds the entries whose key is new, all of them or none; returns their number."""
         rows = [tuple(asdict(entry).values()) for entry in entries]
         order = f"INSERT OR IGNORE INTO log ({', '.join(NAMES)}) VALUES ({', '.join('?' * len(NAMES))})"
         with self._lock:
@@ -157,7 +160,7 @@ class Verdicts:
         return added
 
     def refresh(self) -> None:
-        """Takes in what this and other processes have added."""
+        """Reads the entries that this and other processes have added."""
         question = f"SELECT number, {', '.join(NAMES)} FROM log WHERE number > ? ORDER BY number"
         with self._lock:
             for number, *values in self._connection.execute(question, (self._read,)):
@@ -174,34 +177,34 @@ class Verdicts:
             undone = self._by_key.get(entry.value)
             if undone is None or undone.reviewer != entry.reviewer:
                 return
-            for kind in self._standing.values():
-                rest = [e for e in kind[undone.reviewer].pop(undone.id, []) if e.key != undone.key]
+            for standing in self._standing.values():
+                rest = [e for e in standing[undone.reviewer].pop(undone.id, []) if e.key != undone.key]
                 if rest:
-                    kind[undone.reviewer][undone.id] = rest
+                    standing[undone.reviewer][undone.id] = rest
         elif (entry.reviewer, entry.key) not in self._undone:
             kind = "again" if entry.again and entry.what == "verdict" else entry.what
             self._standing[kind][entry.reviewer].setdefault(entry.id, []).append(entry)
 
     @property
     def reviewers(self) -> list[str]:
-        """Everyone with a verdict that stands."""
+        """All reviewers with a verdict that counts."""
         return sorted(name for name, said in self._standing["verdict"].items() if said)
 
     def said(self, kind: str, reviewer: str) -> dict[str, str]:
-        """By id, what stands of a reviewer: kind "verdict", "note", or "again" for verdicts on repeats."""
+        """The entries of a reviewer that count, by id; `kind` is "verdict", "note", or "again" for repeats."""
         return {name: entries[-1].value for name, entries in list(self._standing[kind].get(reviewer, {}).items())}
 
     def recent(self, reviewer: str, count: int) -> list[Entry]:
-        """The last `count` verdicts of a reviewer that stand, repeats among them, oldest first."""
+        """The last `count` verdicts of a reviewer that count, including repeats, oldest first."""
         of = [e for e in self.entries if e.reviewer == reviewer and e.what == "verdict"]
         return [e for e in of if (reviewer, e.key) not in self._undone][-count:]
 
     def votes(self) -> dict[str, dict[str, str]]:
-        """By id, the verdict of each reviewer."""
+        """The verdict of each reviewer by id of the candidate."""
         return self._by_id("verdict")
 
     def notes(self) -> dict[str, dict[str, str]]:
-        """By id, the note of each reviewer who left one."""
+        """The note of each reviewer who wrote one, by id of the candidate."""
         return {name: kept for name, notes in self._by_id("note").items()
                 if (kept := {who: text for who, text in notes.items() if text})}  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Composition: classify, measure and compare every image, rank the candidates, and tell what would be found."""
+"""Screening: images classified, measured, compared and ranked in one list, and the completeness of that list."""
 
 from emeraldcut.screening.completeness import CompletenessSettings, completeness, completeness_run, inject
 from emeraldcut.screening.screen import ScreenSettings, examine, rank, screen

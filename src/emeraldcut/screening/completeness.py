@@ -1,4 +1,4 @@
-"""Completeness: what share of the rectangular galaxies in given images a screening would find, by injection."""
+"""Completeness: the fraction of rectangular galaxies that a screening of given images finds, by injection."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ TRUTH = {
     "axis_ratio": "truth_axis_ratio",
     "exponent": "exponent",
 }
-CHUNK = 100  # injections looked at together
-MOST_BACKGROUNDS = 1000  # images of the user's that take part
+CHUNK = 100  # injections that are screened together
+MOST_BACKGROUNDS = 1000  # images that galaxies are injected into, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompletenessSettings(Settings):
-    """Which rectangular galaxies are injected into what, and what counts as found."""
+    """Which rectangular galaxies are injected into which images, and which count as found."""
 
     background: str = setting(
         "", "images to inject galaxies into, instead of their own galaxy; if not given, an empty sky"
@@ -71,6 +71,7 @@ class CompletenessSettings(Settings):
     network: str = setting("screener", "'screener', which ships with the package, or a network folder")
 
     def check(self) -> None:
+        """UsageError for a range of Sersic indices whose ends are in the wrong order."""
         if self.sersic_min > self.sersic_max:
             raise UsageError(
                 f"settings need sersic_min <= sersic_max; received {self.sersic_min} and {self.sersic_max}."
@@ -83,11 +84,11 @@ class CompletenessSettings(Settings):
 
 
 def inject(backgrounds: ImageSet, settings: CompletenessSettings, seed: int = 0) -> ImageSet:
-    """One rectangular galaxy in each image: the columns `number`, `snr` ... `exponent` of the table say which.
+    """The images with one rectangular galaxy each, drawn as the columns `number`, `snr` ... `exponent` say.
 
-    The light that a galaxy there has on its ellipses is taken out first, and its place is kept. The noise of the
-    injected light itself is not added: S/N is over the noise of the sky, the sum of the light within the brightest
-    pixels that together hold half of it, over sky_sigma sqrt(number of these pixels).
+    A galaxy in the image is removed first, by subtracting its mean light on each ellipse, and the new one takes its
+    position. Photon noise of the injected light is not added. Its S/N is the sum of the brightest pixels that
+    together have half of the light, over sky_sigma sqrt(number of these pixels).
     """
     pixels, rows, widths = [], [], known_psf(backgrounds)
     for k, plan in enumerate(backgrounds.table):
@@ -125,7 +126,7 @@ def _empty_skies(settings: CompletenessSettings, number: int, seed: int) -> Imag
 
 
 def _backgrounds(settings: CompletenessSettings, read_settings: ReadSettings, number: int, seed: int) -> ImageSet:
-    """Images to inject into: the user's usable ones, or sky."""
+    """Images to inject galaxies into: the usable ones of the user, or empty sky."""
     if not settings.background:
         return _empty_skies(settings, min(number, MOST_BACKGROUNDS), seed)
     pixels, tables = [], []
@@ -141,7 +142,7 @@ def _backgrounds(settings: CompletenessSettings, read_settings: ReadSettings, nu
 
 
 class Completeness(NamedTuple):
-    """What fraction of the injected galaxies is found, and the injections one by one."""
+    """The completeness of each combination of what was varied, and the injections one by one."""
 
     fractions: Table
     injected: Table
@@ -155,19 +156,20 @@ def completeness(
     jobs: int = 1,
     progress: Progress = SILENT,
 ) -> Completeness:
-    """The share of injected rectangular galaxies that are found, and the injections one by one.
+    """The fraction of injected rectangular galaxies that is found.
 
     Returns
     -------
     Completeness
-        `fractions` has one row per combination of `snr`, `radius_fwhm`, `axis_ratio` and `exponent`: `injected`,
-        `found`, `completeness`, and the ends of its 68 % interval (Jeffreys; Brown, Cai & DasGupta 2001, Statistical
-        Science 16, 101), `completeness_low` and `completeness_high`.
-        `injected` has one row per injection, as `screen` makes it, with `injected_into`, the truth and `found`.
+        `fractions` has one row per combination of `snr`, `radius_fwhm`, `axis_ratio` and `exponent`: `injected` and
+        `found`, both counts, and `completeness` with its 68 % interval, `completeness_low` to `completeness_high`
+        (Jeffreys; Brown, Cai & DasGupta 2001, Statistical Science 16, 101).
+
+        `injected` has one row per injection with the columns of `screen`, `injected_into`, the truth and `found`.
     """
     in_order = np.array([cell for cell in settings.cells for _ in range(settings.injections)])
     backgrounds = _backgrounds(settings, read_settings, len(in_order), seed)
-    cells = np.random.default_rng([seed, 2]).permutation(in_order)  # so that each background sees all kinds
+    cells = np.random.default_rng([seed, 2]).permutation(in_order)  # so that each background gets all kinds
 
     def parts() -> Iterator[ImageSet]:
         for first in range(0, len(cells), CHUNK):
@@ -183,11 +185,11 @@ def completeness(
     progress.begin(len(cells), "injections")
     tables = list(map_chunks(stage, parts(), jobs=jobs, progress=progress))
     injected = vstack(tables, metadata_conflicts="silent")
-    return Completeness(_shares(injected, settings), injected)
+    return Completeness(_fractions(injected, settings), injected)
 
 
-def _shares(injected: Table, settings: CompletenessSettings) -> Table:
-    """The table of shares from that of the injections."""
+def _fractions(injected: Table, settings: CompletenessSettings) -> Table:
+    """The table of fractions from that of the injections."""
     values = np.stack([np.array(injected[truth], float) for truth in TRUTH.values()], axis=1)
     rows = []
     for cell in settings.cells:
@@ -211,11 +213,11 @@ def completeness_run(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Run:
-    """`completeness` into a run folder: `completeness.ecsv`, `injected.parquet`, settings and manifest."""
+    """Writes a run folder of `completeness`: `completeness.ecsv`, `injected.parquet`, settings and manifest."""
     inputs = [name for name in (settings.background, read_settings.catalogue) if name]
     run = Run.start(folder, "completeness", (settings, read_settings), seed, inputs, overwrite)
-    shares, injected = completeness(settings, read_settings, seed=seed, jobs=jobs, progress=progress)
-    write_table(shares, run.path("completeness.ecsv"), provenance=run.origin, overwrite=True)
+    fractions, injected = completeness(settings, read_settings, seed=seed, jobs=jobs, progress=progress)
+    write_table(fractions, run.path("completeness.ecsv"), provenance=run.origin, overwrite=True)
     write_table(injected, run.path("injected.parquet"), provenance=run.origin, overwrite=True)
     run.finish(injected=len(injected), found=int(np.sum(injected["found"])))
     return run

@@ -1,9 +1,9 @@
-"""Screen: independent columns at every galaxy, a careful one at the best, one score, one ranked list.
+"""Screen: a list of images ranked by one score, from a first pass over all and a careful pass over the best.
 
-The first look takes a galaxy's frame, the harmonics of its isophotes as they are seen, and the network. The careful one
-frees the harmonics of the PSF and compares with the references. A score can rise to no more than the square root of
-the network's probability, so the careful look goes to the images where that is highest, and how far down the list
-nothing can have been missed is known (`sure_ranks`).
+The first pass finds the frame of each galaxy, the harmonics of its observed isophotes, and the probabilities of the
+network. The careful pass corrects the harmonics for the PSF and compares the galaxy with the references. As a score
+cannot exceed the square root of the network's probability, the images with the highest probabilities get the careful
+pass. The same bound gives the rank (`sure_ranks`) down to which the list is as if all images had had it.
 """
 
 from __future__ import annotations
@@ -34,17 +34,13 @@ from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
 EXAMPLES = (quick_shape_example, frame_example, measure_example, classify_example, maps_example)
-LEAST_CAREFUL = 10_000  # images that get a careful look whatever their share
-COMPLETENESS_LEVELS = (
-    0.5,
-    0.8,
-    0.9,
-)  # of the expected rectangular galaxies, for which the rank to inspect is told
+LEAST_CAREFUL = 10_000  # images that get the careful pass, whatever the setting `careful`
+COMPLETENESS_LEVELS = (0.5, 0.8, 0.9)  # of the expected rectangular galaxies, for each of which a rank is given
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenSettings(Settings):
-    """What is looked for, and how rare it is."""
+    """Which galaxies are searched for, how rare they are, and how many images get the careful pass."""
 
     network: str = setting("screener", "'screener', which ships with the package, or a network folder")
     reference: tuple[str, ...] = setting(
@@ -61,12 +57,13 @@ class ScreenSettings(Settings):
 
 
 def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
-    """Between 0 and 1: what the network sees, weighed by two measurements.
+    """Scores between 0 and 1: the network's probability, weighted by two measurements.
 
-    sqrt(network (1 + boxy + alike) / 3) of the network's probability of `rectangular` at equal priors, the probability
-    that a4 < -0.03, and the similarity (0 where it is negative). The 1 keeps a candidate whose measurements failed,
-    beside a neighbour for instance, from the very end of the list; among weights 0 to 4 it gave the highest average
-    precision on synthetic galaxies. A look that failed counts as 0; a row without any of the three has no score.
+    The score is sqrt(network (1 + boxy + alike) / 3), where `network` is the probability of `rectangular` at equal
+    priors, `boxy` the probability that a4 < -0.03, and `alike` the similarity (0 where it is negative). The 1 keeps a
+    candidate whose measurements failed, next to a neighbour for instance, from the very end of the list. Among weights
+    of 0 to 4 it gave the highest average precision on synthetic galaxies. A missing value counts as 0, and a row
+    without any of the three has no score.
     """
     columns = [classified["p_rectangular"], measured["p_boxy"], compared["similarity"]]
     missing = np.all([np.ma.getmaskarray(column) for column in columns], axis=0)
@@ -80,7 +77,7 @@ def examine(
     *,
     references: References | None = None,
 ) -> Table:
-    """Everything `screen` finds out about each image, in the order of the input and without ranks."""
+    """The columns of `screen` for each image, in the order of the input and without ranks."""
     return examine_with_bound(images, settings, references=references)[0]
 
 
@@ -91,9 +88,9 @@ def examine_with_bound(
     references: References | None = None,
     careful: bool = True,
 ) -> tuple[Table, np.ndarray]:
-    """What `examine` gives, and the highest score that any measurement could give, (n,), NaN without a network's look.
+    """The table of `examine`, and the highest score (n,) that measurements could still give; NaN if not classified.
 
-    Without `careful`, harmonics are those that are seen, and there is no similarity.
+    If not `careful`, harmonics are not corrected for the PSF, and there is no similarity.
     """
     compile_ahead("screen", *EXAMPLES)
     frames = frame_galaxies(images)
@@ -121,7 +118,7 @@ def examine_with_bound(
 
 
 def _not_compared(number: int) -> Table:
-    """What `compare` would find, all of it missing."""
+    """The columns of `compare` without any value."""
     missing = np.ones(number, dtype=bool)
     return Table(
         {
@@ -133,7 +130,7 @@ def _not_compared(number: int) -> Table:
 
 
 def rank(table: Table) -> Table:
-    """The table in order of falling score (ties and rows without a score by id), with `rank` from 1."""
+    """The table sorted by score, highest first (ties and rows without a score by id), with `rank` from 1."""
     order = np.lexsort((np.array(table["id"], dtype=str), -numbers(table["score"], -1.0)))
     ranked = table[order]
     ranked["rank"] = np.arange(1, len(ranked) + 1)
@@ -141,7 +138,7 @@ def rank(table: Table) -> Table:
 
 
 def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings()) -> Table:
-    """Candidates for rectangular galaxies: every image classified, measured and compared, with care, best first.
+    """Candidates for rectangular galaxies, best first; every image gets the careful pass.
 
     Parameters
     ----------
@@ -158,23 +155,24 @@ def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings()) -> Tab
 
 
 def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, object]:
-    """What to expect of a ranked table, as facts for the manifest.
+    """What to expect of a ranked table, for the manifest of a run.
 
     Returns
     -------
     dict
-        `expected_rectangular`: the sum of p_rectangular. `ranks_to_inspect`: how many of the best candidates hold half,
-        80 % and 90 % of that sum. `found`: images whose p_rectangular is at least 0.5. `expected_true` and
-        `expected_false`, [mean, low, high] with a 68 % interval: rectangular and other galaxies among those, at the
-        stated prevalence, if the images are like the network's held-out galaxies of the same S/N; not there for a
-        network without figures.
+        - `expected_rectangular`: the sum of p_rectangular.
+        - `ranks_to_inspect`: how many of the best candidates contain 50 %, 80 % and 90 % of that sum.
+        - `found`: number of images whose p_rectangular is at least 0.5.
+        - `expected_true`, `expected_false`: numbers of rectangular and of other galaxies among those found, at the
+          stated prevalence, as [mean, low, high] with a 68 % interval. They assume that the images are like the
+          held-out galaxies of the network at the same S/N, and are missing for a network without test results.
     """
     p = numbers(candidates["p_rectangular"], 0.0)
     total, growth = float(p.sum(dtype=float)), np.cumsum(p, dtype=float)
     facts: dict[str, object] = {"expected_rectangular": total, "found": int(np.sum(p >= FOUND))}
     if total > 0:
         facts["ranks_to_inspect"] = {
-            f"{share:g}": int(np.searchsorted(growth, share * total)) + 1 for share in COMPLETENESS_LEVELS
+            f"{level:g}": int(np.searchsorted(growth, level * total)) + 1 for level in COMPLETENESS_LEVELS
         }
     snr = numbers(candidates["snr"])
     expected = load_network(settings.network).expected_found(settings.prevalence, snr[np.isfinite(snr)])

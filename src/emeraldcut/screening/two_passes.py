@@ -1,4 +1,4 @@
-"""Screen any number of images: a first look at all, a careful one at the best, a list that is never whole in memory."""
+"""Screen any number of images: a first pass over all, a careful pass over the best, and a list sorted on disk."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FIRST, CAREFUL, SORTED = "rows_first", "rows_careful", "rows_sorted"  # folders of a run that is not finished
-CHUNK = 256  # images that get a careful look at a time
+CHUNK = 256  # images of the careful pass at a time
 LISTED_ROWS = 10_000  # best candidates that are also written as text
-# Columns of unfinished tables that are not of the result.
+# Columns of unfinished tables that the result does not have.
 HIGHEST, FLAG, FLAG_TEXT, PLACE = "_highest", "_flag", "_flag_text", "_place"
-WHERE = ["id", "file", "mosaic_x", "mosaic_y"]  # what tells where an image is
+WHERE = ["id", "file", "mosaic_x", "mosaic_y"]  # columns by which an image is found again
 CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
 LISTED = "candidates.ecsv"  # the first of its rows
-BEST, REFERENCES = "best", "references"  # its sets: images of the best candidates, and what they are compared with
+BEST, REFERENCES = "best", "references"  # its image sets: the best candidates, and the references
 
 
 def screen_run(
@@ -54,13 +54,13 @@ def screen_run(
 ) -> Run:
     """Screens all images of `source`, chunk by chunk, into a run folder.
 
-    What is found is written as it comes, so that a run that ended early goes on when it is started again. Memory does
-    not grow with the number of images, but for a few numbers of each.
+    Results are written as they are computed, so that an interrupted run resumes when it is started again. Apart from a
+    few numbers per image, memory does not grow with the number of images.
 
-    The folder gets `candidates.parquet` (one row per input image, best first), `candidates.ecsv` (the first 10,000 of
-    them), the sets `best` and `references` with images to look at, `settings.toml`, and, when everything is done,
-    `manifest.json`: `careful` is the number of images with a careful look, and down to the rank `sure_ranks` the list
-    is as if all images had had one.
+    The folder contains `candidates.parquet` (one row per input image, best first), `candidates.ecsv` (the first 10,000
+    rows), the image sets `best` and `references`, `settings.toml` and, once the run is finished, `manifest.json`. Its
+    `careful` is the number of images that had the careful pass, and `sure_ranks` the rank down to which the list is as
+    if all images had had it.
 
     Raises
     ------
@@ -70,13 +70,13 @@ def screen_run(
         The folder holds a finished run and `overwrite` is not set, or an unfinished one with other settings.
     """
     if Path(folder).resolve() == Path(source).resolve():
-        raise UsageError(f"the results need a folder of their own; '{folder}' is that of the images.")
+        raise UsageError(f"the output needs a folder of its own; '{folder}' is that of the images.")
     images, references = open_images(source, read_settings), read_references(settings.reference)
     compile_ahead("screen", *EXAMPLES)
     run, first, careful = _begin_run(source, folder, settings, read_settings, overwrite)
     with started(jobs, partial(load_network, settings.network)) as workers:
         prepared = prepare_references(references)
-        prepared.null  # noqa: B018  made here, once, and not by every worker
+        prepared.null  # noqa: B018  computed once here, and not by every worker
         first_pass = partial(_first_pass, settings=settings, references=prepared)
         careful_pass = partial(_careful_pass, settings=settings, references=prepared)
         chosen = partial(_chosen, first, source=source, read_settings=read_settings)
@@ -108,7 +108,7 @@ def _begin_run(
     read_settings: ReadSettings,
     overwrite: bool,
 ) -> tuple[Run, ResumableTable, ResumableTable]:
-    """The run, begun or to be gone on with, and its tables of the first and of the careful pass."""
+    """The run, new or resumed, and its tables of the first and of the careful pass."""
     inputs = [name for name in (source, read_settings.catalogue) if name]
     finished = (Path(folder) / MANIFEST).exists()
     run = Run.start(folder, "screen", (settings, read_settings), inputs=inputs, overwrite=overwrite)
@@ -123,17 +123,17 @@ def _begin_run(
 
 
 class _Passes(NamedTuple):
-    """Which images had the careful pass, and how long both took."""
+    """Which images had the careful pass, and how long both passes took."""
 
     number: int  # of images
-    everything: bool  # all of them had it, at once
-    places: np.ndarray  # (n,) theirs in the input, rising, where it was not all of them
-    cut: float  # above it, no other image could have a score
+    everything: bool  # whether all of them had it, in one pass
+    places: np.ndarray  # (n,) rising indices in the input of those that had it, if these are not all
+    cut: float  # the highest score that an image without the careful pass could have
     seconds: dict[str, float]
     ended: float  # on the clock `time.perf_counter`
 
     def facts(self, column: Callable[[str], np.ndarray]) -> dict[str, Any]:
-        """For the manifest, from a `column` of the ranked table: how many had the careful pass, how far it is final."""
+        """For the manifest: how many images had the careful pass, and down to which rank the list is final."""
         if self.everything:
             return dict.fromkeys(("images", "careful", "sure_ranks"), self.number)
         sure = int(np.sum(column("score") > self.cut))
@@ -152,9 +152,9 @@ def _both_passes(
     jobs: int | str | Workers,
     progress: Progress,
 ) -> _Passes:
-    """Fills the table of the first pass with all images, and that of the careful one with the most promising.
+    """Fills the table of the first pass with all images, and that of the careful pass with the most promising.
 
-    `fraction` of them get it, or all at once where there are few.
+    This `fraction` of the images gets the careful pass. If there are few images, all get it in the first pass.
     """
     clock = [time.perf_counter()]
     everything = fraction == 1 or _at_most(images, LEAST_CAREFUL)
@@ -173,7 +173,7 @@ def _both_passes(
 
 
 def _with_images(best: Table, source: str | Path, read_settings: ReadSettings) -> ImageSet:
-    """The best candidates with their images, which are looked for at their `PLACE`."""
+    """The best candidates with their images, which are found by their index `PLACE` in the input."""
     source_images = SourceImages(best, source, read_settings, places=np.array(best[PLACE]))
     best.remove_column(PLACE)
     kept = ImageSet([source_images[row] for row in range(len(best))], best)
@@ -182,7 +182,7 @@ def _with_images(best: Table, source: str | Path, read_settings: ReadSettings) -
 
 
 def _at_most(images: ImageSource, number: int) -> bool:
-    """Whether there are no more than so many images; where that is not known, they are counted so far."""
+    """Whether there are at most `number` images; they are counted up to that number if it is not known."""
     if images.n_images is not None:
         return images.n_images <= number
     counted = 0
@@ -204,7 +204,7 @@ def _careful_pass(images: ImageSet, settings: ScreenSettings, references: Refere
 
 
 def _highest(values: np.ndarray, fraction: float) -> tuple[np.ndarray, float]:
-    """Places of this fraction of highest values, at least `LEAST_CAREFUL`, rising; and the highest of the others."""
+    """Rising indices of this fraction of highest values, at least `LEAST_CAREFUL`, and the highest other value."""
     values = np.nan_to_num(values, nan=-1.0)
     number = max(LEAST_CAREFUL, round(fraction * len(values)))
     order = np.argsort(-values, kind="stable")
@@ -214,9 +214,9 @@ def _highest(values: np.ndarray, fraction: float) -> tuple[np.ndarray, float]:
 def _chosen(
     first: ResumableTable, places: np.ndarray, done: int, *, source: str | Path, read_settings: ReadSettings
 ) -> Iterator[ImageSet | StoredImages]:
-    """The images at `places` (n,) with their rows of the first pass and the flags of before, without the first `done`.
+    """The images at `places` (n,) without the first `done`, with their rows of the first pass and flags from before it.
 
-    Cut at the ends of the parts and every `CHUNK` images, so always at the same places.
+    Chunks end at the ends of the parts and after every `CHUNK` images, so they are always the same.
     """
     where = from_arrow(joined(list(first.pick(places, WHERE))))
     source_images, number = SourceImages(where, source, read_settings, places=places), 0
@@ -233,7 +233,7 @@ def _chosen(
 
 
 def _replaced(first: ResumableTable, careful: ResumableTable, places: np.ndarray) -> Iterator[pa.Table]:
-    """The parts of the first pass as Arrow tables, with the rows at `places` (n,) replaced by those of the careful."""
+    """The parts of the first pass as Arrow tables, with rows at `places` (n,) replaced by those of the careful pass."""
     ends = np.searchsorted(places, first.starts)
     for table, start, begin, end in zip(first, first.starts, ends, ends[1:], strict=False):
         table = table.drop_columns([HIGHEST, FLAG, FLAG_TEXT])
@@ -246,7 +246,7 @@ def _replaced(first: ResumableTable, careful: ResumableTable, places: np.ndarray
 
 
 def _write_ranked(first: ResumableTable, careful: ResumableTable, places: np.ndarray, run: Run, number: int) -> Table:
-    """Writes the candidates, best first, and gives the first `number` of them with their places in the input."""
+    """Writes the candidates, best first, and returns the first `number` of them with their indices in the input."""
     import pyarrow as pa
 
     best: list[pa.Table] = []

@@ -1,4 +1,4 @@
-"""How alike two galaxies are."""
+"""How similar galaxies are to a reference, and how often chance makes them as similar."""
 
 from emeraldcut.similarity.compare import (
     METHODS,

@@ -1,4 +1,4 @@
-"""Compare: how alike every image is to one or several reference galaxies."""
+"""The similarity of every image to one or several reference galaxies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BUILT_IN_REFERENCE = "leda074886"
 
 @dataclass(frozen=True, kw_only=True)
 class CompareSettings(Settings):
-    """With what, and how, images are compared."""
+    """Which references images are compared with, and by which method."""
 
     reference: tuple[str, ...] = setting(
         (BUILT_IN_REFERENCE,), "reference galaxy: the built-in model leda074886, or image files, separated by commas"
@@ -44,20 +44,21 @@ class CompareSettings(Settings):
     )
 
     def check(self) -> None:
+        """UsageError for negative references with another method than `frame`."""
         if self.negative and self.method != "frame":
             raise UsageError(f"negative references need --method frame; received --method {self.method}.")
 
 
 @dataclass(frozen=True)
 class References:
-    """What images are compared with.
+    """The references that images are compared with, prepared once.
 
     Attributes
     ----------
     images : ImageSet
-        The references themselves.
+        The reference galaxies.
     positive, negative : Deviations
-        Of these, and of galaxies to stay away from.
+        Of the references, and of galaxies that matches should be unlike.
     """
 
     images: ImageSet
@@ -66,14 +67,14 @@ class References:
 
     @cached_property
     def null(self) -> Null:
-        """What ordinary galaxies score with these references."""
+        """The distribution of the similarity of ordinary galaxies to these references."""
         known = ordinary()
         return Null(self.score(known.deviations)[0], known.conditions)
 
     def score(self, deviations: Deviations) -> tuple[np.ndarray, np.ndarray]:
-        """Similarity (n,) to the most similar reference, and which that is (n,).
+        """Similarity (n,) to the most similar reference, and the number of that reference (n,).
 
-        Where the most similar galaxy to stay away from is similar at all, as much is taken off.
+        The similarity to the most similar negative reference is subtracted where it is positive.
         """
         score, best = _best(similarities(deviations, self.positive))
         if len(self.negative.terms):
@@ -82,12 +83,12 @@ class References:
 
 
 def read_references(names: tuple[str, ...]) -> ImageSet:
-    """The reference galaxies as images: the built-in model or files.
+    """The images of the reference galaxies, which are the built-in model or files.
 
     Raises
     ------
     ValueError
-        If there is no reference, or one of them holds no usable image.
+        If there is no reference, or one of them has no usable image.
     """
     if not names:
         raise UsageError(f"compare expects at least one reference; received none. Try '{BUILT_IN_REFERENCE}'.")
@@ -112,12 +113,12 @@ def read_references(names: tuple[str, ...]) -> ImageSet:
 
 
 def prepare_references(images: ImageSet, negative: ImageSet | None = None) -> References:
-    """References in their own frames; once for any number of images.
+    """The references in their own frames, prepared once for any number of images.
 
     Raises
     ------
     ValueError
-        If there is no galaxy in one of them.
+        If one of them has no galaxy.
     """
     parts: list[Deviations] = []
     for chosen in (images, negative):
@@ -140,25 +141,26 @@ def compare(
     frames: FrameSet | None = None,
     references: ImageSet | References | None = None,
 ) -> Table:
-    """Similarity of every image to its best reference.
+    """The similarity of every image to the reference that it is most like.
 
     Parameters
     ----------
     images : ImageSet
     settings : CompareSettings
     frames : FrameSet, optional
-        The framed galaxies of `images`, if they are at hand.
+        The framed galaxies of `images`, if they were computed before.
     references : ImageSet or References, optional
-        To use instead of those named in the settings; `prepare_references` spares repeating their part.
+        Used instead of those named in the settings. References from `prepare_references` are not prepared again.
 
     Returns
     -------
     Table
-        The input's table with `similarity` (1 is identical; masked where an image cannot be compared) and
-        `reference`, the id of the most similar reference. For the method `frame` also `similarity_p`, the chance that
-        an ordinary galaxy of the same signal-to-noise ratio, size and axis ratio is as similar (`similarity.null`).
-        For the method `cosine` also `similarity_oriented`, `turn_deg` and `mirrored`: the same at the best of all
-        rotations and mirror images of the reference.
+        The table of the images with `similarity` (1 is identical; masked where an image cannot be compared) and
+        `reference`, the id of the most similar reference.
+
+        The method `frame` adds `similarity_p`, the probability that an ordinary galaxy of the same S/N, size and axis
+        ratio is at least as similar (see `similarity.null`). The method `cosine` adds `similarity_oriented`, the cosine
+        at the best of all rotations and mirror images of the reference, with `turn_deg` and `mirrored`.
     """
     if settings.method == "frame":
         compile_ahead("compare", quick_shape_example, frame_example, maps_example)
@@ -193,6 +195,6 @@ def compare(
 
 
 def _best(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The largest of each row (n,) of values (n, n_references), NaN without any, and its place (n,)."""
+    """The largest of each row of values (n, n_references), NaN if there is none, and its index; both (n,)."""
     best = np.argmax(np.where(np.isnan(values), -np.inf, values), axis=1)
     return values[np.arange(len(values)), best], best

@@ -1,11 +1,11 @@
-"""What ordinary galaxies score: the null hypothesis behind `similarity_p`.
+"""The null hypothesis behind `similarity_p`: how similar ordinary galaxies are to the reference.
 
-`ordinary.npz` holds the deviations (`framed.Deviations`) of synthetic ellipticals, lenticulars, discs with diskiness,
-edge-on discs, barred and spiral galaxies, none of them boxy, with signal-to-noise ratios of 10 to 400, half-light
-radii of 1.2 to 8 PSF widths and axis ratios of 0.3 to 1. For given references every one of them gets its similarity
-once. The p-value of an image is the share of the ordinary galaxies like it (in signal-to-noise ratio, size over PSF
-width and axis ratio) that score as high; beyond the highest of them it falls exponentially. `python
-benchmarks/ordinary.py --write` makes the file.
+`ordinary.npz` has the deviations (`framed.Deviations`) of synthetic ellipticals, lenticulars, disky discs, edge-on
+discs, barred and spiral galaxies, none of them boxy. Their S/N is 10 to 400, their half-light radius 1.2 to 8 times the
+FWHM of the PSF, and their axis ratio 0.3 to 1. The similarity of each of them to given references is computed once. The
+p-value of an image is the fraction of ordinary galaxies of similar S/N, size over PSF and axis ratio that are at least
+as similar to the reference. Beyond the highest of them it falls exponentially. `python benchmarks/ordinary.py --write`
+makes the file.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX, FrameSet, known_psf
 from emeraldcut.similarity.framed import Deviations, psf_damping
 
 FILE = Path(__file__).parent / "ordinary.npz"
-NEAREST = 200  # ordinary galaxies with which one is compared
-SCALES = np.array([0.7, 0.25, 0.04])  # what counts as a difference of one in each condition
+NEAREST = 200  # ordinary galaxies of similar conditions that a p-value is computed from
+SCALES = np.array([0.7, 0.25, 0.04])  # unit of the distance in each condition
 BATCH = 512
 
 
 def conditions(images: ImageSet, frames: FrameSet) -> np.ndarray:
-    """Coordinates (n, 3) in which galaxies are matched, NaN where there is none.
+    """Coordinates (n, 3) in which galaxies are matched, NaN where there is no galaxy: ln S/N, ln size, axis ratio.
 
-    2.5 pixels stand in for a PSF width that is not known.
+    The size is in units of the FWHM of the PSF, for which 2.5 pixels are assumed where it is not known.
     """
     psf = known_psf(images)
     snr, radius, axis_ratio = (numbers(frames.table[name]) for name in ("snr", "radius_pix", "axis_ratio"))
@@ -41,7 +41,7 @@ def conditions(images: ImageSet, frames: FrameSet) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ordinary:
-    """The ordinary galaxies.
+    """The sample of ordinary galaxies.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Ordinary:
 
 @lru_cache(maxsize=1)
 def ordinary() -> Ordinary:
-    """Those that ship with the package."""
+    """The sample that ships with the package."""
     with np.load(FILE) as stored:
         terms, variances, where = (stored[name].astype(np.float32) for name in ("terms", "variances", "conditions"))
     damping = np.stack([psf_damping(np.exp(-size), q) for _, size, q in where]).astype(np.float32)
@@ -64,7 +64,7 @@ def ordinary() -> Ordinary:
 
 
 class Null:
-    """Distribution of a score among ordinary galaxies, as a function of their conditions."""
+    """The distribution of a score among ordinary galaxies, as a function of their conditions."""
 
     def __init__(self, scores: np.ndarray, where: np.ndarray) -> None:
         """From scores (n,) of galaxies with conditions (n, 3)."""
@@ -72,7 +72,7 @@ class Null:
         self._scores, self._tree = scores[known], cKDTree(where[known] / SCALES)
 
     def p_values(self, scores: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """The chance (n,) that an ordinary galaxy under the same conditions (n, 3) scores as high as scores (n,).
+        """The probability (n,) that an ordinary galaxy under the same conditions (n, 3) has at least these scores (n,).
 
         NaN where a score or a condition is not known.
         """

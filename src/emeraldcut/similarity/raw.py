@@ -1,4 +1,4 @@
-"""The thesis's comparison: cosine of raw pixels, as it was and at the best orientation."""
+"""The comparison of the thesis: the cosine of raw pixels, as it was and at the best orientation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ N_ANGLES = 256  # of the scan over orientations: 1.4 degrees
 
 
 def resampled(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """An image brought to another number of pixels, smoothed before it shrinks; NaN where most of it is missing."""
+    """An image resampled to another shape, smoothed before it shrinks; NaN where most data are missing."""
     image = np.asarray(image, dtype=np.float64)
     if image.shape == shape:
         return image
@@ -26,7 +26,7 @@ def resampled(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _batches(images: ImageSet, shape: tuple[int, int]):
-    """Row numbers, and images resampled to `shape`, BATCH at a time; those that are no images are left out."""
+    """Row numbers and images resampled to `shape`, BATCH at a time; rows without an image are left out."""
     for start in range(0, len(images), BATCH):
         batch = images.pixels[start : start + BATCH]
         readable = [i for i, image in enumerate(batch) if image.ndim == 2 and image.size]
@@ -35,12 +35,14 @@ def _batches(images: ImageSet, shape: tuple[int, int]):
 
 
 def raw_cosine(images: ImageSet, references: ImageSet) -> np.ndarray:
-    """Cosine similarity (n, n_references) of flattened grey-scale images, exactly as the thesis took it.
+    """Cosine similarity (n, n_references) of flattened grey-scale images, exactly as in the thesis.
 
-    The thesis's `1 - sklearn.metrics.pairwise.cosine_distances`, which is the scalar product over both norms (0 where a
-    norm is 0); a test compares the two. Images of another size than a reference are resampled to it. The measure is
-    kept as the baseline: it likes a circle as much as a rectangle, because all galaxies are bright in the middle.
+    The thesis used `1 - sklearn.metrics.pairwise.cosine_distances`, which is the scalar product over both norms (0
+    where a norm is 0); a test compares the two. Images whose size differs from the reference are resampled to it.
     Pixels without data in either image are left out of the sums.
+
+    This is the baseline. It finds circles as similar to the reference as rectangles, because all galaxies are bright in
+    the middle.
     """
     result = np.full((len(images), len(references)), np.nan)
     for j, reference in enumerate(references.pixels):
@@ -60,7 +62,7 @@ def _cosine(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def oriented_cosine(images: ImageSet, references: ImageSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same cosine at the best of all rotations about the middle and of both mirror images.
+    """The cosine of `raw_cosine` at the best of all rotations about the middle and of both mirror images.
 
     Images and reference are resampled to polar coordinates (r, t) about their middle, within the largest circle.
     Turning the reference by an angle is then a shift in t, and the scalar product for all shifts is the inverse
@@ -71,7 +73,7 @@ def oriented_cosine(images: ImageSet, references: ImageSet) -> tuple[np.ndarray,
     -------
     cosine : (n, n_references)
     turn_deg : (n, n_references)
-        By which the reference is turned, counter-clockwise from +x to +y, after it was mirrored.
+        Rotation of the reference, counter-clockwise from +x to +y, after it was mirrored.
     mirrored : (n, n_references) bool
         Whether the reference was mirrored (y reversed).
     """
@@ -109,7 +111,7 @@ def _polar_spectrum(batch: np.ndarray) -> np.ndarray:
 
 
 def _energy(spectra: np.ndarray) -> np.ndarray:
-    """Sum over radii and angles (n,) of the squares of what was transformed, by Parseval's theorem."""
+    """Sum over radii and angles (n,) of the squares of the images, by Parseval's theorem."""
     power = np.abs(spectra) ** 2
     power[:, :, 1 : (N_ANGLES + 1) // 2] *= 2
     return power.sum(axis=(1, 2)) / N_ANGLES

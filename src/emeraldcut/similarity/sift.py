@@ -12,7 +12,7 @@ RATIO = 0.8  # Lowe's ratio test
 
 
 def descriptors(image: np.ndarray) -> np.ndarray | None:
-    """SIFT descriptors (k, 128) of one image stretched to 0..1, None if it has no keypoint."""
+    """SIFT descriptors (k, 128) of an image stretched to 0..1; None if it has no keypoint."""
     from skimage.feature import SIFT
 
     if image.ndim != 2 or not image.size or not np.isfinite(image).any():
@@ -22,15 +22,15 @@ def descriptors(image: np.ndarray) -> np.ndarray | None:
         return None
     sift = SIFT()
     try:
-        shown = np.nan_to_num(np.clip((image - low) / (high - low), 0, 1))  # as dark as the sky where there is no data
+        shown = np.nan_to_num(np.clip((image - low) / (high - low), 0, 1))  # missing data as dark as the sky
         sift.detect_and_extract(resampled(shown, (SIDE, SIDE)))
-    except RuntimeError:  # scikit-image's way to say: no keypoint
+    except RuntimeError:  # by which scikit-image reports that there is no keypoint
         return None
     return sift.descriptors
 
 
 def sift_match(images: ImageSet, references: ImageSet) -> np.ndarray:
-    """Share (n, n_references) of a reference's keypoints that find a match passing the ratio test; NaN without any."""
+    """Fraction (n, n_references) of a reference's keypoints with a match that passes the ratio test; NaN if none."""
     from skimage.feature import match_descriptors
 
     known = [descriptors(np.asarray(r)) for r in references.pixels]

@@ -1,4 +1,4 @@
-"""A suite of mergers -> fractions of shapes against mass ratio, gas and time, with intervals and tests."""
+"""Studies: the fractions of shapes among mergers against mass ratio, gas fraction and time, with tests."""
 
 from emeraldcut.studies.study import ACCURACY, CLOSEST, FRACTIONS, IMAGES, REFERENCE, TESTS, study, study_file
 from emeraldcut.studies.thesis import CONCLUSIONS

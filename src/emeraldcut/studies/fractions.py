@@ -1,7 +1,7 @@
-"""Fractions of classes among views of mergers, with intervals, tests and corrections that know what is independent.
+"""Fractions of classes among views of mergers, with intervals, tests and corrections.
 
-Views of one merger are not: whatever its orbit and spins did is in all of them. So a merger is one draw, whose fraction
-is that of its views, and everything here is about means over mergers.
+The views of one merger are not independent, since all of them show the effect of its orbit and spins. A merger is
+therefore one draw, with the fraction of a class among its views, and all estimates are means over mergers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EM_STEPS, _EM_SETTLED = 500, 1e-5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with the ends of its interval."""
+    """An estimate with its interval."""
 
     value: float
     low: float
@@ -31,13 +31,13 @@ class Estimate:
 
 
 def as_columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
-    """An estimate, or None, as three columns."""
+    """An estimate, or None where there is none, as values of three columns."""
     ends = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
     return {column: None if estimate is None else getattr(estimate, end) for column, end in ends.items()}
 
 
 def fractions_of(labels: np.ndarray, mergers: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The mergers (m,), sorted, and the fraction (m, k) of each of the classes among the labels (n,) of its views."""
+    """The sorted mergers (m,), and the fractions (m, k) of the classes among the labels (n,) of their views."""
     names, which = np.unique(mergers, return_inverse=True)
     hit = labels[:, None] == np.asarray(classes, dtype=labels.dtype)
     views = np.bincount(which, minlength=len(names))
@@ -45,7 +45,7 @@ def fractions_of(labels: np.ndarray, mergers: np.ndarray, classes: Sequence[str]
 
 
 def rows_where(table: Table, **wanted: str) -> Table:
-    """The rows of a table whose columns hold these words; `class_` stands for `class`."""
+    """The rows of a table whose columns have these values; `class_` stands for `class`."""
     chosen = np.ones(len(table), bool)
     for name, value in wanted.items():
         chosen &= np.array(table[name.rstrip("_")], dtype=str) == value
@@ -53,19 +53,21 @@ def rows_where(table: Table, **wanted: str) -> Table:
 
 
 def resampled(mergers: int, rng: np.random.Generator, repeats: int = REPEATS) -> np.ndarray:
-    """Weights (repeats, mergers) of a bootstrap over mergers; each row adds up to 1."""
+    """Weights (repeats, mergers) of a bootstrap over mergers; the sum of each row is 1."""
     return rng.multinomial(mergers, np.full(mergers, 1 / mergers), repeats) / mergers
 
 
 def fraction_interval(fraction: float, drawn: np.ndarray, mergers: int, level: float = LEVEL) -> Estimate:
-    """The interval of a fraction of which a bootstrap over so many mergers has drawn these values (repeats,).
+    """The interval of a fraction, from the values `drawn` (repeats,) of a bootstrap over this number of mergers.
 
-    That of a fraction among independent draws, Jeffreys' beta(n p + 1/2, n (1 - p) + 1/2), with as many draws n as give
-    the bootstrap's variance, m (1 - m) / n with its mean m, less what a variance from few mergers is uncertain by:
-    n (z / t)^2 with the quantiles of a normal and of Student's distribution. So do Korn & Graubard (1998, Survey
-    Methodology 24, 193), with Clopper & Pearson's interval. The bootstrap's variance is (mergers - 1) / mergers of the
-    true one. Without any variance n is the number of mergers: if not one of ten mergers shows a class, another kind of
-    merger may.
+    It is the Jeffreys interval of independent draws, beta(n p + 1/2, n (1 - p) + 1/2). The number of draws n is chosen
+    such that m (1 - m) / n is the variance of the bootstrap, where m is its mean. It is then multiplied by (z / t)^2,
+    with quantiles of the normal and of Student's distribution, because a variance from few mergers is uncertain. Korn &
+    Graubard (1998, Survey Methodology 24, 193) do the same with the interval of Clopper & Pearson. The variance of the
+    bootstrap is (mergers - 1) / mergers of the true one.
+
+    Where the variance is 0, n is the number of mergers: a class that none of ten mergers shows may still be seen in the
+    next one.
     """
     if mergers < 2:
         return Estimate(fraction, 0.0, 1.0)
@@ -78,7 +80,7 @@ def fraction_interval(fraction: float, drawn: np.ndarray, mergers: int, level: f
 
 
 def part_of(some: np.ndarray, whole: np.ndarray, rng: np.random.Generator, repeats: int = REPEATS) -> Estimate | None:
-    """Which part of the mergers' counts `whole` (m,) are `some` (m,), with its interval; None if there is no count."""
+    """The sum of counts `some` (m,) over that of `whole` (m,), with its interval over mergers; None without counts."""
     if not whole.any():
         return None
     weights = resampled(len(whole), rng, repeats)
@@ -87,11 +89,11 @@ def part_of(some: np.ndarray, whole: np.ndarray, rng: np.random.Generator, repea
 
 
 def corrected(fractions: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    """The true fractions (..., k) behind `fractions` (..., k) that a fallible method reports.
+    """The most likely true fractions (..., k), given the `fractions` (..., k) that a method reports.
 
-    `confusion` (..., k, k) holds the probability that a galaxy of the class of the row is called that of the column.
-    The most likely true fractions, none of them negative, by expectation and maximisation: p_k grows by the sum over j
-    of q_j C_kj / (p C)_j (Vardi & Lee 1993, J. R. Statist. Soc. B 55, 569).
+    `confusion` (..., k, k) is the probability that a galaxy of the class of the row is classified as that of the
+    column. The true fractions, none of which is negative, are found by expectation maximisation: p_k is multiplied by
+    the sum over j of q_j C_kj / (p C)_j (Vardi & Lee 1993, J. R. Statist. Soc. B 55, 569).
     """
     fractions, confusion = np.asarray(fractions, float), np.asarray(confusion, float)
     true = np.full(np.broadcast_shapes(fractions.shape, confusion.shape[:-1]), 1 / fractions.shape[-1])
@@ -105,7 +107,7 @@ def corrected(fractions: np.ndarray, confusion: np.ndarray) -> np.ndarray:
 
 
 def confusion_of(truth: np.ndarray, called: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """How many galaxies (k, k) of the class of the row are called that of the column."""
+    """The number of galaxies (k, k) of the class of the row that are classified as that of the column."""
     place = {name: k for k, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)))
     np.add.at(counts, ([place[str(name)] for name in truth], [place[str(name)] for name in called]), 1)
@@ -115,11 +117,11 @@ def confusion_of(truth: np.ndarray, called: np.ndarray, classes: Sequence[str]) 
 def estimate_fractions(
     fractions: np.ndarray, rng: np.random.Generator, confusion: np.ndarray | None = None, repeats: int = REPEATS
 ) -> list[Estimate]:
-    """The mean of the mergers' fractions (m, k), each class with its interval.
+    """The mean of the mergers' fractions (m, k) of each class, with its interval.
 
-    With the counts `confusion` (k, k) of galaxies of known class, the fractions are corrected by them. The bootstrap
-    draws mergers anew, and the rows of the confusion from Dirichlet's distribution of their counts + 1/2 (Jeffreys'
-    prior).
+    If the counts `confusion` (k, k) of galaxies of known class are given, the fractions are corrected by them. The
+    bootstrap resamples mergers, and draws the rows of the confusion matrix from the Dirichlet distribution of their
+    counts + 1/2 (Jeffreys' prior).
     """
     mergers = len(fractions)
     mean, drawn = fractions.mean(axis=0), resampled(mergers, rng, repeats) @ fractions
@@ -133,18 +135,18 @@ def estimate_fractions(
 
 @dataclass(frozen=True)
 class Dependence:
-    """Whether the fraction of a class depends on something, and how much.
+    """Whether, and how strongly, the fraction of a class depends on a variable.
 
     Attributes
     ----------
     slope : Estimate
-        Change of the fraction per unit of what it may depend on, by least squares over mergers.
+        Change of the fraction per unit of the variable, by least squares over mergers.
     difference : Estimate
-        Share at the largest value less that at the smallest.
+        The fraction at the largest value minus that at the smallest.
     explained : float
-        Part of the variance of the mergers' fractions that lies between values (eta squared).
+        Fraction of the variance among mergers that is between values of the variable (eta squared).
     p : float
-        Chance of an `explained` at least as large if there is no dependence.
+        Probability of an `explained` at least as large if there is no dependence.
     """
 
     slope: Estimate
@@ -156,11 +158,11 @@ class Dependence:
 def dependence(
     fractions: np.ndarray, values: np.ndarray, alike: np.ndarray, rng: np.random.Generator, repeats: int = REPEATS
 ) -> Dependence:
-    """Tests whether the mergers' fractions (m,) of one class depend on their `values` (m,), e.g. the mass ratio.
+    """Tests whether the mergers' fractions (m,) of a class depend on their `values` (m,), such as the mass ratio.
 
-    The chance is that of permutations of the fractions among mergers that are `alike` (m,) in everything else: a test
-    that is exact whatever the fractions' distribution. Intervals are of the bootstrap over mergers, within each value,
-    widened for few mergers as `expanded` says.
+    The p-value is that of permutations of the fractions among mergers that are `alike` (m,) in everything else. This
+    test is exact for any distribution of the fractions. Intervals are from a bootstrap over the mergers of each value,
+    widened for few mergers as in `expanded`.
 
     Raises
     ------
@@ -205,10 +207,11 @@ def dependence(
 def expanded(
     statistic: Callable[[np.ndarray], np.ndarray], drawn: np.ndarray, mergers: int, level: float = LEVEL
 ) -> Estimate:
-    """A statistic of all mergers with its bootstrap interval, of percentiles that are moved outwards for few mergers.
+    """A statistic of all mergers with its expanded-percentile bootstrap interval, which is wider for few mergers.
 
-    `statistic` gives the values (r,) for rows (r, m) of numbers of mergers. Instead of the level's normal quantiles
-    those of Student's distribution times sqrt(m / (m - 1)) (Hesterberg 2015, The American Statistician 69, 371).
+    `statistic` computes the values (r,) for rows (r, m) of indices of mergers. The normal quantiles of the level are
+    replaced by those of Student's distribution times sqrt(m / (m - 1)) (Hesterberg 2015, The American Statistician 69,
+    371).
     """
     z = np.sqrt(mergers / (mergers - 1)) * t.ppf((1 + level) / 2, mergers - 1)
     low, high = np.quantile(statistic(drawn), norm.cdf((-z, z)))

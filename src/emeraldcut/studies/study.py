@@ -33,7 +33,7 @@ from emeraldcut.studies.fractions import (
     fractions_of,
     part_of,
 )
-from emeraldcut.studies.thesis import CONCLUSIONS, conclusions, judge_as_thesis, thesis_network
+from emeraldcut.studies.thesis import CONCLUSIONS, classify_as_thesis, conclusions, thesis_network
 from emeraldcut.studies.views import (
     IMAGE_METHODS,
     IMAGE_QUALITIES,
@@ -53,9 +53,9 @@ SHIPPED = Path(__file__).parent / "shipped"  # TOML files
 CHUNK = 100  # galaxies of known shape at a time
 IMAGE_CASES = tuple((quality, method) for quality in IMAGE_QUALITIES for method in IMAGE_METHODS)
 CASES = (("clear", "truth"), *IMAGE_CASES)
-TESTED = {"mass_ratio": "gas_fraction", "gas_fraction": "mass_ratio"}  # and what must be alike besides the orbit
+TESTED = {"mass_ratio": "gas_fraction", "gas_fraction": "mass_ratio"}  # and what is held fixed
 SINCE_GYR, COS_INCLINATION = (0.0, 0.5, 1.0, 2.0, np.inf), (0.0, 1 / 3, 2 / 3, 1.0)  # edges of bins
-RARE = ("rectangular", "obround")  # classes that are looked for
+RARE = ("rectangular", "obround")  # classes that are searched for
 GROUPS = ("all", "model", "mass_ratio", "gas_fraction", "since_merging_gyr", "cos_inclination")
 
 
@@ -70,20 +70,26 @@ def study(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Run:
-    """Looks at all mergers of finished suites and writes what fraction of their views has which shape.
+    """Measures the fraction of views that have each shape, over all mergers of finished suites, and writes a run.
+
+    The run has these files:
+
+    - `images.parquet`: one row per snapshot, view and image quality, see `classify_views`
+    - `fractions.ecsv`: fractions of the classes, see `fraction_table`
+    - `tests.ecsv`: dependence on mass ratio and gas fraction, see `dependence_table`
+    - `accuracy.ecsv`: how well each method recovers the true outlines, see `accuracy_table`
+    - `confusion.ecsv`: how often each method errs on synthetic galaxies, see `confusion_table`
+    - `closest`, `references`: image sets of the relaxed remnants most like the reference, one view of each, and of the
+      reference
+    - `thesis.ecsv`, if `thesis_epochs` is set: the conclusions of the thesis method, see `thesis.conclusions`
 
     Parameters
     ----------
-    source : a run of `simulate`, or a folder that holds several; each suite is a model. Without it the suites that the
-        settings name are run in FOLDER/suites, as far as they are not there.
-    folder : gets `images.parquet` (one row per snapshot, view and image quality, see `classify_views`),
-    `fractions.ecsv` and `tests.ecsv` (see
-        `fraction_table` and `dependence_table`), `accuracy.ecsv` (how well methods see the true outlines, see
-        `accuracy_table`), `confusion.ecsv` (how often they err on synthetic galaxies), and the sets `closest` and
-        `references`, of the relaxed remnants most like the reference, one view of each; and on demand `thesis.ecsv`,
-        see `thesis.conclusions`.
-    jobs : worker processes; results do not depend on their number.
-    progress : told of each merger that is run, each snapshot that is classified, and so on.
+    source : a run of `simulate`, or a folder with several; each suite is a model. If it is None, the suites that the
+        settings name are run in FOLDER/suites, unless they are there already.
+    folder : folder of the run.
+    jobs : number of worker processes, on which results do not depend.
+    progress : is told of each merger that is run, each snapshot that is classified, and so on.
 
     Raises
     ------
@@ -107,10 +113,10 @@ def study(
         tables.append(table)
         closest += best
     images = describe_columns(vstack(tables, metadata_conflicts="silent"))
-    judge = partial(known_galaxies, settings=settings, seed=seed)
+    stage = partial(known_galaxies, settings=settings, seed=seed)
     progress.begin(settings.known, "galaxies", "errors of the methods")
-    judged = vstack(list(map_chunks(judge, known, jobs=jobs, progress=progress)))
-    results = _results(images, judged, seed)
+    classified = vstack(list(map_chunks(stage, known, jobs=jobs, progress=progress)))
+    results = _results(images, classified, seed)
     if settings.thesis_epochs:
         as_thesis = _as_thesis(found, Path(folder) / "thesis_network", settings, seed, jobs, progress)
         results[CONCLUSIONS] = conclusions(as_thesis, images, results[FRACTIONS], seed=seed)
@@ -124,23 +130,23 @@ def study(
     return run
 
 
-def _results(images: Table, judged: Table, seed: int) -> dict[str, Table]:
-    """The tables of a study by their files, from its views and from what methods say of galaxies of known shape."""
+def _results(images: Table, classified: Table, seed: int) -> dict[str, Table]:
+    """The tables of a study by file name, from its views and from how methods classify galaxies of known shape."""
     return {
         IMAGES: images,
-        FRACTIONS: fraction_table(images, judged, seed=seed),
+        FRACTIONS: fraction_table(images, classified, seed=seed),
         TESTS: dependence_table(images, seed=seed),
         ACCURACY: accuracy_table(images, seed=seed),
-        "confusion.ecsv": confusion_table(judged),
+        "confusion.ecsv": confusion_table(classified),
     }
 
 
 def _as_thesis(
     found: list[MergerSnapshot], network: Path, settings: StudySettings, seed: int, jobs: int, progress: Progress
 ) -> Table:
-    """All snapshots as the thesis would have judged them; its network is trained in the folder `network`."""
+    """All snapshots classified by the thesis method, whose network is trained in the folder `network`."""
     network = thesis_network(network, settings.thesis_epochs, seed=seed, progress=progress)
-    stage = partial(judge_as_thesis, network=network, settings=settings, seed=seed)
+    stage = partial(classify_as_thesis, network=network, settings=settings, seed=seed)
     progress.begin(len(found), "snapshots", "as the thesis")
     return vstack(list(map_chunks(stage, [[snapshot] for snapshot in found], jobs=jobs, progress=progress)))
 
@@ -148,7 +154,7 @@ def _as_thesis(
 def run_suites(
     folder: Path, settings: StudySettings, *, seed: int = 0, jobs: int = 1, progress: Progress = SILENT
 ) -> Path:
-    """Runs the suites that the settings name, each in a folder of its name, unless it is finished; returns `folder`."""
+    """Runs the suites of the settings that are not finished, each in a folder of its name, and returns `folder`."""
     if not settings.suites:
         raise UsageError(
             "a study needs a run of `simulate`, or settings that name `suites` (presets, TOML files); received neither."
@@ -162,9 +168,9 @@ def run_suites(
 
 
 def study_file(name: str) -> Path | None:
-    """The TOML file of a study: the one that ships under this name, or the file of this name; None for a folder.
+    """The TOML file of a study: the preset of this name, or the file of this name; None for a folder.
 
-    Raises UsageError if there is none of them.
+    Raises UsageError if there is neither.
     """
     if (SHIPPED / f"{name}.toml").is_file():
         return SHIPPED / f"{name}.toml"
@@ -177,7 +183,7 @@ def study_file(name: str) -> Path | None:
 def _classify_and_keep(
     chunk: list[MergerSnapshot], settings: StudySettings, seed: int, references: References
 ) -> tuple[Table, list[ImageSet]]:
-    """The table of a snapshot, and of a relaxed one the clear view most like the reference."""
+    """The table of a snapshot and, if it is relaxed, its clear view most like the reference."""
     (snapshot,) = chunk
     images = classify_views(snapshot, settings, seed=seed, references=references)
     alike = np.where(
@@ -188,7 +194,7 @@ def _classify_and_keep(
 
 
 def _closest(views: list[ImageSet], number: int) -> ImageSet:
-    """Of each merger the view that is most like the reference, best first, at most `number` of them."""
+    """The view of each merger that is most like the reference, best first, for at most `number` mergers."""
     views = sorted(views, key=lambda one: -float(one.table["similarity"][0]))
     first = {str(one.table["merger"][0]): one for one in reversed(views)}
     kept = concatenate([one for one in views if first[str(one.table["merger"][0])] is one][:number])
@@ -196,38 +202,42 @@ def _closest(views: list[ImageSet], number: int) -> ImageSet:
     return kept
 
 
-def confusion_table(judged: Table) -> Table:
-    """Counts of synthetic galaxies by `quality`, `method`, true `label`, and class that they are called."""
+def confusion_table(classified: Table) -> Table:
+    """Numbers of synthetic galaxies by `image_quality`, `method`, true `label` and class given by the method."""
     rows = [
         {"image_quality": quality, "method": method, "label": name}
         | dict(zip(CLASSES, counts.astype(int).tolist(), strict=True))
         for quality, method in IMAGE_CASES
-        for name, counts in zip(CLASSES, _confusion(judged, quality, method), strict=True)
+        for name, counts in zip(CLASSES, _confusion(classified, quality, method), strict=True)
     ]
     return Table(rows=rows)
 
 
-def _confusion(judged: Table, quality: str, method: str) -> np.ndarray:
-    own = judged[np.array(judged["image_quality"]) == quality]
+def _confusion(classified: Table, quality: str, method: str) -> np.ndarray:
+    own = classified[np.array(classified["image_quality"]) == quality]
     return confusion_of(np.array(own["label"]), np.array(own[METHODS[method]]), CLASSES)
 
 
-def fraction_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
-    """The fractions of the classes among the views, for all GROUPS of mergers and views, phases, image qualities and
-    methods.
+def fraction_table(images: Table, classified: Table, *, seed: int = 0) -> Table:
+    """Fractions of the classes among the views, by group of mergers or views, phase, image quality and method.
+
+    `classified` are the galaxies of known shape, from `known_galaxies`, by which fractions are corrected.
 
     Returns
     -------
     Table
-        `group` and `value` (e.g. mass_ratio, 3), `phase`, `quality`, `method` (network, isophotes, or outline: the
-        true one of the particles), `class`, `mergers`, `images`; `fraction` with `fraction_low` and `fraction_high`,
-        the 90 % interval over mergers (`fractions.fraction_interval`); and `corrected` with its interval: the same with
-        what the methods get wrong on galaxies of known shape taken out (`fractions.corrected`), masked for the true
-        outline. `sure`, of the true outline alone: the fraction of views that have the class beyond the grey zone,
-        where labels are the nearest ones (`galaxies.shapes.label_of`).
+        - `group`, `value`: one of GROUPS and its value, such as mass_ratio and 3
+        - `phase`, `image_quality`, `method` (truth, network or isophotes), `class`
+        - `mergers`, `images`: their numbers
+        - `fraction`: the fraction of the views, with its 90 % interval over mergers, `fraction_low` to `fraction_high`
+          (`fractions.fraction_interval`)
+        - `corrected`, with its interval: the fraction corrected for the errors of the method on galaxies of known shape
+          (`fractions.corrected`); masked for the truth
+        - `sure`, with its interval: the fraction whose true outline is outside the grey zone between classes
+          (`galaxies.shapes.label_of`); masked for other methods
     """
     rng, rows = np.random.default_rng([seed, 1]), []
-    confusion = {(quality, method): _confusion(judged, quality, method) for quality, method in IMAGE_CASES}
+    confusion = {(quality, method): _confusion(classified, quality, method) for quality, method in IMAGE_CASES}
     for phase, quality, method in ((phase, *seen) for phase in PHASES for seen in CASES):
         part = images[(np.array(images["phase"]) == phase) & (np.array(images["image_quality"]) == quality)]
         for group, value, own in _groups(part):
@@ -242,13 +252,13 @@ def fraction_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
             }
             common |= {"mergers": len(fractions), "images": len(own)}
             plain = estimate_fractions(fractions, rng)
-            mended: Sequence[Estimate | None] = [None] * len(CLASSES)
+            corrected: Sequence[Estimate | None] = [None] * len(CLASSES)
             sure: Sequence[Estimate | None] = [None] * len(CLASSES)
             if (quality, method) in confusion:
-                mended = estimate_fractions(fractions, rng, confusion[quality, method])
+                corrected = estimate_fractions(fractions, rng, confusion[quality, method])
             else:
                 sure = estimate_fractions(fractions_of(np.where(own["scored"], called, ""), mergers, CLASSES)[1], rng)
-            for name, *estimates in zip(CLASSES, plain, sure, mended, strict=True):
+            for name, *estimates in zip(CLASSES, plain, sure, corrected, strict=True):
                 row = common | {"class": name}
                 for column, estimate in zip(("fraction", "sure", "corrected"), estimates, strict=True):
                     row |= as_columns(column, estimate)
@@ -257,7 +267,7 @@ def fraction_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
 
 
 def _groups(images: Table) -> Iterator[tuple[str, str, Table]]:
-    """Name and value of each group of views, and its rows."""
+    """Name, value and rows of each group of views."""
     for group in GROUPS if len(images) else ():
         if group == "all":
             yield group, "", images
@@ -275,15 +285,17 @@ def _groups(images: Table) -> Iterator[tuple[str, str, Table]]:
 
 
 def dependence_table(images: Table, *, seed: int = 0) -> Table:
-    """Tests of "the fraction does not depend on the mass ratio" and "gas removes it", for relaxed remnants.
+    """Tests whether the fraction among relaxed remnants depends on the mass ratio and on the gas fraction.
 
     Returns
     -------
     Table
-        One row for each of mass_ratio (in factors of 2) and gas_fraction (in tenths) that has several values in the
-        run, and for each quality, method and class of RARE: `slope`, `difference` with their 90 %
-        intervals, `explained` and `p` (see `fractions.Dependence`), `mergers`. Permuted are mergers of one orbit and of
-        the same other value, and of one model (suite) where models have several values each.
+        One row for each variable that has several values in the run, image quality, method and class of RARE. The
+        variables are mass_ratio, in factors of 2, and gas_fraction, in tenths. `slope` and `difference` have 90 %
+        intervals; for these, `explained` and `p` see `fractions.Dependence`. `mergers` is their number.
+
+        Fractions are permuted among mergers of one orbit and one value of the other variable, and of one model (suite)
+        if each model has several values.
     """
     rng, rows = np.random.default_rng([seed, 2]), []
     relaxed = images[np.array(images["phase"]) == "relaxed"]
@@ -311,16 +323,19 @@ def dependence_table(images: Table, *, seed: int = 0) -> Table:
 
 
 def accuracy_table(images: Table, *, seed: int = 0) -> Table:
-    """How well the fallible methods see the true outline of the same views: what noise costs, and what removing it
-    brings.
+    """How well each method recovers the true outlines of the views, with noise and with the noise removed.
 
     Returns
     -------
     Table
-        One row for each phase, quality, method and class of RARE, all with 90 % intervals over mergers: `found`, the
-        part of the views of that outline that the method calls so (masked if there are none); `right`, the part of the
-        views that it calls so that have that outline (masked if there are none); `difference`, the fraction that it
-        calls so less that of the outline; `mergers`, `images`.
+        One row for each phase, image quality, method and class of RARE. Intervals are 90 % over mergers.
+
+        - `found`: completeness, the fraction of the views with that outline that the method classifies so
+        - `right`: purity, the fraction of the views that the method classifies so that have that outline
+        - `difference`: the fraction that the method reports minus the true fraction
+        - `mergers`, `images`: their numbers
+
+        `found` and `right` are masked where there are no such views.
     """
     rng, rows = np.random.default_rng([seed, 3]), []
     for phase, quality, method in ((phase, *seen) for phase in PHASES for seen in IMAGE_CASES):

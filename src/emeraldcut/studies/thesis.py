@@ -1,4 +1,4 @@
-"""What the thesis would have concluded from the same mergers, by its maps, its network and its cosine."""
+"""What the thesis method would conclude from the same mergers, by its density maps, network and cosine."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ RECTANGULAR = "rectangular"
 
 
 def thesis_network(folder: Path, epochs: int, *, seed: int = 0, progress: Progress = SILENT) -> Path:
-    """The thesis's network of ovals and rectangles, trained on the 108 maps of its grid as it was; kept in `folder`.
+    """The network of the thesis for ovals and rectangles, trained on its original grid of maps; kept in `folder`.
 
-    One thing differs: maps are divided by their peak, since masses of simulations are in no unit that it learned.
+    Unlike in the thesis, maps are divided by their peak, because the masses of simulations have other units than the
+    maps that the network is trained on.
     """
     if not (folder / "card.json").exists():
         maps = thesis_maps(thesis_grid(repaired=False, seed=seed), seed=seed)
@@ -37,11 +38,13 @@ def thesis_network(folder: Path, epochs: int, *, seed: int = 0, progress: Progre
     return folder
 
 
-def judge_as_thesis(snapshots: list[MergerSnapshot], network: Path, settings: StudySettings, *, seed: int = 0) -> Table:
-    """What the thesis's methods see: density maps of snapshots from its directions, a row for each.
+def classify_as_thesis(
+    snapshots: list[MergerSnapshot], network: Path, settings: StudySettings, *, seed: int = 0
+) -> Table:
+    """The results of the thesis method for density maps of snapshots from its directions, one row for each map.
 
-    `model`, `merger`, `phase`; `called` by its network, `cosine` of raw pixels with the reference, and `label`, the
-    true outline.
+    Columns are `model`, `merger` and `phase`; `called`, the class given by its network; `cosine` of raw pixels with the
+    reference; and `label`, the class of the true outline.
     """
     rows = []
     for snapshot in snapshots:
@@ -56,42 +59,55 @@ def judge_as_thesis(snapshots: list[MergerSnapshot], network: Path, settings: St
     return table_from_rows(rows)
 
 
-def conclusions(judged: Table, images: Table, fractions: Table, *, seed: int = 0) -> Table:
-    """The thesis's answer beside ours, one row for all models, if there are several, and one for each.
+def conclusions(classified: Table, images: Table, fractions: Table, *, seed: int = 0) -> Table:
+    """The conclusions of the thesis method next to those of emeraldcut: for all models, if several, and for each.
 
     Parameters
     ----------
-    judged : as of `judge_as_thesis`
+    classified : as of `classify_as_thesis`
     images, fractions : of the study, see `study`
 
     Returns
     -------
     Table
-        `model`, or "all", which comes first; `mergers`. With the thesis's methods, all snapshots of mergers together:
-        `maps`; `called`, the fraction that its network calls rectangular; `best_cosine`, `best_is` and `best_phase`,
-        the largest cosine with the reference, the true outline of that map, and when that is. Of the same maps:
-        `truly`, the fraction with a rectangular outline; `right`, the part of those called rectangular that are;
-        `found`, the part of the rectangular ones that are called so; and `cosine_tells`, the chance that the cosine of
-        a rectangular one is above that of another (0.5: it tells nothing). What holds of relaxed remnants:
-        `rectangular` and `sure`, the fractions of views whose outline is nearest to a rectangle, and clearly one;
-        `corrected`, what the network sees in noise less its known errors; `best_similarity` of the frames, and
-        `best_p`, the chance that an ordinary galaxy is so similar to the reference. Fractions and parts have 90 %
-        intervals over mergers in `..._low` and `..._high`. Masked is what there is nothing to tell from.
+        `model`, or "all" in the first row, and the number of `mergers`.
+
+        By the thesis method, over all snapshots of the mergers:
+
+        - `maps`: their number
+        - `called`: the fraction that its network classifies as rectangular
+        - `best_cosine`, `best_is`, `best_phase`: the largest cosine with the reference, and the true outline and the
+          phase of that map
+
+        The truth of the same maps:
+
+        - `truly`: the fraction with a rectangular outline
+        - `right`, `found`: purity and completeness of the maps classified as rectangular
+        - `cosine_tells`: the probability that a rectangular map has a larger cosine than another; 0.5 by chance
+
+        By emeraldcut, for relaxed remnants:
+
+        - `rectangular`, `sure`: the fractions of views whose outline is closest to a rectangle, and clearly one
+        - `corrected`: the fraction that the network finds in noise, corrected for its known errors
+        - `best_similarity`, `best_p`: the largest similarity in the galaxies' own frames, and its p-value
+
+        Fractions have 90 % intervals over mergers in `..._low` and `..._high`. Values that cannot be computed are
+        masked.
     """
     rng, rows = np.random.default_rng([seed, 4]), []
-    judged = judged[np.array(judged["phase"]) != "alone"]
+    classified = classified[np.array(classified["phase"]) != "alone"]
     relaxed = images[(np.array(images["phase"]) == "relaxed") & (np.array(images["image_quality"]) == "noisy")]
-    models = sorted(set(map(str, judged["model"])))
+    models = sorted(set(map(str, classified["model"])))
     for model in ("all", *models) if len(models) > 1 else models:
         chosen = {} if model == "all" else {"model": model}
         group = {"group": "model", "value": model} if chosen else {"group": "all"}
-        row = {"model": model} | _by_thesis(rows_where(judged, **chosen), rng)
+        row = {"model": model} | _by_thesis(rows_where(classified, **chosen), rng)
         rows.append(row | _by_us(rows_where(relaxed, **chosen), rows_where(fractions, **group, phase="relaxed")))
     return table_from_rows(rows, unknown=np.nan)
 
 
 def _by_thesis(own: Table, rng: np.random.Generator) -> dict[str, Any]:
-    """The thesis's answer of the maps in `own`, and how good it is; see `conclusions`."""
+    """The conclusions of the thesis method for the maps in `own`, and their accuracy; see `conclusions`."""
     names, which = np.unique(np.array(own["merger"], dtype=str), return_inverse=True)
     called, box = (np.array(own[name], dtype=str) == RECTANGULAR for name in ("called", "label"))
     seen, true, both, every = (
@@ -114,7 +130,7 @@ def _by_thesis(own: Table, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _by_us(views: Table, fractions: Table) -> dict[str, Any]:
-    """Our answer of relaxed remnants: from the table of fractions, and of the view most like the reference."""
+    """The conclusions of emeraldcut for relaxed remnants; see `conclusions`."""
     row: dict[str, Any] = {}
     for column, quality, method, source in (
         ("rectangular", "clear", "truth", "fraction"),
@@ -131,7 +147,7 @@ def _by_us(views: Table, fractions: Table) -> dict[str, Any]:
 
 
 def _tells(values: np.ndarray, wanted: np.ndarray) -> float | None:
-    """The chance that the value of one that is wanted is above that of another; None without both kinds."""
+    """The probability that a wanted value is above an unwanted one; None if one of both kinds is missing."""
     wanted, values = wanted[np.isfinite(values)], values[np.isfinite(values)]
     if not 0 < wanted.sum() < len(wanted):
         return None

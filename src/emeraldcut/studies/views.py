@@ -1,4 +1,4 @@
-"""Which snapshots of the mergers of a run are observed, from which directions, and what each method says of them."""
+"""Views of mergers: which snapshots are observed from which directions, and how each method classifies them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from emeraldcut.similarity import CompareSettings, References, compare
 from emeraldcut.tables import read_table
 
 IMAGE_QUALITIES = ("clear", "noisy", "cleaned")  # without noise, with it, and with it removed again
-METHODS = {"truth": "label", "network": "class_network", "isophotes": "class_isophotes"}  # who gives which class
-IMAGE_METHODS = ("network", "isophotes")  # methods that see images; the outline is that of the particles
+METHODS = {"truth": "label", "network": "class_network", "isophotes": "class_isophotes"}  # column of their classes
+IMAGE_METHODS = ("network", "isophotes")  # those that classify images; the truth is from the particles
 PHASES = ("relaxed", "merging", "alone")
-FACTS = ("mass_ratio", "gas_fraction", "orbit", "merged_gyr")  # of a merger, masked where there is none
-INNER, OUTER = (0.3, 0.7), (1.5, 2.5)  # in half-light radii, where a disc inside and a box outside are looked for
+FACTS = ("mass_ratio", "gas_fraction", "orbit", "merged_gyr")  # of a merger; masked where they do not apply
+INNER, OUTER = (0.3, 0.7), (1.5, 2.5)  # half-light radii between which an inner disc and an outer box are sought
 _CALLED = tuple(METHODS[method] for method in IMAGE_METHODS)
 MEASURED = ("axis_ratio", "radius_pix", "a4", "a4_err", "a6", "a6_err", "p_boxy")
-CLEAR = 20.0  # times the signal-to-noise ratio, of synthetic galaxies that stand for images without noise
+CLEAR = 20.0  # factor by which the S/N of synthetic galaxies is larger that represent images without noise
 _TERMS = {"a3": "a3", "b3": "b3", "a4": "a4", "b4": "b4_sin", "a6": "a6"}
 
 
@@ -76,7 +76,7 @@ class StudySettings(Settings):
 
 @dataclass(frozen=True)
 class MergerSnapshot:
-    """A snapshot of a merger, and what is known of it: `facts` are columns of all its images."""
+    """A snapshot of a merger; `facts` are its properties, which become columns of all its images."""
 
     file: Path
     number: int
@@ -84,11 +84,11 @@ class MergerSnapshot:
 
 
 def chosen_snapshots(folder: str | Path, settings: StudySettings = StudySettings()) -> list[MergerSnapshot]:
-    """The snapshots to observe of all finished suites in and below a folder.
+    """The snapshots to observe, of all finished suites in and below a folder.
 
-    Of each merger the last snapshots, if they are `relaxed_gyr` after its merging, as `relaxed`; and as many between
-    its first passage and the merging (or the end, if it has not merged), evenly chosen, as `merging`. Of each galaxy
-    alone the last ones, as `alone`.
+    - `relaxed`: the last snapshots of each merger, if they are at least `relaxed_gyr` after coalescence
+    - `merging`: as many, evenly spaced between first passage and coalescence, or the end if there is none
+    - `alone`: the last snapshots of each isolated control galaxy
 
     Raises
     ------
@@ -105,11 +105,12 @@ def chosen_snapshots(folder: str | Path, settings: StudySettings = StudySettings
         model = table.parent.relative_to(folder).as_posix() if len(suites) > 1 else table.parent.resolve().name
         for row in read_table(table):
             own = table.parent / str(row["merger"])
-            files, course = snapshots_of(own), read_table(own / DIAGNOSTICS)
+            files, evolution = snapshots_of(own), read_table(own / DIAGNOSTICS)
             facts = {name: None if np.ma.is_masked(row[name]) else row[name] for name in FACTS}
             facts |= {"model": model, "merger": f"{model}/{row['merger']}"}
-            times, merged = np.asarray(course["time_gyr"], float), facts["merged_gyr"]
-            for phase, chosen in _phases(times, np.asarray(course["separation_kpc"], float), facts, settings).items():
+            times, apart = (np.asarray(evolution[name], float) for name in ("time_gyr", "separation_kpc"))
+            merged = facts["merged_gyr"]
+            for phase, chosen in _phases(times, apart, facts, settings).items():
                 for k in chosen:
                     since = None if merged is None else float(times[k] - merged)
                     found.append(
@@ -121,7 +122,7 @@ def chosen_snapshots(folder: str | Path, settings: StudySettings = StudySettings
 def _phases(
     times: np.ndarray, apart: np.ndarray, facts: dict[str, Any], settings: StudySettings
 ) -> dict[str, np.ndarray]:
-    """The numbers of the snapshots of each phase, from times (n,) and separations (n,) of one merger."""
+    """The indices of the snapshots of each phase, from times (n,) and separations (n,) of one merger."""
     number = np.arange(len(times))
     if facts["mass_ratio"] is None:
         return {"alone": number[-settings.snapshots :]}
@@ -143,15 +144,21 @@ def classify_views(
     seed: int = 0,
     references: References | None = None,
 ) -> ImageSet:
-    """The images of one snapshot in each of IMAGE_QUALITIES, and what each of IMAGE_METHODS says of them.
+    """The images of one snapshot in each of IMAGE_QUALITIES, classified by each of IMAGE_METHODS.
 
-    The table holds, besides what is known of the snapshot: `image_quality`; the true outline (`label`, `truth_a4`, ...,
-    of the particles); `class_network`, `class_isophotes`: what the network gives and that `galaxies.shapes.label_of`
-    gives to the measured harmonics (`other` where there is none); what `measure` measures; `similarity` to the
-    `reference`, with `similarity_p`; `cos_inclination`, of the line of quality to the axis of the orbit; and
-    `boxy_around_disky`: a4 <= -0.02 between 1.5 and 2.5 half-light radii and a4 >= 0.01 between 0.3 and 0.7, the disc
-    inside a box that Graham et al. 2012 found. `references`, if they are prepared already, spare reading those of the
-    settings.
+    Besides the properties of the snapshot, the table has these columns:
+
+    - `image_quality`
+    - `label`, `truth_a4` ...: class and harmonics of the true outline of the particles
+    - `class_network`, `class_isophotes`: the class given by the network, and by `galaxies.shapes.label_of` from the
+      measured harmonics; `other` where there is none
+    - the measurements of `measure`
+    - `similarity` to the `reference`, with `similarity_p`
+    - `cos_inclination`: of the line of sight to the axis of the orbit
+    - `boxy_around_disky`: whether a4 <= -0.02 between 1.5 and 2.5 half-light radii and a4 >= 0.01 between 0.3 and 0.7,
+      like the disc in a box that Graham et al. 2012 found
+
+    `references` that are prepared already are used instead of those of the settings.
     """
     particles, alike = read_snapshot(snapshot.file), CompareSettings(reference=settings.reference)
     own = int(np.random.default_rng([seed, snapshot.number]).integers(2**31))
@@ -159,15 +166,13 @@ def classify_views(
     seen = (clear, noisy, clean(noisy, CleanSettings()))
     for quality, images in zip(IMAGE_QUALITIES, seen, strict=True):
         frames = frame_galaxies(images)
-        judged, compared = (
-            classify_images(images, settings, frames),
-            compare(images, alike, frames=frames, references=references),
-        )
+        classified = classify_images(images, settings, frames)
+        compared = compare(images, alike, frames=frames, references=references)
         for name in (*_CALLED, *MEASURED, "flag"):
-            images.table[name] = judged[name]
+            images.table[name] = classified[name]
         for name in ("similarity", "similarity_p", "reference"):
             images.table[name] = compared[name]
-        images.table["boxy_around_disky"] = _boxy_around_disky(images, judged, frames)
+        images.table["boxy_around_disky"] = _boxy_around_disky(images, classified, frames)
         images.table["image_quality"] = quality
         images.table["cos_inclination"] = np.abs(np.cos(np.radians(np.asarray(images.table["view_theta_deg"]))))
         for name, value in snapshot.facts.items():
@@ -176,7 +181,7 @@ def classify_views(
 
 
 def classify_images(images: ImageSet, settings: StudySettings, frames: FrameSet) -> Table:
-    """What `measure` finds in images, and the classes that the IMAGE_METHODS methods give, see `classify_views`."""
+    """The measurements of images, and their classes by each of IMAGE_METHODS; see `classify_views`."""
     table = measure(images, frames=frames)
     called = np.array(classify(images, ClassifySettings(network=settings.network), frames=frames)["class"], dtype=str)
     table["class_network"] = np.where(called == "", "other", called)
@@ -189,7 +194,7 @@ def classify_images(images: ImageSet, settings: StudySettings, frames: FrameSet)
 
 
 def _boxy_around_disky(images: ImageSet, measured: Table, frames: FrameSet) -> np.ndarray:
-    """Which images (n,) show a disc inside a box, see `classify_views`."""
+    """Whether each image (n,) shows a disc inside a box; see `classify_views`."""
     profiles = radial_profiles(images, frames=frames)
     place = {name: k for k, name in enumerate(measured["id"])}
     which = np.array([place[name] for name in profiles["id"]], dtype=int)
@@ -209,10 +214,11 @@ def _mean_between(
 
 
 def known_galaxies(part: range, settings: StudySettings = StudySettings(), *, seed: int = 0) -> Table:
-    """Synthetic galaxies of this part of an endless series, of known shape and as large and noisy as the views are.
+    """How each method classifies synthetic galaxies of known shape that are as large and noisy as the views.
 
-    One row for every galaxy and quality, with `label`, `quality`, `class_network` and `class_isophotes`: how often the
-    methods err, also in the grey zone between two shapes, where the label is the nearest one.
+    One row for each galaxy of this `part` of an endless series and each image quality, with `label`, `image_quality`,
+    `class_network` and `class_isophotes`. Galaxies in the grey zone between two shapes are included with the label of
+    the nearest one.
     """
     camera, tables = settings.camera(), []
     radius = np.array([0.8, 1.25]) * camera.radius_pix / camera.size

@@ -1,1 +1,1 @@
-"""Figures: plots of tables, pictures of galaxies, and the colours that all of them share."""
+"""Figures: plots of tables, pictures of galaxies, and their common colours."""

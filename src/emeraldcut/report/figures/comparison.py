@@ -1,4 +1,4 @@
-"""Comparison: a candidate beside its reference: a4 against radius, the residual, and who looks alike."""
+"""A candidate compared with its reference: a4 against radius, the residual, and other similar candidates."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from emeraldcut.similarity.framed import MIRRORS
 
 STAMP_FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # rows and columns, in the order of MIRRORS
 RESIDUAL_SIGMA = 5.0  # where the colours of a residual end
-ALIKE = 3  # look-alikes that are named
+ALIKE = 3  # similar candidates that are listed
 TERMS = "a3 b3 a4 b4_sin a6 a8".split()
-TURNED_BY_MIRRORS = "a3 b3 b4_sin".split()  # whose sign says nothing
-LEAST_ERROR = 0.005  # of a harmonic, below which galaxies are not told apart
+TURNED_BY_MIRRORS = "a3 b3 b4_sin".split()  # whose sign depends on the orientation
+LEAST_ERROR = 0.005  # of a harmonic, added to all errors in quadrature
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,16 @@ class Profile:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a card shows of a candidate besides its pictures; None or empty what is not known.
+    """The comparison of a candidate with its reference; None or empty where it is not known.
 
     Attributes
     ----------
     profile, of_reference : Profile or None
     reference, residual : Picture or None
-        The reference turned as the candidate is, and the candidate less it, both in their own frames.
+        The reference, mirrored to match the candidate, and the residual, candidate minus reference; both in the
+        galaxies' own frames.
     alike : tuple of int
-        Rows of the table whose isophotes are most like the candidate's.
+        Rows of the table with the most similar isophotes.
     """
 
     profile: Profile | None = None
@@ -59,19 +60,22 @@ class Comparison:
 
 
 def compare_with_references(images: ImageSet, references: ImageSet | None, table: Table) -> list[Comparison]:
-    """For each of the images that `pictures.galaxy_pictures` shows, in its order.
+    """The comparison of each image that `pictures.galaxy_pictures` shows, in the same order.
 
     Parameters
     ----------
     images : ImageSet
-        With `reference`, the id of the one in `references` that each is most like, as far as it is known.
+        With the column `reference`, the id of the most similar of `references`, if it is known.
     references : ImageSet or None
     table : Table
-        All rows, among which look-alikes are searched for.
+        All candidates, among which similar ones are searched for.
     """
     images = with_data(images)
     frames = frame_galaxies(images)
-    profiles, places, of_references, framed = _profiles(images, frames), {}, [], None
+    profiles = _profiles(images, frames)
+    framed: FrameSet | None = None
+    of_references: list[Profile | None] = []
+    places: dict[str, int] = {}
     if references is not None and len(references):
         framed = frame_galaxies(references)
         of_references = _profiles(references, framed)
@@ -81,7 +85,7 @@ def compare_with_references(images: ImageSet, references: ImageSet | None, table
         row = images.table[i]
         own = Comparison(profiles[i], alike=alike(table, row))
         k = places.get(text(row, "reference"))
-        if galaxy is not None and k is not None:
+        if galaxy is not None and framed is not None and k is not None:
             other, left, _ = reference_and_residual(frames, i, framed, k)
             residual = Picture(np.clip(0.5 + left / (2 * RESIDUAL_SIGMA), 0, 1), [], [], colour_map=RESIDUAL_MAP)
             own = replace(
@@ -95,7 +99,8 @@ def compare_with_references(images: ImageSet, references: ImageSet | None, table
 def _profiles(images: ImageSet, frames: FrameSet) -> list[Profile | None]:
     """a4 against radius of every image, None where there is no galaxy."""
     rows = radial_profiles(images, frames=frames)
-    names, found = np.array(rows["id"], dtype=str), []
+    names = np.array(rows["id"], dtype=str)
+    found: list[Profile | None] = []
     for name, galaxy in zip(images.table["id"], frames.galaxies, strict=True):
         own = rows[names == str(name)]
         if galaxy is None or not len(own):
@@ -109,25 +114,27 @@ def _profiles(images: ImageSet, frames: FrameSet) -> list[Profile | None]:
 def reference_and_residual(
     frames: FrameSet, i: int, references: FrameSet, k: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Galaxy `i` beside reference `k`, both framed.
+    """Reference `k` and the residual of galaxy `i`, in their own frames.
 
     Returns
     -------
     (n, n) float
-        The reference's stamp, mirrored as the galaxy is most like it.
+        The image of the reference, mirrored such that the galaxy is most similar to it.
     (n, n) float
-        The galaxy less the reference that has the galaxy's profile, in units of the noise.
+        The residual, in units of the noise: galaxy minus reference, scaled to the galaxy's profile.
     int
-        Which of `MIRRORS` that is.
+        The number of that mirror image in `MIRRORS`.
     """
-    rings, others = frames.galaxies[i].rings[0], references.galaxies[k].rings[0]
-    mirror = int(np.argmax(MIRRORS @ np.einsum("kt,kt->t", rings, others)))
+    galaxy, reference = frames.galaxies[i], references.galaxies[k]
+    assert galaxy is not None  # the caller chooses images with a galaxy
+    assert reference is not None
+    mirror = int(np.argmax(MIRRORS @ np.einsum("kt,kt->t", galaxy.rings[0], reference.rings[0])))
     own, other = frames.stamps[i], references.stamps[k][:: STAMP_FLIPS[mirror][0], :: STAMP_FLIPS[mirror][1]]
-    return other, own - _dressed(other, own), mirror
+    return other, own - _scaled_to_profile(other, own), mirror
 
 
-def _dressed(reference: np.ndarray, galaxy: np.ndarray) -> np.ndarray:
-    """The reference's stamp with the azimuthal mean of the galaxy's instead of its own."""
+def _scaled_to_profile(reference: np.ndarray, galaxy: np.ndarray) -> np.ndarray:
+    """The image of the reference, scaled such that its azimuthal mean is that of the galaxy."""
     size = len(galaxy)
     grid = np.arange(size) + 0.5 - size / 2
     radius = np.hypot(*np.meshgrid(grid, grid))
@@ -144,11 +151,11 @@ def _dressed(reference: np.ndarray, galaxy: np.ndarray) -> np.ndarray:
 
 
 def alike(table: Table, row: Row) -> tuple[int, ...]:
-    """Rows of `table` whose measured harmonics are most probably the same as those of `row`, without itself.
+    """The rows of `table` whose harmonics are most similar to those of `row`, which is left out.
 
-    Ordered by the density of a difference of zero between both, with normal errors: the sum over terms of
-    d^2 / s^2 + ln s^2 with s^2 the sum of both variances, the less the more alike. Signs that depend on how a galaxy is
-    mirrored do not count.
+    They are sorted by the probability density of a difference of zero, with normal errors: the sum over terms of
+    d^2 / s^2 + ln s^2, where d is the difference and s^2 the sum of both variances, is smallest for the most similar
+    one. Signs that depend on how a galaxy is mirrored are ignored.
     """
     names = [name for name in TERMS if {name, f"{name}_err"} <= set(table.colnames) & set(row.colnames)]
     if not names:

@@ -1,4 +1,4 @@
-"""Why two galaxies are called alike: both in the common frame, what is left, and the harmonics of both."""
+"""Why two galaxies are similar: both in their own frames, the residual, and the harmonics of both."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ class ExplainSettings(Settings):
     """Whether the best matches are drawn."""
 
     explain: str | None = setting(
-        None, "also draw the best matches beside their references to this file (.png, .pdf, .svg)"
+        None, "also draw the best matches next to their references to this file (.png, .pdf, .svg)"
     )
     explain_best: int = setting(5, "number of best matches to draw", at_least=1)
 
 
 def explain_best(chunks: Iterable[ImageSet], table: Table, references: ImageSet, settings: ExplainSettings) -> Path:
-    """The picture of `explain` for the best rows of `table`: by `similarity_p` if there, then by `similarity`.
+    """The picture of `explain` for the best rows of `table`, sorted by `similarity_p` if known and by `similarity`.
 
-    The images are looked for in `chunks`, of which one at a time is in memory.
+    The images are found in `chunks`, of which one at a time is in memory.
     """
+    assert settings.explain is not None  # else there is nothing to draw to
     chance = numbers(table["similarity_p"], 2.0) if "similarity_p" in table.colnames else np.zeros(len(table))
     best = table[np.lexsort((-numbers(table["similarity"], -np.inf), chance))[: settings.explain_best]]
     places = {str(name): place for place, name in enumerate(best["id"])}
@@ -48,22 +49,22 @@ def explain_best(chunks: Iterable[ImageSet], table: Table, references: ImageSet,
 
 
 def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Path) -> Path:
-    """Draws each image beside the reference that it is most like, the residual, and the harmonics of both.
+    """Draws each image next to its most similar reference, with the residual and the harmonics of both.
 
     Parameters
     ----------
     images : ImageSet
-        What is drawn, one below the other.
+        The images to draw, one below the other.
     table : Table
         Rows of `compare` for these images, found by `id`.
     references : ImageSet
-        Holds the references named in the column `reference`.
+        With all references that the column `reference` names.
     path : path of the picture to write
 
     Raises
     ------
     ValueError
-        In no image there is a galaxy.
+        No image has a galaxy that is in the table.
     """
     frames, framed_references = frame_galaxies(images), frame_galaxies(references)
     variances = Deviations.of(frames, known_psf(images)).variances
@@ -91,8 +92,10 @@ def explain(images: ImageSet, table: Table, references: ImageSet, path: str | Pa
         _picture(line[1], stretch(other, 0.0, 1.0), str(row["reference"]), "the reference", EMERALD)
         line[2].imshow(left, cmap=RESIDUAL_MAP, vmin=-RESIDUAL_SIGMA, vmax=RESIDUAL_SIGMA, origin="lower")
         _label(line[2], "residual", f"in noise units, ±{RESIDUAL_SIGMA:g}")
-        rings, others = frames.galaxies[i].rings[0], framed_references.galaxies[k].rings[0]
-        _harmonics(line[3], rings, variances[i], MIRRORS[mirror] * others)
+        galaxy, reference = frames.galaxies[i], framed_references.galaxies[k]
+        assert galaxy is not None  # `shown` are images with a galaxy
+        assert reference is not None  # and `compare` names references with one
+        _harmonics(line[3], galaxy.rings[0], variances[i], MIRRORS[mirror] * reference.rings[0])
     return save_figure(figure, path)
 
 

@@ -1,4 +1,4 @@
-"""Galleries: the best candidates beside their references, and a field with its candidates, as pictures in files."""
+"""Galleries: the best candidates next to their references, and a field with its candidates, drawn to files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ GALLERY_COLUMNS = 5
 
 
 def draw_gallery(candidates: list[GalaxyPictures], references: list[GalaxyPictures], path: str | Path) -> Path:
-    """Draws the best candidates, with the references that they are most like beside them.
+    """Draws the best candidates next to their most similar references.
 
     Parameters
     ----------
     candidates : list of GalaxyPictures
-        In order, with `id`, `rank` and `reference` in their rows; the first 20 are drawn.
+        Sorted, with `id`, `rank` and `reference` in their rows; the first 20 are drawn.
     references : list of GalaxyPictures
-        Of which those are drawn that the candidates name.
+        Those that the candidates name are drawn.
     path : path of the picture to write (.png, .pdf or .svg)
     """
     candidates = candidates[:SHOWN]
@@ -59,7 +59,7 @@ def draw_gallery(candidates: list[GalaxyPictures], references: list[GalaxyPictur
 
 
 def draw_best_match(candidate: GalaxyPictures, reference: GalaxyPictures | None, path: str | Path) -> Path:
-    """Draws the best candidate beside its reference: on the sky (above) and in their own frames (below)."""
+    """Draws the best candidate next to its reference, on the sky (top) and in their own frames (bottom)."""
     pair = [galaxy for galaxy in (candidate, reference) if galaxy is not None]
     figure = new_figure(3.2 * len(pair), 6.8)
     grid = {"left": 0.02, "right": 0.98, "top": 0.95, "bottom": 0.01, "hspace": 0.08, "wspace": 0.04}
@@ -97,7 +97,7 @@ def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: s
 
 
 def _draw_pair(figure, grid, row: int, column: int, galaxy: GalaxyPictures, title: str, colour: str) -> None:
-    """A cut-out and its framed picture side by side in a gallery."""
+    """A cutout of a gallery, and the galaxy in its own frame next to it."""
     axes = figure.add_subplot(grid[row, 2 * column])
     _draw(axes, galaxy.cutout)
     axes.set_title(short(title, 34), fontsize=7.5, color=colour, loc="left", pad=3)

@@ -1,9 +1,10 @@
-"""Evolution of mergers as figures: how far apart the galaxies are, and how well is kept what is conserved."""
+"""Figures of merger evolution: the separation of the galaxies, and the drift of conserved quantities."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -15,15 +16,13 @@ from emeraldcut.report.figures.style import ACCENT, INK, MUTED, new_figure, save
 
 ALLOWED = 0.01  # drift of energy and of angular momentum
 DRIFTS = dict(zip(("energy", "momentum", "angular momentum"), SERIES, strict=False))
-LEAST = 1e-7  # of a logarithmic axis of drifts
+LEAST = 1e-7  # lower end of the logarithmic axis of drifts
 DASHED = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (4, 3))}
 NOTE = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
 
 
-def evolution_figure(
-    rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[str, object], path: str | Path
-) -> Path:
-    """Draws one run: separation of the centres (of an isolated galaxy the thickness of its disc), and drifts.
+def evolution_figure(rows: Table, drifts: Mapping[str, np.ndarray], facts: Mapping[str, Any], path: str | Path) -> Path:
+    """Draws the drifts of a run and the separation of its galaxies, or the thickness of an isolated disc.
 
     Parameters
     ----------
@@ -57,7 +56,7 @@ def evolution_figure(
 
 
 def _draw_thickness(panel, time: np.ndarray, thickness: np.ndarray) -> None:
-    """The thickness of an isolated disc against time, and the limit that it should keep."""
+    """The thickness of an isolated disc against time, and its limit."""
     panel.plot(time, thickness / thickness[0], color=EMERALD)
     panel.axhline(THICKENING, **DASHED)
     panel.annotate("limit before the encounter", (time[-1], THICKENING), (0, 3), ha="right", **NOTE)
@@ -65,8 +64,8 @@ def _draw_thickness(panel, time: np.ndarray, thickness: np.ndarray) -> None:
     panel.set_ylabel("thickness of the disc, relative to the start")
 
 
-def _draw_separation(panel, time: np.ndarray, separation: np.ndarray, facts: Mapping[str, object]) -> None:
-    """The separation of two galaxies against time, with the softening and when they merged."""
+def _draw_separation(panel, time: np.ndarray, separation: np.ndarray, facts: Mapping[str, Any]) -> None:
+    """The separation of two galaxies against time, with the softening length and the time of coalescence."""
     softening = float(facts["disc_softening_kpc"])
     panel.plot(time, separation, color=EMERALD)
     panel.set_yscale("log")
@@ -81,7 +80,7 @@ def _draw_separation(panel, time: np.ndarray, separation: np.ndarray, facts: Map
 
 
 def _draw_drifts(panel, time: np.ndarray, drifts: Mapping[str, np.ndarray]) -> None:
-    """The drifts of what should be conserved against time, and what is allowed."""
+    """The drifts of conserved quantities against time, and their limit."""
     for name, colour in DRIFTS.items():
         panel.plot(time[1:], np.maximum(drifts[name.replace(" ", "_")][1:], LEAST), color=colour, label=name)
     panel.axhline(ALLOWED, **DASHED)

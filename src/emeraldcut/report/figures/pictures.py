@@ -1,4 +1,4 @@
-"""A galaxy as the report shows it: cut out of its image and in its own frame, with its isophotes."""
+"""The pictures of a galaxy in the report: a cutout and the galaxy in its own frame, with isophotes."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from emeraldcut.frame import EXTENT, FramedGalaxy, frame_galaxies
 from emeraldcut.frame.resample import bin_down, unbinned
 from emeraldcut.isophotes import MeasureSettings, measure_galaxy
 from emeraldcut.numerics.median import MAD_TO_SIGMA
+from emeraldcut.numerics.stretch import asinh_stretch
 
 COLOUR_MAP, RESIDUAL_MAP = "magma", "RdBu_r"
 ISOPHOTE_RADII = (1.0, 2.0)  # half-light radii
-SHOWN_RADII = 5.0  # half-light radii from the centre to the edge of a cut-out, if the image has them
+SHOWN_RADII = 5.0  # half-light radii from the centre to the edge of a cutout, if the image reaches that far
 SMALLEST_SIDE_PIX = 32
-LARGEST_SIDE_PIX = 192  # larger cut-outs are binned down
-LONGEST_BAR = 0.35  # of the cut-out's side
+LARGEST_SIDE_PIX = 192  # larger cutouts are binned
+LONGEST_BAR = 0.35  # of the side of the cutout
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn of one galaxy: square pixels, and lines on them.
+    """One picture of a galaxy: square pixels with lines drawn on them.
 
     Attributes
     ----------
     values : (n, n) float
-        Stretched light between 0 and 1, NaN where there is no data; y first, pixel (0, 0) at the lower left.
+        Stretched light between 0 and 1, NaN where there are no data; y first, pixel (0, 0) at the lower left.
     isophotes, ellipses : lists of (k, 2) arrays
-        x, y of closed lines in the picture's pixels: fitted isophotes, and the ellipses they deviate from.
+        x, y of closed lines, in pixels of the picture: fitted isophotes, and the ellipses that they deviate from.
     bar_pix, bar_text : float, str
-        Length of the scale bar in the picture's pixels and what it says; 0 for none.
+        Length of the scale bar in pixels of the picture, 0 for none, and its text.
     colour_map : str
-        Matplotlib's name of the colours of `values`.
+        Matplotlib's name of the colour map of `values`.
     """
 
     values: np.ndarray
@@ -48,7 +49,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class GalaxyPictures:
-    """One galaxy: its table row, its cut-out, and its picture in its own frame, None if it has none."""
+    """One galaxy: its row, its cutout, and its picture in its own frame, None if no galaxy was found."""
 
     row: Row
     cutout: Picture
@@ -68,7 +69,7 @@ def text(row: Row, name: str) -> str:
 
 
 def galaxy_pictures(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[GalaxyPictures]:
-    """The images that have any data, in the set's order, cut `shown_radii` half-light radii around the galaxies."""
+    """Pictures of all images with data, in order, out to `shown_radii` half-light radii around the galaxies."""
     images = with_data(images)
     frames = frame_galaxies(images)
     shown = []
@@ -80,18 +81,20 @@ def galaxy_pictures(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[
 
 
 def with_data(images: ImageSet) -> ImageSet:
-    """Those that have any finite pixel."""
+    """The images that have any finite pixel."""
     return images[np.array([np.isfinite(image).any() for image in images.pixels], dtype=bool)]
 
 
 def _with_harmonics(galaxy: FramedGalaxy | None) -> FramedGalaxy | None:
-    """The galaxy with the shape that its isophotes are seen to have; the frame alone fits ellipses to most."""
-    fit = None if galaxy is None else measure_galaxy(galaxy, MeasureSettings(psf_correction=False), np.nan)
+    """The galaxy with the harmonics of its observed isophotes; for most galaxies the frame has ellipses only."""
+    if galaxy is None:
+        return None
+    fit = measure_galaxy(galaxy, MeasureSettings(psf_correction=False), np.nan)
     return galaxy if fit is None else replace(galaxy, shape=fit.seen)
 
 
 def png(picture: Picture) -> bytes:
-    """The picture's pixels as a PNG, one to one and in colour, transparent where there is no data."""
+    """A picture as a colour PNG with one pixel for each of its own, transparent where there are no data."""
     from matplotlib import colormaps
     from matplotlib.image import imsave
 
@@ -103,19 +106,18 @@ def png(picture: Picture) -> bytes:
 
 
 def stretch(values: np.ndarray, sky: float, sigma: float) -> np.ndarray:
-    """asinh((value - sky) / 2 sigma), 0 at 1 sigma below the sky and 1 at the brightest 1 in 500 pixels.
+    """Light between 0 and 1 for display: linear in the noise, logarithmic in the galaxy (see `asinh_stretch`).
 
-    The asinh stretch of Lupton et al. 1999 (AJ 118, 1406): linear in the noise, logarithmic in the galaxy.
+    It is 0 at 1 sigma below the sky and 1 for the brightest 1 in 500 pixels.
     """
     signal = values - sky
     top = np.nanpercentile(signal, 99.8)
     sigma = max(sigma, 1e-3 * abs(top), np.finfo(float).tiny)  # noise-free images have a finite range too
-    low, high = np.arcsinh(-0.5), max(np.arcsinh(top / (2 * sigma)), 1.0)
-    return np.clip((np.arcsinh(signal / (2 * sigma)) - low) / (high - low), 0, 1)
+    return asinh_stretch(signal, np.arcsinh(-0.5), max(np.arcsinh(top / (2 * sigma)), 1.0), 2 * sigma)
 
 
 def sky_level(image: np.ndarray, galaxy: FramedGalaxy | None = None) -> tuple[float, float]:
-    """Sky level and its noise per pixel, of all pixels where there is no galaxy."""
+    """Sky level and noise per pixel; from all pixels if there is no galaxy."""
     if galaxy is not None:
         return galaxy.segmentation.background, galaxy.segmentation.sky_sigma * galaxy.binning
     sky = float(np.nanmedian(image))
@@ -139,7 +141,7 @@ def _square(image: np.ndarray, x: float, y: float, side: int) -> tuple[np.ndarra
 def _cutout(
     image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: float | None, shown_radii: float
 ) -> Picture:
-    """The galaxy on the sky: as much of the image as shows it well, with isophotes and a scale bar."""
+    """The galaxy on the sky, in a cutout that suits its size, with isophotes and a scale bar."""
     ny, nx = image.shape
     x, y, side = (nx - 1) / 2, (ny - 1) / 2, max(nx, ny)
     if galaxy is not None:
@@ -178,7 +180,7 @@ def _isophotes(galaxy: FramedGalaxy) -> list[np.ndarray]:
         rho = radius * galaxy.radius * ellipse.deformation(psi)
         u, v = rho * np.cos(psi), ellipse.axis_ratio * rho * np.sin(psi)
         points = np.stack([ellipse.x + u * cos - v * sin, ellipse.y + u * sin + v * cos], axis=1)
-        lines.append(unbinned(points, bins))
+        lines.append(np.asarray(unbinned(points, bins)))
     return lines
 
 

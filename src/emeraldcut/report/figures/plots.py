@@ -92,12 +92,12 @@ def plot_axis_ratio(table: Table, marked: Sequence[int]) -> str:
 
 
 def plot_sixth(table: Table, marked: Sequence[int]) -> str:
-    """SVG: as `plot_axis_ratio`, against a6, which tells obrounds (a6 > 0) from rectangles."""
+    """SVG: as `plot_axis_ratio`, against a6, which separates obrounds (a6 > 0) from rectangles."""
     return _scatter(table, marked, "a6", "a6/a", _loci)
 
 
 def class_fractions(table: Table, name: str = "class") -> Table:
-    """How many images have each class, of the column `name`; no rows where it says nothing.
+    """How many images have each class in the column `name`; no rows if none has a class.
 
     Columns `class`, `images`, and `fraction` with its 95 % interval `fraction_low`, `fraction_high` (Wilson 1927, JASA
     22, 209).

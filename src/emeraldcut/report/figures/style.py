@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
-# Colours that a plot is drawn in, and what the page's style sheet makes of them, in light and in dark.
+# Colours that stand for those of the style sheet, which differ between light and dark pages.
 INK, MUTED, LINE, ACCENT, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
 STYLED = {
     INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)", SECOND: "var(--second)",
 }  # fmt: skip
-PLOT_STYLE = {
+PLOT_STYLE: Any = {  # matplotlib's types list the names of all settings
     "svg.fonttype": "none", "svg.hashsalt": "emeraldcut", "font.size": 10, "text.color": INK,
     "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
     "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
@@ -22,14 +23,14 @@ PLOT_STYLE = {
 
 
 def new_figure(width_inch: float, height_inch: float):
-    """An empty figure that no window system knows of."""
+    """An empty figure without a window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_inch, height_inch))
 
 
 def save_figure(figure, path: str | Path) -> Path:
-    """Writes a figure, with the folder that it goes to."""
+    """Writes a figure to a file, whose folder is made if needed, and returns its path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _any_script():
@@ -39,20 +40,20 @@ def save_figure(figure, path: str | Path) -> Path:
 
 @contextmanager
 def _any_script() -> Iterator[None]:
-    """Names may be in a script that the font lacks; that is no reason to warn."""
+    """Without warnings of letters that the font lacks, which names may contain."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         yield
 
 
 def short(name: str, longest: int) -> str:
-    """A long identifier without its middle; `$`, which would start a formula, is made plain."""
+    """An identifier without its middle if it is long; `$`, which would start a formula, is escaped."""
     half = (longest - 1) // 2
     return (name if len(name) <= longest else f"{name[:half]}…{name[-half:]}").replace("$", r"\$")
 
 
 def svg_of(name: str, draw) -> str:
-    """SVG text of a plot for a page: its colours are the page's, and its ids begin with `name`."""
+    """SVG text of a plot, in the colours of the page and with ids that begin with `name`."""
     from matplotlib import rc_context
 
     buffer = StringIO()
@@ -64,7 +65,7 @@ def svg_of(name: str, draw) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    # a hundredth of a point is fine enough; what is between tags is for people to read
+    # coordinates to a hundredth of a point; text between tags is left alone
     svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
     svg = re.sub(r' (xmlns(:xlink)?|width|height|version)="[^"]*"', "", svg, count=5)
     svg = re.sub(r'id="', f'id="{name}-', svg)

@@ -1,1 +1,1 @@
-"""The page of each kind of run."""
+"""The pages of the report, one for each kind of run."""

@@ -1,4 +1,4 @@
-"""Sections that pages of tables share: plots of all rows, and what their flags mean."""
+"""Sections of several pages: plots of all images, and the meaning of their flags."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from emeraldcut.report.html import Listing, Plot
 
 
 def all_images(table: Table, marked: list[int], shown: Table | None = None) -> list[Plot]:
-    """The plots of all rows that have what is plotted; the ranks in `marked` have cards.
+    """Plots of all images, if the table has their columns; the ranks in `marked` have cards.
 
-    Of a long table some rows, `shown`, stand for all in plots of single galaxies.
+    Plots of single galaxies show the rows `shown`, which are a sample of a long table.
     """
     shown = table if shown is None else shown
     drawn = [
@@ -62,7 +62,7 @@ def all_images(table: Table, marked: list[int], shown: Table | None = None) -> l
 
 
 def flag_counts(table: Table) -> Listing:
-    """How many rows carry each flag, and what it means; rows have the anchors `flag-BIT`."""
+    """How many images have each flag, and what it means; rows have the anchors `flag-BIT`."""
     flags = np.asarray(table["flag"], dtype=np.int64)
     counts = {bit: int(((flags & bit) != 0).sum()) for bit in SENTENCES}
     raised = [bit for bit, count in counts.items() if count]

@@ -1,4 +1,4 @@
-"""The page of a run of `completeness`: which rectangular galaxies would be found in such images."""
+"""The page of a run of `completeness`: which rectangular galaxies a screening finds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRACTIONS, INJECTED = "completeness.ecsv", "injected.parquet"
 
 
 def completeness_page(folder: Path) -> str:
-    """The page of a run of `completeness`; writes `completeness.png` again. See `report`."""
+    """The page of a run of `completeness`; also draws `completeness.png`. See `report`."""
     manifest, table = read_manifest(folder), read_table(folder / FRACTIONS)
     injected = read_table(folder / INJECTED)
     plots.completeness_figure(table, folder / "completeness.png")
@@ -61,7 +61,7 @@ def _plots(table: Table) -> list[Plot]:
 
 
 def _conclusion(table: Table) -> str:
-    """How many are found, and at what S/N half of them."""
+    """How many are found, and the S/N at which the completeness reaches 50 %."""
     sums = [(snr, table["found"][own].sum() / table["injected"][own].sum())
             for snr in np.unique(table["snr"]) for own in [table["snr"] == snr]]  # fmt: skip
     found, injected = int(table["found"].sum()), int(table["injected"].sum())

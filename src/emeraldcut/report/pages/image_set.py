@@ -1,4 +1,4 @@
-"""The page of a set of images, made by `synthesise`, `observe`, `clean` or `fetch`: examples and what is known."""
+"""The page of an image set of `synthesise`, `observe`, `clean` or `fetch`: examples, labels and metadata."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MERGERS = 200  # rows of the table of mergers at most
 
 
 def set_page(folder: Path) -> str:
-    """The page of a set, or of what `fetch` got. See `report`."""
+    """The page of an image set, or of the cutouts of `fetch`. See `report`."""
     manifest = read_manifest(folder)
     table = read_table(folder / (TABLE if (folder / TABLE).exists() else CUTOUTS))
     return page(
@@ -57,7 +57,7 @@ def _facts(table: Table, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plots(table: Table) -> list[Plot]:
-    """The plots of what is known of the images."""
+    """The plots that the columns of the set allow."""
     drawn = [
         Plot(plots.plot_classes(table, "label"), "Fraction of each label",
              "True shapes of the images. Lines: 95 % binomial intervals (Wilson), which hold for independent images. "
@@ -72,7 +72,7 @@ def _plots(table: Table) -> list[Plot]:
 
 
 def _range(table: Table, name: str, unit: str) -> str | None:
-    """The range of a column in words, None where nothing is known."""
+    """The range of a column as text; None without values."""
     values = plots.column(table, name)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -82,7 +82,7 @@ def _range(table: Table, name: str, unit: str) -> str | None:
 
 
 def _conclusion(table: Table) -> str:
-    """How many images of which label, and how many are of no use."""
+    """How many images have each label, and how many cannot be used."""
     fractions = plots.class_fractions(table, "label")
     parts = [f"{row['images']:,} {row['class']}" for row in fractions if row["images"]]
     words = f": {', '.join(parts)}" if parts else ""
@@ -92,7 +92,7 @@ def _conclusion(table: Table) -> str:
 
 
 def _examples(folder: Path, table: Table) -> list[dict[str, Any]]:
-    """Some of the images, evenly from all labels and from first to last."""
+    """Example images, as many of each label, evenly spaced from first to last."""
     labels = plots.texts(table, "label")
     good = usable(table["flag"]) if "flag" in table.colnames else np.ones(len(table), dtype=bool)
     groups = [np.flatnonzero(good & (labels == name)) for name in dict.fromkeys(labels)]
@@ -107,10 +107,11 @@ def _examples(folder: Path, table: Table) -> list[dict[str, Any]]:
 
 
 def _known(galaxy: GalaxyPictures) -> str:
-    """The label and the true a4 of an image, as far as they are known."""
+    """The label and the true a4 of an image, if they are known."""
     facts = [text(galaxy.row, "label")]
-    if number(galaxy.row, "truth_a4") is not None:
-        facts.append(f"a4/a {_signed(number(galaxy.row, 'truth_a4'))}")
+    a4 = number(galaxy.row, "truth_a4")
+    if a4 is not None:
+        facts.append(f"a4/a {_signed(a4)}")
     return ", ".join(filter(None, facts)) or NONE
 
 
@@ -119,7 +120,7 @@ def _signed(value: float) -> str:
 
 
 def _mergers(table: Table) -> Listing | None:
-    """Of which mergers the images are, and what fraction of their views is rectangular; None without mergers."""
+    """The mergers of the images, and the fraction of their views that is rectangular; None without mergers."""
     names = plots.texts(table, "merger")
     if not any(names):
         return None

@@ -1,4 +1,4 @@
-"""The page of a network folder, as `train` writes it: what it is for, what made it, how well it does."""
+"""The page of a network folder of `train`: its classes, its training and its accuracy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CARD = "card.json"
 
 
 def network_page(folder: Path) -> str:
-    """The page of a network's card. See `report`."""
+    """The page of a network. See `report`."""
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     metrics, classes = card.get("metrics", {}), [str(name) for name in card["classes"]]
     settings = {f"{OF_SETTINGS}{name}": value for name, value in card.get("settings", {}).items()}
@@ -70,7 +70,7 @@ def _confusion(metrics: dict[str, Any], classes: list[str]) -> Listing | None:
 
 
 def _spans(metrics: dict[str, Any]) -> list[str]:
-    """The ranges of S/N for which there are figures."""
+    """The ranges of S/N for which the accuracy is known."""
     ends = [part["snr"] for part in metrics.get("by_snr", [])]
     return [f"{low:g} to {high:g}" if high is not None else f"above {low:g}" for low, high in ends]
 
@@ -97,7 +97,7 @@ def _accuracy(metrics: dict[str, Any]) -> list[Plot]:
 
 
 def _training(card: dict[str, Any], classes: list[str]) -> Listing | None:
-    """How many images of each class it was trained on."""
+    """The number of images of each class in training and tests."""
     parts = card.get("training")
     if not parts:
         return None

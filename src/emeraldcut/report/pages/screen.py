@@ -1,4 +1,4 @@
-"""The page of a run of `screen` or `demo`: what was found, the candidates as cards, plots, flags."""
+"""The page of a run of `screen` or `demo`: its conclusion, candidates as cards, plots and flags."""
 
 from __future__ import annotations
 
@@ -28,18 +28,25 @@ from emeraldcut.tables.arrow import Columns, rows_of
 NOTES = "notes.json"
 SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks
 HARMONICS = [f"{name}{end}" for name in TERMS for end in ("", "_err")]
-# Of the rows that are shown one by one.
+# Columns of the rows that are shown one by one.
 COLUMNS = ["id", "axis_ratio", "axis_ratio_err", *HARMONICS, "class", "rank", "score", "flag", "p_rectangular"]
 COLUMNS += ["similarity_p"]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a finished run folder holds, `best` (with `comparisons` of each) and `references` already as the report
-    shows them.
+    """What a finished run folder holds.
 
-    `ranks` has the columns of all images, to be read one at a time; `table` all that the page tells, of `SAMPLED` of
-    them at most, the first among them.
+    Attributes
+    ----------
+    ranks : Columns
+        The columns of all images, which are read one at a time.
+    table : Table
+        The columns that the page shows row by row, of at most `SAMPLED` images, the best of them first.
+    best, references : lists of GalaxyPictures
+        The best candidates and the references as the report shows them.
+    comparisons : list of Comparison
+        Of each of the best.
     """
 
     folder: Path
@@ -52,13 +59,13 @@ class Contents:
     notes: dict[str, Any]
 
     def reference_of(self, galaxy: GalaxyPictures) -> GalaxyPictures | None:
-        """The reference that a candidate is most like, if the run has its image."""
+        """The most similar reference of a candidate, if the run has its image."""
         name = text(galaxy.row, "reference")
         return next((other for other in self.references if text(other.row, "id") == name), None)
 
 
 def screen_page(folder: Path) -> str:
-    """The page of a run of `screen` or `demo`; writes the pictures of its candidates. See `report`."""
+    """The page of a run of `screen` or `demo`; also draws its best candidates. See `report`."""
     contents = _read(folder)
     if contents.best:
         best, pictures = contents.best[0], folder / "figures"
@@ -68,19 +75,22 @@ def screen_page(folder: Path) -> str:
 
 
 def _read(folder: Path) -> Contents:
-    """The contents of a run folder; ValueError if it holds no candidates."""
+    """The contents of a run folder; ValueError if it has no candidates."""
     if not (folder / CANDIDATES).exists():
         raise UsageError(f"report expects a run of `screen` or `demo`; '{folder}' has no {CANDIDATES}.")
-    sets = {name: read_images(folder / name) if (folder / name / MANIFEST).exists() else None
-            for name in (BEST, REFERENCES)}  # fmt: skip
-    ranks, best, found = Columns(folder / CANDIDATES), [], []
+    best_set, reference_set = (
+        read_images(folder / name) if (folder / name / MANIFEST).exists() else None for name in (BEST, REFERENCES)
+    )
+    ranks = Columns(folder / CANDIDATES)
+    best: list[GalaxyPictures] = []
+    found: list[Comparison] = []
     rows = np.unique(np.linspace(0, len(ranks) - 1, min(len(ranks), SAMPLED)).astype(int))
     table = rows_of(folder / CANDIDATES, rows, COLUMNS)
-    if sets[BEST] is not None:
-        scored = np.isfinite(plots.column(sets[BEST].table, "score"))
-        kept = with_data(sets[BEST][scored])[: galleries.SHOWN]
-        best, found = galaxy_pictures(kept), compare_with_references(kept, sets[REFERENCES], table)
-    references = [] if sets[REFERENCES] is None else galaxy_pictures(sets[REFERENCES])
+    if best_set is not None:
+        scored = np.isfinite(plots.column(best_set.table, "score"))
+        kept = with_data(best_set[scored])[: galleries.SHOWN]
+        best, found = galaxy_pictures(kept), compare_with_references(kept, reference_set, table)
+    references = [] if reference_set is None else galaxy_pictures(reference_set)
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
     return Contents(folder, read_manifest(folder), ranks, table, best, found, references, notes)
 
@@ -129,12 +139,12 @@ def _first(contents: Contents) -> dict[str, str] | None:
 
 
 def _clear(contents: Contents) -> int:
-    """How many images have a score above the threshold that the page names."""
+    """How many images have a score above the threshold of the page."""
     return int((plots.column(contents.ranks, "score") > plots.CLEAR_SCORE).sum())
 
 
 def _details(contents: Contents) -> list[str]:
-    """What else there is to say of the list as a whole, in sentences; none where nothing could be scored."""
+    """Sentences about the whole list, such as the expected numbers; none if nothing could be scored."""
     if _first(contents) is None:
         return []
     manifest, clear = contents.manifest, _clear(contents)
@@ -172,7 +182,7 @@ def _between(interval: list[float]) -> str:
 
 
 def _facts(contents: Contents) -> dict[str, Any]:
-    """What was run, on what, when and with what."""
+    """The command, its input and its settings."""
     manifest, flags = contents.manifest, np.asarray(contents.ranks["flag"], dtype=np.int64)
     good = usable(flags)
     wall, prevalence = manifest.get("wall_seconds"), manifest.get("settings.prevalence")
@@ -191,7 +201,7 @@ def _facts(contents: Contents) -> dict[str, Any]:
 
 
 def _careful(manifest: dict[str, Any], images: int) -> str | None:
-    """How many images had the careful pass, and how far down that makes no difference; None if all had it."""
+    """How many images had the careful pass, and down to which rank that is enough; None if all had it."""
     careful = manifest.get("careful", images)
     if careful == images:
         return None
@@ -199,7 +209,7 @@ def _careful(manifest: dict[str, Any], images: int) -> str | None:
 
 
 def _notes(contents: Contents) -> dict[str, Any] | None:
-    """What the run itself has to say, from `notes.json`."""
+    """The notes of the run, from `notes.json`."""
     notes = contents.notes
     if not notes:
         return None
@@ -215,7 +225,7 @@ def _notes(contents: Contents) -> dict[str, Any] | None:
 
 
 def _note_figure(folder: Path, figure: dict[str, str]) -> dict[str, str]:
-    """A picture of the run folder, put into the page; only its caption if the file is not there."""
+    """A picture of the run folder as a data URL; only its caption if there is no such file."""
     path, source = (folder / figure["file"]).resolve(), ""
     if path.is_file() and path.is_relative_to(folder.resolve()):
         source = data_url(path.read_bytes(), mimetypes.guess_type(path.name)[0] or "image/png")
@@ -223,6 +233,6 @@ def _note_figure(folder: Path, figure: dict[str, str]) -> dict[str, str]:
 
 
 def _pair(galaxies: list[GalaxyPictures], title: str) -> list[dict[str, Any]]:
-    """One of the two galaxies of the best match, if it is there."""
+    """The pictures of the best candidate, or of its reference; none if the run lacks it."""
     return [{"title": title, "id": text(galaxy.row, "id"), "sky": on_sky(galaxy), "framed": in_own_frame(galaxy)}
             for galaxy in galaxies]  # fmt: skip

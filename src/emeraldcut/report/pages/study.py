@@ -1,4 +1,4 @@
-"""The page of a run of `study`: fractions of shapes among mergers, tests, and the remnants most like the reference."""
+"""The page of a run of `study`: fractions of shapes among mergers, tests, and the remnants nearest the reference."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PHASE_NAMES = {
     "alone": "Isolated control galaxies",
 }
 NAMES = {"mass_ratio": "mass ratio", "gas_fraction": "gas fraction"}
-TOO_WIDE = 0.5  # an interval of a fraction that leaves half of all possible values open concludes nothing
+TOO_WIDE = 0.5  # width of an interval of a fraction from which on nothing is concluded
 
 
 def study_page(folder: Path) -> str:
-    """The page of a run of `study`; writes the picture of the closest remnants. See `report`."""
+    """The page of a run of `study`; also draws the closest remnants. See `report`."""
     manifest, fractions, tests = read_manifest(folder), read_table(folder / FRACTIONS), read_table(folder / TESTS)
     images, accuracy = read_table(folder / IMAGES), read_table(folder / ACCURACY)
     own = rows_where(accuracy, phase="relaxed", class_="rectangular") if len(accuracy) else accuracy
@@ -74,9 +74,10 @@ def _facts(manifest: dict[str, Any], images: Table) -> dict[str, Any]:
 
 
 def _interval(row: Row, name: str = "fraction") -> str:
-    """A fraction with its interval in per cent, whole unless the interval is narrower than 2 %; empty if unknown.
+    """A fraction with its interval in per cent; empty if it is not known.
 
-    Of an interval that is too wide it is said that it tells nothing.
+    It has no decimals unless the interval is narrower than 2 %. An interval that is too wide is followed by "too few to
+    say".
     """
     if np.ma.is_masked(row[name]):
         return ""
@@ -93,7 +94,7 @@ def _signed(row: Row, name: str) -> str:
 
 
 def _unbroken(text: str) -> Cell:
-    """Text of a table that stays on one line."""
+    """Text that stays on one line of a table."""
     return Cell(text, "number")
 
 
@@ -115,7 +116,7 @@ def _row(fractions: Table, phase: str, quality: str, method: str, name: str) -> 
 
 
 def _conclusion(fractions: Table) -> str:
-    """The fraction of rectangular views of relaxed remnants, or that there is nothing to conclude."""
+    """The fraction of rectangular views of relaxed remnants, or that there are too few to conclude."""
     true = _row(fractions, "relaxed", "clear", "truth", "rectangular")
     if true is None:
         return "No merger of this run has a relaxed remnant, so nothing can be concluded about remnants."
@@ -134,7 +135,7 @@ def _conclusion(fractions: Table) -> str:
 
 
 def _details(fractions: Table, tests: Table) -> list[str]:
-    """Further sentences: clear rectangles, what the network sees, and on what the fraction depends."""
+    """Sentences about clear rectangles, the result of the network, and the dependence on mass ratio and gas."""
     true = _row(fractions, "relaxed", "clear", "truth", "rectangular")
     if true is None:
         return []
@@ -154,7 +155,7 @@ def _details(fractions: Table, tests: Table) -> list[str]:
 
 
 def _unsettled(images: Table) -> list[str]:
-    """A sentence on the relaxed views whose true outline is not known, if there are such."""
+    """A sentence about relaxed views without a well-defined outline; none if there are none."""
     clear = rows_where(images, phase="relaxed", image_quality="clear")
     number = int(np.sum(np.isnan(numbers(clear["truth_a4"]))))
     if not number:
@@ -166,7 +167,7 @@ def _unsettled(images: Table) -> list[str]:
 
 
 def _fractions(fractions: Table) -> list[Plot]:
-    """The fractions of the classes, of each phase."""
+    """The fractions of the classes in each phase."""
     drawn = []
     for phase, name in PHASE_NAMES.items():
         own = rows_where(fractions, group="all", phase=phase)
@@ -178,7 +179,7 @@ def _fractions(fractions: Table) -> list[Plot]:
 
 
 def _accuracy(own: Table) -> Listing | None:
-    """How well the methods see the true outline, with noise and without it; `own` of one phase and class."""
+    """How well each method recovers the true outline at each image quality; `own` of one phase and class."""
     if not len(own):
         return None
     columns = ["method", "completeness", "purity", "fraction minus true fraction"]
@@ -188,7 +189,7 @@ def _accuracy(own: Table) -> Listing | None:
 
 
 def _cleaning(own: Table, method: str) -> str:
-    """In a sentence, what a method sees of the rectangular views with noise and cleaned of it."""
+    """A sentence about completeness and purity of a method with noise and after cleaning."""
     noisy, cleaned = (rows_where(own, method=method, image_quality=quality)[0] for quality in ("noisy", "cleaned"))
     parts = [
         f"{words} {_interval(noisy, name) or 'unknown'} with noise, {_interval(cleaned, name) or 'unknown'} once it is "
@@ -222,7 +223,7 @@ def _dependences(fractions: Table) -> list[Plot]:
 
 
 def _discs(images: Table) -> Listing:
-    """Where a disc is seen inside a box."""
+    """The mergers with views that show a disc inside a box."""
     clear = rows_where(images, image_quality="clear", phase="relaxed")
     rows = []
     for merger in sorted(set(map(str, clear["merger"]))):
@@ -234,12 +235,12 @@ def _discs(images: Table) -> Listing:
 
 
 def _closest(folder: Path) -> list[GalaxyPictures]:
-    """The remnants most like the reference, if the run has them."""
+    """Pictures of the remnants most like the reference, if the run has them."""
     return galaxy_pictures(read_images(folder / CLOSEST)) if (folder / CLOSEST).exists() else []
 
 
 def _gallery(closest: list[GalaxyPictures], folder: Path) -> str:
-    """The picture of the remnants beside the reference, as a data URL; also written to a file."""
+    """The picture of the remnants and the reference, as a data URL; it is also written to a file."""
     if not closest:
         return ""
     references = galaxy_pictures(read_images(folder / REFERENCE))
@@ -263,7 +264,7 @@ def _listing(closest: list[GalaxyPictures]) -> Listing:
 
 
 def _thesis(folder: Path) -> dict[str, Any] | None:
-    """What the thesis method would have concluded, and what holds; None if the run did not ask."""
+    """The conclusions of the thesis method, and the truth; None if the run does not have them."""
     if not (folder / CONCLUSIONS).exists():
         return None
     table = read_table(folder / CONCLUSIONS)
@@ -273,7 +274,7 @@ def _thesis(folder: Path) -> dict[str, Any] | None:
 
 
 def _concluded(row: Row) -> list[str]:
-    """A column of the table in sentences."""
+    """One row of the conclusions in sentences."""
     sentences = [
         f"It would have called {_interval(row, 'called')} of the maps rectangular; {_interval(row, 'truly')} are."
     ]
@@ -293,18 +294,18 @@ def _concluded(row: Row) -> list[str]:
 
 
 def _cases(row: Row) -> str:
-    """In how many cases the cosine of a rectangular map is above that of another."""
+    """How often a rectangular map has a larger cosine than another map."""
     return "" if np.ma.is_masked(row["cosine_tells"]) else f"{100 * row['cosine_tells']:.0f} % of cases"
 
 
 def _match(row: Row) -> str:
-    """What the best match of the thesis's cosine is."""
+    """The phase and the true outline of the map with the largest cosine."""
     when = {"relaxed": "a relaxed remnant", "merging": "two galaxies that are merging"}[row["best_phase"]]
     outline = "none of oval, rectangular and obround" if row["best_is"] == "other" else row["best_is"]
     return f"{when}, whose true outline is {outline}"
 
 
-_QUESTIONS = {  # of the rows of `thesis.conclusions`: what is asked, and the answer
+_QUESTIONS = {  # rows of the table of conclusions: their names, and the value of a model
     "mergers": lambda row: str(row["mergers"]),
     "maps of all snapshots": lambda row: f"{row['maps']:,}",
     "thesis: classified as rectangular by its network": lambda row: _interval(row, "called"),
@@ -316,7 +317,7 @@ _QUESTIONS = {  # of the rows of `thesis.conclusions`: what is asked, and the an
     "truth: a rectangular map has the larger cosine in": _cases,
     "what holds: relaxed views closest to a rectangle": lambda row: _interval(row, "rectangular"),
     "what holds: clearly rectangular": lambda row: _interval(row, "sure"),
-    "what holds: by our network in noise, corrected for its errors": lambda row: _interval(row, "corrected"),
+    "what holds: by the screening network in noise, corrected": lambda row: _interval(row, "corrected"),
     "what holds: largest similarity to the reference": lambda row: _known(row, "best_similarity"),
     "what holds: p-value of that similarity": lambda row: _known(row, "best_p"),
 }

@@ -1,4 +1,4 @@
-"""The page of a run of `simulate`: when the galaxies merged, what noise alone does, how well energy is kept."""
+"""The page of a run of `simulate`: times of coalescence, conserved quantities and isolated control galaxies."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ PICTURE = "evolution.png"  # in the folder of each merger
 
 
 def suite_page(folder: Path) -> str:
-    """The page of a run of `simulate`; writes a picture into the folder of each merger. See `report`."""
+    """The page of a run of `simulate`; also draws a picture in the folder of each merger. See `report`."""
     manifest, suite = read_manifest(folder), read_table(folder / SUITE)
     for name in suite["merger"]:
         if Path(str(name)).name != name:
             raise UsageError(f"{SUITE} expects names of folders in '{folder}'; received {str(name)!r}.")
     evolutions = {str(name): read_table(folder / str(name) / DIAGNOSTICS) for name in suite["merger"]}
-    facts = [{name: None if np.ma.is_masked(row[name]) else row[name] for name in suite.colnames} for row in suite]
+    facts: list[dict[str, Any]] = [
+        {name: None if np.ma.is_masked(row[name]) else row[name] for name in suite.colnames} for row in suite
+    ]
     for row in facts:
         rows, own = evolutions[row["merger"]], folder / row["merger"]
         mass = float(read_snapshot(snapshots_of(own)[0]).mass.sum(dtype=float))
@@ -79,7 +81,7 @@ def _known(value: float, form: str) -> str:
 
 
 def _conclusion(suite: Table) -> str:
-    """How many merged, and when."""
+    """How many galaxies have merged, and when."""
     pairs = np.isfinite(numbers(suite["mass_ratio"]))
     if not pairs.any():
         return f"There are no mergers in this suite, only {counted(len(suite), 'isolated control galaxy')}."
@@ -125,7 +127,7 @@ def _thickness(alone: dict[str, Table]) -> list[Plot]:
 
 
 def _controls(alone: dict[str, Table], manifest: dict[str, Any]) -> Listing:
-    """What the heavier galaxy becomes in isolation."""
+    """The shape of the heavier galaxy in isolation."""
     rows = [
         [name, f"{manifest['thickening'][name]:.2f}", when, *(_known(value, "+.3f") for value in values[:3]),
          _known(values[3], ".3f")]

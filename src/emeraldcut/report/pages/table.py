@@ -1,4 +1,4 @@
-"""The page of a table that `measure`, `compare` or `classify` wrote, with its images where they still are."""
+"""The page of a table of `measure`, `compare` or `classify`, with the images if they can be found."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from emeraldcut.report.pages.common import all_images, flag_counts
 from emeraldcut.similarity import read_references
 from emeraldcut.tables import read_table
 
-# Columns that the rows may be ordered by, the first that is there: what the first row has most of, for readers.
+# Rows are sorted by the first of these columns that the table has; the names are those on the page.
 ORDERS = {
     "score": "score",
     "similarity": "similarity to the reference",
     "p_rectangular": "probability of being rectangular",
     "p_boxy": "probability of being boxy",
 }
-LIKELY = 0.5  # probabilities above it are worth calling so
+LIKELY = 0.5  # a first row with a lower probability is called unlikely
 TITLES = {"measure": "Shape measurements", "compare": "Similarities", "classify": "Classifications"}
 
 
@@ -41,7 +41,7 @@ def table_page(path: Path) -> str:
             f"report expects a finished run, or a table of `measure`, `compare` or `classify`; '{path}' has no column "
             f"id, or none of {', '.join(ORDERS)}."
         )
-    if "flag" not in table.colnames:  # the thesis's format has no place for it
+    if "flag" not in table.colnames:  # which the format of the thesis lacks
         table["flag"] = np.zeros(len(table), dtype=int)
     manifest = table.meta.get("provenance", {})
     table = table[np.argsort(-numbers(table[by], -np.inf), kind="stable")]
@@ -77,7 +77,7 @@ def _facts(table: Table, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _first(table: Table, by: str) -> dict[str, str] | None:
-    """The first row for the conclusion; None if nothing is known of any."""
+    """The first row for the conclusion; None if there is no value."""
     if len(table) == 0 or number(table[0], by) is None:
         return None
     return {
@@ -89,7 +89,7 @@ def _first(table: Table, by: str) -> dict[str, str] | None:
 
 
 def _best_images(table: Table, by: str, manifest: dict[str, Any], folder: Path) -> ImageSet | None:
-    """The images of the first rows, None where they are not there any more."""
+    """The images of the first rows; None if they cannot be found any more."""
     first = np.flatnonzero(np.isfinite(numbers(table[by])))[: galleries.SHOWN]
     try:
         source_images = SourceImages.of_run(table, manifest, roots=(folder,))
@@ -102,7 +102,7 @@ def _best_images(table: Table, by: str, manifest: dict[str, Any], folder: Path) 
 
 
 def _references(manifest: dict[str, Any]) -> ImageSet | None:
-    """What the images were compared with, None where that is not there any more."""
+    """The references that the images were compared with; None if they cannot be found any more."""
     try:
         return read_references(tuple(manifest.get("settings.reference") or ()))
     except (OSError, ValueError):
@@ -117,7 +117,7 @@ def _cards(images: ImageSet, table: Table, by: str, manifest: dict[str, Any]) ->
 
 
 def _listing(table: Table, by: str) -> Listing:
-    """The first rows, for want of images."""
+    """The first rows as a table, for a page without images."""
     first = table[: galleries.SHOWN]
     rows = [
         [str(row["rank"]), Cell(text(row, "id"), "id"), value_words(row, by), with_error(row, "a4"),
