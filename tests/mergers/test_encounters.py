@@ -24,7 +24,9 @@ COMPANION = ProgenitorSettings(
     halo_mass_msun=7.3e8, halo_concentration=15.0, disc_mass_msun=3.6e8, disc_scale_kpc=0.99, disc_height_kpc=0.15,
     toomre_q=1.5, halo_particles=2000, star_particles=4000,
 )  # fmt: skip
-START = EncounterSettings(start_kpc=6.0, circularity=0.8, orbit_angle_deg=77.0, tilt_deg=17.0, azimuth_deg=164.0)
+START = EncounterSettings(
+    start_kpc=6.0, circularity=0.8, orbit_angle_deg=77.0, phase_deg=250.0, tilt_deg=17.0, azimuth_deg=164.0
+)
 
 
 def unit(spin_deg):
@@ -47,6 +49,8 @@ def test_angles_are_those_asked_for():
     azimuth = np.degrees(np.arctan2(spin @ velocity / np.linalg.norm(velocity), spin @ separation / 6.0))
     assert azimuth % 360 == pytest.approx(164.0)
     assert orbit.first_spin_deg == (0.0, 0.0)
+    assert separation[2] / 6.0 == pytest.approx(np.sin(np.radians(77.0)) * np.sin(np.radians(250.0)))
+    assert separation[0] / 6.0 == pytest.approx(np.cos(np.radians(250.0)))
 
 
 def test_the_speed_is_a_fraction_of_the_circular_one():
@@ -60,7 +64,9 @@ def test_the_speed_is_a_fraction_of_the_circular_one():
 def test_the_force_is_the_slope_of_the_potential():
     galaxies = (model(HOST), model(COMPANION))
     for radius in (1.0, 5.0, 20.0):
-        slope = (potential_km2_s2(galaxies, radius * 1.01) - potential_km2_s2(galaxies, radius / 1.01)) / np.log(1.01**2)
+        slope = (potential_km2_s2(galaxies, radius * 1.01) - potential_km2_s2(galaxies, radius / 1.01)) / np.log(
+            1.01**2
+        )
         assert slope == pytest.approx(circular_speed_km_s(galaxies, radius) ** 2, rel=2e-3)
 
 

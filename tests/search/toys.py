@@ -9,8 +9,8 @@ from emeraldcut.search.evaluation import STACK, Encounter, Remnant
 from emeraldcut.search.search import SearchSettings
 
 DISC = 1  # component
-BEST_ANGLE_DEG, SPREAD_DEG = 82.0, 12.0  # of the orbit, for which the toy's stars have the least spread
-PER_DEGREE = 0.6  # degrees of spread that each degree away from it adds, and each of the companion's tilt
+BEST_ANGLE_DEG, SPREAD_DEG = 82.0, 5.0  # of the orbit, for which the toy's stars have the least spread
+PER_DEGREE = 0.5  # degrees of spread that each degree away from it adds, and each of the companion's tilt
 
 
 def as_snapshot(position: np.ndarray, velocity: np.ndarray, galaxy: np.ndarray | None = None) -> Snapshot:
@@ -65,5 +65,11 @@ def toy_remnant(encounter: Encounter, seed: int, settings: SearchSettings) -> Re
         inclined_orbits(number, start.orbit_angle_deg / 2, SPREAD_DEG + PER_DEGREE * away, int(rng.integers(2**31)))
         for _ in range(STACK)
     ]
-    facts = {"particles": number, "duration_gyr": 4.0, "energy_drift": 0.0, "separation_kpc": 0.0, "simulate_cpu_s": 1.0}
+    facts = {
+        "particles": number,
+        "duration_gyr": 4.0,
+        "energy_drift": 0.0,
+        "separation_kpc": 0.0,
+        "simulate_cpu_s": 1.0,
+    }
     return Remnant(snapshots, facts)

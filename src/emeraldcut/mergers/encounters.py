@@ -35,6 +35,9 @@ class EncounterSettings(Settings):
         at_least=0,
     )
     orbit_angle_deg: float = setting(90.0, "angle between the host's spin and the pole of the orbit", at_least=0)
+    phase_deg: float = setting(
+        0.0, "angle along the orbit from the point where it rises through the host's disc to the starting point"
+    )
     tilt_deg: float = setting(0.0, "angle between the companion's spin and the pole of the orbit", at_least=0)
     azimuth_deg: float = setting(
         0.0, "azimuth of the companion's spin about the pole of the orbit, counted from the starting point"
@@ -115,9 +118,9 @@ def start_of(galaxies: tuple[Model, ...], settings: EncounterSettings) -> tuple[
 def encounter_orbit(host: ProgenitorSettings, companion: ProgenitorSettings, settings: EncounterSettings) -> Orbit:
     """The orbit of a companion about a host that spins about +z.
 
-    The companion starts on the x axis, which is the line of nodes of its orbit on the host's disc. The pole of the
-    orbit is (0, -sin a, cos a) with the orbit's angle a; the companion's spin is tilted from it, towards the starting
-    point for an azimuth of 0 and along the velocity for 90 degrees.
+    The orbit rises through the host's disc on the x axis; its pole is (0, -sin a, cos a) with the orbit's angle a. The
+    companion's spin is tilted from the pole, towards the starting point for an azimuth of 0 and along the velocity for
+    90 degrees.
 
     Raises
     ------
@@ -125,16 +128,22 @@ def encounter_orbit(host: ProgenitorSettings, companion: ProgenitorSettings, set
         For settings of a galaxy that cannot be, see `progenitors.model`.
     """
     distance, speed = start_of((model(host), model(companion)), settings)
-    angle, tilt, azimuth = np.radians([settings.orbit_angle_deg, settings.tilt_deg, settings.azimuth_deg])
+    angles = (settings.orbit_angle_deg, settings.phase_deg, settings.tilt_deg, settings.azimuth_deg)
+    angle, phase, tilt, azimuth = np.radians(angles)
     pole = np.array([0.0, -np.sin(angle), np.cos(angle)])
-    outwards = np.array([1.0, 0.0, 0.0])
+    outwards = np.array([np.cos(phase), np.sin(phase) * np.cos(angle), np.sin(phase) * np.sin(angle)])
     forwards = np.cross(pole, outwards)
     spin = np.cos(tilt) * pole + np.sin(tilt) * (np.cos(azimuth) * outwards + np.sin(azimuth) * forwards)
     theta, phi = np.degrees([np.arccos(np.clip(spin[2], -1, 1)), np.arctan2(spin[1], spin[0])])
-    vx, vy, vz = (float(v) for v in speed * forwards)
     return Orbit(
-        separation_kpc=(float(distance), 0.0, 0.0),
-        velocity_km_s=(vx, vy, vz),
+        separation_kpc=_vector(distance * outwards),
+        velocity_km_s=_vector(speed * forwards),
         second_spin_deg=(float(theta), float(phi)),
         about=asdict(settings) | {"distance_kpc": float(distance), "speed_km_s": float(speed)},
     )
+
+
+def _vector(values: np.ndarray) -> tuple[float, float, float]:
+    """Three numbers as a tuple."""
+    x, y, z = (float(v) for v in values)
+    return x, y, z

@@ -12,6 +12,7 @@ from emeraldcut.report.pages.completeness import completeness_page
 from emeraldcut.report.pages.image_set import set_page
 from emeraldcut.report.pages.network import CARD, network_page
 from emeraldcut.report.pages.screen import screen_page
+from emeraldcut.report.pages.search import search_page
 from emeraldcut.report.pages.study import study_page
 from emeraldcut.report.pages.suite import suite_page
 from emeraldcut.report.pages.table import table_page
@@ -25,7 +26,7 @@ PAGE = "report.html"
 FORMATS = ("html", "pdf")
 PAGES = {
     "screen": screen_page, "demo": screen_page, "study": study_page, "simulate": suite_page,
-    "completeness": completeness_page,
+    "completeness": completeness_page, "search": search_page,
 }  # fmt: skip
 
 
@@ -46,8 +47,8 @@ def report(source: str | Path) -> Path:
         A run of `screen` or `demo`: `manifest.json`, `candidates.parquet`, and as far as they are there the
         sets `best` and `references`, `settings.toml`, and `notes.json` (`title`, `paragraphs`, `table` with
         `columns`, `rows` and `caption`, and `figures` with `file` and `caption`), shown at the top. Or a run of
-        `study`, `simulate` or `completeness`; a set of images; a folder of `fetch`; a network folder; or a table of
-        `measure`, `compare` or `classify`.
+        `study`, `simulate`, `search` or `completeness`; a set of images; a folder of `fetch`; a network folder; or a
+        table of `measure`, `compare` or `classify`.
 
     Returns
     -------

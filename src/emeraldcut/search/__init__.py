@@ -3,7 +3,7 @@
 from emeraldcut.search.evaluation import Encounter, run_encounter
 from emeraldcut.search.parameters import PriorSettings
 from emeraldcut.search.remnant_shape import Body, Views, body_of, even_directions, families, view_remnant
-from emeraldcut.search.search import EVALUATIONS, TABLE, WINNERS, SearchSettings, read_rows, search
+from emeraldcut.search.search import EVALUATIONS, TABLE, WINNERS, SearchSettings, read_rows, search, stored_target
 from emeraldcut.search.target import BUILT_IN, Constraint, Target, read_target
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "read_target",
     "run_encounter",
     "search",
+    "stored_target",
     "view_remnant",
 ]

@@ -16,6 +16,7 @@ from emeraldcut.settings import Settings, items, setting
 _HOST_HALO, _HOST_STARS, _COMPANION_HALO = 0.45, 0.19, 0.17
 _GAS_PER_STAR = 0.5  # particles
 _LOGARITHMIC = ("_msun", "_kpc", "_over_stars", "_over_host")  # endings of what is drawn evenly in its logarithm
+_ORBIT = ("start_kpc", "circularity", "orbit_angle_deg", "phase_deg", "tilt_deg", "azimuth_deg")
 _RANGE = "one number fixes it, two are the range that is searched"
 
 
@@ -62,6 +63,9 @@ class PriorSettings(Settings):
     )
     orbit_angle_deg: tuple[float, ...] = setting(
         (65.0, 100.0), "angle between the host's spin and the pole of the orbit", at_least=0, at_most=180
+    )
+    phase_deg: tuple[float, ...] = setting(
+        (0.0, 360.0), "angle along the orbit from the point where it rises through the host's disc to the start"
     )
     tilt_deg: tuple[float, ...] = setting(
         (0.0, 30.0), "angle between the companion's spin and the pole of the orbit", at_least=0, at_most=180
@@ -129,7 +133,5 @@ def encounter_of(parameters: dict[str, float], start: str, particles: int) -> En
         )
         for name in ("host", "companion")
     }
-    orbit = {
-        name: parameters[name] for name in ("start_kpc", "circularity", "orbit_angle_deg", "tilt_deg", "azimuth_deg")
-    }
+    orbit = {name: parameters[name] for name in _ORBIT}
     return Encounter(galaxies["host"], galaxies["companion"], EncounterSettings(start=start, **orbit))

@@ -23,7 +23,7 @@ from emeraldcut.search.objective import Limits, judge
 from emeraldcut.search.optimiser import proposals
 from emeraldcut.search.parameters import PriorSettings, encounter_of
 from emeraldcut.search.remnant_shape import RADII, Views
-from emeraldcut.search.target import Target, read_target
+from emeraldcut.search.target import Constraint, Target, read_target
 from emeraldcut.settings import Settings, setting, to_toml
 from emeraldcut.tables.files import write_table
 
@@ -238,14 +238,14 @@ def _begin_run(
     folder: Path, target: Target, settings: SearchSettings, priors: PriorSettings, seed: int, overwrite: bool
 ) -> Run:
     """The run, begun or to be gone on with; `overwrite` begins it anew."""
-    facts = {"target": asdict(target), "settings": asdict(settings), "priors": asdict(priors), "seed": seed}
+    facts = {"target": target.facts, "settings": asdict(settings), "priors": asdict(priors), "seed": seed}
     if overwrite:
         for path in [folder / BEGUN, *folder.glob(f"{EVALUATIONS}/*.json")]:
             path.unlink(missing_ok=True)
     if not (folder / MANIFEST).exists():
         begin_or_go_on(folder / BEGUN, facts, "a search")
     run = Run.start(folder, "search", (settings, priors), seed, overwrite=overwrite)
-    write_text(folder / TARGET, json.dumps(asdict(target) | {"constraints": [str(c) for c in target.constraints]}))
+    write_text(folder / TARGET, json.dumps(target.facts, indent=2) + "\n")
     return run
 
 
@@ -330,6 +330,12 @@ def _write_winner(
         + to_toml(encounter.suite(settings.duration_gyr))
         + to_toml(settings.evolve),
     )
+
+
+def stored_target(folder: str | Path) -> Target:
+    """The target of a search, as its folder holds it."""
+    facts = json.loads(Path(folder, TARGET).read_text(encoding="utf-8"))
+    return Target(facts["name"], tuple(Constraint(**one) for one in facts["constraints"]), facts["about"])
 
 
 def read_rows(folder: str | Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,15 @@ class Target:
             )
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values, for a file; limits that do not bind are left out."""
+        limits = [
+            {name: value for name, value in asdict(one).items() if name == "quantity" or np.isfinite(value)}
+            for one in self.constraints
+        ]
+        return {"name": self.name, "about": self.about, "constraints": limits}
+
+    @property
     def radii(self) -> tuple[float, ...]:
         """Radii (r,) of all constraints, rising."""
         return tuple(sorted({one.radius for one in self.constraints}))
@@ -83,8 +92,11 @@ class Target:
         return np.all(self.misfits(views) == 0, axis=1)
 
     def closeness(self, views: Views) -> np.ndarray:
-        """How close each view (d,) comes, between 0 and 1, which is a match: exp of minus half the squared misfit."""
-        return np.exp(-0.5 * np.sum(self.misfits(views) ** 2, axis=1))
+        """How close each view (d,) comes, from 0 to 1, which is a match: 1 / (1 + the sum of squared misfits).
+
+        Its wings are wide, so that bad views can be told from worse ones.
+        """
+        return 1 / (1 + np.sum(self.misfits(views) ** 2, axis=1))
 
 
 def between(
