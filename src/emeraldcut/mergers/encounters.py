@@ -34,25 +34,26 @@ class EncounterSettings(Settings):
         "the circular orbit (start: energy); the companion starts at right angles to its direction from the host",
         at_least=0,
     )
-    orbit_angle_deg: float = setting(90.0, "angle between the host's spin and the pole of the orbit", at_least=0)
+    orbit_angle_deg: float = setting(
+        90.0, "angle between the host's spin and the pole of the orbit", at_least=0, at_most=180
+    )
     phase_deg: float = setting(
         0.0, "angle along the orbit from the point where it rises through the host's disc to the starting point"
     )
-    tilt_deg: float = setting(0.0, "angle between the companion's spin and the pole of the orbit", at_least=0)
+    tilt_deg: float = setting(
+        0.0, "angle between the companion's spin and the pole of the orbit", at_least=0, at_most=180
+    )
     azimuth_deg: float = setting(
         0.0, "azimuth of the companion's spin about the pole of the orbit, counted from the starting point"
     )
 
     def check(self) -> None:
-        """UsageError for angles above 180 degrees, or more angular momentum than the energy allows."""
+        """UsageError for more angular momentum than the energy allows."""
         if self.start == "energy" and self.circularity > 1:
             raise UsageError(
                 f"no orbit has more angular momentum than the circular one of its energy: circularity must be at most "
                 f"1 with start = energy; received {self.circularity:g}."
             )
-        for name in ("orbit_angle_deg", "tilt_deg"):
-            if getattr(self, name) > 180:
-                raise UsageError(f"setting '{name}' must be from 0 to 180; received {getattr(self, name):g}.")
 
 
 def enclosed_mass_msun(galaxy: Model, radius_kpc: np.ndarray) -> np.ndarray:

@@ -147,7 +147,7 @@ def simulate(
     table.meta |= facts
     write_table(table, folder / SUITE, overwrite=True)
     run.finish(mergers=len(tasks), disc_scale_kpc=settings.heavier.disc_scale_kpc, **facts)
-    return table
+    return run
 
 
 def _begin_run(

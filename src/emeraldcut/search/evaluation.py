@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.search.remnant_shape import Body, Views, body_of, families, view_remnant
+from emeraldcut.settings import items
 
 STACK = 6  # last snapshots: every other one to choose views by, the rest to score them
 EVOLVE = EvolveSettings(softening_kpc=(0.4, 0.1, 0.1, 0.1, 0.1), accuracy=0.6, output_gyr=0.125)
@@ -40,7 +41,7 @@ class Encounter:
     def suite(self, duration_gyr: float) -> SuiteSettings:
         """The suite of `simulate` that runs this encounter once, and nothing else."""
         return SuiteSettings(
-            **asdict(self.start),
+            **{item.name: getattr(self.start, item.name) for item in items(EncounterSettings)},
             progenitor=progenitor_text(self.host),
             companion=progenitor_text(self.companion),
             grid="encounter",
