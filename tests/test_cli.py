@@ -204,7 +204,7 @@ def test_help_says_where_a_seed_matters(name, capsys):
     with pytest.raises(SystemExit):
         cli.main([name, "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    random = name in ("demo", "synthesise", "simulate", "observe", "train", "completeness", "study", "review")
+    random = name in ("demo", "synthesise", "simulate", "observe", "train", "completeness", "study", "search", "review")
     assert ("seed of everything random" in text, "has no effect: nothing is random in this command" in text) == (
         random,
         not random,

@@ -232,6 +232,15 @@ def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
     return str(report(run.folder))
 
 
+def _run_search(arguments: argparse.Namespace, settings: tuple) -> str:
+    from emeraldcut.report import report
+    from emeraldcut.search import search
+
+    with _bar(arguments) as bar:
+        run = search(arguments.source, arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar))
+    return str(report(run.folder))
+
+
 def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.images.text_maps import MAPS
     from emeraldcut.mergers import observe_run
@@ -447,6 +456,16 @@ COMMANDS = {
         settings_file="emeraldcut.studies:study_file",
         output="DIR",
         output_help="folder to write: images.parquet, fractions.ecsv, tests.ecsv, report.html",
+        random=True,
+    ),
+    "search": Command(
+        "find the encounters of two galaxies whose remnants look like a target (needs the extra [search])",
+        ("emeraldcut.search:SearchSettings", "emeraldcut.search:PriorSettings"),
+        _run_search,
+        source="what the remnant should look like: a TOML file, leda074886, or box (any boxy remnant)",
+        source_name="TARGET",
+        output="DIR",
+        output_help="folder to write: evaluations.ecsv, winners, report.html; rerun the command to resume",
         random=True,
     ),
     "report": Command(

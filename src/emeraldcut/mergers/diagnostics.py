@@ -105,7 +105,7 @@ def thickening(folder: Path, tasks: list[Task], settings: SuiteSettings) -> dict
     """For each control the thickness of its disc when the galaxies would meet, as points, over that at the start."""
     meeting = 1.0
     for task in tasks:
-        if task.mass_ratio is not None and settings.grid != "thesis":
+        if task.mass_ratio is not None and settings.grid not in ("thesis", "encounter"):
             orbit = read_snapshot(snapshots_of(folder / task.name)[0]).about["orbit"]
             meeting = orbit["about"]["time_to_pericentre_gyr"]
             break

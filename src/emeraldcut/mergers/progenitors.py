@@ -121,6 +121,11 @@ PROGENITORS = {
 }
 
 
+def total_mass_msun(settings: ProgenitorSettings) -> float:
+    """Mass in Msun of the whole galaxy."""
+    return settings.halo_mass_msun + settings.disc_mass_msun + settings.bulge_mass_msun
+
+
 def halo_scale_kpc(settings: ProgenitorSettings) -> float:
     """Scale length of the halo: as set, or from its mass and concentration c.
 

@@ -17,7 +17,7 @@ from emeraldcut.camera.particle_isophote import particle_isophote_example
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.errors import WorkError
 from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, summarise, thickening
-from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, begin, plan, snapshots_of
+from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, begin, evolution_seed, plan, snapshots_of
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
 from emeraldcut.nbody.leapfrog import evolve, examples
 from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
@@ -54,7 +54,7 @@ def run_task(
     rows = [read_snapshot(path).about["diagnostics"] for path in there[:-1]]
     snapshot = read_snapshot(there[-1]) if there else begin(task, settings, seed, evolve_settings.softening_kpc)
     base = snapshot.about["diagnostics"] if there else None
-    own = int(np.random.default_rng([seed, task.number]).integers(2**31))  # other stars form in every merger
+    own = evolution_seed(seed, task)
     if base is not None and not snapshot.time_gyr < settings.duration_gyr:
         rows.append(base)
         states: Iterator[tuple[Snapshot, dict[str, Any]]] = iter(())
@@ -147,7 +147,7 @@ def simulate(
     table.meta |= facts
     write_table(table, folder / SUITE, overwrite=True)
     run.finish(mergers=len(tasks), disc_scale_kpc=settings.heavier.disc_scale_kpc, **facts)
-    return table
+    return run
 
 
 def _begin_run(

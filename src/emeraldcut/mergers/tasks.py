@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from emeraldcut.errors import UsageError
+from emeraldcut.mergers.encounters import EncounterSettings, encounter_orbit
 from emeraldcut.mergers.orbits import (
     OrbitSettings,
     attracting_mass_msun,
@@ -19,9 +20,9 @@ from emeraldcut.mergers.orbits import (
     place,
     thesis_orbits,
 )
-from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled
+from emeraldcut.mergers.progenitors import PROGENITORS, ProgenitorSettings, make_progenitor, scaled, total_mass_msun
 from emeraldcut.nbody.snapshot import Snapshot
-from emeraldcut.settings import Settings, build, read_toml, setting
+from emeraldcut.settings import build, items, read_toml, setting
 
 DIAGNOSTICS = "diagnostics.ecsv"  # of each task
 SUITE = "suite.ecsv"  # a row for each task
@@ -31,10 +32,20 @@ LATTICE = 16  # orbits of `lattice_orbits`
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuiteSettings(Settings):
-    """Which galaxies merge, on which orbits, and for how long. Every combination of the lists is run."""
+class SuiteSettings(EncounterSettings):
+    """Which galaxies merge, on which orbits, and for how long. Every combination of the lists is run.
 
-    progenitor: str = setting("dwarf", f"the heavier galaxy: {', '.join(PROGENITORS)}, or a TOML file of its settings")
+    The settings of an encounter count with the grid `encounter` alone.
+    """
+
+    progenitor: str = setting(
+        "dwarf",
+        f"the heavier galaxy: {', '.join(PROGENITORS)}, a TOML file of its settings, or settings of the dwarf that "
+        "differ, such as disc_mass_msun=1e9, disc_scale_kpc=0.7",
+    )
+    companion: str = setting(
+        "", "the other galaxy of an encounter, written as the progenitor; if not given, the progenitor once more"
+    )
     mass_ratios: tuple[float, ...] = setting(
         (1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the lighter one", at_least=1, not_empty=True
     )
@@ -49,8 +60,9 @@ class SuiteSettings(Settings):
     )
     grid: str = setting(
         "isotropic",
-        "isotropic spins; the 16 pairs of spins of Barnes and of Naab & Burkert (lattice); or the orbits of the thesis",
-        choices=("isotropic", "lattice", "thesis"),
+        "isotropic spins; the 16 pairs of spins of Barnes and of Naab & Burkert (lattice); the orbits of the thesis; "
+        "or one encounter, of which orbits is the number of runs with particles of their own",
+        choices=("isotropic", "lattice", "thesis", "encounter"),
     )
     grid_step: int = setting(
         1, "run every Nth orbit of the lattice, or of the distinct orbits of the thesis", at_least=1
@@ -70,16 +82,39 @@ class SuiteSettings(Settings):
     @property
     def heavier(self) -> ProgenitorSettings:
         """The heavier galaxy, with the suite's particle numbers."""
-        if self.progenitor in PROGENITORS:
-            galaxy = PROGENITORS[self.progenitor]
-        elif self.progenitor.endswith(".toml"):
-            galaxy = build(ProgenitorSettings, read_toml(self.progenitor))
-        else:
-            raise UsageError(
-                f"progenitor must be one of {', '.join(PROGENITORS)}, or a .toml file; received '{self.progenitor}'."
-            )
+        galaxy = progenitor_of(self.progenitor)
         numbers = {name: getattr(self, name) for name in ("halo_particles", "star_particles", "gas_particles")}
         return replace(galaxy, **{name: number for name, number in numbers.items() if number is not None})
+
+
+def progenitor_of(text: str) -> ProgenitorSettings:
+    """The galaxy that a setting names: a preset, a TOML file, or settings of the dwarf that differ.
+
+    Raises UsageError for a text that is none of these.
+    """
+    if text in PROGENITORS:
+        return PROGENITORS[text]
+    if text.endswith(".toml"):
+        return cast(ProgenitorSettings, build(ProgenitorSettings, read_toml(text)))
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(sign for _, sign, _ in pairs):
+        raise UsageError(
+            f"progenitor must be one of {', '.join(PROGENITORS)}, a .toml file, or NAME=VALUE, ...; received '{text}'."
+        )
+    values = {name.strip(): value.strip() for name, _, value in pairs}
+    return cast(ProgenitorSettings, build(ProgenitorSettings, values))
+
+
+def progenitor_text(galaxy: ProgenitorSettings) -> str:
+    """A galaxy as a setting that `progenitor_of` understands: what differs from the dwarf."""
+    return (
+        ", ".join(
+            f"{item.name}={getattr(galaxy, item.name)!r}".replace("'", "")
+            for item in items(ProgenitorSettings)
+            if getattr(galaxy, item.name) != item.default
+        )
+        or "dwarf"
+    )
 
 
 @dataclass(frozen=True)
@@ -121,6 +156,14 @@ def plan(settings: SuiteSettings) -> list[Task]:
     fractions = settings.gas_fractions or (settings.heavier.gas_fraction,)
     number = count()
     controls = [Task(f"control-gas{gas:g}", next(number), None, gas) for gas in fractions if settings.control]
+    if settings.grid == "encounter":
+        host, other = settings.heavier, progenitor_of(settings.companion or settings.progenitor)
+        ratio = total_mass_msun(host) / total_mass_msun(other)
+        return controls + [
+            Task(f"encounter-gas{gas:g}-run{orbit:03d}", next(number), ratio, gas, orbit)
+            for gas in fractions
+            for orbit in orbits
+        ]
     return controls + [
         Task(f"ratio{ratio:g}-gas{gas:g}-orbit{orbit:03d}", next(number), ratio, gas, orbit)
         for ratio in settings.mass_ratios
@@ -143,11 +186,16 @@ def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[f
     if task.mass_ratio is None:
         return replace(galaxy, about=dict(galaxy.about) | about)
     about |= {"mass_ratio": task.mass_ratio, "orbit_number": task.orbit, "sound_speed_km_s": heavier.sound_speed_km_s}
-    lighter = scaled(heavier, 1 / task.mass_ratio)
+    if settings.grid == "encounter":
+        lighter = progenitor_of(settings.companion or settings.progenitor)
+    else:
+        lighter = scaled(heavier, 1 / task.mass_ratio)
     other = make_progenitor(lighter, seed=second_seed, softening_kpc=softening_kpc)
     scale = heavier.disc_scale_kpc
     if settings.grid == "thesis":
         orbit = thesis_orbits(settings.separation * scale)[task.orbit]
+    elif settings.grid == "encounter":
+        orbit = encounter_orbit(heavier, lighter, settings)
     else:
         path = OrbitSettings(
             pericentre_kpc=settings.pericentre * scale,
@@ -160,6 +208,11 @@ def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[f
         orbit = orbits[task.orbit]
     both = place(galaxy, other, orbit)
     return replace(both, about=dict(both.about) | about | {"softening_kpc": softening_kpc})
+
+
+def evolution_seed(seed: int, task: Task) -> int:
+    """The seed of star formation in one task of a suite: other stars form in every merger."""
+    return int(np.random.default_rng([seed, task.number]).integers(2**31))
 
 
 def snapshots_of(folder: str | Path) -> list[Path]:

@@ -36,7 +36,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataC
 from numba.core.registry import cpu_target
 
 PACKAGE = Path(__file__).parent.parent
-NOT_COMPILED = ("report", "review", "cli.py", "demo.py")  # the top of the package: no compiled code depends on it
+NOT_COMPILED = ("report", "review", "search", "cli.py", "demo.py")  # top of the package: nothing compiled depends on it
 AHEAD = "EMERALDCUT_COMPILES_AHEAD"  # in the environment of a process that compiles: the folder for what it makes
 KEPT = 3  # keys in the cache besides those in use: a checkout or two, and the release
 POLL_S = 0.05  # between looks at those who compile

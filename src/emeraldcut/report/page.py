@@ -12,6 +12,7 @@ from emeraldcut.report.pages.completeness import completeness_page
 from emeraldcut.report.pages.image_set import set_page
 from emeraldcut.report.pages.network import CARD, network_page
 from emeraldcut.report.pages.screen import screen_page
+from emeraldcut.report.pages.search import search_page
 from emeraldcut.report.pages.study import study_page
 from emeraldcut.report.pages.suite import suite_page
 from emeraldcut.report.pages.table import table_page
@@ -25,7 +26,7 @@ PAGE = "report.html"
 FORMATS = ("html", "pdf")
 PAGES = {
     "screen": screen_page, "demo": screen_page, "study": study_page, "simulate": suite_page,
-    "completeness": completeness_page,
+    "completeness": completeness_page, "search": search_page,
 }  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def report(source: str | Path) -> Path:
     Parameters
     ----------
     source : str or Path
-        A run of `screen`, `demo`, `study`, `simulate` or `completeness`; an image set; a folder of `fetch`; a network
+        A run of `screen`, `demo`, `study`, `simulate`, `search` or `completeness`; an image set; a folder of `fetch`; a network
         folder; or a table of `measure`, `compare` or `classify`.
 
         The page of a screening starts with `notes.json`, if the run has it: `title`, `paragraphs`, `table` with
