@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -163,10 +163,10 @@ class Tiles:
             return False
         return bool(np.isfinite(pixels).any() and np.ptp(pixels[np.isfinite(pixels)]) > 0)
 
-    def rows_inside(self, folder: str | Path) -> Table:
+    def rows_inside(self, folder: str | Path, columns: Mapping[str, str] | None = None) -> Table:
         """The rows of a catalogue in Parquet files, see `catalogue_parts`, that lie in one of the tiles."""
         inside = []
-        for part in catalogue_parts(folder, *self.box()):
+        for part in catalogue_parts(folder, *self.box(), columns):
             part = part[self.places(part)[0] >= 0]
             if len(part):
                 inside.append(part)
