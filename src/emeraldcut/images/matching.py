@@ -54,7 +54,8 @@ class Match:
         lacking = len(self.images) - self.rows
         return (
             f"Rows of '{catalogue}' go with images of '{folder}' by {self.how}, as in column '{self.column}': "
-            f"{_counted(self.rows, 'row has', 'rows have')} an image, {lacking} {'has' if lacking == 1 else 'have'} none; "
+            f"{_counted(self.rows, 'row has', 'rows have')} an image, "
+            f"{_counted(lacking, 'has', 'have')} none; "
             f"{_counted(len(self.without_row), 'image has', 'images have')} no row."
         )
 

@@ -211,6 +211,8 @@ def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
     for picture, known in items:
         text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
         row = picture.facts | {name: value for name, value in known.items() if value is not None}
+        if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
+            row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
         row |= {"id": unique(row["id"]), "flag": int(picture.flag), "flag_text": text}
         rows.append(row)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images

@@ -249,7 +249,8 @@ def _cutouts(tiles: Tiles, table: Table, number: np.ndarray, x: np.ndarray, y: n
         if tiles[k].wcs is not None:
             for name, values in sky_facts(tiles[k].wcs, *(v[there] + (size - 1) / 2 for v in (x0, y0))).items():
                 facts.setdefault(name, np.full(len(table), np.nan))[there] = values
-    facts = {name: values for name, values in facts.items() if name not in {"ra", "dec"} & set(table.colnames)}
+    given = {"ra", "dec"} & set(table.colnames)
+    facts = {f"image_{name}" if name in given else name: values for name, values in facts.items()}
     noise = np.array([picture.facts.get("noise_sigma", np.nan) for picture in pictures])
     facts |= {"mosaic_x": x, "mosaic_y": y} | ({"noise_sigma": noise} if np.isfinite(noise).any() else {})
     for name, values in facts.items():

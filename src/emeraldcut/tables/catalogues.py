@@ -75,7 +75,7 @@ def as_catalogue(table: Table, columns: Mapping[str, str], where: str = "the cat
 
 
 def with_pixels(table: Table, columns: Mapping[str, str], where: str = "the catalogue") -> Table:
-    """`table` with pixels in `x`, `y`, from 0, where they have other names; SExtractor's and others are from 1 there."""
+    """`table` with pixels in `x`, `y`, from 0, where they have other names, in which some are from 1."""
     given = {axis: columns[axis] for axis in ("x", "y") if columns.get(axis)}
     found = find_columns(table, given, where)
     for axis in ("x", "y"):
