@@ -604,6 +604,7 @@ def _explained(error: Exception, arguments: argparse.Namespace) -> tuple[str, in
 
 def _carry_out(command: Command, arguments: argparse.Namespace, classes: Sequence[type]) -> str:
     """Resolves source and settings, and runs the command; returns what it wrote."""
+    from emeraldcut.runs.notices import listening
     from emeraldcut.settings import from_flags
 
     if command.numbered and arguments.numbered:
@@ -615,7 +616,8 @@ def _carry_out(command: Command, arguments: argparse.Namespace, classes: Sequenc
     if arguments.jobs < 1:
         raise UsageError(f"--jobs expects at least 1; received {arguments.jobs}.")
     settings = from_flags(arguments, *classes)
-    with _workers(arguments) as arguments.jobs:
+    say = (lambda sentence: None) if arguments.quiet else partial(print, file=sys.stderr)
+    with _workers(arguments) as arguments.jobs, listening(say):
         return command.run(arguments, settings)
 
 

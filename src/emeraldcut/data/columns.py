@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
+from astropy.table import Column as TextColumn
 from astropy.table import MaskedColumn, Table
 from numpy.typing import ArrayLike
+
+from emeraldcut.data.flags import SENTENCES
 
 
 class Column(NamedTuple):
@@ -52,6 +57,10 @@ COLUMNS = (
     # Further measurements and metadata.
     Column("ra", float, "deg", "Right ascension of the image centre, ICRS", "pos.eq.ra;meta.main"),
     Column("dec", float, "deg", "Declination of the image centre, ICRS", "pos.eq.dec;meta.main"),
+    Column("image_ra", float, "deg", "Right ascension of the image centre by its WCS, where ra is the catalogue's"),
+    Column("image_dec", float, "deg", "Declination of the image centre by its WCS, where dec is the catalogue's"),
+    Column("galaxy_ra", float, "deg", "Right ascension of the measured galaxy, ICRS", "pos.eq.ra"),
+    Column("galaxy_dec", float, "deg", "Declination of the measured galaxy, ICRS", "pos.eq.dec"),
     Column("pa_sky_deg", float, "deg", "Major axis from north through east", "pos.posAng"),
     Column("x", float, "pix", "Centre of the galaxy along x, first pixel is 0", "pos.cartesian.x"),
     Column("y", float, "pix", "Centre of the galaxy along y, first pixel is 0", "pos.cartesian.y"),
@@ -182,6 +191,8 @@ RESULTS = frozenset(
         "position_angle_deg",
         "position_angle_err_deg",
         "pa_sky_deg",
+        "galaxy_ra",
+        "galaxy_dec",
         "radius_pix",
         "snr",
         "a3",
@@ -226,15 +237,46 @@ def numbers(column: ArrayLike, missing: float = np.nan) -> np.ndarray:
     return np.ma.filled(np.ma.asarray(column, dtype=float), missing)
 
 
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """`name`, with a number at its end if that is taken."""
+    taken = set(taken)
+    return next(free for free in (name, *(f"{name}_{n}" for n in count(2))) if free not in taken)
+
+
 def keep_apart(table: Table) -> Table:
     """A user's table in which each column that a stage would overwrite is renamed to `input_NAME`.
 
-    Columns with more than one value per row are dropped, as the tables of emeraldcut cannot hold them.
+    Columns with more than one value per row become lists in text, as in JSON.
     """
-    kept = table[[name for name in table.colnames if table[name].ndim == 1]]
-    for name in set(kept.colnames) & RESULTS:
-        kept.rename_column(name, f"input_{name}")
+    kept = table.copy(copy_data=False)
+    for name in kept.colnames:
+        if kept[name].ndim > 1:
+            values, mask = np.ma.getdata(kept[name]), np.ma.getmaskarray(kept[name])
+            values = np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values
+            texts = [json.dumps(np.where(m, None, v).tolist(), default=str) for v, m in zip(values, mask, strict=True)]
+            kept.replace_column(name, TextColumn(texts, dtype=object, name=name))
+        if name in RESULTS:
+            kept.rename_column(name, free_name(f"input_{name}", kept.colnames))
     return kept
+
+
+def set_flags_apart(table: Table) -> Table:
+    """`table` with columns `flag` and `flag_text` as `input_flag` and `input_flag_text`, unless they are ours."""
+    names = [name for name in ("flag", "flag_text") if name in table.colnames]
+    if names and not _are_our_flags(table):
+        for name in names:
+            table.rename_column(name, free_name(f"input_{name}", table.colnames))
+    return table
+
+
+def _are_our_flags(table: Table) -> bool:
+    """Whether `flag_text` says in sentences, in every row, what is wrong by `flag`."""
+    if not {"flag", "flag_text"} <= set(table.colnames) or table["flag"].dtype.kind not in "iu":
+        return False
+    flags, texts = np.ma.filled(table["flag"], 0), np.ma.filled(table["flag_text"], "")
+    said = {flag: [SENTENCES[bit] for bit in SENTENCES if flag & bit] for flag in set(flags.tolist())}
+    pairs = zip(flags.tolist(), texts, strict=True)
+    return all(all(part in str(text) for part in said[flag]) and bool(text) == bool(flag) for flag, text in pairs)
 
 
 def table_from_rows(rows: Sequence[Mapping[str, Any]], *, unknown: Any = "") -> Table:

@@ -30,6 +30,7 @@ class Flag(IntFlag):
     OFF_CENTRE = 16384
     STRUCTURE = 32768
     UNUSUAL = 65536
+    NOT_LISTED = 262144
 
 
 UNUSABLE = Flag.UNREADABLE | Flag.NOT_AN_IMAGE | Flag.NO_DATA | Flag.TOO_SMALL | Flag.NO_GALAXY
@@ -52,6 +53,7 @@ SENTENCES = {
     Flag.OFF_CENTRE: "The galaxy lies far from the middle of the image; it may not be the one that was meant.",
     Flag.STRUCTURE: "A bar, arms, dust, clumps or a twist: no smooth profile on one ellipse describes the galaxy.",
     Flag.UNUSUAL: "The network was trained on nothing like this; its class means little.",
+    Flag.NOT_LISTED: "The catalogue has no row of this image.",
 }
 
 

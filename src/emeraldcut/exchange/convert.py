@@ -6,27 +6,37 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize
 
 import numpy as np
-from astropy.table import Table, vstack
+from astropy.table import Row, Table, vstack
 
-from emeraldcut.data.columns import describe_columns, numbers
+from emeraldcut.data.columns import describe_columns, free_name, numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
+from emeraldcut.images.tiles import first_pixel
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, begun_settings
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.catalogues import read_catalogue
 from emeraldcut.tables.files import THESIS_CLASSES, check_output, read_table, write_table
+from emeraldcut.tables.identifiers import whole_type, with_numbers
 
 LABELS = (*THESIS_CLASSES, "other")  # 0, 1, 2, 3 for Zoobot
 ANOMALY = "rectangular"
 REGIONS = ".reg"
 FILES = "images"  # folder of the pictures
 WHITE_PERCENTILE = 99.8  # of a picture's pixels
+OF_HYRAX = ("object_id", "filename", "filter")  # columns that mean something to it; a user's go by other names
+HEADER_FACTS = (  # column, key of a FITS header, comment
+    ("psf_fwhm_pix", "PSF_FWHM", "pixels"),
+    ("label", "LABEL", "known class"),
+    ("bands", "FILTER", "bands that the image is made of"),
+)
 SOFTENING_SIGMAS = 3.0  # of the sky, where the stretch turns from linear to logarithmic
 
 
@@ -37,7 +47,7 @@ class ConvertSettings(Settings):
     to: str | None = setting(
         None,
         "write a folder of images for this program, instead of a table",
-        choices=("zoobot", "hyrax", "anomalymatch"),
+        choices=("fits", "zoobot", "hyrax", "anomalymatch"),
     )
     send: bool = setting(
         False, "also send the table (.vot) through SAMP to TOPCAT, Aladin and others that run on this machine"
@@ -75,10 +85,11 @@ def convert_table(
 def regions(table: Table) -> str:
     """The rows of a table that have a position as text for DS9, with `id` beside each.
 
-    On the sky (`ra`, `dec`), else in pixels of the mosaic (`mosaic_x`, `mosaic_y`) or image (`x`, `y`), from 1 as DS9
-    counts. The half-light ellipse where `radius_pix`, `axis_ratio` and its angle are known (on the sky
-    `pixel_scale_arcsec` and `pa_sky_deg`), else a point. DS9's angle on the sky runs from west through north, so it is
-    the position angle and 90 degrees (https://ds9.si.edu/doc/ref/region.html).
+    On the sky: the measured galaxy (`galaxy_ra`, `galaxy_dec`), or where it is not known `ra`, `dec`. Else in pixels,
+    from 1 as DS9 counts, of the mosaic (`mosaic_x`, `mosaic_y`; the galaxy in it where the provenance knows the size of
+    the cutouts) or image (`x`, `y`). The half-light ellipse where `radius_pix`, `axis_ratio` and its angle are known
+    (on the sky `pixel_scale_arcsec` and `pa_sky_deg`), else a point. DS9's angle on the sky runs from west through
+    north, so it is the position angle and 90 degrees (https://ds9.si.edu/doc/ref/region.html).
 
     Raises ValueError if the table has no positions.
     """
@@ -91,6 +102,14 @@ def regions(table: Table) -> str:
 
     sky = pairs[0] == ("ra", "dec")
     first, second = (values(name) + (not sky) for name in pairs[0])
+    size = table.meta.get("provenance", {}).get("settings.cutout_size")
+    if sky:
+        measured = [values("galaxy_ra"), values("galaxy_dec")]
+        first, second = (np.where(np.isfinite(m), m, v) for m, v in zip(measured, (first, second), strict=True))
+    elif pairs[0] == ("mosaic_x", "mosaic_y") and size:
+        first, second = (
+            _in_mosaic(v - 1, values(n), int(size)) + 1 for n, v in zip("xy", (first, second), strict=True)
+        )
     major = values("radius_pix") * (values("pixel_scale_arcsec") if sky else 1)
     minor = major * values("axis_ratio")
     angle = values("pa_sky_deg") + 90 if sky else values("position_angle_deg")
@@ -106,6 +125,12 @@ def regions(table: Table) -> str:
         text = "".join("_" if letter in "{}\n\r" else letter for letter in str(name))
         lines.append(f"{shape} text={{{text}}}")
     return "\n".join(lines) + "\n"
+
+
+def _in_mosaic(middle: np.ndarray, within: np.ndarray, size: int) -> np.ndarray:
+    """Pixels (n,) of a mosaic of what lies `within` cutouts of a `size` around `middle`; that if it is not known."""
+    known = np.isfinite(middle + within)
+    return np.where(known, first_pixel(np.where(known, middle, 0.0), size) + within, middle)
 
 
 def send(path: Path) -> list[str]:
@@ -129,11 +154,17 @@ def send(path: Path) -> list[str]:
         ]
         if not listeners:
             raise ConnectionError(f"'{path}' is written, but no program that is connected through SAMP takes tables.")
-        parameters = {"url": path.resolve().as_uri(), "table-id": path.resolve().as_uri(), "name": path.name}
+        url = path.resolve().as_uri()
+        parameters = {"url": url, "table-id": url, "name": _ascii(path.name)}
         client.notify_all({"samp.mtype": kind, "samp.params": parameters})
     finally:
         client.disconnect()
     return listeners
+
+
+def _ascii(text: str) -> str:
+    """Text as SAMP may hold it: letters without their accents, and `?` for what has none."""
+    return normalize("NFKD", text).encode("ascii", "ignore").decode() if not text.isascii() else text
 
 
 def convert_images(
@@ -150,6 +181,7 @@ def convert_images(
     The folder gets `images/`, the program's tables, `settings.toml` and `manifest.json`. Images that cannot be used
     are left out; the manifest counts them.
 
+    - fits: FITS with the WCS of each image; `table.fits` with `filename` and what else is known.
     - zoobot: PNG with an arcsinh stretch; `catalog.csv` with `id_str`, `file_loc` (absolute) and, if there are labels,
       `label` (0 oval, 1 rectangular, 2 obround, 3 other; labels of others as they are).
     - hyrax: FITS; `catalog.fits` with `object_id` (whole numbers: the ids if they are, else the rows' numbers),
@@ -165,7 +197,7 @@ def convert_images(
         raise FileExistsError(f"'{folder / FILES}' holds files already; choose another folder.")
     run = Run.start(folder, "convert", (settings, read_settings), inputs=[source], overwrite=overwrite)
     tables, left_out, name_of = [], 0, safe_names()
-    write = _write_png if settings.to == "zoobot" else _write_fits
+    write: Callable = _write_png if settings.to == "zoobot" else _write_fits
     ending = ".png" if settings.to == "zoobot" else ".fits"
     progress.begin(images.expected)
     for chunk in images.chunks():
@@ -178,8 +210,10 @@ def convert_images(
         raise NoImagesError(f"none of the {left_out} images of '{source}' can be used.")
     table = vstack(tables, metadata_conflicts="silent")
     for name, part in PROGRAMS[settings.to](table, run.folder.resolve()).items():
-        write_table(part, run.path(name), overwrite=True)
-    run.finish(images=len(table), left_out=left_out)
+        write_table(
+            with_numbers(part) if images.whole_ids and "id" in part.colnames else part, run.path(name), overwrite=True
+        )
+    run.finish(**images.facts, images=len(table), left_out=left_out)
     return run
 
 
@@ -187,18 +221,50 @@ def _write_pictures(images: ImageSet, run: Run, write: Callable, ending: str, na
     """Writes each image to a file of its own; the table of the images with the files' names in `filename`."""
     table = images.table.copy()
     table["filename"] = np.array([name_of(name) + ending for name in table["id"]], dtype=object)
-    for pixels, name in zip(images.pixels, table["filename"], strict=True):
-        write(np.asarray(pixels), run.path(f"{FILES}/{name}"))
+    for pixels, row in zip(images.pixels, table, strict=True):
+        write(np.asarray(pixels), run.path(f"{FILES}/{row['filename']}"), row)
     return table
 
 
-def _write_fits(pixels: np.ndarray, path: Path) -> None:
+def _write_fits(pixels: np.ndarray, path: Path, row: Row) -> None:
+    """One image with what its row knows of the sky, the PSF and the identifier in the header."""
     from astropy.io import fits
 
-    fits.PrimaryHDU(pixels).writeto(path, overwrite=True)
+    header = sky_header(row, pixels.shape)
+    header["OBJECT"] = ("".join(c if " " <= c <= "~" else "?" for c in str(row["id"]))[:68], "identifier")
+    for name, key, comment in HEADER_FACTS:
+        if name in row.colnames and not np.ma.is_masked(row[name]) and row[name] not in ("", None):
+            value = row[name]
+            header[key] = (str(value)[:68] if isinstance(value, str) else float(value), comment)
+    fits.PrimaryHDU(pixels, header).writeto(path, overwrite=True, output_verify="silentfix")
 
 
-def _write_png(pixels: np.ndarray, path: Path) -> None:
+def sky_header(row: Row, shape: tuple[int, ...]) -> Any:
+    """A FITS header with the WCS of an image (ny, nx): its local matrix, around the middle of the image.
+
+    Without the matrix only the pixel scale is in it, if that is known.
+    """
+    from astropy.io import fits
+
+    def value(name: str) -> float:
+        return float(numbers(row[name])) if name in row.colnames else np.nan
+
+    header = fits.Header()
+    place = [value(f"image_{n}") if np.isfinite(value(f"image_{n}")) else value(n) for n in ("ra", "dec")]
+    matrix = [value(f"cd{k}") for k in (11, 12, 21, 22)]
+    if np.isfinite([*place, *matrix]).all():
+        header["CTYPE1"], header["CTYPE2"], header["RADESYS"] = "RA---TAN", "DEC--TAN", "ICRS"
+        header["CUNIT1"], header["CUNIT2"] = "deg", "deg"
+        header["CRVAL1"], header["CRVAL2"] = place
+        header["CRPIX1"], header["CRPIX2"] = (shape[1] + 1) / 2, (shape[0] + 1) / 2
+        for key, cd in zip(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), matrix, strict=True):
+            header[key] = cd
+    elif np.isfinite(value("pixel_scale_arcsec")):
+        header["PIXSCALE"] = (value("pixel_scale_arcsec"), "arcsec")
+    return header
+
+
+def _write_png(pixels: np.ndarray, path: Path, row: Row) -> None:
     """8 bits: black at the median, arcsinh stretch softened at 3 sigma of the sky, white at the 99.8th percentile."""
     from PIL import Image
 
@@ -241,14 +307,20 @@ def _for_zoobot(table: Table, folder: Path) -> dict[str, Table]:
 def _for_hyrax(table: Table, folder: Path) -> dict[str, Table]:
     """Hyrax converts every `object_id` to a whole number (hyrax/datasets/fits_image_dataset.py)."""
     ids = list(table["id"])
-    whole = all(name.isascii() and name.isdigit() and len(name) < 19 for name in ids)
-    numbers = [int(name) for name in ids] if whole else []
-    if len(set(numbers)) < len(ids):
-        numbers = list(range(len(ids)))
-    catalog = Table({"object_id": np.array(numbers, dtype=np.int64), "filename": table["filename"]})
+    kind = whole_type(ids)
+    whole = [int(name) for name in ids] if kind is not None else list(range(len(ids)))
+    catalog = Table({"object_id": np.array(whole, dtype=kind or np.int64), "filename": table["filename"]})
     for name in _known(table):
-        catalog[name] = table[name]
+        catalog[free_name(f"input_{name}", table.colnames) if name in OF_HYRAX else name] = table[name]
     return {"catalog.fits": catalog}
+
+
+def _for_fits(table: Table, folder: Path) -> dict[str, Table]:
+    catalog = Table({"id": table["id"], "filename": [f"{FILES}/{name}" for name in table["filename"]]})
+    for name in table.colnames:
+        if name not in ("id", "filename", "file"):
+            catalog[name] = table[name]
+    return {"table.fits": describe_columns(catalog)}
 
 
 def _for_anomalymatch(table: Table, folder: Path) -> dict[str, Table]:
@@ -264,4 +336,4 @@ def _for_anomalymatch(table: Table, folder: Path) -> dict[str, Table]:
     return tables
 
 
-PROGRAMS = {"zoobot": _for_zoobot, "hyrax": _for_hyrax, "anomalymatch": _for_anomalymatch}
+PROGRAMS = {"fits": _for_fits, "zoobot": _for_zoobot, "hyrax": _for_hyrax, "anomalymatch": _for_anomalymatch}

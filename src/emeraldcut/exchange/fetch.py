@@ -33,6 +33,7 @@ from emeraldcut.runs.writing import check_folder
 from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.catalogues import read_catalogue
 from emeraldcut.tables.files import write_table
+from emeraldcut.tables.identifiers import are_whole, with_numbers
 
 SERVICES = {
     # https://alasky.cds.unistra.fr/hips-image-services/hips2fits; `fov` is the larger side, in degrees
@@ -54,6 +55,9 @@ class FetchSettings(Settings):
     """What is fetched, and how politely."""
 
     catalogue: str | None = setting(None, "table of positions: columns ra and dec in degrees, and id if known")
+    ra: str | None = setting(None, "the catalogue's column of right ascension, where its name is not a usual one")
+    dec: str | None = setting(None, "the catalogue's column of declination")
+    id: str | None = setting(None, "the catalogue's column of identifiers")
     survey: str | None = setting(
         None, "name of the survey at the service, such as CDS/P/DSS2/red for hips2fits; not needed for sia1"
     )
@@ -154,7 +158,7 @@ def fetch(
     """
     assert settings.catalogue is not None  # FetchSettings asks for one
     folder = Path(folder)
-    table = _places(settings.catalogue)
+    table, whole_ids = _places(settings.catalogue, {name: getattr(settings, name) for name in ("ra", "dec", "id")})
     check_folder(folder / FILES)
     _check_same(folder, settings, overwrite)
     run = Run.start(folder, "fetch", settings, inputs=[settings.catalogue], overwrite=True)
@@ -164,6 +168,7 @@ def fetch(
             (folder / FILES / f"{name}.fits").unlink(missing_ok=True)
     get = _Getter(folder, settings, numbers(table["ra"]), numbers(table["dec"]), names)
     table = _with_results(table, names, _get_all(get, jobs, progress))
+    table = with_numbers(table) if whole_ids else table
     write_table(table, folder / CUTOUTS, provenance=run.origin, overwrite=True)
     flags = np.asarray(table["flag"])
     counts = {"usable": int(usable(flags).sum()), "failed": int(np.sum(flags & int(Flag.UNREADABLE) != 0))}
@@ -200,9 +205,12 @@ def _with_results(table: Table, names: list[str], results: list[Result]) -> Tabl
     return describe_columns(table)
 
 
-def _places(catalogue: str) -> Table:
-    """The catalogue with unique ids, from the position where it has none, and without what `fetch` writes."""
-    table = read_catalogue(catalogue)
+def _places(catalogue: str, columns: dict[str, str | None]) -> tuple[Table, bool]:
+    """The catalogue with unique ids, from the position where it has none, and without what `fetch` writes.
+
+    And whether its ids are whole numbers. `columns` as for `read_catalogue`.
+    """
+    table = read_catalogue(catalogue, {wanted: name for wanted, name in columns.items() if name})
     if not {"ra", "dec"} <= set(table.colnames):
         raise UsageError(
             f"the catalogue '{catalogue}' needs the columns ra and dec; it has {', '.join(table.colnames)}."
@@ -212,11 +220,12 @@ def _places(catalogue: str) -> Table:
     table.remove_columns([name for name in ("flag", "flag_text") if name in table.colnames])
     if "file" in table.colnames:
         table.rename_column("file", "input_file")
+    whole_ids = "id" in table.colnames and are_whole(table["id"])
     given = table["id"] if "id" in table.colnames else [""] * len(table)
     unique, places = unique_ids(), zip(numbers(table["ra"]), numbers(table["dec"]), strict=True)
     ids = [unique(name or f"{ra:.5f}{dec:+.5f}") for name, (ra, dec) in zip(given, places, strict=True)]
     table["id"] = np.array(ids, dtype=object)
-    return keep_apart(table)
+    return keep_apart(table), whole_ids
 
 
 def _check_same(folder: Path, settings: FetchSettings, overwrite: bool) -> None:

@@ -89,6 +89,7 @@ def apply_to_images(
     path = check_output(output, overwrite)
     images = open_images(source, read_settings)
     origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
+    origin |= images.facts
     beside = path.with_name(f".{path.name}.unfinished")
     rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite)
     progress.begin(images.expected)
@@ -97,9 +98,9 @@ def apply_to_images(
         rows.remove()
         raise NoImagesError(f"'{source}' holds no images.")
     if path.suffix == ".parquet":
-        join(rows, path, origin)
+        join(rows, path, origin, whole_ids=images.whole_ids)
     else:
-        write_table(joined_table(rows), path, provenance=origin, overwrite=overwrite)
+        write_table(joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite)
     flags = rows.column("flag")
     rows.remove()
     if np.isfinite(flags).any() and not usable(flags).any():
@@ -143,6 +144,7 @@ def map_images(
         inputs=_inputs(source, read_settings),
         overwrite=overwrite,
     ) as writer:
+        writer.whole_ids, writer.facts = images.whole_ids, dict(images.facts)
         for chunk in map_chunks(stage, images.chunks(), jobs=jobs, progress=progress):
             writer.append(chunk)
             n_usable += int(usable(chunk.table["flag"]).sum())

@@ -7,16 +7,17 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Row, Table
 
-from emeraldcut.data.columns import RESULTS, keep_apart
+from emeraldcut.data.columns import RESULTS, free_name, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
@@ -33,21 +34,26 @@ from emeraldcut.images.formats import (
     luminance,
     read_file,
 )
+from emeraldcut.images.matching import Match, are_cutouts, match_names
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
-from emeraldcut.images.store import StoredImages, is_stored_set, stored_chunks, stored_number
+from emeraldcut.images.store import StoredImages, is_stored_set, stored_chunks, stored_number, stored_table
 from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
+from emeraldcut.runs.notices import notice
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import loaded
 from emeraldcut.settings import Settings, setting
-from emeraldcut.tables.catalogues import common_name, read_catalogue
+from emeraldcut.tables.catalogues import common_name, find_columns, read_catalogue, with_pixels
+from emeraldcut.tables.column_names import find_column
+from emeraldcut.tables.identifiers import are_whole, id_texts
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
 IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 LONGEST_NAME = 100  # letters of a file name made of an id
 GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
-TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml")
+TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml", ".csv.gz", ".ecsv.gz", ".vot.gz", ".tsv", ".tbl")
+TEXT_ENDINGS = (".txt", ".dat", ".cat", ".ascii", ".list")  # of tables, or of text maps
 
 
 class NoImagesError(UsageError):
@@ -64,6 +70,18 @@ class ReadSettings(Settings):
         None,
         "table, or HATS folder, of positions (ra, dec or x, y) to cut out of one or more mosaics",
     )
+    match: str | None = setting(
+        None,
+        "how rows of the catalogue go with images: 'name' (each has an image of its own) or 'position' (cut out of "
+        "mosaics); found out if not given",
+        choices=("name", "position"),
+    )
+    ra: str | None = setting(None, "the catalogue's column of right ascension, where its name is not a usual one")
+    dec: str | None = setting(None, "the catalogue's column of declination")
+    x: str | None = setting(None, "the catalogue's column of pixels along x")
+    y: str | None = setting(None, "the catalogue's column of pixels along y")
+    id: str | None = setting(None, "the catalogue's column of identifiers")
+    file: str | None = setting(None, "the catalogue's column of file names")
     cutout_size: int = setting(64, "side of the cutouts from a mosaic in pixels", at_least=1)
     text_map_size: int = setting(50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1)
     limit: int | None = setting(None, "read only this many images", at_least=1)
@@ -74,12 +92,15 @@ class ImageSource:
     """A place that images come from; nothing but names and tables is in memory until `chunks` is used.
 
     `n_images` is None where the files would have to be opened to know it; `n_files`, which of a folder or a table of
-    files is known, is then what to expect.
+    files is known, is then what to expect. `whole_ids` says that ids came in as whole numbers; they are text here, and
+    whole numbers again in tables. `facts` are for the manifest.
     """
 
     n_images: int | None
     _chunks: Callable[[int], Iterator[ImageSet | StoredImages]]
     n_files: int | None = None
+    whole_ids: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def expected(self) -> int | None:
@@ -130,10 +151,10 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
     if settings.catalogue is not None:
-        return _open_mosaics(path, settings.catalogue, settings)
+        return _open_with_catalogue(path, settings.catalogue, settings)
     if path.is_dir():
         if (path / CUTOUTS).is_file():
-            return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS), settings)
+            return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS, _named(settings)), settings)
         if is_stored_set(path):
             return _open_stored(path, settings)
         shards = {file: column for file in sorted(path.rglob("*.parquet")) if (column := image_column(file))}
@@ -148,12 +169,13 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _open_hdf5(path, settings)
     if kind == "parquet" and (column := image_column(path)):
         return _open_parquet({path: column}, settings)
-    if kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS):
-        return _open_table(path, read_catalogue(path), settings)
-    if kind == "fits" and _is_fits_table(path):
-        return _open_table(path, read_catalogue(path), settings)
+    is_table = kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS)
+    if is_table or (kind == "fits" and _is_fits_table(path, settings.file)):
+        return _open_table(path, read_catalogue(path, _named(settings)), settings)
     if kind == "" and is_text_map(path):
         return _from_pictures(None, lambda: text_map(path, settings.text_map_size), settings)
+    if kind == "" and path.name.lower().endswith(TEXT_ENDINGS):
+        return _open_table(path, read_catalogue(path, _named(settings)), settings)
     return _from_pictures(None, lambda: _file(path, stem_of(path.name)), settings)
 
 
@@ -170,6 +192,7 @@ def _from_pictures(
     items: Callable[[], Iterator[Item]],
     settings: ReadSettings,
     n_files: int | None = None,
+    whole_ids: bool = False,
 ) -> ImageSource:
     if settings.limit is not None:
         n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
@@ -179,7 +202,7 @@ def _from_pictures(
         while part := list(islice(rest, size)):
             yield _image_set(part, taken)
 
-    return ImageSource(n_images, chunks, n_files)
+    return ImageSource(n_images, chunks, n_files, whole_ids)
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
@@ -188,6 +211,8 @@ def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
     for picture, known in items:
         text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
         row = picture.facts | {name: value for name, value in known.items() if value is not None}
+        if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
+            row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
         row |= {"id": unique(row["id"]), "flag": int(picture.flag), "flag_text": text}
         rows.append(row)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
@@ -197,11 +222,13 @@ def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
 def unique_ids() -> Callable[[str], str]:
     """A function that gives each id it has seen before the first free ending #2, #3, ..."""
     seen: set[str] = set()
+    endings: dict[str, Iterator[int]] = {}  # of each id that came again, those that were not tried yet
 
     def unique(name: str) -> str:
         free = name
         if name in seen:
-            free = next(f"{name}#{n}" for n in count(2) if f"{name}#{n}" not in seen)
+            numbers = endings.setdefault(name, count(2))
+            free = next(f"{name}#{n}" for n in numbers if f"{name}#{n}" not in seen)
         seen.add(free)
         return free
 
@@ -242,9 +269,7 @@ def _file(path: Path, name: str, known: dict[str, Any] | None = None) -> Iterato
 
 
 def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
-    names = sorted(path.relative_to(folder).as_posix() for path in _image_files(folder))
-    if not names:
-        raise NoImagesError(f"the folder '{folder}' holds no image files ({', '.join(IMAGE_ENDINGS)}).")
+    names = _image_names(folder)
 
     def items() -> Iterator[Item]:
         for name in names:
@@ -278,33 +303,54 @@ def _image_files(folder: Path) -> Iterator[Path]:
 
 
 def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource:
-    if "file" not in table.colnames:
+    column = find_columns(table, {"file": settings.file} if settings.file else {}, str(path)).get("file")
+    if column is None:
         raise NoImagesError(
             f"a table of images needs a column 'file'; '{path}' has the columns {', '.join(table.colnames)}."
         )
     if len(table) == 0:
         raise NoImagesError(f"the table '{path}' has no rows.")
+    if column != "file":
+        if "file" in table.colnames:
+            table.rename_column("file", free_name("input_file", table.colnames))
+        table.rename_column(column, "file")
+    whole = "id" in table.colnames and are_whole(table["id"])
     table = keep_apart(table)
-    carried = [name for name in table.colnames if name not in ("file", "flag", "flag_text")]
 
     def items() -> Iterator[Item]:
         for number, row in enumerate(table[: settings.limit]):
-            known = {name: None if row[name] is np.ma.masked else row[name] for name in carried}
             if row["file"] is np.ma.masked or not row["file"]:
-                nothing = Picture(NO_PIXELS, Flag.UNREADABLE, "The table names no file.")
-                yield already_unusable(row) or nothing, {"id": str(number), **known}
+                yield _without_image(row, number, "The table names no file.")
                 continue
-            name = known.pop("id", None) or stem_of(row["file"])
-            file = path.parent / row["file"]
-            yield from _file(
-                file if file.exists() or not Path(row["file"]).exists() else Path(row["file"]), name, known
-            )
+            given, file = str(row["file"]), path.parent / str(row["file"])
+            file = file if file.exists() or not Path(given).exists() else Path(given)
+            yield from _of_row(file, stem_of(given), row)
 
-    return _from_pictures(None, items, settings, len(table))
+    return _from_pictures(None, items, settings, len(table), whole)
 
 
-def _is_fits_table(path: Path) -> bool:
-    """Whether a FITS file has no pictures but a table with a column `file`."""
+def _known(row: Row) -> dict[str, Any]:
+    """What the row of a table says of an image; None where a value is missing."""
+    carried = [name for name in row.colnames if name not in ("file", "flag", "flag_text")]
+    return {name: None if row[name] is np.ma.masked else row[name] for name in carried}
+
+
+def _of_row(file: Path, name: str, row: Row) -> Iterator[Item]:
+    """The pictures of a file with what a row says of it; `name` where that has no id."""
+    known = _known(row)
+    name = known.pop("id", None) or name
+    yield from _file(file, name, known)
+
+
+def _without_image(row: Row, number: int, detail: str) -> Item:
+    """What stands for the image of a row that has none."""
+    known = _known(row)
+    known["id"] = known.get("id") or str(number)
+    return already_unusable(row) or Picture(NO_PIXELS, Flag.UNREADABLE, detail), known
+
+
+def _is_fits_table(path: Path, file: str | None = None) -> bool:
+    """Whether a FITS file has no pictures but a table with a column of files, which `file` names if it is given."""
     from astropy.io import fits
 
     try:
@@ -312,7 +358,8 @@ def _is_fits_table(path: Path) -> bool:
             warnings.simplefilter("ignore")
             with fits.open(path) as units:
                 names = [name for unit in units if not unit.is_image for name in unit.columns.names]
-                return "file" in names and not image_units(units)[0]
+                known = file in names or find_column("file", names, {}) is not None
+                return known and not image_units(units)[0]
     except Exception:  # damaged; the row of this one file will say how
         return False
 
@@ -388,21 +435,98 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
     number = min(stored_number(folder), settings.limit or sys.maxsize)
     if number == 0:
         raise NoImagesError(f"the image set '{folder}' holds no images.")
-    return ImageSource(number, lambda size: stored_chunks(folder, number, size))
+    whole = are_whole(stored_table(folder, ["id"])["id"][:0])
+    return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole)
 
 
-def _open_mosaics(path: Path, positions: str, settings: ReadSettings) -> ImageSource:
-    tiles = Tiles(mosaic_files(path))
-    in_folder = Path(positions).is_dir()
-    catalogue = (tiles.rows_inside(positions) if in_folder else read_catalogue(positions))[: settings.limit]
+def _named(settings: ReadSettings) -> dict[str, str]:
+    """The columns of a catalogue that the settings name."""
+    named = {wanted: getattr(settings, wanted) for wanted in ("ra", "dec", "x", "y", "id", "file")}
+    return {wanted: name for wanted, name in named.items() if name}
+
+
+def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> ImageSource:
+    """Images that a catalogue names, or mosaics in which it has positions, whichever these are."""
+    if Path(positions).is_dir():
+        return _open_mosaics(path, positions, settings, None)
+    table = read_catalogue(positions, _named(settings))
+    if len(table) == 0:
+        raise NoImagesError(f"the catalogue '{positions}' has no rows.")
+    detected = table.meta.get("provenance", {}).get("command") == "detect"
+    if path.is_dir() and settings.match != "position" and not (detected and settings.match is None):
+        names = _image_names(path)
+        match = match_names(names, table, _named_after(table, settings), stem_of)
+        files = [path / name for name in names]
+        if match is not None and (settings.match == "name" or are_cutouts(match, files, table)):
+            return _open_matched(path, names, table, match, settings)
+    if settings.match == "name":
+        raise UsageError(
+            f"no column of '{positions}' names the images of '{path}'; give --id or --file, or --match position."
+        )
+    return _open_mosaics(path, positions, settings, table)
+
+
+def _named_after(table: Table, settings: ReadSettings) -> dict[str, str]:
+    """Columns of `read_catalogue`'s table that the settings name: ra, dec and id have these names there."""
+    return {wanted: wanted if wanted in table.colnames else name for wanted, name in _named(settings).items()} | (
+        {"file": settings.file} if settings.file else {}
+    )
+
+
+def _open_matched(folder: Path, names: list[str], table: Table, match: Match, settings: ReadSettings) -> ImageSource:
+    """Images that rows of a table go with; then images that no row has."""
+    whole = "id" in table.colnames and are_whole(table["id"])
+    if "file" in table.colnames:
+        table.rename_column("file", free_name("input_file", table.colnames))
+    table = keep_apart(table)
+
+    def items() -> Iterator[Item]:
+        for number, (row, images) in enumerate(zip(table, match.images, strict=True)):
+            if not images:
+                yield _without_image(row, number, "No image of the folder has the name that this row needs.")
+            for image in images:
+                yield from _of_row(folder / names[image], stem_of(names[image]), row)
+        for image in match.without_row:
+            for picture, known in _file(folder / names[image], stem_of(names[image])):
+                picture.flag |= Flag.NOT_LISTED
+                yield picture, known
+
+    sentence = match.sentence(str(settings.catalogue), folder)
+    notice(sentence)
+    number = sum(max(len(images), 1) for images in match.images) + len(match.without_row)
+    return replace(_from_pictures(None, items, settings, number, whole), facts={"catalogue_match": sentence})
+
+
+def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue: Table | None) -> ImageSource:
+    """Cut-outs at the positions of a catalogue, which is read from a folder of Parquet files if it is None."""
+    tiles, columns = Tiles(mosaic_files(path)), _named(settings)
+    in_folder = catalogue is None
+    catalogue = tiles.rows_inside(positions, columns) if catalogue is None else catalogue
+    catalogue = catalogue[: settings.limit]
     if len(catalogue) == 0:
-        where = " on these mosaics" if in_folder else ""
-        raise NoImagesError(f"the catalogue '{positions}' has no rows{where}.")
+        raise NoImagesError(f"the catalogue '{positions}' has no rows{' on these mosaics' if in_folder else ''}.")
+    catalogue = with_pixels(catalogue, columns, positions)
+    if settings.file:
+        named = np.array(id_texts(catalogue[settings.file]), dtype=object)
+        if "file" in catalogue.colnames and settings.file != "file":
+            catalogue.rename_column("file", free_name("input_file", catalogue.colnames))
+        catalogue["file"] = named
     unique = unique_ids()
     numbered = [f"{stem_of(path.name)}#{i}" for i in range(len(catalogue))]
     names = catalogue["id"] if "id" in catalogue.colnames else numbered
-    catalogue["id"] = np.array([unique(str(name)) for name in names], dtype=object)
-    return ImageSource(len(catalogue), lambda size: cut_out(tiles, catalogue, settings.cutout_size, size))
+    whole = "id" in catalogue.colnames and are_whole(catalogue["id"])
+    catalogue["id"] = np.array([unique(str(name) or numbered[i]) for i, name in enumerate(names)], dtype=object)
+    chunks = partial(cut_out, tiles, catalogue, settings.cutout_size)
+    how = f"Rows of '{positions}' are positions in {'the mosaic' if len(tiles) == 1 else 'the mosaics'} of '{path}'."
+    return ImageSource(len(catalogue), chunks, whole_ids=whole, facts={"catalogue_match": how})
+
+
+def _image_names(folder: Path) -> list[str]:
+    """The paths of image files within a folder, in order; NoImagesError if there is none."""
+    names = sorted(path.relative_to(folder).as_posix() for path in _image_files(folder))
+    if not names:
+        raise NoImagesError(f"the folder '{folder}' holds no image files ({', '.join(IMAGE_ENDINGS)}).")
+    return names
 
 
 def mosaic_files(path: Path) -> list[Path]:

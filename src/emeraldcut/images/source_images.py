@@ -23,6 +23,7 @@ from emeraldcut.images.store import PIXELS, TABLE, StoredImages, is_stored_set, 
 from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.tables.arrow import from_arrow, rows_of
+from emeraldcut.tables.identifiers import id_texts
 
 
 class SourceImages:
@@ -61,9 +62,9 @@ class SourceImages:
         places: np.ndarray | None = None,
     ) -> None:
         self._roots = (Path(), *roots)
-        self._ids, self._settings, self._moved_from = table["id"], settings, moved_from
+        self._ids, self._settings, self._moved_from = id_texts(table["id"]), settings, moved_from
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
-        if settings.catalogue is not None:
+        if settings.catalogue is not None and "mosaic_x" in table.colnames:
             self._places = np.stack([numbers(table[name]) for name in ("mosaic_x", "mosaic_y")], axis=1)
             self._tiles = self._open.enter_context(closing(Tiles(mosaic_files(self._source))))
             self._tile_of = self._tile_numbers(table, Path(moved_from or source))
@@ -72,7 +73,8 @@ class SourceImages:
             import h5py
 
             if places is None:
-                rows = {name: row for row, name in reversed(list(enumerate(stored_table(self._source, ["id"])["id"])))}
+                stored = id_texts(stored_table(self._source, ["id"])["id"])
+                rows = {name: row for row, name in reversed(list(enumerate(stored)))}
                 places = np.array([rows.get(name, -1) for name in self._ids], dtype=int)
             self._rows, order = places, np.argsort(places)
             sizes = rows_of(self._source / TABLE, np.maximum(places[order], 0), ["ny", "nx"])

@@ -59,6 +59,7 @@ class ImageSetWriter:
 
         self.run = Run.start(folder, command, settings, seed, inputs, overwrite)
         self.facts: dict[str, Any] = {}  # for the manifest, besides the number of images
+        self.whole_ids = False  # whether the images' ids came in as whole numbers
         self._target = NewFile(self.run.path(PIXELS))
         self._file = h5py.File(self._target, "w")
         self._dataset: h5py.Dataset | None = None  # made when the size of the first images is known
@@ -113,7 +114,7 @@ class ImageSetWriter:
             self._rows.flush()
             path, number = self.run.path(TABLE), len(self._rows)
             if number:
-                join(self._rows, path, self.run.origin)
+                join(self._rows, path, self.run.origin, whole_ids=self.whole_ids)
             else:
                 write_table(Table({"id": [""]})[:0], path, provenance=self.run.origin, overwrite=True)
             self._rows.remove()
@@ -129,15 +130,18 @@ def write_images(
     seed: int | None = None,
     inputs: Iterable = (),
     overwrite: bool = False,
+    whole_ids: bool = False,
     progress: Progress = SILENT,
 ) -> Run:
     """Writes a set, or an iterable of chunks of one, to `folder`, and returns the finished run.
 
-    `progress`, which the caller begins, is advanced by the number of images of each chunk. Raises FileExistsError where
-    a finished run is there already and `overwrite` is not set.
+    With `whole_ids` their identifiers are whole numbers in the set's table, if all of them are. `progress`, which the
+    caller begins, is advanced by the number of images of each chunk. Raises FileExistsError where a finished run is
+    there already and `overwrite` is not set.
     """
     facts = {"command": command, "settings": settings, "seed": seed, "inputs": inputs}
     with ImageSetWriter(folder, **facts, overwrite=overwrite) as writer:
+        writer.whole_ids = whole_ids
         for chunk in [images] if isinstance(images, ImageSet) else images:
             writer.append(chunk)
             progress.advance(len(chunk))

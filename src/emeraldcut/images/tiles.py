@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -163,10 +163,10 @@ class Tiles:
             return False
         return bool(np.isfinite(pixels).any() and np.ptp(pixels[np.isfinite(pixels)]) > 0)
 
-    def rows_inside(self, folder: str | Path) -> Table:
+    def rows_inside(self, folder: str | Path, columns: Mapping[str, str] | None = None) -> Table:
         """The rows of a catalogue in Parquet files, see `catalogue_parts`, that lie in one of the tiles."""
         inside = []
-        for part in catalogue_parts(folder, *self.box()):
+        for part in catalogue_parts(folder, *self.box(), columns):
             part = part[self.places(part)[0] >= 0]
             if len(part):
                 inside.append(part)
@@ -249,7 +249,8 @@ def _cutouts(tiles: Tiles, table: Table, number: np.ndarray, x: np.ndarray, y: n
         if tiles[k].wcs is not None:
             for name, values in sky_facts(tiles[k].wcs, *(v[there] + (size - 1) / 2 for v in (x0, y0))).items():
                 facts.setdefault(name, np.full(len(table), np.nan))[there] = values
-    facts = {name: values for name, values in facts.items() if name not in {"ra", "dec"} & set(table.colnames)}
+    given = {"ra", "dec"} & set(table.colnames)
+    facts = {f"image_{name}" if name in given else name: values for name, values in facts.items()}
     noise = np.array([picture.facts.get("noise_sigma", np.nan) for picture in pictures])
     facts |= {"mosaic_x": x, "mosaic_y": y} | ({"noise_sigma": noise} if np.isfinite(noise).any() else {})
     for name, values in facts.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,8 +128,8 @@ def measure(
     -------
     Table
         Everything that the input's table holds, with `x, y, axis_ratio, position_angle_deg` with errors (and
-        `pa_sky_deg` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and `b3, b4_sin, b6_sin,
-        b8_sin` (sine) of isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy
+        `pa_sky_deg, galaxy_ra, galaxy_dec` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and
+        `b3, b4_sin, b6_sin, b8_sin` (sine) of isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy
         is a4 < 0, as photutils >= 2 `b4`. Each is the mean over that range that noise disturbs least. Errors are from
         the noise, its correlation, masked sectors and the PSF, with centre and axes left free. `p_boxy` is the
         probability that a4 < -0.03; `boxy_kind` says what kind of shape it is (see `isophotes.kind`); `residual` is
@@ -147,6 +148,8 @@ def measure(
     _add_shapes(table, fits, missing)
     if "cd11" in table.colnames:
         table["pa_sky_deg"] = sky_position_angle(table)
+        if {"ra", "dec"} <= set(table.colnames):
+            table["galaxy_ra"], table["galaxy_dec"] = galaxy_position(table, [pixels.shape for pixels in images.pixels])
     good = usable(table["flag"])
     resolved = numbers(table["radius_pix"], np.inf) >= settings.unresolved_ratio * np.nan_to_num(psf)
     add_flag(table, ~resolved & good, Flag.UNRESOLVED)
@@ -251,6 +254,27 @@ def sky_position_angle(table: Table) -> np.ndarray:
     north = cd["cd21"] * np.cos(angle) + cd["cd22"] * np.sin(angle)
     degrees = np.degrees(np.arctan2(east, north)) % 180
     return np.ma.masked_invalid(degrees)
+
+
+def galaxy_position(table: Table, shapes: Sequence[tuple[int, ...]]) -> tuple[np.ma.MaskedArray, np.ma.MaskedArray]:
+    """Right ascension and declination (n,) of the measured galaxies, degrees, from their pixels in images (ny, nx).
+
+    `image_ra`, `image_dec`, else `ra`, `dec`, are those of the images' middles. The local WCS matrix gives the offsets
+    in the plane that touches the sky there; back on the sphere they are by the equations of Calabretta & Greisen (2002,
+    A&A 395, 1077) for TAN.
+    """
+    names = [f"image_{name}" if f"image_{name}" in table.colnames else name for name in ("ra", "dec")]
+    middle = np.radians([np.where(np.isfinite(a := numbers(table[n])), a, numbers(table[m]))
+                         for n, m in zip(names, ("ra", "dec"), strict=True)])  # fmt: skip
+    ny, nx = np.array([(*shape, 0, 0)[:2] for shape in shapes]).reshape(-1, 2).T
+    dx, dy = numbers(table["x"]) - (nx - 1) / 2, numbers(table["y"]) - (ny - 1) / 2
+    cd = {k: np.radians(numbers(table[k])) for k in ("cd11", "cd12", "cd21", "cd22")}
+    east, north = cd["cd11"] * dx + cd["cd12"] * dy, cd["cd21"] * dx + cd["cd22"] * dy
+    ra, dec = middle
+    along = np.cos(dec) - north * np.sin(dec)
+    new_ra = np.degrees(ra + np.arctan2(east, along)) % 360
+    new_dec = np.degrees(np.arctan2(np.sin(dec) + north * np.cos(dec), np.hypot(east, along)))
+    return np.ma.masked_invalid(new_ra), np.ma.masked_invalid(new_dec)
 
 
 def measure_example() -> None:

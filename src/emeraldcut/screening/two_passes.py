@@ -26,6 +26,7 @@ from emeraldcut.screening.screen import EXAMPLES, LEAST_CAREFUL, ScreenSettings,
 from emeraldcut.similarity import References, prepare_references, read_references
 from emeraldcut.tables import ResumableTable, fill, write_table
 from emeraldcut.tables.arrow import column_of, described, from_arrow, joined, joined_schema, table_pieces, write_joined
+from emeraldcut.tables.identifiers import with_whole_ids
 from emeraldcut.tables.sorting import in_order
 
 if TYPE_CHECKING:
@@ -85,15 +86,15 @@ def screen_run(
         )
         if len(first) == 0:
             raise NoImagesError(f"'{source}' holds no images.")
-    best = _write_ranked(first, careful, passes.places, run, settings.best)
+    best = _write_ranked(first, careful, passes.places, run, settings.best, images.whole_ids)
     kept = _with_images(best, source, read_settings)
-    for name, shown in ((BEST, kept), (REFERENCES, references)):
-        write_images(shown, run.path(name), command="screen", settings=settings, overwrite=True)
+    for name, shown, whole in ((BEST, kept, images.whole_ids), (REFERENCES, references, False)):
+        write_images(shown, run.path(name), command="screen", settings=settings, overwrite=True, whole_ids=whole)
     column = partial(column_of, [run.path(CANDIDATES)])
     facts = passes.facts(column) | {"usable": int(usable(column("flag")).sum())}
     facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
     ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
-    run.finish(**facts, **expectations(ranked, settings))
+    run.finish(**images.facts, **facts, **expectations(ranked, settings))
     for rows in (first, careful):
         rows.remove()
     if facts["usable"] == 0:
@@ -245,7 +246,9 @@ def _replaced(first: ResumableTable, careful: ResumableTable, places: np.ndarray
         yield table.append_column(PLACE, [numbers])
 
 
-def _write_ranked(first: ResumableTable, careful: ResumableTable, places: np.ndarray, run: Run, number: int) -> Table:
+def _write_ranked(
+    first: ResumableTable, careful: ResumableTable, places: np.ndarray, run: Run, number: int, whole_ids: bool
+) -> Table:
     """Writes the candidates, best first, and returns the first `number` of them with their indices in the input."""
     import pyarrow as pa
 
@@ -265,7 +268,11 @@ def _write_ranked(first: ResumableTable, careful: ResumableTable, places: np.nda
     schema = pa.schema([*map(schema.field, names), ("rank", pa.int64())], metadata=schema.metadata)
     path = run.path(CANDIDATES)
     tables = in_order(_replaced(first, careful, places), "score", run.folder / SORTED)
-    write_joined(ranked(tables), described(schema, run.origin), path)
+    schema = described(schema, run.origin)
+    schema = with_whole_ids(schema, first.parts(["id"])) if whole_ids else schema
+    of_first, of_careful = first.text_lengths(), careful.text_lengths() if len(places) else {}
+    lengths = {name: max(of_first.get(name, 0), of_careful.get(name, 0)) for name in of_first | of_careful}
+    write_joined(ranked(tables), schema, path, lengths)
     text = next(table_pieces(path, LISTED_ROWS))
     write_table(text, run.path(LISTED), provenance=run.origin, overwrite=True)
     return from_arrow(joined(best))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from astropy.table import Column, MaskedColumn, Table
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.errors import UsageError
 from emeraldcut.runs.writing import complete
+from emeraldcut.tables.identifiers import id_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 GROUP_ROWS = 16_384  # of a row group of a joined table
 PIECE_ROWS = 4096  # that are read at a time where only some of them are wanted
 NOTES = "emeraldcut"  # name under which our own notes travel inside a file
+ASTROPY = b"table_meta_yaml"  # and those of astropy
 
 
 def column_of(files: Iterable[Path], name: str) -> np.ndarray:
@@ -33,7 +36,10 @@ def column_of(files: Iterable[Path], name: str) -> np.ndarray:
 
 
 class Columns:
-    """The columns of a Parquet table, of which none stays in memory: numbers as from `column_of`, text as objects."""
+    """The columns of a Parquet table, of which none stays in memory.
+
+    Numbers as from `column_of`; text, and `id` whatever it is, as objects.
+    """
 
     def __init__(self, file: Path) -> None:
         import pyarrow.parquet as pq
@@ -48,9 +54,10 @@ class Columns:
     def __getitem__(self, name: str) -> np.ndarray:
         import pyarrow as pa
 
-        if not pa.types.is_string(self._schema.field(name).type):
+        if name != "id" and not pa.types.is_string(self._schema.field(name).type):
             return column_of([self._file], name)
-        pieces = [np.asarray(from_arrow(piece)[name]) for piece in arrow_pieces(self._file, GROUP_ROWS, [name])]
+        pieces = (from_arrow(piece)[name] for piece in arrow_pieces(self._file, GROUP_ROWS, [name]))
+        pieces = [id_texts(piece) if name == "id" else np.asarray(piece) for piece in pieces]
         return np.concatenate([np.zeros(0, dtype=object), *pieces])
 
 
@@ -109,10 +116,16 @@ def described(schema: pa.Schema, provenance: dict[str, Any]) -> pa.Schema:
     return pa.schema([schema.field(f.name).with_metadata(f.metadata) for f in fields], metadata=fields.metadata)
 
 
-def write_joined(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
-    """Arrow tables below one another as one Parquet file with the columns of `schema`, whole or not at all."""
+def write_joined(
+    tables: Iterable[pa.Table], schema: pa.Schema, path: Path, lengths: dict[str, int] | None = None
+) -> None:
+    """Arrow tables below one another as one Parquet file with the columns of `schema`, whole or not at all.
+
+    `lengths` are those of the longest texts, see `for_astropy`.
+    """
     import pyarrow.parquet as pq
 
+    schema = for_astropy(schema, lengths or {})
     with complete(path) as temporary, pq.ParquetWriter(temporary, schema, **written(schema)) as writer:
         for table in row_groups(fitted(table, schema) for table in tables):
             writer.write_table(table)
@@ -183,10 +196,50 @@ def to_arrow(table: Table) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=notes))
 
 
+def text_lengths(tables: Iterable[pa.Table]) -> dict[str, int]:
+    """Letters of the longest text in each column of text of Arrow tables."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths: dict[str, int] = {}
+    for table in tables:
+        for field in table.schema:
+            if pa.types.is_string(field.type):
+                longest = pc.max(pc.utf8_length(table[field.name])).as_py() or 0
+                lengths[field.name] = max(lengths.get(field.name, 0), longest)
+    return lengths
+
+
+def for_astropy(schema: pa.Schema, lengths: dict[str, int]) -> pa.Schema:
+    """`schema` with what astropy's own reader of Parquet looks for: units, descriptions and meta, and longest texts.
+
+    As astropy writes it (astropy/io/misc/parquet.py): the header of ECSV in `table_meta_yaml`, and `table::len::NAME`.
+    """
+    import pyarrow as pa
+    from astropy.table.meta import get_yaml_from_table
+
+    metadata = dict(schema.metadata or {})
+    header = from_arrow(schema.empty_table())
+    for name in header.colnames:
+        if is_text(header[name]):
+            header[name] = Column(np.zeros(0, dtype=str), unit=header[name].unit, description=header[name].description)
+            metadata[f"table::len::{name}".encode()] = str(max(lengths.get(name, 0), 1)).encode()
+    metadata[ASTROPY] = "\n".join(get_yaml_from_table(header)).encode()
+    return pa.schema(list(schema), metadata=metadata)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """UsageError that lists the names which several columns of a table have."""
+    again = [name for name, number in Counter(names).items() if number > 1]
+    if again:
+        raise UsageError(f"several columns have the same name: {', '.join(map(repr, again))}; rename all but one.")
+
+
 def from_arrow(data: pa.Table) -> Table:
-    """The table that `to_arrow` made, or of any other table of Arrow."""
+    """The table that `to_arrow` made, or of any other table of Arrow; UsageError if columns have equal names."""
     import pyarrow as pa
 
+    check_names(data.schema.names)
     metadata = data.schema.metadata or {}
     table = Table(meta=json.loads(metadata.get(NOTES.encode(), b"{}")))
     for field, array in zip(data.schema, data.columns, strict=True):

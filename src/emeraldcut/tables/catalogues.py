@@ -1,9 +1,9 @@
-"""Catalogues: positions and ids under any name, HATS."""
+"""Catalogues: positions, identifiers and files under any name and in any unit, HATS."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -11,75 +11,145 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
+from emeraldcut.data.columns import free_name, set_flags_apart
 from emeraldcut.errors import UsageError
 from emeraldcut.tables.arrow import from_arrow
+from emeraldcut.tables.column_names import DOT, FROM_ONE, find_column, unit_in_name
 from emeraldcut.tables.files import read_table
+from emeraldcut.tables.identifiers import WHOLE, are_whole, id_texts
 
-RA_NAMES = ("ra", "ra_deg", "_raj2000", "raj2000", "ra_icrs", "ra_j2000", "alpha_j2000", "alphawin_j2000", "radeg")
-DEC_NAMES = ("dec", "dec_deg", "_dej2000", "dej2000", "de_icrs", "dec_j2000", "delta_j2000", "deltawin_j2000", "dedeg")
-ID_NAMES = ("id", "id_str", "source_id", "objid", "object_id", "name", "number")
+WANTED = ("ra", "dec", "id")  # what is renamed where it is found
+HOURS = ("h", "hr", "hrs", "hour", "hours", "hourangle")
+UNIT_WORDS = {
+    **dict.fromkeys(("degree", "degrees", "deg.", "degs", "°"), "deg"),
+    **dict.fromkeys(("radian", "radians"), "rad"),
+    **dict.fromkeys(("arcsecond", "arcseconds", "arcsecs"), "arcsec"),
+}
+SEXAGESIMAL = ("h:m:s", "hms", "hh:mm:ss", "d:m:s", "dms", "dd:mm:ss", "h m s", "d m s", "hmsdms")
+GALACTIC = (("glon", "glat"), ("gallon", "gallat"), ("l", "b"))
 
 
-def read_catalogue(path: str | Path) -> Table:
-    """A table with positions in `ra`, `dec` (degrees) and text in `id`, found under the names in common use.
+def read_catalogue(path: str | Path, columns: Mapping[str, str] | None = None) -> Table:
+    """A table with positions in `ra`, `dec` (ICRS, degrees) and text in `id`, found as `find_columns` does.
 
-    Right ascension as sexagesimal text is taken to be in hours. Columns that are not there are not made.
+    Angles in any unit that astropy knows become degrees. Sexagesimal right ascension is taken to be in hours unless the
+    column has another unit. Positions in a column of coordinates, or in galactic longitude and latitude, become `ra`
+    and `dec`. Columns that are not there are not made.
+
+    Parameters
+    ----------
+    path : str or Path
+    columns : dict, optional
+        Names of the columns to be taken for ra, dec, x, y, id or file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such table.
+    UsageError
+        The table cannot be read, lacks one of `columns`, or has a position in a unit that is no angle.
     """
-    return _as_catalogue(read_table(path))
+    given = {wanted: name for wanted, name in (columns or {}).items() if name}
+    return as_catalogue(read_table(path, ids=given.values()), given, str(path))
 
 
-def _as_catalogue(table: Table) -> Table:
-    for wanted in ("ra", "dec", "id"):
-        found = common_name(wanted, table.colnames)
-        if wanted not in table.colnames and found is not None:
-            table.rename_column(found, wanted)
+def as_catalogue(table: Table, columns: Mapping[str, str], where: str = "the catalogue") -> Table:
+    """See `read_catalogue`."""
+    found = find_columns(table, columns, where)
+    named = {wanted: found[wanted] for wanted in WANTED if wanted in found}
+    units = {wanted: unit_in_name(name) for wanted, name in named.items()}
+    for wanted, name in named.items():
+        if name != wanted:
+            if wanted in table.colnames:  # another column has this name
+                table.rename_column(wanted, free_name(f"input_{wanted}", table.colnames))
+            table.rename_column(name, wanted)
     for name in ("ra", "dec"):
         if name in table.colnames:
-            table[name] = _degrees(table[name], hours=name == "ra")
+            table[name] = _degrees(table[name], name == "ra", units.get(name, ""), where)
+    if not {"ra", "dec"} <= set(table.colnames):
+        _from_galactic(table, where)
     if "id" in table.colnames:
-        mask = np.ma.getmaskarray(table["id"])
-        names = ["" if m else str(v) for v, m in zip(table["id"], mask, strict=True)]
-        table["id"] = np.array(names, dtype=object)
+        ids = table["id"]
+        table["id"] = Column(id_texts(ids), description=ids.description, meta={WHOLE: are_whole(ids)})
+    return set_flags_apart(table)
+
+
+def with_pixels(table: Table, columns: Mapping[str, str], where: str = "the catalogue") -> Table:
+    """`table` with pixels in `x`, `y`, from 0, where they have other names, in which some are from 1."""
+    given = {axis: columns[axis] for axis in ("x", "y") if columns.get(axis)}
+    found = find_columns(table, given, where)
+    for axis in ("x", "y"):
+        if found.get(axis, axis) != axis:
+            origin = 1.0 if FROM_ONE.fullmatch(found[axis]) else 0.0
+            values = np.ma.asarray(table[found[axis]], dtype=float) - origin
+            if axis in table.colnames:
+                table.rename_column(axis, free_name(f"input_{axis}", table.colnames))
+            table[axis] = MaskedColumn(values, unit="pix")
     return table
+
+
+def find_columns(table: Table, given: Mapping[str, str], where: str = "the catalogue") -> dict[str, str]:
+    """The columns of a table that hold ra, dec, x, y, id and file, as far as they are there.
+
+    Those that are `given`, else by the names in common use (see `column_names`), by UCD, or those of a column of
+    coordinates. UsageError if the table lacks one that is given.
+    """
+    found = {}
+    for wanted, name in given.items():
+        names = [n for n in (name, f"{name}{DOT}{wanted}") if n in table.colnames]
+        names += [n for n in table.colnames if n.lower() == name.lower()]
+        if not names:
+            raise UsageError(f"'{where}' has no column '{name}'; it has {', '.join(table.colnames)}.")
+        found[wanted] = names[0]
+    ucds = {name: str(table[name].meta.get("ucd", "")) for name in table.colnames if table[name].meta}
+    for wanted in ("ra", "dec", "x", "y", "id", "file"):
+        name = found.get(wanted) or find_column(wanted, table.colnames, ucds)
+        if name is not None:
+            found[wanted] = name
+    if "id" not in found and {"label", "x"} <= {*table.colnames, *found} and found["x"] != "x":
+        found |= {"id": "label"} if table["label"].dtype.kind in "iu" else {}  # photutils numbers its sources so
+    return found
 
 
 def common_name(wanted: str, columns: Iterable[str]) -> str | None:
     """The column that holds ra, dec or id under one of the names in common use."""
-    by_lower_name = {name.lower(): name for name in reversed(list(columns))}
-    names = {"ra": RA_NAMES, "dec": DEC_NAMES, "id": ID_NAMES}[wanted]
-    return next((by_lower_name[name] for name in names if name in by_lower_name), None)
+    return find_column(wanted, list(columns), {})
 
 
-def catalogue_parts(folder: str | Path, dec: tuple[float, float], ra: Sequence[tuple[float, float]]) -> Iterator[Table]:
+def catalogue_parts(
+    folder: str | Path,
+    dec: tuple[float, float],
+    ra: Sequence[tuple[float, float]],
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Table]:
     """Part for part, the rows of a catalogue in Parquet files that lie in a part of the sky, in degrees.
 
     They have a declination in the range `dec` and a right ascension in one of the ranges `ra`; of other places only
     statistics are read, where files have them.
 
     The folder is a HATS catalogue or collection (its margins, indices and samples are passed over), or holds any
-    Parquet files. ValueError if there are none, or without columns of positions in degrees.
+    Parquet files. `columns` as for `read_catalogue`. ValueError if there are none, or without columns of positions in
+    degrees.
     """
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     files, names = _parquet_files(Path(folder))
+    names |= {wanted: name for wanted, name in (columns or {}).items() if name}
     for file in files:
         try:
             data = ds.dataset(str(file), format="parquet", partitioning=None)
-            columns = [names.get(w) or common_name(w, data.schema.names) for w in ("ra", "dec")]
-            if None in columns:
+            at = [names.get(w) or common_name(w, data.schema.names) for w in ("ra", "dec")]
+            if not {*at} <= {*data.schema.names}:
                 raise UsageError(f"'{file}' needs columns ra and dec; it has {', '.join(data.schema.names)}.")
-            at = [ds.field(name) for name in columns]
-            east = [(at[0] >= low) & (at[0] <= high) for low, high in ra]
-            inside = (at[1] >= dec[0]) & (at[1] <= dec[1]) & reduce(or_, east)
+            east = [(ds.field(at[0]) >= low) & (ds.field(at[0]) <= high) for low, high in ra]
+            inside = (ds.field(at[1]) >= dec[0]) & (ds.field(at[1]) <= dec[1]) & reduce(or_, east)
             flat = [field.name for field in data.schema if not pa.types.is_nested(field.type)]
             rows = data.to_table(columns=flat, filter=inside)
         except OSError as error:  # ArrowInvalid is a ValueError and says what is wrong
             raise UsageError(f"'{file}' cannot be read as Parquet: {error}") from None
         if rows.num_rows:
-            table = from_arrow(rows)
-            table.rename_columns(columns, ["ra", "dec"])
-            yield _as_catalogue(table)
+            yield as_catalogue(from_arrow(rows), names | {"ra": at[0], "dec": at[1]}, str(file))
 
 
 def _parquet_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
@@ -103,24 +173,67 @@ def _parquet_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     return of_hats or files, named
 
 
-def _degrees(column: Column, hours: bool) -> MaskedColumn:
-    """Angles as float64 degrees, from numbers or (sexagesimal) text; what is no angle is masked."""
+# --- angles
+
+
+def _degrees(column: Column, hours: bool, unit: str, where: str) -> MaskedColumn:
+    """Angles as float64 degrees, from numbers or (sexagesimal) text; what is no angle is masked.
+
+    `unit` is what the column's name says, for one that has none itself.
+    """
+    mask = np.ma.getmaskarray(column)
+    stated = str(column.unit or "").strip(" \"'").lower() or unit
+    factor = _degrees_in(stated, hours, f"column '{column.name}' of '{where}'")
+    if column.dtype.kind in "iu" or column.dtype == np.float64:
+        values = np.where(mask, np.nan, np.ma.getdata(column).astype(float))
+    else:
+        values = np.full(len(column), np.nan)
+        for i in np.flatnonzero(~mask):
+            text = str(column[i]).replace("\u2212", "-")  # a minus sign as typesetters have it
+            try:
+                values[i] = float(text)
+            except ValueError:
+                values[i] = _angle(text, hours and stated in ("", *SEXAGESIMAL, *HOURS), factor)
+    if factor != 1:
+        values = values * factor
+    return MaskedColumn(values, mask=~np.isfinite(values), unit="deg", description=column.description)
+
+
+def _angle(text: str, hours: bool, factor: float) -> float:
+    """An angle in words, such as 3:40:43.2 or 10.5 deg, in units of `factor` degrees; NaN for what is none."""
     from astropy.coordinates import Angle
 
-    def angle(text: str) -> float:
-        try:
-            return float(text)
-        except ValueError:
-            sexagesimal = re.search(r"[\s:hd]", text.strip())
-            return float(Angle(text, unit="hourangle" if hours and sexagesimal else "deg").degree)
+    sexagesimal = re.search(r"[\s:hd]", text.strip())
+    try:
+        return float(Angle(text, unit="hourangle" if hours and sexagesimal else "deg").degree) / factor
+    except Exception:  # Angle raises many kinds of errors; each means that this is no angle
+        return np.nan
 
-    values, mask = np.full(len(column), np.nan), np.ma.getmaskarray(column)
-    in_hours = hours and str(column.unit) in ("hourangle", "h", "hour")
-    for i in np.flatnonzero(~mask):
-        try:
-            values[i] = angle(str(column[i]))
-        except Exception:  # Angle raises many kinds of errors; each means that this is no angle
-            continue
-    if in_hours and column.dtype.kind in "fiu":
-        values *= 15.0
-    return MaskedColumn(values, mask=~np.isfinite(values), unit="deg", description=column.description)
+
+def _degrees_in(unit: str, hours: bool, what: str) -> float:
+    """Degrees in one unit of an angle; UsageError if it is none."""
+    from astropy import units
+
+    if unit in SEXAGESIMAL or not unit:
+        return 1.0
+    if unit in HOURS and (hours or unit == "hourangle"):
+        return 15.0
+    try:
+        return float(units.Unit(UNIT_WORDS.get(unit, unit)).to(units.deg))
+    except (ValueError, TypeError, units.UnitConversionError):
+        raise UsageError(f"{what} is in '{unit}', which is not the unit of an angle.") from None
+
+
+def _from_galactic(table: Table, where: str) -> None:
+    """Adds `ra` and `dec` to a table that has galactic longitude and latitude instead."""
+    from astropy.coordinates import SkyCoord
+
+    by_name = {re.sub(r"[^a-z]", "", name.lower()): name for name in table.colnames}
+    for pair in GALACTIC:
+        if all(name in by_name for name in pair):
+            lon, lat = (_degrees(table[by_name[name]], False, "", where) for name in pair)
+            known = ~(lon.mask | lat.mask)
+            sky = SkyCoord(lon.filled(0), np.clip(lat.filled(0), -90, 90), unit="deg", frame="galactic").icrs
+            table["ra"] = MaskedColumn(sky.ra.deg, mask=~known, unit="deg")
+            table["dec"] = MaskedColumn(sky.dec.deg, mask=~known, unit="deg")
+            return

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
@@ -16,7 +18,36 @@ from astropy.table import Column, MaskedColumn, Table
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.errors import UsageError
 from emeraldcut.runs.writing import check_folder, write_text
-from emeraldcut.tables.arrow import NOTES, as_column, as_text, from_arrow, is_text, plain_copy, to_arrow, written
+from emeraldcut.tables.arrow import (
+    ASTROPY,
+    NOTES,
+    as_column,
+    as_text,
+    check_names,
+    for_astropy,
+    from_arrow,
+    is_text,
+    plain_copy,
+    text_lengths,
+    to_arrow,
+    written,
+)
+from emeraldcut.tables.column_names import is_id_name
+from emeraldcut.tables.foreign import (
+    astropy_parquet,
+    best_of,
+    fits_table,
+    kind_of_table,
+    plain_columns,
+    read_other,
+    read_text,
+    unpacked_bytes,
+    with_votable_metadata,
+)
+from emeraldcut.tables.identifiers import whole_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ENDINGS = (".parquet", ".ecsv", ".csv", ".fits", ".vot", ".vot.xml", ".out")
 THESIS_CLASSES = ("oval", "rectangular", "obround")  # integer labels 1, 2, 3
@@ -82,24 +113,58 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".manifest.json")
 
 
-def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
+def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: Iterable[str] = ()) -> Table:
     """Reads a table, or those of `columns` that it has; text columns have dtype object, missing values are masked.
 
-    Raises FileNotFoundError, or ValueError with one sentence for an unknown ending or a damaged file.
+    What the first bytes do not tell, the ending of the name does. Besides the formats that `write_table` writes these
+    are SExtractor's ASCII_HEAD and FITS_LDAC, IPAC, Feather, HDF5, and text between blanks, tabs or commas; also packed
+    by gzip, bzip2 or xz. Of several tables in a file the one that has positions, files or identifiers is read. Columns
+    of coordinates become two, NAME.ra and NAME.dec, in degrees.
+
+    `ids` names columns of CSV that hold identifiers, besides those with usual names: digits with a leading 0 are text
+    there.
+
+    Raises FileNotFoundError, or ValueError with one sentence for a damaged file and for columns of equal names.
     """
-    path, ending = Path(path), table_ending(path)
+    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no table '{path}'.")
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder, not a table.")
+    ending = next((e for e in sorted(ENDINGS, key=len, reverse=True) if path.name.lower().endswith(e)), "")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if columns is not None and ending == ".parquet":
                 return _read_parquet(path, columns)
-            table = _READERS[ending](path)
+            table = _read(path, ending, ids)
             return table if columns is None else table[[name for name in columns if name in table.colnames]]
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UsageError(f"'{path}' cannot be read as a {ending} table: {reason}") from error
+        raise UsageError(f"'{path}' cannot be read as a {f'{ending} ' * bool(ending)}table: {reason}") from error
+
+
+def _read(path: Path, ending: str, ids: Iterable[str]) -> Table:
+    """The table in a file, by its first bytes, or else by the known `ending` of its name."""
+    kind = kind_of_table(path)
+    if kind != ".fits" and (content := unpacked_bytes(path)) is not None:
+        with TemporaryDirectory() as folder:
+            unpacked = Path(folder, path.stem)
+            unpacked.write_bytes(content)
+            inner = next((e for e in ENDINGS if unpacked.name.lower().endswith(e)), ending)
+            return _read(unpacked, inner, ids)
+    kind = kind or ending
+    if kind == ".csv":
+        return _read_csv(path, ids)
+    if kind in _READERS:
+        return _READERS[kind](path)
+    if kind:
+        return _unpack(plain_columns(read_other(path, kind)), None)
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = next((line for line in file if not line.startswith("#") and line.strip()), "")
+    if "," in header:
+        return _read_csv(path, ids)
+    return _unpack(plain_columns(read_text(path)), None)
 
 
 # --- Parquet and CSV, through Arrow, which knows missing values
@@ -109,13 +174,22 @@ def _write_parquet(table: Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
     data = to_arrow(table)
+    data = data.cast(for_astropy(data.schema, text_lengths([data])))
     pq.write_table(data, path, **written(data.schema))
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     import pyarrow.parquet as pq
 
-    return from_arrow(pq.ParquetFile(path).read(columns))
+    file = pq.ParquetFile(path)
+    check_names(file.schema_arrow.names)
+    data = file.read(columns)
+    metadata = {**(data.schema.metadata or {}), **(file.metadata.metadata or {})}
+    if NOTES.encode() not in metadata and ASTROPY in metadata:
+        return _unpack(astropy_parquet(data, metadata[ASTROPY].decode()), None)
+    table = from_arrow(data)
+    votable = metadata.get(b"IVOA.VOTable-Parquet.content")
+    return with_votable_metadata(table, votable) if votable else table
 
 
 def _write_csv(table: Table, path: Path) -> None:
@@ -124,8 +198,12 @@ def _write_csv(table: Table, path: Path) -> None:
     pc.write_csv(to_arrow(table), path)
 
 
-def _read_csv(path: Path) -> Table:
-    """CSV with a header line. Our writer quotes text, so an empty text and a missing one stay different."""
+def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:
+    """CSV with a header line. Our writer quotes text, so an empty text and a missing one stay different.
+
+    Whole numbers that are identifiers, or are beyond 64 bits with a sign, keep their digits: as whole numbers where
+    these have them, else as text.
+    """
     import pyarrow as pa
     import pyarrow.csv as pc
 
@@ -135,19 +213,31 @@ def _read_csv(path: Path) -> Table:
             comments += 1
     names = [name.strip().strip('"') for name in line.split(",")]
     text = {name: pa.string() for name in names if name in BY_NAME and BY_NAME[name].dtype is str}
-    data = pc.read_csv(
-        path,
-        read_options=pc.ReadOptions(skip_rows=comments),
-        parse_options=pc.ParseOptions(newlines_in_values=True),
-        convert_options=pc.ConvertOptions(
-            null_values=["", "NA", "N/A", "NULL", "null", "--"],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            true_values=["true", "True", "TRUE"],
-            false_values=["false", "False", "FALSE"],
-            column_types=text,
-        ),
-    )
+
+    def read(columns: list[str], types: dict[str, pa.DataType]) -> pa.Table:
+        return pc.read_csv(
+            path,
+            read_options=pc.ReadOptions(skip_rows=comments),
+            parse_options=pc.ParseOptions(newlines_in_values=True),
+            convert_options=pc.ConvertOptions(
+                null_values=["", "NA", "N/A", "NULL", "null", "--"],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                true_values=["true", "True", "TRUE"],
+                false_values=["false", "False", "FALSE"],
+                column_types=types,
+                include_columns=columns,
+            ),
+        )
+
+    data = read([], text)
+    check_names(name.strip() for name in data.column_names)
+    doubtful = [field.name for field in data.schema if _may_have_lost_digits(data[field.name], field.name, {*ids})]
+    if doubtful:
+        digits = read(doubtful, dict.fromkeys(doubtful, pa.string()))
+        for name in doubtful:
+            is_id = name in ids or is_id_name(name)
+            data = data.set_column(data.column_names.index(name), name, _with_digits(data[name], digits[name], is_id))
     table = from_arrow(data.rename_columns([name.strip() for name in data.column_names]))
     for name in table.colnames:  # a column of whole numbers, or of nothing, has lost its type
         if name in BY_NAME and BY_NAME[name].dtype is float and table[name].dtype.kind == "i":
@@ -155,6 +245,31 @@ def _read_csv(path: Path) -> Table:
     if _sidecar(path).exists():
         table.meta["provenance"] = json.loads(_sidecar(path).read_text(encoding="utf-8"))
     return table
+
+
+def _may_have_lost_digits(column: pa.ChunkedArray, name: str, ids: set[str]) -> bool:
+    """Whether a column of CSV, as pyarrow takes it, may have been written with other digits, or with a leading 0."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if name.strip() == "id":
+        return True
+    if pa.types.is_integer(column.type):
+        return name in ids or is_id_name(name)
+    if not pa.types.is_floating(column.type):
+        return False
+    return name in ids or bool((pc.max(pc.abs(column)).as_py() or 0) >= 2.0**63)
+
+
+def _with_digits(column: pa.ChunkedArray, texts: pa.ChunkedArray, is_id: bool) -> pa.ChunkedArray:
+    """A column of CSV as whole numbers if its `texts` are such, as text if it is one of ids, else as it is."""
+    import pyarrow as pa
+
+    given = [text for text in texts.to_pylist() if text is not None]
+    kind = whole_type(given)
+    if kind is not None:
+        return texts.cast(pa.from_numpy_dtype(kind))
+    return texts if is_id and all(re.fullmatch(r"[+-]?[0-9]+", text) for text in given) else column
 
 
 # --- ECSV, FITS and VOTable, through astropy, which mixes up empty and missing text
@@ -179,21 +294,23 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\U([0-9a-f]{8})|\\x([0-9a-f]{2})", lambda m: chr(int(m[1] or m[2], 16)), text)
 
 
-def _pack(table: Table, pattern: str) -> Table:
+def _pack(table: Table, pattern: str, unsigned: str = "never") -> Table:
     """`table` in types that all three formats know, with the notes that `_unpack` needs as JSON in its meta.
 
     Missing text is written as empty, missing floats as NaN and missing integers as a value that no row has,
     which the formats declare as null, so that other programs see them as missing. FITS has no missing
-    booleans: these go as integers.
+    booleans: these go as integers. Whole numbers from 2**63 go as text where the format has none so large: `unsigned`
+    is "never", "known" (only if none is missing) or "always".
     """
     packed, notes = Table(), {"meta": dict(table.meta), "columns": {}}
     for name in table.colnames:
         column, packed_name = table[name], _escape(name, pattern)
         masked = bool(np.ma.getmaskarray(column).any())
-        packed[packed_name] = _packed_values(column, masked, pattern)
+        as_digits = _is_large(column) and (unsigned == "never" or (masked and unsigned == "known"))
+        packed[packed_name] = _packed_digits(column) if as_digits else _packed_values(column, masked, pattern)
         packed[packed_name].unit = column.unit
         packed[packed_name].description = _escape(column.description or "", pattern) or None
-        about = {"name": name, "masked": masked, "boolean": column.dtype.kind == "b"}
+        about = {"name": name, "masked": masked, "boolean": column.dtype.kind == "b", "digits": as_digits}
         notes["columns"][packed_name] = {**about, "description": column.description}
     packed.meta[NOTES] = json.dumps(notes, default=str)
     return packed
@@ -210,8 +327,28 @@ def _packed_values(column: Column, masked: bool, pattern: str) -> np.ndarray | M
         return _with_null(values, mask, np.nan)
     if column.dtype.kind == "b" and not masked:
         return values
-    values = values.astype(np.int64)
-    return _with_null(values, mask, int(values[~mask].min(initial=0)) - 1)
+    values = values.astype(np.uint64 if _is_large(column) else np.int64)
+    return _with_null(values, mask, _free_number(values[~mask]))
+
+
+def _is_large(column: Column) -> bool:
+    """Whether a column holds whole numbers beyond 64 bits with a sign."""
+    if column.dtype.kind != "u":
+        return False
+    known = np.ma.getdata(column)[~np.ma.getmaskarray(column)]
+    return bool(known.max(initial=0) > np.iinfo(np.int64).max)
+
+
+def _packed_digits(column: Column) -> np.ndarray:
+    return np.array(
+        ["" if m else str(v) for v, m in zip(np.ma.getdata(column), np.ma.getmaskarray(column), strict=True)]
+    )
+
+
+def _free_number(values: np.ndarray) -> int:
+    """A number that stands for a missing one, since none of `values` (n,) is it: below all, or else above."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    return low - 1 if low > np.iinfo(values.dtype).min else high + 1 if high < np.iinfo(values.dtype).max else 1
 
 
 def _with_null(values: np.ndarray, mask: np.ndarray, null: float) -> np.ndarray | MaskedColumn:
@@ -230,7 +367,14 @@ def _unpack(packed: Table, notes_text: str | None) -> Table:
         mask, values = np.ma.getmaskarray(column), np.ma.getdata(np.asanyarray(column))
         foreign = {"name": name, "masked": mask.any(), "boolean": False, "description": column.description}
         about = notes["columns"].get(name, foreign)
-        if is_text(column):
+        if column.ndim > 1:  # of another program
+            table[name] = column
+            continue
+        if about.get("digits"):
+            texts = ["" if m else as_text(v) for v, m in zip(values, mask, strict=True)]
+            mask = np.array([text == "" for text in texts], dtype=bool)
+            values = np.array([int(text or 0) for text in texts], dtype=np.uint64)
+        elif is_text(column):
             texts = ["" if m else as_text(v) for v, m in zip(values, mask, strict=True)]
             mask = np.array([text == "" for text in texts], dtype=bool) & about["masked"]
             if about is not foreign:
@@ -242,23 +386,39 @@ def _unpack(packed: Table, notes_text: str | None) -> Table:
             values = np.where(mask, 0, values).astype(bool)
         values = values if values.dtype.kind == "O" else values.astype(values.dtype.newbyteorder("="))
         table[about["name"]] = as_column(values, mask, column.unit, about["description"])
+        if column.meta.get("ucd"):
+            table[about["name"]].meta["ucd"] = str(column.meta["ucd"])
     return table
 
 
 def _write_ecsv(table: Table, path: Path) -> None:
-    _pack(table, _CONTROL + "|^#").write(path, format="ascii.ecsv")  # a line that begins with # is a comment
+    packed = _pack(table, _CONTROL + "|^#", "always")  # a line that begins with # is a comment
+    packed.write(path, format="ascii.ecsv")
 
 
 def _read_ecsv(path: Path) -> Table:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        lines = (line for line in file if not line.startswith("#"))
+        check_names(next(csv.reader([next(lines, "")], delimiter=_ecsv_delimiter(path)), []))
     table = Table.read(path, format="ascii.ecsv")
-    return _unpack(table, table.meta.get(NOTES))
+    return _unpack(plain_columns(table), table.meta.get(NOTES))
+
+
+def _ecsv_delimiter(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            if line.startswith("# delimiter:"):
+                return "," if "," in line else " "
+    return " "
 
 
 def _write_fits(table: Table, path: Path) -> None:
     """The notes are a table of their own, of one text: FITS headers hold neither long nor non-ASCII text."""
     from astropy.io import fits
 
-    packed = _pack(table, _NOT_ASCII)
+    packed = _pack(table, _NOT_ASCII, "known")
     notes = Table({"json": np.array([packed.meta.pop(NOTES)], dtype=str)})
     data_unit, notes_unit = fits.table_to_hdu(packed), fits.table_to_hdu(notes)
     data_unit.name, notes_unit.name = "TABLE", NOTES
@@ -277,7 +437,7 @@ def _read_fits(path: Path) -> Table:
         if not tables:
             raise UsageError("it holds no table.")
         notes = next((str(unit.data["json"][0]) for unit in tables if unit.name == NOTES.upper()), None)
-        table = Table.read(tables[0], mask_invalid=False)
+        table = Table.read(tables[0], mask_invalid=False) if notes else plain_columns(fits_table(tables, path))
     return _unpack(table, notes)
 
 
@@ -299,7 +459,14 @@ def _read_votable(path: Path) -> Table:
 
     document = parse(str(path))
     notes = next((info.value for info in document.resources[0].infos if info.name == NOTES), None)
-    return _unpack(document.get_first_table().to_table(use_names_over_ids=True), notes)
+    tables = list(document.iter_tables())
+    if not tables:
+        raise UsageError("it holds no table.")
+    table = (
+        tables[0] if notes else best_of(tables, lambda one: [f.name for f in one.fields], lambda one: len(one.array))
+    )
+    check_names(field.name for field in table.fields)
+    return _unpack(table.to_table(use_names_over_ids=True), notes)
 
 
 # --- the thesis's format

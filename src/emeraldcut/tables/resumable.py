@@ -24,10 +24,12 @@ from emeraldcut.tables.arrow import (
     from_arrow,
     joined,
     joined_schema,
+    text_lengths,
     to_arrow,
     write_joined,
     written,
 )
+from emeraldcut.tables.identifiers import with_numbers, with_whole_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,6 +121,17 @@ class ResumableTable:
         for path in self.files:
             yield _read(path)
 
+    def parts(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Some columns of the parts, as Arrow tables."""
+        for path in self.files:
+            yield _read(path, columns)
+
+    def text_lengths(self) -> dict[str, int]:
+        """See `arrow.text_lengths`."""
+        import pyarrow as pa
+
+        return text_lengths(self.parts([field.name for field in self.schema() if pa.types.is_string(field.type)]))
+
     def pick(self, places: np.ndarray, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The rows at `places` (n,), which rise, as an Arrow table for each part that has some."""
         ends = np.searchsorted(places, self.starts)
@@ -158,15 +171,21 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     return pq.ParquetFile(path).read(columns)
 
 
-def join(table: ResumableTable, path: Path, provenance: dict[str, Any]) -> Path:
-    """All rows in their order as one Parquet table, its columns in the order of the contract."""
-    write_joined(table, described(table.schema(), provenance), path)
+def join(table: ResumableTable, path: Path, provenance: dict[str, Any], *, whole_ids: bool = False) -> Path:
+    """All rows in their order as one Parquet table, its columns in the order of the contract.
+
+    With `whole_ids` identifiers are whole numbers if all of them are.
+    """
+    schema = described(table.schema(), provenance)
+    schema = with_whole_ids(schema, table.parts(["id"])) if whole_ids else schema
+    write_joined(table, schema, path, table.text_lengths())
     return path
 
 
-def joined_table(table: ResumableTable) -> Table:
-    """All rows, in memory."""
-    return describe_columns(from_arrow(joined(list(table))))
+def joined_table(table: ResumableTable, *, whole_ids: bool = False) -> Table:
+    """All rows, in memory; ids as in `join`."""
+    rows = describe_columns(from_arrow(joined(list(table))))
+    return with_numbers(rows) if whole_ids else rows
 
 
 def fill(

@@ -170,6 +170,6 @@ def alike(table: Table, row: Row) -> tuple[int, ...]:
             theirs, own = np.abs(theirs), abs(own)
         variance = numbers(table[f"{name}_err"]) ** 2 + error**2 + LEAST_ERROR**2
         unlike += (theirs - own) ** 2 / variance + np.log(variance)
-    good = np.isfinite(unlike) & usable(table["flag"]) & (np.asarray(table["id"], dtype=object) != str(row["id"]))
+    good = np.isfinite(unlike) & usable(table["flag"]) & (np.asarray(table["id"], dtype=str) != str(row["id"]))
     order = np.argsort(np.where(good, unlike, np.inf), kind="stable")[: min(ALIKE, int(good.sum()))]
     return tuple(int(place) for place in order)

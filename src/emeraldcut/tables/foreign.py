@@ -1,0 +1,211 @@
+"""Tables as other programs write them: what is one, its content says; which of several in a file, their columns."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Column, MaskedColumn, Table, vstack
+
+from emeraldcut.errors import UsageError
+from emeraldcut.tables.column_names import DOT, find_column
+
+HEAD_BYTES = 4096  # of a file, which say what it is
+PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
+
+
+def unpacked_bytes(path: Path) -> bytes | None:
+    """The content of a file that gzip, bzip2 or xz has packed; None for any other."""
+    with path.open("rb") as file:
+        first = file.read(6)
+    for signature, opened in PACKED.items():
+        if first.startswith(signature):
+            with opened(path, "rb") as file:
+                return bytes(file.read())
+    return None
+
+
+def kind_of_table(path: Path) -> str:
+    """What the first bytes say that a table is: an ending of ours, the name of a reader of astropy, or nothing."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    signatures = {
+        b"PAR1": ".parquet",
+        b"SIMPLE  =": ".fits",
+        b"ARROW1": "feather",
+        b"\x89HDF\r\n": "hdf5",
+        b"PK\x03\x04": "zip",
+    }
+    for signature, kind in signatures.items():
+        if head.startswith(signature):
+            return kind
+    text = head.decode("utf-8-sig", "replace")
+    if "<VOTABLE" in text:
+        return ".vot"
+    if text.startswith("# %ECSV"):
+        return ".ecsv"
+    if re.match(r"#\s+1\s+[A-Z]\w*", text):
+        return "sextractor"
+    if re.match(r"[\\|]", text):
+        return "ipac"
+    return ""
+
+
+def read_text(path: Path) -> Table:
+    """A table in text with columns between blanks, tabs, bars or commas, as astropy finds out."""
+    from astropy.io import ascii
+
+    lines = [line for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()]
+    if not lines:
+        raise UsageError("it is empty.")
+    if lines[0].startswith("#") and len(lines) > 1 and not lines[1].startswith("#"):
+        return ascii.read(path, format="commented_header", guess=False)
+    return ascii.read(path)
+
+
+def read_other(path: Path, kind: str) -> Table:
+    """A table of a `kind` that only astropy or pyarrow reads."""
+    if kind == "zip":
+        raise UsageError("it is a spreadsheet or an archive; save the table as CSV, or unpack it.")
+    if kind == "feather":
+        import pyarrow.feather
+
+        from emeraldcut.tables.arrow import from_arrow
+
+        return from_arrow(pyarrow.feather.read_table(path))
+    formats = {"sextractor": "ascii.sextractor", "ipac": "ascii.ipac", "hdf5": "hdf5"}
+    return Table.read(path, format=formats[kind])
+
+
+# --- FITS
+
+
+def fits_table(units: Sequence[Any], path: Path) -> Table:
+    """The table of a FITS file: SExtractor's objects, or the first with rows whose columns say what they are.
+
+    UCDs (TUCDn) are in the meta of columns. Raises UsageError where columns have equal names.
+    """
+    from emeraldcut.tables.arrow import check_names
+
+    objects = [unit for unit in units if unit.name == LDAC]
+    chosen = objects or [best_of(list(units), lambda unit: unit.columns.names, lambda unit: int(unit.header["NAXIS2"]))]
+    tables = []
+    for unit in chosen:
+        check_names(unit.columns.names)
+        table = Table.read(unit, mask_invalid=False)
+        for number, name in enumerate(unit.columns.names, start=1):
+            if (ucd := unit.header.get(f"TUCD{number}")) and name in table.colnames:
+                table[name].info.meta = {"ucd": str(ucd)}
+        tables.append(_in_rows(table))
+    return tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
+
+
+def best_of(tables: list[Any], names: Any, rows: Any) -> Any:
+    """Of several tables the first with rows and with columns of positions, files or identifiers; else the first."""
+    for wanted in (("ra", "dec"), ("file",), ("x", "y"), ("id",)):
+        for table in tables:
+            if rows(table) and all(find_column(name, names(table), {}) for name in wanted):
+                return table
+    return tables[0]
+
+
+def _in_rows(table: Table) -> Table:
+    """A table that holds each column as one value of a single row (colfits of STILTS and TOPCAT), as rows."""
+    if len(table) != 1 or not table.colnames:
+        return table
+    lengths = {table[name].shape[1] if table[name].ndim > 1 else 1 for name in table.colnames}
+    if len(lengths) != 1 or lengths == {1}:
+        return table
+    rows = Table(meta=table.meta)
+    for name in table.colnames:
+        column = table[name]
+        about = {"unit": column.unit, "description": column.description, "meta": column.meta}
+        values, mask = np.ma.getdata(column)[0], np.ma.getmaskarray(column)[0]
+        rows[name] = MaskedColumn(values, mask=mask, **about) if mask.any() else Column(values, **about)
+    return rows
+
+
+# --- columns that are more than numbers and text
+
+
+def plain_columns(table: Table) -> Table:
+    """A table without columns of coordinates, times or quantities: NAME.ra and NAME.dec (ICRS, degrees), text, numbers.
+
+    Columns of several values per row stay.
+    """
+    from astropy.coordinates import SkyCoord
+    from astropy.time import Time
+    from astropy.units import Quantity
+
+    if all(isinstance(table[name], Column) for name in table.colnames):
+        return table
+    plain = Table(meta=dict(table.meta))
+    for name in table.colnames:
+        column = table[name]
+        if isinstance(column, Column):
+            plain[name] = column
+        elif isinstance(column, SkyCoord):
+            sky, missing = column.icrs, np.broadcast_to(getattr(column, "mask", False), len(table))
+            for axis, angle in (("ra", sky.ra), ("dec", sky.dec)):
+                values = np.ma.filled(np.ma.asarray(np.asarray(getattr(angle, "unmasked", angle).deg)), np.nan)
+                plain[f"{name}{DOT}{axis}"] = MaskedColumn(values, mask=missing | ~np.isfinite(values), unit="deg")
+        elif isinstance(column, Quantity):
+            unmasked = getattr(column, "unmasked", column)
+            mask = np.broadcast_to(getattr(column, "mask", False), unmasked.shape)
+            plain[name] = MaskedColumn(unmasked.value, mask=mask, unit=column.unit, description=column.info.description)
+        else:
+            texts = column.isot if isinstance(column, Time) else [str(value) for value in column]
+            plain[name] = Column(np.array([str(text) for text in texts], dtype=object))
+    return plain
+
+
+def astropy_parquet(data: Any, header: str) -> Table:
+    """What astropy wrote to Parquet, from its table of Arrow and the header that came with it."""
+    from astropy.table import meta, serialize
+
+    from emeraldcut.tables.arrow import NOTES, from_arrow
+
+    about = meta.get_header_from_yaml(header.split("\n"))
+    table = from_arrow(data)
+    table.meta.pop(NOTES, None)
+    table.meta.update(about.get("meta", {}))
+    for entry in about["datatype"]:
+        if entry["name"] in table.colnames:
+            for attribute in ("description", "unit"):
+                if attribute in entry:
+                    setattr(table[entry["name"]], attribute, entry[attribute])
+    serialized = table.meta.get("__serialized_columns__", {})
+    missing = [name for about in serialized.values() for name in _names(about) if name not in table.colnames]
+    if missing:  # only some columns were asked for
+        table.meta.pop("__serialized_columns__", None)
+        return table
+    return plain_columns(serialize._construct_mixins_from_columns(table))
+
+
+def _names(about: dict[str, Any]) -> list[str]:
+    """Names of the columns that a serialized column of astropy is made of."""
+    inside = [name for value in about.values() if isinstance(value, dict) for name in _names(value)]
+    own = [about["name"]] if isinstance(about.get("name"), str) else []
+    return own + inside
+
+
+def with_votable_metadata(table: Table, content: bytes) -> Table:
+    """A table with the units, descriptions and UCDs of the VOTable without data that came with it (VOParquet)."""
+    from astropy.io.votable import parse
+
+    fields = {field.name: field for field in parse(io.BytesIO(content)).get_first_table().fields}
+    for name in set(fields) & set(table.colnames):
+        column, field = table[name], fields[name]
+        column.unit = column.unit or (str(field.unit) if field.unit else None)
+        column.description = column.description or field.description
+        if field.ucd:
+            column.meta["ucd"] = field.ucd
+    return table
