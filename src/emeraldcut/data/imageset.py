@@ -29,10 +29,13 @@ class ImageSet:
         Always `id` (str), `flag` (int, see `Flag`) and `flag_text` (str). Where they are known also `file`, `label`,
         `ra`, `dec` (degrees, of the image centre), `pixel_scale_arcsec`, `psf_fwhm_pix`, `sky_sigma`, the local WCS
         matrix `cd11, cd12, cd21, cd22` (degrees per pixel), and the truth columns of synthetic galaxies.
+    psfs : list of (ny, nx) float32 arrays or None, optional
+        The PSF of each image, of sum 1, in its pixels, None where it is not known; None if none is.
     """
 
     pixels: Pixels
     table: Table
+    psfs: list[np.ndarray | None] | None = None
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.table):
@@ -40,6 +43,8 @@ class ImageSet:
                 f"an ImageSet needs one table row per image; received {len(self.pixels)} images "
                 f"and {len(self.table)} rows."
             )
+        if self.psfs is not None and len(self.psfs) != len(self.table):
+            raise UsageError(f"an ImageSet of {len(self.table)} images needs as many PSFs; received {len(self.psfs)}.")
         if "id" not in self.table.colnames:
             self.table.add_column(np.arange(len(self.table)), name="id", index=0)
         self.table["id"] = np.array([str(i) for i in self.table["id"]], dtype=object)
@@ -57,14 +62,17 @@ class ImageSet:
     def __getitem__(self, rows: Rows) -> ImageSet:
         """The chosen rows (slice, indices or boolean mask) as a new set; one integer gives a set of one."""
         index = np.atleast_1d(np.arange(len(self))[rows])
+        psfs = None if self.psfs is None else [self.psfs[i] for i in index]
         if isinstance(self.pixels, np.ndarray):
-            return ImageSet(self.pixels[index], self.table[index])
-        return ImageSet([self.pixels[i] for i in index], self.table[index])
+            return ImageSet(self.pixels[index], self.table[index], psfs)
+        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs)
 
     @classmethod
-    def from_rows(cls, pixels: Pixels, rows: Sequence[Mapping[str, Any]]) -> ImageSet:
+    def from_rows(
+        cls, pixels: Pixels, rows: Sequence[Mapping[str, Any]], psfs: list[np.ndarray | None] | None = None
+    ) -> ImageSet:
         """A set from one dict of column values per image, see `table_from_rows`."""
-        return cls(pixels, table_from_rows(rows))
+        return cls(pixels, table_from_rows(rows), psfs)
 
 
 def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
@@ -73,7 +81,10 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
         return sets[0]
     images = [image for s in sets for image in s.pixels]
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    return ImageSet(pixels, vstack([s.table for s in sets], metadata_conflicts="silent"))
+    psfs = None
+    if any(s.psfs is not None for s in sets):
+        psfs = [psf for s in sets for psf in (s.psfs or [None] * len(s))]
+    return ImageSet(pixels, vstack([s.table for s in sets], metadata_conflicts="silent"), psfs)
 
 
 def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:

@@ -7,12 +7,16 @@ of the file: row 0 is the bottom of a FITS image, and the top of a PNG, JPEG or 
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import logging
+import lzma
 import os
+import re
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,27 +24,25 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from emeraldcut.data.flags import Flag, describe, usable
+from emeraldcut.errors import UsageError
+from emeraldcut.images.bands import MOST_BANDS, Layout, band_names, bands_last, chosen_bands, combine, layout
+from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of
+from emeraldcut.images.light import stretch_of
+from emeraldcut.images.masks import MaskRule
+from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.planes import DEVIATION, VARIANCE, WEIGHT, FileGroup
+from emeraldcut.images.psf import Psf
+from emeraldcut.images.wcs import header_facts, sky_axes
 
 SMALLEST_SIDE_PIX = 8
 LARGEST_MEGAPIXELS = 400  # a claim beyond this in a file that is read as one image is damage, or a mosaic
-GZIP = b"\x1f\x8b"
+UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip and of tiled FITS, makes nothing more than 1032 times smaller
 # Rec. 601 luma, the weights of PIL's convert("L"): colour pictures of galaxies are mostly sRGB composites
 # that were made grey in this way elsewhere, so that results can be compared. Not a photometric quantity.
 LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-
-MASK_NAMES = {"MASK", "DQ", "BADPIX"}
-# Maps of the noise, by the names of their units, and what their values are. Of weights only the ratios count.
-WEIGHT = "weight"
-NOISE_NAMES = {
-    **dict.fromkeys(("WHT", "WEIGHT"), WEIGHT),
-    **dict.fromkeys(("IVAR", "INVVAR"), "inverse variance"),
-    **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
-    **dict.fromkeys(("ERR", "ERROR", "UNCERT"), "deviation"),
-}
-NOT_IMAGE_NAMES = {"EXP", "CTX"}
 NOISIEST = 3.0  # a pixel with more than this many times the usual noise of an image is as good as missing
-PIXEL_SCALE_KEYS = ("PIXSCALE", "PIXSCAL1", "PIXSCL", "PIXSIZE", "SECPIX", "SECPIX1", "PIXELSCL", "PLATESCL")
+PICTURE = {"stretched": True}  # what is known of a picture for the eye
 
 
 class BadImage(Exception):
@@ -53,13 +55,14 @@ class BadImage(Exception):
 
 @dataclass
 class Picture:
-    """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, and what the file tells."""
+    """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, what the file tells, its PSF."""
 
     pixels: np.ndarray
     flag: Flag = Flag.GOOD
     detail: str = ""
     index: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    psf: Psf | None = None
 
 
 Item = tuple[Picture, dict[str, Any]]  # a picture, and what its row holds besides what the file tells
@@ -111,8 +114,8 @@ def kind_of(path: Path) -> str:
         head = file.read(1024)
     if not head:
         raise BadImage(Flag.UNREADABLE, "It is empty (0 bytes).")
-    if head.startswith(GZIP):
-        with gzip.open(path) as file:
+    if unpacker := _unpacker(head):
+        with unpacker(path) as file:
             head = file.read(80)
     signatures = {
         b"SIMPLE  =": "fits",
@@ -125,37 +128,53 @@ def kind_of(path: Path) -> str:
         b"\x93NUMPY": "npy",
         b"\x89HDF\r\n\x1a\n": "hdf5",
         b"PAR1": "parquet",
+        b"GIF8": "gif",
+        b"BM": "bmp",
     }
     for signature, kind in signatures.items():
         if head.startswith(signature):
             return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
     return "votable" if b"<VOTABLE" in head else ""
 
 
-def read_file(path: Path) -> Generator[Picture]:
-    """All images in the file, in order; at least one picture, whatever the file is. Emits no warnings."""
+def _unpacker(head: bytes) -> Callable[..., Any] | None:
+    """What opens a compressed file that begins so; None for others."""
+    return next((unpacker for signature, unpacker in UNPACKERS.items() if head.startswith(signature)), None)
+
+
+def read_file(path: Path, settings: PictureSettings = DEFAULT, group: FileGroup | None = None) -> Generator[Picture]:
+    """All images in the file, in order; at least one picture, whatever the file is. Emits no warnings.
+
+    `group` has the files of its maps. UsageError for settings that the file cannot follow.
+    """
     pictures = None
     while True:
         try:
             with warnings.catch_warnings():  # not around `yield`, where it would act on the caller
                 warnings.simplefilter("ignore")
-                pictures = pictures or _pictures(path)
+                pictures = pictures or _pictures(path, settings, group or FileGroup(path))
                 picture = next(pictures)
         except StopIteration:
             return
+        except UsageError:
+            raise
         except Exception as error:  # image libraries raise errors of every kind on damaged files
             yield failed(error)
             return
         yield picture
 
 
-def _pictures(path: Path) -> Iterator[Picture]:
-    readers = {"fits": _fits, "png": raster, "jpeg": raster, "tiff": _tiff, "npy": _npy}
+def _pictures(path: Path, settings: PictureSettings, group: FileGroup) -> Iterator[Picture]:
     kind = kind_of(path)
+    if kind == "fits":
+        return _fits(group, settings)
+    readers = {"tiff": _tiff, "npy": _npy} | dict.fromkeys(("png", "jpeg", "gif", "bmp", "webp"), _raster)
     if kind not in readers:
         detail = "It is not a FITS, PNG, JPEG, TIFF or NPY file, whatever its name says."
         raise BadImage(Flag.UNREADABLE, detail)
-    return readers[kind](path)
+    return readers[kind](path, settings)
 
 
 def failed(error: Exception) -> Picture:
@@ -171,78 +190,51 @@ def failed(error: Exception) -> Picture:
 # --- FITS
 
 
-def _fits(path: Path) -> Iterator[Picture]:
-    from astropy.io import fits
-
-    if _is_gzip(path):
-        with gzip.open(path) as file:  # to the end, where the checksum is that astropy does not get to
-            while file.read(2**20):
-                pass
+def _fits(group: FileGroup, settings: PictureSettings) -> Iterator[Picture]:
+    _read_to_the_end(group.path)
     # Astropy maps the file into memory, so a cube is read piece by piece.
-    with fits.open(path, lazy_load_hdus=False) as units:
-        pictures, beside, facts = image_units(units)
-        if not pictures:
+    with open_fits(group, settings, lazy_load_hdus=False) as (units, contents):
+        if contents.problem:
+            raise BadImage(Flag.NOT_AN_IMAGE, contents.problem)
+        if not contents.images:
             raise _no_picture(units)
-        alone = len(pictures) == 1 and len(shape_of(pictures[0])) != 3
-        planes = (_unit_planes(unit, beside[id(unit)], facts, path) for unit in pictures)
-        for index, picture in enumerate(chain.from_iterable(planes)):
+        images = [(image, _layout(image, settings)) for image in contents.images]
+        alone = len(images) == 1 and images[0][1] is not Layout.STACK
+        read = (_read(image, plan, units, contents, group, settings) for image, plan in images)
+        for index, picture in enumerate(chain.from_iterable(read)):
             picture.index = None if alone else index
             yield picture
 
 
-def _is_gzip(path: Path) -> bool:
+def _layout(image: ImageUnits, settings: PictureSettings) -> Layout:
+    header = image.units[0].header
+    if len(image.units) > 1:
+        return Layout.PLANE
+    return layout(header, image.shape, on_sky=sky_axes(header), stack=settings.stack)
+
+
+def unpacker_of(path: Path) -> Callable[..., Any] | None:
+    """What opens a compressed file; None for others."""
     with open(path, "rb") as file:
-        return file.read(2) == GZIP
+        return _unpacker(file.read(8))
 
 
-@dataclass
-class MaskAndNoise:
-    """What a FITS file holds beside a picture: the units of its mask and of its noise, None where there is none."""
-
-    mask: Any = None
-    noise: Any = None
-
-    @property
-    def kind(self) -> str:
-        """What the values of the noise are, see `NOISE_NAMES`; CCDData tells in the key UTYPE of UNCERT."""
-        said = str(self.noise.header.get("UTYPE", ""))
-        told = {"VarianceUncertainty": "variance", "InverseVariance": "inverse variance"}
-        return told.get(said, NOISE_NAMES[self.noise.name])
+def _read_to_the_end(path: Path) -> None:
+    """Reads a compressed file to where its checksum is, which astropy does not get to."""
+    if unpacker := unpacker_of(path):
+        with unpacker(path) as file:
+            while file.read(2**20):
+                pass
 
 
-def image_units(units) -> tuple[list, dict[int, MaskAndNoise], dict[str, Any]]:
-    """The picture units of a FITS file, what lies beside each (by `id` of the picture), and facts for all of them.
-
-    A mask (MASK, DQ, BADPIX) or a map of the noise (WHT, IVAR, ERR, VAR, ...) is that of the last picture before it
-    with the same EXTVER and shape; the PSF's width is a fact.
-    """
-    pictures: list[Any] = []
-    beside: dict[int, MaskAndNoise] = {}
-    facts: dict[str, Any] = {}
-    for unit in units:
-        shape = shape_of(unit)
-        if not unit.is_image or 0 in shape or not shape:
-            continue
-        if unit.name in MASK_NAMES or unit.name in NOISE_NAMES:
-            owner = [p for p in pictures if p.ver == unit.ver and shape_of(p) == shape]
-            if owner:
-                setattr(beside[id(owner[-1])], "mask" if unit.name in MASK_NAMES else "noise", unit)
-        elif unit.name == "PSF":
-            fwhm = unit.header.get("FWHM")
-            facts["psf_fwhm_pix"] = float(fwhm) if isinstance(fwhm, int | float) and fwhm > 0 else _fwhm_pix(unit.data)
-        elif unit.name not in NOT_IMAGE_NAMES and len(shape) >= 2:
-            pictures.append(unit)
-            beside[id(unit)] = MaskAndNoise()
-    return pictures, beside, facts
-
-
-def shape_of(unit) -> tuple[int, ...]:
-    """Axis lengths of an image unit, y first, from its header alone; leading axes of length 1 are dropped."""
-    header = unit.header
-    shape = [int(header.get(f"NAXIS{i}", 0)) for i in range(int(header.get("NAXIS", 0)), 0, -1)]
-    while len(shape) > 2 and shape[0] == 1:
-        shape = shape[1:]
-    return tuple(shape)
+@lru_cache(16)
+def _unpacked_bytes(path: Path, changed: float) -> int:
+    """How long a compressed file is when unpacked."""
+    number, unpacker = 0, unpacker_of(path)
+    with (unpacker or open)(path, "rb") as file:
+        while part := file.read(2**20):
+            number += len(part)
+    return number
 
 
 def _no_picture(units) -> BadImage:
@@ -253,33 +245,139 @@ def _no_picture(units) -> BadImage:
     return BadImage(Flag.NOT_AN_IMAGE, detail)
 
 
-def _unit_planes(unit, beside: MaskAndNoise, facts: dict, path: Path) -> Iterator[Picture]:
-    shape = shape_of(unit)
+def _read(
+    image: ImageUnits, plan: Layout, units: Any, contents: Contents, group: FileGroup, settings: PictureSettings
+) -> Iterator[Picture]:
+    """The pictures of one image of a FITS file: one, or one a plane of a stack."""
+    shape, header = image.shape, image.units[0].header
     if len(shape) > 3:
         yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, f"Its array has {len(shape)} axes.")
         return
-    check_claim(unit, path)
-    facts = facts | header_facts(unit.header, shape)
-    if len(shape) == 2:
-        pixels, mask, noise = (part and part.data.reshape(shape) for part in (unit, beside.mask, beside.noise))
-        yield _plane(pixels, mask, noise, beside, facts)
+    if plan is Layout.SPECTRUM:
+        detail = f"It has {shape[0]} wavelengths; make one image of them, or use --stack if each is a galaxy."
+        yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, detail)
         return
+    for unit in image.units:
+        check_claim(unit, group.path)
+    facts = {} if plan is Layout.BANDS_LAST else header_facts(header, shape, units)
+    notes = contents.notes(image)
+    if contents.psf is not None:
+        notes.append(f"PSF from {contents.psf.name}")
+    if contents.psf_fwhm_pix is not None:
+        facts["psf_fwhm_pix"] = contents.psf_fwhm_pix
+    if stretch := stretch_of(header):
+        notes.append(stretch.said)
+    layers = [_Layers(unit, maps) for unit, maps in zip(image.units, image.maps, strict=True)]
+    if plan is Layout.STACK:
+        read = (_single(layers[0].plane(k), layers[0].maps, dict(facts), list(notes)) for k in range(shape[0]))
+    elif plan in (Layout.PLANE, Layout.FIRST_PLANE) and len(layers) == 1:
+        read = iter([_single(layers[0].plane(0), layers[0].maps, facts, notes)])
+    else:
+        read = iter([_banded(image, plan, layers, facts, notes, settings)])
+    for picture in read:
+        picture.psf = contents.psf
+        yield picture
+
+
+@dataclass
+class _Layers:
+    """The planes of a unit, read one at a time, with those of its maps."""
+
+    unit: Any
+    maps: MaskAndNoise
+
+    def plane(self, k: int, *, last: bool = False) -> tuple[np.ndarray, ...]:
+        """The k-th plane (ny, nx) of pixels, made linear, mask and noise; None where there is no map."""
+        pixels, mask, noise = (_plane(unit, k, last) for unit in (self.unit, self.maps.mask, self.maps.noise))
+        return linear(pixels, self.unit), mask, linear(noise, self.maps.noise)
+
+
+def linear(pixels: np.ndarray, unit: Any) -> np.ndarray:
+    """Pixels of a FITS unit as light."""
+    stretch = stretch_of(unit.header) if unit is not None else None
+    return pixels if stretch is None else stretch.undo(pixels)
+
+
+def _plane(unit: Any, k: int, last: bool) -> np.ndarray | None:
+    """The k-th plane of a unit of two or three axes; the only one of those of two."""
+    if unit is None:
+        return None
+    shape = shape_of(unit)
+    if len(shape) == 2:
+        return unit.data.reshape(shape)
     leading = (0,) * (int(unit.header["NAXIS"]) - 3)
-    for plane in range(shape[0]):
-        here = (*leading, plane)
-        pixels, mask, noise = (part and part.section[here] for part in (unit, beside.mask, beside.noise))
-        yield _plane(pixels, mask, noise, beside, facts)
+    return unit.section[(*leading, slice(None), slice(None), k) if last else (*leading, k)]
 
 
-def _plane(pixels, mask, noise, beside: MaskAndNoise, facts: dict) -> Picture:
+def _single(plane: tuple[np.ndarray, ...], maps: MaskAndNoise, facts: dict[str, Any], notes: list[str]) -> Picture:
     """One image without its masked pixels and those of no weight; its fact `noise_sigma` is what its noise map says."""
-    pixels = masked(pixels, mask)
-    if noise is not None:
-        sigma = noise_per_pixel(noise, beside.kind)
-        if np.isfinite(sigma).any():  # else the map was never filled
-            pixels, typical = weighed(pixels, sigma, beside.kind == WEIGHT)
-            facts = facts | ({} if beside.kind == WEIGHT else {"noise_sigma": typical})
-    return checked(pixels, facts=facts)
+    pixels, sigma = cleared(*plane, maps)
+    if sigma is not None:
+        known = np.isfinite(sigma) & np.isfinite(pixels)
+        facts["noise_sigma"] = float(np.median(sigma[known])) if known.any() else np.nan
+    return checked(pixels, facts=facts | said(notes))
+
+
+def said(notes: list[str]) -> dict[str, str]:
+    """How an image was read, as a fact of its row; nothing where there is nothing to say."""
+    return {"read_as": "; ".join(notes)} if notes else {}
+
+
+def cleared(pixels, mask, noise, maps: MaskAndNoise) -> tuple[np.ndarray, np.ndarray | None]:
+    """One plane without masked pixels and those of no weight, and its noise per pixel where its map states it."""
+    pixels = masked(pixels, mask, maps.rule)
+    if noise is None:
+        return pixels, None
+    sigma = noise_per_pixel(noise, maps.holds)
+    if not np.isfinite(sigma).any():  # the map was never filled
+        return pixels, None
+    pixels = weighed(pixels, sigma, maps.holds == WEIGHT)[0]
+    return pixels, None if maps.holds == WEIGHT else sigma
+
+
+def _banded(
+    image: ImageUnits, plan: Layout, layers: list[_Layers], facts: dict, notes: list[str], settings: PictureSettings
+) -> Picture:
+    """Bands as one image; its fact `bands` says which it is made of."""
+    shape, header = image.shape, image.units[0].header
+    last = plan is Layout.BANDS_LAST
+    number = len(layers) if len(layers) > 1 else shape[-1 if last else 0]
+    names = image.bands if len(layers) > 1 else band_names(header, number)
+    wanted = _chosen(settings, names, number)
+    if last and number in (3, 4) and header.get("BITPIX") == 8 and not settings.band:
+        pixels = luminance(np.stack([layers[0].plane(k, last=True)[0] for k in range(number)], axis=-1))
+        return checked(pixels, facts=facts | PICTURE | said(notes))
+    planes = [
+        cleared(
+            *(layers[k].plane(0) if len(layers) > 1 else layers[0].plane(k, last=last)), layers[k % len(layers)].maps
+        )
+        for k in wanted
+    ]
+    return of_bands(planes, [names[k] if names else str(k) for k in wanted], facts, notes)
+
+
+def _chosen(settings: PictureSettings, names: Sequence[str], number: int) -> list[int]:
+    try:
+        return chosen_bands(settings.band, names, number)
+    except LookupError as error:
+        raise BadImage(Flag.NOT_AN_IMAGE, str(error.args[0])) from None
+
+
+def of_bands(
+    planes: Sequence[tuple[np.ndarray, np.ndarray | None]], names: Sequence[str], facts: dict, notes: list[str]
+) -> Picture:
+    """Planes (ny, nx), each with its noise where it is stated, as one image; `bands` and `noise_sigma` are facts."""
+    combined = combine(*zip(*planes, strict=True)) if len(planes) > 1 else None
+    if combined is None:
+        (pixels, sigma), used = planes[0], [0]
+    else:
+        pixels, sigma, used = combined.pixels, combined.sigma, combined.used
+    if sigma is not None:
+        known = np.isfinite(sigma) & np.isfinite(pixels)
+        facts = facts | ({"noise_sigma": float(np.median(sigma[known]))} if known.any() else {})
+    missing = [name for k, name in enumerate(names) if k not in used]
+    notes = [*notes, *([f"no data in band {', '.join(missing)}"] if missing else [])]
+    return checked(pixels, facts=facts | {"bands": ",".join(names[k] for k in used)} | said(notes))
 
 
 def check_claim(unit, path: Path, largest_megapixels: float = LARGEST_MEGAPIXELS) -> None:
@@ -287,8 +385,14 @@ def check_claim(unit, path: Path, largest_megapixels: float = LARGEST_MEGAPIXELS
     shape = shape_of(unit)
     claimed = float(np.prod(shape, dtype=float)) * abs(int(unit.header["BITPIX"])) / 8
     size = path.stat().st_size
-    packed = _is_gzip(path) or type(unit).__name__ == "CompImageHDU"
-    room = size * LARGEST_COMPRESSION if packed else size - unit.fileinfo()["datLoc"]
+    unpacker = unpacker_of(path)
+    if unpacker in (bz2.open, lzma.open):
+        room = _unpacked_bytes(path, path.stat().st_mtime)
+        room *= LARGEST_COMPRESSION if type(unit).__name__ == "CompImageHDU" else 1
+    elif unpacker or type(unit).__name__ == "CompImageHDU":
+        room = size * LARGEST_COMPRESSION
+    else:
+        room = size - unit.fileinfo()["datLoc"]
     if claimed > room:
         pixels = " x ".join(map(str, reversed(shape)))
         raise BadImage(Flag.UNREADABLE, f"Its header claims {pixels} pixels; the file has only {size} bytes.")
@@ -297,23 +401,23 @@ def check_claim(unit, path: Path, largest_megapixels: float = LARGEST_MEGAPIXELS
         raise BadImage(Flag.UNREADABLE, detail)
 
 
-def masked(pixels, mask) -> np.ndarray:
-    """`pixels` with NaN where `mask` is not zero; a type that has no NaN becomes float32."""
+def masked(pixels, mask, rule: MaskRule = MaskRule()) -> np.ndarray:
+    """`pixels` with NaN where `mask` is bad by the rule; a type that has no NaN becomes float32."""
     if mask is None:
         return pixels
     pixels = np.array(pixels, dtype=np.float32)
-    pixels[np.asarray(mask) != 0] = np.nan
+    pixels[rule.bad(mask)] = np.nan
     return pixels
 
 
 def noise_per_pixel(values, kind: str) -> np.ndarray:
     """Standard deviation of the noise (ny, nx) float32 from a map of it; NaN where it says that there is no data.
 
-    `kind` is what the values are, see `NOISE_NAMES`; weights give deviations of unknown scale.
+    `kind` is what the values are, see `images.planes`; weights give deviations of unknown scale.
     """
     values = np.asarray(values, np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
-        sigma = np.sqrt(values) if kind == "variance" else np.array(values) if kind == "deviation" else values**-0.5
+        sigma = np.sqrt(values) if kind == VARIANCE else np.array(values) if kind == DEVIATION else values**-0.5
     sigma[~(np.isfinite(sigma) & (values > 0))] = np.nan
     return sigma
 
@@ -331,88 +435,17 @@ def weighed(pixels: np.ndarray, sigma: np.ndarray, relative: bool) -> tuple[np.n
     return np.where(known, pixels, np.float32(np.nan)), typical
 
 
-def _fwhm_pix(psf: np.ndarray) -> float | None:
-    """Width of a PSF image: diameter of the disc that has the area above half its peak (derived here)."""
-    from scipy.ndimage import zoom
-
-    if psf is None or psf.ndim != 2 or not np.isfinite(psf).all() or psf.max() <= 0:
-        return None
-    fine = 8
-    finer = zoom(psf.astype(float), fine, order=3, grid_mode=True, mode="nearest")
-    above = np.count_nonzero(finer > psf.max() / 2)
-    return float(2 * np.sqrt(above / np.pi) / fine)
-
-
-def header_facts(header, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Sky position, scale and orientation at the image centre from a sky WCS, else the scale from a key."""
-    if any(str(header.get(f"CTYPE{i}", ""))[:4].strip("-") in ("RA", "DEC", "GLON", "GLAT") for i in (1, 2)):
-        try:
-            wcs = celestial_wcs(header)
-            facts = sky_facts(wcs, np.array([(shape[-1] - 1) / 2]), np.array([(shape[-2] - 1) / 2]))
-            if np.isfinite(facts["pixel_scale_arcsec"][0]) and facts["pixel_scale_arcsec"][0] > 0:
-                return {name: float(values[0]) for name, values in facts.items()}
-        except Exception:  # a damaged WCS does not make the pixels useless
-            pass
-    for key in PIXEL_SCALE_KEYS:
-        value = header.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < np.inf:
-            return {"pixel_scale_arcsec": float(value)}
-    return {}
-
-
-def celestial_wcs(header):
-    """The WCS of the first two FITS axes, which are x and y, in whichever order they hold longitude and latitude.
-
-    Raises ValueError if they are not on the sky.
-    """
-    from astropy.wcs import WCS
-
-    wcs = WCS(header, naxis=2)
-    if not wcs.has_celestial:
-        raise ValueError("the first two axes have no celestial coordinates.")
-    return wcs
-
-
-def sky_facts(wcs, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
-    """Position, scale and local matrix of `wcs` at pixels x, y (n,), origin 0.
-
-    The matrix is the derivative of the tangent-plane offsets (east, north) by x and y, from differences over
-    one pixel (derived here), so distortions are in it; the scale is the root of its determinant.
-    """
-    step = np.array([[0, 0], [-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]])
-    ra, dec = _to_icrs(wcs, x[:, None] + step[:, 0], y[:, None] + step[:, 1])  # (n, 5) degrees
-    east = ((ra - ra[:, :1] + 180) % 360 - 180) * np.cos(np.radians(dec[:, :1]))
-    cd11, cd12 = east[:, 2] - east[:, 1], east[:, 4] - east[:, 3]
-    cd21, cd22 = dec[:, 2] - dec[:, 1], dec[:, 4] - dec[:, 3]
-    scale = np.sqrt(np.abs(cd11 * cd22 - cd12 * cd21)) * 3600
-    return {
-        "ra": ra[:, 0],
-        "dec": dec[:, 0],
-        "pixel_scale_arcsec": scale,
-        "cd11": cd11,
-        "cd12": cd12,
-        "cd21": cd21,
-        "cd22": cd22,
-    }
-
-
-def _to_icrs(wcs, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from astropy.wcs.utils import wcs_to_celestial_frame
-
-    frame = wcs_to_celestial_frame(wcs)
-    j2000 = frame.name == "icrs" or (frame.name == "fk5" and frame.equinox.jyear == 2000)
-    if j2000 and wcs.wcs.lng == 0:  # the quick way, for nearly all images
-        return wcs.all_pix2world(x, y, 0)
-
-    sky = wcs.pixel_to_world(x, y).icrs  # pixel_to_skycoord would swap x and y where latitude comes first
-    return sky.ra.deg, sky.dec.deg
-
-
 # --- PNG, JPEG, TIFF, NPY
 
 
-def raster(path: Path | BinaryIO) -> Iterator[Picture]:
-    """PNG or JPEG, in a file or in memory; 16-bit values keep their range, palettes and CMYK go through RGB."""
+def _raster(path: Path, settings: PictureSettings) -> Iterator[Picture]:
+    return raster(path, settings)
+
+
+def raster(path: Path | BinaryIO, settings: PictureSettings = DEFAULT) -> Iterator[Picture]:
+    """PNG, JPEG, GIF, BMP or WebP, in a file or in memory; 16-bit values keep their range, palettes and CMYK go
+    through RGB.
+    """
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -426,43 +459,126 @@ def raster(path: Path | BinaryIO) -> Iterator[Picture]:
             elif image.mode not in ("1", "L", "I", "F", "RGB", "RGBA") and not image.mode.startswith("I;16"):
                 image = image.convert("RGB")
             array = np.asarray(image)
-    return iter([checked(luminance(array) if array.ndim == 3 else array)])
+    for_the_eye = image.mode in ("L", "RGB", "RGBA")  # 8 bits a channel, which need a stretch
+    yield of_colours(array, settings, facts=PICTURE if for_the_eye else {})
 
 
-def _tiff(path: Path) -> Iterator[Picture]:
+def of_colours(array: np.ndarray, settings: PictureSettings, facts: dict[str, Any]) -> Picture:
+    """A grey (ny, nx) or colour (ny, nx, 3 or 4) array as one image: its luminance, or the colours that are wanted."""
+    if array.ndim == 3 and settings.band:
+        channels = array[..., :3].astype(np.float32)
+        wanted = _chosen(settings, ("r", "g", "b"), 3)
+        return of_bands([(channels[..., k], None) for k in wanted], [("r", "g", "b")[k] for k in wanted], facts, [])
+    return checked(luminance(array) if array.ndim == 3 else array, facts=dict(facts))
+
+
+def _tiff(path: Path, settings: PictureSettings) -> Iterator[Picture]:
+    """The images of a TIFF file: pages, but for thumbnails of others."""
     import tifffile
 
     logging.getLogger("tifffile").addHandler(logging.NullHandler())  # it logs damage to standard error
+    pictures: list[Picture] = []
     try:
         with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            if np.prod(series.shape[-3:], dtype=float) > 4 * LARGEST_MEGAPIXELS * 1e6:
-                raise BadImage(Flag.UNREADABLE, f"It claims {' x '.join(map(str, series.shape))} pixels.")
-            array, axes = series.asarray(), series.axes
+            series = [s for s in file.series if not s.keyframe.is_reduced] or file.series
+            for one in series:
+                if np.prod(one.shape[-3:], dtype=float) > 4 * LARGEST_MEGAPIXELS * 1e6:
+                    raise BadImage(Flag.UNREADABLE, f"It claims {' x '.join(map(str, one.shape))} pixels.")
+                pictures += _series(one, settings)
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
-        return raster(path)  # a compression that tifffile leaves to another package
-    if "S" in axes:
-        array = luminance(np.moveaxis(array, axes.index("S"), -1))
-    return _planes(array)
+        return raster(path, settings)  # a compression that tifffile leaves to another package
+    for number, picture in enumerate(pictures):
+        picture.index = number if len(pictures) > 1 else None
+    return iter(pictures)
 
 
-def _npy(path: Path) -> Iterator[Picture]:
+def _series(series: Any, settings: PictureSettings) -> list[Picture]:
+    """The images of pages of one kind; those that are white where there is no light are turned."""
+    array, axes, page = series.asarray(), series.axes, series.keyframe
+    facts = PICTURE if array.dtype == np.uint8 and page.bitspersample == 8 else {}
+    if page.photometric == 0:  # MINISWHITE
+        largest = 2**page.bitspersample - 1 if array.dtype.kind in "ub" else np.nanmax(array)
+        array = largest - array.astype(np.float64)
+    if "S" not in axes:
+        return list(_planes(array, facts=facts))
+    array = np.moveaxis(array, axes.index("S"), -1)
+    if array.shape[-1] not in (3, 4):
+        return [_of_last_axis(image, settings) for image in array.reshape(-1, *array.shape[-3:])]
+    if settings.band:
+        return [of_colours(image, settings, facts) for image in array.reshape(-1, *array.shape[-3:])]
+    return list(_planes(luminance(array), facts=facts))
+
+
+def bands_axis(shape: tuple[int, ...]) -> int | None:
+    """Which of the axes of images (n, ny, nx, bands) or (n, bands, ny, nx) is that of the bands; None if none can be."""
+    if shape[-1] <= MOST_BANDS:
+        return -1
+    return -3 if shape[-3] <= MOST_BANDS else None
+
+
+def hdf5_bands(images: Any) -> tuple[str, ...]:
+    """The names of the bands of a dataset of HDF5, from the attribute `bands` or `filters` of it or of its file."""
+    for attributes in (images.attrs, images.file.attrs):
+        for key in ("bands", "filters"):
+            if key in attributes:
+                values = np.atleast_1d(attributes[key])
+                names = [v.decode() if isinstance(v, bytes) else str(v) for v in values]
+                return tuple(names if len(names) > 1 else re.split(r"[\s,;]+", names[0]))
+    return ()
+
+
+def read_array(image: np.ndarray, settings: PictureSettings, names: tuple[str, ...] = ()) -> Picture:
+    """One image of an array (ny, nx), (ny, nx, bands) or (bands, ny, nx); 3 or 4 bands without names are colours.
+
+    BadImage for a band that is not there.
+    """
+    if image.ndim == 2:
+        return checked(image)
+    if bands_axis((1, *image.shape)) == -3:
+        image = np.moveaxis(image, 0, -1)
+    elif image.shape[-1] in (3, 4) and not names:
+        return of_colours(image, settings, PICTURE if image.dtype == np.uint8 else {})
+    return _of_last_axis(image, settings, names)
+
+
+def _of_last_axis(array: np.ndarray, settings: PictureSettings, names: tuple[str, ...] = ()) -> Picture:
+    """One image of the bands in the last axis of an array (ny, nx, n); of one band, that."""
+    number = array.shape[-1]
+    if number == 1:
+        return checked(array[..., 0])
+    names = names if len(names) == number else ()
+    wanted = _chosen(settings, names, number)
+    planes = [(array[..., k].astype(np.float32), None) for k in wanted]
+    return of_bands(planes, [names[k] if names else str(k) for k in wanted], {}, [])
+
+
+def _npy(path: Path, settings: PictureSettings) -> Iterator[Picture]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     last_is_colour = array.ndim in (3, 4) and array.shape[-1] in (3, 4)
     colour = last_is_colour and min(array.shape[-3:-1]) >= SMALLEST_SIDE_PIX
-    return _planes(array, colour)
+    if array.dtype.kind in "buif" and not colour and not settings.stack and bands_last(array.shape[-3:]):
+        images = array.reshape(-1, *array.shape[-3:])
+        for index, image in enumerate(images):
+            picture = _of_last_axis(np.array(image), settings)
+            picture.index = index if len(images) > 1 else None
+            yield picture
+        return
+    yield from _planes(array, colour)
 
 
-def _planes(array: np.ndarray, colour: bool = False) -> Iterator[Picture]:
+def _planes(array: np.ndarray, colour: bool = False, facts: dict[str, Any] | None = None) -> Iterator[Picture]:
     """One picture of a 2-D array (colour: 3-D), one per plane of an array with one more axis."""
+    facts = facts or {}
     axes = array.ndim - colour
     if axes != 3 or array.dtype.kind not in "buif":
-        yield checked(luminance(array) if colour and array.dtype.kind in "buif" else array)
+        grey = luminance(array) if colour and array.dtype.kind in "buif" else array
+        yield checked(grey, facts=dict(facts))
         return
     for index, plane in enumerate(array):
-        yield checked(luminance(plane) if colour else plane, index=index if len(array) > 1 else None)
+        index_there = index if len(array) > 1 else None
+        yield checked(luminance(plane) if colour else plane, index=index_there, facts=dict(facts))
 
 
 def file_text(path: Path | str) -> str:

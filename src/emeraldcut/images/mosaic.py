@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,25 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.data.flags import Flag
+from emeraldcut.errors import UsageError
+from emeraldcut.images.bands import Layout, band_names, chosen_bands, combine, layout
+from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of
 from emeraldcut.images.formats import (
     NO_PIXELS,
-    WEIGHT,
     BadImage,
-    MaskAndNoise,
-    celestial_wcs,
     check_claim,
-    image_units,
     kind_of,
     masked,
     noise_per_pixel,
     read_file,
-    shape_of,
-    sky_facts,
+    unpacker_of,
     weighed,
 )
+from emeraldcut.images.light import Stretch, stretch_of
+from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.planes import WEIGHT, FileGroup
+from emeraldcut.images.psf import Psf
+from emeraldcut.images.wcs import from_icrs, sky_axes, sky_facts, wcs_or_none
 
 FITS_TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}  # by BITPIX
 SAMPLE_PIX, SAMPLES_A_SIDE = 128, 3  # parts of a mosaic that tell how its weights and its noise go together
@@ -53,6 +56,17 @@ class Tile:
         Why it cannot be read; empty if it can.
     packed : bool
         Whether it is compressed, so that it is best read from the bottom up.
+    group : FileGroup
+        The files of its maps.
+    settings : PictureSettings
+        How it is read.
+    number : int
+        Its place among the images of its file.
+    read_as, bands : str
+        How it is read, in words, and which bands it is made of.
+    psf : Psf or None
+    psf_fwhm_pix : float or None
+        That the header of the PSF states.
     """
 
     name: str
@@ -62,6 +76,13 @@ class Tile:
     wcs: Any = None
     fault: str = ""
     packed: bool = False
+    group: FileGroup | None = field(default=None, compare=False)
+    settings: PictureSettings = DEFAULT
+    number: int = 0
+    read_as: str = ""
+    bands: str = ""
+    psf: Psf | None = field(default=None, compare=False)
+    psf_fwhm_pix: float | None = None
 
     @cached_property
     def circle(self) -> tuple[np.ndarray, float]:
@@ -85,11 +106,9 @@ class Tile:
 
     def to_pixels(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels x, y (n,) at positions in degrees, ICRS; NaN where the projection has none."""
-        from astropy.coordinates import SkyCoord
-
         with warnings.catch_warnings():  # about distortions that have no inverse far outside
             warnings.simplefilter("ignore")
-            x, y = self.wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg"))
+            x, y = from_icrs(self.wcs, ra, dec)
         return np.atleast_1d(x), np.atleast_1d(y)
 
     def depth(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -110,8 +129,10 @@ def on_sky(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
-def tiles_in(path: Path) -> list[Tile]:
+def tiles_in(file: Path | FileGroup, settings: PictureSettings = DEFAULT) -> list[Tile]:
     """The large images in a file, at least one; one that cannot be read has a fault."""
+    group = file if isinstance(file, FileGroup) else FileGroup(file)
+    path = group.path
     try:
         kind = kind_of(path)
     except BadImage as error:
@@ -130,47 +151,86 @@ def tiles_in(path: Path) -> list[Tile]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _fits_tiles(path)
+            return _fits_tiles(group, settings)
+    except UsageError:
+        raise
     except Exception as error:  # astropy raises many kinds of errors on damaged files
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         return [Tile(str(path), path, fault=f"It is truncated or damaged ({reason}).")]
 
 
-def _fits_tiles(path: Path) -> list[Tile]:
-    from astropy.io import fits
+PLANS = (Layout.PLANE, Layout.FIRST_PLANE, Layout.BANDS_FIRST)  # what can be cut from
 
-    with fits.open(path) as units:
+
+def _plan(image: ImageUnits, settings: PictureSettings) -> Layout:
+    header = image.units[0].header
+    return layout(header, image.shape, on_sky=sky_axes(header), stack=settings.stack)
+
+
+def _fits_tiles(group: FileGroup, settings: PictureSettings) -> list[Tile]:
+    path = group.path
+    with open_fits(group, settings) as (units, contents):
         numbers = {id(unit): number for number, unit in enumerate(units)}
-        pictures = [unit for unit in image_units(units)[0] if len(shape_of(unit)) == 2]
-        if not pictures:
-            return [Tile(str(path), path, fault="It holds no two-dimensional image.")]
+        images = [image for image in contents.images if _plan(image, settings) in PLANS and len(image.shape) <= 3]
+        if not images:
+            return [Tile(str(path), path, fault=contents.problem or "It holds no two-dimensional image.")]
         tiles = []
-        for unit in pictures:
-            number, fault = numbers[id(unit)], ""
+        for image in images:
+            unit, fault, bands = image.units[0], "", ""
             try:
-                check_claim(unit, path, largest_megapixels=np.inf)
+                for one in image.units:
+                    check_claim(one, path, largest_megapixels=np.inf)
+                bands = ",".join(name for _, _, name in _parts(image, settings))
             except BadImage as error:
                 fault = error.detail
-            name = str(path) if len(pictures) == 1 else f"{path}[{number}]"
-            packed = hasattr(unit, "tile_shape")
-            ny, nx = shape_of(unit)
-            tiles.append(Tile(name, path, number, (ny, nx), _wcs_or_none(unit.header), fault, packed))
+            notes = contents.notes(image) + [s.said for s in [stretch_of(unit.header)] if s]
+            notes += [f"PSF from {contents.psf.name}"] if contents.psf is not None else []
+            ny, nx = image.shape[-2:]
+            tile = Tile(
+                str(path) if len(images) == 1 else f"{path}[{numbers[id(unit)]}]",
+                path,
+                numbers[id(unit)],
+                (ny, nx),
+                wcs_or_none(unit.header, units),
+                fault,
+                hasattr(unit, "tile_shape"),
+                group,
+                settings,
+                contents.images.index(image),
+                "; ".join(notes),
+                bands,
+                contents.psf,
+                contents.psf_fwhm_pix,
+            )
+            tiles.append(tile)
         return tiles
 
 
-def _wcs_or_none(header):
+def _parts(image: ImageUnits, settings: PictureSettings) -> list[tuple[int, int, str]]:
+    """The planes that an image is made of: the place of the unit, the plane in it, the name of the band if it is one.
+
+    BadImage for a band that is not there.
+    """
+    header, shape = image.units[0].header, image.shape
+    if len(image.units) == 1 and _plan(image, settings) is not Layout.BANDS_FIRST:
+        return [(0, 0, "")]
+    number = len(image.units) if len(image.units) > 1 else shape[0]
+    names = image.bands if len(image.units) > 1 else band_names(header, number)
     try:
-        return celestial_wcs(header)
-    except Exception:  # astropy raises many kinds of errors; without a WCS positions must be x, y
-        return None
+        wanted = chosen_bands(settings.band, names, number)
+    except LookupError as error:
+        raise BadImage(Flag.NOT_AN_IMAGE, str(error.args[0])) from None
+    labels = [names[k] if names else str(k) for k in wanted]
+    if len(image.units) > 1:
+        return [(k, 0, label) for k, label in zip(wanted, labels, strict=True)]
+    return [(0, k, label) for k, label in zip(wanted, labels, strict=True)]
 
 
 class Mosaic:
-    """The pixels of a tile, part by part."""
+    """The pixels of a tile, part by part; of several bands as one image."""
 
-    def __init__(self, tile: Tile, data, beside: MaskAndNoise = MaskAndNoise()) -> None:
-        self.tile, self._beside = tile, beside
-        self._data, self._mask, self._noise = map(_readable, (data, beside.mask, beside.noise))
+    def __init__(self, tile: Tile, layers: list[_Layer]) -> None:
+        self.tile, self._layers = tile, layers
 
     def window(self, x0: int, y0: int, size: int) -> np.ndarray:
         """Pixels (size, size) float32 from column x0, row y0 on; NaN outside, where masked, and without weight."""
@@ -181,28 +241,46 @@ class Mosaic:
         window = np.full((height, width), np.nan, dtype=np.float32)
         ny, nx = self.tile.shape
         left, right, bottom, top = max(x0, 0), min(x0 + width, nx), max(y0, 0), min(y0 + height, ny)
-        noise = None if self._noise_scale is None else window.copy()
+        stated = all(layer.noise_scale is not None for layer in self._layers)
+        noise = window.copy() if stated else None
         if left >= right or bottom >= top:
             return window, noise
-        rows, columns = slice(bottom, top), slice(left, right)
         inside = slice(bottom - y0, top - y0), slice(left - x0, right - x0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            part = np.array(self._data[rows, columns], dtype=np.float32)
-            if self._mask is not None:
-                part = masked(part, self._mask[rows, columns])
-            if noise is not None:
-                sigma = self._noise_scale * self._stated(rows, columns)
-                noise[inside] = sigma
-                part = weighed(part, sigma, self._beside.kind == WEIGHT)[0]
+            parts = [layer.part(slice(bottom, top), slice(left, right)) for layer in self._layers]
+        part, sigma = parts[0]
+        if len(parts) > 1:
+            combined = combine(*zip(*parts, strict=True))
+            part, sigma = combined.pixels, combined.sigma
         window[inside] = part
+        if noise is not None and sigma is not None:
+            noise[inside] = sigma
         return window, noise
 
+
+class _Layer:
+    """One plane of a mosaic with its maps."""
+
+    def __init__(self, data: Any, shape: tuple[int, int], maps: MaskAndNoise = MaskAndNoise(), plane: int = 0) -> None:
+        self._shape, self._maps = shape, maps
+        self._data, self._mask, self._noise = (_light(part, plane) for part in (data, maps.mask, maps.noise))
+
+    def part(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """Pixels float32, NaN where masked and without weight, and the noise that a map states, or None."""
+        part = np.array(self._data[rows, columns], dtype=np.float32)
+        if self._mask is not None:
+            part = masked(part, self._mask[rows, columns], self._maps.rule)
+        if self.noise_scale is None:
+            return part, None
+        sigma = self.noise_scale * self._stated(rows, columns)
+        return weighed(part, sigma, self._maps.holds == WEIGHT)[0], sigma
+
     def _stated(self, rows: slice, columns: slice) -> np.ndarray:
-        return noise_per_pixel(self._noise[rows, columns], self._beside.kind)
+        return noise_per_pixel(self._noise[rows, columns], self._maps.holds)
 
     @cached_property
-    def _noise_scale(self) -> float | None:
+    def noise_scale(self) -> float | None:
         """What the values of the noise map are to be multiplied with; None where there is no map, or an empty one.
 
         That of weights is such that they agree with the noise that the pixels of some parts of the mosaic show, as
@@ -212,7 +290,7 @@ class Mosaic:
             return None
         from astropy.stats import mad_std
 
-        relative, ratios, stated = self._beside.kind == WEIGHT, [], False
+        relative, ratios, stated = self._maps.holds == WEIGHT, [], False
         for y in self._sampled(0):
             for x in self._sampled(1):
                 here = slice(y, y + SAMPLE_PIX), slice(x, x + SAMPLE_PIX)
@@ -229,7 +307,7 @@ class Mosaic:
 
     def _sampled(self, axis: int) -> np.ndarray:
         """Where the sampled parts begin along an axis."""
-        last = max(self.tile.shape[axis] - SAMPLE_PIX, 0)
+        last = max(self._shape[axis] - SAMPLE_PIX, 0)
         return np.unique(np.linspace(0, last, SAMPLES_A_SIDE + 2)[1:-1].astype(int))
 
 
@@ -239,27 +317,40 @@ def open_mosaic(tile: Tile) -> Iterator[Mosaic]:
     if tile.fault:
         raise BadImage(Flag.UNREADABLE, tile.fault)
     if tile.unit < 0:
-        yield Mosaic(tile, _whole(tile.path))
+        yield Mosaic(tile, [_Layer(_whole(tile.path), tile.shape)])
         return
-    from astropy.io import fits
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        units = fits.open(tile.path, memmap=False)  # see `_PlainUnit`
-    with units:
-        beside = image_units(units)[1]
-        unit = units[tile.unit]
-        yield Mosaic(tile, unit, beside[id(unit)])
+    with ExitStack() as stack:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # not mapped into memory, see `_PlainUnit`
+            opened = open_fits(tile.group or FileGroup(tile.path), tile.settings, memmap=False)
+            contents: Contents = stack.enter_context(opened)[1]
+        image = contents.images[tile.number]
+        yield Mosaic(
+            tile,
+            [_Layer(image.units[k], tile.shape, image.maps[k], plane) for k, plane, _ in _parts(image, tile.settings)],
+        )
 
 
 class _Unit:
-    """A FITS unit of which a part [rows, columns] is read without the rest; axes of length 1 are passed over."""
+    """A FITS unit of which a part [rows, columns] of a plane is read without the rest; axes of length 1 are left out."""
 
-    def __init__(self, unit) -> None:
-        self._section, self._leading = unit.section, (0,) * (int(unit.header["NAXIS"]) - 2)
+    def __init__(self, unit, plane: int = 0) -> None:
+        leading = int(unit.header["NAXIS"]) - 2
+        self._section, self._leading = unit.section, (0,) * (leading - 1) + (plane,) * (leading > 0)
 
     def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
         return self._section[(*self._leading, *part)]
+
+
+class _Linear:
+    """The same of pixels that are not linear in light, made linear."""
+
+    def __init__(self, pixels, stretch: Stretch) -> None:
+        self._pixels, self._stretch = pixels, stretch
+
+    def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
+        return self._stretch.undo(self._pixels[part])
 
 
 class _PlainUnit:
@@ -269,9 +360,11 @@ class _PlainUnit:
     it is mapped: astropy's sections of a large mosaic grow to its size.
     """
 
-    def __init__(self, unit) -> None:
+    def __init__(self, unit, plane: int = 0) -> None:
         info, header = unit.fileinfo(), unit.header
-        self._place = {"filename": info["file"].name, "offset": info["datLoc"], "shape": shape_of(unit)}
+        ny, nx = shape_of(unit)[-2:]
+        offset = info["datLoc"] + plane * ny * nx * abs(int(header["BITPIX"])) // 8
+        self._place = {"filename": info["file"].name, "offset": offset, "shape": (ny, nx)}
         self._type = FITS_TYPES[int(header["BITPIX"])]
         self._scale, self._zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
         self._blank = header.get("BLANK") if int(header["BITPIX"]) > 0 else None
@@ -299,8 +392,8 @@ class _Array:
 class _PackedUnit:
     """The same of a compressed unit: blocks that were unpacked last are kept a while, since unpacking takes long."""
 
-    def __init__(self, unit) -> None:
-        self._unit, self._shape = _Unit(unit), shape_of(unit)
+    def __init__(self, unit, plane: int = 0) -> None:
+        self._unit, self._shape = _Unit(unit, plane), shape_of(unit)[-2:]
         self._sides = [min(-(-BLOCK_PIX // n) * n, m) for n, m in zip(unit.tile_shape[-2:], self._shape, strict=True)]
         block_bytes = 4 * self._sides[0] * self._sides[1]
         self._block = lru_cache(max(KEPT_BYTES // int(block_bytes), 2))(self._unpack)
@@ -320,13 +413,18 @@ class _PackedUnit:
         return np.concatenate(bands)[y0 - below : y1 - below, x0 - left : x1 - left]
 
 
-def _readable(source):
-    """What gives any part of a FITS unit; anything else does so itself."""
+def _light(source: Any, plane: int) -> Any:
+    """What gives any part of a plane of a FITS unit as light; anything else does so itself."""
     if not hasattr(source, "section"):
         return source
+    plane = plane if len(shape_of(source)) == 3 else 0
     if hasattr(source, "tile_shape"):
-        return _PackedUnit(source)
-    return _Unit(source) if source.fileinfo()["file"].compression else _PlainUnit(source)
+        pixels: Any = _PackedUnit(source, plane)
+    else:
+        packed = source.fileinfo()["file"].compression or unpacker_of(Path(source.fileinfo()["file"].name))
+        pixels = _Unit(source, plane) if packed else _PlainUnit(source, plane)
+    stretch = stretch_of(source.header)
+    return _Linear(pixels, stretch) if stretch else pixels
 
 
 def _whole(path: Path):

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.data.flags import Flag
-from emeraldcut.images.formats import NO_PIXELS, Picture, checked, failed, noise_per_pixel, raster, weighed
+from emeraldcut.images.bands import chosen_bands
+from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, failed, noise_per_pixel, of_bands, raster
+from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.planes import INVERSE_VARIANCE
 from emeraldcut.tables.arrow import arrow_pieces
 
 ROWS_AT_ONCE = 64
@@ -39,7 +42,9 @@ def image_column(path: Path) -> str | None:
     return "image" if "image" in names else names[0] if names else None
 
 
-def parquet_images(path: Path, column: str) -> Iterator[tuple[Picture, dict[str, Any]]]:
+def parquet_images(
+    path: Path, column: str, settings: PictureSettings = DEFAULT
+) -> Iterator[tuple[Picture, dict[str, Any]]]:
     """The image of each row, and what the row's other columns of one value say of it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -49,12 +54,12 @@ def parquet_images(path: Path, column: str) -> Iterator[tuple[Picture, dict[str,
         for row in piece.to_pylist():
             image = row.pop(column)
             try:
-                yield _picture(image), row
+                yield _picture(image, settings), row
             except Exception as error:  # image libraries raise errors of every kind on damaged data
                 yield failed(error), row
 
 
-def parquet_image(path: Path, number: int) -> Picture:
+def parquet_image(path: Path, number: int, settings: PictureSettings = DEFAULT) -> Picture:
     """The image of one row; LookupError if there is no such row."""
     import pyarrow.parquet as pq
 
@@ -64,7 +69,7 @@ def parquet_image(path: Path, number: int) -> Picture:
             if number < rows:
                 batches = file.iter_batches(ROWS_AT_ONCE, [group], [image_column(path)])
                 batch = next(islice(batches, number // ROWS_AT_ONCE, None))
-                return _picture(batch.column(0)[number % ROWS_AT_ONCE].as_py())
+                return _picture(batch.column(0)[number % ROWS_AT_ONCE].as_py(), settings)
             number -= rows
     raise LookupError(f"'{path}' has no such row.")
 
@@ -76,15 +81,15 @@ def n_rows(path: Path) -> int:
     return pq.ParquetFile(path).metadata.num_rows
 
 
-def _picture(image: Any) -> Picture:
+def _picture(image: Any, settings: PictureSettings) -> Picture:
     if image is None:
         return Picture(NO_PIXELS, Flag.UNREADABLE, "The row has no image.")
     if isinstance(image, dict) and image.get("bytes") is not None:
-        return next(raster(io.BytesIO(image["bytes"])))
+        return next(raster(io.BytesIO(image["bytes"]), settings))
     bands = image if isinstance(image, list) else _bands(image)
     if not bands:
         return Picture(NO_PIXELS, Flag.UNREADABLE, "The row has no image.")
-    return _of_bands(bands)
+    return _of_bands(bands, settings)
 
 
 def _bands(image: dict[str, Any]) -> list[dict[str, Any]]:
@@ -95,21 +100,35 @@ def _bands(image: dict[str, Any]) -> list[dict[str, Any]]:
     return [{name: values[k] for name, values in lists.items() if len(values) == n} for k in range(n)]
 
 
-def _of_bands(bands: list[dict[str, Any]]) -> Picture:
-    """The mean of the bands, with the noise that their inverse variances give it, and the mean width of the PSF.
+def _of_bands(bands: list[dict[str, Any]], settings: PictureSettings) -> Picture:
+    """The bands as one image, see `images.bands`, with the noise that their inverse variances give it.
 
-    What has no weight in one of them is missing. Masks are left alone, because in some sets they mark what is good.
+    Its PSF has the mean width of theirs. What has no weight is missing in its band. Masks are left alone, because in
+    some sets they mark what is good.
     """
-    name = next(name for name in ARRAYS if name in bands[0])
-    pixels, facts = np.mean([np.asarray(band[name], dtype=np.float32) for band in bands], axis=0), {}
-    given = [band["ivar"] for band in bands if band.get("ivar") is not None]
-    if len(given) == len(bands):
-        variances = [noise_per_pixel(np.asarray(ivar, np.float32), "inverse variance") ** 2 for ivar in given]
-        pixels, facts["noise_sigma"] = weighed(pixels, np.sqrt(np.sum(variances, axis=0)) / len(bands), False)
+    names = [str(band.get("band") or place) for place, band in enumerate(bands)]
+    try:
+        bands = [bands[place] for place in chosen_bands(_full_names(settings.band, names), names, len(bands))]
+    except LookupError as error:
+        raise BadImage(Flag.NOT_AN_IMAGE, str(error.args[0])) from None
+    array, facts = next(name for name in ARRAYS if name in bands[0]), {}
+    planes: list[tuple[np.ndarray, np.ndarray | None]] = []
+    for band in bands:
+        pixels, sigma = np.asarray(band[array], dtype=np.float32), None
+        if band.get("ivar") is not None:
+            sigma = noise_per_pixel(np.asarray(band["ivar"], np.float32), INVERSE_VARIANCE)
+            pixels = np.where(np.isfinite(sigma), pixels, np.float32(np.nan))
+        planes.append((pixels, sigma))
     scales = [band["scale"] for band in bands if band.get("scale")]
     widths = [band["psf_fwhm"] for band in bands if band.get("psf_fwhm")]
     if scales:
         facts["pixel_scale_arcsec"] = float(np.mean(scales))
     if scales and len(widths) == len(bands):  # in arcsec there
         facts["psf_fwhm_pix"] = float(np.mean(widths) / np.mean(scales))
-    return checked(pixels, facts=facts)
+    return of_bands(planes, [str(band.get("band") or place) for place, band in enumerate(bands)], facts, [])
+
+
+def _full_names(wanted: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
+    """Bands as they are named there, as des-r for r."""
+    ends = {name.rpartition("-")[2].lower(): name for name in names}
+    return tuple(name if name in names else ends.get(name.lower(), name) for name in wanted)

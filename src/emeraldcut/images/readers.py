@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
@@ -27,28 +26,38 @@ from emeraldcut.images.formats import (
     Item,
     Picture,
     already_unusable,
-    checked,
+    bands_axis,
+    failed,
     file_text,
-    image_units,
+    hdf5_bands,
     kind_of,
-    luminance,
+    read_array,
     read_file,
 )
 from emeraldcut.images.matching import Match, are_cutouts, match_names
+from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
+from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
+from emeraldcut.images.psf import psf_of_row
 from emeraldcut.images.store import StoredImages, is_stored_set, stored_chunks, stored_number, stored_table
 from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
 from emeraldcut.runs.notices import notice
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import loaded
-from emeraldcut.settings import Settings, setting
+from emeraldcut.settings import setting
 from emeraldcut.tables.catalogues import common_name, find_columns, read_catalogue, with_pixels
 from emeraldcut.tables.column_names import find_column
 from emeraldcut.tables.identifiers import are_whole, id_texts
 
-FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
-IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
+FITS_ENDINGS = (
+    *(f"{e}{packed}" for packed in ("", ".gz", ".bz2", ".xz", ".fz") for e in (".fits", ".fit", ".fts")),
+    ".fz",
+)
+IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".gif", ".bmp", ".webp")
+# Of these, which hold images too but are not read among others, each is a row that says so.
+OTHER_ENDINGS = (".asdf", ".fits.z", ".fits.zip", ".fits.zst", ".npz", ".h5", ".hdf5", ".jp2", ".jxl", ".imh", ".nc")
+PSF_ENDING = ".psf"  # of PSFEx
 LONGEST_NAME = 100  # letters of a file name made of an id
 GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
@@ -63,7 +72,7 @@ class NoImagesError(UsageError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadSettings(Settings):
+class ReadSettings(PictureSettings):
     """How images are read."""
 
     catalogue: str | None = setting(
@@ -176,7 +185,7 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _from_pictures(None, lambda: text_map(path, settings.text_map_size), settings)
     if kind == "" and path.name.lower().endswith(TEXT_ENDINGS):
         return _open_table(path, read_catalogue(path, _named(settings)), settings)
-    return _from_pictures(None, lambda: _file(path, stem_of(path.name)), settings)
+    return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings)
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
@@ -200,23 +209,26 @@ def _from_pictures(
     def chunks(size: int) -> Iterator[ImageSet]:
         rest, taken = islice(items(), settings.limit), unique_ids()
         while part := list(islice(rest, size)):
-            yield _image_set(part, taken)
+            yield _image_set(part, taken, settings)
 
     return ImageSource(n_images, chunks, n_files, whole_ids)
 
 
-def _image_set(items: list[Item], unique: Callable[[str], str]) -> ImageSet:
+def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
     images = [picture.pixels for picture, _ in items]
-    rows = []
+    rows, psfs = [], []
     for picture, known in items:
         text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
         row = picture.facts | {name: value for name, value in known.items() if value is not None}
         if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
             row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
         row |= {"id": unique(row["id"]), "flag": int(picture.flag), "flag_text": text}
-        rows.append(row)
+        told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
+        psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+        rows.append(row if width is None else row | {"psf_fwhm_pix": width})
+        psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    return ImageSet.from_rows(pixels, rows)
+    return ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
 
 
 def unique_ids() -> Callable[[str], str]:
@@ -258,9 +270,15 @@ def stem_of(name: str) -> str:
     return file_text(name[: len(name) - len(ending)] or name)
 
 
-def _file(path: Path, name: str, known: dict[str, Any] | None = None) -> Iterator[Item]:
+def _file(
+    path: Path,
+    name: str,
+    settings: PictureSettings,
+    known: dict[str, Any] | None = None,
+    group: FileGroup | None = None,
+) -> Iterator[Item]:
     """The pictures of one file; `name#0`, `name#1`, ... where a file holds several."""
-    for picture in read_file(path):
+    for picture in read_file(path, settings, group):
         identity = name if picture.index is None else f"{name}#{picture.index}"
         yield picture, {"id": identity, "file": file_text(path), **(known or {})}
 
@@ -269,13 +287,50 @@ def _file(path: Path, name: str, known: dict[str, Any] | None = None) -> Iterato
 
 
 def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
-    names = _image_names(folder)
+    groups, alone = _image_groups(folder, settings)
 
     def items() -> Iterator[Item]:
-        for name in names:
-            yield from _file(folder / name, stem_of(name))
+        for group in groups:
+            name = stem_of(group.path.relative_to(folder).as_posix())
+            if group.path in alone:
+                yield _lonely_map(group.path), {"id": name, "file": file_text(group.path)}
+            else:
+                yield from _file(group.path, name, settings, group=group)
 
-    return _from_pictures(None, items, settings, len(names))
+    return _from_pictures(None, items, settings, len(groups))
+
+
+def _lonely_map(path: Path) -> Picture:
+    return Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, lonely_map(path))
+
+
+def lonely_map(path: Path) -> str:
+    """Why a file that is named as a map is not read."""
+    kind = kind_of_name(stem_of(path.name))
+    what = kind.holds if kind.holds and kind.holds != "good pixels" else str(kind.role)
+    return f"Its name says that it is a map ({what}) of an image that is not in the folder."
+
+
+def folder_groups(folder: Path, settings: PictureSettings) -> tuple[list[FileGroup], set[Path]]:
+    """The images of a folder, in order, each with the files of its maps, and which of them are maps of no image.
+
+    Only FITS files are taken for maps, by their names. Of files whose names say a band only those of `settings.band`
+    are kept, if there are some.
+    """
+    paths = {path.relative_to(folder).as_posix(): path for path in _image_files(folder)}
+    models = [path for path in paths.values() if path.name.lower().endswith(PSF_ENDING)]
+    ordered = [path for _, path in sorted(paths.items()) if path not in models]
+    fits = [path for path in ordered if path.name.lower().endswith(FITS_ENDINGS)]
+    stems = [(path, stem_of(path.name)) for path in fits] + [(path, f"{path.stem}_psf") for path in models]
+    found, maps = grouped(stems) if fits else ([], [])
+    by_path = {group.path: group for group in found}
+    used = {path for group in found for path in (group.mask, group.noise, group.psf, *group.passed_over)}
+    alone = {path for path in maps if path not in models}
+    groups = [by_path.get(path, FileGroup(path)) for path in ordered if path not in used]
+    bands = {band.lower() for band in settings.band}
+    if any(group.band in bands for group in groups):
+        groups = [group for group in groups if not group.band or group.band in bands]
+    return groups, alone
 
 
 def _image_files(folder: Path) -> Iterator[Path]:
@@ -296,7 +351,7 @@ def _image_files(folder: Path) -> Iterator[Path]:
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
-            if not name.startswith(".") and name.lower().endswith(IMAGE_ENDINGS):
+            if not name.startswith(".") and name.lower().endswith((*IMAGE_ENDINGS, *OTHER_ENDINGS, PSF_ENDING)):
                 yield Path(place, name)
     # A folder that may not be read becomes a flagged row.
     yield from (Path(error.filename) for error in denied)
@@ -324,7 +379,7 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
                 continue
             given, file = str(row["file"]), path.parent / str(row["file"])
             file = file if file.exists() or not Path(given).exists() else Path(given)
-            yield from _of_row(file, stem_of(given), row)
+            yield from _of_row(file, stem_of(given), row, settings, path.parent)
 
     return _from_pictures(None, items, settings, len(table), whole)
 
@@ -335,11 +390,16 @@ def _known(row: Row) -> dict[str, Any]:
     return {name: None if row[name] is np.ma.masked else row[name] for name in carried}
 
 
-def _of_row(file: Path, name: str, row: Row) -> Iterator[Item]:
-    """The pictures of a file with what a row says of it; `name` where that has no id."""
+def _of_row(
+    file: Path, name: str, row: Row, settings: PictureSettings, folder: Path, group: FileGroup | None = None
+) -> Iterator[Item]:
+    """The pictures of a file with what a row, of a table in `folder`, says of it; `name` where that has no id."""
     known = _known(row)
     name = known.pop("id", None) or name
-    yield from _file(file, name, known)
+    if known.get("psf_file"):
+        psf_file = folder / str(known["psf_file"])
+        known["psf_file"] = str(psf_file) if psf_file.exists() else known["psf_file"]
+    yield from _file(file, name, settings, known, group)
 
 
 def _without_image(row: Row, number: int, detail: str) -> Item:
@@ -359,7 +419,7 @@ def _is_fits_table(path: Path, file: str | None = None) -> bool:
             with fits.open(path) as units:
                 names = [name for unit in units if not unit.is_image for name in unit.columns.names]
                 known = file in names or find_column("file", names, {}) is not None
-                return known and not image_units(units)[0]
+                return known and not any(unit.is_image and unit.header.get("NAXIS", 0) for unit in units)
     except Exception:  # damaged; the row of this one file will say how
         return False
 
@@ -368,17 +428,19 @@ def _is_fits_table(path: Path, file: str | None = None) -> bool:
 
 
 def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
-    """Galaxy10's layout: `images` (n, ny, nx[, 3]); if there, `ans`, `ra`, `dec`, `pxscale` (n,)."""
+    """Galaxy10's layout: `images` (n, ny, nx), (n, ny, nx, bands) or (n, bands, ny, nx); if there, `ans`, `ra`, `dec`,
+    `pxscale` (n,), and the attribute `bands` with their names.
+    """
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
             names = list(file)
             shape: tuple[int, ...] = getattr(file.get("images"), "shape", ())
-            if len(shape) not in (3, 4) or 0 in shape:
+            if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and bands_axis(shape) is None):
                 raise NoImagesError(
-                    f"'{path}' needs a dataset 'images' of shape (n, ny, nx) or (n, ny, nx, 3); it holds "
-                    f"{', '.join(names) or 'nothing'}{f', images of shape {shape}' if shape else ''}."
+                    f"'{path}' needs a dataset 'images' of shape (n, ny, nx) or, of 1 to 9 bands, (n, ny, nx, bands); it "
+                    f"holds {', '.join(names) or 'nothing'}{f', images of shape {shape}' if shape else ''}."
                 )
             facts = {
                 column: file[name][:]
@@ -394,15 +456,16 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
 
     def items() -> Iterator[Item]:
         with h5py.File(path, "r") as file:
-            for i, picture in enumerate(_hdf5_pictures(file["images"])):
+            for i, picture in enumerate(_hdf5_pictures(file["images"], settings)):
                 known = {name: values[i] for name, values in facts.items()}
                 yield picture, {"id": f"{stem_of(path.name)}#{i}", "file": file_text(path), **known}
 
     return _from_pictures(shape[0], items, settings)
 
 
-def _hdf5_pictures(images) -> Iterator[Picture]:
+def _hdf5_pictures(images, settings: PictureSettings) -> Iterator[Picture]:
     """Read in blocks of the dataset's own chunks, since each of these is unpacked as a whole."""
+    names = hdf5_bands(images)
     block = images.chunks[0] if images.chunks else 64
     for start in range(0, len(images), block):
         try:
@@ -412,7 +475,11 @@ def _hdf5_pictures(images) -> Iterator[Picture]:
             lost = min(block, len(images) - start)
             yield from (Picture(NO_PIXELS, Flag.UNREADABLE, detail) for _ in range(lost))
             continue
-        yield from (checked(luminance(image) if image.ndim == 3 else image) for image in array)
+        for image in array:
+            try:
+                yield read_array(image, settings, names)
+            except BadImage as error:
+                yield failed(error)
 
 
 def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource:
@@ -420,7 +487,7 @@ def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource
 
     def items() -> Iterator[Item]:
         for file, column in files.items():
-            for number, (picture, row) in enumerate(parquet_images(file, column)):
+            for number, (picture, row) in enumerate(parquet_images(file, column, settings)):
                 ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
                 row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
                 known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
@@ -454,11 +521,14 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
         raise NoImagesError(f"the catalogue '{positions}' has no rows.")
     detected = table.meta.get("provenance", {}).get("command") == "detect"
     if path.is_dir() and settings.match != "position" and not (detected and settings.match is None):
-        names = _image_names(path)
+        groups, alone = _image_groups(path, settings)
+        groups = [group for group in groups if group.path not in alone]
+        names = [group.path.relative_to(path).as_posix() for group in groups]
         match = match_names(names, table, _named_after(table, settings), stem_of)
-        files = [path / name for name in names]
-        if match is not None and (settings.match == "name" or are_cutouts(match, files, table)):
-            return _open_matched(path, names, table, match, settings)
+        if match is not None and (
+            settings.match == "name" or are_cutouts(match, [group.path for group in groups], table)
+        ):
+            return _open_matched(path, groups, table, match, settings)
     if settings.match == "name":
         raise UsageError(
             f"no column of '{positions}' names the images of '{path}'; give --id or --file, or --match position."
@@ -473,21 +543,25 @@ def _named_after(table: Table, settings: ReadSettings) -> dict[str, str]:
     )
 
 
-def _open_matched(folder: Path, names: list[str], table: Table, match: Match, settings: ReadSettings) -> ImageSource:
+def _open_matched(
+    folder: Path, groups: list[FileGroup], table: Table, match: Match, settings: ReadSettings
+) -> ImageSource:
     """Images that rows of a table go with; then images that no row has."""
     whole = "id" in table.colnames and are_whole(table["id"])
     if "file" in table.colnames:
         table.rename_column("file", free_name("input_file", table.colnames))
     table = keep_apart(table)
+    of_table = Path(str(settings.catalogue)).parent
+    names = [stem_of(group.path.relative_to(folder).as_posix()) for group in groups]
 
     def items() -> Iterator[Item]:
         for number, (row, images) in enumerate(zip(table, match.images, strict=True)):
             if not images:
                 yield _without_image(row, number, "No image of the folder has the name that this row needs.")
             for image in images:
-                yield from _of_row(folder / names[image], stem_of(names[image]), row)
+                yield from _of_row(groups[image].path, names[image], row, settings, of_table, groups[image])
         for image in match.without_row:
-            for picture, known in _file(folder / names[image], stem_of(names[image])):
+            for picture, known in _file(groups[image].path, names[image], settings, group=groups[image]):
                 picture.flag |= Flag.NOT_LISTED
                 yield picture, known
 
@@ -499,7 +573,7 @@ def _open_matched(folder: Path, names: list[str], table: Table, match: Match, se
 
 def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue: Table | None) -> ImageSource:
     """Cut-outs at the positions of a catalogue, which is read from a folder of Parquet files if it is None."""
-    tiles, columns = Tiles(mosaic_files(path)), _named(settings)
+    tiles, columns = Tiles(mosaic_files(path, settings), settings), _named(settings)
     in_folder = catalogue is None
     catalogue = tiles.rows_inside(positions, columns) if catalogue is None else catalogue
     catalogue = catalogue[: settings.limit]
@@ -516,24 +590,27 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
     names = catalogue["id"] if "id" in catalogue.colnames else numbered
     whole = "id" in catalogue.colnames and are_whole(catalogue["id"])
     catalogue["id"] = np.array([unique(str(name) or numbered[i]) for i, name in enumerate(names)], dtype=object)
-    chunks = partial(cut_out, tiles, catalogue, settings.cutout_size)
     how = f"Rows of '{positions}' are positions in {'the mosaic' if len(tiles) == 1 else 'the mosaics'} of '{path}'."
+
+    def chunks(size: int) -> Iterator[ImageSet | StoredImages]:
+        return cut_out(tiles, catalogue, settings.cutout_size, size, settings)
+
     return ImageSource(len(catalogue), chunks, whole_ids=whole, facts={"catalogue_match": how})
 
 
-def _image_names(folder: Path) -> list[str]:
-    """The paths of image files within a folder, in order; NoImagesError if there is none."""
-    names = sorted(path.relative_to(folder).as_posix() for path in _image_files(folder))
-    if not names:
+def _image_groups(folder: Path, settings: PictureSettings) -> tuple[list[FileGroup], set[Path]]:
+    """As `folder_groups`; NoImagesError if there is none."""
+    groups, alone = folder_groups(folder, settings)
+    if not groups:
         raise NoImagesError(f"the folder '{folder}' holds no image files ({', '.join(IMAGE_ENDINGS)}).")
-    return names
+    return groups, alone
 
 
-def mosaic_files(path: Path) -> list[Path]:
-    """The files of mosaics at `path`: those of a folder, in order, or itself."""
+def mosaic_files(path: Path, settings: PictureSettings = DEFAULT) -> list[FileGroup]:
+    """The files of mosaics at `path`, with those of their maps: those of a folder, in order, or itself."""
     if not path.is_dir():
-        return [path]
-    files = sorted(_image_files(path))
-    if not files:
+        return [FileGroup(path)]
+    groups, alone = folder_groups(path, settings)
+    if not groups:
         raise NoImagesError(f"the folder '{path}' holds no mosaics ({', '.join(IMAGE_ENDINGS)}).")
-    return files
+    return [group for group in groups if group.path not in alone] or groups

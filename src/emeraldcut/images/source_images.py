@@ -16,9 +16,9 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.images.formats import NO_PIXELS, BadImage, checked, kind_of, luminance, read_file
+from emeraldcut.images.formats import NO_PIXELS, BadImage, checked, hdf5_bands, kind_of, read_array, read_file
 from emeraldcut.images.parquet import parquet_image
-from emeraldcut.images.readers import ReadSettings, mosaic_files, stem_of
+from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, stem_of
 from emeraldcut.images.store import PIXELS, TABLE, StoredImages, is_stored_set, stored_table
 from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, first_pixel
@@ -66,7 +66,7 @@ class SourceImages:
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
         if settings.catalogue is not None and "mosaic_x" in table.colnames:
             self._places = np.stack([numbers(table[name]) for name in ("mosaic_x", "mosaic_y")], axis=1)
-            self._tiles = self._open.enter_context(closing(Tiles(mosaic_files(self._source))))
+            self._tiles = self._open.enter_context(closing(Tiles(mosaic_files(self._source, settings), settings)))
             self._tile_of = self._tile_numbers(table, Path(moved_from or source))
             self._find = self._cutout
         elif self._source.is_dir() and is_stored_set(self._source):
@@ -83,6 +83,8 @@ class SourceImages:
             self._find = self._stored
         else:
             self._files = table["file"] if "file" in table.colnames else None
+            groups = folder_groups(self._source, settings)[0] if self._source.is_dir() else []
+            self._groups = {str(group.path): group for group in groups}
             self._find = self._from_file
 
     @classmethod
@@ -153,7 +155,7 @@ class SourceImages:
             path = self._source / path.relative_to(self._moved_from)
         packed = re.fullmatch(r"(.+)\[(\d+)\]", str(path))
         if packed and not path.exists():
-            return parquet_image(self._place(Path(packed[1])), int(packed[2])).pixels
+            return parquet_image(self._place(Path(packed[1])), int(packed[2]), self._settings).pixels
         path = self._place(path)
         number = _number_in_file(str(self._ids[row]), path)
         kind = kind_of(path)
@@ -161,12 +163,12 @@ class SourceImages:
             import h5py
 
             with h5py.File(path, "r") as file:
-                image = file["images"][number]
-            return checked(luminance(image) if image.ndim == 3 else image).pixels
+                return read_array(file["images"][number], self._settings, hdf5_bands(file["images"])).pixels
         if kind == "" and is_text_map(path):
             maps = text_map(path, self._settings.text_map_size)
             return next(islice(maps, number, None))[0].pixels
-        pictures = (p.pixels for p in read_file(path) if p.index is None or p.index == number)
+        read = read_file(path, self._settings, self._groups.get(str(path)))
+        pictures = (p.pixels for p in read if p.index is None or p.index == number)
         return next(pictures, NO_PIXELS)
 
 

@@ -15,8 +15,12 @@ from emeraldcut.data.columns import keep_apart, numbers
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.errors import UsageError
-from emeraldcut.images.formats import NO_PIXELS, Picture, already_unusable, checked, failed, sky_facts
+from emeraldcut.images.formats import NO_PIXELS, Picture, already_unusable, checked, failed
 from emeraldcut.images.mosaic import BLOCK_PIX, Mosaic, Tile, on_sky, open_mosaic, tiles_in
+from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.planes import FileGroup
+from emeraldcut.images.psf import psf_of_row
+from emeraldcut.images.wcs import sky_facts
 from emeraldcut.tables.catalogues import catalogue_parts
 
 KEPT_OPEN = 8  # mosaics; a cut-out needs its own and those beside it
@@ -26,8 +30,8 @@ SAME_GRID_PIX = 0.02  # two tiles share their pixels' grid if these agree to thi
 class Tiles:
     """The mosaics of a source, opened as they are needed; `tiles[k]` says where and what the k-th is."""
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        self._tiles = [tile for file in files for tile in tiles_in(file)]
+    def __init__(self, files: Iterable[Path | FileGroup], settings: PictureSettings = DEFAULT) -> None:
+        self._tiles = [tile for file in files for tile in tiles_in(file, settings)]
         self.numbers = {tile.name: number for number, tile in reversed(list(enumerate(self._tiles)))}
         self._open: OrderedDict[int, tuple[Mosaic, AbstractContextManager]] = OrderedDict()
         self.beside = cache(self._beside)  # of each tile, once
@@ -213,7 +217,9 @@ def first_pixel(middle: np.ndarray, size: int) -> np.ndarray:
     return np.floor(np.asarray(middle) - (size - 1) / 2 + 0.5 + 1e-6).astype(int)
 
 
-def cut_out(tiles: Tiles, catalogue: Table, size: int, chunk: int) -> Iterator[ImageSet]:
+def cut_out(
+    tiles: Tiles, catalogue: Table, size: int, chunk: int, settings: PictureSettings = DEFAULT
+) -> Iterator[ImageSet]:
     """Cut-outs (size, size) around the positions of a catalogue, `chunk` at a time.
 
     They come tile by tile, and within each in the order of the catalogue (if it is compressed from the bottom up).
@@ -234,12 +240,20 @@ def cut_out(tiles: Tiles, catalogue: Table, size: int, chunk: int) -> Iterator[I
         order = np.lexsort((bands, np.where(number < 0, len(tiles), number)))
         for start in range(0, len(order), chunk):
             rows = order[start : start + chunk]
-            yield _cutouts(tiles, catalogue[rows], number[rows], x[rows], y[rows], size)
+            yield _cutouts(tiles, catalogue[rows], number[rows], x[rows], y[rows], size, settings)
     finally:
         tiles.close()
 
 
-def _cutouts(tiles: Tiles, table: Table, number: np.ndarray, x: np.ndarray, y: np.ndarray, size: int) -> ImageSet:
+def _cutouts(
+    tiles: Tiles,
+    table: Table,
+    number: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    size: int,
+    settings: PictureSettings,
+) -> ImageSet:
     known = number >= 0
     x0, y0 = (first_pixel(np.where(known, v, 0.0), size) for v in (x, y))
     pictures = [_picture(tiles, table[i], number[i], x0[i], y0[i], size) for i in range(len(table))]
@@ -259,11 +273,33 @@ def _cutouts(tiles: Tiles, table: Table, number: np.ndarray, x: np.ndarray, y: n
     table["file"] = MaskedColumn(files, mask=~known) if not known.all() else files
     table.remove_columns([name for name in ("x", "y", "flag", "flag_text") if name in table.colnames])
     nothing = np.full((size, size), np.nan, np.float32)
-    images = ImageSet(np.stack([p.pixels if p.pixels.size else nothing for p in pictures]), keep_apart(table))
+    for name in ("read_as", "bands"):
+        said = np.array([getattr(tiles[k], name) if k >= 0 else "" for k in number], dtype=object)
+        if said.astype(bool).any():
+            table[name] = said
+    psfs = _psfs(tiles, table, number, x, y, settings)
+    pixels = np.stack([p.pixels if p.pixels.size else nothing for p in pictures])
+    images = ImageSet(pixels, keep_apart(table), psfs)
     for row, picture in enumerate(pictures):
         if picture.flag:
             add_flag(images.table, row, picture.flag, picture.detail)
     return images
+
+
+def _psfs(
+    tiles: Tiles, table: Table, number: np.ndarray, x: np.ndarray, y: np.ndarray, settings: PictureSettings
+) -> list[np.ndarray | None] | None:
+    """The PSF of each cut-out where it is known, with its width as a column of the table; None if none is."""
+    found = []
+    for i, k in enumerate(number):
+        tile = tiles[k] if k >= 0 else None
+        row = {name: table[name][i] for name in table.colnames if not np.ma.is_masked(table[name][i])}
+        own = (tile.psf, tile.psf_fwhm_pix) if tile is not None else (None, None)
+        found.append(psf_of_row(row, settings, *own, x=x[i], y=y[i]))
+    widths = np.array([np.nan if width is None else width for _, width in found], dtype=float)
+    if np.isfinite(widths).any():
+        table["psf_fwhm_pix"] = MaskedColumn(widths, mask=~np.isfinite(widths))
+    return [psf for psf, _ in found] if any(psf is not None for psf, _ in found) else None
 
 
 def _picture(tiles: Tiles, row, number: int, x0: int, y0: int, size: int) -> Picture:

@@ -1,0 +1,232 @@
+"""Point spread functions: images of them, PSFEx's models, those of SDSS fields; and their widths."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emeraldcut.errors import UsageError
+from emeraldcut.images.options import PictureSettings
+
+LEAST_SIDE_PIX = 3
+FINE = 8  # pixels of a PSF are divided so often along each side to find where it falls to half its peak
+SDSS_BANDS = "urigz"  # order of the tables in a psField file: sdss.org/dr17/imaging/images/#psf
+SDSS_PIXEL_UNIT = 1e-3  # of row and column in its polynomials
+SDSS_SIDE_PIX = 31
+
+
+@dataclass(frozen=True)
+class Psf:
+    """A PSF that may change across a mosaic.
+
+    Attributes
+    ----------
+    parts : (k, ny, nx) float
+        Of the polynomial in the position.
+    powers : tuple of (power of x, power of y)
+        One for each part.
+    zero, scale : (x, y)
+        The polynomial is in (position - zero) / scale, pixels from 0.
+    sampling : float
+        Step of the PSF's pixels in pixels of the image.
+    name : str
+        The file or unit.
+    """
+
+    parts: np.ndarray
+    powers: tuple[tuple[int, int], ...] = ((0, 0),)
+    zero: tuple[float, float] = (0.0, 0.0)
+    scale: tuple[float, float] = (1.0, 1.0)
+    sampling: float = 1.0
+    name: str = ""
+
+    def at(self, x: float = np.nan, y: float = np.nan) -> np.ndarray:
+        """The PSF (ny, nx), of sum 1, in pixels of the image at a place; where none is given, that of `zero`."""
+        u, v = ((place - zero) / scale for place, zero, scale in zip((x, y), self.zero, self.scale, strict=True))
+        if not np.isfinite([u, v]).all():
+            u = v = 0.0
+        image = sum(part * u**i * v**j for part, (i, j) in zip(self.parts, self.powers, strict=True))
+        image = _resampled(np.asarray(image, float), self.sampling)
+        return (image / image.sum()).astype(np.float32)
+
+    @cached_property
+    def everywhere(self) -> tuple[np.ndarray, float | None]:
+        """The image and its width where no position is known."""
+        image = self.at()
+        return image, fwhm_pix(image)
+
+
+def _resampled(image: np.ndarray, sampling: float) -> np.ndarray:
+    """A PSF with pixels of the size of the image's, centred as before."""
+    if abs(sampling - 1) < 1e-6:
+        return image
+    from scipy.ndimage import map_coordinates
+
+    sides = [max(2 * int((n - 1) / 2 * sampling) + 1, LEAST_SIDE_PIX) for n in image.shape]
+    places = [(np.arange(m) - (m - 1) / 2) / sampling + (n - 1) / 2 for m, n in zip(sides, image.shape, strict=True)]
+    return map_coordinates(image, np.meshgrid(*places, indexing="ij"), order=3, mode="constant")
+
+
+def fwhm_pix(psf: Any) -> float | None:
+    """Width of a PSF image: diameter of the disc that has the area above half its peak (derived here)."""
+    from scipy.ndimage import zoom
+
+    if psf is None or psf.ndim != 2 or not np.isfinite(psf).all() or psf.max() <= 0:
+        return None
+    finer = zoom(psf.astype(float), FINE, order=3, grid_mode=True, mode="nearest")
+    above = np.count_nonzero(finer > psf.max() / 2)
+    return float(2 * np.sqrt(above / np.pi) / FINE)
+
+
+def usable_image(image: Any) -> bool:
+    """Whether an array can be the image of a PSF."""
+    return bool(
+        image is not None
+        and image.ndim == 2
+        and min(image.shape) >= LEAST_SIDE_PIX
+        and np.isfinite(image).all()
+        and image.max() > 0
+        and image.sum() > 0
+    )
+
+
+def read_psf(path: str | Path, band: str = "") -> Psf:
+    """The PSF in a file: a FITS image, a model of PSFEx, or of a field of SDSS (psField, with `band`).
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    UsageError
+        It holds no PSF that can be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file '{path}' to read a PSF from.")
+    return _read_psf(path, band.lower())
+
+
+@lru_cache(64)
+def _read_psf(path: Path, band: str) -> Psf:
+    from astropy.io import fits
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with fits.open(path) as units:
+                psf = psf_in(units, str(path), band)
+    except Exception as error:  # astropy raises many kinds of errors on damaged files
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise UsageError(f"the PSF '{path}' cannot be read as FITS ({reason}).") from None
+    if psf is None:
+        raise UsageError(f"'{path}' holds no PSF: neither an image, nor a PSFEx model (table PSF_DATA).")
+    return psf
+
+
+def psf_in(units: Any, name: str, band: str = "") -> Psf | None:
+    """The PSF in an open FITS file that holds nothing else; None if there is none."""
+    for unit in units:
+        if not unit.is_image and unit.name == "PSF_DATA":
+            return _psfex(unit, name)
+    tables = [unit for unit in units if not unit.is_image and "RROWS" in (unit.columns.names or ())]
+    if tables:
+        return _sdss(tables, name, band)
+    images = [unit for unit in units if unit.is_image and unit.data is not None and np.squeeze(unit.data).ndim >= 2]
+    named = [unit for unit in images if str(unit.header.get("BAND", unit.header.get("FILTER", ""))).lower() == band]
+    return psf_of_unit((named or images)[0], name) if images else None
+
+
+def psf_of_unit(unit: Any, name: str) -> Psf | None:
+    """The PSF in an image unit; the average of several planes; None if it is no such image."""
+    data = np.squeeze(np.asarray(unit.data, dtype=np.float64))
+    while data.ndim > 2:
+        data = np.nanmean(data, axis=0)
+    sampling = unit.header.get("PSF_SAMP", 1.0 / unit.header.get("OVERSAMP", 1.0))
+    return Psf(data[None], sampling=float(sampling), name=name) if usable_image(data) else None
+
+
+def _psfex(unit: Any, name: str) -> Psf:
+    """A model of PSFEx: psfex.readthedocs.io, "The PSF model files"; the n-th part goes with powers in the order there."""
+    header, parts = unit.header, np.squeeze(unit.data["PSF_MASK"][0]).astype(float)
+    parts = parts[None] if parts.ndim == 2 else parts
+    axes, degree = int(header.get("POLNAXIS", 0)), int(header.get("POLDEG1", 0))
+    powers = [(i, j) for j in range(degree + 1) for i in range(degree + 1 - j)] if axes == 2 else [(0, 0)]
+    if len(powers) != len(parts):  # in other quantities than the position; its constant part is left
+        parts, powers = parts[:1], [(0, 0)]
+    zero = tuple(float(header.get(f"POLZERO{n}", 1.0)) - 1 for n in (1, 2))
+    scale = tuple(float(header.get(f"POLSCAL{n}", 1.0)) or 1.0 for n in (1, 2))
+    return Psf(parts, tuple(powers), (zero[0], zero[1]), (scale[0], scale[1]), float(header["PSF_SAMP"]), name)
+
+
+def _sdss(tables: list[Any], name: str, band: str) -> Psf:
+    """The PSF of an SDSS field from its Karhunen-Loeve images; that of r where no band is said."""
+    place = SDSS_BANDS.find(band or "r")
+    unit = tables[min(max(place, 0), len(tables) - 1)]
+    parts: dict[tuple[int, int], np.ndarray] = {}
+    for row in unit.data:
+        ny, nx = int(row["RNROW"]), int(row["RNCOL"])
+        image = np.asarray(row["RROWS"], float)[: ny * nx].reshape(ny, nx)
+        for i in range(int(row["NROW_B"])):
+            for j in range(int(row["NCOL_B"])):
+                c = float(np.asarray(row["C"]).reshape(-1, np.asarray(row["C"]).shape[-1])[i, j])
+                parts[j, i] = parts.get((j, i), 0.0) + c * image
+    unit_pix = 1 / SDSS_PIXEL_UNIT
+    return Psf(np.array(list(parts.values())), tuple(parts), (0.0, 0.0), (unit_pix, unit_pix), 1.0, name)
+
+
+def psf_of_row(
+    row: Mapping[str, Any],
+    settings: PictureSettings,
+    own: Psf | None = None,
+    own_fwhm_pix: float | None = None,
+    *,
+    x: float = np.nan,
+    y: float = np.nan,
+) -> tuple[np.ndarray | None, float | None]:
+    """The PSF image of a row and its width in pixels, None where unknown.
+
+    What the row says (`psf_file`, `psf_fwhm_pix`, `psf_fwhm_arcsec`) counts before the settings, and these before what
+    the image's own file says. Widths in arcsec need the row's `pixel_scale_arcsec`.
+    """
+    scale = _positive(row.get("pixel_scale_arcsec"))
+    if row.get("psf_file"):
+        return _image_and_width(read_psf(str(row["psf_file"])), x, y)
+    if (width := _width(row.get("psf_fwhm_pix"), row.get("psf_fwhm_arcsec"), scale)) is not None:
+        return None, width
+    if settings.psf is not None:
+        return _image_and_width(read_psf(settings.psf, str(row.get("bands", "")).partition(",")[0]), x, y)
+    if (width := _width(settings.psf_fwhm_pix, settings.psf_fwhm_arcsec, scale)) is not None:
+        return None, width
+    if own is None:
+        return None, own_fwhm_pix
+    image, width = _image_and_width(own, x, y)
+    return image, own_fwhm_pix or width
+
+
+def _image_and_width(psf: Psf, x: float, y: float) -> tuple[np.ndarray, float | None]:
+    if len(psf.parts) == 1:
+        return psf.everywhere
+    image = psf.at(x, y)
+    return image, fwhm_pix(image)
+
+
+def _width(pix: Any, arcsec: Any, scale: float | None) -> float | None:
+    """A width in pixels from one in pixels or in arcsec."""
+    if _positive(pix) is not None:
+        return _positive(pix)
+    angle = _positive(arcsec)
+    return angle / scale if angle is not None and scale is not None else None
+
+
+def _positive(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < np.inf else None
