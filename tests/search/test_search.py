@@ -9,13 +9,13 @@ import pytest
 from emeraldcut.errors import UsageError
 from emeraldcut.mergers import SuiteSettings
 from emeraldcut.nbody.settings import EvolveSettings
-from emeraldcut.search.evaluation import Evaluated
+from emeraldcut.search.evaluation import Evaluated, bodies_of
 from emeraldcut.search.objective import Limits, judge
 from emeraldcut.search.optimiser import proposals, sobol
 from emeraldcut.search.parameters import PriorSettings, encounter_of
 from emeraldcut.search.remnant_shape import body_of, families, view_remnant
 from emeraldcut.search.search import EVALUATIONS, TABLE, SearchSettings, noise_of, read_rows, search
-from emeraldcut.search.target import BOX
+from emeraldcut.search.target import BOX, read_target
 from emeraldcut.settings import from_file
 from emeraldcut.tables.files import read_table
 from tests.search.toys import BEST_ANGLE_DEG, inclined_orbits, toy_remnant
@@ -50,10 +50,36 @@ def test_a_search_finds_the_encounter_that_makes_boxes(undisturbed):
     assert len(small) == 12
     best = max(small, key=lambda row: row["score"])
     assert best["fraction"] > 0.4
-    assert abs(best["parameters"]["orbit_angle_deg"] - BEST_ANGLE_DEG) + best["parameters"]["tilt_deg"] < 15
+    away = [abs(r["parameters"]["orbit_angle_deg"] - BEST_ANGLE_DEG) + r["parameters"]["tilt_deg"] for r in small]
+    assert away[best["number"]] < min(away[: FEW.sobol])  # what CMA-ES is for
+    assert away[best["number"]] < 20
     table = read_table(undisturbed / TABLE)
     assert list(table["kind"][:4]) == ["small"] * 4 or list(table["kind"][:4]) == ["full"] * 4
     assert len(table) == 16
+
+
+def test_a_known_encounter_is_found_again(tmp_path):
+    """The target is what the edge-on view of a toy shows: a4 and axis ratio at three radii, as a user would measure."""
+    truth = TWO_FREE.at(np.array([0.5, 0.2]))  # 80 and 6 degrees
+    remnant = toy_remnant(encounter_of(truth, "distance", 30_000), 99, FEW)
+    bodies = bodies_of(remnant.snapshots)
+    views = view_remnant(bodies)
+    edge_on = int(np.argmin(np.abs(views.directions[:, 2])))
+    lines = [
+        f"[[isophote]]\nradius = {radius}\na4 = {views.a4[edge_on, k]}\na4_err = 0.012\n"
+        f"axis_ratio = {views.axis_ratio[edge_on, k]}\naxis_ratio_err = 0.03\n"
+        for k, radius in enumerate(views.radii) if radius >= 1.5
+    ]  # fmt: skip
+    file = tmp_path / "truth.toml"
+    file.write_text("\n".join(lines))
+    run = search(file, tmp_path / "run", replace(FEW, evaluations=20, best=1), TWO_FREE, seed=3, runner=toy_remnant)
+    rows = read_rows(run)
+    best = rows[run.manifest["winners"][0]]
+    expected = read_target(file).matches(views).mean()
+    assert expected > 0.05
+    full = np.mean([row["fraction"] for row in rows if row["kind"] == "full"])
+    assert full > 0.5 * expected
+    assert best["parameters"]["orbit_angle_deg"] == pytest.approx(80.0, abs=12.0)
 
 
 def test_full_runs_repeat_the_best_with_other_seeds(undisturbed):
