@@ -75,8 +75,8 @@ def test_mask_planes_are_known_by_the_cards_of_hsc_and_rubin(tmp_path):
     mask = np.where(LIGHT > 3, 1 << 5, 0) | bits_mask(p1_2=1, p3_4=1 << 2, p5_6=1 << 8, p7_8=1 << 6)
     planes = {"HIERARCH MP_" + n: k for k, n in enumerate("BAD SAT INTRP CR EDGE DETECTED DETECTED_NEGATIVE".split())}
     planes["HIERARCH MP_NO_DATA"] = 8
-    path = written(tmp_path / "calexp.fits", unit(GALAXY, "IMAGE", SKY), unit(mask.astype("i4"), "MASK", fits.Header(planes)),
-                   unit(np.ones_like(GALAXY), "VARIANCE"))  # fmt: skip
+    units = [unit(GALAXY, "IMAGE", SKY), unit(mask.astype("i4"), "MASK", fits.Header(planes))]
+    path = written(tmp_path / "calexp.fits", *units, unit(np.ones_like(GALAXY), "VARIANCE"))
     missing, table = masked_pixels(path)
     assert missing == {(1, 2), (5, 6)} and "BAD, SAT, CR, EDGE, NO_DATA" in table["read_as"][0]
     assert masked_pixels(path, mask_bits="INTRP")[0] == {(3, 4)}
@@ -201,7 +201,8 @@ NAMES = {
     "Legacy": ("legacysurvey-1p2-image-r", "legacysurvey-1p2-invvar-r", "legacysurvey-1p2-maskbits"),
     "PS1": ("rings.v3.skycell.1.2.stk.r.unconv", "rings.v3.skycell.1.2.stk.r.unconv.wt",
             "rings.v3.skycell.1.2.stk.r.unconv.mask"),
-    "Euclid": ("EUC_MER_BGSUB-MOSAIC-VIS_TILE101-AB_20240101T1.0Z_00.00", "EUC_MER_MOSAIC-VIS-RMS_TILE101-CD_20240102T1.0Z_00.00",
+    "Euclid": ("EUC_MER_BGSUB-MOSAIC-VIS_TILE101-AB_20240101T1.0Z_00.00",
+               "EUC_MER_MOSAIC-VIS-RMS_TILE101-CD_20240102T1.0Z_00.00",
                "EUC_MER_MOSAIC-VIS-FLAG_TILE101-EF_20240103T1.0Z_00.00"),
     "GAMA": ("G265911fitim", "G265911sigma", "G265911mskim"),
     "WISE": ("a-w1-int-3", "a-w1-unc-3", "a-w1-msk-3"),
@@ -290,8 +291,15 @@ def test_a_cube_of_bands_is_one_galaxy(tmp_path):
     assert table["flag"][0] == Flag.NOT_AN_IMAGE and "g, r, z" in table["flag_text"][0]
 
 
-@pytest.mark.parametrize("cards", [{"BAND0": "g", "BAND1": "r", "BAND2": "z"}, {"FILTER1": "g", "FILTER2": "r", "FILTER3": "z"},
-                                   {"BANDS": "g,r,z"}, dict(SKY)])  # fmt: skip
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"BAND0": "g", "BAND1": "r", "BAND2": "z"},
+        {"FILTER1": "g", "FILTER2": "r", "FILTER3": "z"},
+        {"BANDS": "g,r,z"},
+        dict(SKY),
+    ],
+)
 def test_how_bands_are_known(tmp_path, cards):
     assert len(read(written(tmp_path / "cube.fits", primary=grz(), **cards))) == 1
 
@@ -321,9 +329,7 @@ def test_pixels_that_one_band_lacks_come_from_the_others(tmp_path):
     cube[2, 18:22, 22:30] = np.nan
     part = read(written(tmp_path / "part.fits", primary=cube, **dict(SKY), BANDS="grz")).pixels[0]
     assert np.isfinite(part).all()
-    np.testing.assert_allclose(
-        part[18:22, 22:30], whole[18:22, 22:30], rtol=0.03
-    )  # their own average is half of it
+    np.testing.assert_allclose(part[18:22, 22:30], whole[18:22, 22:30], rtol=0.03)  # their own average is half of it
 
 
 def test_units_of_one_wcs_are_bands_with_their_own_maps(tmp_path):
@@ -386,8 +392,10 @@ def test_bands_of_arrays(tmp_path):
 
 
 def test_bands_of_parquet(tmp_path):
-    rows = [{"band": f"des-{b}", "array": p.tolist(), "ivar": np.full_like(p, b != "r").tolist(), "scale": 0.3, "psf_fwhm": 1.2}
-            for b, p in zip("grz", grz(), strict=True)]  # fmt: skip
+    rows = [
+        {"band": f"des-{b}", "array": p.tolist(), "ivar": np.full_like(p, b != "r").tolist(), "scale": 0.3}
+        for b, p in zip("grz", grz(), strict=True)
+    ]
     pq.write_table(pa.table({"image": [rows]}), tmp_path / "x.parquet")
     images = read(tmp_path / "x.parquet")
     assert images.table["bands"][0] == "des-g,des-z" and images.table["flag"][0] == 0
@@ -423,7 +431,8 @@ def test_defaults_of_wcslib_are_no_facts(tmp_path):
 
 
 @pytest.mark.parametrize("key, value, scale", [
-    ("PIXSIZE", (13.5, "[um] pixel size"), None), ("PIXSIZE", 13.5, None), ("PIXSIZE", (15, "pixel size in microns"), None),
+    ("PIXSIZE", (13.5, "[um] pixel size"), None), ("PIXSIZE", 13.5, None),
+    ("PIXSIZE", (15, "pixel size in microns"), None),
     ("PIXSIZE", (0.27, "[arcsec]"), 0.27), ("PIXSCALE", 0.263, 0.263), ("PIXSCALE", (262.0, "[mas/pix] scale"), 0.262),
     ("SECPIX1", (0.4, "arcsec per pixel"), 0.4), ("PIXSCALE", (1e-4, "[deg/pixel]"), 0.36),
     ("PLATESCL", (20.8, "arcsec/mm"), None), ("PIXSCALE", (0.015, "[mm]"), None), ("PIXSCAL1", True, None),
