@@ -19,6 +19,8 @@ from emeraldcut.errors import UsageError
 from emeraldcut.images import ReadSettings, read_images, write_images
 from emeraldcut.images.apply import reading_facts
 from emeraldcut.images.planes import Role, kind_of_name
+from emeraldcut.images.source_images import SourceImages
+from emeraldcut.tables.arrow import to_arrow
 from tests.helpers import tan_wcs
 
 SIDE = 40
@@ -634,6 +636,21 @@ def test_sets_keep_psfs(tmp_path):
     assert again.psfs[1] is None and "psf_number" not in again.table.colnames
     for k in (0, 2, 3):
         np.testing.assert_array_equal(again.psfs[k], psfs[k])
+
+
+def test_images_found_again_have_their_psfs(tmp_path):
+    written(tmp_path / "psf.fits", primary=gaussian(3.5))
+    written(tmp_path / "g.fits", unit(GALAXY, "SCI"), unit(gaussian(4.0), "PSF"))
+    images = ImageSet(np.stack([GALAXY] * 2), Table({"id": list("ab")}), [None, gaussian(3.0)])
+    write_images(images, tmp_path / "set", command="test")
+    for settings, fwhm in ((ReadSettings(), 4.0), (ReadSettings(psf=tmp_path / "psf.fits"), 3.5)):
+        table = read_images(tmp_path / "g.fits", settings).table
+        again = SourceImages(table, tmp_path / "g.fits", settings).chunk(range(1), to_arrow(table))
+        np.testing.assert_allclose(again.psfs[0], gaussian(fwhm), atol=1e-6)
+    table = read(tmp_path / "set").table
+    again = SourceImages(table, tmp_path / "set", ReadSettings()).chunk(range(2), to_arrow(table)).load()
+    assert again.psfs[0] is None
+    np.testing.assert_array_equal(again.psfs[1], gaussian(3.0))
 
 
 def test_manifests_say_how_files_were_read():
