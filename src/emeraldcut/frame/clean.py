@@ -57,7 +57,7 @@ def clean(images: ImageSet, settings: CleanSettings = CleanSettings()) -> ImageS
         table.remove_column("noise_sigma")
     if isinstance(images.pixels, np.ndarray):
         pixels = np.array(pixels, np.float32).reshape(images.pixels.shape)
-    return ImageSet(pixels, table)
+    return ImageSet(pixels, table, images.psfs)
 
 
 def noise_of(image: np.ndarray, quick: QuickShape | None = None) -> float:

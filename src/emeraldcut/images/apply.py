@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.tables.files import check_output, write_table
 from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
+
+MOST_SAID = 20  # ways in which files are read, in a manifest
 
 
 # long: two thirds document its parameters
@@ -97,6 +99,7 @@ def apply_to_images(
     if rows.done == 0:
         rows.remove()
         raise NoImagesError(f"'{source}' holds no images.")
+    origin = origin | reading_facts(rows)
     if path.suffix == ".parquet":
         join(rows, path, origin, whole_ids=images.whole_ids)
     else:
@@ -151,6 +154,23 @@ def map_images(
     if not n_usable:
         raise NoImagesError(f"'{source}' holds no usable images.")
     return writer.run
+
+
+def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
+    """For a manifest, from tables (Arrow) of rows: how their files were read, and how many have no known PSF.
+
+    Of more than `MOST_SAID` ways, the first ones are kept.
+    """
+    said: dict[str, None] = {}
+    unknown = 0
+    for table in tables:
+        names = table.column_names
+        if "read_as" in names and len(said) < MOST_SAID:
+            said |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
+        known = table["psf_fwhm_pix"].to_numpy() if "psf_fwhm_pix" in names else np.full(len(table), np.nan)
+        unknown += int(np.sum(~np.isfinite(known.astype(float))))
+    facts: dict[str, Any] = {"psf_unknown_images": unknown}
+    return facts | ({"read_as": list(said)[:MOST_SAID]} if said else {})
 
 
 def _inputs(source: str | Path, read_settings: ReadSettings) -> list[str | Path]:

@@ -211,7 +211,7 @@ def _pictures(images: list[Any], kinds: dict[int, Kind], settings: PictureSettin
         names = [unit.name for unit in alike]
         if len(alike) > 1 and not numbered_alike(names) and not all(band_of(unit, kinds[id(unit)]) for unit in alike):
             contents.problem = (
-                f"It holds {len(alike)} images of one place, {', '.join(names)}, and nothing says which shows the galaxy; "
+                f"It holds {len(alike)} images of one place, {', '.join(names)}, and nothing says which is the galaxy; "
                 "choose with --hdu or --image-extension, or read all with --stack."
             )
             return []

@@ -347,12 +347,10 @@ def _banded(
     if last and number in (3, 4) and header.get("BITPIX") == 8 and not settings.band:
         pixels = luminance(np.stack([layers[0].plane(k, last=True)[0] for k in range(number)], axis=-1))
         return checked(pixels, facts=facts | PICTURE | said(notes))
-    planes = [
-        cleared(
-            *(layers[k].plane(0) if len(layers) > 1 else layers[0].plane(k, last=last)), layers[k % len(layers)].maps
-        )
-        for k in wanted
-    ]
+    if len(layers) > 1:
+        planes = [cleared(*layers[k].plane(0), layers[k].maps) for k in wanted]
+    else:
+        planes = [cleared(*layers[0].plane(k, last=last), layers[0].maps) for k in wanted]
     return of_bands(planes, [names[k] if names else str(k) for k in wanted], facts, notes)
 
 
@@ -443,8 +441,9 @@ def _raster(path: Path, settings: PictureSettings) -> Iterator[Picture]:
 
 
 def raster(path: Path | BinaryIO, settings: PictureSettings = DEFAULT) -> Iterator[Picture]:
-    """PNG, JPEG, GIF, BMP or WebP, in a file or in memory; 16-bit values keep their range, palettes and CMYK go
-    through RGB.
+    """PNG, JPEG, GIF, BMP or WebP, in a file or in memory.
+
+    16-bit values keep their range; palettes and CMYK go through RGB.
     """
     from PIL import Image
 
@@ -512,7 +511,7 @@ def _series(series: Any, settings: PictureSettings) -> list[Picture]:
 
 
 def bands_axis(shape: tuple[int, ...]) -> int | None:
-    """Which of the axes of images (n, ny, nx, bands) or (n, bands, ny, nx) is that of the bands; None if none can be."""
+    """Which axis of images (n, ny, nx, bands) or (n, bands, ny, nx) is that of the bands; None if none can be."""
     if shape[-1] <= MOST_BANDS:
         return -1
     return -3 if shape[-3] <= MOST_BANDS else None

@@ -333,7 +333,7 @@ def open_mosaic(tile: Tile) -> Iterator[Mosaic]:
 
 
 class _Unit:
-    """A FITS unit of which a part [rows, columns] of a plane is read without the rest; axes of length 1 are left out."""
+    """A FITS unit of which a part [rows, columns] of a plane is read without the rest; axes of length 1 are ignored."""
 
     def __init__(self, unit, plane: int = 0) -> None:
         leading = int(unit.header["NAXIS"]) - 2

@@ -41,8 +41,8 @@ class Kind:
     sure: bool = True
 
 
-# Words in the names of units and of files: of FITS units of HST, JWST, DES, HSC and Rubin, Euclid, Legacy Surveys, 2MASS,
-# WISE, VISTA, SDSS, MaNGA, GALFIT, CCDData; see docs/surveys.md for the manuals.
+# Words in the names of units and of files of HST, JWST, DES, HSC and Rubin, Euclid, Legacy Surveys, WISE, VISTA, SDSS,
+# MaNGA, GALFIT and CCDData; see docs/surveys.md for the manuals.
 NOISE_WORDS = {
     **dict.fromkeys("WHT WEIGHT WEIGHTS WGT WEI WT WEIGHTMAP CONF CONFIDENCE INVMSE WMAP".split(), WEIGHT),
     **dict.fromkeys("IVAR INVVAR INVVARIANCE INVERSEVARIANCE IVM".split(), INVERSE_VARIANCE),
@@ -62,22 +62,23 @@ PSF_WORDS = frozenset("PSF PSFIM PSFIMAGE PSFEX PSFSTAMP KERNEL PSFS".split())
 OTHER_WORDS = frozenset(
     "EXP EXPOSURE EXPTIME EXPMAP EXPWT NEXP NIMAGE NUM NCOMB CON CTX CONTEXT AREA COVERAGE COV HITS DEPTH GALDEPTH "
     "PSFDEPTH PSFSIZE SEG SEGM SEGMENTATION SEGMAP SEGIM SEGMENT SRCMASK SOURCEMASK OBJMASK OBJECTS WISEM1 WISEM2 BKG "
-    "BG BACK BACKGROUND BGMOD BKGD BKGMODEL SKY SKYBG CHI2 CHI CHISQ RESID RESIDUAL RESIDUALS RES MODEL MODELS BLOBMODEL "
-    "BLOBS FLAT DARK BIAS WCSDVARR D2IMARR WAVELENGTH RRHR SRCMAP TRANSMISSION".split()
+    "BG BACK BACKGROUND BGMOD BKGD BKGMODEL SKY SKYBG CHI2 CHI CHISQ RESID RESIDUAL RESIDUALS RES MODEL MODELS "
+    "BLOBMODEL BLOBS FLAT DARK BIAS WCSDVARR D2IMARR WAVELENGTH RRHR SRCMAP TRANSMISSION".split()
 )
 SCIENCE_WORDS = frozenset(
-    "SCI SCIENCE IMAGE IMAGES IMG IM DATA FLUX INTENSITY SIGNAL BGSUB MOSAIC STACK COADD COADDED DRZ DRC I2D FITIM UNCONV "
-    "INT COMPRESSED PRIMARY CUTOUT STAMP OBJECT ST".split()
+    "SCI SCIENCE IMAGE IMAGES IMG IM DATA FLUX INTENSITY SIGNAL BGSUB MOSAIC STACK COADD COADDED DRZ DRC I2D FITIM "
+    "UNCONV INT COMPRESSED PRIMARY CUTOUT STAMP OBJECT ST".split()
 )
-# Of these, an object or a field may be named as well: a file is taken for a map only beside the image that it belongs to.
+# Of these, an object or a field may be named as well: such a file is a map only beside the image that it belongs to.
 AMBIGUOUS_WORDS = frozenset(
-    "WT WEI CONF SIG STD NOISE ERROR QUALITY FLAG FLAGS EXP NUM CON AREA COV HITS SEG OBJECTS BG BACK SKY RES CHI MODEL "
-    "DEPTH MSE RMSE DARK FLAT BIAS KERNEL UNC VAR OOD FLG SEGMENT MASKS ERR EXPOSURE BLOBS".split()
+    "WT WEI CONF SIG STD NOISE ERROR QUALITY FLAG FLAGS EXP NUM CON AREA COV HITS SEG OBJECTS BG BACK SKY RES CHI "
+    "MODEL DEPTH MSE RMSE DARK FLAT BIAS KERNEL UNC VAR OOD FLG SEGMENT MASKS ERR EXPOSURE BLOBS".split()
 )
 FILLERS = frozenset("MAP MAPS IMAGE IMG IM FITS".split())  # "weight_map", "mask-image"
 PARTS_OF_VARIANCE = frozenset("POISSON RNOISE FLAT SKY".split())  # VAR_POISSON of JWST: the sum of them is ERR
 # In falling order of what decides where a name has words of several roles: BKG_RMS is a noise map.
 PRECEDENCE = (Role.MASK, Role.NOISE, Role.OTHER, Role.PSF, Role.SCIENCE)
+COUNTS = "adu|dn|counts?|electrons?|e-?|njy|mjy|ujy|jy|nanomaggy|nanomaggies"  # whose squares are variances
 TYPE_CARDS = ("EXTTYPE", "IMTYPE", "DES_EXT", "HDUCLAS2", "PRODCATG")  # Rubin, Legacy Surveys, DES, ESO, ESO phase 3
 BANDS = frozenset(
     "u g r i z y j h k ks w1 w2 w3 w4 nuv fuv vis nisp ux vx bx rx ix v b zs i2 g1 nb816 nb921 n540 n708 n964".split()

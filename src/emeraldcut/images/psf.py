@@ -152,7 +152,7 @@ def psf_of_unit(unit: Any, name: str) -> Psf | None:
 
 
 def _psfex(unit: Any, name: str) -> Psf:
-    """A model of PSFEx: psfex.readthedocs.io, "The PSF model files"; the n-th part goes with powers in the order there."""
+    """A model of PSFEx, with the powers of x, y in the order of psfex.readthedocs.io."""
     header, parts = unit.header, np.squeeze(unit.data["PSF_MASK"][0]).astype(float)
     parts = parts[None] if parts.ndim == 2 else parts
     axes, degree = int(header.get("POLNAXIS", 0)), int(header.get("POLDEG1", 0))

@@ -428,8 +428,9 @@ def _is_fits_table(path: Path, file: str | None = None) -> bool:
 
 
 def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
-    """Galaxy10's layout: `images` (n, ny, nx), (n, ny, nx, bands) or (n, bands, ny, nx); if there, `ans`, `ra`, `dec`,
-    `pxscale` (n,), and the attribute `bands` with their names.
+    """Galaxy10's layout: `images` (n, ny, nx), (n, ny, nx, bands) or (n, bands, ny, nx).
+
+    If there, `ans`, `ra`, `dec`, `pxscale` (n,), and the attribute `bands` with their names.
     """
     import h5py
 
@@ -439,8 +440,8 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
             shape: tuple[int, ...] = getattr(file.get("images"), "shape", ())
             if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and bands_axis(shape) is None):
                 raise NoImagesError(
-                    f"'{path}' needs a dataset 'images' of shape (n, ny, nx) or, of 1 to 9 bands, (n, ny, nx, bands); it "
-                    f"holds {', '.join(names) or 'nothing'}{f', images of shape {shape}' if shape else ''}."
+                    f"'{path}' needs a dataset 'images' of shape (n, ny, nx) or, of 1 to 9 bands, (n, ny, nx, bands); "
+                    f"it holds {', '.join(names) or 'nothing'}{f', images of shape {shape}' if shape else ''}."
                 )
             facts = {
                 column: file[name][:]

@@ -18,8 +18,16 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.images.formats import NO_PIXELS, BadImage, checked, hdf5_bands, kind_of, read_array, read_file
 from emeraldcut.images.parquet import parquet_image
+from emeraldcut.images.psf import Psf, psf_of_row
 from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, stem_of
-from emeraldcut.images.store import PIXELS, TABLE, StoredImages, is_stored_set, stored_table
+from emeraldcut.images.store import (
+    PIXELS,
+    PSF_NUMBER,
+    TABLE,
+    StoredImages,
+    is_stored_set,
+    stored_table,
+)
 from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.tables.arrow import from_arrow, rows_of
@@ -64,6 +72,7 @@ class SourceImages:
         self._roots = (Path(), *roots)
         self._ids, self._settings, self._moved_from = id_texts(table["id"]), settings, moved_from
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
+        self._own: tuple[Psf | None, float, float] = (None, np.nan, np.nan)  # the PSF last read, and the place on it
         if settings.catalogue is not None and "mosaic_x" in table.colnames:
             self._places = np.stack([numbers(table[name]) for name in ("mosaic_x", "mosaic_y")], axis=1)
             self._tiles = self._open.enter_context(closing(Tiles(mosaic_files(self._source, settings), settings)))
@@ -77,8 +86,11 @@ class SourceImages:
                 rows = {name: row for row, name in reversed(list(enumerate(stored)))}
                 places = np.array([rows.get(name, -1) for name in self._ids], dtype=int)
             self._rows, order = places, np.argsort(places)
-            sizes = rows_of(self._source / TABLE, np.maximum(places[order], 0), ["ny", "nx"])
-            self._shapes = np.stack([sizes["ny"], sizes["nx"]], axis=1)[np.argsort(order)]
+            read = rows_of(self._source / TABLE, np.maximum(places[order], 0), ["ny", "nx", PSF_NUMBER])
+            self._shapes = np.stack([read["ny"], read["nx"]], axis=1)[np.argsort(order)]
+            self._psf_numbers = None
+            if PSF_NUMBER in read.colnames:
+                self._psf_numbers = np.ma.filled(read[PSF_NUMBER], -1)[np.argsort(order)]
             self._images = self._open.enter_context(h5py.File(self._source / PIXELS, "r"))["pixels"]
             self._find = self._stored
         else:
@@ -117,10 +129,24 @@ class SourceImages:
         Of a set, `places` must rise.
         """
         if self._find != self._stored:
-            return ImageSet([self[row] for row in rows], from_arrow(table))
+            return self._read(rows, from_arrow(table))
+        if self._psf_numbers is not None:
+            table = table.append_column(PSF_NUMBER, [self._psf_numbers[rows]])
         for name, sizes in zip(("ny", "nx"), self._shapes[rows].T, strict=True):
             table = table.append_column(name, [sizes])
         return StoredImages(self._source, self._rows[rows], table)
+
+    def _read(self, rows: range, table: Table) -> ImageSet:
+        """The images of some rows with their PSFs."""
+        pixels, psfs = [], []
+        for place, row in enumerate(rows):
+            self._own = (None, np.nan, np.nan)
+            pixels.append(self[row])
+            psf, x, y = self._own
+            known = {name: table[name][place] for name in ("psf_file", "pixel_scale_arcsec") if name in table.colnames}
+            known = {name: value for name, value in known.items() if not np.ma.is_masked(value)}
+            psfs.append(psf_of_row(known, self._settings, psf, x=x, y=y)[0])
+        return ImageSet(pixels, table, psfs if any(psf is not None for psf in psfs) else None)
 
     def _place(self, path: Path) -> Path:
         """Where `path` is, seen from the first root that has it."""
@@ -141,6 +167,7 @@ class SourceImages:
         if number < 0 or not np.isfinite(self._places[row]).all():
             return NO_PIXELS
         x0, y0 = first_pixel(self._places[row], size)
+        self._own = (self._tiles[number].psf, *self._places[row])
         return checked(self._tiles.cutout(number, x0, y0, size)[0]).pixels
 
     def _stored(self, row: int) -> np.ndarray:
@@ -168,8 +195,11 @@ class SourceImages:
             maps = text_map(path, self._settings.text_map_size)
             return next(islice(maps, number, None))[0].pixels
         read = read_file(path, self._settings, self._groups.get(str(path)))
-        pictures = (p.pixels for p in read if p.index is None or p.index == number)
-        return next(pictures, NO_PIXELS)
+        picture = next((p for p in read if p.index is None or p.index == number), None)
+        if picture is None:
+            return NO_PIXELS
+        self._own = (picture.psf, np.nan, np.nan)
+        return picture.pixels
 
 
 def _number_in_file(identity: str, path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 PIXELS, TABLE, UNFINISHED = "images.h5", "table.parquet", "table_unfinished"
 IMAGES_PER_BLOCK = 16
+PSFS, PSF_NUMBER = (
+    "psfs",
+    "psf_number",
+)  # the group of PSFs in the file of pixels, and the column of their numbers there
 
 
 class ImageSetWriter:
@@ -62,6 +67,7 @@ class ImageSetWriter:
         self.whole_ids = False  # whether the images' ids came in as whole numbers
         self._target = NewFile(self.run.path(PIXELS))
         self._file = h5py.File(self._target, "w")
+        self._psfs: dict[tuple[tuple[int, ...], bytes], int] = {}
         self._dataset: h5py.Dataset | None = None  # made when the size of the first images is known
         rmtree(self.run.folder / UNFINISHED, ignore_errors=True)
         self._rows = ResumableTable(self.run.folder / UNFINISHED, self.run.origin, "a set")
@@ -90,7 +96,20 @@ class ImageSetWriter:
         self._target.check()
         table = images.table.copy()
         table["ny"], table["nx"] = shapes.T.astype(np.int32)
+        if images.psfs is not None:
+            table[PSF_NUMBER] = np.array([self._number_of_psf(psf) for psf in images.psfs], dtype=np.int32)
         self._rows.append(to_arrow(describe_columns(table)), len(table))
+
+    def _number_of_psf(self, psf: np.ndarray | None) -> int:
+        """The place of a PSF among those of the set, where each is once; -1 for none."""
+        if psf is None:
+            return -1
+        psf = np.ascontiguousarray(psf, dtype=np.float32)
+        key = (psf.shape, sha256(psf.tobytes()).digest())
+        if key not in self._psfs:
+            self._psfs[key] = len(self._psfs)
+            self._file.create_dataset(f"{PSFS}/{self._psfs[key]}", data=psf)
+        return self._psfs[key]
 
     def _make_dataset(self, ny: int, nx: int) -> h5py.Dataset:
         return self._file.create_dataset(
@@ -189,17 +208,24 @@ class StoredImages:
         table = from_arrow(self.rows)
         shapes = list(zip(table["ny"], table["nx"], strict=True))
         table.remove_columns(["ny", "nx"])
+        numbered = np.ma.filled(table[PSF_NUMBER], -1) if PSF_NUMBER in table.colnames else None
+        if numbered is not None:
+            table.remove_column(PSF_NUMBER)
         with h5py.File(self.folder / PIXELS, "r") as file:
             pixels, (first, last) = file["pixels"], self.places[[0, -1]]
             if last - first == len(self) - 1:
                 pixels = pixels[first : last + 1]
             else:
                 pixels = np.stack([pixels[place] for place in self.places])
+            psfs = None
+            if numbered is not None:
+                read = {number: file[f"{PSFS}/{number}"][:] for number in set(numbered.tolist()) if number >= 0}
+                psfs = [read.get(number) for number in numbered.tolist()]
         if len(set(shapes)) == 1:
             pixels = pixels[:, : shapes[0][0], : shapes[0][1]]
         else:
             pixels = [image[:ny, :nx] for image, (ny, nx) in zip(pixels, shapes, strict=True)]
-        return ImageSet(pixels, table)
+        return ImageSet(pixels, table, psfs)
 
 
 def stored_number(folder: Path) -> int:

@@ -15,6 +15,7 @@ from astropy.table import Table
 from emeraldcut.data import ImageSet, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
+from emeraldcut.images.apply import reading_facts
 from emeraldcut.images.source_images import SourceImages
 from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
@@ -90,11 +91,11 @@ def screen_run(
     kept = _with_images(best, source, read_settings)
     for name, shown, whole in ((BEST, kept, images.whole_ids), (REFERENCES, references, False)):
         write_images(shown, run.path(name), command="screen", settings=settings, overwrite=True, whole_ids=whole)
-    column = partial(column_of, [run.path(CANDIDATES)])
+    column, reading = partial(column_of, [run.path(CANDIDATES)]), reading_facts(first)
     facts = passes.facts(column) | {"usable": int(usable(column("flag")).sum())}
     facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
     ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
-    run.finish(**images.facts, **facts, **expectations(ranked, settings))
+    run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings))
     for rows in (first, careful):
         rows.remove()
     if facts["usable"] == 0:
