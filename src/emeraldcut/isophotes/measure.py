@@ -193,8 +193,8 @@ def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
         if np.isfinite(before.covariance[C4, C4]) and np.isfinite(before.shape).all():
             shape, covariance, model = before.shape, before.covariance, before.model
     # the correlation of the sky's noise counts as far as the galaxy's pixels show it too
-    expected = division.beside * seen.noise
-    share = min(max(seen.shared, 0.0) / expected, 1.0) if division.beside > 0 else 0.0
+    expected = division.neighbour_correlation * seen.noise
+    share = min(max(seen.shared, 0.0) / expected, 1.0) if division.neighbour_correlation > 0 else 0.0
     correlation = 1 + (division.correlation - 1) * share
     residual = np.sqrt(max(seen.shared - expected, 0.0)) / max(seen.mean_light, 1e-30)
     shape, errors = settled(shape, seen.shape, covariance, seen.covariance, correlation, square)
