@@ -389,6 +389,13 @@ def compiled(function: Callable) -> Any:
     return dispatcher
 
 
+def kernel(function: Callable) -> Any:
+    """A part that is optimised on its own before it is linked into others: where its loops are most of the work, and
+    run on vector units only as long as they see no more arrays than their own.
+    """
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_WholeCompiler, **FAST)(function)
+
+
 def part(function: Callable) -> Any:
     """`function` as a part of compiled ones, which Python never calls: without what that would need, and is slow to
     compile.
