@@ -15,9 +15,18 @@ from emeraldcut import cli
 from emeraldcut.data import ImageSet
 from emeraldcut.galaxies.shapes import Shape
 from emeraldcut.nbody import Snapshot
+from emeraldcut.numerics.jit import compiled
 
 ROOT = Path(__file__).parents[1]  # of the repository
 DISC = 1  # place of the disc's stars among the components of a snapshot
+
+# --- compiled code
+
+
+def from_python(part):
+    """A part of compiled functions as one that Python may call."""
+    return compiled(part.py_func)
+
 
 # --- particles
 

@@ -24,6 +24,8 @@ from emeraldcut.settings import Settings, setting
 MARGIN_PIX = 128  # around each part, so that a galaxy on its border is whole in one of them
 SAME_PIX = 3.0  # sources of different parts or mosaics that are closer are one
 LEAST_SHARE = 0.05  # of a part must have data, to know its sky
+BRIGHT_PERCENT = 99.5  # of the pixels are fainter than what is called bright
+LEAST_NOISE = 1e-12  # of what is bright: a drawing without noise has a threshold too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,14 +223,17 @@ def detect_sources(
     missing = ~np.isfinite(field)
     if np.mean(~missing) < LEAST_SHARE or np.ptp(field[~missing]) == 0:
         return nothing
+    # a power of two, in which all is of the size of 1: squares of light in erg vanish in single precision
+    bright = np.percentile(np.abs(field[~missing]), BRIGHT_PERCENT) or np.ptp(field[~missing])
+    unit = float(2.0 ** np.floor(np.log2(bright)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pixels without data, and that there are no sources
         sky = Background2D(
-            np.where(missing, 0.0, field), max(16, min(field.shape) // 8), filter_size=3,
+            np.where(missing, 0.0, field / unit), max(16, min(field.shape) // 8), filter_size=3,
             bkg_estimator=MedianBackground(), coverage_mask=missing, exclude_percentile=100 * (1 - LEAST_SHARE),
         )  # fmt: skip
-        light = np.where(missing, 0.0, field - sky.background)
-        sigma = np.maximum(sky.background_rms, 1e-12)
+        light = np.where(missing, 0.0, field / unit - sky.background)
+        sigma = np.maximum(sky.background_rms, LEAST_NOISE)
         if noise is not None:
             known = np.isfinite(noise) & ~missing
             sigma = np.where(known, noise * np.median(sigma[known] / noise[known]), sigma)
@@ -238,7 +243,7 @@ def detect_sources(
             return nothing
         sources = SourceCatalog(light, segments)
         table = Table({"x": sources.x_centroid, "y": sources.y_centroid})
-        table["area_pix"], table["flux"] = sources.area.value, sources.segment_flux
+        table["area_pix"], table["flux"] = sources.area.value, sources.segment_flux * unit
     table = table[np.isfinite(table["x"]) & np.isfinite(table["y"])]
     table.sort("flux", reverse=True)
     table.add_column(np.array([f"source-{i:04d}" for i in range(1, len(table) + 1)], dtype=object), name="id", index=0)

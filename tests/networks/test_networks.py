@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from astropy.table import Table
+from helpers import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
@@ -39,6 +40,7 @@ from emeraldcut.networks.keras_files import Layer, read_architecture, read_keras
 from emeraldcut.networks.openset import OpenSet, fit_open_set
 from emeraldcut.networks.preprocessing import (
     _RING_WEIGHTS,
+    RingWeights,
     _fold,
     area_average,
     folded_maps,
@@ -46,6 +48,7 @@ from emeraldcut.networks.preprocessing import (
 )
 from emeraldcut.networks.train import RECIPES, split_by_galaxy
 
+fold = from_python(_fold)
 train_module = importlib.import_module("emeraldcut.networks.train")
 
 
@@ -502,7 +505,7 @@ def test_folded_maps_are_those_of_the_mirror_images(seed):
     values = np.random.default_rng(seed).normal(size=(32, 32)).astype(np.float32)
     maps = [np.zeros((16, 16, 5), np.float32) for _ in range(4)]
     for view, out in zip((values, values[::-1], values[:, ::-1], values[::-1, ::-1]), maps, strict=True):
-        _fold(np.ascontiguousarray(view), np.float32(2), _RING_WEIGHTS, np.zeros(0, np.float32), out)
+        fold(np.ascontiguousarray(view), np.float32(2), RingWeights(*_RING_WEIGHTS), np.zeros(0, np.float32), out)
     for other in maps[1:]:
         np.testing.assert_allclose(other, maps[0], atol=2e-6)
 

@@ -2,32 +2,28 @@
 
 import numpy as np
 import pytest
+from helpers import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.optimize import least_squares
 from scipy.signal import convolve2d
 
-from emeraldcut.frame import ALL, fit_shape, frame_galaxy
-from emeraldcut.frame.ellipse_fit import (
-    ANGLE,
-    MOST_CENTRE,
-    FitOptions,
-    Pixels,
-    Q,
-    axes_of,
-    moved,
-    to_circle,
-)
-from emeraldcut.frame.segmentation import GALAXY, MISSING, NEIGHBOUR, SKY, segment, smoothed
+from emeraldcut.frame import ALL, ellipse_fit, fit_shape, frame_galaxy, segmentation
+from emeraldcut.frame.ellipse_fit import ANGLE, MOST_CENTRE, FitOptions, Pixels, Q, axes_of, to_circle
+from emeraldcut.frame.segmentation import GALAXY, MISSING, NEIGHBOUR, SKY
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
-from emeraldcut.isophotes import MeasureSettings, fit_before_psf, measure_galaxy, moffat_kernel
-from emeraldcut.isophotes.deconvolved_fit import convolve, separable, work_space
-from emeraldcut.numerics.linalg import invert, solve
-from emeraldcut.numerics.median import median_of, select
+from emeraldcut.isophotes import MeasureSettings, deconvolved_fit, fit_before_psf, measure_galaxy, moffat_kernel
+from emeraldcut.isophotes.deconvolved_fit import separable
+from emeraldcut.numerics import linalg, median
 
 seeds = st.integers(0, 2**32 - 1)
+invert, solve = from_python(linalg.invert), from_python(linalg.solve)
+median_of, select = from_python(median.median_of), from_python(median.select)
+segment, smoothed = from_python(segmentation.segment), from_python(segmentation.smoothed)
+convolve, work_space = from_python(deconvolved_fit.convolve), from_python(deconvolved_fit.work_space)
+moved = from_python(ellipse_fit.moved)
 
 
 def _divided(image):
@@ -75,7 +71,8 @@ def test_separable_convolution_is_scipys(shape):
 @pytest.mark.parametrize("fwhm", [1.3, 2.5, 4.0])
 def test_the_kernel_is_the_psf(fwhm):
     kernel = moffat_kernel(fwhm)
-    image = np.einsum("ry,rx->yx", kernel.fine.columns, kernel.fine.rows)
+    columns, rows = kernel.fine
+    image = np.einsum("ry,rx->yx", columns, rows)
     assert image.sum() == pytest.approx(1, abs=1e-5)
     assert kernel.fwhm_pix == pytest.approx(fwhm, rel=0.011)
     profile = image[len(image) // 2] / image.max()
@@ -183,12 +180,12 @@ def test_an_ellipse_becomes_a_circle():
 def test_one_compiled_fit_serves_all():
     """Numbers that are written in the source do not make a compiled function of their own."""
     image = draw_galaxy(shapes.superellipse(0.95, 4), Sersic(1), radius_pix=8, psf_fwhm_pix=2).astype(np.float32)
-    fitted = {str(s) for s in fit_shape.signatures}
+    fitted = {str(s) for s in ellipse_fit._fit_shape.signatures}
     galaxy = frame_galaxy(image, 2.0)
     measure_galaxy(galaxy, MeasureSettings(), 2.0)
     measure_galaxy(galaxy, MeasureSettings(), np.nan)
-    assert len({str(s) for s in fit_shape.signatures} | fitted) - len(fitted) <= 1
-    assert len(fit_before_psf.signatures) == 1
+    assert len({str(s) for s in ellipse_fit._fit_shape.signatures} | fitted) - len(fitted) <= 1
+    assert len(deconvolved_fit._fit_before_psf.signatures) == 1
 
 
 def test_segments_of_a_blend():

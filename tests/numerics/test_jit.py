@@ -1,5 +1,6 @@
 """Compiling ahead: the cache, who compiles, what happens where nothing can be kept."""
 
+import ast
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from emeraldcut.camera.camera import camera_example
 from emeraldcut.camera.particle_isophote import particle_isophote_example
 from emeraldcut.cli import COMMANDS, _command_parser, load, main
+from emeraldcut.frame.ellipse_fit import fit_example
 from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes.measure import measure_example
@@ -23,8 +25,9 @@ from emeraldcut.nbody.sph import flow_example
 from emeraldcut.networks.classify import classify_example
 from emeraldcut.numerics import jit
 
-EXAMPLES = (quick_shape_example, frame_example, maps_example, measure_example, classify_example, camera_example,
-            particle_isophote_example, tree_example, direct_example, step_example, flow_example)  # fmt: skip
+EXAMPLES = (quick_shape_example, fit_example, frame_example, maps_example, measure_example, classify_example,
+            camera_example, particle_isophote_example, tree_example, direct_example, step_example,
+            flow_example)  # fmt: skip
 # A module with one small function, so that tests compile in a second.
 MODULE = """
 import os, sys, time
@@ -131,6 +134,55 @@ def test_other_sources_and_other_processors_have_folders_of_their_own(place, tmp
     assert len(place.keys()) == 2
     place.run(PYTHONPATH=path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
     assert len(place.keys()) == 3 and len(place.compilers()) == 3
+
+
+def _source(module: str, name: str) -> Path:
+    """The file in which a name that is imported from `module` stands."""
+    path = jit.PACKAGE.parent / module.replace(".", "/")
+    if not path.is_dir():
+        return path.with_suffix(".py")
+    if (path / f"{name}.py").exists():
+        return path / f"{name}.py"
+    for node in ast.parse((path / "__init__.py").read_text()).body:
+        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
+            return _source(node.module, name)
+    return path / "__init__.py"
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def _known_to(path: Path, names: set[str], seen: set[tuple[Path, str]]) -> set[Path]:
+    """The files of the package from which these names of a module come, and what their values are made of."""
+    files = {path}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("emeraldcut"):
+            used = [(_source(node.module, a.name), a.name) for a in node.names if (a.asname or a.name) in names]
+        elif isinstance(node, ast.Assign) and names & {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}:
+            used = [(path, name) for name in _names(node.value)]
+        else:
+            continue
+        for file, name in used:
+            if (file, name) not in seen:
+                seen.add((file, name))
+                files |= _known_to(file, {name}, seen)
+    return files
+
+
+def test_the_key_holds_all_that_machine_code_depends_on():
+    """Files with compiled functions or examples, and those of the constants that compiled functions know."""
+    kinds, needed = {"compiled", "part", "kernel", "register_jitable"}, set()
+    for path in jit.PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                if kinds & {name for decorator in node.decorator_list for name in _names(decorator)}:
+                    body = set().union(*(_names(statement) for statement in node.body))
+                    needed |= _known_to(path, body, set())
+                elif node.name.endswith("_example"):
+                    needed.add(path)
+    assert needed - set(jit.hashed()) == set()
+    assert jit.PACKAGE / "data" / "flags.py" in needed and jit.PACKAGE / "numerics" / "median.py" in needed
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.numerics.jit import compile_ahead, compiled, part
+from emeraldcut.numerics.jit import compile_ahead, compiled, kernel, part
 from emeraldcut.numerics.median import select
 
 # Numbers for which neither a source nor a measurement is named were chosen by eye.
@@ -113,26 +113,6 @@ class _Sums(NamedTuple):
     fall: float
 
 
-class _Block(NamedTuple):
-    """Memory for _BLOCK particles, float32 except `near`, which is uint32.
-
-    All particles in the plane where the ellipse is a circle of radius 1, the numbers of those near the isophote, and
-    what the fit needs of these.
-    """
-
-    all_u: np.ndarray
-    all_v: np.ndarray
-    all_r: np.ndarray
-    near: np.ndarray
-    r: np.ndarray
-    light: np.ndarray
-    twice: np.ndarray
-    grown: np.ndarray
-    weight: np.ndarray
-    cosine: np.ndarray
-    sine: np.ndarray
-
-
 def fit_particle_isophote(
     seen: np.ndarray, light: np.ndarray, isophote: float = ISOPHOTE, half_width: float = _HALF_WIDTH
 ) -> ParticleIsophote:
@@ -164,8 +144,8 @@ def fit_particle_isophote(
         Of NaN where no ellipse settles: for less than about 200 particles, and for most pairs of galaxies.
     """
     compile_ahead("observe", particle_isophote_example)
-    particles = _Particles(*np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(light, np.float32))  # type: ignore[call-arg]  # mypy cannot count the rows of an array
-    fit = _fit(particles, _Where(float(isophote), float(half_width)))
+    x, y = np.ascontiguousarray(seen, np.float32)
+    fit = _Fit(*_fit(x, y, np.ascontiguousarray(light, np.float32), float(isophote), float(half_width)))
     if not fit.found:
         nothing = {f"{kind}{m}": np.nan for m in range(3, _ORDERS + 1) for kind in "ab"}
         return ParticleIsophote(np.nan, np.nan, np.nan, np.nan, np.nan, nothing, np.nan, np.nan)
@@ -189,12 +169,12 @@ def fit_particle_isophote(
 
 
 @compiled
-def _fit(particles, where):
-    """The fit of `fit_particle_isophote`, first of few particles at the usual isophote, then of all of them.
+def _fit(x, y, light, isophote, half_width):
+    """See `fit_particle_isophote`: a start from few particles and the usual isophote, which is easily found, then all
+    of them.
 
-    Where few particles do not converge, the fit of all of them starts afresh.
+    Where few are too few to settle, all of them begin anew. A plain tuple of `_Fit`.
     """
-    x, y, light = particles
     n = len(light)
     few = min(n, 4096)
     distance = np.empty(few, np.float32)
@@ -207,7 +187,9 @@ def _fit(particles, where):
         fit = _settle(_Particles(x[:some], y[:some], light[:some]), _Where(ISOPHOTE, _HALF_WIDTH), fit)
         if not fit.found:
             fit = _circle(start)
-    return _settle(particles, where, fit) if start > 0 else fit
+    if start > 0:
+        fit = _settle(_Particles(x, y, light), _Where(isophote, half_width), fit)
+    return fit[:]
 
 
 @part
@@ -216,7 +198,7 @@ def _circle(radius):
     return _Fit(False, np.zeros(2), np.eye(2), radius, np.zeros(_ORDERS + 1, np.complex128), 0.0, 0.0)
 
 
-@part
+@kernel
 def _settle(particles, where, fit):
     """The fit after steps until little is left to change; uses up the arrays of the one before."""
     centre, frame, terms, radius = fit.centre, fit.frame, fit.terms, fit.radius
@@ -263,124 +245,80 @@ def _stretch(frame, a, b):
         frame[1, k] = (cosh + sinh * a) * v - sinh * b * u
 
 
-@part
-def _new_block():
-    """Space for a block; the waves of order 0 are already there."""
-    rows = np.empty((8, _BLOCK), np.float32)
-    cosine, sine = np.ones((_ORDERS + 1, _BLOCK), np.float32), np.zeros((_ORDERS + 1, _BLOCK), np.float32)
-    return _Block(
-        rows[0], rows[1], rows[2], np.empty(_BLOCK, np.uint32), rows[3], rows[4], rows[5], rows[6], rows[7], cosine,
-        sine,
-    )  # fmt: skip
-
-
-@part
-def _place_block(x, y, fit, size, block):
-    """Places the particles of a block in the plane where the ellipse with semi-major axis `size` is the unit circle."""
-    a, b = np.float32(fit.frame[0, 0] / size), np.float32(fit.frame[0, 1] / size)
-    c, d = np.float32(fit.frame[1, 0] / size), np.float32(fit.frame[1, 1] / size)
-    x0, y0 = np.float32(fit.centre[0]), np.float32(fit.centre[1])
-    u, v, r = block.all_u, block.all_v, block.all_r
-    for i in range(len(x)):
-        u[i] = a * (x[i] - x0) + b * (y[i] - y0)
-    for i in range(len(x)):
-        v[i] = c * (x[i] - x0) + d * (y[i] - y0)
-    for i in range(len(x)):
-        r[i] = np.sqrt(u[i] * u[i] + v[i] * v[i])
-
-
-@part
-def _light_inside(r, light, isophote):
-    """Light of a block inside the half-light ellipse, whose edge is _SHELL wide, and in that edge."""
-    half, thin = np.float32(1 / isophote), np.float32(isophote / _SHELL)
-    one, zero, within, around = np.float32(1), np.float32(0), np.float32(0), np.float32(0)
-    for i in range(len(light)):
-        depth = (half - r[i]) * thin + np.float32(0.5)
-        clipped = min(max(depth, zero), one)
-        within += light[i] * clipped
-        around += light[i] * np.float32(clipped == depth)
-    return within, around
-
-
-@part
-def _choose_near(light, nearest, farthest, block):
-    """Fills radius, light, and first waves of a block's particles between two radii; returns their number."""
-    near, all_r, k = block.near, block.all_r, np.uint32(0)
-    for i in range(len(light)):
-        near[k] = np.uint32(i)
-        k += np.uint32((all_r[i] > nearest) & (all_r[i] < farthest))
-    r, chosen, twice, cosine, sine = block.r, block.light, block.twice, block.cosine[1], block.sine[1]
-    for i in range(k):
-        r[i], chosen[i] = all_r[near[i]], light[near[i]]
-    for i in range(k):
-        cosine[i], sine[i] = block.all_u[near[i]], block.all_v[near[i]]
-    for i in range(k):
-        cosine[i] /= r[i]
-        sine[i] /= r[i]
-        twice[i] = 2 * cosine[i]
-    return k
-
-
-@part
-def _deform(k, terms, block):
-    """Fills the waves of higher order and 1 + eps for the first k particles of a block.
-
-    cos(m psi) = 2 cos(psi) cos((m - 1) psi) - cos((m - 2) psi), and sin alike.
-    """
-    grown, twice = block.grown, block.twice
-    grown[:k] = 1
-    for m in range(2, _ORDERS + 1):
-        for wave in (block.cosine, block.sine):
-            here, before, earlier = wave[m], wave[m - 1], wave[m - 2]
-            for i in range(k):
-                here[i] = twice[i] * before[i] - earlier[i]
-        cosine, sine = block.cosine[m], block.sine[m]
-        p, q = np.float32(terms[m].real), np.float32(terms[m].imag)
-        for i in range(k):
-            grown[i] += p * cosine[i] + q * sine[i]
-
-
-@part
-def _weigh(k, width, block):
-    """Fills the weights g of the first k particles; returns the sums of g, g^2 and s g'(s)."""
-    one, zero, s0, s1, s2 = np.float32(1), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-    r, light, weight = block.r, block.light, block.weight
-    for i in range(k):
-        grown = max(block.grown[i], np.float32(_LEAST_GROWN))
-        place = r[i] / grown
-        t = (place - one) / width
-        rest = max(one - t * t, zero)
-        evenly = light[i] / (grown * grown)
-        weight[i] = evenly * rest * rest
-        s0 += weight[i]
-        s1 += weight[i] * weight[i]
-        s2 -= np.float32(4) / width * evenly * place * t * rest
-    return s0, s1, s2
-
-
-@part
+# long: in parts, which hand the arrays of a block from one to the next, it takes a fifth more time
+@kernel
 def _sums(particles, where, fit):
     """Sums over particles for the isophote of a fit, in blocks, whose loops run on vector units."""
     waves, inside, shell, weight, square, fall = np.zeros(_ORDERS + 1, np.complex128), 0.0, 0.0, 0.0, 0.0, 0.0
-    width, swing, block = np.float32(where.half_width), np.abs(fit.terms).sum(), _new_block()
+    size, frame, terms = where.isophote * fit.radius, fit.frame, fit.terms
+    a, b = np.float32(frame[0, 0] / size), np.float32(frame[0, 1] / size)
+    c, d = np.float32(frame[1, 0] / size), np.float32(frame[1, 1] / size)
+    x0, y0 = np.float32(fit.centre[0]), np.float32(fit.centre[1])
+    half, thin = np.float32(1 / where.isophote), np.float32(where.isophote / _SHELL)
+    one, width, swing = np.float32(1), np.float32(where.half_width), np.abs(terms).sum()
     nearest = np.float32((1 - width) * max(1 - swing, _LEAST_GROWN))
     farthest = np.float32((1 + width) * (1 + swing))
+    # of a block: all particles in the plane where the ellipse is the unit circle, then those near the isophote
+    all_u, all_v, all_r, r, chosen, twice, grown, g = np.empty((8, _BLOCK), np.float32)
+    near = np.empty(_BLOCK, np.uint32)
+    cosine, sine = np.ones((_ORDERS + 1, _BLOCK), np.float32), np.zeros((_ORDERS + 1, _BLOCK), np.float32)
+    cos1, sin1 = cosine[1], sine[1]
     for start in range(0, len(particles.light), _BLOCK):
         end = start + _BLOCK
-        x, y, shine = particles.x[start:end], particles.y[start:end], particles.light[start:end]
-        _place_block(x, y, fit, where.isophote * fit.radius, block)
-        within, around = _light_inside(block.all_r, shine, where.isophote)
+        x, y, light = particles.x[start:end], particles.y[start:end], particles.light[start:end]
+        within, around = np.float32(0), np.float32(0)
+        for i in range(len(light)):
+            all_u[i] = a * (x[i] - x0) + b * (y[i] - y0)
+        for i in range(len(light)):
+            all_v[i] = c * (x[i] - x0) + d * (y[i] - y0)
+        for i in range(len(light)):
+            all_r[i] = np.sqrt(all_u[i] * all_u[i] + all_v[i] * all_v[i])
+        for i in range(len(light)):  # the edge of the half-light ellipse is _SHELL wide
+            depth = (half - all_r[i]) * thin + np.float32(0.5)
+            clipped = min(max(depth, np.float32(0)), one)
+            within += light[i] * clipped
+            around += light[i] * np.float32(clipped == depth)
         inside, shell = inside + within, shell + around / _SHELL
-        k = _choose_near(shine, nearest, farthest, block)
-        _deform(k, fit.terms, block)
-        s0, s1, s2 = _weigh(k, width, block)
+        k = np.uint32(0)
+        for i in range(len(light)):
+            near[k] = np.uint32(i)
+            k += np.uint32((all_r[i] > nearest) & (all_r[i] < farthest))
+        for i in range(k):
+            r[i], chosen[i] = all_r[near[i]], light[near[i]]
+        for i in range(k):
+            cos1[i], sin1[i] = all_u[near[i]], all_v[near[i]]
+        for i in range(k):
+            cos1[i] /= r[i]
+            sin1[i] /= r[i]
+            twice[i] = 2 * cos1[i]
+        grown[:k] = 1
+        for m in range(2, _ORDERS + 1):
+            for wave in (cosine, sine):  # cos(m psi) = 2 cos(psi) cos((m - 1) psi) - cos((m - 2) psi), and sin alike
+                here, before, earlier = wave[m], wave[m - 1], wave[m - 2]
+                for i in range(k):
+                    here[i] = twice[i] * before[i] - earlier[i]
+            here_cos, here_sin = cosine[m], sine[m]
+            p, q = np.float32(terms[m].real), np.float32(terms[m].imag)
+            for i in range(k):
+                grown[i] += p * here_cos[i] + q * here_sin[i]
+        s0, s1, s2 = np.float32(0), np.float32(0), np.float32(0)
+        for i in range(k):
+            wide = max(grown[i], np.float32(_LEAST_GROWN))
+            place = r[i] / wide
+            t = (place - one) / width
+            rest = max(one - t * t, np.float32(0))
+            evenly = chosen[i] / (wide * wide)
+            g[i] = evenly * rest * rest
+            s0 += g[i]
+            s1 += g[i] * g[i]
+            s2 -= np.float32(4) / width * evenly * place * t * rest
         weight, square, fall = weight + s0, square + s1, fall + s2
         for m in range(1, _ORDERS + 1):
-            cosine, sine, g = block.cosine[m], block.sine[m], block.weight
+            here_cos, here_sin = cosine[m], sine[m]
             p, q = np.float32(0), np.float32(0)
             for i in range(k):
-                p += g[i] * cosine[i]
-                q += g[i] * sine[i]
+                p += g[i] * here_cos[i]
+                q += g[i] * here_sin[i]
             waves[m] += complex(p, q)
     return _Sums(waves, inside, shell, weight, square, fall)
 

@@ -68,7 +68,7 @@ def noise_of(image: np.ndarray, quick: QuickShape | None = None) -> float:
     product of (1, -2, 1) along each axis, whose squares sum to 36.
     """
     if quick is not None:
-        return quick.segmentation.sky_sigma * quick.binning
+        return quick.sky_sigma
     rows = image[:-2] - 2 * image[1:-1] + image[2:]
     both = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
     both = both[np.isfinite(both)]
@@ -118,5 +118,5 @@ def without_galaxy(image: np.ndarray, quick: QuickShape) -> np.ndarray:
     axes = axes_of(shape)._replace(x=unbinned(shape[X], bins), y=unbinned(shape[Y], bins))
     y, x = np.mgrid[0:ny, 0:nx]
     place = np.hypot(*to_circle(x, y, axes)) * np.sqrt(shape[Q]) / bins
-    light = np.interp(place, np.arange(len(quick.light)), quick.light, right=0.0)
+    light = quick.segmentation.unit * np.interp(place, np.arange(len(quick.light)), quick.light, right=0.0)
     return (np.asarray(image, np.float64) - light).astype(np.float32)

@@ -93,7 +93,7 @@ class Pixels(NamedTuple):
     Attributes
     ----------
     image : (ny, nx) float32
-        Sky-subtracted counts.
+        Light less the sky, of the size of 1, see `Segmentation`.
     pixel_class : (ny, nx) uint8
         What each pixel is; neighbours and missing pixels are not used.
     sigma : float
@@ -220,7 +220,7 @@ class Ellipse:
         return np.clip(total, LEAST_DEFORMATION, MOST_DEFORMATION)
 
 
-@compiled
+@register_jitable(**FAST)
 def axes_of(shape: np.ndarray) -> Axes:
     """The ellipse of a shape (12,), with its semi-major axis as the circle's radius."""
     return Axes(shape[X], shape[Y], np.cos(shape[ANGLE]), np.sin(shape[ANGLE]), 1.0, 1 / shape[Q])
@@ -236,7 +236,7 @@ def to_circle(x, y, axes: Axes):
     return (dx * axes.cos + dy * axes.sin) * axes.along, (dy * axes.cos - dx * axes.sin) * axes.across
 
 
-@compiled
+@part
 def knot_place(radius: float) -> float:
     """Place of a circularised radius (pixels) among the profile's knots, which are uniform in (r^2 + core^2)^(1/4).
 
@@ -245,14 +245,14 @@ def knot_place(radius: float) -> float:
     return (np.sqrt(np.sqrt(radius * radius + CORE_PIX * CORE_PIX)) - np.sqrt(CORE_PIX)) / SPACING
 
 
-@compiled
+@part
 def knot_radius(place: float) -> float:
     """The circularised radius (pixels) at a place among the knots; the inverse of `knot_place`."""
     root = place * SPACING + np.sqrt(CORE_PIX)
     return np.sqrt(max(root**4 - CORE_PIX * CORE_PIX, 0.0))
 
 
-@compiled
+@part
 def spline(coefficients: np.ndarray, place: float) -> float:
     """Value of the cubic B-spline at a place among its knots."""
     k = min(max(int(place), 0), len(coefficients) - 4)
@@ -266,7 +266,7 @@ def spline(coefficients: np.ndarray, place: float) -> float:
     ) / 6
 
 
-@compiled
+@part
 def add_smoothness(matrix: np.ndarray, first: int) -> None:
     """Adds the squared second differences of the coefficients from row `first` on to normal equations, in place."""
     n = matrix.shape[0] - first
@@ -289,7 +289,7 @@ def limited(value: float, limit: float) -> float:
     return min(max(value, -limit), limit)
 
 
-@compiled
+@part
 def moved(shape: np.ndarray, step: np.ndarray, options: FitOptions) -> np.ndarray:
     """The shape after a Gauss-Newton step (12,), kept within what one step may sensibly change."""
     limit = MOST_CENTRE * options.outer
@@ -321,7 +321,7 @@ def moved(shape: np.ndarray, step: np.ndarray, options: FitOptions) -> np.ndarra
     return new
 
 
-@compiled
+@part
 def box_around(shape: np.ndarray, reach: float, ny: int, nx: int) -> Box:
     """The columns and rows of an image (ny, nx) that an ellipse with semi-major axis `reach` touches."""
     cos, sin, q = np.cos(shape[ANGLE]), np.sin(shape[ANGLE]), shape[Q]
@@ -331,7 +331,7 @@ def box_around(shape: np.ndarray, reach: float, ny: int, nx: int) -> Box:
     return Box(x0, x1, y0, y1)
 
 
-@compiled
+@part
 def turn_error(axis_ratio: float, variance: float) -> float:
     """Standard error (radians, at most pi / 4) of the frame's angle in the plane where the galaxy is round.
 
@@ -340,6 +340,16 @@ def turn_error(axis_ratio: float, variance: float) -> float:
     """
     q2 = axis_ratio * axis_ratio
     return min(np.sqrt(max(variance, 0.0) + LEAST_S2 * LEAST_S2) * (1 + q2) / max(1 - q2, 1e-3), np.pi / 4)
+
+
+def fit_example() -> None:
+    """What is compiled ahead, see `numerics.jit`."""
+    y, x = np.mgrid[:64, :64] - 31.0
+    light = 100 * np.exp(-np.arange(40, dtype=np.float32) / 5)
+    image = (100 * np.exp(-np.hypot(x, y / 0.7) / 5)).astype(np.float32)
+    pixels = Pixels(image, np.zeros(image.shape, np.uint8), 1.0)
+    shape = np.array([31.0, 31.0, 0.7, *[0.0] * (ALL - 3)])
+    fit_shape(pixels, shape, light, FitOptions(5.0, 20.0, ALL, 8, False))
 
 
 @part
@@ -686,7 +696,6 @@ def hold(matrix: np.ndarray, k: int) -> None:
         matrix[k, i] = 0.0
 
 
-@compiled
 def fit_shape(pixels: Pixels, shape: np.ndarray, light: np.ndarray, options: FitOptions) -> ShapeFit:
     """Fits profile, centre, axes and (with `n_free` = ALL) harmonics to the pixels between two isophote radii.
 
@@ -699,6 +708,18 @@ def fit_shape(pixels: Pixels, shape: np.ndarray, light: np.ndarray, options: Fit
         Light at circularised radius 0, 1, 2, ... pixels, to start the profile.
     options : FitOptions
     """
+    return ShapeFit(*_fit_shape(tuple(pixels), shape, light, tuple(options)))
+
+
+@compiled
+def _fit_shape(pixels, shape, light, options):
+    """`fit_shape` for Python: it takes and gives plain tuples, since named ones are slow to hand over."""
+    return _fitted(Pixels(*pixels), shape, light, FitOptions(*options))[:]
+
+
+@part
+def _fitted(pixels, shape, light, options):
+    """See `fit_shape`."""
     ny, nx = pixels.image.shape
     n_free, outer = options.n_free, options.outer
     reach = FIT_MARGIN * outer + 1

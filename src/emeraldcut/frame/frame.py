@@ -27,8 +27,10 @@ from emeraldcut.frame.ellipse_fit import (
     FitOptions,
     Pixels,
     Q,
+    ShapeFit,
     X,
     Y,
+    fit_example,
     fit_shape,
 )
 from emeraldcut.frame.quick_shape import (
@@ -44,12 +46,11 @@ from emeraldcut.frame.quick_shape import (
     known_psf,
     mean_light,
     measured_range,
-    on_sky,
     quick_shape_example,
     quick_shape_of,
     reach_of,
     signal_of,
-    turn_to_sides,
+    turn_of_frame,
 )
 from emeraldcut.frame.resample import STAMP_SIZE, stamp_of, unbinned
 from emeraldcut.frame.ring_harmonics import RingHarmonics, ring_harmonics
@@ -68,7 +69,7 @@ class FramedGalaxy:
     shape : (12,)
         Centre, axes and, for a square, harmonics around the half-light radius: see `ellipse_fit`.
     light : (k,)
-        Mean light (counts) on the ellipses with circularised radius 0, 1, 2, ... pixels.
+        Mean light, in the unit of `segmentation`, on the ellipses with circularised radius 0, 1, 2, ... pixels.
     coefficients, sigmas : (k,), (k - 3,)
         Profile and noise where the shape was determined, see `fit_shape`.
     radius, limit : float
@@ -146,48 +147,49 @@ class FrameSet:
         return len(self.table)
 
 
-class _Frame(NamedTuple):
-    """What `_fit_frame` finds, see `FramedGalaxy`."""
+class _Size(NamedTuple):
+    """What `_size_of` finds: mean light (k,), half-light radius, where the galaxy ends, and the measured range."""
 
-    shape: np.ndarray
     light: np.ndarray
-    coefficients: np.ndarray
-    sigmas: np.ndarray
     radius: float
     limit: float
-    converged: bool
-    square: bool
+    inner: float
+    outer: float
 
 
 @compiled
-def _fit_frame(pixels, shape, light, psf_fwhm, radius):
-    """Centre, axes and size of the galaxy, see `frame_galaxy`, starting from those of the first look."""
-    ny, nx = pixels.image.shape
-    reach = reach_of(shape, ny, nx)
-    inner, outer = measured_range(radius, psf_fwhm, reach)
-    fit = fit_shape(pixels, shape, light, FitOptions(inner, outer, GEOMETRY, 10, False))
-    shape = fit.shape
+def _first_range(shape, ny, nx, psf_fwhm, radius):
+    """The range that the first look's radius gives, see `measured_range`."""
+    return measured_range(radius, psf_fwhm, reach_of(shape, ny, nx))
+
+
+@compiled
+def _size_of(image, pixel_class, shape, psf_fwhm, radius):
+    """A plain tuple of `_Size` for a galaxy of this shape, whose half-light radius was thought to be `radius`."""
+    ny, nx = image.shape
     reach = reach_of(shape, ny, nx)
     end = min(reach, 6 * radius)
-    light = mean_light(pixels.image, pixels.pixel_class, shape, end)
-    radii, square = half_light(light, shape[Q], end), False
+    light = mean_light(image, pixel_class, shape, end)
+    radii = half_light(light, shape[Q], end)
     radius = max(radii.half_light, LEAST_RADIUS_PIX)
-    if shape[Q] > NEARLY_ROUND:
-        inner, outer = measured_range(radius, psf_fwhm, reach)
-        boxy = fit_shape(pixels, shape, light, FitOptions(inner, outer, ALL, 3, False))
-        for k in range(GEOMETRY, ALL):
-            shape[k] = boxy.shape[k]
-        error = np.sqrt(boxy.covariance[C4, C4])
-        turn = turn_to_sides(shape[Q], boxy.covariance[S2, S2], shape[C4], shape[S4], error)
-        if np.isfinite(turn):
-            turned, square = boxy.shape, True
-            turned[ANGLE] += on_sky(turn, shape[Q])
-            turned[C3:] = 0.0
-            fit = fit_shape(pixels, turned, light, FitOptions(inner, outer, ALL, 6, True))
-            shape = fit.shape
-    shape[ANGLE] %= np.pi
-    limit = min(reach, 1.5 * radii.petrosian)
-    return _Frame(shape, light, fit.coefficients, fit.sigmas, radius, limit, fit.converged, square)
+    inner, outer = measured_range(radius, psf_fwhm, reach)
+    return light, radius, min(reach, 1.5 * radii.petrosian), inner, outer
+
+
+def _fit_along_sides(pixels: Pixels, fit: ShapeFit, size: _Size) -> tuple[ShapeFit, bool]:
+    """The fit of a nearly round galaxy in the frame of its four sides, where these say how it lies, and whether they
+    do; else the fit as it was, with the harmonics that it has.
+    """
+    options = FitOptions(size.inner, size.outer, ALL, 3, False)
+    boxy = fit_shape(pixels, fit.shape, size.light, options)
+    fit.shape[GEOMETRY:] = boxy.shape[GEOMETRY:]
+    q, turned, of_boxy = fit.shape[Q], boxy.shape, boxy.covariance
+    turn = turn_of_frame(q, of_boxy[S2, S2], turned[C4], turned[S4], np.sqrt(of_boxy[C4, C4]))
+    if not np.isfinite(turn):
+        return fit, False
+    turned[ANGLE] += turn
+    turned[C3:] = 0.0
+    return fit_shape(pixels, turned, size.light, options._replace(iterations=6, fix_angle=True)), True
 
 
 def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> FramedGalaxy | None:
@@ -195,24 +197,28 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: f
 
     Parameters are those of `quick_shape_of`.
     """
-    compile_ahead("framing galaxies", quick_shape_example, frame_example)
+    compile_ahead("framing galaxies", quick_shape_example, fit_example, frame_example)
     first = quick_shape_of(image, psf_fwhm_pix, noise_sigma)
     if first is None:
         return None
     division = first.segmentation
     psf = (psf_fwhm_pix if np.isfinite(psf_fwhm_pix) else ASSUMED_PSF_FWHM_PIX) / first.binning
-    pixels = Pixels(division.image, division.pixel_class, division.sky_sigma)
-    frame = _fit_frame(pixels, first.shape, first.light, psf, first.radius)
-    ny, nx = division.image.shape
-    if not (0 <= frame.shape[X] < nx and 0 <= frame.shape[Y] < ny):  # the fit ran away from it
+    pixels, (ny, nx) = Pixels(division.image, division.pixel_class, division.sky_sigma), division.image.shape
+    inner, outer = _first_range(first.shape, ny, nx, psf, first.radius)
+    fit, square = fit_shape(pixels, first.shape, first.light, FitOptions(inner, outer, GEOMETRY, 10, False)), False
+    size = _Size(*_size_of(division.image, division.pixel_class, fit.shape, psf, first.radius))
+    if fit.shape[Q] > NEARLY_ROUND:
+        fit, square = _fit_along_sides(pixels, fit, size)
+    shape = fit.shape
+    shape[ANGLE] %= np.pi
+    if not (0 <= shape[X] < nx and 0 <= shape[Y] < ny):  # the fit ran away from it
         return None
-    snr, flag = signal_of(division, frame.shape, frame.radius)
-    if not frame.converged:
+    snr, flag = signal_of(division, shape, size.radius)
+    if not fit.converged:
         flag |= NOT_CONVERGED_BIT
     return FramedGalaxy(
-        first, frame.shape, frame.light, frame.coefficients, frame.sigmas, frame.radius, frame.limit, snr,
-        as_flag(flag), frame.square,
-    )  # fmt: skip
+        first, shape, size.light, fit.coefficients, fit.sigmas, size.radius, size.limit, snr, as_flag(flag), square
+    )
 
 
 def flags_found(images: ImageSet, shapes: list[QuickShape | FramedGalaxy | None]) -> np.ndarray:
@@ -266,8 +272,8 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
                 np.degrees(g.shape[ANGLE]),
                 g.radius * g.binning,
                 g.snr,
-                g.segmentation.background,
-                g.segmentation.sky_sigma * g.binning,
+                g.quick.background,
+                g.quick.sky_sigma,
             )
             for g in galaxies
         ]
@@ -295,7 +301,9 @@ def example_galaxy() -> FramedGalaxy:
 
 def frame_example() -> None:
     galaxy = example_galaxy()
-    _fit_frame(galaxy.pixels, galaxy.shape, galaxy.light, 2.0, 8.0)
+    _first_range(galaxy.shape, 64, 64, 2.0, 8.0)
+    _size_of(galaxy.pixels.image, galaxy.pixels.pixel_class, galaxy.shape, 2.0, 8.0)
+    turn_of_frame(0.9, 1e-3, 0.1, 0.0, 1e-3)
     signal_of(galaxy.segmentation, galaxy.shape, 8.0)
 
 

@@ -32,7 +32,7 @@ from emeraldcut.frame.ellipse_fit import (
     to_circle,
     turn_error,
 )
-from emeraldcut.frame.resample import bin_down
+from emeraldcut.frame.resample import binned_down
 from emeraldcut.frame.segmentation import GALAXY, MISSING, NEIGHBOUR, Segmentation, segment, smoothed_noise
 from emeraldcut.numerics.jit import compile_ahead, compiled, part
 from emeraldcut.numerics.linalg import solve
@@ -137,7 +137,7 @@ def _sums_above(smooth, pixel_class, level):
     return n, sx, sy, sxx, syy, sxy
 
 
-@compiled
+@part
 def moments(smooth: np.ndarray, pixel_class: np.ndarray) -> tuple[np.ndarray, float]:
     """A first shape from second moments of the galaxy's pixels, and its size (semi-major axis, pixels).
 
@@ -174,7 +174,7 @@ def _middle_of(values):
     return np.nan
 
 
-@compiled
+@part
 def reach_of(shape: np.ndarray, ny: int, nx: int) -> float:
     """The isophote radius out to which at least half of an ellipse's circumference lies on the stamp."""
     edges, axes, q = np.empty(EDGES), axes_of(shape), shape[Q]
@@ -191,7 +191,7 @@ def reach_of(shape: np.ndarray, ny: int, nx: int) -> float:
     return min(max(_middle_of(edges), 3.0), 1.5 * max(nx, ny))
 
 
-@compiled
+@part
 def single_axes(shape: np.ndarray) -> Axes:
     """`axes_of` in single precision, for loops that run on vector units."""
     axes = axes_of(shape)
@@ -212,7 +212,7 @@ def _place_row(shape, x0, y, along, across, radius):
         along[i], across[i], radius[i] = u, v, np.sqrt(u * u + v * v) + tiny
 
 
-@compiled
+@part
 def mean_light(image: np.ndarray, pixel_class: np.ndarray, shape: np.ndarray, reach: float) -> np.ndarray:
     """Mean light (k,) on the ellipses with circularised radius 0, 1, 2, ... pixels, out to `reach` (major axis).
 
@@ -314,7 +314,7 @@ def _normal_equations(pixels, n, q):
     return _Step(matrix.astype(np.float64), right.astype(np.float64), fourth_c / half, fourth_s / half, error)
 
 
-@compiled
+@part
 def half_light(light: np.ndarray, axis_ratio: float, reach: float) -> Radii:
     """Half-light and Petrosian radius from the mean light (k,) on ellipses.
 
@@ -346,7 +346,7 @@ def half_light(light: np.ndarray, axis_ratio: float, reach: float) -> Radii:
     return Radii(place / FINE / root_q, petrosian / FINE / root_q)
 
 
-@compiled
+@part
 def measured_range(radius: float, psf_fwhm: float, reach: float) -> tuple[float, float]:
     """Isophote radii (pixels) between which centre, axes and harmonics are determined.
 
@@ -416,7 +416,7 @@ def mask_lopsided(smooth: np.ndarray, pixel_class: np.ndarray, shape: np.ndarray
                             pixel_class[j, i] = NEIGHBOUR
 
 
-@compiled
+@part
 def turn_to_sides(axis_ratio, variance, c, s, error):
     """How far (radians) a frame must turn to lie along the sides of a box, NaN if it should stay as it is.
 
@@ -435,10 +435,16 @@ def turn_to_sides(axis_ratio, variance, c, s, error):
     return turn if abs(turn) < SIDES_NEAR * of_axes else np.nan
 
 
-@compiled
+@part
 def on_sky(turn, axis_ratio):
     """The angle on the sky of one in the plane where the galaxy is round."""
     return np.arctan2(axis_ratio * np.sin(turn), np.cos(turn))
+
+
+@compiled
+def turn_of_frame(axis_ratio, variance, c, s, error):
+    """`turn_to_sides` for Python, on the sky."""
+    return on_sky(turn_to_sides(axis_ratio, variance, c, s, error), axis_ratio)
 
 
 @part
@@ -489,7 +495,7 @@ class QuickShape:
     shape : (12,)
         Centre and axes (no harmonics): see `ellipse_fit`.
     light : (k,)
-        Mean light (counts) on the ellipses with circularised radius 0, 1, 2, ... pixels.
+        Mean light, in the unit of `segmentation`, on the ellipses with circularised radius 0, 1, 2, ... pixels.
     radius : float
         Semi-major axis of the half-light ellipse in binned pixels.
     snr : float
@@ -507,6 +513,16 @@ class QuickShape:
     binning: int
     flag: Flag
 
+    @property
+    def background(self) -> float:
+        """Sky level at the centre, counts per pixel of the image."""
+        return self.segmentation.background * self.segmentation.unit
+
+    @property
+    def sky_sigma(self) -> float:
+        """Noise of the sky, counts per pixel of the image."""
+        return self.segmentation.sky_sigma * self.binning * self.segmentation.unit
+
 
 class _Counts(NamedTuple):
     """Around a galaxy: light and number of its pixels inside the half-light ellipse; of pixels within twice that, how
@@ -520,14 +536,14 @@ class _Counts(NamedTuple):
     seen: int
     hidden: int
     rim: int
-    beside: int
+    neighbours: int
 
 
 @part
 def _count(image, pixel_class, shape, radius):
     """The counts around a galaxy with this half-light radius."""
     ny, nx = image.shape
-    light, zero, n_inside, near, seen, hidden, beside, rim = np.float32(0), np.float32(0), 0, 0, 0, 0, 0, 0
+    light, zero, n_inside, near, seen, hidden, neighbours, rim = np.float32(0), np.float32(0), 0, 0, 0, 0, 0, 0
     inner, middle = np.float32(max(radius, 1.0) ** 2), np.float32(4 * radius * radius)
     outer = np.float32((GEOMETRY_RANGE[1] * radius) ** 2)
     box, axes = box_around(shape, max(GEOMETRY_RANGE[1] * radius, 1.0), ny, nx), single_axes(shape)
@@ -545,18 +561,29 @@ def _count(image, pixel_class, shape, radius):
             seen += within and part != MISSING
             hidden += within and part == NEIGHBOUR
             rim += within and part == GALAXY and (edge_row or x == 0 or x == nx - 1)
-            beside += square < outer and part == NEIGHBOUR
-    return _Counts(light, n_inside, near, seen, hidden, rim, beside)
+            neighbours += square < outer and part == NEIGHBOUR
+    return _Counts(light, n_inside, near, seen, hidden, rim, neighbours)
+
+
+def signal_of(division: Segmentation, shape: np.ndarray, radius: float) -> tuple[float, int]:
+    """Signal-to-noise ratio inside the half-light ellipse, and the flags of a galaxy there."""
+    return _signal_of(tuple(division), shape, radius)
 
 
 @compiled
-def signal_of(division, shape, radius):
-    """Signal-to-noise ratio inside the half-light ellipse, and the flags of a galaxy there."""
+def _signal_of(division, shape, radius):
+    """`signal_of` for Python."""
+    return _signal(Segmentation(*division), shape, radius)
+
+
+@part
+def _signal(division, shape, radius):
+    """See `signal_of`."""
     (ny, nx), q = division.image.shape, shape[Q]
     counts = _count(division.image, division.pixel_class, shape, radius)
     area = max(np.pi * 4 * radius * radius * q, counts.near, 1.0)  # within two half-light radii
     flag = 0
-    if counts.beside > NEIGHBOUR_SHARE * area:
+    if counts.neighbours > NEIGHBOUR_SHARE * area:
         flag |= NEIGHBOUR_BIT
     if counts.rim > 0 or counts.seen < UNCUT_SHARE * area:
         flag |= CUT_BY_EDGE_BIT
@@ -585,13 +612,13 @@ def quick_shape_of(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma:
     """
     compile_ahead("finding galaxies", quick_shape_example)
     psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
-    found, division, binning, first, snr, flag = _quick_shape_of(as_float32(image), psf, noise_sigma)
-    return QuickShape(division, first.shape, first.light, first.radius, snr, binning, as_flag(flag)) if found else None
+    found, division, first, snr, binning, flag = _quick_shape_of(as_float32(image), psf, noise_sigma)
+    return QuickShape(Segmentation(*division), *first, snr, binning, as_flag(flag)) if found else None
 
 
 @compiled
 def _quick_shape_of(image, psf_fwhm, noise):
-    """See `quick_shape_of`: whether there is a galaxy, and what makes a `QuickShape` of it."""
+    """See `quick_shape_of`: whether there is a galaxy, and what makes a `QuickShape` of it, in plain tuples."""
     found, division, binning, shape, size = _divide(image, noise)
     first, snr, flag = FirstShape(shape, np.zeros(2, np.float32), 0.0), 0.0, 0
     if found:
@@ -599,8 +626,8 @@ def _quick_shape_of(image, psf_fwhm, noise):
         ny, nx = division.image.shape
         found = 0 <= first.shape[X] < nx and 0 <= first.shape[Y] < ny  # else what was found is no galaxy
     if found:
-        snr, flag = signal_of(division, first.shape, first.radius)
-    return found, division, binning, first, snr, flag
+        snr, flag = _signal(division, first.shape, first.radius)
+    return found, division[:], first[:], snr, binning, flag
 
 
 @part
@@ -613,7 +640,7 @@ def _divide(image, noise):
     coarse = min(image.shape) // COARSE_SIDE_PIX
     binning, final, found, size, shape = max(coarse, 1), False, False, 0.0, np.zeros(ALL)
     while True:
-        found, division = segment(bin_down(image, binning), noise / binning)
+        found, division = segment(binned_down(image, binning), noise / binning)
         if found:
             shape, size = moments(division.smooth, division.pixel_class)
         if final:
@@ -677,7 +704,7 @@ def example_quick_shape() -> QuickShape:
     """A galaxy without noise, made without compiled code: the start of examples for the compiler."""
     y, x = np.mgrid[:64, :64] - 31.0
     image = (100 * np.exp(-np.hypot(x, y / 0.7) / 5)).astype(np.float32)
-    division = Segmentation(image, image, np.full(image.shape, GALAXY, np.uint8), 0.0, 1.0, 0.0, 1.0, 0.0)
+    division = Segmentation(image, image, np.full(image.shape, GALAXY, np.uint8), 0.0, 1.0, 0.0, 1.0, 0.0, 1.0)
     shape = np.array([31.0, 31.0, 0.7, *[0.0] * (ALL - 3)])
     light = 100 * np.exp(-np.arange(40, dtype=np.float32) / 5)
     return QuickShape(division, shape, light, 8.0, 100.0, 1, Flag(0))

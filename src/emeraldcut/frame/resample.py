@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from emeraldcut.frame.ellipse_fit import ANGLE, Q, X, Y
 from emeraldcut.frame.segmentation import NEIGHBOUR
 from emeraldcut.numerics.jit import compiled, part
-
-if TYPE_CHECKING:
-    pass
 
 STAMP_SIZE = 32  # pixels on a side of the framed image
 EXTENT = 2.5  # half the side of the framed image, in half-light radii
@@ -21,6 +16,12 @@ MOST_SAMPLES = 6  # a stamp pixel is the mean of up to this many interpolations 
 @compiled
 def bin_down(image: np.ndarray, factor: int) -> np.ndarray:
     """Mean of blocks of `factor` x `factor` pixels, NaN only where a block has no data; the rest is cut off."""
+    return binned_down(image, factor)
+
+
+@part
+def binned_down(image, factor):
+    """See `bin_down`."""
     if factor == 1:
         return image
     ny, nx = image.shape[0] // factor, image.shape[1] // factor
@@ -123,6 +124,12 @@ def stamp_of(
     image: np.ndarray, pixel_class: np.ndarray, shape: np.ndarray, radius: float, light: np.ndarray
 ) -> np.ndarray:
     """See `stamp`, in the unit of `image`."""
+    return resampled(image, pixel_class, shape, radius, light)
+
+
+@part
+def resampled(image, pixel_class, shape, radius, light):
+    """See `stamp_of`."""
     step = 2 * EXTENT * radius / STAMP_SIZE  # image pixels per stamp pixel, along the major axis
     # an interpolation takes in two pixels along each side
     sub = min(max(int(np.ceil(step - 0.5)), 1), MOST_SAMPLES)

@@ -78,7 +78,6 @@ def _add_pixel(sums, ring, c1, s1, slope, residual, weight):
         c, s = c * c1 - s * s1, s * c1 + c * s1
 
 
-@compiled
 def ring_harmonics(
     pixels: Pixels, shape: np.ndarray, radius: float, coefficients: np.ndarray, sigmas: np.ndarray
 ) -> RingHarmonics:
@@ -99,6 +98,18 @@ def ring_harmonics(
     coefficients, sigmas
         Profile and noise, from `fit_shape`.
     """
+    return RingHarmonics(*_ring_harmonics(tuple(pixels), shape, radius, coefficients, sigmas))
+
+
+@compiled
+def _ring_harmonics(pixels, shape, radius, coefficients, sigmas):
+    """`ring_harmonics` for Python."""
+    return _harmonics_in_rings(Pixels(*pixels), shape, radius, coefficients, sigmas)[:]
+
+
+@part
+def _harmonics_in_rings(pixels, shape, radius, coefficients, sigmas):
+    """See `ring_harmonics`."""
     ny, nx = pixels.image.shape
     axes, root_q = axes_of(shape), np.sqrt(shape[Q])
     sums = _Sums(np.zeros((N_RINGS, N_TERMS)), np.zeros((N_RINGS, N_TERMS)), np.zeros(N_RINGS))

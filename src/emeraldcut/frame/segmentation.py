@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emeraldcut.numerics.jit import compiled, part
+from emeraldcut.numerics.jit import part
 from emeraldcut.numerics.linalg import invert
 from emeraldcut.numerics.median import MAD_TO_SIGMA, median_of, select
 
@@ -21,6 +21,8 @@ CORRELATION_PIX = 2  # the noise may be correlated over this distance
 CENTRAL_SHARE = 0.12  # of the longer side: light counts a quarter so far from the middle
 SMALLEST_AREA_PIX = 9  # of a galaxy above the threshold; a smaller one may be noise
 BRIGHT_SHARE = 200  # one in so many pixels is brighter than what is called bright
+MOST_BRIGHTER = 9  # of an eighth of the pixels are brighter than the unit of light at most,
+MOST_ABOVE_UNIT = 100  # and none by more than 2 to this power
 LEAST_NOISE = 1e-4  # of what is bright: a noise-free drawing still has a scale
 # The sky is taken from a border of this share of the shorter side, or from all pixels if that has fewer than so many.
 BORDER_SHARE, FEWEST_SKY_PIXELS = 0.08, 20
@@ -39,16 +41,20 @@ SKY, GALAXY, NEIGHBOUR, MISSING = 0, 1, 2, 3
 class Segmentation(NamedTuple):
     """One stamp, divided.
 
+    Surveys count in electrons, in nanomaggies or in erg. So that sums of squares in single precision neither vanish nor
+    overflow, all light here is in a unit in which what is bright is of the size of 1: a power of two, so that nothing
+    is rounded.
+
     Attributes
     ----------
     image : (ny, nx) float32
-        Sky-subtracted counts, 0 where there is no data.
+        Light less the sky, 0 where there is no data.
     smooth : (ny, nx) float32
         The same after a Gaussian of 1.2 pixels.
     pixel_class : (ny, nx) uint8
         SKY, GALAXY (above the detection threshold), NEIGHBOUR or MISSING (no data).
     background, sky_sigma : float
-        Sky level at the centre, and its noise per pixel, in counts.
+        Sky level at the centre, and its noise per pixel.
     gradient : float
         Change of the sky across the stamp in units of that noise; 0 where it is not significant.
     correlation : float
@@ -56,6 +62,8 @@ class Segmentation(NamedTuple):
         variance of anything averaged over many pixels is larger by this factor.
     neighbour_correlation : float
         The noise's correlation between neighbouring pixels.
+    unit : float
+        Counts in one unit of the light here.
     """
 
     image: np.ndarray
@@ -66,6 +74,7 @@ class Segmentation(NamedTuple):
     gradient: float
     correlation: float
     neighbour_correlation: float
+    unit: float
 
 
 @part
@@ -103,9 +112,9 @@ def _is_noisy(image, good, flat):
             n_pairs += 1
             n_equal += image[y, x + 1] == value
             bend = image[y, x - 1] - 2 * value + image[y, x + 1]
-            if bend * last != 0:
+            if bend != 0 and last != 0:
                 n_bends += 1
-                n_flips += bend * last < 0
+                n_flips += (bend < 0) != (last < 0)
             last = bend
     return n_pairs >= 100 and n_flips > FLIPPING * n_bends and n_equal < EQUAL * n_pairs
 
@@ -129,8 +138,9 @@ def _mark_empty(image, good):
 
 
 @part
-def _border_pixels(image, good):
+def _border_pixels(image, good, unit):
     """Values of good pixels of the border, of all if those are few, and their places in sides from the middle, (n,)."""
+    scale = 1 / unit
     ny, nx = image.shape
     width = max(2, int(round(BORDER_SHARE * min(ny, nx))))
     values, u, v = np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32)
@@ -145,7 +155,7 @@ def _border_pixels(image, good):
                     first, last = nx - width, nx
                 for x in range(first, last):
                     if good[y, x]:
-                        values[n], u[n], v[n] = image[y, x], columns[x], height
+                        values[n], u[n], v[n] = image[y, x] * scale, columns[x], height
                         n += 1
         if n >= FEWEST_SKY_PIXELS:
             break
@@ -215,13 +225,13 @@ def _mean_level(values, u, v, plane, sigma):
 
 
 @part
-def _sky_plane(image, good):
-    """The sky as a plane through the border: level, slopes per side (3,); and noise per pixel.
+def _sky_plane(image, good, unit):
+    """The sky as a plane through the border: level, slopes per side (3,); and noise per pixel; in this unit.
 
     Tukey's biweight keeps light of the galaxy and of neighbours out. The slope counts only where it is significant
     (TILT_SIGMA), so that a clean stamp is not tilted by its noise.
     """
-    values, u, v = _border_pixels(image, good)
+    values, u, v = _border_pixels(image, good, unit)
     level, sigma = _level_and_scatter(values)
     plane, error, before = np.zeros(3), 0.0, np.float32(0)
     for _ in range(4):
@@ -235,7 +245,7 @@ def _sky_plane(image, good):
     return plane, float(sigma)
 
 
-@compiled
+@part
 def smoothed(image: np.ndarray, sigma_pix: float) -> np.ndarray:
     """`image` (ny, nx) after a Gaussian of this standard deviation, mirrored at its edges; float32."""
     ny, nx = image.shape
@@ -536,37 +546,44 @@ def _correlation(image, pixel_class, sigma):
 
 @part
 def _find_data(image, good):
-    """Fills `good` (ny, nx) with whether a pixel is finite and not of an empty part; returns the number of them.
-
-    0 if all are 0.
+    """Fills `good` (ny, nx) with whether a pixel is finite and not of an empty part; returns the number of them, 0 if
+    all are 0, and the unit of light, see `Segmentation`.
     """
     ny, nx = image.shape
-    largest = 0
+    largest, some, n = 0, np.zeros(ny * nx, np.float32), 0
+    some_bits = some.view(np.int32)
     for y in range(ny):
         bits = image[y].view(np.int32)
         for x in range(nx):
             size = bits[x] & 0x7FFFFFFF  # the bits of a float without its sign grow with it
             good[y, x] = size < 0x7F800000  # those of infinity
             largest = max(largest, size if size < 0x7F800000 else 0)
+        for x in range(y % 8, nx, 8):  # an eighth of the pixels is enough to see what is bright
+            if good[y, x]:
+                some_bits[n] = bits[x] & 0x7FFFFFFF
+                n += 1
     if largest == 0:
-        return 0
+        return 0, 1.0
+    some[0] = select(some, n, n - 1 - min(n // BRIGHT_SHARE, MOST_BRIGHTER)) if n else np.float32(0)
+    bright = some_bits[0] if some_bits[0] else largest
+    exponent = max(bright >> 23, (largest >> 23) - MOST_ABOVE_UNIT, 1) - 127
     _mark_empty(image, good)
-    return good.sum()
+    return good.sum(), 2.0**exponent
 
 
 @part
-def _subtract_sky(image, good, plane, data):
-    """Writes the image without its sky into `data`, 0 where there is no data; the sky's level in the middle, and the
-    light that is exceeded by one pixel in BRIGHT_SHARE.
+def _subtract_sky(image, good, unit, plane, data):
+    """Writes the image without its sky, in this unit, into `data`, 0 where there is no data; the sky's level in the
+    middle, and the light that is exceeded by one pixel in BRIGHT_SHARE.
     """
-    ny, nx = image.shape
+    (ny, nx), scale = image.shape, 1 / unit
     some, n = np.empty(ny * nx, np.float32), 0
     along, across = plane[1] / nx, plane[2] / ny
     corner = plane[0] - along * (nx - 1) / 2 - across * (ny - 1) / 2
     for y in range(ny):
         start = corner + across * y
         for x in range(nx):
-            data[y, x] = image[y, x] - (start + along * x) if good[y, x] else 0.0
+            data[y, x] = image[y, x] * scale - (start + along * x) if good[y, x] else 0.0
         for x in range(y % 8, nx, 8):  # an eighth of the pixels is enough to see what is bright
             if good[y, x]:
                 some[n] = data[y, x]
@@ -599,7 +616,7 @@ def _find_galaxy(smooth, noise, pixel_class):
     return True
 
 
-@compiled
+@part
 def segment(image: np.ndarray, stated: float) -> tuple[bool, Segmentation]:
     """Divides a stamp (ny, nx) float32, NaN where there is no data, into sky, central galaxy and neighbours.
 
@@ -610,12 +627,13 @@ def segment(image: np.ndarray, stated: float) -> tuple[bool, Segmentation]:
     ny, nx = image.shape
     data, good = np.zeros((ny, nx), np.float32), np.empty((ny, nx), np.bool_)
     pixel_class = np.full((ny, nx), np.uint8(MISSING))
-    nothing = Segmentation(data, data, pixel_class, 0.0, 0.0, 0.0, 1.0, 0.0)
-    n_good = _find_data(image, good) if min(ny, nx) >= MIN_SIDE else 0
+    nothing = Segmentation(data, data, pixel_class, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0)
+    n_good, unit = _find_data(image, good) if min(ny, nx) >= MIN_SIDE else (0, 1.0)
     if n_good < MIN_PIXELS:
         return False, nothing
-    plane, sigma = _sky_plane(image, good)
-    level, bright = _subtract_sky(image, good, plane, data)
+    plane, sigma = _sky_plane(image, good, unit)
+    level, bright = _subtract_sky(image, good, unit, plane, data)
+    stated /= unit
     if sigma < BELIEVED * stated and stated < BELIEVED * sigma:
         sigma = stated
     sigma = max(sigma, LEAST_NOISE * bright)
@@ -631,4 +649,4 @@ def segment(image: np.ndarray, stated: float) -> tuple[bool, Segmentation]:
                 pixel_class[y, x] = MISSING
     correlation, beside = _correlation(data, pixel_class, sigma)
     gradient = np.hypot(plane[1], plane[2]) / sigma
-    return True, Segmentation(data, smooth, pixel_class, level, sigma, gradient, correlation, beside)
+    return True, Segmentation(data, smooth, pixel_class, level, sigma, gradient, correlation, beside, unit)

@@ -75,13 +75,13 @@ class Separable(NamedTuple):
 
 class Kernel(NamedTuple):
     """A PSF and its full width at half maximum: for the model, and more roughly for the matrix, on all pixels and on
-    every second one.
+    every second one. Each is a `Separable` as one array (2, rank, taps).
     """
 
     fwhm_pix: float
-    fine: Separable
-    rough: Separable
-    coarse: Separable
+    fine: np.ndarray
+    rough: np.ndarray
+    coarse: np.ndarray
 
 
 class FitBeforePsf(NamedTuple):
@@ -154,7 +154,7 @@ def _moffat(step: int) -> Kernel:
         if spacing == 1:
             kernels.append(separable(values, LOST))
         kernels.append(separable(values, LOST_IN_MATRIX))
-    return Kernel(fwhm, *kernels)
+    return Kernel(fwhm, *(np.stack(kernel) for kernel in kernels))
 
 
 def moffat_kernel(fwhm_pix: float) -> Kernel:
@@ -174,7 +174,7 @@ def _add_taps(target, source, weights, step):
             target[i] += a * p[i] + b * q[i] + c * r[i] + d * s[i]
 
 
-@compiled
+@part
 def convolve(grid, kernel, out, work):
     """out = grid (ny, nx) convolved with a separable kernel, nothing outside.
 
@@ -207,7 +207,7 @@ def convolve(grid, kernel, out, work):
             out[y, x] = down[y * stride + x]
 
 
-@compiled
+@part
 def work_space(shape, kernel):
     """What `convolve` needs for grids of a shape (ny, nx)."""
     taps = kernel.columns.shape[1]
@@ -386,7 +386,7 @@ def _guide(shape, coefficients, canvas, options, kernel):
         spacing, rough = 2, kernel.coarse
     else:
         spacing, rough = 1, kernel.rough
-    return _matrix(shape, coefficients, canvas, spacing, rough)
+    return _matrix(shape, coefficients, canvas, spacing, Separable(rough[0], rough[1]))
 
 
 @part
@@ -438,7 +438,6 @@ def _times(matrix, vector):
     return product
 
 
-@compiled
 def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: Kernel) -> FitBeforePsf:
     """The shape of a galaxy before the PSF, from the fit of the galaxy as it is seen.
 
@@ -451,13 +450,27 @@ def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: 
         All patterns are free, whatever it says.
     kernel : Kernel
     """
-    shape, sigmas, coefficients = seen.shape, seen.sigmas, seen.coefficients.copy()
+    start = (seen.shape, seen.coefficients, seen.sigmas)
+    return FitBeforePsf(*_fit_before_psf(tuple(pixels), start, tuple(options), tuple(kernel)))
+
+
+@compiled
+def _fit_before_psf(pixels, start, options, kernel):
+    """`fit_before_psf` for Python."""
+    return _deconvolved(Pixels(*pixels), start, FitOptions(*options), Kernel(*kernel))[:]
+
+
+@part
+def _deconvolved(pixels, start, options, kernel):
+    """See `fit_before_psf`; starts with a shape, and coefficients and noise of the profile."""
+    shape, coefficients, sigmas = start[0], start[1].copy(), start[2]
+    fine = Separable(kernel.fine[0], kernel.fine[1])
     model, covariance = np.zeros(pixels.image.shape, np.float32), np.full((ALL, ALL), np.nan)
     reach = FIT_MARGIN * options.outer + 1
     box = box_around(shape, reach, pixels.image.shape[0], pixels.image.shape[1])
     if box.x1 - box.x0 < SMALLEST_SIDE or box.y1 - box.y0 < SMALLEST_SIDE:
         return FitBeforePsf(shape, covariance, coefficients, model, False)
-    margin = min(int(np.ceil(MARGIN_FWHM * kernel.fwhm_pix)), kernel.fine.columns.shape[1] // 2)
+    margin = min(int(np.ceil(MARGIN_FWHM * kernel.fwhm_pix)), fine.columns.shape[1] // 2)
     canvas = _canvas_for(pixels, shape, sigmas, options, box, margin)
     matrix = _guide(shape, coefficients, canvas, options, kernel)
     reach *= np.sqrt(shape[Q])
@@ -472,16 +485,16 @@ def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: 
     for a in range(ALL):
         for b in range(ALL):
             covariance[a, b] = inverse[a, b]
-    points, ny, nx = _grid_points(canvas, 1)
+    points, ny, nx = _grid_points(canvas, np.int64(1))
     rings = space_for(ny * nx, len(sigmas))
     grid, thrown = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
-    work = work_space((ny, nx), kernel.fine)
-    flat, transposed, converged = grid.reshape(ny * nx), _flipped(kernel.fine), False
+    work = work_space((ny, nx), fine)
+    flat, transposed, converged = grid.reshape(ny * nx), _flipped(fine), False
     for iteration in range(options.iterations):
         _draw(shape, coefficients, points, rings)
         for j in range(ny * nx):
             flat[rings.place[j]] = rings.value[j] - rings.table[RESIDUAL, j]
-        convolve(grid, kernel.fine, thrown, work)
+        convolve(grid, fine, thrown, work)
         _weigh_residuals(pixels.image, canvas, thrown, iteration > 0, grid, model)
         convolve(grid, transposed, thrown, work)
         right = _project(rings, thrown.reshape(ny * nx))

@@ -25,7 +25,7 @@ from emeraldcut.frame import (
     known_psf,
     turn_error,
 )
-from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q
+from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q, ShapeFit, fit_example
 from emeraldcut.frame.frame import example_galaxy, frame_example
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes.deconvolved_fit import fit_before_psf, moffat_kernel
@@ -96,7 +96,7 @@ class Measurement:
     residual : float
         Scatter about the model that is not noise, over the light.
     model : (ny, nx) or None
-        Where the PSF is known, what the telescope sees of the fitted galaxy, in the pixels of the fit.
+        Where the PSF is known, what the telescope sees of the fitted galaxy, in pixels and unit of the fit.
     correlation : float
         Sum of the noise's correlation in the galaxy's pixels.
     """
@@ -136,7 +136,7 @@ def measure(
         the scatter about the fitted model that neighbouring pixels share, over the light, small for a smooth galaxy.
         Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
     """
-    compile_ahead("measure", quick_shape_example, frame_example, measure_example)
+    compile_ahead("measure", quick_shape_example, fit_example, measure_example, frame_example)
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
     fits = [None if g is None else measure_galaxy(g, settings, psf[i]) for i, g in enumerate(frames.galaxies)]
@@ -186,13 +186,14 @@ def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     # a PSF as wide as a quarter of the image is a mistake or leaves nothing to measure
     correct = settings.psf_correction and psf_fwhm_pix < min(division.image.shape) * galaxy.binning / 4
     options = FitOptions(inner, outer, ALL, STEPS_START if correct else STEPS_SEEN, square)
-    seen = fit_shape(galaxy.pixels, galaxy.shape, galaxy.light, options)
+    pixels = galaxy.pixels
+    seen = fit_shape(pixels, galaxy.shape, galaxy.light, options)
     if not np.isfinite(seen.covariance[C4, C4]):
         return None
     shape, covariance, model = seen.shape, seen.covariance, None
     if correct:
         kernel = moffat_kernel(psf_fwhm_pix / galaxy.binning)
-        before = fit_before_psf(galaxy.pixels, seen, options._replace(iterations=STEPS_BEFORE_PSF), kernel)
+        before = fit_before_psf(pixels, seen, options._replace(iterations=STEPS_BEFORE_PSF), kernel)
         if np.isfinite(before.covariance[C4, C4]) and np.isfinite(before.shape).all():
             shape, covariance, model = before.shape, before.covariance, before.model
     # the correlation of the sky's noise counts as far as the galaxy's pixels show it too
@@ -204,7 +205,6 @@ def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     return Measurement(shape, errors, seen.shape, float(residual), model, correlation)
 
 
-@compiled
 def settled(
     shape: np.ndarray, seen: np.ndarray, covariance: np.ndarray, of_seen: np.ndarray, correlation: float, square: bool
 ) -> Settled:
@@ -216,6 +216,12 @@ def settled(
     order (SECOND_ORDER, measured on simulated noise); then a fifth of what the PSF's correction changed, for a PSF of
     which only the width is known, and for s_m what turning c_m does.
     """
+    return Settled(*_settled(shape, seen, covariance, of_seen, correlation, square))
+
+
+@compiled
+def _settled(shape, seen, covariance, of_seen, correlation, square):
+    """A plain tuple of `settled`."""
     q, shape, variance = shape[Q], shape.copy(), np.empty(ALL)
     turn = 0.0 if square else turn_error(q, covariance[S2, S2] * correlation)
     for k in range(ALL):
@@ -239,7 +245,7 @@ def settled(
         shape[k], shape[k + 1] = back * c, back * s
     errors = np.sqrt(variance)
     errors[ANGLE] = min(errors[ANGLE], np.pi / 2)
-    return Settled(shape, errors)
+    return shape, errors
 
 
 def sky_position_angle(table: Table) -> np.ndarray:
@@ -278,8 +284,11 @@ def galaxy_position(table: Table, shapes: Sequence[tuple[int, ...]]) -> tuple[np
 
 
 def measure_example() -> None:
-    """What is compiled ahead, see `numerics.jit`."""
-    measure_galaxy(example_galaxy(), MeasureSettings(), 2.0)
+    """What is compiled ahead, see `numerics.jit`, besides `fit_shape`."""
+    galaxy, options, known = example_galaxy(), FitOptions(5.0, 20.0, ALL, STEPS_BEFORE_PSF, False), np.eye(ALL)
+    seen = ShapeFit(galaxy.shape, known, galaxy.coefficients, galaxy.sigmas, True, 0.0, 1.0, 10.0)
+    fit_before_psf(galaxy.pixels, seen, options, moffat_kernel(2.0))
+    settled(galaxy.shape, galaxy.shape, known, known, 1.0, False)
 
 
 def boxy_kind(table: Table) -> np.ndarray:

@@ -10,7 +10,7 @@ from astropy.table import Table
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf, unbinned
-from emeraldcut.frame.ellipse_fit import ANGLE, FitOptions, Q, ShapeFit, X, Y
+from emeraldcut.frame.ellipse_fit import ANGLE, FitOptions, Pixels, Q, ShapeFit, X, Y
 from emeraldcut.isophotes.measure import COLUMN_OF, Measurement, MeasureSettings, measure_galaxy, settled
 from emeraldcut.settings import Settings, setting
 
@@ -76,22 +76,24 @@ def isophote(galaxy: FramedGalaxy, fit: Measurement, radius: float) -> dict[str,
     bins, half = galaxy.binning, max(HALF_WIDTH * radius, LEAST_HALF_WIDTH_PIX)
     options = FitOptions(radius - half, radius + half, ALL, STEPS, galaxy.square)
 
-    def ring(image: np.ndarray) -> ShapeFit:
-        return fit_shape(galaxy.pixels._replace(image=image), fit.seen, galaxy.light, options)
+    def ring(pixels: Pixels) -> ShapeFit:
+        return fit_shape(pixels, fit.seen, galaxy.light, options)
 
-    seen = ring(galaxy.segmentation.image)
+    pixels = galaxy.pixels
+    seen = ring(pixels)
     if not np.isfinite(seen.covariance).all() or not np.isfinite(seen.shape).all():
         return None
     shape = seen.shape.copy()
     if fit.model is not None:
-        of_model = ring(fit.model)
+        of_model = ring(pixels._replace(image=fit.model))
         if np.isfinite(of_model.covariance).all():
             changed = [Q, *range(GEOMETRY, ALL)]
             shape[changed] += fit.shape[changed] - of_model.shape[changed]
     shape, errors = settled(shape, seen.shape, seen.covariance, seen.covariance, fit.correlation, galaxy.square)
+    light = np.interp(radius * np.sqrt(seen.shape[Q]), np.arange(len(galaxy.light)), galaxy.light)
     row = {
         "isophote_radius_pix": radius * bins,
-        "brightness": float(np.interp(radius * np.sqrt(seen.shape[Q]), np.arange(len(galaxy.light)), galaxy.light)),
+        "brightness": float(light * galaxy.segmentation.unit),
         "x": unbinned(shape[X], bins),
         "y": unbinned(shape[Y], bins),
         "axis_ratio": min(shape[Q], 1.0),

@@ -262,7 +262,7 @@ def _densities(begin: int, end: int, gas: _Gas, target: _Target, out: np.ndarray
             waiting = False  # type: ignore[assignment]  # to numba the bool of numpy and that of Python are one type
             listed = _farthest(gas.radius[first:last], done, target.most)
             reach[leaf] = listed
-            found = around_group(leaf, reach, False, tree, leaves)
+            found = around_group(leaf, reach, np.bool_(False), tree, leaves)
             columns = _list_near(leaf, listed, none, gas, leaves[:found], places, near)
             for i in range(first, last):
                 if done[i - first]:
@@ -332,7 +332,7 @@ def _forces(begin: int, end: int, gas: _Gas, viscosity: float, reach: np.ndarray
         leaf = gas.leaves[number]
         if not gas.active[tree.first[leaf] : tree.last[leaf]].any():
             continue
-        found = around_group(leaf, reach, True, tree, leaves)
+        found = around_group(leaf, reach, np.bool_(True), tree, leaves)
         columns = _list_near(leaf, reach[leaf], gas.radius, gas, leaves[:found], places, near)
         for i in range(tree.first[leaf], tree.last[leaf]):
             if gas.active[i]:

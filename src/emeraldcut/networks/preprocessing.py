@@ -12,9 +12,9 @@ import numpy as np
 from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
-from emeraldcut.frame import EXTENT, STAMP_SIZE, QuickShape, flags_found, known_psf, quick_shapes_of, stamp_of
+from emeraldcut.frame import EXTENT, STAMP_SIZE, QuickShape, flags_found, known_psf, quick_shapes_of
 from emeraldcut.frame.ellipse_fit import Q
-from emeraldcut.frame.quick_shape import FirstShape
+from emeraldcut.frame.resample import resampled
 from emeraldcut.numerics.jit import compiled, part
 
 
@@ -97,7 +97,7 @@ def _ring_weights() -> RingWeights:
     return RingWeights(inner, share.astype(np.float32), np.ascontiguousarray(weights, dtype=np.float32))
 
 
-_RING_WEIGHTS = _ring_weights()
+_RING_WEIGHTS = tuple(_ring_weights())  # plain tuples are handed to compiled code in less time than named ones
 MOST_PSF = 2.0  # width of the PSF over the half-light radius that the network is told at most
 LEAST_SHRUNK = 0.3  # image pixels under one of the stamp, in its noise, at least; chosen by eye
 
@@ -141,7 +141,7 @@ def _mean_rings(flat, rings):
     return means
 
 
-@compiled
+@part
 def _fold(stamp: np.ndarray, scale: np.float32, rings: RingWeights, planes: np.ndarray, maps: np.ndarray) -> None:
     """Fills `maps` (size, size, 5 + k) with the folded `stamp` (2 size, 2 size) and `planes` (k,), see below."""
     size = len(stamp) // 2
@@ -168,16 +168,19 @@ def _fold(stamp: np.ndarray, scale: np.float32, rings: RingWeights, planes: np.n
 
 
 @compiled
-def _fold_framed(division, first, binning, psf, rings, maps):
-    """Fills `maps` with what `folded_maps` says of one galaxy; `psf` is its FWHM in pixels of the image."""
-    framed = stamp_of(division.image, division.pixel_class, first.shape, first.radius, first.light)
-    framed *= np.float32(1 / division.sky_sigma)
-    pixels = (2 * EXTENT * first.radius / STAMP_SIZE) ** 2 * first.shape[Q]  # of the image under one of the stamp
-    radius, known = first.radius * binning, psf < np.inf
+def _fold_framed(pixels, first, binning, psf, rings, maps):
+    """Fills `maps` with what `folded_maps` says of one galaxy; `psf` is its FWHM in pixels of the image. The tuples are
+    plain ones of `Pixels`, `FirstShape` and `RingWeights`.
+    """
+    (image, pixel_class, sigma), (shape, light, radius) = pixels, first
+    framed = resampled(image, pixel_class, shape, radius, light)
+    framed *= np.float32(1 / sigma)
+    shrunk = (2 * EXTENT * radius / STAMP_SIZE) ** 2 * shape[Q]  # image pixels under one of the stamp
+    radius, known = radius * binning, psf < np.inf
     planes = np.zeros(N_PLANES, np.float32)
-    planes[0], planes[1], planes[3] = first.shape[Q], math.log(max(radius, 1.0)), known
+    planes[0], planes[1], planes[3] = shape[Q], math.log(max(radius, 1.0)), known
     planes[2] = min(psf / radius, MOST_PSF) if known else 0.0
-    _fold(framed, np.float32(2 * math.sqrt(max(pixels, LEAST_SHRUNK))), rings, planes, maps)
+    _fold(framed, np.float32(2 * math.sqrt(max(shrunk, LEAST_SHRUNK))), RingWeights(*rings), planes, maps)
 
 
 def folded_maps(images: ImageSet, frames: Any, size: int) -> Maps:
@@ -200,8 +203,9 @@ def folded_maps(images: ImageSet, frames: Any, size: int) -> Maps:
     maps = np.zeros((len(images), size, size, N_MAPS + N_PLANES), np.float32)
     for i, quick in enumerate(quick_shapes):
         if quick is not None:
-            first = FirstShape(quick.shape, quick.light, quick.radius)
-            _fold_framed(quick.segmentation, first, quick.binning, psf[i], _RING_WEIGHTS, maps[i])
+            division, first = quick.segmentation, (quick.shape, quick.light, quick.radius)
+            pixels = (division.image, division.pixel_class, division.sky_sigma)
+            _fold_framed(pixels, first, quick.binning, psf[i], _RING_WEIGHTS, maps[i])
     snr = np.array([np.nan if quick is None else quick.snr for quick in quick_shapes])
     return maps, flags_found(images, quick_shapes), snr
 
@@ -223,7 +227,7 @@ def prepare(name: str, images: ImageSet, frames: Any, size: int) -> Maps:
     return PREPROCESSING[name](images, frames, size)
 
 
-@compiled
+@part
 def arcsinh(values: np.ndarray) -> None:
     """Replaces float32 `values` (n,) by their arcsinh, to 1e-6, in loops that run on vector units.
 

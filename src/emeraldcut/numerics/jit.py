@@ -33,10 +33,16 @@ import llvmlite
 import numba
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.registry import cpu_target
 
 PACKAGE = Path(__file__).parent.parent
-NOT_COMPILED = ("report", "review", "search", "cli.py", "demo.py")  # top of the package: nothing compiled depends on it
+# What machine code depends on: files of compiled functions, of their examples, and of the constants that they know.
+COMPILED = (
+    "camera/*.py", "data/flags.py", "frame/*.py", "isophotes/*.py", "nbody/*.py", "networks/classify.py",
+    "networks/openset.py", "networks/preprocessing.py", "numerics/*.py",
+)  # fmt: skip
 AHEAD = "EMERALDCUT_COMPILES_AHEAD"  # in the environment of a process that compiles: the folder for what it makes
 KEPT = 3  # keys in the cache besides those in use: a checkout or two, and the release
 POLL_S = 0.05  # between looks at those who compile
@@ -66,14 +72,18 @@ def cache_folder() -> Path | None:
     return Path(place) / "emeraldcut" if os.path.isabs(place) else None
 
 
+def hashed() -> list[Path]:
+    """The files on whose contents machine code depends."""
+    return sorted(path for pattern in COMPILED for path in PACKAGE.glob(pattern))
+
+
 @cache
 def _key() -> str:
     """A hash of all that machine code depends on: sources, by content, versions, and the processor."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in hashed():
         name = path.relative_to(PACKAGE)
-        if name.parts[0] not in NOT_COMPILED:
-            digest.update(f"{name.as_posix()}\0".encode() + path.read_bytes() + b"\0")
+        digest.update(f"{name.as_posix()}\0".encode() + path.read_bytes() + b"\0")
     target = cpu_target.target_context.codegen().magic_tuple()  # with the processor's name and features
     digest.update(repr((numba.__version__, llvmlite.__version__, sys.version, target)).encode())
     return digest.hexdigest()[:20]
@@ -324,15 +334,70 @@ def _complete() -> list[Path]:
     return [there.pop(name) for name in _asked if name in there] + list(there.values())
 
 
+class _LinkedCode(JITCodeLibrary):
+    """Code that is only ever linked into that of others: it is neither optimised, since they do that with all of their
+    code at once, nor made executable.
+    """
+
+    class _Nowhere:
+        """In place of the code generator, which would look for the function in executable memory."""
+
+        @staticmethod
+        def set_env(name: str, env: Any) -> None: ...
+
+    codegen = _Nowhere  # type: ignore[assignment]
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None: ...
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        self._ensure_finalized()
+        return 0
+
+
+class _PartCompiler(Compiler):
+    """Compiles a function as code to be linked."""
+
+    def __init__(self, typingctx: Any, targetctx: Any, *others: Any) -> None:
+        super().__init__(typingctx, targetctx, *others)
+        self.state.library = _LinkedCode(targetctx.codegen(), "part")
+
+
+class _WholeCompiler(Compiler):
+    """Compiles a function as one that Python may call. In a process that compiles ahead all that it calls of numba's
+    is code to be linked.
+    """
+
+    def __init__(self, typingctx: Any, targetctx: Any, *others: Any) -> None:
+        super().__init__(typingctx, targetctx, *others)
+        self.state.library = JITCodeLibrary(targetctx.codegen(), "whole")
+        self.state.library.enable_object_caching()
+        if AHEAD in os.environ:
+            targetctx.codegen()._library_class = _LinkedCode
+
+
 def compiled(function: Callable) -> Any:
     """`function` as machine code. Sums may be reordered, so that they run on vector units; NaN keeps its meaning."""
-    dispatcher = njit(nogil=True, **FAST)(function)
+    dispatcher = njit(nogil=True, pipeline_class=_WholeCompiler, **FAST)(function)
     dispatcher._cache = _Cache(function)
     return dispatcher
+
+
+def kernel(function: Callable) -> Any:
+    """A part that is optimised on its own before it is linked into others: where its loops are most of the work, and
+    run on vector units only as long as they see no more arrays than their own.
+    """
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_WholeCompiler, **FAST)(function)
 
 
 def part(function: Callable) -> Any:
     """`function` as a part of compiled ones, which Python never calls: without what that would need, and is slow to
     compile.
     """
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **FAST)(function)
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_PartCompiler, **FAST)(function)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.jit import part
 
 
-@compiled
+@part
 def _factor(matrix: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     """Cholesky's lower factor (n, n) of a symmetric matrix scaled to a unit diagonal, and that scale (n,).
 
@@ -30,7 +30,7 @@ def _factor(matrix: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     return factor, scale
 
 
-@compiled
+@part
 def invert(matrix: np.ndarray, ridge: float) -> np.ndarray:
     """Inverse (n, n) of a symmetric matrix with no negative eigenvalue; see `_factor` for `ridge` and rows of zeros."""
     n = matrix.shape[0]
@@ -54,7 +54,7 @@ def invert(matrix: np.ndarray, ridge: float) -> np.ndarray:
     return inverse
 
 
-@compiled
+@part
 def solve(matrix: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
     """The solution (n,) of matrix x = right, in the manner of `invert`."""
     n, x = matrix.shape[0], np.empty(matrix.shape[0])
@@ -72,7 +72,7 @@ def solve(matrix: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
     return x * scale
 
 
-@compiled
+@part
 def four_products(first: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray):
     """Scalar products of `first` (n,) float32 with four others; it is loaded once for all of them."""
     t0, t1, t2, t3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics.jit import part
 
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
 
-@compiled
+@part
 def select(values: np.ndarray, n: int, k: int) -> float:
     """The k-th smallest (from 0) of the first `n` values, float32 without NaN.
 
@@ -35,7 +35,7 @@ def select(values: np.ndarray, n: int, k: int) -> float:
     return found.view(np.float32)[0]
 
 
-@compiled
+@part
 def median_of(values: np.ndarray, n: int) -> float:
     """Median of the first `n` values, float32; the upper one of the two in the middle; 0 of none."""
     return select(values, n, n // 2) if n else np.float32(0)

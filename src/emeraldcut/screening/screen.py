@@ -16,6 +16,7 @@ from astropy.table import MaskedColumn, Table
 from emeraldcut.data import Flag, ImageSet, add_flags, describe_columns
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import frame_galaxies
+from emeraldcut.frame.ellipse_fit import fit_example
 from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes import MeasureSettings, measure
@@ -33,7 +34,7 @@ from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
-EXAMPLES = (quick_shape_example, frame_example, measure_example, classify_example, maps_example)
+EXAMPLES = (quick_shape_example, fit_example, measure_example, classify_example, maps_example, frame_example)
 LEAST_CAREFUL = 10_000  # images that get the careful pass, whatever the setting `careful`
 COMPLETENESS_LEVELS = (0.5, 0.8, 0.9)  # of the expected rectangular galaxies, for each of which a rank is given
 

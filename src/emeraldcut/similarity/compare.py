@@ -13,6 +13,7 @@ from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet, add_flag
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import FrameSet, frame_galaxies, known_psf
+from emeraldcut.frame.ellipse_fit import fit_example
 from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.galaxies import leda074886
@@ -163,7 +164,7 @@ def compare(
         at the best of all rotations and mirror images of the reference, with `turn_deg` and `mirrored`.
     """
     if settings.method == "frame":
-        compile_ahead("compare", quick_shape_example, frame_example, maps_example)
+        compile_ahead("compare", quick_shape_example, fit_example, frame_example, maps_example)
     references = read_references(settings.reference) if references is None else references
     table = images.table.copy()
     extra: dict[str, np.ndarray] = {}

@@ -119,7 +119,7 @@ def stretch(values: np.ndarray, sky: float, sigma: float) -> np.ndarray:
 def sky_level(image: np.ndarray, galaxy: FramedGalaxy | None = None) -> tuple[float, float]:
     """Sky level and noise per pixel; from all pixels if there is no galaxy."""
     if galaxy is not None:
-        return galaxy.segmentation.background, galaxy.segmentation.sky_sigma * galaxy.binning
+        return galaxy.quick.background, galaxy.quick.sky_sigma
     sky = float(np.nanmedian(image))
     return sky, float(MAD_TO_SIGMA * np.nanmedian(np.abs(image - sky)))
 

@@ -1,0 +1,139 @@
+"""What is found does not depend on the unit of the counts, nor on the level of the sky."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import emeraldcut
+from emeraldcut.data import ImageSet
+from emeraldcut.data.columns import numbers
+from emeraldcut.detection import detect_sources
+from emeraldcut.frame import clean
+from emeraldcut.galaxies import draw_galaxy, shapes
+from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.isophotes import radial_profiles
+
+SIGMA = 2.0  # of the sky's noise
+COUNTS = {"background", "sky_sigma", "brightness", "noise_removed"}  # columns in counts
+binary = st.integers(-105, 100).map(lambda k: 2.0**k)
+units = st.tuples(st.floats(1, 10), st.integers(-31, 29)).map(lambda t: t[0] * 10.0 ** t[1])
+levels = st.floats(-300, 300)  # of the sky, in its noise: single precision holds no more
+few = settings(max_examples=8, deadline=None)
+
+
+def _galaxies() -> np.ndarray:
+    """Three galaxies in noise (3, 64, 64): nearly round, boxy, and with a star beside it; the last with a gap."""
+    rng, images = np.random.default_rng(3), []
+    for q, exponent, height in ((0.9, 2.0, 20), (0.6, 3.5, 40), (0.7, 2.0, 60)):
+        light = draw_galaxy(shapes.superellipse(q, exponent), Sersic(1), radius_pix=7, psf_fwhm_pix=2.5)
+        images.append(SIGMA * (light / light.max() * height + rng.normal(size=light.shape)))
+    y, x = np.mgrid[:64, :64]
+    images[2] += 30 * SIGMA * np.exp(-(np.hypot(x - 48, y - 40) ** 2) / 4)
+    images[2][5:9, 5:30] = np.nan
+    return np.array(images)
+
+
+GALAXIES = _galaxies()
+
+
+def _images(unit: float, level: float, psf: bool) -> ImageSet:
+    table = Table({"id": ["round", "boxy", "crowded"]})
+    if psf:
+        table["psf_fwhm_pix"] = 2.5
+    return ImageSet((unit * (GALAXIES + level * SIGMA)).astype(np.float32), table)
+
+
+STAGES = {
+    "measure": emeraldcut.measure,
+    "profiles": radial_profiles,
+    "classify": emeraldcut.classify,
+    "compare": emeraldcut.compare,
+    "clean": lambda images: clean(images).table,
+}
+EXPECTED = {}
+
+
+def _expected(stage: str, psf: bool) -> Table:
+    if (stage, psf) not in EXPECTED:
+        EXPECTED[stage, psf] = STAGES[stage](_images(1.0, 0.0, psf))
+    return EXPECTED[stage, psf]
+
+
+@pytest.mark.parametrize("psf", [False, True], ids=["PSF unknown", "PSF known"])
+@pytest.mark.parametrize("stage", STAGES)
+@few
+@given(unit=binary)
+def test_a_power_of_two_changes_no_bit(stage, psf, unit):
+    found, expected = STAGES[stage](_images(unit, 0.0, psf)), _expected(stage, psf)
+    assert found.colnames == expected.colnames
+    for name in found.colnames:
+        scale = unit if name in COUNTS else 1.0
+        one, other = (np.ma.filled(np.ma.asarray(t[name]), np.nan if t[name].dtype.kind == "f" else 0)
+                      for t in (found, expected))  # fmt: skip
+        np.testing.assert_array_equal(one / scale if name in COUNTS else one, other, err_msg=name)
+
+
+def _close(found: Table, expected: Table, unit: float, level: float) -> None:
+    """Single precision rounds the pixels of each unit, and with each level, in another way: to 1e-3 of the errors."""
+    assert found.colnames == expected.colnames
+    for name in found.colnames:
+        if expected[name].dtype.kind not in "fiu":
+            assert list(found[name]) == list(expected[name]), name
+            continue
+        one, other = numbers(found[name]), numbers(expected[name])
+        if name in COUNTS:
+            one, allowed = one / unit - (level * SIGMA if name == "background" else 0.0), 1e-3 * SIGMA
+        elif (errors := name.removesuffix("_deg") + "_err" + "_deg" * name.endswith("_deg")) in expected.colnames:
+            allowed = 1e-3 * numbers(expected[errors])
+        else:
+            allowed = 1e-3 * np.abs(other) + 1e-5
+        np.testing.assert_array_equal(np.isnan(one), np.isnan(other), err_msg=name)
+        assert np.all((np.abs(one - other) <= allowed) | np.isnan(one)), (name, one, other)
+
+
+@pytest.mark.parametrize("psf", [False, True], ids=["PSF unknown", "PSF known"])
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "profiles"])
+@few
+@given(unit=units, level=levels)
+def test_results_do_not_depend_on_the_unit_of_counts(stage, psf, unit, level):
+    _close(STAGES[stage](_images(unit, level, psf)), _expected(stage, psf), unit, level)
+
+
+@few
+@given(unit=units, level=levels)
+def test_cleaned_pixels_have_the_unit_of_counts(unit, level):
+    found = clean(_images(unit, level, True)).pixels.astype(float) / unit - level * SIGMA
+    np.testing.assert_allclose(found, clean(_images(1.0, 0.0, True)).pixels, atol=1e-3 * SIGMA)
+
+
+def _field(unit: float, level: float) -> np.ndarray:
+    field = np.random.default_rng(1).normal(0, SIGMA, (256, 256))
+    for k, galaxy in enumerate(np.nan_to_num(GALAXIES)):
+        field[60 * k + 10 : 60 * k + 74, 50 * k + 10 : 50 * k + 74] += galaxy
+    field[200:210, 5:40] = np.nan
+    return (unit * (field + level * SIGMA)).astype(np.float32)
+
+
+@few
+@given(unit=units, level=levels)
+def test_sources_do_not_depend_on_the_unit_of_counts(unit, level):
+    found, expected = detect_sources(_field(unit, level)), detect_sources(_field(1.0, 0.0))
+    assert len(expected) >= 3 and list(found["id"]) == list(expected["id"])
+    for name, scale in (("x", 1.0), ("y", 1.0), ("area_pix", 1.0), ("flux", unit)):
+        np.testing.assert_allclose(found[name] / scale, expected[name], rtol=1e-4)
+
+
+def test_the_brightest_pixels_do_not_set_the_unit():
+    """Nor do the many of no light: a bad pixel of 1e30, and a drawing that fills little of its image."""
+    images = _images(1.0, 0.0, True)
+    images.pixels[:, 3, 3] = 1e30
+    spoilt, expected = emeraldcut.measure(images), emeraldcut.measure(_images(1.0, 0.0, True))
+    np.testing.assert_allclose(spoilt["a4"][:2], expected["a4"][:2], atol=0.1 * max(expected["a4_err"]))
+    drawing = draw_galaxy(shapes.superellipse(0.6, 4), Sersic(1), size=400, radius_pix=8).astype(np.float32)
+    drawing[drawing < 0.05 * drawing.max()] = 0  # less than one pixel in 200 has light
+    large, small = (
+        emeraldcut.measure(ImageSet([d], Table({"id": ["a"]}))) for d in (drawing, drawing[150:250, 150:250])
+    )
+    assert np.mean(drawing > 0) < 0.005 and large["a4"][0] == pytest.approx(small["a4"][0], abs=0.005)
