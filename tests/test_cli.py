@@ -63,7 +63,7 @@ def test_same_seed_same_set(pool, tmp_path, capsys):
 def test_an_existing_output_is_kept_unless_told(pool, tmp_path, capsys):
     path = tmp_path / "table.csv"
     path.write_text("mine")
-    code, out, err = run(capsys, "measure", pool, "-o", path)
+    code, _out, err = run(capsys, "measure", pool, "-o", path)
     assert code == 2 and "--overwrite" in err and path.read_text() == "mine"
     assert run(capsys, "measure", pool, "-o", path, "--overwrite")[0] == 0
 

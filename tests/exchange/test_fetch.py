@@ -4,7 +4,7 @@ import errno
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -95,10 +95,8 @@ class Sky(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def handle(self):
-        try:
+        with suppress(OSError, ValueError):  # the other side has gone
             super().handle()
-        except (OSError, ValueError):  # the other side has gone
-            pass
 
     def log_message(self, *arguments):
         pass

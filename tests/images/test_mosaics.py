@@ -79,7 +79,7 @@ def divided(tmp_path_factory):
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.floats(0, 299), st.floats(0, 239)), min_size=1, max_size=6), st.integers(8, 90))
 def test_a_cutout_across_borders_is_that_of_the_undivided_mosaic(divided, tmp_path, places, size):
-    folder, whole, wcs = divided
+    folder, _whole, wcs = divided
     ra, dec = wcs.all_pix2world(*np.array(places).T, 0)
     ids = [f"g{k}" for k in range(len(ra))]
     options = ReadSettings(catalogue=listed(tmp_path / "c.ecsv", id=ids, ra=ra, dec=dec), cutout_size=size)
@@ -93,7 +93,7 @@ def test_a_cutout_across_borders_is_that_of_the_undivided_mosaic(divided, tmp_pa
 
 
 def test_the_originals_of_many_tiles_are_found_again(divided, tmp_path):
-    folder, whole, wcs = divided
+    folder, _whole, wcs = divided
     ra, dec = wcs.all_pix2world([89.6, 250, 20], [129.7, 30, 200], 0)
     options = ReadSettings(catalogue=listed(tmp_path / "c.ecsv", ra=ra, dec=dec), cutout_size=40)
     images = read_images(folder / "tiles", options)

@@ -282,7 +282,7 @@ def test_folders_that_were_not_used_for_long_are_removed_but_none_in_use(place):
     assert len(place.keys()) == jit.KEPT + 3
     place.run()
     used.communicate()
-    left = {path.name for path in place.keys() if path.name.startswith("key")}
+    left = {path.name for path in place if path.name.startswith("key")}
     assert left == {"key0", *(f"key{k}" for k in range(3, jit.KEPT + 3))}
 
 

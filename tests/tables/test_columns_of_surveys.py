@@ -60,7 +60,7 @@ def test_a_unit_that_is_no_angle_is_an_error(tmp_path):
         "s_ra s_dec target_name", "RAJ2000 DECJ2000 main_id", "alphaModel_J2000 deltaModel_J2000 CATAID",
         "RAJ2000 DEJ2000 2MASS_designation", "RA DEC COADD_OBJECT_ID", "gal_ra gal_dec iauname",
     ],
-)  # fmt: skip
+)  # fmt: skip  # noqa: E501
 def test_names_of_surveys(tmp_path, names):
     ra, dec, identity = names.split()
     table = catalogue(tmp_path, Table({ra: RA, dec: DEC, identity: [12345678901234567, 2]}))

@@ -80,7 +80,7 @@ def test_csv(tmp_path, name, values, expected):
     if expected is object or np.dtype(expected).kind in "iu":
         kept = values if expected is object else [str(int(value)) for value in values]
         assert [str(value) for value in read[name]] == kept
-    assert [str(v) for v in read_table(tmp_path / "t.csv", ids=["month"]).columns[0]][0] in (
+    assert next(str(v) for v in read_table(tmp_path / "t.csv", ids=["month"]).columns[0]) in (
         values[0],
         str(read[name][0]),
     )

@@ -170,8 +170,9 @@ def fit_particle_isophote(
 
 @compiled
 def _fit(x, y, light, isophote, half_width):
-    """See `fit_particle_isophote`: a start from few particles and the usual isophote, which is easily found, then all
-    of them.
+    """See `fit_particle_isophote`.
+
+    A start from few particles and the usual isophote, which is easily found, then all of them.
 
     Where few are too few to settle, all of them begin anew. A plain tuple of `_Fit`.
     """

@@ -258,7 +258,10 @@ def keep_apart(table: Table) -> Table:
         if kept[name].ndim > 1:
             values, mask = np.ma.getdata(kept[name]), np.ma.getmaskarray(kept[name])
             values = np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values
-            texts = [json.dumps(np.where(m, None, v).tolist(), default=str) for v, m in zip(values, mask, strict=True)]
+            texts = [
+                json.dumps(np.where(m, np.array(None), v).tolist(), default=str)
+                for v, m in zip(values, mask, strict=True)
+            ]
             kept.replace_column(name, TextColumn(texts, dtype=object, name=name))
         if name in RESULTS:
             kept.rename_column(name, free_name(f"input_{name}", kept.colnames))

@@ -79,6 +79,7 @@ class FetchSettings(Settings):
     )
 
     def check(self) -> None:
+        """Raises UsageError without positions or a survey."""
         if self.catalogue is None or (self.survey is None and not self.service.startswith("sia1:")):
             raise UsageError("fetch needs positions and a survey; give --catalogue TABLE --survey NAME.")
         if self.searches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -43,7 +44,8 @@ def clean(images: ImageSet, settings: CleanSettings = CleanSettings()) -> ImageS
         cannot be used, which stays as it is). Pixels without data stay without.
     """
     good, psf, noise = usable(images.table["flag"]), known_psf(images), known_noise(images)
-    pixels, sigmas = [], np.full(len(images), np.nan)
+    pixels: Any = []
+    sigmas = np.full(len(images), np.nan)
     for i, image in enumerate(images.pixels):
         image = np.asarray(image, np.float32)
         if good[i] and image.ndim == 2 and min(image.shape) >= 8 and np.isfinite(image).any():
@@ -105,7 +107,7 @@ def emptied(image: np.ndarray, psf_fwhm_pix: float = np.nan) -> tuple[np.ndarray
     sigma = noise_of(image, quick)
     if quick is None:
         return image, sigma, None
-    return without_galaxy(image, quick), sigma, unbinned(quick.shape[[X, Y]], quick.binning)
+    return without_galaxy(image, quick), sigma, np.asarray(unbinned(quick.shape[[X, Y]], quick.binning))
 
 
 def without_galaxy(image: np.ndarray, quick: QuickShape) -> np.ndarray:

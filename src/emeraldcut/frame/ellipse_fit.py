@@ -66,8 +66,10 @@ RESIDUAL, BASIS, SLOPE, N_ROWS = ALL, ALL + 1, ALL + 5, ALL + 6  # rows of the t
 
 
 class Axes(NamedTuple):
-    """Where an ellipse lies, made ready for many pixels: centre, direction of its major axis, and by what lengths along
-    and across it are multiplied so that it becomes a circle.
+    """Where an ellipse lies, made ready for many pixels.
+
+    Centre, direction of its major axis, and by what lengths along and across it are multiplied so that it becomes a
+    circle.
     """
 
     x: float

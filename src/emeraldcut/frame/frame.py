@@ -6,6 +6,7 @@ and axis ratio. Measuring, comparing and classifying are three ways of looking a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -94,10 +95,12 @@ class FramedGalaxy:
 
     @property
     def segmentation(self) -> Segmentation:
+        """The stamp, divided into sky, galaxy, neighbours and missing pixels."""
         return self.quick.segmentation
 
     @property
     def binning(self) -> int:
+        """How many pixels of the image, along each side, are one here."""
         return self.quick.binning
 
     @property
@@ -115,6 +118,7 @@ class FramedGalaxy:
 
     @property
     def ellipse(self) -> Ellipse:
+        """The shape as an ellipse with harmonics."""
         return Ellipse.from_shape(self.shape)
 
 
@@ -141,6 +145,7 @@ class FrameSet:
 
     @property
     def quick_shapes(self) -> list[QuickShape | None]:
+        """Where the fit of each galaxy started."""
         return [None if galaxy is None else galaxy.quick for galaxy in self.galaxies]
 
     def __len__(self) -> int:
@@ -177,8 +182,9 @@ def _size_of(image, pixel_class, shape, psf_fwhm, radius):
 
 
 def _fit_along_sides(pixels: Pixels, fit: ShapeFit, size: _Size) -> tuple[ShapeFit, bool]:
-    """The fit of a nearly round galaxy in the frame of its four sides, where these say how it lies, and whether they
-    do; else the fit as it was, with the harmonics that it has.
+    """The fit of a nearly round galaxy in the frame of its four sides, where these say how it lies.
+
+    And whether they do; else the fit as it was, with the harmonics that it has.
     """
     options = FitOptions(size.inner, size.outer, ALL, 3, False)
     boxy = fit_shape(pixels, fit.shape, size.light, options)
@@ -221,7 +227,7 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: f
     )
 
 
-def flags_found(images: ImageSet, shapes: list[QuickShape | FramedGalaxy | None]) -> np.ndarray:
+def flags_found(images: ImageSet, shapes: Sequence[QuickShape | FramedGalaxy | None]) -> np.ndarray:
     """The flags (n,) of images at which somebody has looked."""
     old = np.array(images.table["flag"], dtype=np.int64)
     found = np.array([int(Flag.NO_GALAXY) if quick is None else int(quick.flag) for quick in shapes], dtype=np.int64)
@@ -267,7 +273,7 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
             (0.0,) * 8
             if g is None
             else (
-                *unbinned(g.shape[:2], g.binning),
+                *np.asarray(unbinned(g.shape[:2], g.binning)),
                 g.shape[Q],
                 np.degrees(g.shape[ANGLE]),
                 g.radius * g.binning,
@@ -300,6 +306,7 @@ def example_galaxy() -> FramedGalaxy:
 
 
 def frame_example() -> None:
+    """Framing a galaxy."""
     galaxy = example_galaxy()
     _first_range(galaxy.shape, 64, 64, 2.0, 8.0)
     _size_of(galaxy.pixels.image, galaxy.pixels.pixel_class, galaxy.shape, 2.0, 8.0)
@@ -308,6 +315,7 @@ def frame_example() -> None:
 
 
 def maps_example() -> None:
+    """Resampling a galaxy, and its harmonics ring by ring."""
     galaxy = example_galaxy()
     stamps_of([galaxy.quick])
     _ = galaxy.rings

@@ -85,8 +85,9 @@ class FirstShape(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """Normal equations (4, 4), (4,) of a step in centre and axes; and c_4, s_4, as if nothing else were free, with
-    their error.
+    """Normal equations (4, 4), (4,) of a step in centre and axes.
+
+    And c_4, s_4, as if nothing else were free, with their error.
     """
 
     matrix: np.ndarray
@@ -358,7 +359,10 @@ def measured_range(radius: float, psf_fwhm: float, reach: float) -> tuple[float,
 
 @part
 def _beyond_mirror(smooth, pixel_class, shape, radius, least, found):
-    """Marks in `found` (ny, nx) what shines beyond its mirror image by `least` and by LOPSIDED_SHARE; any at all?"""
+    """Marks in `found` (ny, nx) what shines beyond its mirror image by `least` and by LOPSIDED_SHARE.
+
+    Any at all?
+    """
     ny, nx = pixel_class.shape
     any_found, one = False, np.float32(1)
     core, share = np.float32((0.6 * radius) ** 2 * shape[Q]), np.float32(1 + LOPSIDED_SHARE)
@@ -525,9 +529,10 @@ class QuickShape:
 
 
 class _Counts(NamedTuple):
-    """Around a galaxy: light and number of its pixels inside the half-light ellipse; of pixels within twice that, how
-    many there are, hold data, belong to neighbours, and belong to the galaxy at the edge of the image; and pixels of
-    neighbours within the measured range.
+    """Around a galaxy: light and number of its pixels inside the half-light ellipse.
+
+    Of pixels within twice that, how many there are, hold data, belong to neighbours, and belong to the galaxy at the
+    edge of the image; and pixels of neighbours within the measured range.
     """
 
     light: float
@@ -632,8 +637,9 @@ def _quick_shape_of(image, psf_fwhm, noise):
 
 @part
 def _divide(image, noise):
-    """Whether there is a galaxy; the image, binned down if that is large, divided; the binning; and first shape and
-    size from moments.
+    """Whether there is a galaxy; the image, binned down if that is large, divided; the binning.
+
+    And first shape and size from moments.
 
     In a large image the galaxy is looked for on a coarse one first; if it is large too, that is all that is needed.
     """

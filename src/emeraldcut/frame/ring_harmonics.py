@@ -48,8 +48,9 @@ class RingHarmonics(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Sums over the pixels of each ring: for each term those of its pattern times the residual, and of its square; and
-    the square of what all patterns have in common.
+    """Sums over the pixels of each ring: for each term those of its pattern times the residual, and of its square.
+
+    And the square of what all patterns have in common.
     """
 
     residual: np.ndarray

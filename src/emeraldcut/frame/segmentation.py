@@ -142,7 +142,7 @@ def _border_pixels(image, good, unit):
     """Values of good pixels of the border, of all if those are few, and their places in sides from the middle, (n,)."""
     scale = 1 / unit
     ny, nx = image.shape
-    width = max(2, int(round(BORDER_SHARE * min(ny, nx))))
+    width = max(2, round(BORDER_SHARE * min(ny, nx)))
     values, u, v = np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32), np.empty(ny * nx, np.float32)
     columns = ((np.arange(nx) - (nx - 1) / 2) / nx).astype(np.float32)
     n = 0
@@ -404,8 +404,9 @@ def _from_bright_to_faint(heights, places):
 
 @part
 def _flood(heights, order, wide, noise, homes):
-    """The watershed of `_basins` on heights in rows of `wide`; fills `homes` with basins from 1, and returns which
-    basin each became part of, with 0 for none (k + 1,).
+    """The watershed of `_basins` on heights in rows of `wide`.
+
+    Fills `homes` with basins from 1, and returns which basin each became part of, with 0 for none (k + 1,).
     """
     parent, peaks = np.arange(len(order) + 1), np.zeros(len(order) + 1, np.float32)
     count, beside = 0, np.empty(4, np.int64)
@@ -546,8 +547,9 @@ def _correlation(image, pixel_class, sigma):
 
 @part
 def _find_data(image, good):
-    """Fills `good` (ny, nx) with whether a pixel is finite and not of an empty part; returns the number of them, 0 if
-    all are 0, and the unit of light, see `Segmentation`.
+    """Fills `good` (ny, nx) with whether a pixel is finite and not of an empty part.
+
+    Returns the number of them, 0 if all are 0, and the unit of light, see `Segmentation`.
     """
     ny, nx = image.shape
     largest, some, n = 0, np.zeros(ny * nx, np.float32), 0
@@ -565,7 +567,7 @@ def _find_data(image, good):
     if largest == 0:
         return 0, 1.0
     some[0] = select(some, n, n - 1 - min(n // BRIGHT_SHARE, MOST_BRIGHTER)) if n else np.float32(0)
-    bright = some_bits[0] if some_bits[0] else largest
+    bright = some_bits[0] or largest
     exponent = max(bright >> 23, (largest >> 23) - MOST_ABOVE_UNIT, 1) - 127
     _mark_empty(image, good)
     return good.sum(), 2.0**exponent
@@ -573,8 +575,9 @@ def _find_data(image, good):
 
 @part
 def _subtract_sky(image, good, unit, plane, data):
-    """Writes the image without its sky, in this unit, into `data`, 0 where there is no data; the sky's level in the
-    middle, and the light that is exceeded by one pixel in BRIGHT_SHARE.
+    """Writes the image without its sky, in this unit, into `data`, 0 where there is no data.
+
+    The sky's level in the middle, and the light that is exceeded by one pixel in BRIGHT_SHARE.
     """
     (ny, nx), scale = image.shape, 1 / unit
     some, n = np.empty(ny * nx, np.float32), 0

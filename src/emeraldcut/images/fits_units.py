@@ -152,10 +152,10 @@ def contents_of(
     if not pictures and not contents.problem and images:
         maps = ", ".join(f"{_label(unit)} ({kinds[id(unit)].holds or kinds[id(unit)].role})" for unit in images)
         contents.problem = f"It holds no image but maps: {maps}; read one with --hdu."
-    maps = _maps(pictures, images, kinds, units, settings, name)
-    unused = _add_files(maps, pictures, group, beside or {}, settings)
-    contents.images = _with_bands(pictures, maps, kinds, settings)
-    used = {id(unit) for one in maps.values() for unit in (one.mask, one.noise)} | {id(unit) for unit in pictures}
+    own = _maps(pictures, images, kinds, units, settings, name)
+    unused = _add_files(own, pictures, group, beside or {}, settings)
+    contents.images = _with_bands(pictures, own, kinds, settings)
+    used = {id(unit) for one in own.values() for unit in (one.mask, one.noise)} | {id(unit) for unit in pictures}
     used |= {id(unit) for unit in images if kinds[id(unit)].role is Role.PSF}
     contents.passed_over = [_label(unit) for unit in images if id(unit) not in used] if pictures else []
     if group is not None:

@@ -74,8 +74,10 @@ class Separable(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """A PSF and its full width at half maximum: for the model, and more roughly for the matrix, on all pixels and on
-    every second one. Each is a `Separable` as one array (2, rank, taps).
+    """A PSF and its full width at half maximum.
+
+    For the model, and more roughly for the matrix, on all pixels and on every second one. Each is a `Separable` as one
+    array (2, rank, taps).
     """
 
     fwhm_pix: float
@@ -330,8 +332,10 @@ def _likely_profile(coefficients, sigmas, reach):
 
 @part
 def _add_prior(matrix, likely):
-    """Adds to a matrix (k, k) what is known of a profile before any pixel: relative to the likely one it bends little
-    from knot to knot (BEND), and is within a factor of a few (FACTOR). Without this a deconvolved profile swings.
+    """Adds to a matrix (k, k) what is known of a profile before any pixel.
+
+    Relative to the likely one it bends little from knot to knot (BEND), and is within a factor of a few (FACTOR).
+    Without this a deconvolved profile swings.
     """
     n, bend = len(likely), (1.0 / BEND, -2.0 / BEND, 1.0 / BEND)
     for k in range(n - 2):

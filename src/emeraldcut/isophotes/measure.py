@@ -70,6 +70,7 @@ class MeasureSettings(Settings):
     )
 
     def check(self) -> None:
+        """Raises UsageError unless the inner radius is below the outer one."""
         if not self.inner_radius < self.outer_radius:
             raise UsageError(
                 f"measuring needs inner_radius < outer_radius; received {self.inner_radius} and {self.outer_radius}."
@@ -129,7 +130,8 @@ def measure(
     Table
         Everything that the input's table holds, with `x, y, axis_ratio, position_angle_deg` with errors (and
         `pa_sky_deg, galaxy_ra, galaxy_dec` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and
-        `b3, b4_sin, b6_sin, b8_sin` (sine) of isophotes between `inner_radius` and `outer_radius`, relative to the elliptical radius: boxy
+        `b3, b4_sin, b6_sin, b8_sin` (sine) of isophotes between `inner_radius` and `outer_radius`,
+        relative to the elliptical radius: boxy
         is a4 < 0, as photutils >= 2 `b4`. Each is the mean over that range that noise disturbs least. Errors are from
         the noise, its correlation, masked sectors and the PSF, with centre and axes left free. `p_boxy` is the
         probability that a4 < -0.03; `boxy_kind` says what kind of shape it is (see `isophotes.kind`); `residual` is

@@ -60,7 +60,7 @@ def radial_profiles(
     psf, rows = known_psf(images), []
     for i, galaxy in enumerate(frames.galaxies):
         fit = None if galaxy is None else measure_galaxy(galaxy, settings, psf[i])
-        if fit is None:
+        if galaxy is None or fit is None:
             continue
         end = max(galaxy.limit, 2.5 * galaxy.radius)
         n = int(np.log(end / 2) / np.log1p(profile_settings.radius_step)) + 1

@@ -197,7 +197,7 @@ def _sum_density(own, inverse, near, n):
         dx, dy, dz = x - px[j], y - py[j], z - pz[j]
         q = np.sqrt(dx * dx + dy * dy + dz * dz) * inverse
         t = ONE - q
-        t = t if t > ZERO else ZERO
+        t = max(ZERO, t)
         g = mass[j] * t * t * t
         density += g * t * (ONE + FOUR * q)
         slope += g * q * q
@@ -294,10 +294,10 @@ def _sum_forces(own: np.ndarray, viscosity: float, near: np.ndarray, n: int, spe
         along = (vx - qx[j]) * dx + (vy - qy[j]) * dy + (vz - qz[j]) * dz
         r = np.sqrt(dx * dx + dy * dy + dz * dz + tiny)
         t, s = ONE - r * inverse, ONE - r * inverses[j]
-        t, s = t if t > ZERO else ZERO, s if s > ZERO else ZERO
+        t, s = max(ZERO, t), max(ZERO, s)
         g, h = t * t * t, s * s * s
         approach = along / r
-        approach = approach if approach < ZERO else ZERO
+        approach = min(ZERO, approach)
         both = limit + limits[j]
         sounding = sound + sounds[j] - approach
         speeds[j] = sounding - approach * both if g + h > ZERO else ZERO

@@ -169,8 +169,9 @@ def _fold(stamp: np.ndarray, scale: np.float32, rings: RingWeights, planes: np.n
 
 @compiled
 def _fold_framed(pixels, first, binning, psf, rings, maps):
-    """Fills `maps` with what `folded_maps` says of one galaxy; `psf` is its FWHM in pixels of the image. The tuples are
-    plain ones of `Pixels`, `FirstShape` and `RingWeights`.
+    """Fills `maps` with what `folded_maps` says of one galaxy; `psf` is its FWHM in pixels of the image.
+
+    The tuples are plain ones of `Pixels`, `FirstShape` and `RingWeights`.
     """
     (image, pixel_class, sigma), (shape, light, radius) = pixels, first
     framed = resampled(image, pixel_class, shape, radius, light)

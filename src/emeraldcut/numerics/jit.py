@@ -120,9 +120,10 @@ def _nowhere(why: str) -> None:
 
 
 def _locked(path: Path, shared: bool = False) -> IO | None:
-    """The lock file `path`, locked until it is closed, by this process and those it hands it to; None if others hold
-    it, unless it is shared. The system lets go of it when they end, however they end. Where there are no locks all get
-    one. OSError if the file cannot be made.
+    """The lock file `path`, locked until it is closed, by this process and those it hands it to.
+
+    None if others hold it, unless it is shared. The system lets go of it when they end, however they end. Where there
+    are no locks all get one. OSError if the file cannot be made.
     """
     file = path.open("r" if shared and path.exists() else "w")
     try:
@@ -150,8 +151,10 @@ def _prune(folder: Path) -> None:
 
 
 def compile_ahead(purpose: str, *examples: Example) -> None:
-    """Compiles what `examples` call, if that has not been done yet, in processes of their own: as many at a time as
-    there are cores. Of several programs that start together one compiles each example and the others wait for it.
+    """Compiles what `examples` call, if that has not been done yet, in processes of their own.
+
+    As many at a time as there are cores. Of several programs that start together one compiles each example and the
+    others wait for it.
 
     Parameters
     ----------
@@ -264,8 +267,9 @@ def _n_cores() -> int:
 
 
 def _progress(purpose: str, total: int) -> Callable[[int], None]:
-    """Shows on the terminal how many examples are compiled; of several processes that wait for them all say the same,
-    in one line, which goes when all is done.
+    """Shows on the terminal how many examples are compiled.
+
+    Of several processes that wait for them all say the same, in one line, which goes when all is done.
     """
     shown = -1
 
@@ -304,7 +308,7 @@ class _Locator(_CacheLocator):
 
 
 class _CacheImpl(CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+    _locator_classes = [_Locator]  # noqa: RUF012  as numba declares it
 
 
 class _Cache(FunctionCache):
@@ -325,8 +329,9 @@ class _Cache(FunctionCache):
 
 
 def _complete() -> list[Path]:
-    """The folders in which functions are looked up: first of the examples that this process asked for, in that order,
-    so that what else is there makes no difference.
+    """The folders in which functions are looked up.
+
+    First of the examples that this process asked for, in that order, so that what else is there makes no difference.
     """
     if AHEAD in os.environ or (folder := _folder()) is None:
         return []
@@ -335,8 +340,9 @@ def _complete() -> list[Path]:
 
 
 class _LinkedCode(JITCodeLibrary):
-    """Code that is only ever linked into that of others: it is neither optimised, since they do that with all of their
-    code at once, nor made executable.
+    """Code that is only ever linked into that of others.
+
+    It is neither optimised, since they do that with all of their code at once, nor made executable.
     """
 
     class _Nowhere:
@@ -345,7 +351,7 @@ class _LinkedCode(JITCodeLibrary):
         @staticmethod
         def set_env(name: str, env: Any) -> None: ...
 
-    codegen = _Nowhere  # type: ignore[assignment]
+    codegen = _Nowhere
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
@@ -370,8 +376,9 @@ class _PartCompiler(Compiler):
 
 
 class _WholeCompiler(Compiler):
-    """Compiles a function as one that Python may call. In a process that compiles ahead all that it calls of numba's
-    is code to be linked.
+    """Compiles a function as one that Python may call.
+
+    In a process that compiles ahead all that it calls of numba's is code to be linked.
     """
 
     def __init__(self, typingctx: Any, targetctx: Any, *others: Any) -> None:
@@ -390,14 +397,17 @@ def compiled(function: Callable) -> Any:
 
 
 def kernel(function: Callable) -> Any:
-    """A part that is optimised on its own before it is linked into others: where its loops are most of the work, and
-    run on vector units only as long as they see no more arrays than their own.
+    """A part that is optimised on its own before it is linked into others.
+
+    Where its loops are most of the work, and run on vector units only as long as they see no more arrays than their
+    own.
     """
     return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_WholeCompiler, **FAST)(function)
 
 
 def part(function: Callable) -> Any:
-    """`function` as a part of compiled ones, which Python never calls: without what that would need, and is slow to
-    compile.
+    """`function` as a part of compiled ones, which Python never calls.
+
+    Without what that would need, and is slow to compile.
     """
     return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_PartCompiler, **FAST)(function)

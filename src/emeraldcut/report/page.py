@@ -44,8 +44,8 @@ def report(source: str | Path) -> Path:
     Parameters
     ----------
     source : str or Path
-        A run of `screen`, `demo`, `study`, `simulate`, `search` or `completeness`; an image set; a folder of `fetch`; a network
-        folder; or a table of `measure`, `compare` or `classify`.
+        A run of `screen`, `demo`, `study`, `simulate`, `search` or `completeness`; an image set; a folder of `fetch`; a
+        network folder; or a table of `measure`, `compare` or `classify`.
 
         The page of a screening starts with `notes.json`, if the run has it: `title`, `paragraphs`, `table` with
         `columns`, `rows` and `caption`, and `figures` with `file` and `caption`.

@@ -103,9 +103,9 @@ def find_columns(table: Table, given: Mapping[str, str], where: str = "the catal
         found[wanted] = names[0]
     ucds = {name: str(table[name].meta.get("ucd", "")) for name in table.colnames if table[name].meta}
     for wanted in ("ra", "dec", "x", "y", "id", "file"):
-        name = found.get(wanted) or find_column(wanted, table.colnames, ucds)
-        if name is not None:
-            found[wanted] = name
+        usual = found.get(wanted) or find_column(wanted, table.colnames, ucds)
+        if usual is not None:
+            found[wanted] = usual
     if "id" not in found and {"label", "x"} <= {*table.colnames, *found} and found["x"] != "x":
         found |= {"id": "label"} if table["label"].dtype.kind in "iu" else {}  # photutils numbers its sources so
     return found
@@ -149,7 +149,7 @@ def catalogue_parts(
         except OSError as error:  # ArrowInvalid is a ValueError and says what is wrong
             raise UsageError(f"'{file}' cannot be read as Parquet: {error}") from None
         if rows.num_rows:
-            yield as_catalogue(from_arrow(rows), names | {"ra": at[0], "dec": at[1]}, str(file))
+            yield as_catalogue(from_arrow(rows), names | {"ra": str(at[0]), "dec": str(at[1])}, str(file))
 
 
 def _parquet_files(folder: Path) -> tuple[list[Path], dict[str, str]]:

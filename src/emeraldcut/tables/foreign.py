@@ -7,7 +7,7 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.tables.column_names import DOT, find_column
 
 HEAD_BYTES = 4096  # of a file, which say what it is
-PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
 
 
@@ -28,8 +28,8 @@ def unpacked_bytes(path: Path) -> bytes | None:
         first = file.read(6)
     for signature, opened in PACKED.items():
         if first.startswith(signature):
-            with opened(path, "rb") as file:
-                return bytes(file.read())
+            with opened(path, "rb") as content:
+                return bytes(content.read())
     return None
 
 
