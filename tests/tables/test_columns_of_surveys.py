@@ -60,7 +60,7 @@ def test_a_unit_that_is_no_angle_is_an_error(tmp_path):
         "s_ra s_dec target_name", "RAJ2000 DECJ2000 main_id", "alphaModel_J2000 deltaModel_J2000 CATAID",
         "RAJ2000 DEJ2000 2MASS_designation", "RA DEC COADD_OBJECT_ID", "gal_ra gal_dec iauname",
     ],
-)  # fmt: skip  # noqa: E501
+)  # fmt: skip
 def test_names_of_surveys(tmp_path, names):
     ra, dec, identity = names.split()
     table = catalogue(tmp_path, Table({ra: RA, dec: DEC, identity: [12345678901234567, 2]}))
@@ -171,7 +171,8 @@ def test_equal_names_are_an_error_that_lists_them(tmp_path, ending):
                         "<TD>3</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>")  # fmt: skip
     else:
         path.write_text("# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra, datatype: float64}\n"
-                        "# - {name: dec, datatype: float64}\n# - {name: ra, datatype: float64}\nra dec ra\n1 2 3\n")  # fmt: skip
+                        "# - {name: dec, datatype: float64}\n# - {name: ra, datatype: float64}\n"
+                        "ra dec ra\n1 2 3\n")  # fmt: skip
     with pytest.raises(UsageError, match="several columns have the same name: 'ra'"):
         read_table(path)
 
