@@ -19,6 +19,7 @@ from emeraldcut.exchange import ConvertSettings, convert_images, convert_table
 from emeraldcut.images import read_images, write_images
 from emeraldcut.runs import read_manifest
 from emeraldcut.tables import read_table, write_table
+from tests.helpers import tan_wcs
 
 LABELS = ["rectangular", "oval", "", "other", "obround"]
 
@@ -193,6 +194,25 @@ def test_programs_that_listen_are_sent_the_table(tmp_path, hub, capsys):
     assert list(Table.read(tmp_path / "t.vot")["ra"]) == [1.0]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_table_with_any_name_is_sent(tmp_path, hub):
+    from astropy.samp import SAMPIntegratedClient
+
+    Table({"id": ["g"], "ra": [1.0], "dec": [2.0]}).write(tmp_path / "t.ecsv")
+    hub.start()
+    topcat, heard = SAMPIntegratedClient(name="topcat"), []
+    topcat.connect()
+    try:
+        topcat.bind_receive_notification("table.load.votable", lambda *said: heard.append(said[4]))
+        convert_table(tmp_path / "t.ecsv", tmp_path / "é → galaxies.vot", ConvertSettings(send=True))
+        deadline = time.monotonic() + 5
+        while not heard and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        topcat.disconnect()
+    assert heard[0]["url"] == (tmp_path / "é → galaxies.vot").as_uri() and heard[0]["name"] == "e  galaxies.vot"
+
+
 def test_a_table_of_results_leads_to_its_images(tmp_path, monkeypatch, stored):
     """`file` in results is relative to where the program ran, not to the table."""
     monkeypatch.chdir(tmp_path)
@@ -221,3 +241,49 @@ def test_wrong_input_gets_one_sentence(words, said, stored, tmp_path, capsys):
     assert cli.main(["convert", *[word.format(set=stored, tmp=tmp_path) for word in words]]) == 2
     out, err = capsys.readouterr()
     assert out == "" and said in err and len(err.strip().splitlines()) == 1
+
+
+def test_an_ellipse_lies_on_the_measured_galaxy(tmp_path):
+    """Eight pixels off the middle of its image, not at the catalogue's position."""
+    from emeraldcut.isophotes.measure import galaxy_position
+
+    wcs = tan_wcs((64, 64), 10.0, 60.0, 30.0, 0.4)
+    images = tmp_path / "off.fits"
+    fits.PrimaryHDU(np.eye(64, dtype=np.float32), wcs.to_header()).writeto(images)
+    table = read_images(images).table
+    table["x"], table["y"] = [40.0], [26.0]
+    table["galaxy_ra"], table["galaxy_dec"] = galaxy_position(table, [(64, 64)])
+    table["radius_pix"], table["axis_ratio"], table["pa_sky_deg"] = [5.0], [0.6], [30.0]
+    table.write(tmp_path / "t.ecsv")
+    (shape,) = shapes(convert_table(tmp_path / "t.ecsv", tmp_path / "t.reg"))
+    x, y = wcs.world_to_pixel(shape.center)
+    assert (float(x), float(y)) == (pytest.approx(40, abs=0.01), pytest.approx(26, abs=0.01))
+
+
+def test_images_become_fits_with_their_place_on_the_sky(tmp_path):
+    wcs = tan_wcs((32, 32), 10.0, 20.0, 25.0)
+    (tmp_path / "in").mkdir()
+    pixels = np.random.default_rng(1).normal(size=(32, 32)).astype(np.float32)
+    fits.PrimaryHDU(pixels, wcs.to_header()).writeto(tmp_path / "in" / "5853498713190525696.fits")
+    folder = convert_images(tmp_path / "in", tmp_path / "f", ConvertSettings(to="fits")).folder
+    table = read_table(folder / "table.fits")
+    assert list(table["id"]) == ["5853498713190525696"]
+    with fits.open(folder / table["filename"][0]) as units:
+        np.testing.assert_array_equal(units[0].data, pixels)
+        written = WCS(units[0].header)
+    corners = np.array([[0, 0], [31, 31], [0, 31]], dtype=float)
+    np.testing.assert_allclose(written.all_pix2world(corners, 0), wcs.all_pix2world(corners, 0), atol=1e-7)
+    hyrax = convert_images(tmp_path / "in", tmp_path / "h", ConvertSettings(to="hyrax")).folder
+    assert read_table(hyrax / "catalog.fits")["object_id"].tolist() == [5853498713190525696]
+
+
+def test_columns_that_mean_something_to_hyrax_go_by_other_names(tmp_path):
+    images = ImageSet(np.random.default_rng(1).normal(size=(1, 16, 16)).astype(np.float32), Table({"id": ["7"]}))
+    images.table["object_id"], images.table["filter"] = ["mine"], ["r"]
+    write_images(images, tmp_path / "set", command="x")
+    catalog = read_table(
+        convert_images(tmp_path / "set", tmp_path / "h", ConvertSettings(to="hyrax")).folder / "catalog.fits"
+    )
+    assert (
+        catalog["object_id"][0] == 7 and catalog["input_object_id"][0] == "mine" and catalog["input_filter"][0] == "r"
+    )

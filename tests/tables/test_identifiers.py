@@ -80,10 +80,6 @@ def test_csv(tmp_path, name, values, expected):
     if expected is object or np.dtype(expected).kind in "iu":
         kept = values if expected is object else [str(int(value)) for value in values]
         assert [str(value) for value in read[name]] == kept
-    assert next(str(v) for v in read_table(tmp_path / "t.csv", ids=["month"]).columns[0]) in (
-        values[0],
-        str(read[name][0]),
-    )
 
 
 def test_csv_keeps_the_zeros_of_a_column_that_is_said_to_be_the_identifier(tmp_path):
@@ -112,7 +108,8 @@ def test_ids_of_a_list_of_files_reach_the_results(tmp_path, ending, ids, kind):
 
 def test_whole_numbers_stay_such_through_sets(tmp_path):
     pictures(tmp_path / "p", "one", "two")
-    Table({"id": [2**63 + 5, 3], "file": ["p/one.fits", "p/two.fits"]}).write(tmp_path / "list.fits")
+    ids = np.array([2**63 + 5, 3], dtype=np.uint64)
+    Table({"id": ids, "file": ["p/one.fits", "p/two.fits"]}).write(tmp_path / "list.fits")
     from emeraldcut.images import map_images
 
     run = map_images(lambda images: images, tmp_path / "list.fits", ReadSettings(), tmp_path / "set", command="x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -245,7 +245,7 @@ def numbers(column: ArrayLike, missing: float = np.nan) -> np.ndarray:
 def free_name(name: str, taken: Iterable[str]) -> str:
     """`name`, with a number at its end if that is taken."""
     taken = set(taken)
-    return next(free for free in (name, *(f"{name}_{n}" for n in count(2))) if free not in taken)
+    return next(free for free in chain([name], (f"{name}_{n}" for n in count(2))) if free not in taken)
 
 
 def keep_apart(table: Table) -> Table:

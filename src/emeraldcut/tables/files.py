@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
 import warnings
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ENDINGS = (".parquet", ".ecsv", ".csv", ".fits", ".vot", ".vot.xml", ".out")
+RECORD_LINES = 50  # at most, of the first row of CSV with line breaks in quotes
 THESIS_CLASSES = ("oval", "rectangular", "obround")  # integer labels 1, 2, 3
 
 
@@ -213,6 +216,8 @@ def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:
             comments += 1
     names = [name.strip().strip('"') for name in line.split(",")]
     text = {name: pa.string() for name in names if name in BY_NAME and BY_NAME[name].dtype is str}
+    quoted = _quoted_columns(path, comments)
+    text |= dict.fromkeys(quoted, pa.string())
 
     def read(columns: list[str], types: dict[str, pa.DataType]) -> pa.Table:
         return pc.read_csv(
@@ -232,7 +237,11 @@ def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:
 
     data = read([], text)
     check_names(name.strip() for name in data.column_names)
-    doubtful = [field.name for field in data.schema if _may_have_lost_digits(data[field.name], field.name, {*ids})]
+    doubtful = [
+        field.name
+        for field in data.schema
+        if field.name not in quoted and _may_have_lost_digits(data[field.name], field.name, {*ids})
+    ]
     if doubtful:
         digits = read(doubtful, dict.fromkeys(doubtful, pa.string()))
         for name in doubtful:
@@ -245,6 +254,20 @@ def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:
     if _sidecar(path).exists():
         table.meta["provenance"] = json.loads(_sidecar(path).read_text(encoding="utf-8"))
     return table
+
+
+def _quoted_columns(path: Path, comments: int) -> list[str]:
+    """The columns of CSV whose first value is in quotes, if those of others are not; else those of identifiers."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        for _ in range(comments):
+            file.readline()
+        lines = "".join(islice(file, 1 + RECORD_LINES))
+    names = next(csv.reader(io.StringIO(lines)), [])
+    fields = re.findall(r'("(?:[^"]|"")*"|[^,\r\n"]*)(,|\r?\n|$)', lines)
+    ends = [k for k, (_, end) in enumerate(fields) if end != ","]
+    first = [value for value, _ in fields[ends[0] + 1 : ends[1] + 1]] if len(ends) > 1 else []
+    quoted = [name for name, value in zip(names, first, strict=False) if value.startswith('"')]
+    return quoted if len(quoted) < sum(map(bool, first)) else [name for name in quoted if is_id_name(name)]
 
 
 def _may_have_lost_digits(column: pa.ChunkedArray, name: str, ids: set[str]) -> bool:

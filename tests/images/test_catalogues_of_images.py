@@ -1,0 +1,136 @@
+"""A catalogue and a folder of cutouts: rows go with images by name, with mosaics by position; what lacks is flagged."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from emeraldcut.data import Flag
+from emeraldcut.errors import UsageError
+from emeraldcut.images import ReadSettings, apply_to_images, open_images, read_images
+from emeraldcut.images.source_images import SourceImages
+from emeraldcut.runs.notices import listening
+from emeraldcut.tables import read_table
+from tests.helpers import tan_wcs
+
+IDS = [39627788403084375, 39627788403084376, 39627788403084377]
+RA, DEC = [150.0, 150.1, 150.2], [2.0, 2.1, 2.2]
+
+
+def cutout(path, number, side=32, ra=None, dec=None):
+    pixels = np.full((side, side), float(number), np.float32)
+    pixels[0, 0] = -1
+    header = tan_wcs((side, side), ra, dec).to_header() if ra is not None else None
+    path.parent.mkdir(exist_ok=True, parents=True)
+    fits.PrimaryHDU(pixels, header).writeto(path)
+
+
+def read(tmp_path, table, **settings):
+    table.write(tmp_path / "c.ecsv", overwrite=True)
+    return read_images(tmp_path / "p", ReadSettings(catalogue=str(tmp_path / "c.ecsv"), cutout_size=16, **settings))
+
+
+NAMES = {
+    "id": ["{}.fits"] * 3,
+    "part": ["cutout_{}_r.fits", "cutout_{}_g.fits", "hsc-{}.fits"],
+    "folder": ["a/{}.fits", "b/{}.fits", "b/c/{}.fits"],
+}
+
+
+@pytest.mark.parametrize("names", NAMES)
+@pytest.mark.parametrize("sky", [False, True])
+def test_by_identifier(tmp_path, names, sky):
+    for k, name in enumerate(NAMES[names]):
+        cutout(tmp_path / "p" / name.format(IDS[k]), k, ra=RA[k] if sky else None, dec=DEC[k])
+    images = read(tmp_path, Table({"TARGETID": IDS, "RA": RA, "DEC": DEC, "mag": [1.0, 2.0, 3.0]})[[2, 0, 1]])
+    assert list(images.table["id"]) == [str(IDS[k]) for k in (2, 0, 1)]
+    assert [pixels.shape for pixels in images.pixels] == [(32, 32)] * 3  # as they are, not cut again
+    assert [pixels[5, 5] for pixels in images.pixels] == [2, 0, 1] and list(images.table["mag"]) == [3, 1, 2]
+    assert not np.any(images.table["flag"] & int(Flag.NOT_LISTED))
+
+
+@pytest.mark.parametrize("column", ["file", "filename", "path", "image_path"])
+@pytest.mark.parametrize("value", ["g{}.fits", "./g{}.fits", "/elsewhere/g{}.fits", "g{}", "g{}.png"])
+def test_by_name_of_file(tmp_path, column, value):
+    for k in range(3):
+        cutout(tmp_path / "p" / f"g{k}.fits", k)
+    images = read(tmp_path, Table({"id": ["x", "y", "z"], column: [value.format(k) for k in (1, 2, 0)]}))
+    assert list(images.table["id"]) == ["x", "y", "z"] and [p[5, 5] for p in images.pixels] == [1, 2, 0]
+
+
+def test_by_a_column_that_the_user_names(tmp_path):
+    for k in range(3):
+        cutout(tmp_path / "p" / f"g{k}.fits", k)
+    table = Table({"id": [1, 2, 3], "stamp": ["g2.fits", "g0.fits", "g1.fits"]})
+    assert [p[5, 5] for p in read(tmp_path, table, file="stamp").pixels] == [2, 0, 1]
+    with pytest.raises(UsageError, match="no column 'other'"):
+        read(tmp_path, table, file="other")
+
+
+def test_what_has_no_partner_is_flagged_and_said(tmp_path):
+    for k in (0, 1):
+        cutout(tmp_path / "p" / f"{IDS[k]}.fits", k)
+    cutout(tmp_path / "p" / "stray.fits", 7)
+    Table({"objid": IDS, "z": [0.1, 0.2, 0.3]}).write(tmp_path / "c.ecsv")
+    said = []
+    with listening(said.append):
+        path = apply_to_images(lambda images: images.table.copy(), tmp_path / "p",
+                               ReadSettings(catalogue=str(tmp_path / "c.ecsv")), tmp_path / "t.parquet", command="x")  # fmt: skip
+    table = read_table(path)
+    assert list(table["id"]) == [*map(str, IDS), "stray"]
+    assert table["flag"][2] == int(Flag.UNREADABLE) and "No image" in table["flag_text"][2]
+    assert (
+        table["flag"][3] == int(Flag.NOT_LISTED) and table["flag_text"][3] == "The catalogue has no row of this image."
+    )
+    assert np.ma.is_masked(table["z"][3])
+    assert len(said) == 1 and "2 rows have an image, 1 has none; 1 image has no row" in said[0]
+    assert table.meta["provenance"]["catalogue_match"] == said[0]
+
+
+def test_mosaics_are_still_cut_by_position(tmp_path):
+    """Also where the numbers of rows are those of the tiles."""
+    for k in range(3):
+        cutout(tmp_path / "p" / f"{k}.fits", k, 200, RA[k], DEC[k])
+    images = read(tmp_path, Table({"id": [0, 1, 2], "ra": RA[::-1], "dec": DEC[::-1]}))
+    assert images.pixels.shape == (3, 16, 16) and "mosaic_x" in images.table.colnames
+    files = [name.rpartition("/")[2] for name in images.table["file"]]
+    assert dict(zip(images.table["id"], files, strict=True)) == {"0": "2.fits", "1": "1.fits", "2": "0.fits"}
+    assert open_images(tmp_path / "p", ReadSettings(catalogue=str(tmp_path / "c.ecsv"))).facts["catalogue_match"]
+
+
+def test_the_user_decides(tmp_path):
+    for k in range(3):
+        cutout(tmp_path / "p" / f"{IDS[k]}.fits", k, 48, RA[k], DEC[k])
+    table = Table({"id": IDS, "ra": RA, "dec": DEC})
+    assert read(tmp_path, table, match="position").pixels.shape == (3, 16, 16)
+    assert read(tmp_path, table, match="name").pixels.shape == (3, 48, 48)
+    with pytest.raises(UsageError, match="names the images"):
+        read(tmp_path, Table({"id": ["a", "b", "c"], "ra": RA, "dec": DEC}), match="name")
+
+
+def test_the_originals_are_found_again(tmp_path):
+    for k in range(3):
+        cutout(tmp_path / "p" / f"{IDS[k]}.fits", k)
+    images = read(tmp_path, Table({"id": IDS}))
+    again = SourceImages(images.table, tmp_path / "p", ReadSettings(catalogue=str(tmp_path / "c.ecsv")))
+    assert [again[row][5, 5] for row in range(3)] == [0, 1, 2]
+
+
+def test_array_columns_are_kept_as_lists(tmp_path):
+    cutout(tmp_path / "p" / "a.fits", 1)
+    images = read(tmp_path, Table({"id": ["a"], "mags": [[1.5, 2.5]], "a4": [0.1]}))
+    assert images.table["mags"][0] == "[1.5, 2.5]" and images.table["input_a4"][0] == 0.1
+
+
+def test_hats_with_positions_in_other_columns_than_ra(tmp_path):
+    folder = tmp_path / "hats" / "dataset" / "Norder=0" / "Dir=0"
+    folder.mkdir(parents=True)
+    rows = {"objectId": [1], "meanLon": [150.0], "meanLat": [2.0], "ra": [13.0], "dec": [2.0]}
+    pq.write_table(pa.table(rows), folder / "Npix=4.parquet")
+    (tmp_path / "hats" / "hats.properties").write_text("hats_col_ra=meanLon\nhats_col_dec=meanLat\n")
+    cutout(tmp_path / "p" / "mosaic.fits", 1, 64, 150.0, 2.0)
+    images = read_images(tmp_path / "p" / "mosaic.fits", ReadSettings(catalogue=str(tmp_path / "hats"), cutout_size=16))
+    assert list(images.table["id"]) == ["1"] and images.table["mosaic_x"][0] == pytest.approx(31.5)
+    assert list(images.table["input_ra"]) == [13.0]
