@@ -57,8 +57,8 @@ def combine(planes: Sequence[np.ndarray], sigmas: Sequence[np.ndarray | None]) -
     weights = noise[used] ** -2
     weights /= weights.sum()
     pixels = _average(stacked[used], weights)
-    given = [sigma for band in used if (sigma := sigmas[band]) is not None]
-    if len(given) < len(used):
+    given = [sigmas[band] for band in used]
+    if any(sigma is None for sigma in given):
         return Combined(pixels, None, used)
     variance = sum(w**2 * np.nan_to_num(s, nan=n) ** 2 for w, s, n in zip(weights, given, noise[used], strict=True))
     return Combined(pixels, np.sqrt(variance).astype(np.float32), used)
@@ -68,8 +68,8 @@ def _typical_noise(plane: np.ndarray, sigma: np.ndarray | None) -> float:
     """Noise of a pixel: the median of what a map states, else from differences of pixels side by side; NaN if none."""
     if sigma is not None and np.isfinite(sigma).any():
         return float(np.nanmedian(sigma[np.isfinite(sigma)]))
-    along = [np.diff(plane, axis=axis) for axis in (0, 1)]
-    steps = np.concatenate([step[np.isfinite(step)] for step in along])
+    steps = [np.diff(plane, axis=axis) for axis in (0, 1)]
+    steps = np.concatenate([step[np.isfinite(step)] for step in steps])
     if steps.size < 2 or not steps.any():
         return np.nan
     from astropy.stats import mad_std

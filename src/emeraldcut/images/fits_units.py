@@ -150,8 +150,8 @@ def contents_of(
         contents.psf = read_psf(group.psf)
     pictures = _pictures(images, kinds, settings, contents)
     if not pictures and not contents.problem and images:
-        held = ", ".join(f"{_label(unit)} ({kinds[id(unit)].holds or kinds[id(unit)].role})" for unit in images)
-        contents.problem = f"It holds no image but maps: {held}; read one with --hdu."
+        maps = ", ".join(f"{_label(unit)} ({kinds[id(unit)].holds or kinds[id(unit)].role})" for unit in images)
+        contents.problem = f"It holds no image but maps: {maps}; read one with --hdu."
     maps = _maps(pictures, images, kinds, units, settings, name)
     unused = _add_files(maps, pictures, group, beside or {}, settings)
     contents.images = _with_bands(pictures, maps, kinds, settings)

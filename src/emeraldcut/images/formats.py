@@ -268,7 +268,6 @@ def _read(
     if stretch := stretch_of(header):
         notes.append(stretch.said)
     layers = [_Layers(unit, maps) for unit, maps in zip(image.units, image.maps, strict=True)]
-    read: Iterator[Picture]
     if plan is Layout.STACK:
         read = (_single(layers[0].plane(k), layers[0].maps, dict(facts), list(notes)) for k in range(shape[0]))
     elif plan in (Layout.PLANE, Layout.FIRST_PLANE) and len(layers) == 1:
@@ -287,13 +286,13 @@ class _Layers:
     unit: Any
     maps: MaskAndNoise
 
-    def plane(self, k: int, *, last: bool = False) -> tuple[Any, Any, Any]:
+    def plane(self, k: int, *, last: bool = False) -> tuple[np.ndarray, ...]:
         """The k-th plane (ny, nx) of pixels, made linear, mask and noise; None where there is no map."""
         pixels, mask, noise = (_plane(unit, k, last) for unit in (self.unit, self.maps.mask, self.maps.noise))
         return linear(pixels, self.unit), mask, linear(noise, self.maps.noise)
 
 
-def linear(pixels: Any, unit: Any) -> Any:
+def linear(pixels: np.ndarray, unit: Any) -> np.ndarray:
     """Pixels of a FITS unit as light."""
     stretch = stretch_of(unit.header) if unit is not None else None
     return pixels if stretch is None else stretch.undo(pixels)
@@ -310,7 +309,7 @@ def _plane(unit: Any, k: int, last: bool) -> np.ndarray | None:
     return unit.section[(*leading, slice(None), slice(None), k) if last else (*leading, k)]
 
 
-def _single(plane: tuple[Any, Any, Any], maps: MaskAndNoise, facts: dict[str, Any], notes: list[str]) -> Picture:
+def _single(plane: tuple[np.ndarray, ...], maps: MaskAndNoise, facts: dict[str, Any], notes: list[str]) -> Picture:
     """One image without its masked pixels and those of no weight; its fact `noise_sigma` is what its noise map says."""
     pixels, sigma = cleared(*plane, maps)
     if sigma is not None:
