@@ -120,7 +120,7 @@ def _read_psf(path: Path, band: str) -> Psf:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with fits.open(path) as units:
-                psf = psf_in(units, str(path), band)
+                psf = psf_in(units, path.name, band)
     except Exception as error:  # astropy raises many kinds of errors on damaged files
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise UsageError(f"the PSF '{path}' cannot be read as FITS ({reason}).") from None
