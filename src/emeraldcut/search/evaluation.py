@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,6 @@ class Encounter:
     companion: ProgenitorSettings
     start: EncounterSettings
 
-    def with_particles(self, factor: float) -> Encounter:
-        """The same with `factor` times the particles of each kind."""
-        return replace(self, host=_resampled(self.host, factor), companion=_resampled(self.companion, factor))
-
     def suite(self, duration_gyr: float) -> SuiteSettings:
         """The suite of `simulate` that runs this encounter once, and nothing else."""
         return SuiteSettings(
@@ -49,11 +45,6 @@ class Encounter:
             duration_gyr=duration_gyr,
             control=False,
         )
-
-
-def _resampled(galaxy: ProgenitorSettings, factor: float) -> ProgenitorSettings:
-    names = ("halo_particles", "star_particles", "gas_particles")
-    return replace(galaxy, **{name: max(round(factor * getattr(galaxy, name)), 2) for name in names})
 
 
 @dataclass(frozen=True)
@@ -102,7 +93,7 @@ def run_encounter(
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a remnant shows: to choose by, to score by, and in all snapshots together; its families of stars."""
+    """What a remnant shows, in the snapshots to choose views by and in those to score by; and its families of stars."""
 
     choosing: Views
     scoring: Views

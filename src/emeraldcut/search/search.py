@@ -33,7 +33,7 @@ EVALUATIONS = "evaluations"  # folder: one file for each that is done
 TABLE = "evaluations.ecsv"
 WINNERS = "winners"  # folder: a suite for each, and the last snapshots of its first run
 SMALL, FULL = "small", "full"  # kinds of evaluations
-VIEWS = ("a4", "a6", "axis_ratio", "error")
+VIEWS = ("a4", "a6", "axis_ratio", "error", "radius_kpc")
 
 
 @dataclass(frozen=True, kw_only=True)
