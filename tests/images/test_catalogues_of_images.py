@@ -76,8 +76,10 @@ def test_what_has_no_partner_is_flagged_and_said(tmp_path):
     Table({"objid": IDS, "z": [0.1, 0.2, 0.3]}).write(tmp_path / "c.ecsv")
     said = []
     with listening(said.append):
-        path = apply_to_images(lambda images: images.table.copy(), tmp_path / "p",
-                               ReadSettings(catalogue=str(tmp_path / "c.ecsv")), tmp_path / "t.parquet", command="x")  # fmt: skip
+        settings = ReadSettings(catalogue=str(tmp_path / "c.ecsv"))
+        path = apply_to_images(
+            lambda images: images.table.copy(), tmp_path / "p", settings, tmp_path / "t.parquet", command="x"
+        )
     table = read_table(path)
     assert list(table["id"]) == [*map(str, IDS), "stray"]
     assert table["flag"][2] == int(Flag.UNREADABLE) and "No image" in table["flag_text"][2]
