@@ -26,7 +26,7 @@ def emerald(halo: float, stars: float) -> tuple[SuiteSettings, EvolveSettings]:
         )
         for g in galaxies
     )
-    return replace(suite, progenitor=host, companion=companion), evolve
+    return replace(suite, progenitor=host, companion=companion, control=False), evolve
 
 
 @pytest.mark.slow
