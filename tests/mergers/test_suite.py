@@ -159,7 +159,7 @@ def test_spacing_of_a_uniform_sphere():
 @pytest.mark.parametrize("name", shipped_suites())
 def test_shipped_suites_are_suites(name):
     settings, _ = from_flags(Namespace(settings=str(suite_file(name))), SuiteSettings, EvolveSettings)
-    assert len(plan(settings)) > 6
+    assert len(plan(settings)) > (1 if name == "emerald" else 6)  # a demonstration: one merger and its control
     model(settings.heavier, EvolveSettings().softening_kpc)
 
 
