@@ -7,6 +7,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from emeraldcut.errors import UsageError
+
 _HEADER_BYTES = 256
 _TYPES = 6
 _MARKERS = {_HEADER_BYTES: 1, 8: 2}  # the first number of a file: its format
@@ -64,7 +66,7 @@ def as_hdf5(path: str | Path) -> Any:
     with open(path, "rb") as file:
         found = _format_and_order(file.read(8))
         if found is None:
-            raise ValueError("it does not begin with the header of a binary file of GADGET")
+            raise UsageError("it does not begin with the header of a binary file of GADGET")
         number, order = found
         file.seek(0)
         if number == 2:
@@ -130,8 +132,8 @@ def _record(file: BinaryIO, order: str, name: str, sizes: list[int] | None = Non
     if sizes is not None and length >= 0:
         length = next((size for size in sizes if size % 2**32 == length), -2)
     if length == -2:
-        raise ValueError(f"its block {name} has not the length that its header says")
+        raise UsageError(f"its block {name} has not the length that its header says")
     content = file.read(length) if length >= 0 else b""
     if length < 0 or len(content) < length or file.read(4) != marker:
-        raise ValueError(f"it is cut off in its {name}")
+        raise UsageError(f"it is cut off in its {name}")
     return content

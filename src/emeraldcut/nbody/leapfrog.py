@@ -228,7 +228,7 @@ def evolve(
             f"until_gyr expects a time after that of the snapshot, {snapshot.time_gyr} Gyr; received {until_gyr}."
         )
     if not np.isfinite(snapshot.velocity).all():
-        raise ValueError("particles without velocities cannot be moved; the snapshot has none, or not of all.")
+        raise UsageError("particles without velocities cannot be moved; the snapshot has none, or not of all.")
     lengths, gas = lengths_of(snapshot, settings), gas_of(snapshot, settings, seed, threads)
     compile_ahead("simulate", *examples(settings, len(gas.places) > 0))
     return _evolve(snapshot, settings, lengths, gas, until_gyr, threads)

@@ -10,6 +10,7 @@ import numpy as np
 from emeraldcut.camera.camera import rotation
 from emeraldcut.camera.particle_isophote import fit_particle_isophote
 from emeraldcut.camera.projection import project
+from emeraldcut.errors import UsageError
 from emeraldcut.nbody.centre import centre_of
 from emeraldcut.nbody.snapshot import Snapshot
 
@@ -76,7 +77,7 @@ def body_of(snapshot: Snapshot) -> Body:
     """
     chosen = snapshot.stars
     if not chosen.any():
-        raise ValueError("a remnant needs stars; the snapshot has none.")
+        raise UsageError("a remnant needs stars; the snapshot has none.")
     position, velocity, mass = (
         np.asarray(v, float)[chosen] for v in (snapshot.position, snapshot.velocity, snapshot.mass)
     )
