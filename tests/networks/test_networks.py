@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 import pytest
 from astropy.table import Table
-from helpers import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
@@ -47,6 +46,7 @@ from emeraldcut.networks.preprocessing import (
     prepare,
 )
 from emeraldcut.networks.train import RECIPES, split_by_galaxy
+from tests.helpers import from_python
 
 fold = from_python(_fold)
 train_module = importlib.import_module("emeraldcut.networks.train")

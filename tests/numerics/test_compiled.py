@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from helpers import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -17,6 +16,7 @@ from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.isophotes import MeasureSettings, deconvolved_fit, fit_before_psf, measure_galaxy, moffat_kernel
 from emeraldcut.isophotes.deconvolved_fit import separable
 from emeraldcut.numerics import linalg, median
+from tests.helpers import from_python
 
 seeds = st.integers(0, 2**32 - 1)
 invert, solve = from_python(linalg.invert), from_python(linalg.solve)

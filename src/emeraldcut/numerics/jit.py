@@ -345,7 +345,7 @@ class _LinkedCode(JITCodeLibrary):
         @staticmethod
         def set_env(name: str, env: Any) -> None: ...
 
-    codegen = _Nowhere  # type: ignore[assignment]
+    codegen = _Nowhere
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
