@@ -10,8 +10,9 @@ from emeraldcut.frame.segmentation import NEIGHBOUR, SMOOTHING_PIX
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.isophotes import measure
-from tests.helpers import images
+from tests.helpers import from_python, images
 
+lopsided = from_python(mask_lopsided)
 SIDE = 65
 Y, X = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
 RADIUS = 9.0
@@ -51,7 +52,11 @@ def masked(place, its_mirror_image, sigma=1.0):
     shape = np.zeros(12)
     shape[:3] = (SIDE - 1) / 2, (SIDE - 1) / 2, 0.7
     pixels = np.zeros((SIDE, SIDE), np.uint8)
+<<<<<<< HEAD
     _mask(smooth, pixels, shape, RADIUS, sigma)
+=======
+    lopsided(smooth, pixels, shape, RADIUS, sigma)
+>>>>>>> k
     assert not np.any(pixels[opposite] == NEIGHBOUR)
     return bool(pixels[32, 52] == NEIGHBOUR)
 

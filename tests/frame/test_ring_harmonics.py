@@ -26,7 +26,7 @@ def hit(galaxy, sigmas):
     division = galaxy.segmentation
     image = division.image.copy()
     image[ROW, COLUMN] += sigmas * division.sky_sigma
-    changed = replace(galaxy, look=replace(galaxy.quick, segmentation=replace(division, image=image)))
+    changed = replace(galaxy, quick=replace(galaxy.quick, segmentation=division._replace(image=image)))
     (before, variances), (after, _) = galaxy.rings, changed.rings
     return np.abs(after - before).max(axis=1) / np.sqrt(variances)
 
