@@ -172,7 +172,8 @@ def test_equal_names_are_an_error_that_lists_them(tmp_path, ending):
                         "<TD>3</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>")  # fmt: skip
     else:
         path.write_text("# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra, datatype: float64}\n"
-                        "# - {name: dec, datatype: float64}\n# - {name: ra, datatype: float64}\nra dec ra\n1 2 3\n")  # fmt: skip
+                        "# - {name: dec, datatype: float64}\n# - {name: ra, datatype: float64}\n"
+                        "ra dec ra\n1 2 3\n")  # fmt: skip
     with pytest.raises(UsageError, match="several columns have the same name: 'ra'"):
         read_table(path)
 

@@ -131,7 +131,7 @@ def test_equal_whole_numbers_become_text_with_endings(tmp_path):
 def test_decimals_and_large_strings_of_parquet(tmp_path):
     from decimal import Decimal
 
-    wide = pa.array([Decimal("14641234567890123456"), Decimal("7")], pa.decimal128(25, 0))
+    wide = pa.array([Decimal(14641234567890123456), Decimal(7)], pa.decimal128(25, 0))
     pq.write_table(
         pa.table({"objid": wide, "name": pa.array(["0012", "b"], pa.large_string())}), tmp_path / "t.parquet"
     )

@@ -209,7 +209,7 @@ def convert_images(
     if not tables:
         raise NoImagesError(f"none of the {left_out} images of '{source}' can be used.")
     table = vstack(tables, metadata_conflicts="silent")
-    for name, part in PROGRAMS[settings.to](table, run.folder.resolve()).items():
+    for name, part in PROGRAMS[str(settings.to)](table, run.folder.resolve()).items():
         write_table(
             with_numbers(part) if images.whole_ids and "id" in part.colnames else part, run.path(name), overwrite=True
         )

@@ -86,6 +86,7 @@ def match_names(
         values = id_texts(table[column])
         of_file = column == found.get("file")
         kept = [str(PurePosixPath(value)) if value else "" for value in values] if of_file else list(values)
+        tries: list[tuple[str, Sequence[str | list[str]], list[str]]]
         tries = [(how, keys, kept) for how, keys in (*paths, *bare)]
         if of_file:
             tries += [(how, keys, [PurePosixPath(value).name for value in kept]) for how, keys in (paths[1], bare[1])]
