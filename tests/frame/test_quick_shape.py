@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from numba import njit
 
 from emeraldcut.data import Flag
 from emeraldcut.frame.quick_shape import mask_lopsided
@@ -35,11 +34,6 @@ def test_one_side_twice_as_bright_as_the_other_is_a_neighbours():
     assert list(measure(images(*scenes))["flag"] & Flag.NEIGHBOUR > 0) == [False, False, True, False]
 
 
-@njit
-def _mask(smooth, pixels, shape, radius, sigma):
-    mask_lopsided(smooth, pixels, shape, radius, sigma)  # a part of compiled code, which Python cannot call
-
-
 def masked(place, its_mirror_image, sigma=1.0):
     """Whether a patch of this light, where a galaxy has the other light opposite, is taken for a neighbour's.
 
@@ -52,11 +46,7 @@ def masked(place, its_mirror_image, sigma=1.0):
     shape = np.zeros(12)
     shape[:3] = (SIDE - 1) / 2, (SIDE - 1) / 2, 0.7
     pixels = np.zeros((SIDE, SIDE), np.uint8)
-<<<<<<< HEAD
-    _mask(smooth, pixels, shape, RADIUS, sigma)
-=======
     lopsided(smooth, pixels, shape, RADIUS, sigma)
->>>>>>> k
     assert not np.any(pixels[opposite] == NEIGHBOUR)
     return bool(pixels[32, 52] == NEIGHBOUR)
 

@@ -281,9 +281,10 @@ def _are_our_flags(table: Table) -> bool:
     """Whether `flag_text` says in sentences, in every row, what is wrong by `flag`."""
     if not {"flag", "flag_text"} <= set(table.colnames) or table["flag"].dtype.kind not in "iu":
         return False
-    flags, texts = np.ma.filled(table["flag"], 0), np.ma.filled(table["flag_text"], "")
-    said = {flag: [SENTENCES[bit] for bit in SENTENCES if flag & bit] for flag in set(flags.tolist())}
-    pairs = zip(flags.tolist(), texts, strict=True)
+    flags = [int(flag) for flag in np.ma.filled(table["flag"], 0)]
+    texts = np.ma.filled(table["flag_text"], "")
+    said = {flag: [SENTENCES[bit] for bit in SENTENCES if flag & bit] for flag in set(flags)}
+    pairs = zip(flags, texts, strict=True)
     return all(all(part in str(text) for part in said[flag]) and bool(text) == bool(flag) for flag, text in pairs)
 
 

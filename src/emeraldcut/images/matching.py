@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -87,7 +86,8 @@ def match_names(
         values = id_texts(table[column])
         of_file = column == found.get("file")
         kept = [str(PurePosixPath(value)) if value else "" for value in values] if of_file else list(values)
-        tries: list[tuple[str, list[Any], list[Any]]] = [(how, keys, kept) for how, keys in (*paths, *bare)]
+        tries: list[tuple[str, Sequence[str | list[str]], list[str]]]
+        tries = [(how, keys, kept) for how, keys in (*paths, *bare)]
         if of_file:
             tries += [(how, keys, [PurePosixPath(value).name for value in kept]) for how, keys in (paths[1], bare[1])]
             tries.append((*bare[1], [stem(PurePosixPath(value).name) for value in kept]))

@@ -56,8 +56,8 @@ class Columns:
 
         if name != "id" and not pa.types.is_string(self._schema.field(name).type):
             return column_of([self._file], name)
-        read = (from_arrow(piece)[name] for piece in arrow_pieces(self._file, GROUP_ROWS, [name]))
-        pieces = [id_texts(piece) if name == "id" else np.asarray(piece) for piece in read]
+        columns = (from_arrow(piece)[name] for piece in arrow_pieces(self._file, GROUP_ROWS, [name]))
+        pieces = [id_texts(column) if name == "id" else np.asarray(column) for column in columns]
         return np.concatenate([np.zeros(0, dtype=object), *pieces])
 
 

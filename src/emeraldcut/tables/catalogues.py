@@ -103,9 +103,8 @@ def find_columns(table: Table, given: Mapping[str, str], where: str = "the catal
         found[wanted] = names[0]
     ucds = {name: str(table[name].meta.get("ucd", "")) for name in table.colnames if table[name].meta}
     for wanted in ("ra", "dec", "x", "y", "id", "file"):
-        usual = found.get(wanted) or find_column(wanted, table.colnames, ucds)
-        if usual is not None:
-            found[wanted] = usual
+        if wanted not in found and (named := find_column(wanted, table.colnames, ucds)) is not None:
+            found[wanted] = named
     if "id" not in found and {"label", "x"} <= {*table.colnames, *found} and found["x"] != "x":
         found |= {"id": "label"} if table["label"].dtype.kind in "iu" else {}  # photutils numbers its sources so
     return found
@@ -140,7 +139,7 @@ def catalogue_parts(
         try:
             data = ds.dataset(str(file), format="parquet", partitioning=None)
             at = [names.get(w) or common_name(w, data.schema.names) for w in ("ra", "dec")]
-            if not {*at} <= {*data.schema.names}:
+            if at[0] not in data.schema.names or at[1] not in data.schema.names:
                 raise UsageError(f"'{file}' needs columns ra and dec; it has {', '.join(data.schema.names)}.")
             east = [(ds.field(at[0]) >= low) & (ds.field(at[0]) <= high) for low, high in ra]
             inside = (ds.field(at[1]) >= dec[0]) & (ds.field(at[1]) <= dec[1]) & reduce(or_, east)

@@ -7,7 +7,7 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.tables.column_names import DOT, find_column
 
 HEAD_BYTES = 4096  # of a file, which say what it is
-PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
 
 
