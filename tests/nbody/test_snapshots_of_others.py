@@ -513,7 +513,7 @@ def test_only_where_none_can_be_observed_the_command_ends(tmp_path, capsys):
     assert main(["observe", str(tmp_path / "a.hdf5"), "-o", str(tmp_path / "set"), "--quiet"]) == 2
     assert "a.hdf5' cannot be opened as HDF5" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="a folder of snapshots or cut-outs"):
+    with pytest.raises(FileNotFoundError, match="a folder of snapshots or cutouts"):
         find_snapshots(tmp_path / "empty")
 
 

@@ -282,7 +282,7 @@ def test_folders_that_were_not_used_for_long_are_removed_but_none_in_use(place):
     assert len(place.keys()) == jit.KEPT + 3
     place.run()
     used.communicate()
-    left = {path.name for path in place if path.name.startswith("key")}
+    left = {path.name for path in place.keys() if path.name.startswith("key")}  # noqa: SIM118  it is no dict
     assert left == {"key0", *(f"key{k}" for k in range(3, jit.KEPT + 3))}
 
 
@@ -334,10 +334,8 @@ def test_examples_compile_all_that_mergers_need():
     program = """
 import numpy
 from numba.core import event
-from emeraldcut.data.snapshot import Snapshot
-from emeraldcut.mergers.camera import ObserveSettings, observe
-from emeraldcut.mergers.leapfrog import EvolveSettings, evolve
-from emeraldcut.mergers.remnant import quick_shape_of
+from emeraldcut.nbody import EvolveSettings, Snapshot, evolve
+from emeraldcut.camera import ObserveSettings, measure_remnant, observe
 class Listener(event.Listener):
     def on_start(self, e):
         print(e.data["dispatcher"].py_func.__qualname__, e.data["args"])
@@ -352,7 +350,7 @@ snapshot = Snapshot(position, 0 * position, numpy.ones(n, numpy.float32), kinds,
 for engine in ("tree", "direct"):
     *_, (last, _) = evolve(snapshot, EvolveSettings(engine=engine), until_gyr=0.01)
 observe(last, ObserveSettings(views=1))
-quick_shape_of([last], 1, seed=0)
+measure_remnant([last], 1, seed=0)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr + done.stdout

@@ -147,8 +147,8 @@ def observe_run(
     Returns
     -------
     Run
-        Its manifest holds `passed_over`, the HDF5 files that are no snapshots; `failed`, the number of snapshots that
-        could not be observed; and `guessed`, what their files do not say and was assumed, with the first that it holds
+        Its manifest holds `passed_over`, the HDF5 files that are no snapshots; `snapshots`, the number of mergers or
+        files that were to be observed, and `failed`, how many of them could not be; and `guessed`, what their files do not say and was assumed, with the first that it holds
         for.
 
     Raises
@@ -178,7 +178,8 @@ def observe_run(
             maps += rest
             if "guessed" in images.table.colnames and row["guessed"]:
                 guessed.setdefault(str(row["guessed"]), str(row["merger"]))
-        writer.facts = {"passed_over": [path.name for path in passed_over], "failed": failed, "guessed": guessed}
+        names = [path.name for path in passed_over]
+        writer.facts = {"passed_over": names, "snapshots": len(found), "failed": failed, "guessed": guessed}
     if maps:
         write_text_maps(concatenate(maps), take.maps, overwrite=overwrite)
     return writer.run
