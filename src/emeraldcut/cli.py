@@ -262,7 +262,8 @@ def _of_observed(manifest: dict[str, Any]) -> Iterator[str]:
         yield f"Passed over, no snapshots: {', '.join(names[:3])}{more}."
     yield from (f"{merger}: {guess}." for guess, merger in manifest["guessed"].items())
     if failed := manifest["failed"]:
-        yield f"{failed} of {manifest['snapshots']} snapshots could not be observed; their rows are flagged and say why."
+        number = manifest["snapshots"]
+        yield f"{failed} of {number} snapshots could not be observed; their rows are flagged and say why."
 
 
 def _run_study(arguments: argparse.Namespace, settings: tuple) -> str:

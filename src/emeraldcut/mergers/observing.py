@@ -148,8 +148,8 @@ def observe_run(
     -------
     Run
         Its manifest holds `passed_over`, the HDF5 files that are no snapshots; `snapshots`, the number of mergers or
-        files that were to be observed, and `failed`, how many of them could not be; and `guessed`, what their files do not say and was assumed, with the first that it holds
-        for.
+        files that were to be observed, and `failed`, how many of them could not be; and `guessed`, what their files do
+        not say and was assumed, with the first that it holds for.
 
     Raises
     ------
