@@ -12,6 +12,7 @@ from astropy.table import Table
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
+from emeraldcut.images.psf import positive
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images
 from emeraldcut.images.store import ImageSetWriter
 from emeraldcut.runs.progress import SILENT, Progress
@@ -167,8 +168,8 @@ def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
         names = table.column_names
         if "read_as" in names and len(said) < MOST_SAID:
             said |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
-        known = table["psf_fwhm_pix"].to_numpy() if "psf_fwhm_pix" in names else np.full(len(table), np.nan)
-        unknown += int(np.sum(~np.isfinite(known.astype(float))))
+        widths = table["psf_fwhm_pix"].to_pylist() if "psf_fwhm_pix" in names else [None] * len(table)
+        unknown += sum(positive(width) is None for width in widths)
     facts: dict[str, Any] = {"psf_unknown_images": unknown}
     return facts | ({"read_as": list(said)[:MOST_SAID]} if said else {})
 

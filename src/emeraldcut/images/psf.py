@@ -194,7 +194,7 @@ def psf_of_row(
     What the row says (`psf_file`, `psf_fwhm_pix`, `psf_fwhm_arcsec`) counts before the settings, and these before what
     the image's own file says. Widths in arcsec need the row's `pixel_scale_arcsec`.
     """
-    scale = _positive(row.get("pixel_scale_arcsec"))
+    scale = positive(row.get("pixel_scale_arcsec"))
     if row.get("psf_file"):
         return _image_and_width(read_psf(str(row["psf_file"])), x, y)
     if (width := _width(row.get("psf_fwhm_pix"), row.get("psf_fwhm_arcsec"), scale)) is not None:
@@ -218,13 +218,14 @@ def _image_and_width(psf: Psf, x: float, y: float) -> tuple[np.ndarray, float | 
 
 def _width(pix: Any, arcsec: Any, scale: float | None) -> float | None:
     """A width in pixels from one in pixels or in arcsec."""
-    if _positive(pix) is not None:
-        return _positive(pix)
-    angle = _positive(arcsec)
+    if positive(pix) is not None:
+        return positive(pix)
+    angle = positive(arcsec)
     return angle / scale if angle is not None and scale is not None else None
 
 
-def _positive(value: Any) -> float | None:
+def positive(value: Any) -> float | None:
+    """A value as a number above 0, None if it is not one."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -93,7 +93,7 @@ class _Particles:
             threads=self.threads,
         )  # fmt: skip
         self.force_seconds += time.process_time() - start
-        self.acceleration = _along(acceleration, axes.T.copy())
+        self.acceleration = _along(np.ascontiguousarray(acceleration), axes.T.copy())
         self.turn += 1
 
     def longest_step(self) -> float:
