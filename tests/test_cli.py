@@ -211,15 +211,6 @@ def test_help_says_where_a_seed_matters(name, capsys):
     )
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
-def test_help_without_slow_packages_is_the_whole_help(name):
-    """What a new process prints, which has loaded nothing but what help needs, and what all the real modules say."""
-    command = cli.COMMANDS[name]
-    whole = cli._command_parser(name, command, [cli.load(cls) for cls in command.settings]).format_help()
-    quick = subprocess.run([sys.executable, "-m", "emeraldcut", name, "--help"], capture_output=True, check=True)
-    assert quick.stdout.decode().split() == whole.split()
-
-
 def test_the_program_starts_from_the_shell():
     done = subprocess.run(
         [sys.executable, "-m", "emeraldcut.cli", "--version"], capture_output=True, text=True, check=True

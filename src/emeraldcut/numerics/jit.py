@@ -52,6 +52,7 @@ FAST: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "contrac
 Example = Callable[[], object]
 _turn = Lock()
 _asked: list[str] = []  # names of the examples that this process asked for
+_settled: set[tuple[Example, ...]] = set()  # all that were asked for together: stages ask again for every image
 _in_use: list[IO | None] = []  # lock files, open as long as this process lives
 
 
@@ -168,20 +169,20 @@ def compile_ahead(purpose: str, *examples: Example) -> None:
     UserWarning
         An example fails; this process then compiles for itself what it needs.
     """
-    if AHEAD in os.environ:
+    if examples in _settled or AHEAD in os.environ:
         return
     names = [f"{example.__module__}.{example.__qualname__}" for example in examples]
     with _turn:  # threads wait for each other
         new = [name for name in names if name not in _asked]
         _asked.extend(new)
         folder = _folder() if new else None
-        if folder is None or not (missing := [name for name in new if not (folder / name).exists()]):
-            return
-        try:
-            _prune(folder)
-            _compile(purpose, missing, folder)
-        except OSError as error:
-            _nowhere(f"'{folder.parent}' cannot be written ({error.strerror})")
+        if folder is not None and (missing := [name for name in new if not (folder / name).exists()]):
+            try:
+                _prune(folder)
+                _compile(purpose, missing, folder)
+            except OSError as error:
+                _nowhere(f"'{folder.parent}' cannot be written ({error.strerror})")
+        _settled.add(examples)  # only now, so that other threads wait until all is there
 
 
 def _compile(purpose: str, waiting: list[str], folder: Path) -> None:
