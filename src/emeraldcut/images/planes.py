@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
@@ -83,12 +83,17 @@ TYPE_CARDS = ("EXTTYPE", "IMTYPE", "DES_EXT", "HDUCLAS2", "PRODCATG")  # Rubin, 
 BANDS = frozenset(
     "u g r i z y j h k ks w1 w2 w3 w4 nuv fuv vis nisp ux vx bx rx ix v b zs i2 g1 nb816 nb921 n540 n708 n964".split()
 )
-FILTER_NAME = re.compile(r"^f\d{3,4}[wmnlpx]{1,2}\d?$")  # of HST and JWST, such as F160W
+FILTER_NAME = re.compile(r"^(f\d{3,4}[wmnlpx]{1,2}\d?|nb\d{3,4})$")  # of HST and JWST, such as F160W; of HSC, NB0921
 
 
 def is_band(word: str) -> bool:
     """Whether a word is the name of a filter."""
     return word.lower() in BANDS or bool(FILTER_NAME.match(word.lower()))
+
+
+def plain_band(name: str) -> str:
+    """The name of a filter in small letters without what stands before it: HSC-R and des-r are r."""
+    return re.split(r"[-.:]", name.strip().lower())[-1]
 
 
 def words_of(name: str) -> list[str]:
@@ -200,6 +205,13 @@ class FileGroup:
     mask_holds: str = ""
     band: str = ""
     passed_over: list[Path] = field(default_factory=list)
+    name: str = ""
+    others: list[FileGroup] = field(default_factory=list)
+
+    @property
+    def bands(self) -> list[FileGroup]:
+        """The group of each band, of one that has several files; else it alone."""
+        return [replace(self, others=[], name=""), *self.others] if self.others else [self]
 
 
 GAMA_NAME = re.compile(r"^(.*\d)(fitim|mskim|psfim|segim|sigma)$")  # names of GAMA have no break before their word
@@ -260,8 +272,6 @@ def grouped(files: Iterable[tuple[Path, str]]) -> tuple[list[FileGroup], list[Pa
             alone.append(path)
         else:
             groups[path] = FileGroup(path)
-    if not groups:  # nothing but maps: whoever asks for them gets them
-        return [FileGroup(path) for path in kinds], []
     return [groups[path] for path in kinds if path in groups], alone
 
 

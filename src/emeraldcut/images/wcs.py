@@ -26,6 +26,8 @@ ARCSEC = {
 PER_PIXEL = r"(?:\s*(?:/|per)\s*(?:pixel|pixels|pix|px)|\s*(?:pixel|pix|px)\s*\^?-1)?"
 UNIT_WORDS = "|".join(sorted((re.escape(word) for word in ARCSEC if word.isalpha()), key=len, reverse=True))
 LENGTH_UNIT = re.compile(r"(?<![a-z])(um|micron|microns|micrometers?|micrometres?|mm|cm|nm|m)(?![a-z])")
+OTHER_AXIS = re.compile(r"^[A-Z]{2,4}-+[A-Z]{3}$")  # on a sphere other than that of the stars
+NO_SCALE, NO_POSITION = "its WCS states no pixel scale", "its WCS states no position"  # what is said of headers
 CENTRE_PIX = 0.51  # a reference pixel no further from the middle of an image is its middle
 
 
@@ -43,6 +45,22 @@ def header_facts(header: Mapping[str, Any], shape: tuple[int, ...], units: Any =
     if "pixel_scale_arcsec" not in facts:
         facts |= _stated_scale(header)
     return facts
+
+
+def missing_facts(header: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What a header seems to say of the sky, in words, and does not: `facts` are those that it says."""
+    said = []
+    if sky_axes(header):
+        said += [NO_SCALE] if "pixel_scale_arcsec" not in facts else []
+        said += [NO_POSITION] if "ra" not in facts else []
+    axes = [str(header.get(f"CTYPE{i}", "")).strip().upper() for i in (1, 2)]
+    if not sky_axes(header) and all(OTHER_AXIS.match(axis) for axis in axes):
+        said.append(f"its axes {', '.join(axes)} are not on the celestial sphere")
+    if "pixel_scale_arcsec" not in facts:
+        said += [
+            f"{key} is no scale on the sky" for key in PIXEL_SCALE_KEYS if isinstance(header.get(key), int | float)
+        ]
+    return said
 
 
 def sky_axes(header: Mapping[str, Any]) -> bool:

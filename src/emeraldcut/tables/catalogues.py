@@ -19,6 +19,7 @@ from emeraldcut.tables.files import read_table
 from emeraldcut.tables.identifiers import WHOLE, are_whole, id_texts
 
 WANTED = ("ra", "dec", "id")  # what is renamed where it is found
+RENAMED = "renamed_columns"  # in the meta of a catalogue: names of columns that are kept as input_NAME
 HOURS = ("h", "hr", "hrs", "hour", "hours", "hourangle")
 UNIT_WORDS = {
     **dict.fromkeys(("degree", "degrees", "deg.", "degs", "°"), "deg"),
@@ -57,6 +58,7 @@ def as_catalogue(table: Table, columns: Mapping[str, str], where: str = "the cat
     """See `read_catalogue`."""
     found = find_columns(table, columns, where)
     named = {wanted: found[wanted] for wanted in WANTED if wanted in found}
+    apart = [wanted for wanted, name in named.items() if name != wanted and wanted in table.colnames]
     units = {wanted: unit_in_name(name) for wanted, name in named.items()}
     for wanted, name in named.items():
         if name != wanted:
@@ -71,7 +73,11 @@ def as_catalogue(table: Table, columns: Mapping[str, str], where: str = "the cat
     if "id" in table.colnames:
         ids = table["id"]
         table["id"] = Column(id_texts(ids), description=ids.description, meta={WHOLE: are_whole(ids)})
-    return set_flags_apart(table)
+    before = set(table.colnames)
+    table = set_flags_apart(table)
+    apart += [name for name in ("flag", "flag_text") if name in before - set(table.colnames)]
+    table.meta |= {RENAMED: apart} if apart else {}
+    return table
 
 
 def with_pixels(table: Table, columns: Mapping[str, str], where: str = "the catalogue") -> Table:

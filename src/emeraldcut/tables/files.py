@@ -461,6 +461,8 @@ def _read_fits(path: Path) -> Table:
             raise UsageError("it holds no table.")
         notes = next((str(unit.data["json"][0]) for unit in tables if unit.name == NOTES.upper()), None)
         table = Table.read(tables[0], mask_invalid=False) if notes else plain_columns(fits_table(tables, path))
+        if units[0].header.get("VOTMETA") is True and units[0].data is not None:  # fits-plus of STILTS and TOPCAT
+            table = with_votable_metadata(table, units[0].data.astype(np.uint8).tobytes())
     return _unpack(table, notes)
 
 
