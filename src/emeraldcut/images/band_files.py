@@ -90,7 +90,7 @@ def joined_bands(groups: Sequence[FileGroup], name_of: Callable[[Path], str]) ->
     for number, group in enumerate(groups):
         if number in joined:
             parts = [replace(groups[k], band=bands[k], name=names[k]) for k in joined[number]]
-            made.append(replace(parts[0], name=titles[number], others=parts[1:]))
+            made.append(replace(parts[0], name=titles[number], of_bands=parts))
         elif number not in taken:
             made.append(group)
     return made
@@ -98,7 +98,7 @@ def joined_bands(groups: Sequence[FileGroup], name_of: Callable[[Path], str]) ->
 
 def sentence(groups: Sequence[FileGroup], where: Path) -> str:
     """What is said of files that were joined; empty if none were."""
-    joined = [group for group in groups if group.others]
+    joined = [group for group in groups if group.of_bands]
     if not joined:
         return ""
     bands = ", ".join(one.band for one in joined[0].bands)
@@ -116,7 +116,7 @@ def read_group(group: FileGroup, settings: PictureSettings) -> Iterator[tuple[st
     two of them share their pixels, there is one image without pixels that asks for a choice. Files that show different
     places are images of their own.
     """
-    if not group.others:
+    if not group.of_bands:
         for picture in read_file(group.path, settings, group):
             yield group.name, group.path, picture
         return

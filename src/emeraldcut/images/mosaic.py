@@ -150,7 +150,7 @@ def on_sky(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 def tiles_in(file: Path | FileGroup, settings: PictureSettings = DEFAULT) -> list[Tile]:
     """The large images in a file, at least one; one that cannot be read has a fault."""
     group = file if isinstance(file, FileGroup) else FileGroup(file)
-    if group.others:
+    if group.of_bands:
         return _tiles_of_bands(group, settings)
     path = group.path
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
@@ -195,6 +195,10 @@ class FileGroup:
         Maps of it that are of no use here.
     band : str
         That its name says; empty if it says none.
+    name : str
+        By which its image is known in a folder; empty for the name of the file.
+    of_bands : list of FileGroup
+        Of an image with a file for each band, these (see `images.band_files`); its path is that of the first.
     """
 
     path: Path
@@ -206,12 +210,12 @@ class FileGroup:
     band: str = ""
     passed_over: list[Path] = field(default_factory=list)
     name: str = ""
-    others: list[FileGroup] = field(default_factory=list)
+    of_bands: list[FileGroup] = field(default_factory=list)
 
     @property
     def bands(self) -> list[FileGroup]:
         """The group of each band, of one that has several files; else it alone."""
-        return [replace(self, others=[], name=""), *self.others] if self.others else [self]
+        return self.of_bands or [self]
 
 
 GAMA_NAME = re.compile(r"^(.*\d)(fitim|mskim|psfim|segim|sigma)$")  # names of GAMA have no break before their word

@@ -380,7 +380,7 @@ def folder_groups(folder: Path, settings: PictureSettings, *, join: bool = True)
         groups = sorted([*images, *(g for g in groups if g.path in alone)], key=lambda group: order[group.path])
     bands = {band.lower() for band in settings.band}
     if any(one.band in bands for group in groups for one in group.bands):
-        groups = [group for group in groups if group.others or not group.band or group.band in bands]
+        groups = [group for group in groups if group.of_bands or not group.band or group.band in bands]
     return groups, alone
 
 
@@ -616,7 +616,7 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
             lonely = [group for group in groups if group.path in alone]
             groups = [group for group in groups if group.path not in alone]
             names = [
-                f"{group.name}.fits" if group.others else group.path.relative_to(path).as_posix() for group in groups
+                f"{group.name}.fits" if group.of_bands else group.path.relative_to(path).as_posix() for group in groups
             ]
             match = match_names(names, table, given, stem_of)
             if match is not None and not join and match.column != find_columns(table, given).get("file"):
