@@ -92,7 +92,7 @@ def test_what_has_no_partner_is_flagged_and_said(tmp_path):
     )
     assert np.ma.is_masked(table["z"][3])
     assert len(said) == 2 and "2 rows have an image, 1 has none; 1 image has no row" in said[0]
-    assert "4 of 4 images have no known PSF" in said[1]
+    assert "3 of 3 images have no known PSF" in said[1]
     assert table.meta["provenance"]["catalogue_match"] == said[0] and table.meta["provenance"]["notices"] == said
 
 

@@ -190,7 +190,9 @@ def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
     ways: dict[str, None] = {}
     images, lacking = 0, dict.fromkeys(LACKING, 0)
     for table in tables:
-        names, images = table.column_names, images + len(table)
+        names = table.column_names
+        table = table.filter(usable(table["flag"].to_numpy())) if "flag" in names else table
+        images += len(table)
         if "read_as" in names:
             counts = {
                 str(c["values"]): c["counts"].as_py() for c in table["read_as"].value_counts() if c["values"].is_valid

@@ -15,7 +15,7 @@ from emeraldcut.data.flags import UNUSABLE, Flag
 from emeraldcut.images.bands import MOST_BANDS
 from emeraldcut.images.formats import NO_PIXELS, Picture, of_bands, read_file
 from emeraldcut.images.options import PictureSettings
-from emeraldcut.images.planes import FileGroup, is_band
+from emeraldcut.images.planes import FileGroup, is_band, readable_stem
 from emeraldcut.images.psf import Psf
 
 SAME_PIXEL = 0.2  # pixels: files whose middles agree to this show one place
@@ -67,7 +67,8 @@ def joined_bands(groups: Sequence[FileGroup], name_of: Callable[[Path], str]) ->
     letters: dict[tuple[str, str], set[str]] = defaultdict(set)
     names = [name_of(group.path) for group in groups]
     for number, name in enumerate(names):
-        for place in _places(name):
+        folder, _, stem = name.rpartition("/")
+        for place in _places("/".join(part for part in (folder, readable_stem(stem)) if part)):
             if is_band(place.word):
                 members[place.key].append((number, place))
             elif len(place.word) < 3:

@@ -49,30 +49,31 @@ NOISE_WORDS = {
     **dict.fromkeys("VAR VARIANCE VARIANCES MSE VARMAP".split(), VARIANCE),
     **dict.fromkeys(
         "ERR ERROR ERRORS UNCERT UNC UNCERTAINTY RMS RMSMAP RMSE SIGMA SIG SIGMAMAP NOISE NOISEMAP STD STDEV STDDEV "
-        "STDEVMAP ERRMAP".split(),
+        "STDEVMAP ERRMAP PHOTERR MUNC BUNC".split(),
         DEVIATION,
     ),
 }
 MASK_WORDS = frozenset(
     "MASK MASKS DQ BADPIX BADPIXEL BADPIXELS MSK BPM FLAG FLAGS FLG FLAGMAP MASKBITS BITMASK QUALITY MSKIM PIXELMASK "
-    "DATAQUALITY DQMASK DQM OOD".split()
+    "DATAQUALITY DQMASK DQM OOD IMSK BIMSK MMSK".split()
 )
-GOOD_PIXEL_WORDS = frozenset("GPM GOODPIX GOODPIXELS".split())
+GOOD_PIXEL_WORDS = frozenset("GPM GOODPIX GOODPIXELS GOODMASK VALID VALIDMASK".split())
+GOOD = frozenset("GOOD VALID".split())  # before the word of a mask: GOOD_MASK
 PSF_WORDS = frozenset("PSF PSFIM PSFIMAGE PSFEX PSFSTAMP KERNEL PSFS".split())
 OTHER_WORDS = frozenset(
     "EXP EXPOSURE EXPTIME EXPMAP EXPWT NEXP NIMAGE NUM NCOMB CON CTX CONTEXT AREA COVERAGE COV HITS DEPTH GALDEPTH "
     "PSFDEPTH PSFSIZE SEG SEGM SEGMENTATION SEGMAP SEGIM SEGMENT SRCMASK SOURCEMASK OBJMASK OBJECTS WISEM1 WISEM2 BKG "
     "BG BACK BACKGROUND BGMOD BKGD BKGMODEL SKY SKYBG CHI2 CHI CHISQ RESID RESIDUAL RESIDUALS RES MODEL MODELS "
-    "BLOBMODEL BLOBS FLAT DARK BIAS WCSDVARR D2IMARR WAVELENGTH RRHR SRCMAP TRANSMISSION".split()
+    "BLOBMODEL BLOBS MCOV CNT FLAT DARK BIAS WCSDVARR D2IMARR WAVELENGTH RRHR SRCMAP TRANSMISSION".split()
 )
 SCIENCE_WORDS = frozenset(
     "SCI SCIENCE IMAGE IMAGES IMG IM DATA FLUX INTENSITY SIGNAL BGSUB MOSAIC STACK COADD COADDED DRZ DRC I2D FITIM "
-    "UNCONV INT COMPRESSED PRIMARY CUTOUT STAMP OBJECT ST".split()
+    "UNCONV INT INTBGSUB MAIC COMPRESSED PRIMARY CUTOUT STAMP OBJECT ST".split()
 )
 # Of these, an object or a field may be named as well: such a file is a map only beside the image that it belongs to.
 AMBIGUOUS_WORDS = frozenset(
     "WT WEI CONF SIG STD NOISE ERROR QUALITY FLAG FLAGS EXP NUM CON AREA COV HITS SEG OBJECTS BG BACK SKY RES CHI "
-    "MODEL DEPTH MSE RMSE DARK FLAT BIAS KERNEL UNC VAR OOD FLG SEGMENT MASKS ERR EXPOSURE BLOBS".split()
+    "MODEL VALID CNT DEPTH MSE RMSE DARK FLAT BIAS KERNEL UNC VAR OOD FLG SEGMENT MASKS ERR EXPOSURE BLOBS".split()
 )
 FILLERS = frozenset("MAP MAPS IMAGE IMG IM FITS".split())  # "weight_map", "mask-image"
 PARTS_OF_VARIANCE = frozenset("POISSON RNOISE FLAT SKY".split())  # VAR_POISSON of JWST: the sum of them is ERR
@@ -118,6 +119,8 @@ def kind_of_name(name: str) -> Kind:
     place, holds = found[role][-1]
     if holds == VARIANCE and "INV" in words:  # INV_VAR
         holds = INVERSE_VARIANCE
+    if role is Role.MASK and GOOD & set(words):
+        holds = "good pixels"
     named = {place for role in roles for place, _ in found[role]}
     sure = any(words[place].rstrip("0123456789") not in AMBIGUOUS_WORDS for place, _ in found[role])
     rest = tuple(word for place, word in enumerate(words) if place not in named and word not in FILLERS | {"INV"})
@@ -225,7 +228,7 @@ UNWISE_WORDS = {"img": "img", "invvar": "invvar", "std": "std", "n": "num"}
 NOISE_ORDER = (DEVIATION, INVERSE_VARIANCE, VARIANCE, WEIGHT)  # what is stated in counts before what is relative
 
 
-def _readable_stem(stem: str) -> str:
+def readable_stem(stem: str) -> str:
     """The stem of a survey's file with breaks between its words, without what differs from map to map."""
     if found := EUCLID_NAME.match(stem):
         return f"{found[1]}_{found[2]}"
@@ -254,7 +257,7 @@ def grouped(files: Iterable[tuple[Path, str]]) -> tuple[list[FileGroup], list[Pa
     kinds: dict[Path, Kind] = {}
     stems: dict[Path, tuple[str, ...]] = {}
     for path, stem in files:
-        kinds[path] = kind_of_name(_readable_stem(stem))
+        kinds[path] = kind_of_name(readable_stem(stem))
         stems[path] = (str(path.parent), *kinds[path].rest)
     maps = [path for path, kind in kinds.items() if kind.role not in (Role.SCIENCE, Role.UNKNOWN)]
     groups = {path: FileGroup(path) for path in kinds if path not in set(maps)}
