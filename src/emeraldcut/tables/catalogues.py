@@ -256,7 +256,9 @@ def _from_parts(table: Table) -> None:
         return
     ra, dec = ([table[names[f"{axis}{part}"]] for part in parts] for axis, parts in (("ra", "hms"), ("de", "dms")))
     signs = table[names["de-"]] if "de-" in names else [""] * len(table)
-    negative = [str(sign).strip() == "-" or str(degrees).startswith("-") for sign, degrees in zip(signs, dec[0], strict=True)]
+    negative = [
+        str(sign).strip() == "-" or str(degrees).startswith("-") for sign, degrees in zip(signs, dec[0], strict=True)
+    ]
     hours = [_sexagesimal(*row) for row in zip(*ra, strict=True)]
     degrees = [_sexagesimal(*row) for row in zip(*dec, strict=True)]
     table["ra"] = MaskedColumn(15 * np.array(hours), mask=np.isnan(hours), unit="deg")

@@ -44,6 +44,7 @@ from emeraldcut.tables.foreign import (
     read_other,
     read_text,
     unpacked_bytes,
+    votable_of_fits,
     with_votable_metadata,
 )
 from emeraldcut.tables.identifiers import whole_type
@@ -485,6 +486,8 @@ def _write_votable(table: Table, path: Path) -> None:
 def _read_votable(path: Path) -> Table:
     from astropy.io.votable import parse
 
+    if (table := votable_of_fits(path)) is not None:
+        return _unpack(plain_columns(table), None)
     document = parse(str(path))
     notes = next((info.value for info in document.resources[0].infos if info.name == NOTES), None)
     tables = list(document.iter_tables())
