@@ -115,9 +115,9 @@ def find_columns(table: Table, given: Mapping[str, str], where: str = "the catal
     for wanted in ("ra", "dec", "x", "y", "id", "file"):
         if wanted not in found and (named := find_column(wanted, table.colnames, ucds)) is not None:
             found[wanted] = named
-    if "id" not in found and (name := only_id(table.colnames)) is not None and table[name].dtype.kind in "OUSiu":
-        texts = id_texts(table[name])
-        found |= {"id": name} if len(set(texts)) == len(texts) and all(texts) else {}
+    if "id" not in found and (only := only_id(table.colnames)) is not None and table[only].dtype.kind in "OUSiu":
+        texts = id_texts(table[only])
+        found |= {"id": only} if len(set(texts)) == len(texts) and all(texts) else {}
     if "id" not in found and {"label", "x"} <= {*table.colnames, *found} and found["x"] != "x":
         found |= {"id": "label"} if table["label"].dtype.kind in "iu" else {}  # photutils numbers its sources so
     return found
@@ -270,8 +270,8 @@ def _sexagesimal(whole: Any, minutes: Any, seconds: Any) -> float:
     parts = [whole, minutes, seconds]
     if any(np.ma.is_masked(part) for part in parts):
         return np.nan
-    whole, minutes, seconds = map(float, parts)
-    return abs(whole) + minutes / 60 + seconds / 3600
+    units, sixtieths, rest = (float(part) for part in parts)
+    return abs(units) + sixtieths / 60 + rest / 3600
 
 
 def _from_galactic(table: Table, where: str) -> None:

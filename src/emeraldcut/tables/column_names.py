@@ -234,7 +234,7 @@ def _one_pair(names: Sequence[str]) -> tuple[str, str] | None:
     Such as `ra_gaia` and `dec_gaia`, `i_ra` and `i_dec`, `FIBERRA` and `FIBERDEC`. None if there are several pairs.
     """
     by_letters = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(names)}
-    pairs = {}
+    pairs: dict[str, tuple[str, str]] = {}
     for letters, name in by_letters.items():
         for word in RA_WORDS:
             for before, after in ((letters.removesuffix(word), ""), ("", letters.removeprefix(word))):
