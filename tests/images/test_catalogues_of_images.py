@@ -1,5 +1,7 @@
 """A catalogue and a folder of cutouts: rows go with images by name, with mosaics by position; what lacks is flagged."""
 
+import re
+
 import h5py
 import numpy as np
 import pyarrow as pa
@@ -56,12 +58,32 @@ def test_by_identifier(tmp_path, names, sky):
 
 
 @pytest.mark.parametrize("column", ["file", "filename", "path", "image_path"])
-@pytest.mark.parametrize("value", ["g{}.fits", "./g{}.fits", "/elsewhere/g{}.fits", "g{}", "g{}.png"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "g{}.fits",
+        "./g{}.fits",
+        "/elsewhere/g{}.fits",
+        "g{}",
+        "g{}.png",
+        "C:\\d\\g{}.fits",
+        "https://h/cut?file=g{}.fits",
+    ],
+)
 def test_by_name_of_file(tmp_path, column, value):
     for k in range(3):
         cutout(tmp_path / "p" / f"g{k}.fits", k)
     images = read(tmp_path, Table({"id": ["x", "y", "z"], column: [value.format(k) for k in (1, 2, 0)]}))
     assert list(images.table["id"]) == ["x", "y", "z"] and [p[5, 5] for p in images.pixels] == [1, 2, 0]
+
+
+@pytest.mark.parametrize("names", ["NGC 1 NGC 11 NGC 111", "ngc1 ngc11 ngc111"])
+def test_by_names_but_for_capitals_and_signs(tmp_path, names):
+    for k, name in enumerate(("NGC1", "NGC11", "NGC111")):
+        cutout(tmp_path / "p" / f"{name}.fits", k)
+    words = re.findall(r"NGC \d+|\S+", names)
+    images = read(tmp_path, Table({"name": words[::-1]}))
+    assert list(images.table["id"]) == words[::-1] and [p[5, 5] for p in images.pixels] == [2, 1, 0]
 
 
 def test_by_a_column_that_the_user_names(tmp_path):

@@ -221,8 +221,8 @@ def _shards(folder: Path) -> dict[Path, str]:
 
 
 def is_folder_of_files(folder: Path) -> bool:
-    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor Parquet with images."""
-    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder) or _shards(folder))
+    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor one without image files."""
+    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder)) and any(True for _ in image_files(folder))
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
