@@ -459,7 +459,7 @@ def _place_of(given: str, folder: Path) -> Path:
     return file if file.exists() or not Path(given).exists() else Path(given)
 
 
-def listed_files(path: Path, settings: PictureSettings, column: str | None = None) -> list[FileGroup] | None:
+def listed_files(path: Path, column: str | None = None) -> list[FileGroup] | None:
     """The files that a table of images lists (in a `column` if it is given), each once; None if it is no such table."""
     kind = "" if path.is_dir() else _kind(path)
     if path.is_dir() or not _is_table(path, kind, ReadSettings(file=column)):
@@ -650,7 +650,7 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     ids, files = _ids_and_files(path, inner)
     if ids is None or files is None:
         return None
-    listed = listed_files(path, settings)
+    listed = listed_files(path)
     match = match_names(ids, table, given, str) or match_names(files, table, given, stem_of)
     if match is None and listed is None:
         raise UsageError(
@@ -699,7 +699,7 @@ def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str
         table = stored_table(path, ["id", "file"])
     elif path.is_dir() and (path / CUTOUTS).is_file():
         return _listed(path / CUTOUTS)
-    elif not path.is_dir() and listed_files(path, DEFAULT) is not None:
+    elif not path.is_dir() and listed_files(path) is not None:
         return _listed(path)
     elif kind == "hdf5" and source.n_images is not None:
         names = [f"{stem_of(path.name)}#{k}" for k in range(source.n_images)]
@@ -829,7 +829,7 @@ def _image_groups(folder: Path, settings: PictureSettings, *, join: bool = True)
 def mosaic_files(path: Path, settings: PictureSettings = DEFAULT) -> list[FileGroup]:
     """The files of mosaics at `path`, with those of their maps: of a folder or list of files, in order, or itself."""
     if not path.is_dir():
-        return listed_files(path, settings) or [FileGroup(path)]
+        return listed_files(path) or [FileGroup(path)]
     groups, alone = folder_groups(path, settings)
     if not groups:
         raise NoImagesError(f"the folder '{path}' holds no mosaics ({', '.join(IMAGE_ENDINGS)}).")
