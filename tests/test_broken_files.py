@@ -88,7 +88,7 @@ def test_a_flagged_row_each_and_the_rest_as_without_them(command, sources, tmp_p
         else:
             assert cli.main([command, str(source), "--output", str(output)]) == 0
         tables[name] = read_table(output)
-    assert capsys.readouterr().err == ""
+    assert all("no known PSF" in line for line in capsys.readouterr().err.splitlines())  # no noise of libraries
     alone, mixed = tables["alone"], tables["mixed"]
     names = [Path(file).name for file in mixed["file"]]
     assert len(mixed) == N_GOOD + len(expected) and len(set(mixed["id"])) == len(mixed)

@@ -125,13 +125,17 @@ def _applied(
     if rows.done == 0:
         rows.remove()
         raise NoImagesError(f"'{source}' holds no images.")
-    origin = origin | reading_facts(rows) | {"notices": said()}
+    reading = reading_facts(rows)
+    sentences = reading.pop("notices", [])
+    origin = origin | reading | {"notices": [*said(), *sentences]}
     if path.suffix == ".parquet":
         join(rows, path, origin, whole_ids=images.whole_ids)
     else:
         write_table(joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite)
     flags = rows.column("flag")
     rows.remove()
+    for sentence in sentences:
+        notice(sentence)
     if np.isfinite(flags).any() and not usable(flags).any():
         raise NoImagesError(f"none of the {len(flags)} images can be used; '{path}' says why.")
     return path
@@ -184,31 +188,31 @@ def map_images(
 
 
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
-    """For a manifest, from tables (Arrow) of rows: how their files were read, and what could not be known of how many.
+    """For a manifest, from tables (Arrow) of rows: how their files were read, and what is not known of how many.
 
-    Of more than `MOST_SAID` ways, the first ones are kept. What could not be known is also a notice.
+    Of more than `MOST_SAID` ways, the first ones are kept. What is not known of usable images is also in sentences,
+    under `notices`, if there is something.
     """
     ways: dict[str, None] = {}
     images, lacking = 0, dict.fromkeys(LACKING, 0)
     for table in tables:
         names = table.column_names
+        if "read_as" in names and len(ways) < MOST_SAID:
+            ways |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
         table = table.filter(usable(table["flag"].to_numpy())) if "flag" in names else table
         images += len(table)
-        if "read_as" in names:
-            counts = {
-                str(c["values"]): c["counts"].as_py() for c in table["read_as"].value_counts() if c["values"].is_valid
-            }
-            ways |= {} if len(ways) >= MOST_SAID else dict.fromkeys(text for text in counts if text)
-            for sign, name in SIGNS.items():
-                lacking[name] += sum(number for text, number in counts.items() if sign in text)
+        texts = table["read_as"].value_counts().to_pylist() if "read_as" in names else []
+        for sign, name in SIGNS.items():
+            lacking[name] += sum(row["counts"] for row in texts if sign in (row["values"] or ""))
         widths = table["psf_fwhm_pix"].to_pylist() if "psf_fwhm_pix" in names else [None] * len(table)
         lacking["psf_unknown_images"] += sum(positive(width) is None for width in widths)
+    sentences = []
     for name, number in lacking.items():
-        if number:
-            has = "image has" if images == 1 else "images has" if number == 1 else "images have"
-            notice(f"{number:,} of {images:,} {has} {LACKING[name]}")
+        has = "image has" if images == 1 else "images has" if number == 1 else "images have"
+        sentences += [f"{number:,} of {images:,} {has} {LACKING[name]}"] if number else []
     facts: dict[str, Any] = {name: number for name, number in lacking.items() if number or name == "psf_unknown_images"}
-    return facts | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
+    facts |= {"read_as": list(ways)[:MOST_SAID]} if ways else {}
+    return facts | ({"notices": sentences} if sentences else {})
 
 
 def _inputs(source: str | Path, read_settings: ReadSettings) -> list[str | Path]:
