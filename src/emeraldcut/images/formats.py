@@ -575,7 +575,11 @@ def _of_last_axis(array: np.ndarray, settings: PictureSettings, names: tuple[str
 
 
 def _npy(path: Path, settings: PictureSettings) -> Iterator[Picture]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    yield from array_pictures(np.load(path, mmap_mode="r", allow_pickle=False), settings)
+
+
+def array_pictures(array: np.ndarray, settings: PictureSettings) -> Iterator[Picture]:
+    """The images of an array (ny, nx), (n, ny, nx), (ny, nx, bands) or (n, ny, nx, bands); 3 or 4 bands are colours."""
     last_is_colour = array.ndim in (3, 4) and array.shape[-1] in (3, 4)
     colour = last_is_colour and min(array.shape[-3:-1]) >= SMALLEST_SIDE_PIX
     if array.dtype.kind in "buif" and not colour and not settings.stack and bands_last(array.shape[-3:]):
