@@ -76,7 +76,7 @@ def measure(images: Any, *settings: Any, output: str | Path | None = None, jobs:
     >>> image = 100 * np.exp(-np.hypot(x / 8, y / 5)) + np.random.default_rng(1).normal(size=x.shape)
     >>> shapes = emeraldcut.measure(image, psf_fwhm_pix=2.0)
     >>> round(float(shapes["axis_ratio"][0]), 2)
-    0.63
+    0.61
     """
     return _table_of("measure", MeasureSettings, images, settings, keywords, output, jobs, overwrite, progress)
 
@@ -223,9 +223,10 @@ def observe(snapshots: Any, *settings: Any, seed: int = 0, **keywords: Any) -> I
     Examples
     --------
     >>> import numpy as np, emeraldcut
-    >>> from emeraldcut.nbody import Snapshot
-    >>> stars = np.random.default_rng(0).normal(size=(4000, 3)) * [3, 2, 1]
-    >>> galaxy = Snapshot("a", stars, np.zeros_like(stars), np.ones(len(stars)), 0.0)
+    >>> from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
+    >>> places = np.random.default_rng(0).normal(size=(4000, 3)) * [3, 2, 1]
+    >>> disc = np.full(len(places), COMPONENTS.index("disc"), np.int8)
+    >>> galaxy = Snapshot(places, np.zeros_like(places), np.ones(len(places)), disc, np.zeros_like(disc))
     >>> len(emeraldcut.observe(galaxy, views=2))
     2
     """
