@@ -40,7 +40,7 @@ CHUNK = 256  # images of the careful pass at a time
 LISTED_ROWS = 10_000  # best candidates that are also written as text
 # Columns of unfinished tables that the result does not have.
 HIGHEST, FLAG, FLAG_TEXT, PLACE = "_highest", "_flag", "_flag_text", "_place"
-WHERE = ["id", "file", "mosaic_x", "mosaic_y"]  # columns by which an image is found again
+WHERE = ["id", "image_id", "file", "read_as", "mosaic_x", "mosaic_y"]  # columns by which an image is found again
 CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
 LISTED = "candidates.ecsv"  # the first of its rows
 BEST, REFERENCES = "best", "references"  # its image sets: the best candidates, and the references
