@@ -27,8 +27,6 @@ IMAGES_HELP = (
     "images: a folder, file, cube, HDF5 or Parquet file, a table of files, an emeraldcut image set, or (with "
     "--catalogue) one or more mosaics; FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
 )
-
-
 @dataclass(frozen=True)
 class Command:
     """One verb: what it does, the settings classes behind its flags ("module:Class"), and the function that runs it."""
@@ -70,7 +68,7 @@ def _to_table(
         raise UsageError(
             "tables ending in .out hold class probabilities, which only `classify` makes; choose another ending."
         )
-    facts = {"command": arguments.command, "settings": settings}
+    facts = {"command": arguments.command, "settings": settings, "raw": arguments.raw}
     with _bar(arguments) as bar:
         path = apply_to_images(stage, arguments.source, read_settings, output, **facts, **_common(arguments, bar))
     return str(path)
@@ -125,7 +123,8 @@ def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
     with _bar(arguments) as bar:
         table = detect(arguments.source, *settings, jobs=arguments.jobs, progress=bar)
     origin = provenance("detect", settings, inputs=[arguments.source])
-    return str(write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite))
+    options = {"overwrite": arguments.overwrite, "raw": arguments.raw}
+    return str(write_table(table, arguments.output, provenance=origin, **options))
 
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -518,6 +517,7 @@ def _overview() -> argparse.ArgumentParser:
 def _command_parser(name: str, command: Command, classes: Sequence[type]) -> argparse.ArgumentParser:
     """The parser of one command."""
     from emeraldcut.settings import add_flags
+    from emeraldcut.tables.files import RAW_HELP
 
     parser = argparse.ArgumentParser(
         prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + "."
@@ -552,6 +552,8 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         "--slurm", metavar="FILE.toml", help="work on Slurm jobs as this file describes (see docs/clusters.md)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing output")
+    if command.output == "TABLE":
+        parser.add_argument("--raw", action="store_true", help=RAW_HELP)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages")
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     add_flags(parser, *classes)
@@ -648,7 +650,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.traceback:
             print_exception(error)
         sentence, status = _explained(error, arguments)
-        print(f"emeraldcut {name}: {sentence}", file=sys.stderr)
+        from emeraldcut.runs.notices import printable
+
+        print(f"emeraldcut {name}: {printable(sentence)}", file=sys.stderr)
         return status
     return 0
 

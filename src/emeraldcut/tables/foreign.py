@@ -15,10 +15,12 @@ import numpy as np
 from astropy.table import Column, MaskedColumn, Table, vstack
 
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.reading import open_hdf5
 from emeraldcut.tables.column_names import DOT, find_column
 
 HEAD_BYTES = 4096  # of a file, which say what it is
 PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+LARGEST_UNPACKED_BYTES = 4_000_000_000  # of a table; what it unpacks to is in memory
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
 
 
@@ -29,7 +31,10 @@ def unpacked_bytes(path: Path) -> bytes | None:
     for signature, opened in PACKED.items():
         if first.startswith(signature):
             with opened(path, "rb") as content:
-                return bytes(content.read())
+                data = bytes(content.read(LARGEST_UNPACKED_BYTES + 1))
+            if len(data) > LARGEST_UNPACKED_BYTES:
+                raise UsageError(f"it unpacks to more than {LARGEST_UNPACKED_BYTES / 1e9:g} GB; unpack it yourself.")
+            return data
     return None
 
 
@@ -81,6 +86,8 @@ def read_other(path: Path, kind: str) -> Table:
         from emeraldcut.tables.arrow import from_arrow
 
         return from_arrow(pyarrow.feather.read_table(path))
+    if kind == "hdf5":
+        open_hdf5(path).close()  # has all of it inside
     formats = {"sextractor": "ascii.sextractor", "ipac": "ascii.ipac", "hdf5": "hdf5"}
     return Table.read(path, format=formats[kind])
 
