@@ -27,6 +27,8 @@ IMAGES_HELP = (
     "images: a folder, file, cube, HDF5 or Parquet file, a table of files, an emeraldcut image set, or (with "
     "--catalogue) one or more mosaics; FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
 )
+
+
 @dataclass(frozen=True)
 class Command:
     """One verb: what it does, the settings classes behind its flags ("module:Class"), and the function that runs it."""

@@ -325,9 +325,7 @@ class _Getter:
             try:
                 if settings.searches:
                     width_deg = settings.cutout_size * settings.pixel_scale_arcsec / 3600
-                    partial.write_bytes(
-                        image_at(settings.service, settings.survey, ra, dec, width_deg, self._get)
-                    )
+                    partial.write_bytes(image_at(settings.service, settings.survey, ra, dec, width_deg, self._get))
                     with self._lock:  # see `_check`
                         cut_to(partial, ra, dec, settings.cutout_size)
                 else:

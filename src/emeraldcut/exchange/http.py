@@ -145,7 +145,7 @@ class _Plain(HTTPHandler):
 
     def http_open(self, req: Any) -> Any:
         """Opens a request."""
-        return self.do_open(_connection(http.client.HTTPConnection, self._public_only), req)  # type: ignore[arg-type]
+        return self.do_open(_connection(http.client.HTTPConnection, self._public_only), req)
 
 
 class _Secure(HTTPSHandler):
@@ -157,7 +157,8 @@ class _Secure(HTTPSHandler):
 
     def https_open(self, req: Any) -> Any:
         """Opens a request."""
-        return self.do_open(_connection(http.client.HTTPSConnection, self._public_only), req, context=self._context)  # type: ignore
+        connection = _connection(http.client.HTTPSConnection, self._public_only)
+        return self.do_open(connection, req, context=self._context)  # type: ignore[attr-defined]
 
 
 def _connection(kind: type[http.client.HTTPConnection], public_only: bool) -> Any:

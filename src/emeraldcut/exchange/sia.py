@@ -40,8 +40,9 @@ def image_at(
 ) -> bytes:
     """A FITS file that has the place `ra`, `dec` (degrees) and what is `width_deg` around it, or more.
 
-    `get` takes a URL and the length of the longest answer. `service` is sia1:URL or sia2:URL; `survey` is the collection that version 2 is asked for. Raises BadImage: NO_DATA
-    if the service has no image there, UNREADABLE if it answers something else than it should; and what `get` raises.
+    `get` takes a URL and the length of the longest answer. `service` is sia1:URL or sia2:URL; `survey` is the
+    collection that version 2 is asked for. Raises BadImage: NO_DATA if the service has no image there, UNREADABLE if it
+    answers something else than it should; and what `get` raises.
     """
     version, _, url = service.partition(":")
     if version == "sia1":
@@ -109,7 +110,9 @@ def _table(document) -> Table:
     for resource in document.resources:
         for info in resource.infos:
             if info.name == "QUERY_STATUS" and str(info.value).upper() == "ERROR":
-                raise BadImage(Flag.UNREADABLE, f"the service says: {printable((info.content or 'error').strip()[:200])}")
+                raise BadImage(
+                    Flag.UNREADABLE, f"the service says: {printable((info.content or 'error').strip()[:200])}"
+                )
         if resource.type == "results" and resource.tables:
             return resource.tables[0].to_table(use_names_over_ids=True)
     return Table()

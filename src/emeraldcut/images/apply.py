@@ -164,10 +164,10 @@ def map_images(
 
 
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
-    """For a manifest, from tables (Arrow) of rows: how their files were read, how many could not be, and how many have
-    no known PSF.
+    """For a manifest, from tables (Arrow) of rows: how their files were read.
 
-    Of more than `MOST_SAID` ways, the first ones are kept. Images that could not be read are a notice, too.
+    Also how many could not be, and how many images have no known PSF. Of more than `MOST_SAID` ways, the first ones
+    are kept. Images that could not be read are a notice, too.
     """
     said: dict[str, None] = {}
     number = unknown = unreadable = 0

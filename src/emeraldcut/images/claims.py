@@ -55,6 +55,8 @@ class Claim:
         That the file has for them.
     compression : float
         How many times smaller its way of packing can make data; 1 for what is not packed, infinite if unknown.
+    file_bytes : int
+        Of the whole file, if that is more, to be said.
     """
 
     planes: int
@@ -62,6 +64,7 @@ class Claim:
     item_bytes: float
     stored_bytes: int
     compression: float = 1.0
+    file_bytes: int = 0
 
     @property
     def plane_bytes(self) -> float:
@@ -71,7 +74,7 @@ class Claim:
     @property
     def whole_planes(self) -> int:
         """How many of the planes the file can hold, from the first on."""
-        if self.plane_bytes <= 0:
+        if self.plane_bytes <= 0 or math.isinf(self.compression):
             return self.planes
         return int(min(self.stored_bytes * self.compression // self.plane_bytes, self.planes))
 
@@ -84,7 +87,10 @@ class Claim:
         if self.planes < 0 or min(self.shape, default=0) < 0:
             raise BadImage(Flag.UNREADABLE, f"It claims {self.said} pixels.")
         if self.planes and self.whole_planes < max(self.planes / MOST_PLANES_LOST, min(self.planes, 1)):
-            detail = f"Its header claims {self.said} pixels; the file has only {self.stored_bytes} bytes for them."
+            there = max(self.file_bytes, self.stored_bytes)
+            detail = (
+                f"It is truncated or damaged: its header claims {self.said} pixels, the file has only {there} bytes."
+            )
             raise BadImage(Flag.UNREADABLE, detail)
         if math.prod(map(float, self.shape)) > limit * 1e6:
             raise BadImage(Flag.UNREADABLE, too_large(self.shape, limit))
@@ -98,7 +104,7 @@ class Claim:
     def said(self) -> str:
         """The claim in words: planes x pixels along x x pixels along y."""
         sides = [*reversed(self.shape[:2]), *self.shape[2:]]
-        return " x ".join(f"{n:,}" for n in ([self.planes] if self.planes != 1 else []) + sides)
+        return " x ".join(str(n) for n in ([self.planes] if self.planes != 1 else []) + sides)
 
 
 def too_large(shape: tuple[int, ...], limit: float) -> str:
@@ -213,7 +219,6 @@ class _Packed:
 
     def skip(self, number: int) -> int:
         """Passes over bytes; returns how many there were."""
-        check_unpacked(self.place + number, self._settings)
         start = self.place
         while number > self.place - start and self.read(min(2**20, number - (self.place - start))):
             pass

@@ -16,9 +16,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from threading import RLock
 from math import inf, prod
 from pathlib import Path
+from threading import RLock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -30,7 +30,6 @@ from emeraldcut.images.claims import (
     LARGEST_COMPRESSION,
     BadImage,
     Claim,
-    check_unpacked,
     fits_file,
     too_large,
     unpacker,
@@ -486,7 +485,8 @@ def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.large
         stored -= unit.fileinfo()["datLoc"]
     if in_tiles:
         compression = LARGEST_COMPRESSION
-    Claim(prod(shape[:-2]), shape[-2:], item_bytes, stored, compression).check(largest_megapixels=largest_megapixels)
+    claim = Claim(prod(shape[:-2]), shape[-2:], item_bytes, stored, compression, path.stat().st_size)
+    claim.check(largest_megapixels=largest_megapixels)
 
 
 OPENED = PictureSettings(largest_unpacked_gb=1e9)  # the limit was checked when the file was opened

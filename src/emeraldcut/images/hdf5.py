@@ -71,9 +71,7 @@ def contents_here(path: Path, settings: PictureSettings) -> Iterator[Hdf5Content
             yield Hdf5Contents(names, None)
             return
         shape, problem = tuple(images.shape), ""
-        if images.dtype.kind not in "buif":
-            problem = f"values of type {images.dtype}, not numbers"
-        elif len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and bands_axis(shape) is None):
+        if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and bands_axis(shape) is None):
             problem = f"images of shape {shape}"
         if not problem:
             _claim(images).check(settings)

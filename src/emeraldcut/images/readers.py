@@ -95,7 +95,7 @@ class ReadSettings(PictureSettings):
     text_map_size: int = setting(
         50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1, at_most=8_192
     )
-    limit: int | None = setting(None, "read only this many images", at_least=1, at_most=1_000_000_000_000)
+    limit: int | None = setting(None, "read only this many images", at_least=1)
 
 
 @dataclass(frozen=True)

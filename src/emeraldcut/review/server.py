@@ -53,7 +53,12 @@ class TooLarge(ValueError):
     """A request is too large."""
 
 
-STATUS = {TooLarge: 413, ValueError: 400, IndexError: 404, Locked: 503}  # of the answer to an error; the first kind that fits counts
+STATUS = {
+    TooLarge: 413,
+    ValueError: 400,
+    IndexError: 404,
+    Locked: 503,
+}  # of the answer to an error; the first kind that fits counts
 
 
 class Guard:

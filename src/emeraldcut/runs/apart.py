@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any
 
 from emeraldcut.errors import WorkError
 
 SLOWEST_S = 120  # for one item; 400 megapixels, the largest image, are unpacked in some 20 s
 LENGTH = struct.Struct("<Q")  # of a message, before it
-SERVE = "import sys; sys.path[:] = {path!r}; from emeraldcut.runs.apart import serve; serve()"
+SERVE = "import sys; sys.path[:] = {path!r}; from emeraldcut.runs.apart import serve; serve({module!r})"
+LOADED = ("astropy.io.fits", "h5py")  # what the functions import when they are called
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # a process with threads should not be copied
 
 
 class Crashed(WorkError):
@@ -30,7 +32,8 @@ class Crashed(WorkError):
 def apart(function: str, *arguments: Any) -> Iterator[Any]:
     """What a generator function, "module:function", yields for these arguments, one item ahead of the caller.
 
-    It runs in a process that lives on for the next call. Arguments, items and errors must be picklable.
+    It runs in a process that lives on for the next call; where it crashes, a copy of it from before takes its place, as
+    far as the system can copy processes. Arguments, items and errors must be picklable.
 
     Raises
     ------
@@ -39,7 +42,7 @@ def apart(function: str, *arguments: Any) -> Iterator[Any]:
     Exception
         What the function raises.
     """
-    helper = _taken()
+    helper = _taken(function.partition(":")[0])
     try:
         helper.send((function, arguments))
         while (answer := helper.receive())[0] == "item":
@@ -56,6 +59,8 @@ def apart(function: str, *arguments: Any) -> Iterator[Any]:
         helper.end()
         raise
     _give_back(helper)
+    if answer[0] == "crashed":
+        raise Crashed(f"The library that reads it crashed ({answer[1]})")
     if answer[0] == "error":
         raise answer[1]
 
@@ -63,8 +68,9 @@ def apart(function: str, *arguments: Any) -> Iterator[Any]:
 class _Helper:
     """The process, as its caller sees it."""
 
-    def __init__(self) -> None:
-        code = SERVE.format(path=sys.path)
+    def __init__(self, module: str) -> None:
+        self.module = module
+        code = SERVE.format(path=sys.path, module=module)
         # Its standard error would show what the C library says of a crash.
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -72,6 +78,8 @@ class _Helper:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=os.environ | ONE_THREAD,
+            start_new_session=True,  # so that it ends with its copy
         )
         self.owner = os.getpid()
 
@@ -91,27 +99,22 @@ class _Helper:
                 self.end()
                 raise Crashed(f"The library that reads it did not come to an end in {SLOWEST_S} s")
         try:
-            return _read(output)
-        except EOFError:
+            answer: tuple[str, Any] = _read(output)
+        except (EOFError, pickle.UnpicklingError):
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)  # it is just dying, and the reason is of interest
             self.end()
-            raise Crashed(f"The library that reads it crashed ({self.how})") from None
+            raise Crashed(f"The library that reads it crashed ({how_ended(self._process.returncode)})") from None
+        return answer
 
-    @property
-    def how(self) -> str:
-        """How the process ended, in words."""
-        status = self._process.returncode
-        if status is None or status >= 0:
-            return f"exit status {status}"
-        with suppress(ValueError):
-            return str(signal.Signals(-status).name)
-        return f"signal {-status}"
+    def lives(self) -> bool:
+        """Whether it is there, and this process's own."""
+        return self.owner == os.getpid() and self._process.poll() is None
 
     def end(self) -> None:
-        """Ends the process."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.2)  # it may just be dying, and the reason is of interest
-        if self._process.poll() is None:
-            self._process.kill()
+        """Ends the process and its copy."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -119,17 +122,26 @@ class _Helper:
                     pipe.close()
 
 
+def how_ended(status: int | None) -> str:
+    """How a process ended, from its exit status as Python has it, in words."""
+    if status is None or status >= 0:
+        return f"exit status {status}"
+    with suppress(ValueError):
+        return str(signal.Signals(-status).name)
+    return f"signal {-status}"
+
+
 _IDLE: list[_Helper] = []
 _LOCK = Lock()
 
 
-def _taken() -> _Helper:
+def _taken(module: str) -> _Helper:
     with _LOCK:
-        while _IDLE:
-            helper = _IDLE.pop()
-            if helper.owner == os.getpid() and helper._process.poll() is None:
+        for helper in [helper for helper in _IDLE if helper.module == module]:
+            _IDLE.remove(helper)
+            if helper.lives():
                 return helper
-    return _Helper()
+    return _Helper(module)
 
 
 def _give_back(helper: _Helper) -> None:
@@ -142,7 +154,6 @@ def _end_all() -> None:
     while _IDLE:
         helper = _IDLE.pop()
         if helper.owner == os.getpid():
-            helper._process.kill()
             helper.end()
 
 
@@ -174,20 +185,31 @@ def _exactly(pipe: Any, number: int) -> bytearray:
 # --- in the process
 
 
-def serve() -> None:
-    """Works on one call after another until its caller is gone."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+def serve(module: str) -> None:
+    """Works on calls of functions of a module until its caller is gone."""
+    requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for name in (module, *LOADED):
+        import_module(name)
+    while hasattr(os, "fork"):  # the copy works; after its crash there is another one within milliseconds
+        copy = os.fork()
+        if not copy:
+            break
+        status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+        if status >= 0:
+            os._exit(status)
+        _write(answers, ("crashed", how_ended(status)))
     while True:
         try:
             request = _read(requests)
         except EOFError:
-            return
+            os._exit(0)
         if request == "stop":  # of a call that had come to its end
             continue
         name, arguments = request
@@ -195,7 +217,7 @@ def serve() -> None:
         _work(getattr(import_module(module), function), arguments, requests, answers)
 
 
-def _work(function: Any, arguments: tuple[Any, ...], requests: BinaryIO, answers: BinaryIO) -> None:
+def _work(function: Any, arguments: tuple[Any, ...], requests: Any, answers: Any) -> None:
     """Sends what `function` yields, and how it ends."""
     try:
         for item in _alarmed(function(*arguments)):

@@ -63,7 +63,7 @@ def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
         raise
     if elsewhere:
         file.close()
-        raise OSError(f"'{elsewhere}' of the HDF5 file '{Path(path).name}' is in another file, which is not followed")
+        raise OSError(f"'{elsewhere}' of '{Path(path).name}' is in another file, which is not followed")
     return file
 
 

@@ -53,7 +53,7 @@ class Workers:
 
     With `begin`, a picklable function that each of them runs, all start at once, else as they are needed.
 
-    Where one dies while it reads an image, others take over: that image has a flag and a sentence, and the work goes on.
+    Where one dies while it reads an image, others take over; that image has a flag, and a sentence that says why.
     """
 
     def __init__(self, number: int, begin: Callable[[], object] | None = None) -> None:
