@@ -112,6 +112,23 @@ def luminance(array: np.ndarray) -> np.ndarray:
     return grey
 
 
+SIGNATURES = {
+    b"SIMPLE  =": "fits",
+    b"\x89PNG": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+    b"\x93NUMPY": "npy",
+    b"\x89HDF\r\n\x1a\n": "hdf5",
+    b"PAR1": "parquet",
+    b"GIF8": "gif",
+    b"BM": "bmp",
+}
+KINDS = (*dict.fromkeys(SIGNATURES.values()), "webp", "votable")  # that `kind_of` knows
+
+
 def kind_of(path: Path) -> str:
     """fits, png, jpeg, tiff, npy, hdf5, parquet, votable or "" from the first bytes of the file."""
     with open_regular(path) as file:
@@ -122,21 +139,7 @@ def kind_of(path: Path) -> str:
             file.seek(0)
             with opened(file, "rb") as content:
                 head = content.read(80)
-    signatures = {
-        b"SIMPLE  =": "fits",
-        b"\x89PNG": "png",
-        b"\xff\xd8\xff": "jpeg",
-        b"II*\0": "tiff",
-        b"MM\0*": "tiff",
-        b"II+\0": "tiff",
-        b"MM\0+": "tiff",
-        b"\x93NUMPY": "npy",
-        b"\x89HDF\r\n\x1a\n": "hdf5",
-        b"PAR1": "parquet",
-        b"GIF8": "gif",
-        b"BM": "bmp",
-    }
-    for signature, kind in signatures.items():
+    for signature, kind in SIGNATURES.items():
         if head.startswith(signature):
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
