@@ -104,7 +104,7 @@ class Workers:
         self._pool.shutdown(wait=True, cancel_futures=True)
         mended = [_without_killers(chunk) for chunk in waiting]
         if all(new is old for new, old in zip(mended, waiting, strict=True)):
-            if 1 in ends and all(code > 0 for code in ends):
+            if 1 in ends and set(ends) <= {1, -signal.SIGTERM}:  # the pool ends the others
                 raise WorkError(
                     "a worker process could not start; a script that uses several jobs must do so within "
                     "`if __name__ == '__main__':`."
