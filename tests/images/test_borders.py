@@ -422,8 +422,8 @@ def test_long_texts_are_cut(tmp_path):
     np.save(tmp_path / "a.npy", RAMP)
     np.save(tmp_path / "b.npy", RAMP)
     words = ["x" * 10**6, "x" * 10**6 + "y"]
-    Table({"id": words, "file": ["a.npy", "b.npy"], "note": words}).write(tmp_path / "t.csv")
-    images = read_images(tmp_path / "t.csv")
+    Table({"id": words, "file": ["a.npy", "b.npy"], "note": words}).write(tmp_path / "t.parquet")
+    images = read_images(tmp_path / "t.parquet")
     ids = list(images.table["id"])
     assert len(set(ids)) == 2 and max(map(len, ids)) == readers.LONGEST_ID
     assert max(map(len, images.table["note"])) == readers.LONGEST_TEXT
