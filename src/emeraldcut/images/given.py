@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
-from emeraldcut.images.formats import Picture, array_pictures
+from emeraldcut.images.formats import Picture, array_pictures, counted
 from emeraldcut.images.readers import ReadSettings, _from_pictures, _open_table, read_images, unique_ids
 from emeraldcut.tables.catalogues import as_catalogue
 from emeraldcut.tables.foreign import as_table
@@ -108,7 +108,7 @@ def _of_array(given: Any, name: str, settings: ReadSettings) -> ImageSet:
         array = np.ma.filled(array.astype(float if array.dtype.itemsize > 4 else np.float32), np.nan)
 
     def items() -> Iterator[tuple[Picture, dict[str, Any]]]:
-        for picture in array_pictures(array, settings):
+        for picture in counted(array_pictures(array, len(array), settings))[1]:
             yield picture, {"id": _name(name, picture.index)}
 
     return concatenate(list(_from_pictures(None, items, settings).chunks()))
