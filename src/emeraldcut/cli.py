@@ -80,7 +80,7 @@ def _to_table(
             "tables ending in .out hold class probabilities, which only `classify` makes; choose another ending."
         )
     check_output(output, arguments.overwrite)
-    facts = {"command": arguments.command, "settings": settings}
+    facts = {"command": arguments.command, "settings": settings, "raw": arguments.raw}
     with _bar(arguments) as bar:
         read_settings = _with_sources(arguments, read_settings, bar)
         path = apply_to_images(stage, arguments.source, read_settings, output, **facts, **_common(arguments, bar))
@@ -132,7 +132,8 @@ def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.detection import detect_run
 
     with _bar(arguments) as bar:
-        return str(detect_run(arguments.source, arguments.output, *settings, **_common(arguments, bar)))
+        options = {**_common(arguments, bar), "raw": arguments.raw}
+        return str(detect_run(arguments.source, arguments.output, *settings, **options))
 
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -527,6 +528,7 @@ def _overview() -> argparse.ArgumentParser:
 def _command_parser(name: str, command: Command, classes: Sequence[type]) -> argparse.ArgumentParser:
     """The parser of one command."""
     from emeraldcut.settings import add_flags
+    from emeraldcut.tables.files import RAW_HELP
 
     parser = argparse.ArgumentParser(
         prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + "."
@@ -561,6 +563,8 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         "--slurm", metavar="FILE.toml", help="work on Slurm jobs as this file describes (see docs/clusters.md)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing output")
+    if command.output == "TABLE":
+        parser.add_argument("--raw", action="store_true", help=RAW_HELP)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages")
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     add_flags(parser, *classes)
@@ -657,7 +661,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.traceback:
             print_exception(error)
         sentence, status = _explained(error, arguments)
-        print(f"emeraldcut {name}: {sentence}", file=sys.stderr)
+        from emeraldcut.runs.notices import printable
+
+        print(f"emeraldcut {name}: {printable(sentence)}", file=sys.stderr)
         return status
     return 0
 

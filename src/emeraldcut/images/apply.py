@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.flags import usable
+from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.psf import positive
@@ -45,6 +45,7 @@ def apply_to_images(
     seed: int | None = None,
     jobs: int | str = 1,
     overwrite: bool = False,
+    raw: bool = False,
     progress: Progress = SILENT,
 ) -> Path:
     """Writes the rows that `stage` makes of all images as one table.
@@ -72,6 +73,8 @@ def apply_to_images(
         Workers, as `map_chunks` takes them.
     overwrite : bool
         Replace the table if it exists.
+    raw : bool
+        For `write_table`.
     progress : Progress
         Told of each chunk that is done.
 
@@ -100,7 +103,7 @@ def apply_to_images(
     """
     path = check_output(output, overwrite)
     with listening():
-        return _applied(stage, source, read_settings, path, command, settings, seed, jobs, overwrite, progress)
+        return _applied(stage, source, read_settings, path, command, settings, seed, jobs, overwrite, raw, progress)
 
 
 def _applied(
@@ -113,6 +116,7 @@ def _applied(
     seed: int | None,
     jobs: int | str,
     overwrite: bool,
+    raw: bool,
     progress: Progress,
 ) -> Path:
     images = open_images(source, read_settings)
@@ -131,7 +135,9 @@ def _applied(
     if path.suffix == ".parquet":
         join(rows, path, origin, whole_ids=images.whole_ids)
     else:
-        write_table(joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite)
+        write_table(
+            joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite, raw=raw
+        )
     flags = rows.column("flag")
     rows.remove()
     for sentence in sentences:
@@ -190,15 +196,19 @@ def map_images(
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
     """For a manifest, from tables (Arrow) of rows: how their files were read, and what is not known of how many.
 
-    Of more than `MOST_SAID` ways, the first ones are kept. What is not known of usable images is also in sentences,
-    under `notices`, if there is something.
+    Also how many could not be read. Of more than `MOST_SAID` ways, the first ones are kept. What could not be read, or
+    is not known of usable images, is also in sentences, under `notices`, if there is something.
     """
     ways: dict[str, None] = {}
-    images, lacking = 0, dict.fromkeys(LACKING, 0)
+    images, lacking, number_of_all, unreadable = 0, dict.fromkeys(LACKING, 0), 0, 0
     for table in tables:
         names = table.column_names
         if "read_as" in names and len(ways) < MOST_SAID:
             ways |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
+        number_of_all += len(table)
+        if "flag" in names:
+            flags = np.asarray(table["flag"].to_numpy(), dtype=np.int64)
+            unreadable += int(np.count_nonzero(flags & int(Flag.UNREADABLE)))
         table = table.filter(usable(table["flag"].to_numpy())) if "flag" in names else table
         images += len(table)
         texts = table["read_as"].value_counts().to_pylist() if "read_as" in names else []
@@ -207,10 +217,15 @@ def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
         widths = table["psf_fwhm_pix"].to_pylist() if "psf_fwhm_pix" in names else [None] * len(table)
         lacking["psf_unknown_images"] += sum(positive(width) is None for width in widths)
     sentences = []
+    if unreadable:
+        sentences.append(
+            f"{unreadable:,} of {number_of_all:,} images could not be read; the rows of these are flagged and say why."
+        )
     for name, number in lacking.items():
         has = "image has" if images == 1 else "images has" if number == 1 else "images have"
         sentences += [f"{number:,} of {images:,} {has} {LACKING[name]}"] if number else []
     facts: dict[str, Any] = {name: number for name, number in lacking.items() if number or name == "psf_unknown_images"}
+    facts["unreadable_images"] = unreadable
     facts |= {"read_as": list(ways)[:MOST_SAID]} if ways else {}
     return facts | ({"notices": sentences} if sentences else {})
 
