@@ -22,7 +22,7 @@ from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
 from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.runs import SILENT, Progress, Run
-from emeraldcut.runs.notices import listening, said
+from emeraldcut.runs.notices import listening, notice, said
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import Workers, started
 from emeraldcut.screening.screen import EXAMPLES, LEAST_CAREFUL, ScreenSettings, examine_with_bound, expectations
@@ -115,7 +115,10 @@ def _screen_run(
     facts = passes.facts(column) | {"usable": int(usable(column("flag")).sum())}
     facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
     ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
-    run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings), notices=said())
+    sentences = reading.pop("notices", [])
+    run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings), notices=[*said(), *sentences])
+    for sentence in sentences:
+        notice(sentence)
     for rows in (first, careful):
         rows.remove()
     if facts["usable"] == 0:
