@@ -16,6 +16,7 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.images import NoImagesError
 from emeraldcut.images.formats import failed
 from emeraldcut.images.mosaic import Mosaic, Tile, on_sky, open_mosaic
+from emeraldcut.images.origin import FILE, FILE_BYTES, Origin
 from emeraldcut.images.readers import mosaic_files, stem_of, unique_ids
 from emeraldcut.images.tiles import Tiles
 from emeraldcut.runs import SILENT, Progress, map_chunks
@@ -82,6 +83,9 @@ def detect(
     table = _once(vstack(found, metadata_conflicts="silent"), tiles)
     unique = unique_ids()
     table["id"] = np.array([unique(name) for name in table["id"]], dtype=object)
+    origins = {name: Origin(name).columns() for name in set(table["file"])}
+    for column in (FILE_BYTES, FILE)[not any(FILE_BYTES in origin for origin in origins.values()) :]:
+        table[column] = np.array([origins[name].get(column, "") for name in table["file"]], dtype=object)
     table.remove_columns(["part", "depth"])
     table.rename_columns(["area_pix", "flux"], ["detected_area_pix", "detected_flux"])
     texts = [f"{describe(f)} {text}".strip() for f, text in zip(table["flag"], table["flag_text"], strict=True)]

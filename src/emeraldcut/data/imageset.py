@@ -31,11 +31,14 @@ class ImageSet:
         matrix `cd11, cd12, cd21, cd22` (degrees per pixel), and the truth columns of synthetic galaxies.
     psfs : list of (ny, nx) float32 arrays or None, optional
         The PSF of each image, of sum 1, in its pixels, None where it is not known; None if none is.
+    sources : tuple
+        Stamps of the files that the images were read from (`runs.stamps`); of a set that a reader has made.
     """
 
     pixels: Pixels
     table: Table
     psfs: list[np.ndarray | None] | None = None
+    sources: tuple[tuple[str, int, int, str], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.table):

@@ -19,7 +19,7 @@ from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.tables.files import check_output, write_table
-from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
+from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table, say_what_is_done_again
 
 MOST_SAID = 20  # ways in which files are read, in a manifest
 
@@ -94,7 +94,8 @@ def apply_to_images(
     origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
     origin |= images.facts
     beside = path.with_name(f".{path.name}.unfinished")
-    rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite)
+    rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite, inputs=images.inputs)
+    say_what_is_done_again(rows)
     progress.begin(images.expected)
     fill(rows, stage, images.chunks_after, jobs=jobs, progress=progress)
     if rows.done == 0:

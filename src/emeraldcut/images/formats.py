@@ -11,13 +11,11 @@ import bz2
 import gzip
 import logging
 import lzma
-import os
 import re
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +28,7 @@ from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, ope
 from emeraldcut.images.light import stretch_of
 from emeraldcut.images.masks import MaskRule
 from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.origin import Origin
 from emeraldcut.images.planes import DEVIATION, VARIANCE, WEIGHT, FileGroup
 from emeraldcut.images.psf import Psf
 from emeraldcut.images.wcs import header_facts, sky_axes
@@ -55,7 +54,10 @@ class BadImage(Exception):
 
 @dataclass
 class Picture:
-    """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, what the file tells, its PSF."""
+    """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, what the file tells, its PSF.
+
+    `hdu` and `plane` say where it is among several images, see `Origin`; `origin` is set by who knows the file.
+    """
 
     pixels: np.ndarray
     flag: Flag = Flag.GOOD
@@ -63,6 +65,9 @@ class Picture:
     index: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     psf: Psf | None = None
+    hdu: int | None = None
+    plane: int | None = None
+    origin: Origin | None = None
 
 
 Item = tuple[Picture, dict[str, Any]]  # a picture, and what its row holds besides what the file tells
@@ -191,19 +196,43 @@ def failed(error: Exception) -> Picture:
 
 
 def _fits(group: FileGroup, settings: PictureSettings) -> Iterator[Picture]:
-    _read_to_the_end(group.path)
+    read_to_the_end(group.path)
     # Astropy maps the file into memory, so a cube is read piece by piece.
     with open_fits(group, settings, lazy_load_hdus=False) as (units, contents):
+        yield from FitsPictures(units, contents, group, settings)
+
+
+class FitsPictures:
+    """The images of an open FITS file, in order or one alone. BadImage where it holds none that can be chosen."""
+
+    def __init__(self, units: Any, contents: Contents, group: FileGroup, settings: PictureSettings) -> None:
         if contents.problem:
             raise BadImage(Flag.NOT_AN_IMAGE, contents.problem)
         if not contents.images:
             raise _no_picture(units)
-        images = [(image, _layout(image, settings)) for image in contents.images]
-        alone = len(images) == 1 and images[0][1] is not Layout.STACK
-        read = (_read(image, plan, units, contents, group, settings) for image, plan in images)
-        for index, picture in enumerate(chain.from_iterable(read)):
-            picture.index = None if alone else index
-            yield picture
+        numbers = {id(unit): number for number, unit in enumerate(units)}
+        self._read = partial(_read, units=units, contents=contents, group=group, settings=settings)
+        self._images = [(image, _layout(image, settings)) for image in contents.images]
+        self._numbers = [numbers[id(image.units[0])] for image, _ in self._images]
+        self._alone = len(self._images) == 1 and self._images[0][1] is not Layout.STACK
+
+    def __iter__(self) -> Iterator[Picture]:
+        index = 0
+        for (image, plan), number in zip(self._images, self._numbers, strict=True):
+            for plane, picture in enumerate(self._read(image, plan)):
+                if not self._alone:
+                    picture.index, picture.hdu = index, number
+                    picture.plane = plane if plan is Layout.STACK else None
+                yield picture
+                index += 1
+
+    def one(self, hdu: int | None, plane: int | None) -> Picture:
+        """The image of a unit and plane, as `Picture` has them. LookupError if there is no such."""
+        place = 0 if hdu is None else self._numbers.index(hdu) if hdu in self._numbers else len(self._images)
+        image, plan = self._images[place]
+        if (plane is not None) != (plan is Layout.STACK) or (plane or 0) >= (image.shape[0] if plane else 1):
+            raise LookupError(f"it has no plane {plane}")
+        return next(self._read(image, plan, planes=None if plane is None else (plane,)))
 
 
 def _layout(image: ImageUnits, settings: PictureSettings) -> Layout:
@@ -219,7 +248,7 @@ def unpacker_of(path: Path) -> Callable[..., Any] | None:
         return _unpacker(file.read(8))
 
 
-def _read_to_the_end(path: Path) -> None:
+def read_to_the_end(path: Path) -> None:
     """Reads a compressed file to where its checksum is, which astropy does not get to."""
     if unpacker := unpacker_of(path):
         with unpacker(path) as file:
@@ -246,9 +275,15 @@ def _no_picture(units) -> BadImage:
 
 
 def _read(
-    image: ImageUnits, plan: Layout, units: Any, contents: Contents, group: FileGroup, settings: PictureSettings
+    image: ImageUnits,
+    plan: Layout,
+    units: Any,
+    contents: Contents,
+    group: FileGroup,
+    settings: PictureSettings,
+    planes: Sequence[int] | None = None,
 ) -> Iterator[Picture]:
-    """The pictures of one image of a FITS file: one, or one a plane of a stack."""
+    """The pictures of one image of a FITS file: one, or one a plane of a stack, all of them if not `planes`."""
     shape, header = image.shape, image.units[0].header
     if len(shape) > 3:
         yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, f"Its array has {len(shape)} axes.")
@@ -270,7 +305,8 @@ def _read(
     layers = [_Layers(unit, maps) for unit, maps in zip(image.units, image.maps, strict=True)]
     read: Iterator[Picture]
     if plan is Layout.STACK:
-        read = (_single(layers[0].plane(k), layers[0].maps, dict(facts), list(notes)) for k in range(shape[0]))
+        wanted = range(shape[0]) if planes is None else planes
+        read = (_single(layers[0].plane(k), layers[0].maps, dict(facts), list(notes)) for k in wanted)
     elif plan in (Layout.PLANE, Layout.FIRST_PLANE) and len(layers) == 1:
         read = iter([_single(layers[0].plane(0), layers[0].maps, facts, notes)])
     else:
@@ -559,32 +595,33 @@ def _of_last_axis(array: np.ndarray, settings: PictureSettings, names: tuple[str
 
 
 def _npy(path: Path, settings: PictureSettings) -> Iterator[Picture]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return npy_pictures(np.load(path, mmap_mode="r", allow_pickle=False), settings)
+
+
+def npy_pictures(array: np.ndarray, settings: PictureSettings, place: int | None = None) -> Iterator[Picture]:
+    """The images of an array in a file of numpy, or the one at a `place`."""
     last_is_colour = array.ndim in (3, 4) and array.shape[-1] in (3, 4)
     colour = last_is_colour and min(array.shape[-3:-1]) >= SMALLEST_SIDE_PIX
     if array.dtype.kind in "buif" and not colour and not settings.stack and bands_last(array.shape[-3:]):
         images = array.reshape(-1, *array.shape[-3:])
-        for index, image in enumerate(images):
-            picture = _of_last_axis(np.array(image), settings)
+        for index in range(len(images)) if place is None else (place,):
+            picture = _of_last_axis(np.array(images[index]), settings)
             picture.index = index if len(images) > 1 else None
             yield picture
         return
-    yield from _planes(array, colour)
+    yield from _planes(array, colour, place=place)
 
 
-def _planes(array: np.ndarray, colour: bool = False, facts: dict[str, Any] | None = None) -> Iterator[Picture]:
-    """One picture of a 2-D array (colour: 3-D), one per plane of an array with one more axis."""
+def _planes(
+    array: np.ndarray, colour: bool = False, facts: dict[str, Any] | None = None, place: int | None = None
+) -> Iterator[Picture]:
+    """One picture of a 2-D array (colour: 3-D), one per plane of an array with one more axis, or that at a `place`."""
     facts = facts or {}
     axes = array.ndim - colour
     if axes != 3 or array.dtype.kind not in "buif":
         grey = luminance(array) if colour and array.dtype.kind in "buif" else array
         yield checked(grey, facts=dict(facts))
         return
-    for index, plane in enumerate(array):
-        index_there = index if len(array) > 1 else None
+    for index in range(len(array)) if place is None else (place,):
+        index_there, plane = index if len(array) > 1 else None, array[index]
         yield checked(luminance(plane) if colour else plane, index=index_there, facts=dict(facts))
-
-
-def file_text(path: Path | str) -> str:
-    """A file name as text that can be stored, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "replace")

@@ -19,7 +19,9 @@ class PictureSettings(Settings):
     mask_bits: tuple[str, ...] = setting(
         (), "bits of masks that mean bad: values (1,4096), names (SAT,CR), any or none; otherwise by their meaning"
     )
-    psf: str | None = setting(None, "file with the PSF of all images: a FITS image, or a PSFEx model (.psf)")
+    psf: str | None = setting(
+        None, "file with the PSF of all images: a FITS image, or a PSFEx model (.psf)", reads=True
+    )
     psf_fwhm_arcsec: float | None = setting(None, "FWHM of the PSF of all images in arcsec", above=0)
     psf_fwhm_pix: float | None = setting(None, "FWHM of the PSF of all images in pixels", above=0)
 

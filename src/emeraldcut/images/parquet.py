@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +58,35 @@ def parquet_images(
                 yield failed(error), row
 
 
-def parquet_image(path: Path, number: int, settings: PictureSettings = DEFAULT) -> Picture:
-    """The image of one row; LookupError if there is no such row."""
-    import pyarrow.parquet as pq
+class ParquetPictures:
+    """The images of an open Parquet file, one at a time; those that are asked for in their order are read once."""
 
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if number < rows:
-                batches = file.iter_batches(ROWS_AT_ONCE, [group], [image_column(path)])
-                batch = next(islice(batches, number // ROWS_AT_ONCE, None))
-                return _picture(batch.column(0)[number % ROWS_AT_ONCE].as_py(), settings)
-            number -= rows
-    raise LookupError(f"'{path}' has no such row.")
+    def __init__(self, path: Path, settings: PictureSettings = DEFAULT) -> None:
+        import pyarrow.parquet as pq
+
+        self._file, self._column, self._settings = pq.ParquetFile(path), image_column(path), settings
+        groups = (self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups))
+        self._starts = np.cumsum([0, *groups])
+        self._batch: Any = None
+        self._group, self._next = -1, 0  # the group that batches are of, and the row at which the next one begins
+        self._batches: Iterator[Any] = iter(())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def one(self, number: int) -> Picture:
+        """The image of a row; LookupError if there is no such row."""
+        if not 0 <= number < self._starts[-1]:
+            raise LookupError(f"it has no row {number}")
+        group = int(np.searchsorted(self._starts, number, side="right")) - 1
+        if group != self._group or number < self._next - len(self._batch or ()):
+            self._batches = self._file.iter_batches(ROWS_AT_ONCE, [group], [self._column])
+            self._group, self._next = group, int(self._starts[group])
+        while number >= self._next:
+            self._batch = next(self._batches)
+            self._next += len(self._batch)
+        return _picture(self._batch.column(0)[number - self._next].as_py(), self._settings)
 
 
 def n_rows(path: Path) -> int:

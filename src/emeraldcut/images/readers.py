@@ -6,10 +6,11 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from emeraldcut.images.formats import (
     already_unusable,
     bands_axis,
     failed,
-    file_text,
     hdf5_bands,
     kind_of,
     read_array,
@@ -36,19 +36,30 @@ from emeraldcut.images.formats import (
 )
 from emeraldcut.images.matching import Match, are_cutouts, match_names
 from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.origin import Origin, file_text, files_of, stamps_of
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
 from emeraldcut.images.psf import psf_of_row
-from emeraldcut.images.store import StoredImages, is_stored_set, stored_chunks, stored_number, stored_table
-from emeraldcut.images.text_maps import is_text_map, text_map
+from emeraldcut.images.store import (
+    PIXELS,
+    TABLE,
+    StoredImages,
+    is_stored_set,
+    stored_chunks,
+    stored_number,
+    stored_table,
+)
+from emeraldcut.images.text_maps import is_text_map, label_files, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
 from emeraldcut.runs.notices import notice
 from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.stamps import Stamp, stamp_of
 from emeraldcut.runs.workers import loaded
 from emeraldcut.settings import setting
 from emeraldcut.tables.catalogues import common_name, find_columns, read_catalogue, with_pixels
 from emeraldcut.tables.column_names import find_column
 from emeraldcut.tables.identifiers import are_whole, id_texts
+from emeraldcut.tables.resumable import Inputs
 
 FITS_ENDINGS = (
     *(f"{e}{packed}" for packed in ("", ".gz", ".bz2", ".xz", ".fz") for e in (".fits", ".fit", ".fts")),
@@ -63,6 +74,10 @@ GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml", ".csv.gz", ".ecsv.gz", ".vot.gz", ".tsv", ".tbl")
 TEXT_ENDINGS = (".txt", ".dat", ".cat", ".ascii", ".list")  # of tables, or of text maps
+
+
+IMAGES = ("input_1",)  # what images are called in a provenance
+FROM_IMAGES = Inputs(names=IMAGES)
 
 
 class NoImagesError(UsageError):
@@ -102,7 +117,7 @@ class ImageSource:
 
     `n_images` is None where the files would have to be opened to know it; `n_files`, which of a folder or a table of
     files is known, is then what to expect. `whole_ids` says that ids came in as whole numbers; they are text here, and
-    whole numbers again in tables. `facts` are for the manifest.
+    whole numbers again in tables. `facts` are for the manifest. `inputs` are the files, for work that goes on.
     """
 
     n_images: int | None
@@ -110,6 +125,7 @@ class ImageSource:
     n_files: int | None = None
     whole_ids: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    inputs: Inputs = FROM_IMAGES
 
     @property
     def expected(self) -> int | None:
@@ -163,7 +179,9 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _open_with_catalogue(path, settings.catalogue, settings)
     if path.is_dir():
         if (path / CUTOUTS).is_file():
-            return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS, _named(settings)), settings)
+            cutouts = path / CUTOUTS
+            inputs = Inputs(together=(cutouts,), names=IMAGES)
+            return _open_table(cutouts, read_catalogue(cutouts, _named(settings)), settings, inputs)
         if is_stored_set(path):
             return _open_stored(path, settings)
         shards = {file: column for file in sorted(path.rglob("*.parquet")) if (column := image_column(file))}
@@ -182,10 +200,16 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if is_table or (kind == "fits" and _is_fits_table(path, settings.file)):
         return _open_table(path, read_catalogue(path, _named(settings)), settings)
     if kind == "" and is_text_map(path):
-        return _from_pictures(None, lambda: text_map(path, settings.text_map_size), settings)
+        maps = partial(text_map, path, settings.text_map_size)
+        return _from_pictures(None, maps, settings, inputs=_together(path, *label_files(path)))
     if kind == "" and path.name.lower().endswith(TEXT_ENDINGS):
         return _open_table(path, read_catalogue(path, _named(settings)), settings)
-    return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings)
+    inputs = Inputs(lambda: [os.path.abspath(path)], names=IMAGES)
+    return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings, inputs=inputs)
+
+
+def _together(*files: Path) -> Inputs:
+    return Inputs(together=files, names=IMAGES)
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
@@ -202,6 +226,7 @@ def _from_pictures(
     settings: ReadSettings,
     n_files: int | None = None,
     whole_ids: bool = False,
+    inputs: Inputs = FROM_IMAGES,
 ) -> ImageSource:
     if settings.limit is not None:
         n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
@@ -211,13 +236,16 @@ def _from_pictures(
         while part := list(islice(rest, size)):
             yield _image_set(part, taken, settings)
 
-    return ImageSource(n_images, chunks, n_files, whole_ids)
+    return ImageSource(n_images, chunks, n_files, whole_ids, inputs=inputs)
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
     images = [picture.pixels for picture, _ in items]
-    rows, psfs = [], []
+    rows, psfs, sources = [], [], dict[Stamp, None]()
     for picture, known in items:
+        if picture.origin is not None:
+            sources |= dict.fromkeys(picture.origin.files)
+            known = {"id": known["id"], **picture.origin.columns(), **known}
         text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
         row = picture.facts | {name: value for name, value in known.items() if value is not None}
         if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
@@ -228,7 +256,9 @@ def _image_set(items: list[Item], unique: Callable[[str], str], settings: Pictur
         rows.append(row if width is None else row | {"psf_fwhm_pix": width})
         psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    return ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
+    images = ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
+    images.sources = tuple(sources)
+    return images
 
 
 def unique_ids() -> Callable[[str], str]:
@@ -278,9 +308,12 @@ def _file(
     group: FileGroup | None = None,
 ) -> Iterator[Item]:
     """The pictures of one file; `name#0`, `name#1`, ... where a file holds several."""
+    stamps = stamps_of(group or FileGroup(path))
     for picture in read_file(path, settings, group):
         identity = name if picture.index is None else f"{name}#{picture.index}"
-        yield picture, {"id": identity, "file": file_text(path), **(known or {})}
+        plane = picture.index if picture.hdu is None else picture.plane
+        picture.origin = Origin(str(path), picture.hdu, plane, stamps)
+        yield picture, {"id": identity, **(known or {})}
 
 
 # --- folders and tables of files
@@ -293,15 +326,20 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
         for group in groups:
             name = stem_of(group.path.relative_to(folder).as_posix())
             if group.path in alone:
-                yield _lonely_map(group.path), {"id": name, "file": file_text(group.path)}
+                yield _lonely_map(group.path), {"id": name}
             else:
                 yield from _file(group.path, name, settings, group=group)
 
-    return _from_pictures(None, items, settings, len(groups))
+    return _from_pictures(None, items, settings, len(groups), inputs=_of_groups(groups))
+
+
+def _of_groups(groups: Iterable[FileGroup]) -> Inputs:
+    return Inputs(lambda: [os.path.abspath(path) for group in groups for path in files_of(group)], names=IMAGES)
 
 
 def _lonely_map(path: Path) -> Picture:
-    return Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, lonely_map(path))
+    origin = Origin(str(path), files=(stamp_of(path),))
+    return Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, lonely_map(path), origin=origin)
 
 
 def lonely_map(path: Path) -> str:
@@ -357,7 +395,7 @@ def _image_files(folder: Path) -> Iterator[Path]:
     yield from (Path(error.filename) for error in denied)
 
 
-def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource:
+def _open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
     column = find_columns(table, {"file": settings.file} if settings.file else {}, str(path)).get("file")
     if column is None:
         raise NoImagesError(
@@ -381,7 +419,7 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
             file = file if file.exists() or not Path(given).exists() else Path(given)
             yield from _of_row(file, stem_of(given), row, settings, path.parent)
 
-    return _from_pictures(None, items, settings, len(table), whole)
+    return _from_pictures(None, items, settings, len(table), whole, inputs)
 
 
 def _known(row: Row) -> dict[str, Any]:
@@ -449,19 +487,22 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
                 if name in file and file[name].shape == shape[:1]
             }
     except OSError as error:
-        picture = Picture(NO_PIXELS, Flag.UNREADABLE, f"It is truncated or damaged ({error}).")
-        item = (picture, {"id": stem_of(path.name), "file": file_text(path)})
-        return _from_pictures(1, lambda: iter([item]), settings)
+        detail = f"It is truncated or damaged ({error})."
+        picture = Picture(NO_PIXELS, Flag.UNREADABLE, detail, origin=Origin(str(path), files=(stamp_of(path),)))
+        item = (picture, {"id": stem_of(path.name)})
+        return _from_pictures(1, lambda: iter([item]), settings, inputs=_together(path))
     if "label" in facts:
         facts["label"] = [v.decode() if isinstance(v, bytes) else str(v) for v in facts["label"]]
 
     def items() -> Iterator[Item]:
+        stamps = (stamp_of(path),)
         with h5py.File(path, "r") as file:
             for i, picture in enumerate(_hdf5_pictures(file["images"], settings)):
                 known = {name: values[i] for name, values in facts.items()}
-                yield picture, {"id": f"{stem_of(path.name)}#{i}", "file": file_text(path), **known}
+                picture.origin = Origin(str(path), plane=i, files=stamps)
+                yield picture, {"id": f"{stem_of(path.name)}#{i}", **known}
 
-    return _from_pictures(shape[0], items, settings)
+    return _from_pictures(shape[0], items, settings, inputs=_together(path))
 
 
 def _hdf5_pictures(images, settings: PictureSettings) -> Iterator[Picture]:
@@ -488,15 +529,17 @@ def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource
 
     def items() -> Iterator[Item]:
         for file, column in files.items():
+            stamps = (stamp_of(file),)
             for number, (picture, row) in enumerate(parquet_images(file, column, settings)):
                 ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
                 row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
                 known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
                 known |= {name: str(known[name]) for name in ("id", "label") if name in known}
-                where = f"{file_text(file)}[{number}]"
-                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known, "file": where}
+                picture.origin = Origin(str(file), plane=number, files=stamps)
+                known |= picture.origin.columns()  # and not what a column of this name says
+                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known}
 
-    return _from_pictures(sum(map(n_rows, files)), items, settings)
+    return _from_pictures(sum(map(n_rows, files)), items, settings, inputs=_together(*files))
 
 
 def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
@@ -504,7 +547,8 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
     if number == 0:
         raise NoImagesError(f"the image set '{folder}' holds no images.")
     whole = are_whole(stored_table(folder, ["id"])["id"][:0])
-    return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole)
+    inputs = _together(folder / PIXELS, folder / TABLE)
+    return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole, inputs=inputs)
 
 
 def _named(settings: ReadSettings) -> dict[str, str]:
@@ -569,12 +613,15 @@ def _open_matched(
     sentence = match.sentence(str(settings.catalogue), folder)
     notice(sentence)
     number = sum(max(len(images), 1) for images in match.images) + len(match.without_row)
-    return replace(_from_pictures(None, items, settings, number, whole), facts={"catalogue_match": sentence})
+    order = [groups[image] for image in (*chain.from_iterable(match.images), *match.without_row)]
+    source = _from_pictures(None, items, settings, number, whole, _of_groups(order))
+    return replace(source, facts={"catalogue_match": sentence})
 
 
 def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue: Table | None) -> ImageSource:
     """Cut-outs at the positions of a catalogue, which is read from a folder of Parquet files if it is None."""
-    tiles, columns = Tiles(mosaic_files(path, settings), settings), _named(settings)
+    groups, columns = mosaic_files(path, settings), _named(settings)
+    inputs, tiles = _together(*chain.from_iterable(map(files_of, groups))), Tiles(groups, settings)
     in_folder = catalogue is None
     catalogue = tiles.rows_inside(positions, columns) if catalogue is None else catalogue
     catalogue = catalogue[: settings.limit]
@@ -596,7 +643,7 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
     def chunks(size: int) -> Iterator[ImageSet | StoredImages]:
         return cut_out(tiles, catalogue, settings.cutout_size, size, settings)
 
-    return ImageSource(len(catalogue), chunks, whole_ids=whole, facts={"catalogue_match": how})
+    return ImageSource(len(catalogue), chunks, whole_ids=whole, facts={"catalogue_match": how}, inputs=inputs)
 
 
 def _image_groups(folder: Path, settings: PictureSettings) -> tuple[list[FileGroup], set[Path]]:

@@ -15,6 +15,7 @@ from astropy.table import Table
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
+from emeraldcut.images.origin import SET_ROW
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import NewFile
@@ -208,6 +209,7 @@ class StoredImages:
         table = from_arrow(self.rows)
         shapes = list(zip(table["ny"], table["nx"], strict=True))
         table.remove_columns(["ny", "nx"])
+        table[SET_ROW] = self.places
         numbered = np.ma.filled(table[PSF_NUMBER], -1) if PSF_NUMBER in table.colnames else None
         if numbered is not None:
             table.remove_column(PSF_NUMBER)

@@ -18,6 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from emeraldcut.errors import MissingPackageError, UsageError, WorkError
+from emeraldcut.runs.endings import NO_MAIN_GUARD, end_if_interrupted, leave_if_imported_by_a_worker
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import unlock_all
 from emeraldcut.settings import read_toml
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Result = TypeVar("Result")
+NEEDS_GUARD = (
+    "no worker process could begin: each of them imports the script that starts it. Put what the script does below "
+    "`if __name__ == '__main__':`, or use jobs=1."
+)
 CONNECT_S = 30  # for a scheduler to answer, and to have a worker
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -56,12 +61,14 @@ class Workers:
     def __init__(self, number: int, begin: Callable[[], object] | None = None) -> None:
         if number < 1:
             raise UsageError(f"jobs must be at least 1; received {number}.")
+        leave_if_imported_by_a_worker()
         self.number, self._others = number, set(active_children())
         # "spawn" because forking a process whose libraries run threads can deadlock.
         self._pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_start_worker)
+        self._processes: Any = self._pool._processes  # by their numbers, also when the pool has given them up
         if begin is not None:
             for _ in range(number):  # each starts a process
-                self._pool.submit(begin)
+                self._submit(begin)
 
     def __enter__(self) -> Workers:
         return self
@@ -76,14 +83,27 @@ class Workers:
         pickled = pickle.dumps(stage)
         try:
             yield from _in_order(
-                lambda chunk: self._pool.submit(_work, pickled, chunk), chunks, lambda: 2 * self.number, done
+                lambda chunk: self._submit(_work, pickled, chunk), chunks, lambda: 2 * self.number, done
             )
         except BrokenProcessPool:
+            statuses = [process.exitcode for process in self._processes.values()]
             for worker in set(active_children()) - self._others:  # one that was just being started is not ended by
                 worker.terminate()  # the pool, which then waits for it for ever
+            if any(status in (NO_MAIN_GUARD, 1) for status in statuses):  # before it did any work
+                raise UsageError(NEEDS_GUARD) from None
             raise WorkError(
                 "a worker process died, most likely for lack of memory; use fewer jobs or smaller chunks."
             ) from None
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """What the pool submits. A process that is started for it never sees Ctrl-C, not even while it begins."""
+        if not hasattr(signal, "pthread_sigmask"):  # on Windows
+            return self._pool.submit(function, *arguments)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self._pool.submit(function, *arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -143,7 +163,9 @@ def map_chunks(
         yield from jobs.map(stage, chunks, done)
     elif jobs == 1:
         for chunk in chunks:
+            end_if_interrupted()
             result = stage(loaded(chunk))
+            end_if_interrupted()
             done(len(chunk))
             yield result
     elif threads:
@@ -173,6 +195,7 @@ def _in_order(
         return result
 
     for chunk in chunks:
+        end_if_interrupted()
         waiting.append((len(chunk), submit(chunk)))
         while len(waiting) >= in_flight():
             yield take()
