@@ -174,7 +174,9 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
     if not arguments.source and options.network == "thesis":
         raise UsageError("the thesis's network is trained on a set of images, for example one of `synthesise --grid`.")
     sources = {"images": arguments.source, "real": options.real, "backgrounds": options.backgrounds}
-    given = {name: read_images(source, read_settings) if source else None for name, source in sources.items()}
+    given: dict[str, Any] = {
+        name: read_images(source, read_settings) if source else None for name, source in sources.items()
+    }
     with _bar(arguments) as bar:
         trained = train(settings=options, **given, seed=arguments.seed, folder=folder, **_common(arguments, bar))
     return str(trained.save(folder))

@@ -17,6 +17,7 @@ from emeraldcut.images.formats import (
     BadImage,
     FitsPictures,
     Picture,
+    failed,
     hdf5_bands,
     kind_of,
     npy_pictures,
@@ -24,10 +25,10 @@ from emeraldcut.images.formats import (
     read_file,
     read_to_the_end,
 )
+from emeraldcut.images.options import PictureSettings
 from emeraldcut.images.origin import Origin, stamps_of
 from emeraldcut.images.parquet import ParquetPictures
 from emeraldcut.images.planes import FileGroup
-from emeraldcut.images.readers import ReadSettings
 from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.runs.stamps import Stamp
 
@@ -39,13 +40,20 @@ class OneByOne:
 
     Parameters
     ----------
-    settings : ReadSettings
+    settings : PictureSettings
     group_of : callable
         The files of the maps that go with an image file.
+    text_map_size : int
+        Side of the images in text maps in pixels.
     """
 
-    def __init__(self, settings: ReadSettings, group_of: Callable[[Path], FileGroup]) -> None:
-        self._settings, self._group_of = settings, group_of
+    def __init__(
+        self,
+        settings: PictureSettings,
+        group_of: Callable[[Path], FileGroup] = FileGroup,
+        text_map_size: int = 0,
+    ) -> None:
+        self._settings, self._group_of, self._text_map_size = settings, group_of, text_map_size
         self._open: OrderedDict[Path, tuple[Callable[[Origin], Picture], ExitStack]] = OrderedDict()
         self.stamps: dict[Path, tuple[Stamp, ...]] = {}  # of what is open, and of what was asked for last
 
@@ -75,6 +83,15 @@ class OneByOne:
             except LookupError:
                 raise BadImage(Flag.UNREADABLE, "The file does not hold this image any more.") from None
 
+    def one_or_why(self, path: Path, origin: Origin) -> Picture:
+        """The same with its origin; one without pixels, and why, where it cannot be read."""
+        try:
+            picture = self.one(path, origin)
+        except Exception as error:  # libraries raise errors of every kind on damaged files
+            picture = failed(error)
+        picture.origin = Origin(str(path), origin.hdu, origin.plane, self.stamps.get(path, ()))
+        return picture
+
     def _opened(self, path: Path, stack: ExitStack) -> Callable[[Origin], Picture]:
         """A function that reads one image of a file, which is open until the stack is closed."""
         kind, settings = kind_of(path), self._settings
@@ -96,14 +113,14 @@ class OneByOne:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             return lambda origin: next(npy_pictures(array, settings, origin.plane))
         if kind == "" and is_text_map(path):
-            return _forwards(lambda: (picture for picture, _ in text_map(path, settings.text_map_size)))
+            return _forwards(lambda: (picture for picture, _ in text_map(path, self._text_map_size)))
         if kind == "tiff":  # its pages are read together
             pages = list(read_file(path, settings))
             return lambda origin: pages[origin.plane or 0]
         return lambda origin: next(read_file(path, settings))
 
 
-def _hdf5(images: Any, settings: ReadSettings) -> Callable[[Origin], Picture]:
+def _hdf5(images: Any, settings: PictureSettings) -> Callable[[Origin], Picture]:
     """Images of a dataset, of which one block of its own chunks, which is unpacked as a whole, is in memory."""
     names, size = hdf5_bands(images), images.chunks[0] if images.chunks else 1
     start, block = -1, images[:0]

@@ -69,6 +69,10 @@ class Origins:
     def __init__(self, table: Table) -> None:
         self._columns = {name: table[name] for name in (FILE, FILE_BYTES, HDU, PLANE) if name in table.colnames}
 
+    def removed_from(self, table: Table) -> Table:
+        """The table without the columns that only these origins make use of."""
+        return table[[name for name in table.colnames if name == FILE or name not in self._columns]]
+
     def __getitem__(self, row: int) -> Origin | None:
         path = self._value(FILE, row)
         if whole := self._value(FILE_BYTES, row):

@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -35,8 +36,9 @@ from emeraldcut.images.formats import (
     read_file,
 )
 from emeraldcut.images.matching import Match, are_cutouts, match_names
+from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.images.origin import Origin, file_text, files_of, stamps_of
+from emeraldcut.images.origin import Origin, Origins, file_text, files_of, stamps_of
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
 from emeraldcut.images.psf import psf_of_row
@@ -256,9 +258,9 @@ def _image_set(items: list[Item], unique: Callable[[str], str], settings: Pictur
         rows.append(row if width is None else row | {"psf_fwhm_pix": width})
         psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    images = ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
-    images.sources = tuple(sources)
-    return images
+    made = ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
+    made.sources = tuple(sources)
+    return made
 
 
 def unique_ids() -> Callable[[str], str]:
@@ -408,16 +410,20 @@ def _open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs
             table.rename_column("file", free_name("input_file", table.colnames))
         table.rename_column(column, "file")
     whole = "id" in table.colnames and are_whole(table["id"])
-    table = keep_apart(table)
+    origins = Origins(table if table.meta.get("provenance", {}).get("program") == "emeraldcut" else table["file",])
+    table = keep_apart(origins.removed_from(table))
 
     def items() -> Iterator[Item]:
-        for number, row in enumerate(table[: settings.limit]):
-            if row["file"] is np.ma.masked or not row["file"]:
-                yield _without_image(row, number, "The table names no file.")
-                continue
-            given, file = str(row["file"]), path.parent / str(row["file"])
-            file = file if file.exists() or not Path(given).exists() else Path(given)
-            yield from _of_row(file, stem_of(given), row, settings, path.parent)
+        with closing(OneByOne(settings, text_map_size=settings.text_map_size)) as files:
+            for number, row in enumerate(table[: settings.limit]):
+                origin = origins[number]
+                if origin is None:
+                    yield _without_image(row, number, "The table names no file.")
+                    continue
+                given, file = origin.path, path.parent / origin.path
+                file = file if file.exists() or not Path(given).exists() else Path(given)
+                one = None if origin.hdu is None and origin.plane is None else partial(files.one_or_why, file, origin)
+                yield from _of_row(file, stem_of(given), row, settings, path.parent, one=one)
 
     return _from_pictures(None, items, settings, len(table), whole, inputs)
 
@@ -429,15 +435,27 @@ def _known(row: Row) -> dict[str, Any]:
 
 
 def _of_row(
-    file: Path, name: str, row: Row, settings: PictureSettings, folder: Path, group: FileGroup | None = None
+    file: Path,
+    name: str,
+    row: Row,
+    settings: PictureSettings,
+    folder: Path,
+    group: FileGroup | None = None,
+    one: Callable[[], Picture] | None = None,
 ) -> Iterator[Item]:
-    """The pictures of a file with what a row, of a table in `folder`, says of it; `name` where that has no id."""
+    """The pictures of a file, or the `one` that is meant, with what a row, of a table in `folder`, says of it.
+
+    `name` is for a row without an id.
+    """
     known = _known(row)
     name = known.pop("id", None) or name
     if known.get("psf_file"):
         psf_file = folder / str(known["psf_file"])
         known["psf_file"] = str(psf_file) if psf_file.exists() else known["psf_file"]
-    yield from _file(file, name, settings, known, group)
+    if one is None:
+        yield from _file(file, name, settings, known, group)
+    else:
+        yield one(), {"id": name, **known}
 
 
 def _without_image(row: Row, number: int, detail: str) -> Item:

@@ -14,7 +14,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
-from emeraldcut.data.flags import Flag, describe, usable
+from emeraldcut.data.flags import UNUSABLE, Flag, describe
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, checked, failed
 from emeraldcut.images.one_by_one import OneByOne
@@ -81,7 +81,7 @@ class SourceImages:
         else:
             groups = folder_groups(self._source, settings)[0] if self._source.is_dir() else []
             self._groups = {group.path: group for group in groups}
-            self._files = self._open.enter_context(closing(OneByOne(settings, self._group)))
+            self._files = self._open.enter_context(closing(OneByOne(settings, self._group, settings.text_map_size)))
             self._find = self._from_file
 
     def _open_set(self) -> None:
@@ -210,7 +210,7 @@ class SourceImages:
 
 def _why_unread(picture: Picture) -> str:
     """What prevents any measurement of an image; empty if nothing does."""
-    if picture.pixels.size and usable(picture.flag):
+    if picture.pixels.size and not picture.flag & UNUSABLE:
         return ""
     return picture.detail or describe(picture.flag) or "It has no pixels."
 

@@ -266,7 +266,7 @@ def _content(images: ImageSet) -> str:
     for array in (*images.pixels, *(images.psfs or ())):
         digest.update(repr(np.shape(array)).encode())
         if array is not None:
-            digest.update(np.ascontiguousarray(array, dtype=np.float32))
+            digest.update(np.ascontiguousarray(array, dtype=np.float32).tobytes())
     for name in images.table.colnames:
         values = "\0".join(map(str, images.table[name].tolist()))
         digest.update(f"{name}\0{values}\n".encode("utf-8", "surrogateescape"))

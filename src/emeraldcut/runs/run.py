@@ -100,7 +100,7 @@ def contents(settings: Any) -> dict[str, list[str]]:
 
     Of those that do not exist, as the names of what ships with the program, there are none.
     """
-    found = {}
+    found: dict[str, list[str]] = {}
     for item in dataclasses.fields(settings):
         value = getattr(settings, item.name) if item.metadata.get("reads") else None
         names = value if isinstance(value, tuple) else (value,) if value else ()
