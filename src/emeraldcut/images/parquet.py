@@ -14,7 +14,7 @@ from emeraldcut.images.bands import chosen_bands
 from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, failed, noise_per_pixel, of_bands, raster
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import INVERSE_VARIANCE
-from emeraldcut.tables.arrow import arrow_pieces
+from emeraldcut.tables.arrow import arrow_pieces, for_arrow
 
 ROWS_AT_ONCE = 64
 ARRAYS = ("array", "flux")  # what bands of numbers are called: Multimodal Universe's scripts have the first
@@ -34,7 +34,7 @@ def image_column(path: Path) -> str | None:
         return any(kind.get_field_index(name) >= 0 for name in ("bytes", *ARRAYS))
 
     try:
-        schema = pq.ParquetFile(path).schema_arrow
+        schema = pq.ParquetFile(for_arrow(path)).schema_arrow
     except (OSError, ValueError):  # damaged; whoever reads it as a table will say so
         return None
     names = [field.name for field in schema if holds_images(field.type)]
@@ -48,7 +48,7 @@ def parquet_images(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    plain = [field.name for field in pq.read_schema(path) if not pa.types.is_nested(field.type)]
+    plain = [field.name for field in pq.read_schema(for_arrow(path)) if not pa.types.is_nested(field.type)]
     for piece in arrow_pieces(path, ROWS_AT_ONCE, [column, *plain]):
         for row in piece.to_pylist():
             image = row.pop(column)
@@ -64,7 +64,7 @@ class ParquetPictures:
     def __init__(self, path: Path, settings: PictureSettings = DEFAULT) -> None:
         import pyarrow.parquet as pq
 
-        self._file, self._column, self._settings = pq.ParquetFile(path), image_column(path), settings
+        self._file, self._column, self._settings = pq.ParquetFile(for_arrow(path)), image_column(path), settings
         groups = (self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups))
         self._starts = np.cumsum([0, *groups])
         self._batch: Any = None
@@ -93,7 +93,7 @@ def n_rows(path: Path) -> int:
     """Rows of a Parquet file."""
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path).metadata.num_rows
+    return pq.ParquetFile(for_arrow(path)).metadata.num_rows
 
 
 def _picture(image: Any, settings: PictureSettings) -> Picture:

@@ -181,9 +181,7 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _open_with_catalogue(path, settings.catalogue, settings)
     if path.is_dir():
         if (path / CUTOUTS).is_file():
-            cutouts = path / CUTOUTS
-            inputs = Inputs(together=(cutouts,), names=IMAGES)
-            return _open_table(cutouts, read_catalogue(cutouts, _named(settings)), settings, inputs)
+            return _open_listed(path / CUTOUTS, settings, _together(path / CUTOUTS))
         if is_stored_set(path):
             return _open_stored(path, settings)
         shards = {file: column for file in sorted(path.rglob("*.parquet")) if (column := image_column(file))}
@@ -200,12 +198,11 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _open_parquet({path: column}, settings)
     is_table = kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS)
     if is_table or (kind == "fits" and _is_fits_table(path, settings.file)):
-        return _open_table(path, read_catalogue(path, _named(settings)), settings)
+        return _open_listed(path, settings)
     if kind == "" and is_text_map(path):
-        maps = partial(text_map, path, settings.text_map_size)
-        return _from_pictures(None, maps, settings, inputs=_together(path, *label_files(path)))
+        return _open_text_map(path, settings)
     if kind == "" and path.name.lower().endswith(TEXT_ENDINGS):
-        return _open_table(path, read_catalogue(path, _named(settings)), settings)
+        return _open_listed(path, settings)
     inputs = Inputs(lambda: [os.path.abspath(path)], names=IMAGES)
     return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings, inputs=inputs)
 
@@ -397,7 +394,9 @@ def _image_files(folder: Path) -> Iterator[Path]:
     yield from (Path(error.filename) for error in denied)
 
 
-def _open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
+def _open_listed(path: Path, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
+    """The images of a table of files, whose content decides what is read."""
+    table = read_catalogue(path, _named(settings))
     column = find_columns(table, {"file": settings.file} if settings.file else {}, str(path)).get("file")
     if column is None:
         raise NoImagesError(
@@ -540,6 +539,11 @@ def _hdf5_pictures(images, settings: PictureSettings) -> Iterator[Picture]:
                 yield read_array(image, settings, names)
             except BadImage as error:
                 yield failed(error)
+
+
+def _open_text_map(path: Path, settings: ReadSettings) -> ImageSource:
+    maps = partial(text_map, path, settings.text_map_size)
+    return _from_pictures(None, maps, settings, inputs=_together(path, *label_files(path)))
 
 
 def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource:

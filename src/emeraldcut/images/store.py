@@ -19,7 +19,7 @@ from emeraldcut.images.origin import SET_ROW
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import NewFile
-from emeraldcut.tables.arrow import arrow_pieces, from_arrow, to_arrow
+from emeraldcut.tables.arrow import arrow_pieces, for_arrow, from_arrow, to_arrow
 from emeraldcut.tables.files import read_table, write_table
 from emeraldcut.tables.resumable import ResumableTable, join
 
@@ -234,7 +234,7 @@ def stored_number(folder: Path) -> int:
     """How many images a set has."""
     import pyarrow.parquet as pq
 
-    return pq.read_metadata(folder / TABLE).num_rows
+    return pq.read_metadata(for_arrow(folder / TABLE)).num_rows
 
 
 def stored_chunks(folder: Path, number: int, size: int) -> Iterator[StoredImages]:

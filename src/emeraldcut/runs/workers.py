@@ -18,7 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from emeraldcut.errors import MissingPackageError, UsageError, WorkError
-from emeraldcut.runs.endings import NO_MAIN_GUARD, end_if_interrupted, leave_if_imported_by_a_worker
+from emeraldcut.runs.endings import end_if_interrupted, leave_if_imported_by_a_worker
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import unlock_all
 from emeraldcut.settings import read_toml
@@ -64,7 +64,9 @@ class Workers:
         leave_if_imported_by_a_worker()
         self.number, self._others = number, set(active_children())
         # "spawn" because forking a process whose libraries run threads can deadlock.
-        self._pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_start_worker)
+        spawn = get_context("spawn")
+        self._begun = spawn.Event()  # whether one of them has
+        self._pool = ProcessPoolExecutor(number, mp_context=spawn, initializer=_start_worker, initargs=(self._begun,))
         self._processes: Any = self._pool._processes  # by their numbers, also when the pool has given them up
         if begin is not None:
             for _ in range(number):  # each starts a process
@@ -86,10 +88,11 @@ class Workers:
                 lambda chunk: self._submit(_work, pickled, chunk), chunks, lambda: 2 * self.number, done
             )
         except BrokenProcessPool:
-            statuses = [process.exitcode for process in self._processes.values()]
+            processes = list(self._processes.values())
             for worker in set(active_children()) - self._others:  # one that was just being started is not ended by
                 worker.terminate()  # the pool, which then waits for it for ever
-            if any(status in (NO_MAIN_GUARD, 1) for status in statuses):  # before it did any work
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            if not self._begun.is_set() and any((process.exitcode or 0) > 0 for process in processes):
                 raise UsageError(NEEDS_GUARD) from None
             raise WorkError(
                 "a worker process died, most likely for lack of memory; use fewer jobs or smaller chunks."
@@ -279,7 +282,7 @@ def slurm_cluster(file: str | Path) -> Iterator[str]:
 # --- in worker processes
 
 
-def _start_worker() -> None:
+def _start_worker(begun: Any) -> None:
     """One thread per worker, Ctrl-C left to the main process, and an end when that ends, however it does."""
     from threadpoolctl import threadpool_limits
 
@@ -288,6 +291,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for libraries that are loaded later
     threadpool_limits(1)  # for those that are loaded already
+    begun.set()
 
 
 def _end_with(parent: Any) -> None:

@@ -100,11 +100,7 @@ def screen_run(
         write_images(shown, run.path(name), command="screen", settings=settings, overwrite=True, whole_ids=whole)
     column, reading = partial(column_of, [run.path(CANDIDATES)]), reading_facts(first)
     facts = passes.facts(column) | {"usable": int(usable(column("flag")).sum())}
-    if passes.unread:
-        notice(
-            f"{passes.unread} of the {len(passes.places)} top-ranked images could not be read again for the careful "
-            "pass; they keep the result of the first pass and are flagged FIRST_PASS_ONLY."
-        )
+    passes.say_what_was_not_read()
     facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
     ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
     run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings))
@@ -156,6 +152,14 @@ class _Passes(NamedTuple):
         sure, careful = int(np.sum(column("score") > self.cut)), len(self.places) - self.unread
         facts = {"images": self.number, "careful": careful, "sure_ranks": sure}
         return facts | ({"not_read_again": self.unread} if self.unread else {})
+
+    def say_what_was_not_read(self) -> None:
+        """Tells how many images the careful pass could not read, if there are some."""
+        if self.unread:
+            notice(
+                f"{self.unread} of the {len(self.places)} top-ranked images could not be read again for the careful "
+                "pass; they keep the result of the first pass and are flagged FIRST_PASS_ONLY."
+            )
 
 
 def _both_passes(

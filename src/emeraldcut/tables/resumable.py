@@ -27,6 +27,7 @@ from emeraldcut.runs.writing import complete, write_text
 from emeraldcut.tables.arrow import (
     column_of,
     described,
+    for_arrow,
     from_arrow,
     joined,
     joined_schema,
@@ -131,7 +132,7 @@ class ResumableTable:
         """Number of the first row of each part, and that of all rows, when no more are to come."""
         import pyarrow.parquet as pq
 
-        return np.cumsum([0, *(pq.read_metadata(path).num_rows for path in self.files)])
+        return np.cumsum([0, *(pq.read_metadata(for_arrow(path)).num_rows for path in self.files)])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -194,7 +195,7 @@ class ResumableTable:
             if self._sources:
                 _pack(path.with_suffix(SOURCES), list(self._sources))
             with complete(path) as temporary:
-                pq.write_table(table, temporary, **written(table.schema))
+                pq.write_table(table, for_arrow(temporary, "wb"), **written(table.schema))
             self.files.append(path)
         self._waiting, self._sources = [], {}
 
@@ -229,7 +230,7 @@ class ResumableTable:
         """The columns of all parts."""
         import pyarrow.parquet as pq
 
-        return joined_schema(pq.read_schema(path) for path in self.files)
+        return joined_schema(pq.read_schema(for_arrow(path)) for path in self.files)
 
     def remove(self) -> None:
         """Removes the folder."""
@@ -268,7 +269,7 @@ def _facts(folder: Path, origin: dict[str, Any], inputs: Inputs) -> dict[str, An
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path).read(columns)
+    return pq.ParquetFile(for_arrow(path)).read(columns)
 
 
 def join(table: ResumableTable, path: Path, provenance: dict[str, Any], *, whole_ids: bool = False) -> Path:
