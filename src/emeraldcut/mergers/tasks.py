@@ -82,6 +82,14 @@ class SuiteSettings(EncounterSettings):
     )
     control: bool = setting(True, "also run isolated control galaxies: the heavier one, once for each gas fraction")
 
+    def check(self) -> None:
+        """UsageError where a merger would be run twice, and what `EncounterSettings` cannot be."""
+        super().check()
+        for name in ("mass_ratios", "gas_fractions"):
+            values = getattr(self, name)
+            if twice := sorted({value for value in values if values.count(value) > 1}):
+                raise UsageError(f"setting '{name}' must name each value once; received {twice[0]} twice.")
+
     @property
     def heavier(self) -> ProgenitorSettings:
         """The heavier galaxy, with the suite's particle numbers."""
