@@ -70,7 +70,7 @@ def _to_table(
         raise UsageError(
             "tables ending in .out hold class probabilities, which only `classify` makes; choose another ending."
         )
-    facts = {"command": arguments.command, "settings": settings}
+    facts = {"command": arguments.command, "settings": settings, "raw": arguments.raw}
     with _bar(arguments) as bar:
         path = apply_to_images(stage, arguments.source, read_settings, output, **facts, **_common(arguments, bar))
     return str(path)
@@ -125,7 +125,8 @@ def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
     with _bar(arguments) as bar:
         table = detect(arguments.source, *settings, jobs=arguments.jobs, progress=bar)
     origin = provenance("detect", settings, inputs=[arguments.source])
-    return str(write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite))
+    options = {"overwrite": arguments.overwrite, "raw": arguments.raw}
+    return str(write_table(table, arguments.output, provenance=origin, **options))
 
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -517,6 +518,7 @@ def _overview() -> argparse.ArgumentParser:
 def _command_parser(name: str, command: Command, classes: Sequence[type]) -> argparse.ArgumentParser:
     """The parser of one command."""
     from emeraldcut.settings import add_flags
+    from emeraldcut.tables.files import RAW_HELP
 
     parser = argparse.ArgumentParser(
         prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + "."
@@ -551,6 +553,8 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         "--slurm", metavar="FILE.toml", help="work on Slurm jobs as this file describes (see docs/clusters.md)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing output")
+    if command.output == "TABLE":
+        parser.add_argument("--raw", action="store_true", help=RAW_HELP)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages")
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     add_flags(parser, *classes)
@@ -660,7 +664,9 @@ def _run(name: str, argv: list[str]) -> int:
         if interrupted():  # inside compiled code Ctrl-C is another error
             return _was_interrupted(name)
         sentence, status = _explained(error, arguments)
-        _say(f"emeraldcut {name}: {sentence}")
+        from emeraldcut.runs.notices import printable
+
+        _say(f"emeraldcut {name}: {printable(sentence)}")
         return status
     return 0
 

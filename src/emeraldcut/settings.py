@@ -50,9 +50,14 @@ class Range:
     def __str__(self) -> str:
         """In words, such as "at least 1" or "above 0 and at most 1"; empty where all numbers are in it."""
         if self.at_least is not None and self.at_most is not None:
-            return f"from {self.at_least:.15g} to {self.at_most:.15g}"
+            return f"from {_bound(self.at_least)} to {_bound(self.at_most)}"
         bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        return " and ".join(f"{words} {bound:.15g}" for words, bound in bounds.items() if bound is not None)
+        return " and ".join(f"{words} {_bound(bound)}" for words, bound in bounds.items() if bound is not None)
+
+
+def _bound(value: float) -> str:
+    """A bound as it is read best: 0.05, 65535, 1,000,000."""
+    return f"{value:,.15g}" if abs(value) >= 100_000 else f"{value:.15g}"
 
 
 def setting(

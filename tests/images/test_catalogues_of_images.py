@@ -87,7 +87,8 @@ def test_what_has_no_partner_is_flagged_and_said(tmp_path):
         table["flag"][3] == int(Flag.NOT_LISTED) and table["flag_text"][3] == "The catalogue has no row of this image."
     )
     assert np.ma.is_masked(table["z"][3])
-    assert len(said) == 1 and "2 rows have an image, 1 has none; 1 image has no row" in said[0]
+    assert len(said) == 2 and said[1].startswith("1 of 4 images could not be read")
+    assert "2 rows have an image, 1 has none; 1 image has no row" in said[0]
     assert table.meta["provenance"]["catalogue_match"] == said[0]
 
 

@@ -655,5 +655,5 @@ def test_images_found_again_have_their_psfs(tmp_path):
 
 def test_manifests_say_how_files_were_read():
     rows = pa.table({"read_as": ["mask DQ", "mask DQ", None], "psf_fwhm_pix": [2.0, None, float("nan")]})
-    assert reading_facts([rows]) == {"psf_unknown_images": 2, "read_as": ["mask DQ"]}
-    assert reading_facts([pa.table({"id": ["a"]})]) == {"psf_unknown_images": 1}
+    assert reading_facts([rows]) == {"psf_unknown_images": 2, "unreadable_images": 0, "read_as": ["mask DQ"]}
+    assert reading_facts([pa.table({"id": ["a"]})]) == {"psf_unknown_images": 1, "unreadable_images": 0}

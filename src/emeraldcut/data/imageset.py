@@ -67,8 +67,8 @@ class ImageSet:
         index = np.atleast_1d(np.arange(len(self))[rows])
         psfs = None if self.psfs is None else [self.psfs[i] for i in index]
         if isinstance(self.pixels, np.ndarray):
-            return ImageSet(self.pixels[index], self.table[index], psfs)
-        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs)
+            return ImageSet(self.pixels[index], self.table[index], psfs, self.sources)
+        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs, self.sources)
 
     @classmethod
     def from_rows(

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.flags import usable
+from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.psf import positive
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images
 from emeraldcut.images.store import ImageSetWriter
+from emeraldcut.runs.notices import notice
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
@@ -36,6 +37,7 @@ def apply_to_images(
     seed: int | None = None,
     jobs: int | str = 1,
     overwrite: bool = False,
+    raw: bool = False,
     progress: Progress = SILENT,
 ) -> Path:
     """Writes the rows that `stage` makes of all images as one table.
@@ -63,6 +65,8 @@ def apply_to_images(
         Workers, as `map_chunks` takes them.
     overwrite : bool
         Replace the table if it exists.
+    raw : bool
+        For `write_table`.
     progress : Progress
         Told of each chunk that is done.
 
@@ -105,7 +109,9 @@ def apply_to_images(
     if path.suffix == ".parquet":
         join(rows, path, origin, whole_ids=images.whole_ids)
     else:
-        write_table(joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite)
+        write_table(
+            joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite, raw=raw
+        )
     flags = rows.column("flag")
     rows.remove()
     if np.isfinite(flags).any() and not usable(flags).any():
@@ -159,19 +165,26 @@ def map_images(
 
 
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
-    """For a manifest, from tables (Arrow) of rows: how their files were read, and how many have no known PSF.
+    """For a manifest, from tables (Arrow) of rows: how their files were read.
 
-    Of more than `MOST_SAID` ways, the first ones are kept.
+    Also how many could not be, and how many images have no known PSF. Of more than `MOST_SAID` ways, the first ones
+    are kept. Images that could not be read are a notice, too.
     """
     said: dict[str, None] = {}
-    unknown = 0
+    number = unknown = unreadable = 0
     for table in tables:
         names = table.column_names
+        number += len(table)
+        if "flag" in names:
+            flags = np.asarray(table["flag"].fill_null(0).to_numpy(), dtype=np.int64)
+            unreadable += int(np.count_nonzero(flags & int(Flag.UNREADABLE)))
         if "read_as" in names and len(said) < MOST_SAID:
             said |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
         widths = table["psf_fwhm_pix"].to_pylist() if "psf_fwhm_pix" in names else [None] * len(table)
         unknown += sum(positive(width) is None for width in widths)
-    facts: dict[str, Any] = {"psf_unknown_images": unknown}
+    if unreadable:
+        notice(f"{unreadable:,} of {number:,} images could not be read; the rows of these are flagged and say why.")
+    facts: dict[str, Any] = {"psf_unknown_images": unknown, "unreadable_images": unreadable}
     return facts | ({"read_as": list(said)[:MOST_SAID]} if said else {})
 
 

@@ -6,25 +6,16 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from math import inf
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from emeraldcut.data.flags import Flag
+from emeraldcut.images.claims import BadImage, fits_file
 from emeraldcut.images.fits_units import open_fits
-from emeraldcut.images.formats import (
-    BadImage,
-    FitsPictures,
-    Picture,
-    failed,
-    hdf5_bands,
-    kind_of,
-    npy_pictures,
-    read_array,
-    read_file,
-    read_to_the_end,
-)
+from emeraldcut.images.formats import FitsPictures, Picture, failed, kind_of, npy_pictures, read_file
+from emeraldcut.images.hdf5 import BLOCK_IMAGES, hdf5_contents, hdf5_pictures
 from emeraldcut.images.options import PictureSettings
 from emeraldcut.images.origin import Origin, stamps_of
 from emeraldcut.images.parquet import ParquetPictures
@@ -97,61 +88,74 @@ class OneByOne:
         kind, settings = kind_of(path), self._settings
         if kind == "fits":
             group = self._group_of(path)
-            read_to_the_end(path)
+            if any(fits_file(one, settings).is_packed for one in (path, group.mask, group.noise) if one is not None):
+                return _by_unit(
+                    lambda: read_file(path, settings, group)
+                )  # which has them unpacked in a process of its own
             units, contents = stack.enter_context(open_fits(group, settings, lazy_load_hdus=False))
             pictures = FitsPictures(units, contents, group, settings)
             return lambda origin: pictures.one(origin.hdu, origin.plane)
         if kind == "hdf5":
-            import h5py
-
-            return _hdf5(stack.enter_context(h5py.File(path, "r"))["images"], settings)
+            number = (hdf5_contents(path, settings).shape or (0,))[0]
+            return _forwards(partial(hdf5_pictures, path, number, settings), near=BLOCK_IMAGES)
         if kind == "parquet":
             rows = ParquetPictures(path, settings)
             stack.callback(rows.close)
             return lambda origin: rows.one(origin.plane or 0)
         if kind == "npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            return lambda origin: next(npy_pictures(array, settings, origin.plane))
+            number, read = npy_pictures(path, settings)
+            return lambda origin: read(_within(origin.plane or 0, number))
         if kind == "" and is_text_map(path):
-            return _forwards(lambda: (picture for picture, _ in text_map(path, self._text_map_size)))
+            maps = partial(text_map, path, self._text_map_size)
+            return _forwards(lambda start: (picture for picture, _ in islice(maps(), start, None)))
         if kind == "tiff":  # its pages are read together
             pages = list(read_file(path, settings))
             return lambda origin: pages[origin.plane or 0]
         return lambda origin: next(read_file(path, settings))
 
 
-def _hdf5(images: Any, settings: PictureSettings) -> Callable[[Origin], Picture]:
-    """Images of a dataset, of which one block of its own chunks, which is unpacked as a whole, is in memory."""
-    names, size = hdf5_bands(images), images.chunks[0] if images.chunks else 1
-    start, block = -1, images[:0]
-
-    def one(origin: Origin) -> Picture:
-        nonlocal start, block
-        number = origin.plane or 0
-        if number >= len(images):
-            raise LookupError(f"it has no image {number}")
-        if number // size * size != start:
-            start = number // size * size
-            block = images[start : start + size]
-        return read_array(block[number - start], settings, names)
-
-    return one
+def _within(number: int, end: int) -> int:
+    """The number; LookupError if there are not so many."""
+    if number >= end:
+        raise LookupError(f"it has no image {number}")
+    return number
 
 
-def _forwards(begin: Callable[[], Iterator[Picture]]) -> Callable[[Origin], Picture]:
-    """Images of a file that can only be read from its beginning on, which is gone back to where that must be."""
-    pictures, place = begin(), -1  # of the last that was read
+def _forwards(begin: Callable[[int], Iterator[Picture]], near: float = inf) -> Callable[[Origin], Picture]:
+    """Images of a file that is best read from its beginning to its end.
+
+    `begin(n)` gives those from the n-th on. One that is no more than `near` ahead is read on to.
+    """
+    pictures: Iterator[Picture] | None = None
+    place = 0  # of the next
 
     def one(origin: Origin) -> Picture:
         nonlocal pictures, place
         number = origin.plane or 0
-        if number <= place:
-            pictures, place = begin(), -1
+        if pictures is None or not place <= number <= place + near:
+            pictures, place = begin(number), number
         for picture in pictures:
             place += 1
-            if place == number:
+            if place > number:
                 return picture
-        pictures, place = begin(), -1
+        pictures = None
         raise LookupError(f"it has no image {number}")
+
+    return one
+
+
+def _by_unit(begin: Callable[[], Iterator[Picture]]) -> Callable[[Origin], Picture]:
+    """Images of a FITS file of which only all can be read, in order; it is read on from the last one that was found."""
+    pictures = begin()
+
+    def one(origin: Origin) -> Picture:
+        nonlocal pictures
+        for _ in range(2):  # to the end, and once more from the beginning
+            for picture in pictures:
+                place = picture.index if origin.hdu is None else picture.plane
+                if (picture.hdu, place) == (origin.hdu, origin.plane) or picture.index is None:
+                    return picture
+            pictures = begin()
+        raise LookupError(f"it has no image {origin.plane} in unit {origin.hdu}")
 
     return one

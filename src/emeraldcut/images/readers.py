@@ -22,19 +22,17 @@ from emeraldcut.data.columns import RESULTS, free_name, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
+from emeraldcut.images.claims import BadImage, fits_file
 from emeraldcut.images.formats import (
     NO_PIXELS,
-    BadImage,
     Item,
     Picture,
     already_unusable,
-    bands_axis,
     failed,
-    hdf5_bands,
     kind_of,
-    read_array,
     read_file,
 )
+from emeraldcut.images.hdf5 import IMAGES, hdf5_contents, hdf5_pictures
 from emeraldcut.images.matching import Match, are_cutouts, match_names
 from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.options import DEFAULT, PictureSettings
@@ -53,7 +51,7 @@ from emeraldcut.images.store import (
 )
 from emeraldcut.images.text_maps import is_text_map, label_files, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
-from emeraldcut.runs.notices import notice
+from emeraldcut.runs.notices import notice, printable
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.stamps import Stamp, stamp_of
 from emeraldcut.runs.workers import loaded
@@ -71,15 +69,17 @@ IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"
 # Of these, which hold images too but are not read among others, each is a row that says so.
 OTHER_ENDINGS = (".asdf", ".fits.z", ".fits.zip", ".fits.zst", ".npz", ".h5", ".hdf5", ".jp2", ".jxl", ".imh", ".nc")
 PSF_ENDING = ".psf"  # of PSFEx
+MOST_NAMED = 20  # members of a file, in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
-GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
+CHUNK_BYTES = 64_000_000  # of pixels, at most, in one chunk, unless one image has more: 256 images of 250 x 250
+LONGEST_ID, LONGEST_TEXT = 1000, 50_000  # letters; tables of fixed width take room for the longest in every row
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml", ".csv.gz", ".ecsv.gz", ".vot.gz", ".tsv", ".tbl")
 TEXT_ENDINGS = (".txt", ".dat", ".cat", ".ascii", ".list")  # of tables, or of text maps
 
 
-IMAGES = ("input_1",)  # what images are called in a provenance
-FROM_IMAGES = Inputs(names=IMAGES)
+NAMED = ("input_1",)  # what images are called in a provenance
+FROM_IMAGES = Inputs(names=NAMED)
 
 
 class NoImagesError(UsageError):
@@ -108,8 +108,10 @@ class ReadSettings(PictureSettings):
     y: str | None = setting(None, "the catalogue's column of pixels along y")
     id: str | None = setting(None, "the catalogue's column of identifiers")
     file: str | None = setting(None, "the catalogue's column of file names")
-    cutout_size: int = setting(64, "side of the cutouts from a mosaic in pixels", at_least=1)
-    text_map_size: int = setting(50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1)
+    cutout_size: int = setting(64, "side of the cutouts from a mosaic in pixels", at_least=1, at_most=8_192)
+    text_map_size: int = setting(
+        50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1, at_most=8_192
+    )
     limit: int | None = setting(None, "read only this many images", at_least=1)
 
 
@@ -141,8 +143,13 @@ class ImageSource:
         return map(loaded, self._chunks(size))
 
     def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
-        """The same without the first `done`, a whole number of chunks; images of a set are named, not yet read."""
-        return islice(self._chunks(size), -(-done // size), None)
+        """The same without the first `done`; images of a set are named, not yet read."""
+        for chunk in self._chunks(size):
+            if done >= len(chunk):
+                done -= len(chunk)
+                continue
+            yield chunk[done:] if done else chunk
+            done = 0
 
 
 def open_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSource:
@@ -190,7 +197,7 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _open_folder(path, settings)
     try:
         kind = kind_of(path)
-    except (BadImage, OSError, EOFError):  # the row of this one file says what is wrong
+    except Exception:  # the row of this one file says what is wrong
         kind = "damaged"
     if kind == "hdf5":
         return _open_hdf5(path, settings)
@@ -203,12 +210,12 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _open_text_map(path, settings)
     if kind == "" and path.name.lower().endswith(TEXT_ENDINGS):
         return _open_listed(path, settings)
-    inputs = Inputs(lambda: [os.path.abspath(path)], names=IMAGES)
+    inputs = Inputs(lambda: [os.path.abspath(path)], names=NAMED)
     return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings, inputs=inputs)
 
 
 def _together(*files: Path) -> Inputs:
-    return Inputs(together=files, names=IMAGES)
+    return Inputs(together=files, names=NAMED)
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
@@ -231,33 +238,72 @@ def _from_pictures(
         n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
 
     def chunks(size: int) -> Iterator[ImageSet]:
-        rest, taken = islice(items(), settings.limit), unique_ids()
-        while part := list(islice(rest, size)):
-            yield _image_set(part, taken, settings)
+        unique = unique_ids()
+        for part in _parts(islice(items(), settings.limit), size):
+            yield _image_set(part, unique, settings)
 
     return ImageSource(n_images, chunks, n_files, whole_ids, inputs=inputs)
 
 
+def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Items in lists of at most `size` of them, and of no more than `CHUNK_BYTES` unless one image has more."""
+    part: list[Item] = []
+    n_bytes = 0
+    for item in items:
+        own = item[0].pixels.nbytes
+        if part and (len(part) == size or n_bytes + own > CHUNK_BYTES):
+            yield part
+            part, n_bytes = [], 0
+        part.append(item)
+        n_bytes += own
+    if part:
+        yield part
+
+
 def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
-    images = [picture.pixels for picture, _ in items]
-    rows, psfs, sources = [], [], dict[Stamp, None]()
+    images, rows, psfs, sources = [], [], [], dict[Stamp, None]()
     for picture, known in items:
         if picture.origin is not None:
             sources |= dict.fromkeys(picture.origin.files)
             known = {"id": known["id"], **picture.origin.columns(), **known}
-        text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
-        row = picture.facts | {name: value for name, value in known.items() if value is not None}
-        if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
-            row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
-        row |= {"id": unique(row["id"]), "flag": int(picture.flag), "flag_text": text}
-        told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
-        psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
-        rows.append(row if width is None else row | {"psf_fwhm_pix": width})
+        try:
+            row, psf = _row_and_psf(picture, known, unique, settings)
+        except (UsageError, OSError) as error:  # of the PSF that the row names; one that the user names is the user's
+            if not known.get("psf_file"):
+                raise
+            picture = failed(BadImage(Flag.UNREADABLE, f"Its PSF is needed: {error}"))
+            row, psf = _row_and_psf(picture, {n: v for n, v in known.items() if n != "psf_file"}, unique, settings)
+        images.append(picture.pixels)
+        rows.append(row)
         psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
     made = ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
     made.sources = tuple(sources)
     return made
+
+
+def _row_and_psf(
+    picture: Picture, known: dict[str, Any], unique: Callable[[str], str], settings: PictureSettings
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """The row of an image, and its PSF where that is known."""
+    text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
+    row = picture.facts | {name: value for name, value in known.items() if value is not None}
+    if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
+        row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
+    told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
+    psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+    row |= {} if width is None else {"psf_fwhm_pix": width}
+    row = {name: shortened(v, LONGEST_TEXT) if isinstance(v, str) else v for name, v in row.items()}
+    identity = unique(shortened(str(row["id"]), LONGEST_ID))
+    return row | {"id": identity, "flag": int(picture.flag), "flag_text": shortened(text, LONGEST_TEXT)}, psf
+
+
+def shortened(text: str, longest: int) -> str:
+    """`text`, or what fits into `longest` letters of it with a hash of all of it at the end."""
+    if len(text) <= longest:
+        return text
+    end = f"...{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return text[: longest - len(end)] + end
 
 
 def unique_ids() -> Callable[[str], str]:
@@ -333,7 +379,7 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
 
 
 def _of_groups(groups: Iterable[FileGroup]) -> Inputs:
-    return Inputs(lambda: [os.path.abspath(path) for group in groups for path in files_of(group)], names=IMAGES)
+    return Inputs(lambda: [os.path.abspath(path) for group in groups for path in files_of(group)], names=NAMED)
 
 
 def _lonely_map(path: Path) -> Picture:
@@ -378,7 +424,11 @@ def _image_files(folder: Path) -> Iterator[Path]:
     visited: set[tuple[int, int]] = set()
     denied: list[OSError] = []
     for place, folders, files in os.walk(folder, followlinks=True, onerror=denied.append):
-        status = os.stat(place)
+        try:
+            status = os.stat(place)
+        except OSError as error:
+            denied.append(error)
+            continue
         if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
@@ -419,12 +469,39 @@ def _open_listed(path: Path, settings: ReadSettings, inputs: Inputs = Inputs()) 
                 if origin is None:
                     yield _without_image(row, number, "The table names no file.")
                     continue
-                given, file = origin.path, path.parent / origin.path
-                file = file if file.exists() or not Path(given).exists() else Path(given)
-                one = None if origin.hdu is None and origin.plane is None else partial(files.one_or_why, file, origin)
-                yield from _of_row(file, stem_of(given), row, settings, path.parent, one=one)
+                yield from _at_border(_of_named_file(origin, files, row, settings, path.parent), row, number)
 
     return _from_pictures(None, items, settings, len(table), whole, inputs)
+
+
+def _of_named_file(
+    origin: Origin, files: OneByOne, row: Row, settings: PictureSettings, folder: Path
+) -> Iterator[Item]:
+    """The pictures of the file that a row of a table in `folder` names, or the one of them that it means.
+
+    The name is relative to the folder or to where the program runs.
+    """
+    file = folder / origin.path
+    if not os.path.exists(file) and os.path.exists(origin.path):  # unlike those of Path, these raise nothing
+        file = Path(origin.path)
+    one = None if origin.hdu is None and origin.plane is None else partial(files.one_or_why, file, origin)
+    yield from _of_row(file, stem_of(origin.path), row, settings, folder, one=one)
+
+
+def _at_border(items: Iterator[Item], row: Row, number: int) -> Iterator[Item]:
+    """`items`, at least one: whatever is wrong with the image that a row names becomes its row."""
+    come = 0
+    try:
+        for item in items:
+            come += 1
+            yield item
+    except UsageError:
+        raise
+    except Exception as error:  # of the file system or of any library
+        yield failed(error), _without_image(row, number, "")[1]
+        return
+    if not come:
+        yield _without_image(row, number, "There is no image in it.")
 
 
 def _known(row: Row) -> dict[str, Any]:
@@ -450,7 +527,7 @@ def _of_row(
     name = known.pop("id", None) or name
     if known.get("psf_file"):
         psf_file = folder / str(known["psf_file"])
-        known["psf_file"] = str(psf_file) if psf_file.exists() else known["psf_file"]
+        known["psf_file"] = str(psf_file) if os.path.exists(psf_file) else known["psf_file"]
     if one is None:
         yield from _file(file, name, settings, known, group)
     else:
@@ -471,6 +548,7 @@ def _is_fits_table(path: Path, file: str | None = None) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            fits_file(path)
             with fits.open(path) as units:
                 names = [name for unit in units if not unit.is_image for name in unit.columns.names]
                 known = file in names or find_column("file", names, {}) is not None
@@ -487,58 +565,30 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
 
     If there, `ans`, `ra`, `dec`, `pxscale` (n,), and the attribute `bands` with their names.
     """
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
-            names = list(file)
-            shape: tuple[int, ...] = getattr(file.get("images"), "shape", ())
-            if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and bands_axis(shape) is None):
-                raise NoImagesError(
-                    f"'{path}' needs a dataset 'images' of shape (n, ny, nx) or, of 1 to 9 bands, (n, ny, nx, bands); "
-                    f"it holds {', '.join(names) or 'nothing'}{f', images of shape {shape}' if shape else ''}."
-                )
-            facts = {
-                column: file[name][:]
-                for name, column in GALAXY10_COLUMNS.items()
-                if name in file and file[name].shape == shape[:1]
-            }
-    except OSError as error:
-        detail = f"It is truncated or damaged ({error})."
-        picture = Picture(NO_PIXELS, Flag.UNREADABLE, detail, origin=Origin(str(path), files=(stamp_of(path),)))
+        contents = hdf5_contents(path, settings)
+    except Exception as error:  # the library raises errors of every kind on damaged files, or crashes
+        picture = failed(error)
+        picture.origin = Origin(str(path), files=(stamp_of(path),))
         item = (picture, {"id": stem_of(path.name)})
         return _from_pictures(1, lambda: iter([item]), settings, inputs=_together(path))
-    if "label" in facts:
-        facts["label"] = [v.decode() if isinstance(v, bytes) else str(v) for v in facts["label"]]
+    if contents.shape is None or contents.problem:
+        found = ", ".join(contents.names[:MOST_NAMED]) or "nothing"
+        problem = f", {contents.problem}" if contents.problem else ""
+        raise NoImagesError(
+            f"'{path}' needs a dataset '{IMAGES}' of shape (n, ny, nx) or, of 1 to 9 bands, (n, ny, nx, bands); "
+            f"it holds {printable(found)}{problem}."
+        )
+    number = contents.shape[0]
 
     def items() -> Iterator[Item]:
         stamps = (stamp_of(path),)
-        with h5py.File(path, "r") as file:
-            for i, picture in enumerate(_hdf5_pictures(file["images"], settings)):
-                known = {name: values[i] for name, values in facts.items()}
-                picture.origin = Origin(str(path), plane=i, files=stamps)
-                yield picture, {"id": f"{stem_of(path.name)}#{i}", **known}
+        for i, picture in enumerate(hdf5_pictures(path, number, settings)):
+            known = {name: values[i] for name, values in contents.facts.items()}
+            picture.origin = Origin(str(path), plane=i, files=stamps)
+            yield picture, {"id": f"{stem_of(path.name)}#{i}", **known}
 
-    return _from_pictures(shape[0], items, settings, inputs=_together(path))
-
-
-def _hdf5_pictures(images, settings: PictureSettings) -> Iterator[Picture]:
-    """Read in blocks of the dataset's own chunks, since each of these is unpacked as a whole."""
-    names = hdf5_bands(images)
-    block = images.chunks[0] if images.chunks else 64
-    for start in range(0, len(images), block):
-        try:
-            array = images[start : start + block]
-        except OSError as error:
-            detail = f"The file is truncated or damaged ({error})."
-            lost = min(block, len(images) - start)
-            yield from (Picture(NO_PIXELS, Flag.UNREADABLE, detail) for _ in range(lost))
-            continue
-        for image in array:
-            try:
-                yield read_array(image, settings, names)
-            except BadImage as error:
-                yield failed(error)
+    return _from_pictures(number, items, settings, inputs=_together(path))
 
 
 def _open_text_map(path: Path, settings: ReadSettings) -> ImageSource:
@@ -551,17 +601,36 @@ def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource
 
     def items() -> Iterator[Item]:
         for file, column in files.items():
-            stamps = (stamp_of(file),)
-            for number, (picture, row) in enumerate(parquet_images(file, column, settings)):
-                ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
-                row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
-                known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
-                known |= {name: str(known[name]) for name in ("id", "label") if name in known}
-                picture.origin = Origin(str(file), plane=number, files=stamps)
-                known |= picture.origin.columns()  # and not what a column of this name says
-                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known}
+            number, stamps = -1, (stamp_of(file),)
+            try:
+                for number, (picture, row) in enumerate(parquet_images(file, column, settings)):
+                    picture.origin = Origin(str(file), plane=number, files=stamps)
+                    yield picture, _of_parquet_row(picture.origin, row)
+            except UsageError:
+                raise
+            except Exception as error:  # of its metadata
+                picture = failed(error)
+                picture.origin = Origin(str(file), plane=number + 1, files=stamps)
+                yield picture, _of_parquet_row(picture.origin, {})
 
-    return _from_pictures(sum(map(n_rows, files)), items, settings, inputs=_together(*files))
+    return _from_pictures(_rows_of(files), items, settings, inputs=_together(*files))
+
+
+def _rows_of(files: Iterable[Path]) -> int | None:
+    """How many rows Parquet files claim to have together; None where one of them cannot say so."""
+    try:
+        return sum(map(n_rows, files))
+    except Exception:  # damaged; its row will say so
+        return None
+
+
+def _of_parquet_row(origin: Origin, row: dict[str, Any]) -> dict[str, Any]:
+    """What the other columns of a row say of its image, under our names."""
+    ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
+    row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
+    known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
+    known |= {name: str(known[name]) for name in ("id", "label") if name in known}
+    return {"id": f"{stem_of(Path(origin.path).name)}#{origin.plane}", **known, **origin.columns()}
 
 
 def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
@@ -626,7 +695,8 @@ def _open_matched(
             if not images:
                 yield _without_image(row, number, "No image of the folder has the name that this row needs.")
             for image in images:
-                yield from _of_row(groups[image].path, names[image], row, settings, of_table, groups[image])
+                of_image = _of_row(groups[image].path, names[image], row, settings, of_table, groups[image])
+                yield from _at_border(of_image, row, number)
         for image in match.without_row:
             for picture, known in _file(groups[image].path, names[image], settings, group=groups[image]):
                 picture.flag |= Flag.NOT_LISTED

@@ -32,7 +32,7 @@ class Tiles:
     """The mosaics of a source, opened as they are needed; `tiles[k]` says where and what the k-th is."""
 
     def __init__(self, files: Iterable[Path | FileGroup], settings: PictureSettings = DEFAULT) -> None:
-        self._tiles = [tile for file in files for tile in tiles_in(file, settings)]
+        self._tiles = [tile for file in files for tile in _tiles_of(file, settings)]
         numbered = reversed(list(enumerate(self._tiles)))
         self.numbers = {name: number for number, tile in numbered for name in (file_text(tile.name), tile.name)}
         self._open: OrderedDict[int, tuple[Mosaic, AbstractContextManager]] = OrderedDict()
@@ -203,6 +203,17 @@ class Tiles:
         begin, end = float(starts[(widest + 1) % len(starts)]), float(reached[widest])
         begin -= 360 * (begin > end)
         return (low, high), [(begin + turn, end + turn) for turn in (-360, 0, 360)]
+
+
+def _tiles_of(file: Path | FileGroup, settings: PictureSettings) -> list[Tile]:
+    """The large images in a file; one that says what is wrong where it cannot be opened."""
+    try:
+        return tiles_in(file, settings)
+    except UsageError:
+        raise
+    except Exception as error:  # libraries raise errors of every kind on damaged files
+        path = file.path if isinstance(file, FileGroup) else file
+        return [Tile(str(path), path, fault=failed(error).detail)]
 
 
 def _near(one: Tile, other: Tile) -> bool:

@@ -35,7 +35,9 @@ class ClassifySettings(Settings):
         "classes of the outputs, in order, of a network without a card; default for two outputs oval,rectangular",
         choices=CLASSES,
     )
-    threads: int = setting(1, "threads of the network; for many images more --jobs are faster", at_least=1)
+    threads: int = setting(
+        1, "threads of the network; for many images more --jobs are faster", at_least=1, at_most=1_024
+    )
     fast: bool = setting(
         False, "use 16-bit arithmetic (bf16) where available; probabilities then differ slightly between machines"
     )
