@@ -284,6 +284,11 @@ class Victim:
         path = self.place / (f"{output}.parquet" if "{output}.parquet" in self.work.words else output)
         return self.work.result(path)
 
+    def has_finished(self, output: str) -> bool:
+        """Whether all is there, also where the process was killed after that, as while it wrote a report."""
+        finished = [self.place / output / name for name in ("manifest.json", "card.json")]
+        return any(path.exists() for path in (*finished, self.place / f"{output}.parquet"))
+
     def forget(self, output: str) -> None:
         """Removes what the command wrote."""
         shutil.rmtree(self.place / output, ignore_errors=True)
@@ -324,8 +329,7 @@ def kill_a_command(name: str, place: Path, kills: int, server: str, rng: np.rand
         process.wait()
         more = ("--overwrite",) if refuses(process) else ()
         counts["refusals"] += bool(more)
-        if process.returncode == 0:  # it was quicker than the kill
-            more = ()
+        if victim.has_finished("broken") and not more:  # it was quicker than the kill
             victim.forget("broken")
         k += 1
         if k % 2:  # so half of the kills have another input after them
