@@ -146,6 +146,7 @@ IMAGES: dict[str, Callable[[], Sample]] = {
 }  # fmt: skip
 TABLES = {name: partial(lambda name: Sample(f"t{name if name.startswith('.') else ''}", table(name)), name)
           for name in (*ENDINGS, *KINDS_OF_TABLES)}  # fmt: skip
+SAMPLES = IMAGES | TABLES
 assert {name.partition(" ")[0] for name in IMAGES} == {*KINDS, ""}, "a format has no sample"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from emeraldcut.errors import WorkError
 
-SLOWEST_S = 120  # for one item; 400 megapixels, the largest image, are unpacked in some 20 s
+SLOWEST_S = 60  # for one item; 400 megapixels, the largest image, are unpacked in some 20 s
 LENGTH = struct.Struct("<Q")  # of a message, before it
 SERVE = "import sys; sys.path[:] = {path!r}; from emeraldcut.runs.apart import serve; serve({module!r})"
 LOADED = ("astropy.io.fits", "h5py")  # what the functions import when they are called

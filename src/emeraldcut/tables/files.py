@@ -19,6 +19,7 @@ from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.notices import printable
 from emeraldcut.runs.reading import check_regular
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.tables.arrow import (
@@ -164,8 +165,8 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
             table = _read(path, ending, ids)
             return table if columns is None else table[[name for name in columns if name in table.colnames]]
     except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UsageError(f"'{path}' cannot be read as a {f'{ending} ' * bool(ending)}table: {reason}") from error
+        reason = printable(str(error).strip().split("\n")[0]).rstrip(".: ") or type(error).__name__
+        raise UsageError(f"'{path}' cannot be read as a {f'{ending} ' * bool(ending)}table: {reason}.") from error
 
 
 def _read(path: Path, ending: str, ids: Iterable[str]) -> Table:
