@@ -15,7 +15,8 @@ from emeraldcut.errors import UsageError
 from emeraldcut.images.psf import positive
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images
 from emeraldcut.images.store import ImageSetWriter
-from emeraldcut.runs.notices import notice
+from emeraldcut.images.wcs import NO_POSITION, NO_SCALE
+from emeraldcut.runs.notices import listening, notice, said
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
@@ -23,6 +24,13 @@ from emeraldcut.tables.files import check_output, write_table
 from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table, say_what_is_done_again
 
 MOST_SAID = 20  # ways in which files are read, in a manifest
+LACKING = {  # facts of a manifest, and the sentences that they are in
+    "psf_unknown_images": "no known PSF: shapes are as seen, not corrected for it (--psf, --psf-fwhm-arcsec, "
+    "--psf-fwhm-pix, or columns of these names).",
+    "no_pixel_scale_images": "a WCS that states no pixel scale, which is missing, and with it all that is in arcsec.",
+    "no_position_images": "a WCS that states no position: ra and dec are missing.",
+}
+SIGNS = {NO_SCALE: "no_pixel_scale_images", NO_POSITION: "no_position_images"}  # in `read_as`
 
 
 # long: two thirds document its parameters
@@ -94,6 +102,23 @@ def apply_to_images(
     [1.0, 1.0, 1.0]
     """
     path = check_output(output, overwrite)
+    with listening():
+        return _applied(stage, source, read_settings, path, command, settings, seed, jobs, overwrite, raw, progress)
+
+
+def _applied(
+    stage: Callable[[ImageSet], Table],
+    source: str | Path,
+    read_settings: ReadSettings,
+    path: Path,
+    command: str,
+    settings: Any,
+    seed: int | None,
+    jobs: int | str,
+    overwrite: bool,
+    raw: bool,
+    progress: Progress,
+) -> Path:
     images = open_images(source, read_settings)
     origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
     origin |= images.facts
@@ -105,7 +130,7 @@ def apply_to_images(
     if rows.done == 0:
         rows.remove()
         raise NoImagesError(f"'{source}' holds no images.")
-    origin = origin | reading_facts(rows)
+    origin = origin | reading_facts(rows) | {"notices": said()}
     if path.suffix == ".parquet":
         join(rows, path, origin, whole_ids=images.whole_ids)
     else:
@@ -165,27 +190,40 @@ def map_images(
 
 
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
-    """For a manifest, from tables (Arrow) of rows: how their files were read.
+    """For a manifest, from tables (Arrow) of rows: how their files were read, and what could not be known of how many.
 
-    Also how many could not be, and how many images have no known PSF. Of more than `MOST_SAID` ways, the first ones
-    are kept. Images that could not be read are a notice, too.
+    Also how many could not be read. Of more than `MOST_SAID` ways, the first ones are kept. What could not be known or
+    read is also a notice.
     """
-    said: dict[str, None] = {}
-    number = unknown = unreadable = 0
+    ways: dict[str, None] = {}
+    number = images = unreadable = 0
+    lacking = dict.fromkeys(LACKING, 0)
     for table in tables:
         names = table.column_names
         number += len(table)
         if "flag" in names:
             flags = np.asarray(table["flag"].fill_null(0).to_numpy(), dtype=np.int64)
             unreadable += int(np.count_nonzero(flags & int(Flag.UNREADABLE)))
-        if "read_as" in names and len(said) < MOST_SAID:
-            said |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
+        table = table.filter(usable(table["flag"].to_numpy())) if "flag" in names else table
+        images += len(table)
+        if "read_as" in names:
+            counts = {
+                str(c["values"]): c["counts"].as_py() for c in table["read_as"].value_counts() if c["values"].is_valid
+            }
+            ways |= {} if len(ways) >= MOST_SAID else dict.fromkeys(text for text in counts if text)
+            for sign, name in SIGNS.items():
+                lacking[name] += sum(number for text, number in counts.items() if sign in text)
         widths = table["psf_fwhm_pix"].to_pylist() if "psf_fwhm_pix" in names else [None] * len(table)
-        unknown += sum(positive(width) is None for width in widths)
+        lacking["psf_unknown_images"] += sum(positive(width) is None for width in widths)
     if unreadable:
         notice(f"{unreadable:,} of {number:,} images could not be read; the rows of these are flagged and say why.")
-    facts: dict[str, Any] = {"psf_unknown_images": unknown, "unreadable_images": unreadable}
-    return facts | ({"read_as": list(said)[:MOST_SAID]} if said else {})
+    for name, some in lacking.items():
+        if some:
+            has = "image has" if images == 1 else "images has" if some == 1 else "images have"
+            notice(f"{some:,} of {images:,} {has} {LACKING[name]}")
+    facts: dict[str, Any] = {name: some for name, some in lacking.items() if some or name == "psf_unknown_images"}
+    facts["unreadable_images"] = unreadable
+    return facts | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
 
 
 def _inputs(source: str | Path, read_settings: ReadSettings) -> list[str | Path]:

@@ -36,14 +36,14 @@ from emeraldcut.images.claims import (
     unpacker,
     unpacker_of,
 )
-from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of
+from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of, unit_band
 from emeraldcut.images.light import stretch_of
 from emeraldcut.images.masks import MaskRule
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.origin import Origin
-from emeraldcut.images.planes import DEVIATION, VARIANCE, WEIGHT, FileGroup
+from emeraldcut.images.planes import DEVIATION, VARIANCE, WEIGHT, FileGroup, is_band, plain_band
 from emeraldcut.images.psf import Psf
-from emeraldcut.images.wcs import header_facts, sky_axes
+from emeraldcut.images.wcs import header_facts, missing_facts, sky_axes
 from emeraldcut.runs.apart import Crashed, apart
 from emeraldcut.runs.notices import printable
 from emeraldcut.runs.reading import open_regular
@@ -61,6 +61,7 @@ class Picture:
     """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, what the file tells, its PSF.
 
     `hdu` and `plane` say where it is among several images, see `Origin`; `origin` is set by who knows the file.
+    `bands` are the pixels of each band that it is made of, if there are several.
     """
 
     pixels: np.ndarray
@@ -72,6 +73,7 @@ class Picture:
     hdu: int | None = None
     plane: int | None = None
     origin: Origin | None = None
+    bands: dict[str, np.ndarray] | None = None
 
 
 HOLDS_NONE = BadImage(Flag.NOT_AN_IMAGE, "It holds no image.")
@@ -381,6 +383,8 @@ def _read(
         detail = f"It has {shape[0]} wavelengths; make one image of them, or use --stack if each is a galaxy."
         yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, detail)
         return
+    if len(image.units) == 1 and plan in (Layout.PLANE, Layout.FIRST_PLANE):
+        check_band(image.units[0], settings)
     for unit in image.units:
         check_claim(unit, group.path, settings.largest_megapixels)
     for maps in image.maps:
@@ -388,7 +392,7 @@ def _read(
             if unit is not None:
                 check_claim(unit, _file_of(unit, group.path), settings.largest_megapixels)
     facts = {} if plan is Layout.BANDS_LAST else header_facts(header, shape, units)
-    notes = contents.notes(image)
+    notes = [*contents.notes(image), *([] if plan is Layout.BANDS_LAST else missing_facts(header, facts))]
     if contents.psf is not None:
         notes.append(f"PSF from {contents.psf.name}")
     if contents.psf_fwhm_pix is not None:
@@ -509,7 +513,17 @@ def of_bands(
         facts = facts | ({"noise_sigma": float(np.median(sigma[known]))} if known.any() else {})
     missing = [name for k, name in enumerate(names) if k not in used]
     notes = [*notes, *([f"no data in band {', '.join(missing)}"] if missing else [])]
-    return checked(pixels, facts=facts | {"bands": ",".join(names[k] for k in used)} | said(notes))
+    picture = checked(pixels, facts=facts | {"bands": ",".join(names[k] for k in used)} | said(notes))
+    if len(used) > 1:
+        picture.bands = {names[k]: np.asarray(planes[k][0], np.float32) for k in used}
+    return picture
+
+
+def check_band(unit: Any, settings: PictureSettings) -> None:
+    """BadImage for a unit whose header says that it is of another band than those that are wanted."""
+    own, wanted = plain_band(unit_band(unit)), {plain_band(band) for band in settings.band}
+    if wanted and is_band(own) and own not in wanted:
+        raise BadImage(Flag.NOT_AN_IMAGE, f"It is of band {own}, not {', '.join(settings.band)} (--band).")
 
 
 def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.largest_megapixels) -> None:

@@ -26,7 +26,7 @@ class Origin:
     Attributes
     ----------
     path : str
-        As Python names files; bytes that are not UTF-8 are lone surrogates.
+        As Python names files; bytes that are not UTF-8 are lone surrogates. Empty where something else says it.
     hdu : int or None
         The unit of a FITS file, if that holds several images.
     plane : int or None
@@ -42,6 +42,8 @@ class Origin:
 
     def columns(self) -> dict[str, Any]:
         """The same as columns of a row, which `Origins` reads; the path in full where its text cannot be stored."""
+        if not self.path:
+            return {}
         name = file_text(self.path)
         whole = None if name == self.path else quote(os.fsencode(self.path))
         columns = {FILE: name, FILE_BYTES: whole, HDU: self.hdu, PLANE: self.plane}
@@ -59,8 +61,8 @@ def stamps_of(group: FileGroup) -> tuple[Stamp, ...]:
 
 
 def files_of(group: FileGroup) -> list[Path]:
-    """An image file and the files of its maps that are read with it."""
-    return [path for path in (group.path, group.mask, group.noise, group.psf) if path is not None]
+    """An image file, or those of its bands, and the files of their maps that are read with them."""
+    return [path for one in group.bands for path in (one.path, one.mask, one.noise, one.psf) if path is not None]
 
 
 class Origins:

@@ -16,9 +16,10 @@ from astropy.table import Table
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import UNUSABLE, Flag, describe
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.images.band_files import ONE_FILE_EACH, read_group
 from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, checked, failed
 from emeraldcut.images.one_by_one import OneByOne
-from emeraldcut.images.origin import SET_ROW, Origins
+from emeraldcut.images.origin import SET_ROW, Origins, stamps_of
 from emeraldcut.images.planes import FileGroup
 from emeraldcut.images.psf import Psf, psf_of_row
 from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files
@@ -66,6 +67,7 @@ class SourceImages:
     ) -> None:
         self._roots = (Path(), *roots)
         self._settings, self._moved_from, self._origins = settings, moved_from, Origins(table)
+        self._joined = "image_id" in table.colnames  # with a catalogue, in whose order the rows may be
         self._was = str(moved_from or source)
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
         self._own: tuple[Psf | None, float, float] = (None, np.nan, np.nan)  # the PSF last read, and the place on it
@@ -79,8 +81,8 @@ class SourceImages:
             self._open_set()
             self._find = self._stored
         else:
-            groups = folder_groups(self._source, settings)[0] if self._source.is_dir() else []
-            self._groups = {group.path: group for group in groups}
+            self._read_as = table["read_as"] if "read_as" in table.colnames else None
+            self._groups, self._of_bands = (self._groups_by_file(join=join) for join in (False, True))
             self._files = self._open.enter_context(closing(OneByOne(settings, self._group, settings.text_map_size)))
             self._find = self._from_file
 
@@ -128,7 +130,7 @@ class SourceImages:
 
         Of a set, the places must rise. The column `UNREAD` says of the others which could not be read.
         """
-        if self._find != self._stored:
+        if self._find != self._stored or self._joined:
             return self._read(rows, from_arrow(table))
         if self._psf_numbers is not None:
             table = table.append_column(PSF_NUMBER, [self._psf_numbers[rows]])
@@ -165,6 +167,11 @@ class SourceImages:
             return name
         return os.path.normpath(self._source / Path(name).relative_to(self._moved_from))
 
+    def _groups_by_file(self, *, join: bool) -> dict[Path, FileGroup]:
+        """The files of a folder with their maps, those of several bands together or not, by the path of each."""
+        groups = folder_groups(self._source, self._settings, join=join)[0] if self._source.is_dir() else []
+        return {one.path: group for group in groups for one in group.bands}
+
     def _group(self, path: Path) -> FileGroup:
         return self._groups.get(path, FileGroup(path))
 
@@ -200,10 +207,15 @@ class SourceImages:
         if not path.exists():
             self._stamps[stamp_of(path)] = None
             raise BadImage(Flag.UNREADABLE, "The file is not there any more.")
-        try:
-            picture = self._files.one(path, origin)
-        finally:
-            self._stamps |= dict.fromkeys(self._files.stamps[path])
+        if self._read_as is not None and ONE_FILE_EACH in str(self._read_as[row]):
+            group = self._of_bands.get(path, FileGroup(path))
+            self._stamps |= dict.fromkeys(stamps_of(group))
+            picture = next(picture for _, _, picture in read_group(group, self._settings))
+        else:
+            try:
+                picture = self._files.one(path, origin)
+            finally:
+                self._stamps |= dict.fromkeys(self._files.stamps[path])
         self._own = (picture.psf, np.nan, np.nan)
         return picture
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _LISTENERS: list[Callable[[str], object]] = []
-_SAID: set[str] = set()
+_SAID: dict[str, None] = {}  # in order
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of Unicode: control, format (such as right to left), half pairs
 
 
@@ -25,15 +25,20 @@ def printable(text: str) -> str:
 
 
 def notice(sentence: str) -> None:
-    """Tells a sentence to those who listen, unless it was told before."""
-    if _LISTENERS and sentence not in _SAID:
-        _SAID.add(sentence)
+    """Tells a sentence to those who listen, unless it was told before, or is empty."""
+    if sentence and _LISTENERS and sentence not in _SAID:
+        _SAID[sentence] = None
         for listener in _LISTENERS:
             listener(printable(sentence))
 
 
+def said() -> list[str]:
+    """The sentences that were told since the outermost `listening` began: the notices of a manifest."""
+    return list(_SAID)
+
+
 @contextmanager
-def listening(listener: Callable[[str], object]) -> Iterator[None]:
+def listening(listener: Callable[[str], object] = lambda sentence: None) -> Iterator[None]:
     """While the block lasts `listener` is told every new notice, such as `print`.
 
     Examples
@@ -43,7 +48,8 @@ def listening(listener: Callable[[str], object]) -> Iterator[None]:
     ...     notice("The catalogue has no row of 2 images.")
     The catalogue has no row of 2 images.
     """
-    _SAID.clear()
+    if not _LISTENERS:
+        _SAID.clear()
     _LISTENERS.append(listener)
     try:
         yield

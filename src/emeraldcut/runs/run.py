@@ -32,28 +32,31 @@ PACKAGES = ("numpy", "scipy", "astropy", "photutils", "openvino")
 
 
 def _input_facts(path: Path) -> dict[str, Any]:
-    """Size and checksum of a file, see `file_facts`; of a folder the number of files and a hash of names and sizes."""
+    """Size and checksum of a file, see `file_facts`; of a folder how many files it has, and hashes of what they are."""
     try:
         if path.is_dir():
-            number, digest = 0, hashlib.sha256()
-            for number, (name, size) in enumerate(_files(path), start=1):
+            number, digest, times = 0, hashlib.sha256(), hashlib.sha256()
+            for number, (name, size, mtime_ns) in enumerate(_files(path), start=1):
                 line = f"{name} {size}" if number == 1 else f"\n{name} {size}"
                 digest.update(line.encode("utf-8", "surrogateescape"))
-            return {"files": number, "names_sizes_sha256": digest.hexdigest()}
+                times.update(b"%d " % mtime_ns)
+            facts = {"names_sizes_sha256": digest.hexdigest(), "times_sha256": times.hexdigest()}
+            return {"files": number, **facts}
         return dict(file_facts(path))
     except OSError as error:
         return {"error": error.strerror or str(error)}
 
 
-def _files(folder: Path, before: str = "") -> Iterator[tuple[str, int]]:
-    """Names and sizes of all files in a folder, in order of their whole names, with one folder's list in memory."""
+def _files(folder: Path, before: str = "") -> Iterator[tuple[str, int, int]]:
+    """Names, sizes and times of change (ns) of all files in a folder, in order, with one folder's list in memory."""
     with os.scandir(folder) as entries:
         listed = sorted(entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries)
     for name in listed:
         if name.endswith("/"):
             yield from _files(folder / name, before + name)
         elif (file := folder / name).is_file():
-            yield before + name, file.stat().st_size
+            found = file.stat()
+            yield before + name, found.st_size, found.st_mtime_ns
 
 
 def provenance(command: str, settings: Any = None, seed: int | None = None, inputs: Paths = ()) -> dict[str, Any]:
@@ -225,7 +228,7 @@ def _flat(facts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def _change(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     plain = name.rpartition(".")[2]
-    if found := re.fullmatch(r"(.*)_(?:[a-z]+_)?(sha256|bytes|files|mtime_ns|error)", name):
+    if found := re.fullmatch(r"(.*?)_((names_sizes_|times_|sampled_)?sha256|bytes|files|mtime_ns|error)", name):
         of = now.get(found[1], before.get(found[1]))
         named = ", ".join(map(str, of)) if isinstance(of, list) else of
         return f"the content of {plain.rpartition('_')[0] if named is None else repr(str(named))} has changed"

@@ -252,18 +252,25 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="ascii")) if path.exists() else None
 
 
-def _facts(folder: Path, origin: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
+def _facts(folder: Path, origin: dict[str, Any], inputs: Inputs = Inputs()) -> dict[str, Any]:
     """What must be the same when work goes on: inputs by their whole paths, without what changes with `folder`.
 
     And without what is known of the images, of which those that change are done again.
     """
     facts = {name: value for name, value in origin.items() if name not in NOT_FACTS}
-    facts = {name: value for name, value in facts.items() if not name.startswith(tuple(f"{n}_" for n in inputs.names))}
+    known = tuple(f"{name}_" for name in inputs.names)
+    facts = {name: value for name, value in facts.items() if not name.startswith(known)}
     for name in [name for name in facts if re.fullmatch(r"input_\d+", name)]:
         facts[name] = os.path.abspath(facts[name])
         if folder.resolve().is_relative_to(Path(facts[name]).resolve()):  # the list of its files grows with the parts
             facts = {fact: value for fact, value in facts.items() if not fact.startswith(f"{name}_")}
     return facts
+
+
+def same_work(path: Path, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether what is at `path`, made with the facts `one`, is what work with the facts `other` would give."""
+    first, second = (json.dumps(_facts(path, facts), sort_keys=True, default=str) for facts in (one, other))
+    return first == second
 
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
