@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from astropy.table import Table
@@ -70,6 +71,7 @@ class SourceImages:
         self._joined = "image_id" in table.colnames  # with a catalogue, in whose order the rows may be
         self._was = str(moved_from or source)
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
+        self._close = finalize(self, self._open.close)  # also where nobody does
         self._own: tuple[Psf | None, float, float] = (None, np.nan, np.nan)  # the PSF last read, and the place on it
         self._stamps: dict[Stamp, None] = {}  # of the files that were read last
         if settings.catalogue is not None and "mosaic_x" in table.colnames:
@@ -82,8 +84,12 @@ class SourceImages:
             self._find = self._stored
         else:
             self._read_as = table["read_as"] if "read_as" in table.colnames else None
-            self._groups, self._of_bands = (self._groups_by_file(join=join) for join in (False, True))
-            self._files = self._open.enter_context(closing(OneByOne(settings, self._group, settings.text_map_size)))
+            alone, self._of_bands = (self._groups_by_file(join=join) for join in (False, True))
+
+            def group_of(path: Path) -> FileGroup:  # not a method: what is open shall not keep this object alive
+                return alone.get(path, FileGroup(path))
+
+            self._files = self._open.enter_context(closing(OneByOne(settings, group_of, settings.text_map_size)))
             self._find = self._from_file
 
     def _open_set(self) -> None:
@@ -111,7 +117,7 @@ class SourceImages:
 
     def close(self) -> None:
         """Closes the files that are open."""
-        self._open.close()
+        self._close()
 
     def __getitem__(self, row: int) -> np.ndarray:
         """Pixels (ny, nx) float32 of a row of the table; shape (0, 0) where they cannot be found or read."""
@@ -171,9 +177,6 @@ class SourceImages:
         """The files of a folder with their maps, those of several bands together or not, by the path of each."""
         groups = folder_groups(self._source, self._settings, join=join)[0] if self._source.is_dir() else []
         return {one.path: group for group in groups for one in group.bands}
-
-    def _group(self, path: Path) -> FileGroup:
-        return self._groups.get(path, FileGroup(path))
 
     def _tile(self, row: int) -> int:
         """The mosaic of a row; -1 if it has none."""
