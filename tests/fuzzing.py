@@ -16,6 +16,7 @@ import tifffile
 from astropy.io import fits
 from astropy.table import Table
 from PIL import Image
+from pyarrow import feather
 
 from emeraldcut.data import ImageSet
 from emeraldcut.data.flags import SENTENCES, usable
@@ -93,7 +94,7 @@ def table(ending):
     with TemporaryDirectory() as folder:
         path = Path(folder, f"t{ending}" if ending.startswith(".") else "t")
         if ending == "feather":
-            pa.feather.write_feather(pa.table({"file": ["a.npy"], "ra": [1.0]}), path)
+            feather.write_feather(pa.table({"file": ["a.npy"], "ra": [1.0]}), path)
         elif ending == "hdf5":
             rows["ra", "n"].write(path, format="hdf5", path="t")
         elif ending == "ipac":

@@ -132,8 +132,8 @@ def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.detection import detect_run
 
     with _bar(arguments) as bar:
-        common = _common(arguments, bar)
-        return str(detect_run(arguments.source, arguments.output, *settings, **common, raw=arguments.raw))
+        options = {**_common(arguments, bar), "raw": arguments.raw}
+        return str(detect_run(arguments.source, arguments.output, *settings, **options))
 
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:

@@ -636,6 +636,29 @@ def test_psf_by_settings_columns_and_units(tmp_path):
         ReadSettings(psf_fwhm_pix=1.0, psf_fwhm_arcsec=1.0)
 
 
+FINE = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 1.0, "CRVAL2": 2.0, "CRPIX1": 51.0, "CRPIX2": 51.0}
+FINE |= {"CDELT1": -0.05 / 3600, "CDELT2": 0.05 / 3600}
+
+
+@pytest.mark.parametrize(
+    "image, cards",
+    [
+        (gaussian(14.0, 101), {"OVERSAMP": 4}),
+        (gaussian(7.0, 51), {"PSF_SAMP": 0.5}),
+        (gaussian(14.0, 101), {"PIXSCALE": 0.05}),
+        (gaussian(14.0, 101), FINE),
+        (gaussian(3.5, 24), {}),  # its peak lies between pixels
+        (gaussian(3.5) * 1e-12, {"PIXSCALE": 0.2}),
+        (np.where(gaussian(3.5) < 1e-6, np.nan, gaussian(3.5)), {}),
+    ],
+)
+def test_a_psf_has_the_width_that_it_has_in_the_pixels_of_the_image(tmp_path, image, cards):
+    path = written(tmp_path / "g.fits", primary=GALAXY, **dict(SKY))
+    images = read(path, psf=written(tmp_path / "psf.fits", primary=image.astype("f4"), **cards))
+    assert images.table["psf_fwhm_pix"][0] == pytest.approx(3.5, rel=0.025)
+    assert images.psfs[0].sum() == pytest.approx(1)
+
+
 def test_psf_of_psfex_changes_with_the_place(tmp_path):
     """Wider along x by a tenth for each 100 pixels: PSF = P0 + u P1 with u = (x - 101) / 100."""
     narrow, wide = gaussian(6.0, 41), gaussian(8.0, 41)

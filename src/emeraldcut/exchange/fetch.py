@@ -343,7 +343,7 @@ class _Getter:
                     raise
                 reason = error.detail
             except UnknownHost as error:
-                if attempt or urlsplit(settings.template).hostname not in str(error):
+                if attempt or f"'{urlsplit(settings.template).hostname}'" not in str(error):
                     raise BadImage(Flag.UNREADABLE, f"{error}.") from None
                 raise
             except ConnectionError as error:

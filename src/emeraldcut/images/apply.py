@@ -184,6 +184,7 @@ def map_images(
         for chunk in map_chunks(stage, images.chunks(), jobs=jobs, progress=progress):
             writer.append(chunk)
             n_usable += int(usable(chunk.table["flag"]).sum())
+        writer.facts["notices"] = said()
     if not n_usable:
         raise NoImagesError(f"'{source}' holds no usable images.")
     return writer.run

@@ -756,14 +756,26 @@ def _of_last_axis(array: np.ndarray, settings: PictureSettings, names: tuple[str
 
 
 def _npy(path: Path, settings: PictureSettings) -> Counted:
-    number, picture = npy_pictures(path, settings)
+    yield from array_pictures(*mapped_array(path, settings), settings)
+
+
+def npy_pictures(path: Path, settings: PictureSettings) -> tuple[int, Callable[[int], Picture]]:
+    """How many images an array of numpy in a file has, and a function that reads one of them."""
+    return _array_reader(*mapped_array(path, settings), settings)
+
+
+def array_pictures(array: np.ndarray, number: int, settings: PictureSettings) -> Counted:
+    """The images of an array (ny, nx), (n, ny, nx), (ny, nx, bands) or (n, ny, nx, bands); 3 or 4 bands are colours.
+
+    `number` is how many its first axis should have, if that is more than are there.
+    """
+    number, picture = _array_reader(array, number, settings)
     yield number
     yield from each_plane(number, picture)
 
 
-def npy_pictures(path: Path, settings: PictureSettings) -> tuple[int, Callable[[int], Picture]]:
-    """How many images there are in an array of numpy in a file, and a function that reads one of them."""
-    array, number = mapped_array(path, settings)
+def _array_reader(array: np.ndarray, number: int, settings: PictureSettings) -> tuple[int, Callable[[int], Picture]]:
+    """How many images are in an array, see `array_pictures`, and a function that reads one of them."""
     last_is_colour = array.ndim in (3, 4) and array.shape[-1] in (3, 4)
     colour = last_is_colour and min(array.shape[-3:-1]) >= SMALLEST_SIDE_PIX
     if array.dtype.kind in "buif" and not colour and not settings.stack and bands_last(array.shape[-3:]):

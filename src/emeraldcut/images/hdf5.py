@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from math import inf
@@ -104,7 +104,7 @@ def _facts(file: Any, number: int) -> dict[str, list[Any]]:
     return facts
 
 
-def hdf5_pictures(path: Path, number: int, settings: PictureSettings = DEFAULT, start: int = 0) -> Iterator[Picture]:
+def hdf5_pictures(path: Path, number: int, settings: PictureSettings = DEFAULT, start: int = 0) -> Generator[Picture]:
     """The images of an HDF5 file from the `start`-th of a `number` on, one picture each whatever is wrong with some."""
     done, crashes = start, 0
     while done < number:

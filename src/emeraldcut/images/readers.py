@@ -71,9 +71,9 @@ IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"
 # Of these, which hold images too but are not read among others, each is a row that says so.
 OTHER_ENDINGS = (".asdf", ".fits.z", ".fits.zip", ".fits.zst", ".npz", ".h5", ".hdf5", ".jp2", ".jxl", ".imh", ".nc")
 PSF_ENDING = ".psf"  # of PSFEx
-MOST_MEMBERS = 20  # members of a file, in a sentence
 WANTED = ("ra", "dec", "x", "y", "id", "file")  # columns that settings may name
 MOST_NAMED = 3  # files in a sentence
+MOST_MEMBERS = 20  # of an HDF5 file, in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
 CHUNK_BYTES = 64_000_000  # of pixels, at most, in one chunk, unless one image has more: 256 images of 250 x 250
 LONGEST_ID, LONGEST_TEXT = 1000, 50_000  # letters; tables of fixed width take room for the longest in every row
@@ -250,8 +250,8 @@ def _shards(folder: Path) -> dict[Path, str]:
 
 
 def is_folder_of_files(folder: Path) -> bool:
-    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor Parquet with images."""
-    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder) or _shards(folder))
+    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor one without image files."""
+    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder)) and any(True for _ in image_files(folder))
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
@@ -289,7 +289,7 @@ def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     part: list[Item] = []
     n_bytes = 0
     for item in items:
-        own = item[0].pixels.nbytes
+        own = item[0].pixels.nbytes + sum(plane.nbytes for plane in (item[0].bands or {}).values())
         if part and (len(part) == size or n_bytes + own > CHUNK_BYTES):
             yield part
             part, n_bytes = [], 0
@@ -457,14 +457,20 @@ def folder_groups(folder: Path, settings: PictureSettings, *, join: bool = True)
     used = {path for group in found for path in (group.mask, group.noise, group.psf, *group.passed_over)}
     alone = {path for path in maps if path not in models}
     groups = [by_path.get(path, FileGroup(path)) for path in ordered if path not in used]
-    if join and not settings.stack:
-        images = joined_bands([group for group in groups if group.path not in alone], lambda path: _stem(path, folder))
-        order = {path: number for number, path in enumerate(ordered)}
-        groups = sorted([*images, *(g for g in groups if g.path in alone)], key=lambda group: order[group.path])
+    groups = _with_bands(groups, alone, folder, settings) if join else groups
     bands = {band.lower() for band in settings.band}
     if any(one.band in bands for group in groups for one in group.bands):
         groups = [group for group in groups if group.of_bands or not group.band or group.band in bands]
     return groups, alone
+
+
+def _with_bands(groups: list[FileGroup], alone: set[Path], folder: Path, settings: PictureSettings) -> list[FileGroup]:
+    """Files of a folder, of which those of the bands of one image are one group."""
+    if settings.stack:
+        return groups
+    order = {group.path: number for number, group in enumerate(groups)}
+    images = joined_bands([group for group in groups if group.path not in alone], lambda path: _stem(path, folder))
+    return sorted([*images, *(g for g in groups if g.path in alone)], key=lambda group: order[group.path])
 
 
 def _stem(path: Path, folder: Path) -> str:
@@ -501,7 +507,10 @@ def image_files(folder: Path) -> Iterator[Path]:
 
 def _open_listed(path: Path, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
     """The images of a table of files, whose content decides what is read."""
-    table = read_catalogue(path, _named(settings))
+    return _open_table(path, read_catalogue(path, _named(settings)), settings, inputs)
+
+
+def _open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
     column = find_columns(table, {"file": settings.file} if settings.file else {}, str(path)).get("file")
     if column is None:
         raise NoImagesError(
@@ -568,11 +577,11 @@ def _say_renamed(table: Table, path: str | Path, others: Sequence[str] = (), kep
 
 def _place_of(given: str, folder: Path) -> Path:
     """A file that a table in a folder names, relative to it or else to where the program runs."""
-    file = folder / given  # unlike those of Path, these raise nothing
+    file = folder / given  # the functions of `os.path`, unlike those of Path, raise nothing
     return file if os.path.exists(file) or not os.path.exists(given) else Path(given)
 
 
-def listed_files(path: Path, settings: PictureSettings, column: str | None = None) -> list[FileGroup] | None:
+def listed_files(path: Path, column: str | None = None) -> list[FileGroup] | None:
     """The files that a table of images lists (in a `column` if it is given), each once; None if it is no such table."""
     kind = "" if path.is_dir() else _kind(path)
     if path.is_dir() or not _is_table(path, kind, ReadSettings(file=column)):
@@ -745,15 +754,16 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
             return joined
     elif by_name:
         given = _named_after(table, settings)
-        for join in (False, True):  # a column of file names may name single bands
-            groups, alone = _image_groups(path, settings, join=join)
-            lonely = [group for group in groups if group.path in alone]
-            groups = [group for group in groups if group.path not in alone]
+        single, alone = _image_groups(path, settings, join=False)
+        bands = _image_groups(path, settings)[0] if settings.band else _with_bands(single, alone, path, settings)
+        for found in (single, bands):  # a column of file names may name files of single bands
+            lonely = [group for group in found if group.path in alone]
+            groups = [group for group in found if group.path not in alone]
             names = [
                 f"{group.name}.fits" if group.of_bands else group.path.relative_to(path).as_posix() for group in groups
             ]
             match = match_names(names, table, given, stem_of)
-            if match is not None and not join and match.column != find_columns(table, given).get("file"):
+            if match is not None and found is single and match.column != find_columns(table, given).get("file"):
                 continue
             if match is not None and (
                 settings.match == "name" or are_cutouts(match, [group.path for group in groups], table)
@@ -777,7 +787,7 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     ids, files = _ids_and_files(path, inner)
     if ids is None or files is None:
         return None
-    listed = listed_files(path, settings)
+    listed = listed_files(path)
     match = match_names(ids, table, given, str) or match_names(files, table, given, stem_of)
     if match is None and listed is None:
         raise UsageError(
@@ -795,18 +805,19 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     if "file" in table.colnames:
         table.rename_column("file", free_name("input_file", table.colnames))
     table = keep_apart(table)
-    rows_of: dict[int, list[int]] = {}
+    rows_of: dict[str, list[int]] = {}
     for row, images in enumerate(match.images):
         for image in images:
-            rows_of.setdefault(image, []).append(row)
+            rows_of.setdefault(ids[image], []).append(row)
 
     def items() -> Iterator[Item]:
         pictures = (item for chunk in inner.chunks() for item in _as_items(chunk))
-        for number, (picture, own) in enumerate(pictures):
-            for row in rows_of.get(number, ()):
+        for picture, own in pictures:  # a file of a list may hold several, NAME#0, NAME#1, ...
+            rows = rows_of.get(own["id"]) or rows_of.get(own["id"].rpartition("#")[0], [])
+            for row in rows:
                 known = {"image_id": own["id"], **_known(table[row])}
                 yield picture, {**known, "id": known.get("id") or own["id"], "file": own.get("file")}
-            if number not in rows_of:
+            if not rows:
                 picture.flag |= Flag.NOT_LISTED
                 yield picture, {"image_id": own["id"], **own}
         for row in (row for row, images in enumerate(match.images) if not images):
@@ -821,19 +832,38 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
 
 def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str]] | tuple[None, None]:
     """The ids of all images of a source, and their files; None if it is one file of mosaics, which is not read."""
+    kind = "" if path.is_dir() else _kind(path)
     if path.is_dir() and is_stored_set(path):
         table = stored_table(path, ["id", "file"])
-    elif not path.is_dir() and _kind(path) in ("fits", "png", "jpeg", "tiff", "npy") and not _is_fits_table(path):
-        if not all(tile.fault for tile in tiles_in(path)):
-            return None, None
-        table = vstack([chunk.table["id", "file"] for chunk in source.chunks()], metadata_conflicts="silent")
+    elif path.is_dir() and (path / CUTOUTS).is_file():
+        return _listed(path / CUTOUTS)
+    elif not path.is_dir() and listed_files(path) is not None:
+        return _listed(path)
+    elif kind == "hdf5" and source.n_images is not None:
+        names = [f"{stem_of(path.name)}#{k}" for k in range(source.n_images)]
+        return names, names
+    elif kind in ("fits", "png", "jpeg", "tiff", "npy", "gif", "bmp", "webp") and not all(
+        tile.fault for tile in tiles_in(path)
+    ):
+        return None, None
     else:
-        table = vstack(
-            [chunk.table[[n for n in ("id", "file") if n in chunk.table.colnames]] for chunk in source.chunks()],
-            metadata_conflicts="silent",
-        )
+        chunks = (chunk.table for chunk in source.chunks())
+        table = vstack([table[[n for n in ("id", "file") if n in table.colnames]] for table in chunks])
     ids = list(id_texts(table["id"]))
     return ids, list(id_texts(table["file"])) if "file" in table.colnames else ids
+
+
+def _listed(path: Path) -> tuple[list[str], list[str]]:
+    """The ids that the images of a table of files have, one for each file, and the files."""
+    table = read_catalogue(path)
+    files = list(id_texts(table[find_columns(table, {}, str(path))["file"]]))
+    unique = unique_ids()
+    own = id_texts(table["id"]) if "id" in table.colnames else [""] * len(table)
+    ids = [
+        unique(name or (stem_of(file) if file else str(k)))
+        for k, (name, file) in enumerate(zip(own, files, strict=True))
+    ]
+    return ids, [str(_place_of(file, path.parent)) for file in files]
 
 
 def _as_items(images: ImageSet) -> Iterator[Item]:
@@ -952,7 +982,7 @@ def _image_groups(folder: Path, settings: PictureSettings, *, join: bool = True)
 def mosaic_files(path: Path, settings: PictureSettings = DEFAULT) -> list[FileGroup]:
     """The files of mosaics at `path`, with those of their maps: of a folder or list of files, in order, or itself."""
     if not path.is_dir():
-        return listed_files(path, settings) or [FileGroup(path)]
+        return listed_files(path) or [FileGroup(path)]
     groups, alone = folder_groups(path, settings)
     if not groups:
         raise NoImagesError(f"the folder '{path}' holds no mosaics ({', '.join(IMAGE_ENDINGS)}).")

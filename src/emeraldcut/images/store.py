@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag
-from emeraldcut.data.imageset import ImageSet, add_flag
+from emeraldcut.data.imageset import ImageSet, Pixels, add_flag
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import NO_PIXELS, failed
 from emeraldcut.images.origin import SET_ROW
@@ -150,7 +150,7 @@ class ImageSetWriter:
             self.run.finish(images=number, **self.facts)
 
 
-def _write_padded(dataset: h5py.Dataset, start: int, images: Sequence[np.ndarray]) -> None:
+def _write_padded(dataset: h5py.Dataset, start: int, images: Pixels) -> None:
     """Writes images of different sizes one after another, from place `start` on."""
     ny, nx = np.array([image.shape for image in images]).max(axis=0)
     block = np.full((len(images), ny, nx), np.nan, dtype=np.float32)

@@ -200,7 +200,7 @@ class Answers:
         table_ending(name)
         if len(name) > LONGEST_EXPORT_NAME:
             raise UsageError(f"the name of an export has at most {LONGEST_EXPORT_NAME} letters; it has {len(name)}.")
-        options = {"provenance": self.run.manifest, "raw": self.run.settings.raw}
+        options: dict[str, Any] = {"provenance": self.run.manifest, "raw": self.run.settings.raw}
         with tempfile.TemporaryDirectory() as folder:
             path = write_table(self.run.joined(), Path(folder) / name, **options)
             content = path.read_bytes()

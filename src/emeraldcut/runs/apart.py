@@ -10,7 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from importlib import import_module
 from threading import Lock
@@ -29,7 +29,7 @@ class Crashed(WorkError):
     """The process that did the work died, or did not come to an end; what it was doing is the reason."""
 
 
-def apart(function: str, *arguments: Any) -> Iterator[Any]:
+def apart(function: str, *arguments: Any) -> Generator[Any]:
     """What a generator function, "module:function", yields for these arguments, one item ahead of the caller.
 
     It runs in a process that lives on for the next call; where it crashes, a copy of it from before takes its place, as

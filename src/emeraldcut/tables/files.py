@@ -39,6 +39,7 @@ from emeraldcut.tables.arrow import (
 )
 from emeraldcut.tables.column_names import is_id_name, is_object_id
 from emeraldcut.tables.foreign import (
+    as_table,
     astropy_parquet,
     best_of,
     fits_table,
@@ -114,7 +115,7 @@ def write_table(
         `path` exists and `overwrite` is not set.
     """
     path, ending = check_output(path, overwrite), table_ending(path)
-    table = plain_copy(table)
+    table = plain_copy(as_table(table))
     path.parent.mkdir(parents=True, exist_ok=True)
     if provenance is not None:
         table.meta["provenance"] = provenance
