@@ -21,7 +21,7 @@ from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.tables.files import check_output, write_table
-from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
+from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table, say_what_is_done_again
 
 MOST_SAID = 20  # ways in which files are read, in a manifest
 LACKING = {  # facts of a manifest, and the sentences that they are in
@@ -123,7 +123,8 @@ def _applied(
     origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
     origin |= images.facts
     beside = path.with_name(f".{path.name}.unfinished")
-    rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite)
+    rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite, inputs=images.inputs)
+    say_what_is_done_again(rows)
     progress.begin(images.expected)
     fill(rows, stage, images.chunks_after, jobs=jobs, progress=progress)
     if rows.done == 0:
@@ -200,12 +201,13 @@ def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
     images, and what could not be read, is also in sentences, under `notices`, if there is something.
     """
     ways: dict[str, None] = {}
-    images, lacking, number_of_all, unreadable = 0, dict.fromkeys(LACKING, 0), 0, 0
+    number = images = unreadable = 0
+    lacking = dict.fromkeys(LACKING, 0)
     for table in tables:
         names = table.column_names
-        number_of_all += len(table)
+        number += len(table)
         if "flag" in names:
-            flags = np.asarray(table["flag"].to_numpy(), dtype=np.int64)
+            flags = np.asarray(table["flag"].fill_null(0).to_numpy(), dtype=np.int64)
             unreadable += int(np.count_nonzero(flags & int(Flag.UNREADABLE)))
         if "read_as" in names and len(ways) < MOST_SAID:
             ways |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
@@ -219,12 +221,12 @@ def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
     sentences = []
     if unreadable:
         sentences += [
-            f"{unreadable:,} of {number_of_all:,} images could not be read; the rows of these are flagged and say why."
+            f"{unreadable:,} of {number:,} images could not be read; the rows of these are flagged and say why."
         ]
-    for name, number in lacking.items():
-        has = "image has" if images == 1 else "images has" if number == 1 else "images have"
-        sentences += [f"{number:,} of {images:,} {has} {LACKING[name]}"] if number else []
-    facts: dict[str, Any] = {name: number for name, number in lacking.items() if number or name == "psf_unknown_images"}
+    for name, some in lacking.items():
+        has = "image has" if images == 1 else "images has" if some == 1 else "images have"
+        sentences += [f"{some:,} of {images:,} {has} {LACKING[name]}"] if some else []
+    facts: dict[str, Any] = {name: some for name, some in lacking.items() if some or name == "psf_unknown_images"}
     facts |= {"unreadable_images": unreadable} | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
     return facts | ({"notices": sentences} if sentences else {})
 
