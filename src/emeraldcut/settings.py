@@ -71,6 +71,7 @@ def setting(
     at_most: float | None = None,
     below: float | None = None,
     not_empty: bool = False,
+    reads: bool = False,
 ) -> Any:
     """A field of a settings dataclass, with the sentence that explains it in `--help` and in the docs.
 
@@ -85,9 +86,11 @@ def setting(
         The range of a number. Like `choices`, it holds for each item of a tuple.
     not_empty : bool
         A tuple must have at least one item.
+    reads : bool
+        It may name a file or folder whose content decides the result, such as a network.
     """
     limits = Range(at_least, above, at_most, below)
-    facts = {"help": help, "choices": choices, "limits": limits, "not_empty": not_empty}
+    facts = {"help": help, "choices": choices, "limits": limits, "not_empty": not_empty, "reads": reads}
     return dataclasses.field(default=default, metadata=facts)
 
 
@@ -104,6 +107,7 @@ class Item:
     choices: tuple[str, ...] | None
     limits: Range
     not_empty: bool
+    reads: bool
 
     @property
     def flag(self) -> str:

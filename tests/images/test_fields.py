@@ -5,6 +5,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+import emeraldcut
 from emeraldcut import cli
 from emeraldcut.detection import detect, detect_run
 from emeraldcut.errors import UsageError
@@ -111,6 +112,17 @@ def test_screen_and_others_find_the_sources_and_say_so(tmp_path, mosaic, capsys,
     page = (tmp_path / "run" / "report.html").read_text()
     assert "taken as a mosaic" in page and "no known PSF" in page
     assert read_manifest("run")["images"] == 4 and len(read_table("run/sources.parquet")) == len(expected)
+
+
+def test_python_finds_them_too(tmp_path, mosaic):
+    with pytest.warns(UserWarning, match="taken as a mosaic"):
+        table = emeraldcut.measure(mosaic, limit=3)
+    assert len(table) == 3 and "mosaic_x" in table.colnames
+    with pytest.warns(UserWarning, match="taken as a mosaic"):
+        emeraldcut.measure(mosaic, limit=3, output=tmp_path / "t.parquet")
+    assert (tmp_path / "t.sources.parquet").exists()
+    notices = read_table(tmp_path / "t.parquet").meta["provenance"]["notices"]
+    assert any("taken as a mosaic" in one for one in notices) and any("no known PSF" in one for one in notices)
 
 
 def test_sources_that_are_listed_are_not_searched_again(tmp_path, mosaic, monkeypatch):

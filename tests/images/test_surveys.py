@@ -709,7 +709,9 @@ def test_manifests_say_how_files_were_read():
     rows = pa.table({"read_as": ["mask DQ", "mask DQ", None], "psf_fwhm_pix": [2.0, None, float("nan")]})
     facts_of = [reading_facts([table]) for table in (rows, pa.table({"id": ["a"]}))]
     said = [facts.pop("notices") for facts in facts_of]
-    assert facts_of[0] == {"psf_unknown_images": 2, "unreadable_images": 0, "read_as": ["mask DQ"]}
-    assert facts_of[1] == {"psf_unknown_images": 1, "unreadable_images": 0}
+    assert facts_of == [
+        {"psf_unknown_images": 2, "unreadable_images": 0, "read_as": ["mask DQ"]},
+        {"psf_unknown_images": 1, "unreadable_images": 0},
+    ]
     assert all(len(one) == 1 and "no known PSF" in one[0] for one in said)
     assert said[0][0].startswith("2 of 3 images have") and said[1][0].startswith("1 of 1 image has")

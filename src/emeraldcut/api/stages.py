@@ -9,6 +9,7 @@ stopped, and takes as many `jobs` as there are cores; `images` is then a path.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +23,7 @@ from astropy.table import Table
 from emeraldcut.api.progress import told_by
 from emeraldcut.camera import ObserveSettings
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.detection import SOURCES, sources_of, with_sources
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import CleanSettings
 from emeraldcut.galaxies import SynthesiseSettings
@@ -31,6 +33,7 @@ from emeraldcut.isophotes import MeasureSettings
 from emeraldcut.networks import ClassifySettings
 from emeraldcut.results import Result
 from emeraldcut.runs import Progress, Run
+from emeraldcut.runs.notices import listening
 from emeraldcut.runs.run import provenance
 from emeraldcut.screening import ScreenSettings
 from emeraldcut.settings import from_keywords
@@ -154,7 +157,7 @@ def screen(images: Any, *settings: Any, output: str | Path | None = None, jobs: 
     with _psf_in_file(keywords):
         chosen, read_settings = from_keywords(settings, keywords, ScreenSettings, ReadSettings)
         if output is None:
-            given = as_images(images, read_settings)
+            given = _in_memory(images, read_settings)
             table = of_images(given, chosen)
             table.meta["provenance"] = provenance("screen", (chosen, read_settings))
             return Result.of(table, given)
@@ -259,14 +262,18 @@ def _table_of(
         chosen, read_settings = from_keywords(settings, keywords, cls, ReadSettings)
         stage = partial(_stage(name), settings=chosen, **{k: v for k, v in others.items() if v is not None})
         if output is None:
-            given = as_images(images, read_settings)
+            given = _in_memory(images, read_settings)
             table = stage(given)
             table.meta["provenance"] = provenance(name, (chosen, read_settings))
             return Result.of(table, given)
         if isinstance(images, str | os.PathLike):
-            with told_by(progress, name) as told:
+            source = os.fspath(images)
+            with told_by(progress, name) as told, listening():
+                check_output(output, overwrite)
+                with listening(_warn):
+                    read_settings = with_sources(source, read_settings, sources_of(output), jobs=jobs, progress=told)
                 path = apply_to_images(
-                    stage, os.fspath(images), read_settings, output, command=name, settings=chosen, jobs=jobs,
+                    stage, source, read_settings, output, command=name, settings=chosen, jobs=jobs,
                     overwrite=overwrite, progress=told,
                 )  # fmt: skip
             return Result.of(read_table(path))
@@ -275,6 +282,20 @@ def _table_of(
         write_table(table, path, provenance=origin, overwrite=overwrite)
         table.meta["provenance"] = origin
         return Result.of(table, given)
+
+
+def _in_memory(images: Any, read_settings: ReadSettings) -> ImageSet:
+    """See `as_images`; of mosaics that come as a path, without a catalogue, all sources that are found in them."""
+    if not isinstance(images, str | os.PathLike):
+        return as_images(images, read_settings)
+    with TemporaryDirectory() as folder, listening(_warn):
+        found = with_sources(os.fspath(images), read_settings, Path(folder, SOURCES))
+        return as_images(images, found)
+
+
+def _warn(sentence: str) -> None:
+    """Tells a notice to whoever works in Python."""
+    warnings.warn(sentence, stacklevel=2)
 
 
 def _stage(name: str) -> Callable[..., Table]:

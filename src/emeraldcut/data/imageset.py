@@ -38,12 +38,15 @@ class ImageSet:
     bands : list of dict or None, optional
         The pixels (ny, nx) of each band by its name, of images that were made of several; only where they were asked
         for.
+    sources : tuple
+        Stamps of the files that the images were read from (`runs.stamps`); of a set that a reader has made.
     """
 
     pixels: Pixels
     table: Table
     psfs: list[np.ndarray | None] | None = None
     bands: list[dict[str, np.ndarray] | None] | None = None
+    sources: tuple[tuple[str, int, int, str], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.table):
@@ -86,8 +89,8 @@ class ImageSet:
         psfs = None if self.psfs is None else [self.psfs[i] for i in index]
         bands = None if self.bands is None else [self.bands[i] for i in index]
         if isinstance(self.pixels, np.ndarray):
-            return ImageSet(self.pixels[index], self.table[index], psfs, bands)
-        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs, bands)
+            return ImageSet(self.pixels[index], self.table[index], psfs, bands, self.sources)
+        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs, bands, self.sources)
 
     @classmethod
     def from_rows(

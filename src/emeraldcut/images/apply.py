@@ -21,7 +21,7 @@ from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.tables.files import check_output, write_table
-from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
+from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table, say_what_is_done_again
 
 MOST_SAID = 20  # ways in which files are read, in a manifest
 LACKING = {  # facts of a manifest, and the sentences that they are in
@@ -123,7 +123,8 @@ def _applied(
     origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
     origin |= images.facts
     beside = path.with_name(f".{path.name}.unfinished")
-    rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite)
+    rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite, inputs=images.inputs)
+    say_what_is_done_again(rows)
     progress.begin(images.expected)
     fill(rows, stage, images.chunks_after, jobs=jobs, progress=progress)
     if rows.done == 0:
@@ -196,19 +197,20 @@ def map_images(
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
     """For a manifest, from tables (Arrow) of rows: how their files were read, and what is not known of how many.
 
-    Also how many could not be read. Of more than `MOST_SAID` ways, the first ones are kept. What could not be read, or
-    is not known of usable images, is also in sentences, under `notices`, if there is something.
+    Also how many could not be read. Of more than `MOST_SAID` ways, the first ones are kept. What is not known of usable
+    images, and what could not be read, is also in sentences, under `notices`, if there is something.
     """
     ways: dict[str, None] = {}
-    images, lacking, number_of_all, unreadable = 0, dict.fromkeys(LACKING, 0), 0, 0
+    number = images = unreadable = 0
+    lacking = dict.fromkeys(LACKING, 0)
     for table in tables:
         names = table.column_names
+        number += len(table)
+        if "flag" in names:
+            flags = np.asarray(table["flag"].fill_null(0).to_numpy(), dtype=np.int64)
+            unreadable += int(np.count_nonzero(flags & int(Flag.UNREADABLE)))
         if "read_as" in names and len(ways) < MOST_SAID:
             ways |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
-        number_of_all += len(table)
-        if "flag" in names:
-            flags = np.asarray(table["flag"].to_numpy(), dtype=np.int64)
-            unreadable += int(np.count_nonzero(flags & int(Flag.UNREADABLE)))
         table = table.filter(usable(table["flag"].to_numpy())) if "flag" in names else table
         images += len(table)
         texts = table["read_as"].value_counts().to_pylist() if "read_as" in names else []
@@ -218,15 +220,14 @@ def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
         lacking["psf_unknown_images"] += sum(positive(width) is None for width in widths)
     sentences = []
     if unreadable:
-        sentences.append(
-            f"{unreadable:,} of {number_of_all:,} images could not be read; the rows of these are flagged and say why."
-        )
-    for name, number in lacking.items():
-        has = "image has" if images == 1 else "images has" if number == 1 else "images have"
-        sentences += [f"{number:,} of {images:,} {has} {LACKING[name]}"] if number else []
-    facts: dict[str, Any] = {name: number for name, number in lacking.items() if number or name == "psf_unknown_images"}
-    facts["unreadable_images"] = unreadable
-    facts |= {"read_as": list(ways)[:MOST_SAID]} if ways else {}
+        sentences += [
+            f"{unreadable:,} of {number:,} images could not be read; the rows of these are flagged and say why."
+        ]
+    for name, some in lacking.items():
+        has = "image has" if images == 1 else "images has" if some == 1 else "images have"
+        sentences += [f"{some:,} of {images:,} {has} {LACKING[name]}"] if some else []
+    facts: dict[str, Any] = {name: some for name, some in lacking.items() if some or name == "psf_unknown_images"}
+    facts |= {"unreadable_images": unreadable} | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
     return facts | ({"notices": sentences} if sentences else {})
 
 
