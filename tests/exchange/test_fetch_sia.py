@@ -251,9 +251,10 @@ def answered(tmp_path, url):
     rows = [("it", url, "image/fits", 150.0, 2.0)]
     with serving(sia1=results(SIA1_FIELDS, rows)) as server:
         asked = options(tmp_path, f"sia1:{server.url}/sia1", [60], [70], retries=0)
+        folder = tmp_path / f"out {len(list(tmp_path.iterdir()))}"
         with pytest.raises(NoImagesError) as caught:
-            fetch(tmp_path / "out", asked)
-    return read_table(tmp_path / "out" / "cutouts.parquet")[0], str(caught.value)
+            fetch(folder, asked)
+    return read_table(folder / "cutouts.parquet")[0], str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp", "data", "gopher"])

@@ -13,9 +13,16 @@ DAMAGES = st.lists(
     min_size=1,
     max_size=6,
 )
-MANY = settings(
-    max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+
+
+def many(variants: int = 1):
+    """That many examples of a format, of which so many variants are tested."""
+    checks = list(HealthCheck)
+    return settings(
+        max_examples=EXAMPLES // variants, deadline=None, database=None, suppress_health_check=checks, derandomize=True
+    )
+
+
 # Of files that astropy cannot open it closes none.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
@@ -32,7 +39,7 @@ def test_damaged_images_are_rows(name, folder):
     sample = fuzzing.IMAGES[name]()
     assert fuzzing.check_images(sample, sample.content, folder) >= sample.rows
 
-    @MANY
+    @many(fuzzing.variants(name))
     @given(DAMAGES, st.booleans())
     def check(damages, only_data):
         only_data = only_data and bool(sample.data)
@@ -46,7 +53,7 @@ def test_damaged_images_are_rows(name, folder):
 def test_damaged_tables_are_tables_or_a_sentence(name, folder):
     sample = fuzzing.TABLES[name]()
 
-    @MANY
+    @many()
     @given(DAMAGES)
     def check(damages):
         fuzzing.check_table(sample, fuzzing.damaged(sample, damages), folder)
@@ -59,7 +66,7 @@ def test_a_damaged_set_of_ours_never_gives_other_pixels(folder):
     stored = fuzzing.StoredSample(folder)
     assert stored.check(stored.sample.content) == fuzzing.PLANES
 
-    @MANY
+    @many()
     @given(DAMAGES)
     def check(damages):
         stored.check(fuzzing.damaged(stored.sample, damages))

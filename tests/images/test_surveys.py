@@ -20,7 +20,6 @@ from emeraldcut.images import ReadSettings, read_images, write_images
 from emeraldcut.images.apply import reading_facts
 from emeraldcut.images.planes import Role, kind_of_name
 from emeraldcut.images.source_images import SourceImages
-from emeraldcut.runs.notices import listening
 from emeraldcut.tables.arrow import to_arrow
 from tests.helpers import tan_wcs
 
@@ -454,11 +453,10 @@ def test_what_headers_only_seem_to_say_is_said(tmp_path):
     assert "HPLN-TAN, HPLT-TAN are not on" in facts(path, CTYPE1="HPLN-TAN", CTYPE2="HPLT-TAN")["read_as"][0]
     assert "PIXSIZE is no scale" in facts(path, PIXSIZE=(13.5, "[um]"))["read_as"][0]
     assert "read_as" not in facts(path).colnames  # a header that says nothing promises nothing
-    said = []
     rows = pa.table({"read_as": ["its WCS states no position", None], "psf_fwhm_pix": [2.0, 2.0]})
-    with listening(said.append):
-        assert reading_facts([rows])["no_position_images"] == 1
-    assert said == ["1 of 2 images has a WCS that states no position: ra and dec are missing."]
+    found = reading_facts([rows])
+    assert found["no_position_images"] == 1
+    assert found["notices"] == ["1 of 2 images has a WCS that states no position: ra and dec are missing."]
 
 
 @pytest.mark.parametrize("key, value, scale", [
@@ -709,5 +707,11 @@ def test_images_found_again_have_their_psfs(tmp_path):
 
 def test_manifests_say_how_files_were_read():
     rows = pa.table({"read_as": ["mask DQ", "mask DQ", None], "psf_fwhm_pix": [2.0, None, float("nan")]})
-    assert reading_facts([rows]) == {"psf_unknown_images": 2, "unreadable_images": 0, "read_as": ["mask DQ"]}
-    assert reading_facts([pa.table({"id": ["a"]})]) == {"psf_unknown_images": 1, "unreadable_images": 0}
+    facts_of = [reading_facts([table]) for table in (rows, pa.table({"id": ["a"]}))]
+    said = [facts.pop("notices") for facts in facts_of]
+    assert facts_of == [
+        {"psf_unknown_images": 2, "unreadable_images": 0, "read_as": ["mask DQ"]},
+        {"psf_unknown_images": 1, "unreadable_images": 0},
+    ]
+    assert all(len(one) == 1 and "no known PSF" in one[0] for one in said)
+    assert said[0][0].startswith("2 of 3 images have") and said[1][0].startswith("1 of 1 image has")

@@ -130,7 +130,9 @@ def _applied(
     if rows.done == 0:
         rows.remove()
         raise NoImagesError(f"'{source}' holds no images.")
-    origin = origin | reading_facts(rows) | {"notices": said()}
+    reading = reading_facts(rows)
+    sentences = reading.pop("notices", [])
+    origin = origin | reading | {"notices": [*said(), *sentences]}
     if path.suffix == ".parquet":
         join(rows, path, origin, whole_ids=images.whole_ids)
     else:
@@ -139,6 +141,8 @@ def _applied(
         )
     flags = rows.column("flag")
     rows.remove()
+    for sentence in sentences:
+        notice(sentence)
     if np.isfinite(flags).any() and not usable(flags).any():
         raise NoImagesError(f"none of the {len(flags)} images can be used; '{path}' says why.")
     return path
@@ -191,10 +195,10 @@ def map_images(
 
 
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
-    """For a manifest, from tables (Arrow) of rows: how their files were read, and what could not be known of how many.
+    """For a manifest, from tables (Arrow) of rows: how their files were read, and what is not known of how many.
 
-    Also how many could not be read. Of more than `MOST_SAID` ways, the first ones are kept. What could not be known or
-    read is also a notice.
+    Also how many could not be read. Of more than `MOST_SAID` ways, the first ones are kept. What is not known of usable
+    images, and what could not be read, is also in sentences, under `notices`, if there is something.
     """
     ways: dict[str, None] = {}
     number = images = unreadable = 0
@@ -205,26 +209,26 @@ def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
         if "flag" in names:
             flags = np.asarray(table["flag"].fill_null(0).to_numpy(), dtype=np.int64)
             unreadable += int(np.count_nonzero(flags & int(Flag.UNREADABLE)))
+        if "read_as" in names and len(ways) < MOST_SAID:
+            ways |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
         table = table.filter(usable(table["flag"].to_numpy())) if "flag" in names else table
         images += len(table)
-        if "read_as" in names:
-            counts = {
-                str(c["values"]): c["counts"].as_py() for c in table["read_as"].value_counts() if c["values"].is_valid
-            }
-            ways |= {} if len(ways) >= MOST_SAID else dict.fromkeys(text for text in counts if text)
-            for sign, name in SIGNS.items():
-                lacking[name] += sum(number for text, number in counts.items() if sign in text)
+        texts = table["read_as"].value_counts().to_pylist() if "read_as" in names else []
+        for sign, name in SIGNS.items():
+            lacking[name] += sum(row["counts"] for row in texts if sign in (row["values"] or ""))
         widths = table["psf_fwhm_pix"].to_pylist() if "psf_fwhm_pix" in names else [None] * len(table)
         lacking["psf_unknown_images"] += sum(positive(width) is None for width in widths)
+    sentences = []
     if unreadable:
-        notice(f"{unreadable:,} of {number:,} images could not be read; the rows of these are flagged and say why.")
+        sentences += [
+            f"{unreadable:,} of {number:,} images could not be read; the rows of these are flagged and say why."
+        ]
     for name, some in lacking.items():
-        if some:
-            has = "image has" if images == 1 else "images has" if some == 1 else "images have"
-            notice(f"{some:,} of {images:,} {has} {LACKING[name]}")
+        has = "image has" if images == 1 else "images has" if some == 1 else "images have"
+        sentences += [f"{some:,} of {images:,} {has} {LACKING[name]}"] if some else []
     facts: dict[str, Any] = {name: some for name, some in lacking.items() if some or name == "psf_unknown_images"}
-    facts["unreadable_images"] = unreadable
-    return facts | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
+    facts |= {"unreadable_images": unreadable} | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
+    return facts | ({"notices": sentences} if sentences else {})
 
 
 def _inputs(source: str | Path, read_settings: ReadSettings) -> list[str | Path]:

@@ -122,7 +122,10 @@ def _screen_run(
     passes.say_what_was_not_read()
     facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
     ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
-    run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings), notices=said())
+    sentences = reading.pop("notices", [])
+    run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings), notices=[*said(), *sentences])
+    for sentence in sentences:
+        notice(sentence)
     for rows in (first, careful):
         rows.remove()
     if facts["usable"] == 0:
