@@ -285,3 +285,24 @@ def test_a_study_needs_a_finished_suite(tmp_path):
         study(tmp_path, tmp_path / "out")
     with pytest.raises(ValueError, match="settings that name `suites`"):
         study(None, tmp_path / "out")
+
+
+def test_a_finished_suite_of_other_settings_is_refused_by_name(tmp_path):
+    """Of a study that names its suites, whose file was changed since they were run."""
+    from emeraldcut.mergers import SuiteSettings
+    from emeraldcut.nbody import EvolveSettings
+    from emeraldcut.runs import Run
+    from emeraldcut.studies import StudySettings
+    from emeraldcut.studies.study import run_suites
+
+    file = tmp_path / "mine.toml"
+    file.write_text("orbits = 2\n")
+    own = tmp_path / "study" / "suites" / "mine"
+    Run.start(own, "simulate", (SuiteSettings(orbits=2), EvolveSettings()), 5).finish()
+    settings = StudySettings(suites=(str(file),))
+    assert run_suites(own.parent, settings, seed=5) == own.parent
+    with pytest.raises(FileExistsError, match="seed was 5, now it is 6"):
+        run_suites(own.parent, settings, seed=6)
+    file.write_text("orbits = 3\n")
+    with pytest.raises(FileExistsError, match="orbits was 2, now it is 3"):
+        run_suites(own.parent, settings, seed=5)
