@@ -1,6 +1,7 @@
 """What several test files make: particles, images, files, servers and command lines."""
 
 import io
+import re
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,10 +123,14 @@ def png_bytes(array: np.ndarray) -> bytes:
 # --- programs
 
 
+SUMMARY = r"^[\d,]+ images?: .*Done in.*\n(Best candidates:\n(  .*\n)*|No image could be given a score.\n)?"
+
+
 def run(capsys, *words) -> tuple[int, str, str]:
-    """Runs a command: its exit code, standard output and standard error."""
+    """Runs a command: its exit code, standard output, and standard error without the summary at the end."""
     code = cli.main([str(word) for word in words])
     out, err = capsys.readouterr()
+    err = re.sub(SUMMARY, "", err, flags=re.MULTILINE)
     return code, out.strip(), err.strip()
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(emeraldcut.__file__).parent
 LAYERS = [["errors"], ["settings", "numerics"], ["data"], ["runs", "frame"], ["nbody", "galaxies", "tables"],
           ["camera", "isophotes", "networks", "images"], ["mergers", "similarity", "exchange", "detection"],
           ["studies", "search", "screening"], ["report"], ["review", "results"],
-          ["api", "demo", "quick_help"], ["cli"], ["__main__"]]  # fmt: skip
+          ["api", "demo", "quick_help", "summary"], ["cli"], ["__main__"]]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

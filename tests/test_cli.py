@@ -1,15 +1,19 @@
 """The command line: what it prints, what it writes, how it ends."""
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
+import emeraldcut
 from emeraldcut import cli
 from emeraldcut.errors import MissingPackageError, UsageError, WorkError
+from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.images import NoImagesError, read_images
 from emeraldcut.runs import read_manifest
 from emeraldcut.tables import read_table
@@ -83,7 +87,7 @@ def test_an_existing_output_is_kept_unless_told(pool, tmp_path, capsys):
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "3"], 2, "inner_radius < outer_radius"),
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "--limit", "inf"], 2, "'limit' expects a whole number"),
         (["measure", "{pool}", "-o", "{tmp}/t.out"], 2, "only `classify` makes"),
-        (["synthesise", "--number", "0", "-o", "{tmp}/s"], 2, "'number' must be at least 1; received 0"),
+        (["synthesise", "--number", "0", "-o", "{tmp}/s"], 2, "'number' must be from 1 to 100000000; received 0"),
         (["classify", "{pool}", "-o", "{tmp}/t.csv", "--network", "{empty}"], 2, "weights"),
     ],
 )
@@ -266,3 +270,49 @@ def test_the_report_can_be_written_again(pool, tmp_path, capsys):
     assert run(capsys, "report", tmp_path / "run")[:2] == (0, str(tmp_path / "run" / "report.html"))
     assert (tmp_path / "run" / "report.html").exists()
     assert run(capsys, "report", tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_ends_with_examples_that_the_command_understands(name):
+    command = cli.COMMANDS[name]
+    parser = cli._command_parser(name, command, [cli.load(cls) for cls in command.settings])
+    assert command.examples and "examples:" in parser.format_help()
+    for line in command.examples:
+        first, *words = shlex.split(line)
+        assert first == name
+        parser.parse_args(words)
+
+
+def test_every_command_is_in_one_group():
+    grouped = [name for names in cli.GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(cli.COMMANDS)
+
+
+def test_version_names_what_results_depend_on(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    lines = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 0 and lines[0] == f"emeraldcut {emeraldcut.__version__}"
+    assert {"python", "numpy", "astropy", "openvino"} <= {line.split()[0] for line in lines}
+
+
+def test_several_images_are_the_files_of_their_folder(tmp_path, capsys):
+    images = synthesise(SynthesiseSettings(number=3, size=32), seed=4).pixels
+    (tmp_path / "deep").mkdir()
+    names = ["a.fits", "b.fits", "deep/c.fits", "a.weight.fits"]
+    for name, pixels in zip(names, [*images, np.ones((32, 32))], strict=True):
+        fits.writeto(tmp_path / name, np.asarray(pixels))
+    fits.writeto(tmp_path / "other.fits", np.asarray(images[0]))
+    given = [str(tmp_path / name) for name in names]
+    assert cli.main(["measure", *given, "--output", str(tmp_path / "t.parquet")]) == 0
+    table = read_table(tmp_path / "t.parquet")
+    assert table["id"].tolist() == ["a", "b", "deep/c"]  # a weight map is no galaxy
+    said = capsys.readouterr()
+    assert said.out.strip() == str(tmp_path / "t.parquet") and "3 images" in said.err and "Done in" in said.err
+    assert cli.main(["measure", given[0], str(tmp_path), "--output", str(tmp_path / "u.parquet")]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert cli.main(["measure", given[0], "none.fits", "--output", str(tmp_path / "u.parquet")]) == 2
+    assert "'none.fits' is not there" in capsys.readouterr().err
+    only = ["measure", str(tmp_path), "--only", "*b.fits", "--quiet", "--output", str(tmp_path / "v.parquet")]
+    assert cli.main(only) == 0 and read_table(tmp_path / "v.parquet")["id"].tolist() == ["b"]
+    assert capsys.readouterr().err == ""

@@ -14,6 +14,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from shutil import copyfile
+from time import monotonic
 from traceback import print_exception
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,10 @@ from emeraldcut.errors import EmeraldcutError, UsageError
 if TYPE_CHECKING:
     from emeraldcut.runs import Bar
 
+READ = "emeraldcut.images:ReadSettings"
 IMAGES_HELP = (
-    "images: a folder, file, cube, HDF5 or Parquet file, a table of files, an emeraldcut image set, or one or more "
-    "mosaics (with --catalogue, or else of all sources in them); FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
+    "images: a folder, one or more files, a cube, HDF5 or Parquet file, a table of files, an emeraldcut image set, or "
+    "one or more mosaics (with --catalogue, or else of all sources in them); FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
 )
 
 
@@ -45,6 +47,12 @@ class Command:
     output_help: str = "table to write: .parquet, .ecsv, .csv, .fits or .vot"
     default_output: str | None = None
     random: bool = False  # whether anything depends on --seed
+    examples: tuple[str, ...] = ()  # lines without `emeraldcut`, for its help
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether several files of images may be given, as a shell's pattern does."""
+        return READ in self.settings and self.source is not None and not self.source_optional
 
 
 def _bar(arguments: argparse.Namespace) -> Bar:
@@ -323,7 +331,6 @@ def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
     return str(run.folder / PAGE)
 
 
-READ = "emeraldcut.images:ReadSettings"
 COMMANDS = {
     "demo": Command(
         "run the whole chain on a real field with planted galaxies: small, offline, with a known answer",
@@ -334,6 +341,10 @@ COMMANDS = {
         output_help="folder to write; ends with DIR/report.html",
         default_output="emeraldcut-demo",
         random=True,
+        examples=(
+            "demo",
+            "demo --output demo --seed 3",
+        ),
     ),
     "fetch": Command(
         "download cutouts of a survey by position",
@@ -342,6 +353,10 @@ COMMANDS = {
         source=None,
         output="DIR",
         output_help="folder to write: one FITS file per position, and cutouts.parquet; rerun the command to resume",
+        examples=(
+            "fetch --catalogue galaxies.csv --output cutouts",
+            "fetch --catalogue galaxies.csv --cutout-size 128 --pixel-scale-arcsec 0.262 --output cutouts",
+        ),
     ),
     "detect": Command(
         "detect the sources in mosaics, as a catalogue for the other commands (--catalogue)",
@@ -349,6 +364,10 @@ COMMANDS = {
         _run_detect,
         source="a mosaic of any size, or a folder of mosaics (which may overlap): FITS, PNG, JPEG, TIFF, NPY",
         source_name="MOSAICS",
+        examples=(
+            "detect mosaic.fits --output sources.parquet",
+            "detect mosaics/ --output sources.parquet --jobs 2",
+        ),
     ),
     "synthesise": Command(
         "make labelled images of galaxies of known shape",
@@ -358,6 +377,10 @@ COMMANDS = {
         output="SET",
         output_help="folder to write",
         random=True,
+        examples=(
+            "synthesise --number 1000 --output galaxies",
+            "synthesise --number 1000 --snr-min 40 --seed 7 --output galaxies",
+        ),
     ),
     "simulate": Command(
         "simulate a suite of mergers of two galaxies",
@@ -375,6 +398,10 @@ COMMANDS = {
         output="RUN",
         output_help="folder to write: one folder per merger, suite.ecsv and report.html; rerun the command to resume",
         random=True,
+        examples=(
+            "simulate --mass-ratios 1,3 --orbits 2 --output mergers",
+            "simulate emerald --output emerald --jobs 2",
+        ),
     ),
     "observe": Command(
         "make images of simulated galaxies from any direction",
@@ -386,6 +413,10 @@ COMMANDS = {
         output="SET",
         output_help="folder to write",
         random=True,
+        examples=(
+            "observe mergers --views 20 --output images",
+            "observe snapshot_099.hdf5 --views 5 --output images",
+        ),
     ),
     "clean": Command(
         "remove the noise from images",
@@ -393,6 +424,7 @@ COMMANDS = {
         _run_clean,
         output="SET",
         output_help="folder to write",
+        examples=("clean cutouts/ --output cleaned",),
     ),
     "train": Command(
         "train a network on labelled images (needs the extra [train])",
@@ -405,6 +437,10 @@ COMMANDS = {
         output="NETWORK",
         output_help="network folder to write",
         random=True,
+        examples=(
+            "train --output network",
+            "train labelled/ --output network --seed 1",
+        ),
     ),
     "export": Command(
         "export a network for other tools",
@@ -414,6 +450,7 @@ COMMANDS = {
         source_name="NETWORK",
         output="FILE",
         output_help=".onnx (needs the extra [export]), .keras (needs [train]), or a folder for .json and .h5",
+        examples=("export screener --output screener.onnx",),
     ),
     "convert": Command(
         "convert a table, or images, for other tools",
@@ -423,22 +460,39 @@ COMMANDS = {
         source_name="TABLE",
         output="FILE",
         output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .reg for DS9; with --to, a folder",
+        examples=(
+            "convert run/candidates.parquet --output candidates.vot",
+            "convert galaxies --to fits --output galaxies_fits",
+        ),
     ),
     "classify": Command(
         "class probabilities for every image",
         ("emeraldcut.networks:ClassifySettings", READ),
         _run_classify,
         output_help="table to write: .parquet, .ecsv, .csv, .fits, .vot, or .out (the format of the thesis)",
+        examples=(
+            "classify cutouts/ --output classes.parquet",
+            "classify image.fits --network my_network --output classes.ecsv",
+        ),
     ),
     "measure": Command(
         "axis ratio, size and isophote shape, with errors, for every image",
         ("emeraldcut.isophotes:MeasureSettings", "emeraldcut.isophotes:ProfileSettings", READ),
         _run_measure,
+        examples=(
+            "measure cutouts/ --output shapes.parquet",
+            "measure galaxy.fits --psf psf.fits --profiles profiles.ecsv --output shape.ecsv",
+            "measure pictures/*.jpg --output shapes.csv",
+        ),
     ),
     "compare": Command(
         "similarity to a reference galaxy for every image",
         ("emeraldcut.similarity:CompareSettings", "emeraldcut.report:ExplainSettings", READ),
         _run_compare,
+        examples=(
+            "compare cutouts/ --output similar.parquet",
+            "compare cutouts/ --reference odd_galaxy.fits --output similar.parquet",
+        ),
     ),
     "screen": Command(
         "classify, measure and compare every image; rank the candidates; write a report",
@@ -446,6 +500,11 @@ COMMANDS = {
         _run_screen,
         output="DIR",
         output_help="folder to write; ends with DIR/report.html",
+        examples=(
+            "screen cutouts/ --output run",
+            "screen mosaic.fits --output run --jobs 2",
+            "screen mosaic.fits --catalogue galaxies.parquet --prevalence 0.001 --output run",
+        ),
     ),
     "completeness": Command(
         "measure the fraction of rectangular galaxies that `screen` would find, by injection",
@@ -455,6 +514,7 @@ COMMANDS = {
         output="DIR",
         output_help="folder to write: completeness.ecsv, completeness.png, injected.parquet, report.html",
         random=True,
+        examples=("completeness --output completeness",),
     ),
     "study": Command(
         "measure the fraction of merger remnants with each shape, and what it depends on",
@@ -467,6 +527,10 @@ COMMANDS = {
         output="DIR",
         output_help="folder to write: images.parquet, fractions.ecsv, tests.ecsv, report.html",
         random=True,
+        examples=(
+            "study small --output study --jobs 2",
+            "study mergers --views 30 --output study",
+        ),
     ),
     "search": Command(
         "find the encounters of two galaxies whose remnants look like a target (needs the extra [search])",
@@ -477,6 +541,7 @@ COMMANDS = {
         output="DIR",
         output_help="folder to write: evaluations.ecsv, winners, report.html; rerun the command to resume",
         random=True,
+        examples=("search leda074886 --output search --jobs 2",),
     ),
     "report": Command(
         "write a report page of any finished run; also as PDF, and its tables as LaTeX",
@@ -487,6 +552,10 @@ COMMANDS = {
         output="PAGE",
         output_help="also copy the page to this path",
         default_output="DIR/report.html",
+        examples=(
+            "report run",
+            "report shapes.parquet --output page.html",
+        ),
     ),
     "review": Command(
         "inspect the candidates of a finished run in the browser (needs the extra [review])",
@@ -498,9 +567,20 @@ COMMANDS = {
         output_help="folder to write with --static",
         default_output="DIR/review",
         random=True,
+        examples=(
+            "review run",
+            "review run --export judged.csv",
+        ),
     ),
 }
 
+GROUPS = {
+    "find and measure galaxies": ("screen", "measure", "classify", "compare", "completeness"),
+    "get and prepare images": ("fetch", "detect", "clean", "convert", "synthesise"),
+    "simulate mergers": ("simulate", "observe", "study", "search"),
+    "networks": ("train", "export"),
+    "results": ("report", "review", "demo"),
+}
 SPELLINGS = {"synthesize": "synthesise"}  # also understood
 
 
@@ -512,16 +592,41 @@ def load(name: str) -> Any:
 
 def _overview() -> argparse.ArgumentParser:
     """The parser for the bare command: names and one line each, without importing any stage."""
-    lines = "\n".join(f"  {name:<14}{command.help}" for name, command in COMMANDS.items())
+    groups = [
+        "\n".join([f"{title}:", *(f"  {name:<14}{COMMANDS[name].help}" for name in names)])
+        for title, names in GROUPS.items()
+    ]
+    lines = "\n\n".join(groups)
     parser = argparse.ArgumentParser(
         prog="emeraldcut",
         description=emeraldcut.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"commands:\n{lines}\n\n`emeraldcut COMMAND --help` lists the flags of one.",
+        epilog=f"{lines}\n\n`emeraldcut COMMAND --help` lists the flags of one, with examples.",
     )
-    parser.add_argument("--version", action="version", version=f"emeraldcut {emeraldcut.__version__}")
+    parser.add_argument("--version", action=_Version, help="show the version, and those of what it runs on")
     parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="what to do")
     return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Examples stay as they are."""
+
+
+class _Version(argparse.Action):
+    """Prints the version, and those of Python and of the packages that results depend on."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **facts: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **facts)
+
+    def __call__(self, parser: argparse.ArgumentParser, *others: Any) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        lines = [f"emeraldcut {emeraldcut.__version__}", f"python {sys.version.split()[0]}"]
+        for package in ("numpy", "scipy", "astropy", "photutils", "numba", "openvino", "h5py", "pyarrow"):
+            with suppress(PackageNotFoundError):
+                lines.append(f"{package} {version(package)}")
+        _print("\n".join(lines))
+        parser.exit()
 
 
 def _command_parser(name: str, command: Command, classes: Sequence[type]) -> argparse.ArgumentParser:
@@ -530,10 +635,13 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
     from emeraldcut.tables.files import RAW_HELP
 
     parser = argparse.ArgumentParser(
-        prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + "."
+        prog=f"emeraldcut {name}",
+        description=command.help[0].upper() + command.help[1:] + ".",
+        epilog="examples:\n" + "\n".join(f"  emeraldcut {line}" for line in command.examples),
+        formatter_class=_Help,
     )
     if command.source:
-        count = "?" if command.source_optional else None
+        count = "+" if command.takes_files else "?" if command.source_optional else None
         parser.add_argument("source", metavar=command.source_name, nargs=count, help=command.source)
     if command.numbered:
         text = f"short for {command.source_name} '{command.numbered}_NUMBER'"
@@ -564,7 +672,9 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
     parser.add_argument("--overwrite", action="store_true", help="replace existing output")
     if command.output == "TABLE":
         parser.add_argument("--raw", action="store_true", help=RAW_HELP)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages")
+    parser.add_argument(
+        "--quiet", action="store_true", help="print only the path of the result: no progress bar, no summary"
+    )
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     add_flags(parser, *classes)
     return parser
@@ -628,10 +738,29 @@ def _carry_out(command: Command, arguments: argparse.Namespace, classes: Sequenc
         arguments.settings = load(command.settings_file)(arguments.source) or arguments.settings
     if arguments.jobs < 1:
         raise UsageError(f"--jobs expects at least 1; received {arguments.jobs}.")
+    if command.takes_files:
+        arguments.source, only = _one_source(arguments.source)
+        arguments.only = only or arguments.only
     settings = from_flags(arguments, *classes)
     say = (lambda sentence: None) if arguments.quiet else _say
     with _workers(arguments) as arguments.jobs, listening(say):
         return command.run(arguments, settings)
+
+
+def _one_source(given: list[str]) -> tuple[str, tuple[str, ...]]:
+    """The source of images that are given on the command line: what is given, or the folder of several files and these.
+
+    UsageError for several of which one is no file.
+    """
+    if len(given) == 1:
+        return given[0], ()
+    for path in given:
+        if not os.path.isfile(path):
+            what = "is a folder" if os.path.isdir(path) else "is not there"
+            raise UsageError(f"of several IMAGES each must be a file; '{path}' {what}. Give one folder, or files.")
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in given])
+    shown = os.path.relpath(folder) if not os.path.isabs(given[0]) else folder
+    return shown, tuple(dict.fromkeys(os.path.relpath(os.path.abspath(path), folder) for path in given))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -665,8 +794,11 @@ def _run(name: str, argv: list[str]) -> int:
     classes = [load(cls) for cls in command.settings]
     arguments = _command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name
+    begun = monotonic()
     try:
-        _print(_carry_out(command, arguments, classes))
+        written = _carry_out(command, arguments, classes)
+        _print(written)
+        _summarise(written, arguments, monotonic() - begun)
     except Exception as error:
         if arguments.traceback:
             print_exception(error)
@@ -678,6 +810,16 @@ def _run(name: str, argv: list[str]) -> int:
         _say(f"emeraldcut {name}: {printable(sentence)}")
         return status
     return 0
+
+
+def _summarise(written: str, arguments: argparse.Namespace, seconds: float) -> None:
+    """Says in a few lines what was done, unless only the path is wanted."""
+    if not arguments.quiet:
+        from emeraldcut.runs.notices import printable
+        from emeraldcut.summary import summary
+
+        for line in summary(written, seconds):
+            _say(printable(line))
 
 
 def _was_interrupted(name: str) -> int:

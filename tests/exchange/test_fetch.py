@@ -318,9 +318,9 @@ def test_the_command(tmp_path, capsys):
         assert cli.main(["fetch", *words]) == 0
         out, err = capsys.readouterr()
         assert out.strip() == str(tmp_path / "out" / "cutouts.parquet")
-        assert err.strip() == "1 of 3 cutouts failed; rerun the command to try them again."
+        assert "1 of 3 cutouts failed; rerun the command to try them again." in err.splitlines()
         assert cli.main(["fetch", *words]) == 0
-        assert capsys.readouterr().err == ""
+        assert "failed" not in capsys.readouterr().err
     assert list(read_table(tmp_path / "out" / "cutouts.parquet")["flag"]) == [0, 0, 0]
     assert cli.main(["measure", str(tmp_path / "out"), "-o", str(tmp_path / "shapes.ecsv")]) in (0, 1)
     assert len(read_table(tmp_path / "shapes.ecsv")) == 3

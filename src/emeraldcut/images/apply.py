@@ -141,10 +141,10 @@ def _applied(
         )
     flags = rows.column("flag")
     rows.remove()
-    for sentence in sentences:
-        notice(sentence)
     if np.isfinite(flags).any() and not usable(flags).any():
         raise NoImagesError(f"none of the {len(flags)} images can be used; '{path}' says why.")
+    for sentence in sentences:
+        notice(sentence)
     return path
 
 

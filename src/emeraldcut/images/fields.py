@@ -104,7 +104,8 @@ def _size(tile: Tile) -> str:
 def _files(source: Path, settings: ReadSettings) -> Iterable[FileGroup] | None:
     """The files of images of a source, without those of maps; None if it is something else."""
     if source.is_dir():
-        return map(FileGroup, _pictures(source)) if is_folder_of_files(source) else None
+        given = settings.only or is_folder_of_files(source)
+        return map(FileGroup, _pictures(source, settings)) if given else None
     if (listed := listed_files(source, settings.file)) is not None:
         return listed
     try:
@@ -113,8 +114,8 @@ def _files(source: Path, settings: ReadSettings) -> Iterable[FileGroup] | None:
         return None
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    for path in image_files(folder):
+def _pictures(folder: Path, settings: ReadSettings) -> Iterator[Path]:
+    for path in image_files(folder, settings.only):
         kind = kind_of_name(stem_of(path.name))
         if kind.role in (Role.SCIENCE, Role.UNKNOWN) or not kind.sure:
             yield path

@@ -32,6 +32,9 @@ class PlaneSettings(Settings):
 class PictureSettings(PlaneSettings):
     """Which of the planes of an image file are read, and as what; and the PSF of all images."""
 
+    only: tuple[str, ...] = setting(
+        (), "read only these files of a folder: names relative to it, or patterns such as '*_r.fits'"
+    )
     psf: str | None = setting(
         None, "file with the PSF of all images: a FITS image, or a PSFEx model (.psf)", reads=True
     )

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from hashlib import sha256
 from itertools import chain, count, islice
@@ -203,6 +204,8 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if settings.catalogue is not None:
         return _open_with_catalogue(path, settings.catalogue, settings)
     if path.is_dir():
+        if settings.only:
+            return _open_folder(path, settings)
         if (path / CUTOUTS).is_file():
             return _open_listed(path / CUTOUTS, settings, _together(path / CUTOUTS))
         if is_stored_set(path):
@@ -447,7 +450,7 @@ def folder_groups(folder: Path, settings: PictureSettings, *, join: bool = True)
     `images.band_files`), unless `settings.stack` or `join` says otherwise. Of other files whose names say a band only
     those of `settings.band` are kept, if there are some.
     """
-    paths = {path.relative_to(folder).as_posix(): path for path in image_files(folder)}
+    paths = {path.relative_to(folder).as_posix(): path for path in image_files(folder, settings.only)}
     models = [path for path in paths.values() if path.name.lower().endswith(PSF_ENDING)]
     ordered = [path for _, path in sorted(paths.items()) if path not in models]
     fits = [path for path in ordered if path.name.lower().endswith(FITS_ENDINGS)]
@@ -477,7 +480,19 @@ def _stem(path: Path, folder: Path) -> str:
     return stem_of(path.relative_to(folder).as_posix())
 
 
-def image_files(folder: Path) -> Iterator[Path]:
+def image_files(folder: Path, only: Sequence[str] = ()) -> Iterator[Path]:
+    """The files of images in a folder, or those of them that `only` names, or that match one of its patterns."""
+    named = [name for name in only if not set(name) & set("*?[") or (folder / name).exists()]
+    yield from (folder / name for name in named)
+    patterns = [pattern for pattern in only if pattern not in named]
+    if patterns or not only:
+        for path in _walked(folder):
+            name = path.relative_to(folder).as_posix()
+            if not only or (name not in named and any(fnmatchcase(name, pattern) for pattern in patterns)):
+                yield path
+
+
+def _walked(folder: Path) -> Iterator[Path]:
     """Files with an image's ending, not hidden; each folder once, so that circles of links come to an end.
 
     Folders of results of ours inside (they have a manifest) are passed over.
