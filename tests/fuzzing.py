@@ -82,7 +82,7 @@ def parquet():
 
 
 def text_map():
-    return "".join(f"{value:.3f}\n" for value in pixels().ravel()).encode()
+    return "".join(f"{value:.1f}\n" for value in np.random.default_rng(1).normal(100, 20, 2500)).encode()
 
 
 @cache
@@ -143,7 +143,7 @@ IMAGES: dict[str, Callable[[], Sample]] = {
     "hdf5": lambda: Sample("x.h5", hdf5()),
     "parquet": lambda: Sample("x.parquet", parquet()),
     "votable": lambda: Sample("x.vot", table(".vot")),
-    "": lambda: Sample("x.dat", text_map(), 0, PLANES),
+    "": lambda: Sample("x.dat", text_map()),
 }  # fmt: skip
 TABLES = {name: partial(lambda name: Sample(f"t{name if name.startswith('.') else ''}", table(name)), name)
           for name in (*ENDINGS, *KINDS_OF_TABLES) if name != ".vot.xml"}  # fmt: skip
