@@ -31,6 +31,7 @@ class Flag(IntFlag):
     STRUCTURE = 32768
     UNUSUAL = 65536
     NOT_LISTED = 262144
+    FIRST_PASS_ONLY = 524288
 
 
 UNUSABLE = Flag.UNREADABLE | Flag.NOT_AN_IMAGE | Flag.NO_DATA | Flag.TOO_SMALL | Flag.NO_GALAXY
@@ -54,6 +55,7 @@ SENTENCES = {
     Flag.STRUCTURE: "A bar, arms, dust, clumps or a twist: no smooth profile on one ellipse describes the galaxy.",
     Flag.UNUSUAL: "The network was trained on nothing like this; its class means little.",
     Flag.NOT_LISTED: "The catalogue has no row of this image.",
+    Flag.FIRST_PASS_ONLY: "The image could not be read again for the careful pass; this is the result of the first.",
 }
 
 

@@ -18,6 +18,7 @@ from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
 from emeraldcut.images.tiles import first_pixel
+from emeraldcut.runs.notices import said
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, begun_settings
 from emeraldcut.runs.writing import check_folder, write_text
@@ -215,7 +216,7 @@ def convert_images(
     for name, part in PROGRAMS[str(settings.to)](table, run.folder.resolve()).items():
         part = with_numbers(part) if images.whole_ids and "id" in part.colnames else part
         write_table(part, run.path(name), overwrite=True, raw=settings.raw)
-    run.finish(**images.facts, images=len(table), left_out=left_out)
+    run.finish(**images.facts, images=len(table), left_out=left_out, notices=said())
     return run
 
 

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from math import inf, prod
 from pathlib import Path
@@ -39,6 +40,7 @@ from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, ope
 from emeraldcut.images.light import stretch_of
 from emeraldcut.images.masks import MaskRule
 from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.origin import Origin
 from emeraldcut.images.planes import DEVIATION, VARIANCE, WEIGHT, FileGroup, is_band, plain_band
 from emeraldcut.images.psf import Psf
 from emeraldcut.images.wcs import header_facts, missing_facts, sky_axes
@@ -58,6 +60,7 @@ PICTURE = {"stretched": True}  # what is known of a picture for the eye
 class Picture:
     """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, what the file tells, its PSF.
 
+    `hdu` and `plane` say where it is among several images, see `Origin`; `origin` is set by who knows the file.
     `bands` are the pixels of each band that it is made of, if there are several.
     """
 
@@ -67,6 +70,9 @@ class Picture:
     index: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     psf: Psf | None = None
+    hdu: int | None = None
+    plane: int | None = None
+    origin: Origin | None = None
     bands: dict[str, np.ndarray] | None = None
 
 
@@ -265,23 +271,54 @@ def each_plane(number: int, plane: Callable[[int], Picture], start: int = 0) -> 
 def _fits(group: FileGroup, settings: PictureSettings, start: int = 0) -> Counted:
     # Astropy maps the file into memory, so a cube is read piece by piece.
     with open_fits(group, settings, lazy_load_hdus=False) as (units, contents):
+        pictures = FitsPictures(units, contents, group, settings)
+        yield pictures.number
+        yield from pictures.after(start)
+
+
+class FitsPictures:
+    """The images of an open FITS file, in order or one alone. BadImage where it holds none that can be chosen."""
+
+    def __init__(self, units: Any, contents: Contents, group: FileGroup, settings: PictureSettings) -> None:
         if contents.problem:
             raise BadImage(Flag.NOT_AN_IMAGE, contents.problem)
         if not contents.images:
             raise _no_picture(units)
-        plans = [_layout(image, settings) for image in contents.images]
-        numbers = [_number(image, plan, group, settings) for image, plan in zip(contents.images, plans, strict=True)]
-        alone = len(plans) == 1 and plans[0] is not Layout.STACK
-        yield sum(numbers)
+        places = {id(unit): place for place, unit in enumerate(units)}
+        self._read = partial(_guarded, units=units, contents=contents, group=group, settings=settings)
+        self._images = [(image, _layout(image, settings)) for image in contents.images]
+        self._numbers = [_number(image, plan, group, settings) for image, plan in self._images]
+        self._hdus = [places[id(image.units[0])] for image, _ in self._images]
+        self._alone = len(self._images) == 1 and self._images[0][1] is not Layout.STACK
+        self.number = sum(self._numbers)
+
+    def after(self, start: int) -> Iterator[Picture]:
+        """All images from the `start`-th on."""
         index = 0
-        for image, plan, number in zip(contents.images, plans, numbers, strict=True):
+        for (image, plan), number, hdu in zip(self._images, self._numbers, self._hdus, strict=True):
             if index + number <= start:
                 index += number
                 continue
-            for picture in _guarded(image, plan, units, contents, group, settings, max(start - index, 0)):
-                picture.index = None if alone else max(index, start)
-                index = max(index, start) + 1
+            first = max(start - index, 0)
+            index += first
+            for plane, picture in enumerate(self._read(image, plan, start=first), start=first):
+                if not self._alone:
+                    picture.index, picture.hdu = index, hdu
+                    picture.plane = plane if plan is Layout.STACK else None
+                index += 1
                 yield picture
+
+    def one(self, hdu: int | None, plane: int | None) -> Picture:
+        """The image of a unit and plane, as `Picture` has them. LookupError if there is no such."""
+        number = plane or 0
+        if hdu is not None:
+            place = self._hdus.index(hdu) if hdu in self._hdus else len(self._hdus)
+            if number >= self._numbers[place]:
+                raise LookupError(f"it has no plane {plane}")
+            number += sum(self._numbers[:place])
+        if number >= self.number:
+            raise LookupError(f"it has no image {number}")
+        return next(self.after(number))
 
 
 def _number(image: ImageUnits, plan: Layout, group: FileGroup, settings: PictureSettings) -> int:
@@ -666,13 +703,13 @@ def _of_tiff(array: np.ndarray, axes: str, page: Any, settings: PictureSettings)
         largest = 2**page.bitspersample - 1 if array.dtype.kind in "ub" else np.nanmax(array)
         array = largest - array.astype(np.float64)
     if "S" not in axes:
-        return list(_planes(array, facts=facts)[1])
+        return list(each_plane(*_planes(array, facts=facts)))
     array = np.moveaxis(array, axes.index("S"), -1)
     if array.shape[-1] not in (3, 4):
         return [_of_last_axis(image, settings) for image in array.reshape(-1, *array.shape[-3:])]
     if settings.band:
         return [of_colours(image, settings, facts) for image in array.reshape(-1, *array.shape[-3:])]
-    return list(_planes(luminance(array), facts=facts)[1])
+    return list(each_plane(*_planes(luminance(array), facts=facts)))
 
 
 def bands_axis(shape: tuple[int, ...]) -> int | None:
@@ -719,7 +756,26 @@ def _of_last_axis(array: np.ndarray, settings: PictureSettings, names: tuple[str
 
 
 def _npy(path: Path, settings: PictureSettings) -> Counted:
-    array, number = mapped_array(path, settings)
+    yield from array_pictures(*mapped_array(path, settings), settings)
+
+
+def npy_pictures(path: Path, settings: PictureSettings) -> tuple[int, Callable[[int], Picture]]:
+    """How many images an array of numpy in a file has, and a function that reads one of them."""
+    return _array_reader(*mapped_array(path, settings), settings)
+
+
+def array_pictures(array: np.ndarray, number: int, settings: PictureSettings) -> Counted:
+    """The images of an array (ny, nx), (n, ny, nx), (ny, nx, bands) or (n, ny, nx, bands); 3 or 4 bands are colours.
+
+    `number` is how many its first axis should have, if that is more than are there.
+    """
+    number, picture = _array_reader(array, number, settings)
+    yield number
+    yield from each_plane(number, picture)
+
+
+def _array_reader(array: np.ndarray, number: int, settings: PictureSettings) -> tuple[int, Callable[[int], Picture]]:
+    """How many images are in an array, see `array_pictures`, and a function that reads one of them."""
     last_is_colour = array.ndim in (3, 4) and array.shape[-1] in (3, 4)
     colour = last_is_colour and min(array.shape[-3:-1]) >= SMALLEST_SIDE_PIX
     if array.dtype.kind in "buif" and not colour and not settings.stack and bands_last(array.shape[-3:]):
@@ -730,12 +786,8 @@ def _npy(path: Path, settings: PictureSettings) -> Counted:
             of_bands.index = k if len(images) > 1 else None
             return of_bands
 
-        yield len(images)
-        yield from each_plane(len(images), picture)
-        return
-    number, pictures = _planes(array, colour, number=number)
-    yield number
-    yield from pictures
+        return len(images), picture
+    return _planes(array, colour, number=number)
 
 
 def mapped_array(path: Path, settings: PictureSettings = DEFAULT) -> tuple[np.ndarray, int]:
@@ -764,8 +816,8 @@ def mapped_array(path: Path, settings: PictureSettings = DEFAULT) -> tuple[np.nd
 
 def _planes(
     array: np.ndarray, colour: bool = False, facts: dict[str, Any] | None = None, number: int = 0
-) -> tuple[int, Iterator[Picture]]:
-    """How many pictures there are in an array, and these: one of 2 axes (colour: 3), one per plane of one more axis.
+) -> tuple[int, Callable[[int], Picture]]:
+    """How many pictures are in an array, one of 2 axes (colour: 3), one per plane of one more; what reads one of them.
 
     `number` is how many planes there should be, if more than there are.
     """
@@ -773,7 +825,7 @@ def _planes(
     axes = array.ndim - colour
     if axes != 3 or array.dtype.kind not in "buif":
         grey = luminance(array) if colour and array.dtype.kind in "buif" else array
-        return 1, iter([checked(grey, facts=dict(facts))])
+        return 1, lambda k: checked(grey, facts=dict(facts))
     number = max(number, len(array))
 
     def picture(k: int) -> Picture:
@@ -782,9 +834,4 @@ def _planes(
         plane = luminance(array[k]) if colour else array[k]
         return checked(plane, index=k if number > 1 else None, facts=dict(facts))
 
-    return number, each_plane(number, picture)
-
-
-def file_text(path: Path | str) -> str:
-    """A file name as text that can be stored, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    return number, picture

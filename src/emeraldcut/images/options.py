@@ -32,7 +32,9 @@ class PlaneSettings(Settings):
 class PictureSettings(PlaneSettings):
     """Which of the planes of an image file are read, and as what; and the PSF of all images."""
 
-    psf: str | None = setting(None, "file with the PSF of all images: a FITS image, or a PSFEx model (.psf)")
+    psf: str | None = setting(
+        None, "file with the PSF of all images: a FITS image, or a PSFEx model (.psf)", reads=True
+    )
     psf_fwhm_arcsec: float | None = setting(None, "FWHM of the PSF of all images in arcsec", above=0)
     psf_fwhm_pix: float | None = setting(None, "FWHM of the PSF of all images in pixels", above=0)
     largest_megapixels: float = setting(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from emeraldcut.images.formats import NO_PIXELS, Picture, failed, noise_per_pixe
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import INVERSE_VARIANCE
 from emeraldcut.runs.reading import check_regular
+from emeraldcut.tables.arrow import for_arrow
 
 ROWS_AT_ONCE = 64
 ARRAYS = ("array", "flux")  # what bands of numbers are called: Multimodal Universe's scripts have the first
@@ -38,7 +38,7 @@ def image_column(path: Path) -> str | None:
 
     try:
         check_regular(path)
-        schema = pq.ParquetFile(path).schema_arrow
+        schema = pq.ParquetFile(for_arrow(path)).schema_arrow
     except Exception:  # damaged; whoever reads it as a table will say so
         return None
     names = [field.name for field in schema if holds_images(field.type)]
@@ -55,7 +55,7 @@ def parquet_images(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, pre_buffer=False) as file:
+    with pq.ParquetFile(for_arrow(path), pre_buffer=False) as file:
         plain = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
         for group in range(file.num_row_groups):
             number, done = _claimed_rows(file, group, path, settings), 0
@@ -105,26 +105,49 @@ def _guarded(image: Any, settings: PictureSettings) -> Picture:
         return failed(error)
 
 
-def parquet_image(path: Path, number: int, settings: PictureSettings = DEFAULT) -> Picture:
-    """The image of one row; LookupError if there is no such row."""
-    import pyarrow.parquet as pq
+class ParquetPictures:
+    """The images of an open Parquet file, one at a time; those that are asked for in their order are read once."""
 
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if number < rows:
-                batches = file.iter_batches(ROWS_AT_ONCE, [group], [image_column(path)])
-                batch = next(islice(batches, number // ROWS_AT_ONCE, None))
-                return _picture(batch.column(0)[number % ROWS_AT_ONCE].as_py(), settings)
-            number -= rows
-    raise LookupError(f"'{path}' has no such row.")
+    def __init__(self, path: Path, settings: PictureSettings = DEFAULT) -> None:
+        import pyarrow.parquet as pq
+
+        check_regular(path)
+        self._path, self._settings, self._column = path, settings, image_column(path)
+        self._file = pq.ParquetFile(for_arrow(path), pre_buffer=False)
+        groups = (self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups))
+        self._starts = np.cumsum([0, *groups])
+        self._batch: Any = None
+        self._group, self._next = -1, 0  # the group that batches are of, and the row at which the next one begins
+        self._batches: Iterator[Any] = iter(())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def one(self, number: int) -> Picture:
+        """The image of a row; LookupError if there is no such row."""
+        if not 0 <= number < self._starts[-1]:
+            raise LookupError(f"it has no row {number}")
+        group = int(np.searchsorted(self._starts, number, side="right")) - 1
+        if group != self._group or number < self._next - len(self._batch or ()):
+            _claimed_rows(self._file, group, self._path, self._settings)
+            self._batches = self._file.iter_batches(ROWS_AT_ONCE, [group], [self._column])
+            self._group, self._next = group, int(self._starts[group])
+        while number >= self._next:
+            try:
+                self._batch = next(self._batches)
+            except Exception:  # a damaged page; what comes after it is not to be had either
+                self._group = -1
+                raise
+            self._next += len(self._batch)
+        return _guarded(self._batch.column(0)[number - self._next].as_py(), self._settings)
 
 
 def n_rows(path: Path) -> int:
     """Rows of a Parquet file."""
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path).metadata.num_rows
+    return pq.ParquetFile(for_arrow(path)).metadata.num_rows
 
 
 def _picture(image: Any, settings: PictureSettings) -> Picture:

@@ -7,10 +7,11 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +31,37 @@ from emeraldcut.images.formats import (
     Picture,
     already_unusable,
     failed,
-    file_text,
     kind_of,
 )
 from emeraldcut.images.hdf5 import IMAGES, hdf5_contents, hdf5_pictures
 from emeraldcut.images.matching import Match, are_cutouts, match_names
 from emeraldcut.images.mosaic import tiles_in
+from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.origin import Origin, Origins, file_text, files_of, stamps_of
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
 from emeraldcut.images.psf import Psf, psf_of_row
-from emeraldcut.images.store import StoredImages, is_stored_set, stored_chunks, stored_number, stored_table
-from emeraldcut.images.text_maps import is_text_map, text_map
+from emeraldcut.images.store import (
+    PIXELS,
+    TABLE,
+    StoredImages,
+    is_stored_set,
+    stored_chunks,
+    stored_number,
+    stored_table,
+)
+from emeraldcut.images.text_maps import is_text_map, label_files, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
 from emeraldcut.runs.notices import notice, printable
 from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.stamps import Stamp, stamp_of
 from emeraldcut.runs.workers import loaded
 from emeraldcut.settings import setting
 from emeraldcut.tables.catalogues import RENAMED, common_name, find_columns, read_catalogue, with_pixels
 from emeraldcut.tables.column_names import find_column
 from emeraldcut.tables.identifiers import are_whole, id_texts
+from emeraldcut.tables.resumable import Inputs
 
 FITS_ENDINGS = (
     *(f"{e}{packed}" for packed in ("", ".gz", ".bz2", ".xz", ".fz") for e in (".fits", ".fit", ".fts")),
@@ -68,6 +80,10 @@ LONGEST_ID, LONGEST_TEXT = 1000, 50_000  # letters; tables of fixed width take r
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml", ".csv.gz", ".ecsv.gz", ".vot.gz", ".tsv", ".tbl")
 TEXT_ENDINGS = (".txt", ".dat", ".cat", ".ascii", ".list")  # of tables, or of text maps
+
+
+NAMED = ("input_1",)  # what images are called in a provenance
+FROM_IMAGES = Inputs(names=NAMED)
 
 
 class NoImagesError(UsageError):
@@ -116,7 +132,7 @@ class ImageSource:
 
     `n_images` is None where the files would have to be opened to know it; `n_files`, which of a folder or a table of
     files is known, is then what to expect. `whole_ids` says that ids came in as whole numbers; they are text here, and
-    whole numbers again in tables. `facts` are for the manifest.
+    whole numbers again in tables. `facts` are for the manifest. `inputs` are the files, for work that goes on.
     """
 
     n_images: int | None
@@ -124,6 +140,7 @@ class ImageSource:
     n_files: int | None = None
     whole_ids: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    inputs: Inputs = FROM_IMAGES
     _chunks_with_bands: Callable[[int], Iterator[ImageSet]] | None = None
 
     @property
@@ -187,7 +204,7 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _open_with_catalogue(path, settings.catalogue, settings)
     if path.is_dir():
         if (path / CUTOUTS).is_file():
-            return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS, _named(settings)), settings)
+            return _open_listed(path / CUTOUTS, settings, _together(path / CUTOUTS))
         if is_stored_set(path):
             return _open_stored(path, settings)
         if shards := _shards(path):
@@ -199,10 +216,15 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if kind == "parquet" and (column := image_column(path)):
         return _open_parquet({path: column}, settings)
     if _is_table(path, kind, settings):
-        return _open_table(path, read_catalogue(path, _named(settings)), settings)
+        return _open_listed(path, settings)
     if kind == "" and is_text_map(path):
-        return _from_pictures(None, lambda: text_map(path, settings.text_map_size), settings)
-    return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings)
+        return _open_text_map(path, settings)
+    inputs = Inputs(lambda: [os.path.abspath(path)], names=NAMED)
+    return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings, inputs=inputs)
+
+
+def _together(*files: Path) -> Inputs:
+    return Inputs(together=files, names=NAMED)
 
 
 def _kind(path: Path) -> str:
@@ -228,8 +250,8 @@ def _shards(folder: Path) -> dict[Path, str]:
 
 
 def is_folder_of_files(folder: Path) -> bool:
-    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor Parquet with images."""
-    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder) or _shards(folder))
+    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor one without image files."""
+    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder)) and any(True for _ in image_files(folder))
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
@@ -246,6 +268,7 @@ def _from_pictures(
     settings: ReadSettings,
     n_files: int | None = None,
     whole_ids: bool = False,
+    inputs: Inputs = FROM_IMAGES,
 ) -> ImageSource:
     if settings.limit is not None:
         n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
@@ -257,7 +280,8 @@ def _from_pictures(
             images.bands = [picture.bands for picture, _ in part] if bands else None
             yield images
 
-    return ImageSource(n_images, chunks, n_files, whole_ids, _chunks_with_bands=partial(chunks, bands=True))
+    with_bands = partial(chunks, bands=True)
+    return ImageSource(n_images, chunks, n_files, whole_ids, inputs=inputs, _chunks_with_bands=with_bands)
 
 
 def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
@@ -276,8 +300,11 @@ def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
-    images, rows, psfs = [], [], []
+    images, rows, psfs, sources = [], [], [], dict[Stamp, None]()
     for picture, known in items:
+        if picture.origin is not None:
+            sources |= dict.fromkeys(picture.origin.files)
+            known = {"id": known["id"], **picture.origin.columns(), **known}
         try:
             row, psf = _row_and_psf(picture, known, unique, settings)
         except (UsageError, OSError) as error:  # of the PSF that the row names; one that the user names is the user's
@@ -289,7 +316,9 @@ def _image_set(items: list[Item], unique: Callable[[str], str], settings: Pictur
         rows.append(row)
         psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    return ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
+    made = ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
+    made.sources = tuple(sources)
+    return made
 
 
 def _row_and_psf(
@@ -364,10 +393,13 @@ def _file(
 ) -> Iterator[Item]:
     """The pictures of one file; `name#0`, `name#1`, ... where a file holds several."""
     group = group or FileGroup(path)
+    stamps = stamps_of(group)
     for own, file, picture in read_group(group, settings):
         given = name if known is not None or own == group.name else own  # files that are no bands of one image
         identity = given if picture.index is None else f"{given}#{picture.index}"
-        yield picture, {"id": identity, "file": file_text(file), **(known or {})}
+        plane = picture.index if picture.hdu is None else picture.plane
+        picture.origin = Origin(str(file), picture.hdu, plane, stamps)
+        yield picture, {"id": identity, **(known or {})}
 
 
 # --- folders and tables of files
@@ -379,12 +411,16 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
     def items() -> Iterator[Item]:
         for group in groups:
             if group.path in alone:
-                yield _lonely_map(group.path), {"id": _name(group, folder), "file": file_text(group.path)}
+                yield _lonely_map(group.path), {"id": _name(group, folder)}
             else:
                 yield from _file(group.path, _name(group, folder), settings, group=group)
 
     notice(band_sentence(groups, folder))
-    return _from_pictures(None, items, settings, len(groups))
+    return _from_pictures(None, items, settings, len(groups), inputs=_of_groups(groups))
+
+
+def _of_groups(groups: Iterable[FileGroup]) -> Inputs:
+    return Inputs(lambda: [os.path.abspath(path) for group in groups for path in files_of(group)], names=NAMED)
 
 
 def _name(group: FileGroup, folder: Path) -> str:
@@ -393,7 +429,8 @@ def _name(group: FileGroup, folder: Path) -> str:
 
 
 def _lonely_map(path: Path) -> Picture:
-    return Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, lonely_map(path))
+    origin = Origin(str(path), files=(stamp_of(path),))
+    return Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, lonely_map(path), origin=origin)
 
 
 def lonely_map(path: Path) -> str:
@@ -420,14 +457,20 @@ def folder_groups(folder: Path, settings: PictureSettings, *, join: bool = True)
     used = {path for group in found for path in (group.mask, group.noise, group.psf, *group.passed_over)}
     alone = {path for path in maps if path not in models}
     groups = [by_path.get(path, FileGroup(path)) for path in ordered if path not in used]
-    if join and not settings.stack:
-        images = joined_bands([group for group in groups if group.path not in alone], lambda path: _stem(path, folder))
-        order = {path: number for number, path in enumerate(ordered)}
-        groups = sorted([*images, *(g for g in groups if g.path in alone)], key=lambda group: order[group.path])
+    groups = _with_bands(groups, alone, folder, settings) if join else groups
     bands = {band.lower() for band in settings.band}
     if any(one.band in bands for group in groups for one in group.bands):
         groups = [group for group in groups if group.of_bands or not group.band or group.band in bands]
     return groups, alone
+
+
+def _with_bands(groups: list[FileGroup], alone: set[Path], folder: Path, settings: PictureSettings) -> list[FileGroup]:
+    """Files of a folder, of which those of the bands of one image are one group."""
+    if settings.stack:
+        return groups
+    order = {group.path: number for number, group in enumerate(groups)}
+    images = joined_bands([group for group in groups if group.path not in alone], lambda path: _stem(path, folder))
+    return sorted([*images, *(g for g in groups if g.path in alone)], key=lambda group: order[group.path])
 
 
 def _stem(path: Path, folder: Path) -> str:
@@ -462,7 +505,12 @@ def image_files(folder: Path) -> Iterator[Path]:
     yield from (Path(error.filename) for error in denied)
 
 
-def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource:
+def _open_listed(path: Path, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
+    """The images of a table of files, whose content decides what is read."""
+    return _open_table(path, read_catalogue(path, _named(settings)), settings, inputs)
+
+
+def _open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
     column = find_columns(table, {"file": settings.file} if settings.file else {}, str(path)).get("file")
     if column is None:
         raise NoImagesError(
@@ -476,21 +524,31 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
             table.rename_column("file", free_name("input_file", table.colnames))
         table.rename_column(column, "file")
     whole = "id" in table.colnames and are_whole(table["id"])
-    table = keep_apart(table)
+    origins = Origins(table if table.meta.get("provenance", {}).get("program") == "emeraldcut" else table["file",])
+    table = keep_apart(origins.removed_from(table))
 
     def items() -> Iterator[Item]:
-        for number, row in enumerate(table[: settings.limit]):
-            if row["file"] is np.ma.masked or not row["file"]:
-                yield _without_image(row, number, "The table names no file.")
-                continue
-            yield from _at_border(_of_named_file(str(row["file"]), row, settings, path.parent), row, number)
+        with closing(OneByOne(settings, text_map_size=settings.text_map_size)) as files:
+            for number, row in enumerate(table[: settings.limit]):
+                origin = origins[number]
+                if origin is None:
+                    yield _without_image(row, number, "The table names no file.")
+                    continue
+                yield from _at_border(_of_named_file(origin, files, row, settings, path.parent), row, number)
 
-    return _from_pictures(None, items, settings, len(table), whole)
+    return _from_pictures(None, items, settings, len(table), whole, inputs)
 
 
-def _of_named_file(name: str, row: Row, settings: PictureSettings, folder: Path) -> Iterator[Item]:
-    """The pictures of the file that a row of a table in `folder` names."""
-    yield from _of_row(_place_of(name, folder), stem_of(name), row, settings, folder)
+def _of_named_file(
+    origin: Origin, files: OneByOne, row: Row, settings: PictureSettings, folder: Path
+) -> Iterator[Item]:
+    """The pictures of the file that a row of a table in `folder` names, or the one of them that it means.
+
+    The name is relative to the folder or to where the program runs.
+    """
+    file = _place_of(origin.path, folder)
+    one = None if origin.hdu is None and origin.plane is None else partial(files.one_or_why, file, origin)
+    yield from _of_row(file, stem_of(origin.path), row, settings, folder, one=one)
 
 
 def _at_border(items: Iterator[Item], row: Row, number: int) -> Iterator[Item]:
@@ -523,7 +581,7 @@ def _place_of(given: str, folder: Path) -> Path:
     return file if os.path.exists(file) or not os.path.exists(given) else Path(given)
 
 
-def listed_files(path: Path, settings: PictureSettings, column: str | None = None) -> list[FileGroup] | None:
+def listed_files(path: Path, column: str | None = None) -> list[FileGroup] | None:
     """The files that a table of images lists (in a `column` if it is given), each once; None if it is no such table."""
     kind = "" if path.is_dir() else _kind(path)
     if path.is_dir() or not _is_table(path, kind, ReadSettings(file=column)):
@@ -545,15 +603,27 @@ def _known(row: Row) -> dict[str, Any]:
 
 
 def _of_row(
-    file: Path, name: str, row: Row, settings: PictureSettings, folder: Path, group: FileGroup | None = None
+    file: Path,
+    name: str,
+    row: Row,
+    settings: PictureSettings,
+    folder: Path,
+    group: FileGroup | None = None,
+    one: Callable[[], Picture] | None = None,
 ) -> Iterator[Item]:
-    """The pictures of a file with what a row, of a table in `folder`, says of it; `name` where that has no id."""
+    """The pictures of a file, or the `one` that is meant, with what a row, of a table in `folder`, says of it.
+
+    `name` is for a row without an id.
+    """
     known = _known(row)
     name = known.pop("id", None) or name
     if known.get("psf_file"):
         psf_file = folder / str(known["psf_file"])
         known["psf_file"] = str(psf_file) if os.path.exists(psf_file) else known["psf_file"]
-    yield from _file(file, name, settings, known, group)
+    if one is None:
+        yield from _file(file, name, settings, known, group)
+    else:
+        yield one(), {"id": name, **known}
 
 
 def _without_image(row: Row, number: int, detail: str) -> Item:
@@ -590,8 +660,10 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
     try:
         contents = hdf5_contents(path, settings)
     except Exception as error:  # the library raises errors of every kind on damaged files, or crashes
-        item = (failed(error), {"id": stem_of(path.name), "file": file_text(path)})
-        return _from_pictures(1, lambda: iter([item]), settings)
+        picture = failed(error)
+        picture.origin = Origin(str(path), files=(stamp_of(path),))
+        item = (picture, {"id": stem_of(path.name)})
+        return _from_pictures(1, lambda: iter([item]), settings, inputs=_together(path))
     if contents.shape is None or contents.problem:
         found = ", ".join(contents.names[:MOST_MEMBERS]) or "nothing"
         problem = f", {contents.problem}" if contents.problem else ""
@@ -602,11 +674,18 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
     number = contents.shape[0]
 
     def items() -> Iterator[Item]:
+        stamps = (stamp_of(path),)
         for i, picture in enumerate(hdf5_pictures(path, number, settings)):
             known = {name: values[i] for name, values in contents.facts.items()}
-            yield picture, {"id": f"{stem_of(path.name)}#{i}", "file": file_text(path), **known}
+            picture.origin = Origin(str(path), plane=i, files=stamps)
+            yield picture, {"id": f"{stem_of(path.name)}#{i}", **known}
 
-    return _from_pictures(number, items, settings)
+    return _from_pictures(number, items, settings, inputs=_together(path))
+
+
+def _open_text_map(path: Path, settings: ReadSettings) -> ImageSource:
+    maps = partial(text_map, path, settings.text_map_size)
+    return _from_pictures(None, maps, settings, inputs=_together(path, *label_files(path)))
 
 
 def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource:
@@ -614,16 +693,19 @@ def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource
 
     def items() -> Iterator[Item]:
         for file, column in files.items():
-            number = -1
+            number, stamps = -1, (stamp_of(file),)
             try:
                 for number, (picture, row) in enumerate(parquet_images(file, column, settings)):
-                    yield picture, _of_parquet_row(file, number, row)
+                    picture.origin = Origin(str(file), plane=number, files=stamps)
+                    yield picture, _of_parquet_row(picture.origin, row)
             except UsageError:
                 raise
             except Exception as error:  # of its metadata
-                yield failed(error), _of_parquet_row(file, number + 1, {})
+                picture = failed(error)
+                picture.origin = Origin(str(file), plane=number + 1, files=stamps)
+                yield picture, _of_parquet_row(picture.origin, {})
 
-    return _from_pictures(_rows_of(files), items, settings)
+    return _from_pictures(_rows_of(files), items, settings, inputs=_together(*files))
 
 
 def _rows_of(files: Iterable[Path]) -> int | None:
@@ -634,13 +716,13 @@ def _rows_of(files: Iterable[Path]) -> int | None:
         return None
 
 
-def _of_parquet_row(file: Path, number: int, row: dict[str, Any]) -> dict[str, Any]:
+def _of_parquet_row(origin: Origin, row: dict[str, Any]) -> dict[str, Any]:
     """What the other columns of a row say of its image, under our names."""
     ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
     row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
     known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
     known |= {name: str(known[name]) for name in ("id", "label") if name in known}
-    return {"id": f"{stem_of(file.name)}#{number}", **known, "file": f"{file_text(file)}[{number}]"}
+    return {"id": f"{stem_of(Path(origin.path).name)}#{origin.plane}", **known, **origin.columns()}
 
 
 def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
@@ -648,7 +730,8 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
     if number == 0:
         raise NoImagesError(f"the image set '{folder}' holds no images.")
     whole = are_whole(stored_table(folder, ["id"])["id"][:0])
-    return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole)
+    inputs = _together(folder / PIXELS, folder / TABLE)
+    return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole, inputs=inputs)
 
 
 def _named(settings: ReadSettings) -> dict[str, str]:
@@ -671,15 +754,16 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
             return joined
     elif by_name:
         given = _named_after(table, settings)
-        for join in (False, True):  # a column of file names may name single bands
-            groups, alone = _image_groups(path, settings, join=join)
-            lonely = [group for group in groups if group.path in alone]
-            groups = [group for group in groups if group.path not in alone]
+        single, alone = _image_groups(path, settings, join=False)
+        bands = _image_groups(path, settings)[0] if settings.band else _with_bands(single, alone, path, settings)
+        for found in (single, bands):  # a column of file names may name files of single bands
+            lonely = [group for group in found if group.path in alone]
+            groups = [group for group in found if group.path not in alone]
             names = [
                 f"{group.name}.fits" if group.of_bands else group.path.relative_to(path).as_posix() for group in groups
             ]
             match = match_names(names, table, given, stem_of)
-            if match is not None and not join and match.column != find_columns(table, given).get("file"):
+            if match is not None and found is single and match.column != find_columns(table, given).get("file"):
                 continue
             if match is not None and (
                 settings.match == "name" or are_cutouts(match, [group.path for group in groups], table)
@@ -703,7 +787,7 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     ids, files = _ids_and_files(path, inner)
     if ids is None or files is None:
         return None
-    listed = listed_files(path, settings)
+    listed = listed_files(path)
     match = match_names(ids, table, given, str) or match_names(files, table, given, stem_of)
     if match is None and listed is None:
         raise UsageError(
@@ -721,18 +805,19 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     if "file" in table.colnames:
         table.rename_column("file", free_name("input_file", table.colnames))
     table = keep_apart(table)
-    rows_of: dict[int, list[int]] = {}
+    rows_of: dict[str, list[int]] = {}
     for row, images in enumerate(match.images):
         for image in images:
-            rows_of.setdefault(image, []).append(row)
+            rows_of.setdefault(ids[image], []).append(row)
 
     def items() -> Iterator[Item]:
         pictures = (item for chunk in inner.chunks() for item in _as_items(chunk))
-        for number, (picture, own) in enumerate(pictures):
-            for row in rows_of.get(number, ()):
+        for picture, own in pictures:  # a file of a list may hold several, NAME#0, NAME#1, ...
+            rows = rows_of.get(own["id"]) or rows_of.get(own["id"].rpartition("#")[0], [])
+            for row in rows:
                 known = {"image_id": own["id"], **_known(table[row])}
                 yield picture, {**known, "id": known.get("id") or own["id"], "file": own.get("file")}
-            if number not in rows_of:
+            if not rows:
                 picture.flag |= Flag.NOT_LISTED
                 yield picture, {"image_id": own["id"], **own}
         for row in (row for row, images in enumerate(match.images) if not images):
@@ -741,24 +826,44 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     sentence = match.sentence(str(settings.catalogue), path)
     notice(sentence)
     number = sum(max(len(images), 1) for images in match.images) + len(match.without_row)
-    return replace(_from_pictures(number, items, settings, None, whole), facts={"catalogue_match": sentence})
+    inputs = replace(inner.inputs, files=None)
+    return replace(_from_pictures(number, items, settings, None, whole, inputs), facts={"catalogue_match": sentence})
 
 
 def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str]] | tuple[None, None]:
     """The ids of all images of a source, and their files; None if it is one file of mosaics, which is not read."""
+    kind = "" if path.is_dir() else _kind(path)
     if path.is_dir() and is_stored_set(path):
         table = stored_table(path, ["id", "file"])
-    elif not path.is_dir() and _kind(path) in ("fits", "png", "jpeg", "tiff", "npy") and not _is_fits_table(path):
-        if not all(tile.fault for tile in tiles_in(path)):
-            return None, None
-        table = vstack([chunk.table["id", "file"] for chunk in source.chunks()], metadata_conflicts="silent")
+    elif path.is_dir() and (path / CUTOUTS).is_file():
+        return _listed(path / CUTOUTS)
+    elif not path.is_dir() and listed_files(path) is not None:
+        return _listed(path)
+    elif kind == "hdf5" and source.n_images is not None:
+        names = [f"{stem_of(path.name)}#{k}" for k in range(source.n_images)]
+        return names, names
+    elif kind in ("fits", "png", "jpeg", "tiff", "npy", "gif", "bmp", "webp") and not all(
+        tile.fault for tile in tiles_in(path)
+    ):
+        return None, None
     else:
-        table = vstack(
-            [chunk.table[[n for n in ("id", "file") if n in chunk.table.colnames]] for chunk in source.chunks()],
-            metadata_conflicts="silent",
-        )
+        chunks = (chunk.table for chunk in source.chunks())
+        table = vstack([table[[n for n in ("id", "file") if n in table.colnames]] for table in chunks])
     ids = list(id_texts(table["id"]))
     return ids, list(id_texts(table["file"])) if "file" in table.colnames else ids
+
+
+def _listed(path: Path) -> tuple[list[str], list[str]]:
+    """The ids that the images of a table of files have, one for each file, and the files."""
+    table = read_catalogue(path)
+    files = list(id_texts(table[find_columns(table, {}, str(path))["file"]]))
+    unique = unique_ids()
+    own = id_texts(table["id"]) if "id" in table.colnames else [""] * len(table)
+    ids = [
+        unique(name or (stem_of(file) if file else str(k)))
+        for k, (name, file) in enumerate(zip(own, files, strict=True))
+    ]
+    return ids, [str(_place_of(file, path.parent)) for file in files]
 
 
 def _as_items(images: ImageSet) -> Iterator[Item]:
@@ -769,7 +874,9 @@ def _as_items(images: ImageSet) -> Iterator[Item]:
         own = {"id": str(row["id"])} | ({"file": str(row["file"])} if "file" in row.colnames else {})
         detail = str(row["flag_text"]).removeprefix(describe(row["flag"])).strip()
         psf_model = None if psf is None else Psf(psf[None], name="of the image")
-        yield Picture(np.asarray(pixels), Flag(int(row["flag"])), detail, None, facts, psf_model), own
+        picture = Picture(np.asarray(pixels), Flag(int(row["flag"])), detail, None, facts, psf_model)
+        picture.origin = Origin("", files=tuple(Stamp(*source) for source in images.sources))  # the row has the rest
+        yield picture, own
 
 
 def _named_after(table: Table, settings: ReadSettings) -> dict[str, str]:
@@ -808,18 +915,21 @@ def _open_matched(
                 picture.flag |= Flag.NOT_LISTED
                 yield picture, known
         for group in lonely:
-            yield _lonely_map(group.path), {"id": _name(group, folder), "file": file_text(group.path)}
+            yield _lonely_map(group.path), {"id": _name(group, folder)}
 
     sentence = match.sentence(str(settings.catalogue), folder)
     for said in (band_sentence(groups, folder), sentence):
         notice(said)
     number = sum(max(len(images), 1) for images in match.images) + len(match.without_row) + len(lonely)
-    return replace(_from_pictures(None, items, settings, number, whole), facts={"catalogue_match": sentence})
+    order = [groups[image] for image in (*chain.from_iterable(match.images), *match.without_row)]
+    source = _from_pictures(None, items, settings, number, whole, _of_groups([*order, *lonely]))
+    return replace(source, facts={"catalogue_match": sentence})
 
 
 def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue: Table | None) -> ImageSource:
     """Cut-outs at the positions of a catalogue, which is read from a folder of Parquet files if it is None."""
-    tiles, columns = Tiles(mosaic_files(path, settings), settings), _named(settings)
+    groups, columns = mosaic_files(path, settings), _named(settings)
+    inputs, tiles = _together(*chain.from_iterable(map(files_of, groups))), Tiles(groups, settings)
     notice(tiles.two_bands())
     in_folder = catalogue is None
     catalogue = tiles.rows_inside(positions, columns) if catalogue is None else catalogue
@@ -833,6 +943,9 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
         if "file" in catalogue.colnames and settings.file != "file":
             catalogue.rename_column("file", free_name("input_file", catalogue.colnames))
         catalogue["file"] = named
+    made_of = catalogue.meta.get("provenance", {})
+    if made_of.get("command") == "detect" and same_path(made_of.get("input_1", ""), path):  # it changes with them
+        inputs = Inputs(together=(*inputs.together, Path(positions)), names=(*NAMED, "input_2"))
     unique = unique_ids()
     numbered = [f"{stem_of(path.name)}#{i}" for i in range(len(catalogue))]
     names = catalogue["id"] if "id" in catalogue.colnames else numbered
@@ -848,8 +961,14 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
         chunks,
         whole_ids=whole,
         facts={"catalogue_match": how},
+        inputs=inputs,
         _chunks_with_bands=partial(chunks, bands=True),
     )
+
+
+def same_path(one: str | Path, other: str | Path) -> bool:
+    """Whether two names lead to one place."""
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _image_groups(folder: Path, settings: PictureSettings, *, join: bool = True) -> tuple[list[FileGroup], set[Path]]:
@@ -863,7 +982,7 @@ def _image_groups(folder: Path, settings: PictureSettings, *, join: bool = True)
 def mosaic_files(path: Path, settings: PictureSettings = DEFAULT) -> list[FileGroup]:
     """The files of mosaics at `path`, with those of their maps: of a folder or list of files, in order, or itself."""
     if not path.is_dir():
-        return listed_files(path, settings) or [FileGroup(path)]
+        return listed_files(path) or [FileGroup(path)]
     groups, alone = folder_groups(path, settings)
     if not groups:
         raise NoImagesError(f"the folder '{path}' holds no mosaics ({', '.join(IMAGE_ENDINGS)}).")

@@ -18,10 +18,11 @@ from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet, Pixels, add_flag
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import NO_PIXELS, failed
+from emeraldcut.images.origin import SET_ROW
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import NewFile
-from emeraldcut.tables.arrow import arrow_pieces, from_arrow, to_arrow
+from emeraldcut.tables.arrow import arrow_pieces, for_arrow, from_arrow, to_arrow
 from emeraldcut.tables.files import read_table, write_table
 from emeraldcut.tables.resumable import ResumableTable, join
 
@@ -232,6 +233,7 @@ class StoredImages:
         table = from_arrow(self.rows)
         shapes = [(int(ny), int(nx)) for ny, nx in zip(table["ny"], table["nx"], strict=True)]
         table.remove_columns(["ny", "nx"])
+        table[SET_ROW] = self.places
         numbered = np.ma.filled(table[PSF_NUMBER], -1).tolist() if PSF_NUMBER in table.colnames else None
         if numbered is not None:
             table.remove_column(PSF_NUMBER)
@@ -309,7 +311,7 @@ def stored_number(folder: Path) -> int:
     """How many images a set has."""
     import pyarrow.parquet as pq
 
-    return pq.read_metadata(folder / TABLE).num_rows
+    return pq.read_metadata(for_arrow(folder / TABLE)).num_rows
 
 
 def stored_chunks(folder: Path, number: int, size: int) -> Iterator[StoredImages]:

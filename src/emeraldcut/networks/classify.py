@@ -29,7 +29,7 @@ class ClassifySettings(Settings):
     """Which network classifies the images, and how it is run."""
 
     network: str = setting(
-        "screener", "'screener', which ships with the package, or a folder with model.json and weights"
+        "screener", "'screener', which ships with the package, or a folder with model.json and weights", reads=True
     )
     classes: tuple[str, ...] = setting(
         (),

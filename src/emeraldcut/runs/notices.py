@@ -34,7 +34,7 @@ def notice(sentence: str) -> None:
 
 def said() -> list[str]:
     """The sentences that were told since the outermost `listening` began: the notices of a manifest."""
-    return list(_SAID)
+    return list(_SAID) if _LISTENERS else []
 
 
 @contextmanager

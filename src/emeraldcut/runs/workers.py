@@ -19,6 +19,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from emeraldcut.errors import MissingPackageError, UsageError, WorkError
+from emeraldcut.runs.endings import end_if_interrupted, leave_if_imported_by_a_worker
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import unlock_all
 from emeraldcut.settings import read_toml
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Result = TypeVar("Result")
+NEEDS_GUARD = (
+    "no worker process could begin: each of them imports the script that starts it. Put what the script does below "
+    "`if __name__ == '__main__':`, or use jobs=1."
+)
 CONNECT_S = 30  # for a scheduler to answer, and to have a worker
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -59,16 +64,21 @@ class Workers:
     def __init__(self, number: int, begin: Callable[[], object] | None = None) -> None:
         if number < 1:
             raise UsageError(f"jobs must be at least 1; received {number}.")
+        leave_if_imported_by_a_worker()
         self.number, self._begin, self._others = number, begin, set(active_children())
+        self._begun = get_context("spawn").Event()  # whether one of them has
         self._start()
 
     def _start(self) -> None:
         # "spawn" because forking a process whose libraries run threads can deadlock.
-        self._pool = ProcessPoolExecutor(self.number, mp_context=get_context("spawn"), initializer=_start_worker)
+        self._pool = ProcessPoolExecutor(
+            self.number, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(self._begun,)
+        )
         self._seen: set[Any] = set()
         if self._begin is not None:
             for _ in range(self.number):  # each starts a process
-                self._pool.submit(self._begin)
+                self._submit(self._begin)
+            self._seen |= set(active_children()) - self._others
 
     def __enter__(self) -> Workers:
         return self
@@ -84,7 +94,7 @@ class Workers:
 
         def submit(chunk: Any) -> Future[Result]:
             try:
-                future = self._pool.submit(_work, pickled, chunk)
+                future = self._submit(_work, pickled, chunk)
             except BrokenProcessPool as error:  # since the chunk before
                 future = Future()
                 future.set_exception(error)
@@ -98,20 +108,26 @@ class Workers:
 
         Raises WorkError where reading these images kills nobody, so that it was something else.
         """
-        ends = [worker.exitcode for worker in self._seen if worker.exitcode not in (None, 0)]
         for worker in set(active_children()) - self._others:  # one that was just being started is not ended by the
             worker.terminate()  # pool, which then waits for it for ever
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if not self._begun.is_set() and any((worker.exitcode or 0) > 0 for worker in self._seen):
+            raise UsageError(NEEDS_GUARD)
         mended = [_without_killers(chunk) for chunk in waiting]
         if all(new is old for new, old in zip(mended, waiting, strict=True)):
-            if 1 in ends and set(ends) <= {1, -signal.SIGTERM}:  # the pool ends the others
-                raise WorkError(
-                    "a worker process could not start; a script that uses several jobs must do so within "
-                    "`if __name__ == '__main__':`."
-                )
             raise WorkError("a worker process died, most likely for lack of memory; use fewer jobs or smaller chunks.")
         self._start()
         return mended
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """What the pool submits. A process that is started for it never sees Ctrl-C, not even while it begins."""
+        if not hasattr(signal, "pthread_sigmask"):  # on Windows
+            return self._pool.submit(function, *arguments)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self._pool.submit(function, *arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -171,7 +187,9 @@ def map_chunks(
         yield from jobs.map(stage, chunks, done)
     elif jobs == 1:
         for chunk in chunks:
+            end_if_interrupted()
             result = stage(loaded(chunk))
+            end_if_interrupted()
             done(len(chunk))
             yield result
     elif threads:
@@ -213,6 +231,7 @@ def _in_order(
         return result
 
     for chunk in chunks:
+        end_if_interrupted()
         # Only what is named is kept: pixels would be in memory twice.
         waiting.append((chunk if hasattr(chunk, "load") else range(len(chunk)), submit(chunk)))
         while len(waiting) >= in_flight():
@@ -353,7 +372,7 @@ def slurm_cluster(file: str | Path) -> Iterator[str]:
 # --- in worker processes
 
 
-def _start_worker() -> None:
+def _start_worker(begun: Any) -> None:
     """One thread per worker, Ctrl-C left to the main process, and an end when that ends, however it does."""
     from threadpoolctl import threadpool_limits
 
@@ -362,6 +381,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for libraries that are loaded later
     threadpool_limits(1)  # for those that are loaded already
+    begun.set()
 
 
 def _end_with(parent: Any) -> None:

@@ -71,7 +71,7 @@ class CompletenessSettings(Settings):
         0.5, "a galaxy counts as found if p_rectangular, at the given prevalence, is at least this", above=0, below=1
     )
     prevalence: float = setting(0.01, "expected fraction of rectangular galaxies among the images", above=0, below=1)
-    network: str = setting("screener", "'screener', which ships with the package, or a network folder")
+    network: str = setting("screener", "'screener', which ships with the package, or a network folder", reads=True)
 
     def check(self) -> None:
         """UsageError for a range of Sersic indices whose ends are in the wrong order."""

@@ -28,6 +28,7 @@ from emeraldcut.tables.arrow import (
     as_column,
     as_text,
     check_names,
+    for_arrow,
     for_astropy,
     from_arrow,
     is_text,
@@ -38,6 +39,7 @@ from emeraldcut.tables.arrow import (
 )
 from emeraldcut.tables.column_names import is_id_name, is_object_id
 from emeraldcut.tables.foreign import (
+    as_table,
     astropy_parquet,
     best_of,
     fits_table,
@@ -113,7 +115,7 @@ def write_table(
         `path` exists and `overwrite` is not set.
     """
     path, ending = check_output(path, overwrite), table_ending(path)
-    table = plain_copy(table)
+    table = plain_copy(as_table(table))
     path.parent.mkdir(parents=True, exist_ok=True)
     if provenance is not None:
         table.meta["provenance"] = provenance
@@ -200,13 +202,13 @@ def _write_parquet(table: Table, path: Path) -> None:
 
     data = to_arrow(table)
     data = data.cast(for_astropy(data.schema, text_lengths([data])))
-    pq.write_table(data, path, **written(data.schema))
+    pq.write_table(data, for_arrow(path, "wb"), **written(data.schema))
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
+    file = pq.ParquetFile(for_arrow(path))
     check_names(file.schema_arrow.names)
     data = file.read(columns)
     metadata = {**(data.schema.metadata or {}), **(file.metadata.metadata or {})}
@@ -220,7 +222,7 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
 def _write_csv(table: Table, path: Path) -> None:
     import pyarrow.csv as pc
 
-    pc.write_csv(to_arrow(table), path)
+    pc.write_csv(to_arrow(table), for_arrow(path, "wb"))
 
 
 def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:

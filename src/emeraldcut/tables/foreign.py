@@ -259,3 +259,15 @@ def with_votable_metadata(table: Table, content: bytes) -> Table:
         if field.ucd:
             column.meta["ucd"] = field.ucd
     return table
+
+
+def as_table(given: Any) -> Table:
+    """A table of astropy, pandas, polars or pyarrow as one of astropy."""
+    if isinstance(given, Table):
+        return Table(given)
+    library = type(given).__module__.split(".")[0]
+    if library == "pandas":
+        return Table.from_pandas(given)
+    from emeraldcut.tables.arrow import from_arrow
+
+    return from_arrow(given.to_arrow() if library == "polars" else given)
