@@ -294,9 +294,8 @@ def test_a_study_needs_a_finished_suite(tmp_path):
 
 def test_a_run_that_is_too_short_is_one_sentence(tmp_path, monkeypatch):
     """No snapshot is late enough: numpy said "no values provided to stack."."""
+    module = import_module("emeraldcut.studies.study")
     for found in ([], [SimpleNamespace(facts={"phase": "alone"})]):
-        monkeypatch.setattr(
-            import_module("emeraldcut.studies.study"), "chosen_snapshots", lambda source, settings, found=found: found
-        )
-        with pytest.raises(NoImagesError, match=r"none is .* Gyr after coalescence .* --duration-gyr"):
+        monkeypatch.setattr(module, "chosen_snapshots", lambda source, settings, found=found: found)
+        with pytest.raises(NoImagesError, match=r"none is .* Gyr after coalescence .*--duration-gyr"):
             emeraldcut.study(tmp_path, tmp_path / "out")
