@@ -232,7 +232,7 @@ def snapshot_kind(path: str | Path) -> str:
     except OSError:
         if path.suffix.lower() in HDF5_ENDINGS or (path.is_file() and h5py.is_hdf5(path)):
             return "broken"
-        return "others" if is_gadget_binary(path) else ""
+        return "others" if path.is_file() and is_gadget_binary(path) else ""
 
 
 def _read_ours(file: Any) -> Snapshot:
