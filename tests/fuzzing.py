@@ -82,7 +82,7 @@ def parquet():
 
 
 def text_map():
-    return "".join(f"{value:.3f}\n" for value in pixels().ravel()).encode()
+    return "".join(f"{value:.1f}\n" for value in np.random.default_rng(1).normal(100, 20, 2500)).encode()
 
 
 @cache
@@ -143,9 +143,9 @@ IMAGES: dict[str, Callable[[], Sample]] = {
     "hdf5": lambda: Sample("x.h5", hdf5()),
     "parquet": lambda: Sample("x.parquet", parquet()),
     "votable": lambda: Sample("x.vot", table(".vot")),
-    "": lambda: Sample("x.dat", text_map(), 0, PLANES),
+    "": lambda: Sample("x.dat", text_map()),
 }  # fmt: skip
-TABLES = {name: partial(lambda name: Sample(f"t{name if name.startswith('.') else ''}", table(name)), name)
+TABLES = {f"table {name}": partial(lambda name: Sample(f"t{name if name.startswith('.') else ''}", table(name)), name)
           for name in (*ENDINGS, *KINDS_OF_TABLES) if name != ".vot.xml"}  # fmt: skip
 SAMPLES = IMAGES | TABLES
 assert {name.partition(" ")[0] for name in IMAGES} == {*KINDS, ""}, "a format has no sample"
@@ -167,7 +167,7 @@ def variants(name: str) -> int:
 def _form(name: str) -> str:
     if name.endswith(("_1", "_2")):
         return "fits in tiles"
-    return "fits packed" if name.startswith("fits packed") else name.partition(" ")[0]
+    return name if name.startswith("table") else "fits packed" if "fits packed" in name else name.partition(" ")[0]
 
 
 # --- damage

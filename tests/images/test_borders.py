@@ -348,6 +348,17 @@ def test_bombs_end_at_once(tmp_path, name):
     assert flag == Flag.UNREADABLE
 
 
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_a_cube_that_claims_a_long_axis_ends_at_once(tmp_path, axis):
+    cube = fits_bytes(np.random.default_rng(0).random((3, 16, 16), np.float32))
+    value = b"3" if axis == 3 else b"16"
+    whole = f"NAXIS{axis}  =".encode() + value.rjust(21)
+    assert whole in cube
+    (tmp_path / "x.fits").write_bytes(cube.replace(whole, f"NAXIS{axis}  =".encode() + b"2147483648".rjust(21)))
+    ((flag, text),) = within(20, rows, tmp_path / "x.fits")
+    assert flag == Flag.UNREADABLE and "2147483648" in text
+
+
 def test_an_array_that_claims_a_million_planes(tmp_path):
     file = io.BytesIO()
     about = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 64, 64)}

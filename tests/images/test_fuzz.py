@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(apart, "SLOWEST_S", 5)  # some damages make the decompressor of HCOMPRESS loop for ever
+    monkeypatch.setattr(apart, "SLOWEST_S", 2)  # some damages make the decompressor of HCOMPRESS loop for ever
     return tmp_path
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections import defaultdict
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -636,7 +637,8 @@ def test_a_bad_log_is_one_sentence(galaxies, tmp_path, damage, capsys, monkeypat
         monkeypatch.setattr(sqlite3, "connect", asked)
     else:
         (folder / LOG).write_bytes(b"no database, " * 999 if damage == "text" else whole[:100] + bytes(len(whole)))
-    monkeypatch.setattr("emeraldcut.review.server.serve", lambda run, say: run.add([entry(1, HOSTILE[0])]))
+    module = import_module("emeraldcut.review.server")
+    monkeypatch.setattr(module, "serve", lambda run, say: run.add([entry(1, HOSTILE[0])]))
     code = cli.main(["review", str(folder)])
     err = capsys.readouterr().err
     assert code in (1, 2) and "bug" not in err and err.count("\n") == 1

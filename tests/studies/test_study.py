@@ -1,11 +1,16 @@
 """Studies: fractions with intervals, tests and corrections, against known truth; and a study of a small suite."""
 
+from importlib import import_module
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
+import emeraldcut
+from emeraldcut.images import NoImagesError
 from emeraldcut.networks import CLASSES
 from emeraldcut.studies.fractions import (
     confusion_of,
@@ -306,3 +311,12 @@ def test_a_finished_suite_of_other_settings_is_refused_by_name(tmp_path):
     file.write_text("orbits = 3\n")
     with pytest.raises(FileExistsError, match="orbits was 2, now it is 3"):
         run_suites(own.parent, settings, seed=5)
+
+
+def test_a_run_that_is_too_short_is_one_sentence(tmp_path, monkeypatch):
+    """No snapshot is late enough: numpy said "no values provided to stack."."""
+    module = import_module("emeraldcut.studies.study")
+    for found in ([], [SimpleNamespace(facts={"phase": "alone"})]):
+        monkeypatch.setattr(module, "chosen_snapshots", lambda source, settings, found=found: found)
+        with pytest.raises(NoImagesError, match=r"none is .* Gyr after coalescence .*--duration-gyr"):
+            emeraldcut.study(tmp_path, tmp_path / "out")

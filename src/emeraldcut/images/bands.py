@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -120,8 +121,9 @@ def band_names(header: Mapping[str, Any], number: int) -> tuple[str, ...]:
             return tuple(names)
     for key in ("BAND", "FILTER", "FILT"):
         for first in (0, 1):
-            names = [str(header.get(f"{key}{n}", "")).strip() for n in range(first, first + number)]
-            if all(names):
+            texts = (str(header.get(f"{key}{n}", "")).strip() for n in range(first, first + number))
+            names = list(takewhile(bool, texts))  # up to the first that is missing, whatever the header claims
+            if len(names) == number:
                 return tuple(names)
     return ()
 

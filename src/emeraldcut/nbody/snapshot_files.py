@@ -224,14 +224,15 @@ def snapshot_kind(path: str | Path) -> str:
 
     path = Path(path)
     try:
+        check_regular(path)
         with h5py.File(path, "r") as file:
             if _OURS in file:
                 return "ours"
             return "others" if "Header" in file and any(name.startswith("PartType") for name in file) else ""
     except OSError:
-        if path.suffix.lower() in HDF5_ENDINGS or h5py.is_hdf5(path):
+        if path.suffix.lower() in HDF5_ENDINGS or (path.is_file() and h5py.is_hdf5(path)):
             return "broken"
-        return "others" if is_gadget_binary(path) else ""
+        return "others" if path.is_file() and is_gadget_binary(path) else ""
 
 
 def _read_ours(file: Any) -> Snapshot:

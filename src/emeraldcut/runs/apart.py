@@ -19,6 +19,7 @@ from typing import Any
 from emeraldcut.errors import WorkError
 
 SLOWEST_S = 60  # for one item; 400 megapixels, the largest image, are unpacked in some 20 s
+LONGEST_START_S = 300  # for the process to start, on a machine with other work
 LENGTH = struct.Struct("<Q")  # of a message, before it
 SERVE = "import sys; sys.path[:] = {path!r}; from emeraldcut.runs.apart import serve; serve({module!r})"
 LOADED = ("astropy.io.fits", "h5py")  # what the functions import when they are called
@@ -82,6 +83,7 @@ class _Helper:
             start_new_session=True,  # so that it ends with its copy
         )
         self.owner = os.getpid()
+        self.receive(LONGEST_START_S)  # "ready"
 
     def send(self, message: Any) -> None:
         """Sends a message, unless the process has died; `receive` says so."""
@@ -89,15 +91,16 @@ class _Helper:
         with suppress(BrokenPipeError):
             _write(self._process.stdin, message)
 
-    def receive(self) -> tuple[str, Any]:
-        """The next message. Crashed where none comes."""
+    def receive(self, longest_s: float | None = None) -> tuple[str, Any]:
+        """The next message. Crashed where none comes in time, by default `SLOWEST_S`."""
+        longest_s = SLOWEST_S if longest_s is None else longest_s
         output: Any = self._process.stdout
         if hasattr(select, "poll"):  # not on Windows
             poll = select.poll()
             poll.register(output, select.POLLIN)
-            if not poll.poll(SLOWEST_S * 1000):
+            if not poll.poll(longest_s * 1000):
                 self.end()
-                raise Crashed(f"The library that reads it did not come to an end in {SLOWEST_S} s")
+                raise Crashed(f"The library that reads it did not come to an end in {longest_s} s")
         try:
             answer: tuple[str, Any] = _read(output)
         except (EOFError, pickle.UnpicklingError):
@@ -197,6 +200,7 @@ def serve(module: str) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for name in (module, *LOADED):
         import_module(name)
+    _write(answers, ("ready", None))
     while hasattr(os, "fork"):  # the copy works; after its crash there is another one within milliseconds
         copy = os.fork()
         if not copy:
