@@ -28,13 +28,14 @@ from emeraldcut.frame import (
 from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q, ShapeFit, fit_example
 from emeraldcut.frame.frame import example_galaxy, frame_example
 from emeraldcut.frame.quick_shape import quick_shape_example
-from emeraldcut.isophotes.deconvolved_fit import fit_before_psf, moffat_kernel
+from emeraldcut.isophotes.deconvolved_fit import ImageKernel, Kernel, fit_before_psf, image_kernel, moffat_kernel
 from emeraldcut.numerics.jit import compile_ahead, compiled
 from emeraldcut.settings import Settings, setting
 
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty
 COLUMN_OF = ("a3", "b3", "a4", "b4_sin", "a6", "b6_sin", "a8", "b8_sin")  # of c_3, s_3, c_4, ...
-PSF_TRUST = 0.2  # relative error of the correction for the PSF where only a width is known, see `settled`
+# Relative error of the correction for the PSF, see `settled`: where only a width is known, and of an image of the PSF.
+PSF_TRUST, PSF_IMAGE_TRUST = 0.2, 0.05
 SECOND_ORDER = 0.065  # size of an error at which its square counts as much as itself
 LEAST_ERROR = 0.003  # of a harmonic: what drawings without noise differ from their outlines
 LEAST_RANGE_PIX = 3.0  # between inner and outer radius, so that pixels are left
@@ -136,12 +137,16 @@ def measure(
         the noise, its correlation, masked sectors and the PSF, with centre and axes left free. `p_boxy` is the
         probability that a4 < -0.03; `boxy_kind` says what kind of shape it is (see `isophotes.kind`); `residual` is
         the scatter about the fitted model that neighbouring pixels share, over the light, small for a smooth galaxy.
-        Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
+        Where the image of the PSF is known (`ImageSet.psfs`), or else `psf_fwhm_pix`, axes and harmonics are those
+        before the PSF.
     """
     compile_ahead("measure", quick_shape_example, fit_example, measure_example, frame_example)
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
-    fits = [None if g is None else measure_galaxy(g, settings, psf[i]) for i, g in enumerate(frames.galaxies)]
+    fits = [
+        None if galaxy is None else measure_galaxy(galaxy, settings, psf[i], psf_image(images, i))
+        for i, galaxy in enumerate(frames.galaxies)
+    ]
     table = images.table.copy()
     for name in ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma"):
         table[name] = frames.table[name].copy()
@@ -180,21 +185,39 @@ def _add_shapes(table: Table, fits: list[Measurement | None], missing: np.ndarra
     table["boxy_kind"] = MaskedColumn(boxy_kind(table), mask=missing, dtype=object)
 
 
-def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix: float) -> Measurement | None:
-    """Centre, axes and harmonics of one framed galaxy in the measured range; None if the fit found nothing."""
+def psf_image(images: ImageSet, row: int) -> np.ndarray | None:
+    """The image of the PSF of one image, None where there is none that can be used."""
+    image = None if images.psfs is None else images.psfs[row]
+    if image is None or np.ndim(image) != 2 or not np.isfinite(image).all() or not (image.max() > 0 < image.sum()):
+        return None
+    return np.asarray(image)
+
+
+def measure_galaxy(
+    galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix: float, psf: np.ndarray | None = None
+) -> Measurement | None:
+    """Centre, axes and harmonics of one framed galaxy in the measured range; None if the fit found nothing.
+
+    Parameters
+    ----------
+    galaxy : FramedGalaxy
+    settings : MeasureSettings
+    psf_fwhm_pix : float
+        NaN where it is not known.
+    psf : (ny, nx), optional
+        The image of the PSF, in pixels of the galaxy's image; used instead of the width.
+    """
     inner = settings.inner_radius * galaxy.radius
     outer = max(min(settings.outer_radius * galaxy.radius, SEEN_LIMIT * galaxy.limit), inner + LEAST_RANGE_PIX)
     division, square = galaxy.segmentation, galaxy.square
-    # a PSF as wide as a quarter of the image is a mistake or leaves nothing to measure
-    correct = settings.psf_correction and psf_fwhm_pix < min(division.image.shape) * galaxy.binning / 4
-    options = FitOptions(inner, outer, ALL, STEPS_START if correct else STEPS_SEEN, square)
+    kernel = _kernel_of(galaxy, psf_fwhm_pix, psf) if settings.psf_correction else None
+    options = FitOptions(inner, outer, ALL, STEPS_SEEN if kernel is None else STEPS_START, square)
     pixels = galaxy.pixels
     seen = fit_shape(pixels, galaxy.shape, galaxy.light, options)
     if not np.isfinite(seen.covariance[C4, C4]):
         return None
     shape, covariance, model = seen.shape, seen.covariance, None
-    if correct:
-        kernel = moffat_kernel(psf_fwhm_pix / galaxy.binning)
+    if kernel is not None:
         before = fit_before_psf(pixels, seen, options._replace(iterations=STEPS_BEFORE_PSF), kernel)
         if np.isfinite(before.covariance[C4, C4]) and np.isfinite(before.shape).all():
             shape, covariance, model = before.shape, before.covariance, before.model
@@ -203,26 +226,46 @@ def measure_galaxy(galaxy: FramedGalaxy, settings: MeasureSettings, psf_fwhm_pix
     share = min(max(seen.shared, 0.0) / expected, 1.0) if division.neighbour_correlation > 0 else 0.0
     correlation = 1 + (division.correlation - 1) * share
     residual = np.sqrt(max(seen.shared - expected, 0.0)) / max(seen.mean_light, 1e-30)
-    shape, errors = settled(shape, seen.shape, covariance, seen.covariance, correlation, square)
+    trust = PSF_TRUST if psf is None else PSF_IMAGE_TRUST
+    shape, errors = settled(shape, seen.shape, covariance, seen.covariance, correlation, square, trust)
     return Measurement(shape, errors, seen.shape, float(residual), model, correlation)
 
 
+def _kernel_of(galaxy: FramedGalaxy, psf_fwhm_pix: float, psf: np.ndarray | None) -> Kernel | ImageKernel | None:
+    """What the PSF does to the pixels of the fit; None where it is not known.
+
+    One as wide as a quarter of the image is a mistake or leaves nothing to measure.
+    """
+    widest = min(galaxy.segmentation.image.shape) / 4
+    if psf is not None:
+        of_image = image_kernel(psf, galaxy.binning)
+        return of_image if of_image.kernel.fwhm_pix < widest else None
+    width = psf_fwhm_pix / galaxy.binning
+    return moffat_kernel(width) if width < widest else None
+
+
 def settled(
-    shape: np.ndarray, seen: np.ndarray, covariance: np.ndarray, of_seen: np.ndarray, correlation: float, square: bool
+    shape: np.ndarray,
+    seen: np.ndarray,
+    covariance: np.ndarray,
+    of_seen: np.ndarray,
+    correlation: float,
+    square: bool,
+    psf_trust: float = PSF_TRUST,
 ) -> Settled:
     """The shape (12,) freed of what an uncertain angle did to it, and its standard errors (12,).
 
     A frame whose angle is off by delta sees c_m cos(m delta): on average c_m exp(-m^2 var(delta) / 2), so harmonics are
     divided by that. Variances are those of the fit's covariance, larger by the correlation of the noise (a sum over
     many pixels of noise with correlation coefficients r_k has a variance larger by sum r_k) and by a term of second
-    order (SECOND_ORDER, measured on simulated noise); then a fifth of what the PSF's correction changed, for a PSF of
-    which only the width is known, and for s_m what turning c_m does.
+    order (SECOND_ORDER, measured on simulated noise); then the fraction `psf_trust` of what the PSF's correction
+    changed, a fifth for a PSF of which only the width is known, and for s_m what turning c_m does.
     """
-    return Settled(*_settled(shape, seen, covariance, of_seen, correlation, square))
+    return Settled(*_settled(shape, seen, covariance, of_seen, correlation, square, psf_trust))
 
 
 @compiled
-def _settled(shape, seen, covariance, of_seen, correlation, square):
+def _settled(shape, seen, covariance, of_seen, correlation, square, psf_trust):
     """A plain tuple of `settled`."""
     q, shape, variance = shape[Q], shape.copy(), np.empty(ALL)
     turn = 0.0 if square else turn_error(q, covariance[S2, S2] * correlation)
@@ -236,7 +279,7 @@ def _settled(shape, seen, covariance, of_seen, correlation, square):
     if square:
         variance[ANGLE] = variance[C4] / (4 * shape[C4]) ** 2
     for k in range(Q, ALL):
-        variance[k] += (PSF_TRUST * (shape[k] - seen[k])) ** 2
+        variance[k] += (psf_trust * (shape[k] - seen[k])) ** 2
     for i in range(len(ORDERS)):
         k, m = GEOMETRY + 2 * i, ORDERS[i]
         turned = (m * turn) ** 2
@@ -290,7 +333,7 @@ def measure_example() -> None:
     galaxy, options, known = example_galaxy(), FitOptions(5.0, 20.0, ALL, STEPS_BEFORE_PSF, False), np.eye(ALL)
     seen = ShapeFit(galaxy.shape, known, galaxy.coefficients, galaxy.sigmas, True, 0.0, 1.0, 10.0)
     fit_before_psf(galaxy.pixels, seen, options, moffat_kernel(2.0))
-    settled(galaxy.shape, galaxy.shape, known, known, 1.0, False)
+    settled(galaxy.shape, galaxy.shape, known, known, 1.0, False, PSF_TRUST)
 
 
 def boxy_kind(table: Table) -> np.ndarray:

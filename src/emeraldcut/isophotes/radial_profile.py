@@ -11,7 +11,7 @@ from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf, unbinned
 from emeraldcut.frame.ellipse_fit import ANGLE, FitOptions, Pixels, Q, ShapeFit, X, Y
-from emeraldcut.isophotes.measure import COLUMN_OF, Measurement, MeasureSettings, measure_galaxy, settled
+from emeraldcut.isophotes.measure import COLUMN_OF, Measurement, MeasureSettings, measure_galaxy, psf_image, settled
 from emeraldcut.settings import Settings, setting
 
 HALF_WIDTH = 0.1  # of the ring around an isophote, in its radius,
@@ -59,7 +59,7 @@ def radial_profiles(
     frames = frame_galaxies(images) if frames is None else frames
     psf, rows = known_psf(images), []
     for i, galaxy in enumerate(frames.galaxies):
-        fit = None if galaxy is None else measure_galaxy(galaxy, settings, psf[i])
+        fit = None if galaxy is None else measure_galaxy(galaxy, settings, psf[i], psf_image(images, i))
         if galaxy is None or fit is None:
             continue
         end = max(galaxy.limit, 2.5 * galaxy.radius)
