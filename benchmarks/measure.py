@@ -42,12 +42,12 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet
 from emeraldcut.frame import frame_galaxies
+from emeraldcut.frame.ellipse_fit import C4
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.galaxies.sky import Psf, expose, neighbours
-from emeraldcut.isophotes import MeasureSettings, measure
-from emeraldcut.isophotes.measure import measure_galaxy
-from emeraldcut.isophotes.radial_profile import isophote
+from emeraldcut.isophotes import MeasureSettings, measure, measure_galaxy
+from emeraldcut.isophotes.radial_profile import ProfileSettings, fit_profile
 
 SIZE = 64
 READ_NOISE = 5.0
@@ -138,11 +138,19 @@ def b4_differences(images: ImageSet, isophotes: list) -> np.ndarray:
     frames, settings, found = frame_galaxies(images), MeasureSettings(psf_correction=False), []
     for framed, fitted in zip(frames.galaxies, isophotes, strict=True):
         fit = None if framed is None else measure_galaxy(framed, settings, np.nan)
-        for theirs in fitted if fit is not None else ():
-            if theirs.stop_code == 0 and 0.7 < theirs.sma / framed.radius < 2.5 and np.isfinite(theirs.b4):
-                ours = isophote(framed, fit, theirs.sma)
-                if ours is not None:
-                    found.append(ours["a4"] - theirs.b4)
+        theirs = [
+            isophote
+            for isophote in fitted
+            if fit is not None
+            and isophote.stop_code == 0
+            and 0.7 < isophote.sma / framed.radius < 2.5
+            and np.isfinite(isophote.b4)
+        ]
+        if theirs:
+            radii = tuple(sorted({isophote.sma for isophote in theirs}))
+            ours = fit_profile(framed, fit, ProfileSettings(radii_pix=radii))
+            a4 = dict(zip(radii, ours.shape[:, C4], strict=True))
+            found += [a4[isophote.sma] - isophote.b4 for isophote in theirs if np.isfinite(a4[isophote.sma])]
     return np.array(found)
 
 

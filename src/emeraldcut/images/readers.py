@@ -228,7 +228,13 @@ def _image_set(items: list[Item], unique: Callable[[str], str], settings: Pictur
         rows.append(row if width is None else row | {"psf_fwhm_pix": width})
         psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    return ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
+    noises = [picture.noise if np.shape(picture.noise) == picture.pixels.shape else None for picture, _ in items]
+    return ImageSet.from_rows(
+        pixels,
+        rows,
+        psfs if any(psf is not None for psf in psfs) else None,
+        noises if any(noise is not None for noise in noises) else None,
+    )
 
 
 def unique_ids() -> Callable[[str], str]:

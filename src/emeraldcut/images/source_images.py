@@ -73,6 +73,7 @@ class SourceImages:
         self._ids, self._settings, self._moved_from = id_texts(table["id"]), settings, moved_from
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
         self._own: tuple[Psf | None, float, float] = (None, np.nan, np.nan)  # the PSF last read, and the place on it
+        self._noise: np.ndarray | None = None  # the noise map last read
         if settings.catalogue is not None and "mosaic_x" in table.colnames:
             self._places = np.stack([numbers(table[name]) for name in ("mosaic_x", "mosaic_y")], axis=1)
             self._tiles = self._open.enter_context(closing(Tiles(mosaic_files(self._source, settings), settings)))
@@ -137,16 +138,18 @@ class SourceImages:
         return StoredImages(self._source, self._rows[rows], table)
 
     def _read(self, rows: range, table: Table) -> ImageSet:
-        """The images of some rows with their PSFs."""
-        pixels, psfs = [], []
+        """The images of some rows with their PSFs and noise maps."""
+        pixels, psfs, noises = [], [], []
         for place, row in enumerate(rows):
-            self._own = (None, np.nan, np.nan)
+            self._own, self._noise = (None, np.nan, np.nan), None
             pixels.append(self[row])
+            noises.append(self._noise if np.shape(self._noise) == pixels[-1].shape else None)
             psf, x, y = self._own
             known = {name: table[name][place] for name in ("psf_file", "pixel_scale_arcsec") if name in table.colnames}
             known = {name: value for name, value in known.items() if not np.ma.is_masked(value)}
             psfs.append(psf_of_row(known, self._settings, psf, x=x, y=y)[0])
-        return ImageSet(pixels, table, psfs if any(psf is not None for psf in psfs) else None)
+        known_psfs, known_noises = (maps if any(one is not None for one in maps) else None for maps in (psfs, noises))
+        return ImageSet(pixels, table, known_psfs, known_noises)
 
     def _place(self, path: Path) -> Path:
         """Where `path` is, seen from the first root that has it."""
@@ -168,7 +171,8 @@ class SourceImages:
             return NO_PIXELS
         x0, y0 = first_pixel(self._places[row], size)
         self._own = (self._tiles[number].psf, *self._places[row])
-        return checked(self._tiles.cutout(number, x0, y0, size)[0]).pixels
+        pixels, self._noise = self._tiles.cutout(number, x0, y0, size)
+        return checked(pixels).pixels
 
     def _stored(self, row: int) -> np.ndarray:
         ny, nx = self._shapes[row]
@@ -182,7 +186,9 @@ class SourceImages:
             path = self._source / path.relative_to(self._moved_from)
         packed = re.fullmatch(r"(.+)\[(\d+)\]", str(path))
         if packed and not path.exists():
-            return parquet_image(self._place(Path(packed[1])), int(packed[2]), self._settings).pixels
+            picture = parquet_image(self._place(Path(packed[1])), int(packed[2]), self._settings)
+            self._noise = picture.noise
+            return picture.pixels
         path = self._place(path)
         number = _number_in_file(str(self._ids[row]), path)
         kind = kind_of(path)
@@ -198,7 +204,7 @@ class SourceImages:
         picture = next((p for p in read if p.index is None or p.index == number), None)
         if picture is None:
             return NO_PIXELS
-        self._own = (picture.psf, np.nan, np.nan)
+        self._own, self._noise = (picture.psf, np.nan, np.nan), picture.noise
         return picture.pixels
 
 

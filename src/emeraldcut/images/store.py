@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import h5py
 
 PIXELS, TABLE, UNFINISHED = "images.h5", "table.parquet", "table_unfinished"
+LIGHT, NOISE = "pixels", "noise"  # arrays in the file of pixels; the second only where there are noise maps
 IMAGES_PER_BLOCK = 16
 PSFS, PSF_NUMBER = (
     "psfs",
@@ -68,7 +69,7 @@ class ImageSetWriter:
         self._target = NewFile(self.run.path(PIXELS))
         self._file = h5py.File(self._target, "w")
         self._psfs: dict[tuple[tuple[int, ...], bytes], int] = {}
-        self._dataset: h5py.Dataset | None = None  # made when the size of the first images is known
+        self._datasets: dict[str, h5py.Dataset] = {}  # made when the size of the first images is known
         rmtree(self.run.folder / UNFINISHED, ignore_errors=True)
         self._rows = ResumableTable(self.run.folder / UNFINISHED, self.run.origin, "a set")
 
@@ -81,24 +82,33 @@ class ImageSetWriter:
             return
         shapes = np.array([image.shape for image in images.pixels])  # (n, 2)
         ny, nx = np.maximum(shapes.max(axis=0), 1)
-        if self._dataset is None:
-            self._dataset = self._make_dataset(ny, nx)
-        dataset = self._dataset
-        start, old_ny, old_nx = dataset.shape
-        dataset.resize((start + len(images), max(ny, old_ny), max(nx, old_nx)))
-        if isinstance(images.pixels, np.ndarray) and images.pixels.size:
-            dataset[start:, :ny, :nx] = images.pixels
-        else:
-            block = np.full((len(images), ny, nx), np.nan, dtype=np.float32)
-            for row, image in enumerate(images.pixels):
-                block[row, : image.shape[0], : image.shape[1]] = image
-            dataset[start:, :ny, :nx] = block
+        start = self._rows.done  # with those that are not written yet
+        self._write(LIGHT, images.pixels, start, ny, nx)
+        if images.noises is not None:
+            nothing = np.zeros((0, 0), np.float32)
+            noises = [nothing if noise is None else noise for noise in images.noises]
+            self._write(NOISE, noises, start, ny, nx)
         self._target.check()
         table = images.table.copy()
         table["ny"], table["nx"] = shapes.T.astype(np.int32)
         if images.psfs is not None:
             table[PSF_NUMBER] = np.array([self._number_of_psf(psf) for psf in images.psfs], dtype=np.int32)
         self._rows.append(to_arrow(describe_columns(table)), len(table))
+
+    def _write(self, name: str, planes: Sequence[np.ndarray], start: int, ny: int, nx: int) -> None:
+        """Puts planes of up to (ny, nx) pixels into an array of the file, from image `start` on."""
+        if name not in self._datasets:
+            self._datasets[name] = self._make_dataset(name, ny, nx)
+        dataset = self._datasets[name]
+        _, old_ny, old_nx = dataset.shape
+        dataset.resize((start + len(planes), max(ny, old_ny), max(nx, old_nx)))
+        if isinstance(planes, np.ndarray) and planes.size:
+            dataset[start:, :ny, :nx] = planes
+            return
+        block = np.full((len(planes), ny, nx), np.nan, dtype=np.float32)
+        for row, plane in enumerate(planes):
+            block[row, : plane.shape[0], : plane.shape[1]] = plane
+        dataset[start:, :ny, :nx] = block
 
     def _number_of_psf(self, psf: np.ndarray | None) -> int:
         """The place of a PSF among those of the set, where each is once; -1 for none."""
@@ -111,9 +121,9 @@ class ImageSetWriter:
             self._file.create_dataset(f"{PSFS}/{self._psfs[key]}", data=psf)
         return self._psfs[key]
 
-    def _make_dataset(self, ny: int, nx: int) -> h5py.Dataset:
+    def _make_dataset(self, name: str, ny: int, nx: int) -> h5py.Dataset:
         return self._file.create_dataset(
-            "pixels",
+            name,
             shape=(0, ny, nx),
             maxshape=(None, None, None),
             chunks=(IMAGES_PER_BLOCK, ny, nx),
@@ -212,11 +222,8 @@ class StoredImages:
         if numbered is not None:
             table.remove_column(PSF_NUMBER)
         with h5py.File(self.folder / PIXELS, "r") as file:
-            pixels, (first, last) = file["pixels"], self.places[[0, -1]]
-            if last - first == len(self) - 1:
-                pixels = pixels[first : last + 1]
-            else:
-                pixels = np.stack([pixels[place] for place in self.places])
+            pixels = self._planes(file[LIGHT])
+            noise = self._planes(file[NOISE]) if NOISE in file else None
             psfs = None
             if numbered is not None:
                 read = {number: file[f"{PSFS}/{number}"][:] for number in set(numbered.tolist()) if number >= 0}
@@ -225,7 +232,24 @@ class StoredImages:
             pixels = pixels[:, : shapes[0][0], : shapes[0][1]]
         else:
             pixels = [image[:ny, :nx] for image, (ny, nx) in zip(pixels, shapes, strict=True)]
-        return ImageSet(pixels, table, psfs)
+        noises = None if noise is None else self._noises(noise, shapes)
+        return ImageSet(pixels, table, psfs, noises)
+
+    def _planes(self, dataset) -> np.ndarray:
+        """The planes of these images in an array of the file; NaN for those after its end."""
+        first, last = self.places[[0, -1]]
+        if last - first == len(self) - 1 and last < len(dataset):
+            return dataset[first : last + 1]
+        nothing = np.full(dataset.shape[1:], np.nan, np.float32)
+        return np.stack([dataset[place] if place < len(dataset) else nothing for place in self.places])
+
+    @staticmethod
+    def _noises(noise: np.ndarray, shapes: list[tuple[int, int]]) -> list[np.ndarray | None] | None:
+        """The noise maps (n, ny, nx) each in the size of its image, None where there is none; None if none is."""
+        cut = [plane[:ny, :nx] for plane, (ny, nx) in zip(noise, shapes, strict=True)]
+        maps = [plane if plane.shape == shape and np.isfinite(plane).any() else None
+                for plane, shape in zip(cut, shapes, strict=True)]  # fmt: skip
+        return maps if any(plane is not None for plane in maps) else None
 
 
 def stored_number(folder: Path) -> int:

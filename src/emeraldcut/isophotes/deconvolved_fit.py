@@ -299,7 +299,7 @@ def _grid_points(canvas, spacing):
     for j in range(high):
         for i in range(wide):
             x[j * wide + i], y[j * wide + i] = canvas.x + i * spacing, canvas.y + j * spacing
-    return Points(x, y, x), high, wide
+    return Points(x, y, x, x[:0]), high, wide
 
 
 @part
@@ -441,6 +441,8 @@ def _canvas_for(pixels, shape, sigmas, options, box, margin):
             if not r <= reach * root_q:
                 continue
             sigma = sigmas[ring_of(knot_place(r), len(sigmas))]
+            if pixels.noise.size > 0:
+                sigma *= pixels.noise[j, i]
             part = min(max(r - low + 0.5, 0.0), 1.0) * min(max(high - r + 0.5, 0.0), 1.0)
             weight[j - box.y0 + margin, i - box.x0 + margin] = max(part, OUTSIDE_WEIGHT) / (sigma * sigma)
             noise[j - box.y0 + margin, i - box.x0 + margin] = sigma
