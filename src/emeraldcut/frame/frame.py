@@ -98,7 +98,7 @@ class FramedGalaxy:
     snr: float
     flag: Flag
     square: bool
-    noise: np.ndarray = EVEN
+    noise: np.ndarray = field(default_factory=lambda: EVEN)
 
     @property
     def segmentation(self) -> Segmentation:

@@ -12,13 +12,24 @@ from emeraldcut.errors import UsageError
 from emeraldcut.frame import ALL, GEOMETRY, ORDERS, FramedGalaxy, fit_shape, turn_error
 from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q, ShapeFit
 from emeraldcut.frame.frame import example_galaxy
-from emeraldcut.isophotes.deconvolved_fit import ImageKernel, Kernel, fit_before_psf, image_kernel, moffat_kernel
+from emeraldcut.isophotes.deconvolved_fit import (
+    FitBeforePsf,
+    ImageKernel,
+    Kernel,
+    fit_before_psf,
+    image_kernel,
+    moffat_kernel,
+)
 from emeraldcut.numerics.jit import compiled, part
 from emeraldcut.settings import Settings, setting
 
 COLUMN_OF = ("a3", "b3", "a4", "b4_sin", "a6", "b6_sin", "a8", "b8_sin")  # of c_3, s_3, c_4, ...
 # Relative error of the correction for the PSF, see `settled`: where only a width is known, and of an image of the PSF.
-PSF_TRUST, PSF_IMAGE_TRUST = 0.2, 0.05
+# Stars in ten SDSS fields are narrower by 6 % than the images of their PSFs; the correction grows with the square.
+PSF_TRUST, PSF_IMAGE_TRUST = 0.2, 0.12
+# Variance of a4 before the PSF over that as it is seen, from which on the former is held back, see `_held_back`; and how
+# far a harmonic may lie from what its correction in second order says.
+AMPLIFIED, LIKELY_ERROR = 2.0, 0.01
 SECOND_ORDER = 0.065  # size of an error at which its square counts as much as itself
 LEAST_ERROR = 0.003  # of a harmonic: what drawings without noise differ from their outlines
 LEAST_RANGE_PIX = 3.0  # between inner and outer radius, so that pixels are left
@@ -135,6 +146,8 @@ def measure_galaxy(
         before = fit_before_psf(pixels, seen, options._replace(iterations=STEPS_BEFORE_PSF), kernel)
         if np.isfinite(before.covariance[C4, C4]) and np.isfinite(before.shape).all():
             shape, covariance, model = before.shape, before.covariance, before.model
+            if covariance[C4, C4] > AMPLIFIED * seen.covariance[C4, C4]:
+                shape, covariance = _held_back(galaxy, seen, before, options, kernel)
     # the correlation of the sky's noise counts as far as the galaxy's pixels show it too
     expected = division.neighbour_correlation * seen.noise
     share = min(max(seen.shared, 0.0) / expected, 1.0) if division.neighbour_correlation > 0 else 0.0
@@ -143,6 +156,36 @@ def measure_galaxy(
     trust = PSF_TRUST if psf is None else PSF_IMAGE_TRUST
     shape, errors = settled(shape, seen.shape, covariance, seen.covariance, correlation, square, trust)
     return Measurement(shape, errors, seen.shape, float(residual), model, correlation, seen.coefficients, outer, trust)
+
+
+def _held_back(
+    galaxy: FramedGalaxy, seen: ShapeFit, before: FitBeforePsf, options: FitOptions, kernel: Kernel | ImageKernel
+) -> Settled:
+    """Shape (12,) and covariance (12, 12) of a galaxy before a PSF that leaves little of its harmonics.
+
+    There the least-squares fit multiplies noise, and all that its model lacks. What the PSF does to a model with the
+    harmonics that are seen has no noise; it corrects them in first order, and with the fraction T of a harmonic that
+    is left in second (van Cittert 1931, Z. Phys. 69, 298), T being the ratio of the errors of both fits. The fit's
+    harmonics are combined with these by their variances, as the mean of a prior.
+    """
+    drawn = fit_before_psf(
+        galaxy.pixels, seen._replace(coefficients=before.coefficients), options._replace(iterations=1), kernel
+    )
+    again = fit_shape(galaxy.pixels._replace(image=drawn.model), seen.shape, galaxy.light, options)
+    if not np.isfinite(again.covariance[C4, C4]) or not np.isfinite(again.shape).all():
+        return Settled(before.shape, before.covariance)
+    shape, covariance = before.shape.copy(), before.covariance.copy()
+    for k in range(GEOMETRY, ALL):
+        variance = covariance[k, k]
+        left = min(np.sqrt(seen.covariance[k, k] / variance), 1.0)
+        first = seen.shape[k] - again.shape[k]
+        likely = seen.shape[k] + first * (2 - left)
+        spread = max(abs(first) / 2, LIKELY_ERROR) ** 2
+        kept = spread / (spread + variance)
+        shape[k] = likely + kept * (shape[k] - likely)
+        covariance[k, :] *= np.sqrt(kept)
+        covariance[:, k] *= np.sqrt(kept)
+    return Settled(shape, covariance)
 
 
 def _kernel_of(galaxy: FramedGalaxy, psf_fwhm_pix: float, psf: np.ndarray | None) -> Kernel | ImageKernel | None:

@@ -18,12 +18,20 @@ from emeraldcut.frame.ellipse_fit import (
     ALONG,
     ANGLE,
     C2,
+    C3,
+    C4,
+    C6,
+    C8,
     CLIP_SIGMA,
     GEOMETRY,
     LEAST_DEFORMATION,
     MOST_DEFORMATION,
     ORDERS,
     S2,
+    S3,
+    S4,
+    S6,
+    S8,
     SPARE_PIXELS,
     FitOptions,
     Pixels,
@@ -202,9 +210,10 @@ def _place(shape, ring, work):
     axes, root_q, total = axes_of(shape), np.float32(np.sqrt(shape[Q])), np.float32(0)
     x0, y0, cos, sin = np.float32(axes.x), np.float32(axes.y), np.float32(axes.cos), np.float32(axes.sin)
     across, one, half = np.float32(axes.across), np.float32(1), np.float32(0.5)
-    c3, s3, c4, s4 = (np.float32(shape[k]) for k in (4, 5, 6, 7))
-    c6, s6, c8, s8 = (np.float32(shape[k]) for k in (8, 9, 10, 11))
-    radius, width, least, most = (np.float32(v) for v in (ring.radius, ring.half, LEAST_DEFORMATION, MOST_DEFORMATION))
+    c3, s3, c4, s4 = np.float32(shape[C3]), np.float32(shape[S3]), np.float32(shape[C4]), np.float32(shape[S4])
+    c6, s6, c8, s8 = np.float32(shape[C6]), np.float32(shape[S6]), np.float32(shape[C8]), np.float32(shape[S8])
+    radius, width = np.float32(ring.radius), np.float32(ring.half)
+    least, most = np.float32(LEAST_DEFORMATION), np.float32(MOST_DEFORMATION)
     t, r, cosine, sine, root = work[0], work[1], work[2], work[3], work[4]
     for j in range(len(ring.x)):
         dx, dy = ring.x[j] - x0, ring.y[j] - y0

@@ -59,12 +59,13 @@ def measure(
     Table
         Everything that the input's table holds, with `x, y, axis_ratio, position_angle_deg` with errors (and
         `pa_sky_deg, galaxy_ra, galaxy_dec` where there is a WCS), `radius_pix, snr`; `a3, a4, a6, a8` (cosine) and
-        `b3, b4_sin, b6_sin, b8_sin` (sine) of isophotes between `inner_radius` and `outer_radius`,
-        relative to the elliptical radius: boxy is a4 < 0, as photutils >= 2 `b4`; `a4_polar` and `a4_bender` are a4 in
-        the conventions of photutils and IRAF, and of Bender, see `isophotes.polar`. Each is the mean over that range that noise disturbs least. Errors are from
-        the noise, its correlation, masked sectors and the PSF, with centre and axes left free. `p_boxy` is the
-        probability that a4 < -0.03; `boxy_kind` says what kind of shape it is (see `isophotes.kind`); `residual` is
-        the scatter about the fitted model that neighbouring pixels share, over the light, small for a smooth galaxy.
+        `b3, b4_sin, b6_sin, b8_sin` (sine) of isophotes between `inner_radius` and `outer_radius`, relative to the
+        elliptical radius: boxy is a4 < 0, as photutils >= 2 `b4`; `a4_polar` and `a4_bender` are a4 in the conventions
+        of photutils and IRAF, and of Bender, see `isophotes.polar`. Each is the mean over that range that noise
+        disturbs least. Errors are from the noise, its correlation, masked sectors and the PSF, with centre and axes
+        left free. `p_boxy` is the probability that a4 < -0.03; `boxy_kind` says what kind of shape it is (see
+        `isophotes.kind`); `residual` is the scatter about the fitted model that neighbouring pixels share, over the
+        light, small for a smooth galaxy.
         With `zones`, `a4_inner`, `a4_outer`, `a4_slope`, `a4_extreme` (all with errors), `a4_extreme_radius_pix` and
         `boxy_zones` say how a4 changes with radius, see `isophotes.zones`.
         Where the image of the PSF is known (`ImageSet.psfs`), or else `psf_fwhm_pix`, axes and harmonics are those

@@ -11,7 +11,7 @@ from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf, unbinned
-from emeraldcut.frame.ellipse_fit import ACROSS, ALONG, ANGLE, FIT_MARGIN, FitOptions, Q, X, Y, fit_example
+from emeraldcut.frame.ellipse_fit import ACROSS, ALONG, ANGLE, C4, C6, C8, FIT_MARGIN, FitOptions, Q, X, Y, fit_example
 from emeraldcut.frame.frame import frame_example
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes.galaxy_fit import (
@@ -25,6 +25,7 @@ from emeraldcut.isophotes.galaxy_fit import (
     settled_rings,
 )
 from emeraldcut.isophotes.isophote_fit import CONVERGED, STOPS, RingOptions, Rings, fit_rings, rings_example
+from emeraldcut.isophotes.polar import fourth_harmonics, fourth_variances
 from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import Settings, setting
 
@@ -274,6 +275,11 @@ def _rows(row, profile: Profile, binning: int, settings: ProfileSettings) -> Tab
     for k, name in enumerate(COLUMN_OF, GEOMETRY):
         add(name, shape[:, k], own[:, k])
         add(f"{name}_err", errors[:, k], own[:, k])
+    even, with_four = [C4, C6, C8], own[:, C4]
+    others = fourth_harmonics(shape[:, Q], shape[:, even]), fourth_variances(shape[:, Q], errors[:, even] ** 2)
+    for name, values, variances in zip(("a4_polar", "a4_bender"), *others, strict=True):
+        add(name, values, with_four)
+        add(f"{name}_err", np.sqrt(variances), with_four)
     table["isophote_pixels"] = np.nan_to_num(np.round(seen.pixels)).astype(int)
     add("coverage", seen.coverage)
     table["stop_reason"] = np.array([STOPS[int(stop)] for stop in seen.stop], dtype=object)
