@@ -58,6 +58,7 @@ from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp_of, unbinned
 from emeraldcut.frame.ring_harmonics import RingHarmonics, ring_harmonics
 from emeraldcut.frame.segmentation import SKY, Segmentation
 from emeraldcut.numerics.jit import compile_ahead, compiled
+from emeraldcut.numerics.median import MAD_TO_SIGMA
 
 USELESS = 1e3  # times the typical noise: so noisy is a pixel that stands for a missing one
 FLAT = 0.01  # relative differences in a noise map that change no weight that matters
@@ -218,7 +219,8 @@ def relative_noise(noise: np.ndarray | None, stated: float, quick: QuickShape) -
     """Noise of each pixel of a galaxy over that of its sky (ny, nx) float32; EVEN where there is no map, or a flat one.
 
     `stated` is the typical noise per pixel, NaN where a map is known up to a factor only. Where the sky shows another
-    noise than that (see `segment`), the map says how the noise changes and the sky how large it is.
+    noise than that (see `segment`), the map says how the noise changes, and the sky's pixels, each over its own, how
+    large it is.
     """
     if noise is None:
         return EVEN
@@ -227,10 +229,11 @@ def relative_noise(noise: np.ndarray | None, stated: float, quick: QuickShape) -
     squares = np.where(noise > 0, noise / typical, np.nan).astype(np.float32) ** 2
     ratio = np.sqrt(bin_down(squares, binning))
     if not abs(stated - quick.sky_sigma) < 1e-5 * stated:
-        sky = ratio[(division.pixel_class == SKY) & (ratio > 0)]
-        if not sky.size:
+        sky = (division.pixel_class == SKY) & (ratio > 0)
+        shown = MAD_TO_SIGMA * np.median(np.abs(division.image[sky] / ratio[sky])) if sky.any() else 0.0
+        if not shown > 0:
             return EVEN
-        ratio /= np.median(sky)
+        ratio *= shown / division.sky_sigma
     else:
         ratio *= typical / stated
     ratio = np.where(ratio > 0, ratio, 1).astype(np.float32)

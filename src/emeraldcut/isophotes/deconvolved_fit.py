@@ -55,6 +55,8 @@ BEND, FACTOR = 0.5, 3.0  # how far a profile is from the likely one, see `_prior
 # What may be lost of a kernel in its separable form, in the sum of absolute values: where the model is drawn, and where
 # the matrix is summed.
 LOST, LOST_IN_MATRIX = 2e-3, 1.5e-1
+# The latter of the image of a PSF: with less of its wings in the matrix the steps are too short to arrive in time.
+IMAGE_LOST_IN_MATRIX = 2e-2
 
 
 MARGIN_FWHM = 1.5  # the model is drawn so far beyond the fitted pixels, from where light is scattered into them
@@ -204,7 +206,8 @@ def _image_kernel(data: bytes, shape: tuple[int, int], binning: int) -> ImageKer
               for k in range(half + 1) for axis in (0, 1)]  # fmt: skip
     margin = int(np.argmax(np.reshape(beyond, (-1, 2)).max(axis=1) < MARGIN_LOST))
     every_second = psf[half % 2 :: 2, half % 2 :: 2]
-    kernels = [separable(psf, LOST), separable(psf, LOST_IN_MATRIX), separable(every_second, LOST_IN_MATRIX)]
+    rough = IMAGE_LOST_IN_MATRIX
+    kernels = [separable(psf, LOST), separable(psf, rough), separable(every_second, rough)]
     return ImageKernel(Kernel(fwhm, margin, *(np.stack(kernel) for kernel in kernels)), dx, dy)
 
 

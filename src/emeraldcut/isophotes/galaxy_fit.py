@@ -27,8 +27,8 @@ COLUMN_OF = ("a3", "b3", "a4", "b4_sin", "a6", "b6_sin", "a8", "b8_sin")  # of c
 # Relative error of the correction for the PSF, see `settled`: where only a width is known, and of an image of the PSF.
 # Stars in ten SDSS fields are narrower by 6 % than the images of their PSFs; the correction grows with the square.
 PSF_TRUST, PSF_IMAGE_TRUST = 0.2, 0.12
-# Variance of a4 before the PSF over that as it is seen, from which on the former is held back, see `_held_back`; and how
-# far a harmonic may lie from what its correction in second order says.
+# Variance of a4 before the PSF over that as it is seen, from which on the former is held back, see `_held_back`; and
+# how far a harmonic may lie from what its correction in second order says.
 AMPLIFIED, LIKELY_ERROR = 2.0, 0.01
 SECOND_ORDER = 0.065  # size of an error at which its square counts as much as itself
 LEAST_ERROR = 0.003  # of a harmonic: what drawings without noise differ from their outlines

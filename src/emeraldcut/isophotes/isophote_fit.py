@@ -320,7 +320,7 @@ def _held(matrix, right, k):
 
 @part
 def _solution(table, rows, factor, ring, sigma, options):
-    """Step (rows - 1,), its covariance for noise of 1, and the sum of squared residuals that are left after it."""
+    """Step (rows - 1,), its covariance for noise of 1, and the sums of squared residuals before and after it."""
     matrix = _products(table, rows)
     square, right, normal = matrix[0, 0], matrix[0, 1:].copy(), matrix[1:, 1:].copy()
     wide = OTHER_SLOPE * ring.half / ring.radius  # what a parabola may add to a factor of 1
@@ -343,7 +343,7 @@ def _solution(table, rows, factor, ring, sigma, options):
             step[a] += inverse[a, b] * right[b]
     for a in range(len(right)):
         left -= step[a] * right[a]
-    return step, inverse, max(left, 0.0)
+    return step, inverse, square, max(left, 0.0)
 
 
 @part
@@ -357,9 +357,12 @@ def _fit_ring(pixels, start, coefficients, radius, options):
     sigma, stop, light_variance, n, step = pixels.sigma, NOT_CONVERGED, np.nan, 0.0, np.zeros(ALL)
     floor = FAINTEST * pixels.sigma
     profile = _profile_in_ring(coefficients, shape[Q], ring, floor)
+    limit, n_most = 0.0, options.n_free
     for iteration in range(options.steps + 1):
         n = _place(shape, ring, work)
-        n_free = 0 if iteration == 0 else options.n_free  # at first the light alone
+        if n < n_most + N_LIGHT + SPARE_PIXELS:  # near the centre there are pixels enough for the axes only
+            n_most = GEOMETRY
+        n_free = 0 if iteration == 0 else n_most  # at first the light alone
         if n < n_free + N_LIGHT + SPARE_PIXELS or n < LEAST_COVERAGE * ring.area:
             stop = FEW_PIXELS
             break
@@ -367,8 +370,8 @@ def _fit_ring(pixels, start, coefficients, radius, options):
         rows = PATTERNS + n_free
         if n_free > 0:
             _fill_patterns(shape, ring, work, table, n_free)
-            _cut(table, rows, CLIP_SIGMA * sigma)
-        found, inverse, left = _solution(table, rows, factor, ring, sigma, options)
+            _cut(table, rows, limit)
+        found, inverse, square, left = _solution(table, rows, factor, ring, sigma, options)
         if not np.isfinite(found).all():
             stop = FAINT
             break
@@ -376,8 +379,10 @@ def _fit_ring(pixels, start, coefficients, radius, options):
             factor += found
             _fill_light(ring, work, profile, factor, table)
             sigma = max(_robust_scatter(table[RESIDUAL], work[4], work[5]), pixels.sigma)
+            limit = CLIP_SIGMA * sigma
             continue
         sigma = max(np.sqrt(left / max(n - len(found), 1.0)), pixels.sigma)
+        limit = CLIP_SIGMA * max(np.sqrt(square / n), sigma)  # before the step: it may not have been the last
         covariance = np.zeros((n_free, n_free))
         for a in range(n_free):
             step[a], covariance[a, a] = found[N_LIGHT + a], sigma * sigma * inverse[N_LIGHT + a, N_LIGHT + a]
@@ -391,6 +396,7 @@ def _fit_ring(pixels, start, coefficients, radius, options):
         if options.fix_axis_ratio:
             shape[Q] = kept
         light_variance = sigma * sigma * inverse[0, 0] * profile[0] * profile[0]
+        variance[:] = np.nan
         for a in range(n_free):
             variance[a] = covariance[a, a]
         if iteration > 1 and is_last(step, covariance, radius):
@@ -426,7 +432,7 @@ def _light_alone(ring, shape, profile, table, work, options, sky):
     for _ in range(2):
         _fill_light(ring, work, profile, factor, table)
         _cut(table, PATTERNS, CLIP_SIGMA * max(sigma, _robust_scatter(table[RESIDUAL], work[4], work[5])))
-        found, inverse, left = _solution(table, PATTERNS, factor, ring, sigma, options)
+        found, inverse, _, left = _solution(table, PATTERNS, factor, ring, sigma, options)
         factor += found
         sigma = max(np.sqrt(left / max(n - N_LIGHT, 1.0)), sky)
     return factor, sigma * sigma * inverse[0, 0] * profile[0] * profile[0], sigma
