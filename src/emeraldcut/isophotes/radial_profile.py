@@ -29,7 +29,7 @@ from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import Settings, setting
 
 LEAST_HALF_WIDTH_PIX = 1.0  # of the ring around an isophote
-STEPS = 8  # Gauss-Newton steps at most
+STEPS = 10  # Gauss-Newton steps at most
 STEPS_OF_PROFILE = 2  # of the fit of the whole galaxy's profile, from which all rings start
 NO_NOISE = 0.9  # correlation between neighbouring pixels of a sky that shows light, not noise: resampling leaves less
 # Error of a harmonic without any noise: EVEN_ERROR, and GRID_ERROR over the fourth power of the minor axis in pixels.

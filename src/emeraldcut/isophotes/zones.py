@@ -17,7 +17,7 @@ from emeraldcut.isophotes.radial_profile import profile_at
 RANGE = (0.3, 2.5)  # half-light radii between which isophotes are looked at
 INNER, OUTER = (0.3, 0.8), (1.25, 2.5)  # the two zones, in half-light radii
 WIDTH, LEAST_WIDTH_PIX = 0.24, 1.5  # of a ring, relative to its inner edge, and in pixels; rings do not overlap
-STEPS = 3  # Gauss-Newton steps at most
+STEPS = 4  # Gauss-Newton steps at most
 ZONE_SIGMA = 3.0  # standard errors from which on a zone is boxy or disky: two zones are two chances to err
 MOST_ERROR = 0.1  # of a4 in a ring that counts
 
