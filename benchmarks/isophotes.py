@@ -49,10 +49,10 @@ INSIDE, OUTSIDE = 0.3, 2.5  # half-light radii between which the shape changes
 ISOPHOTES = 31
 
 
-def changing(a4: tuple[float, float], axis_ratio: tuple[float, float], angle_deg: tuple[float, float]):
+def changing(a4, axis_ratio, angle_deg, ends=(INSIDE, OUTSIDE)):
     """Light (ny, nx) whose shape changes with the logarithm of the radius, and a function of radii that tells it."""
     knots = np.geomspace(0.2, 12 * RADIUS, 4000)
-    fraction = np.clip(np.log(knots / (INSIDE * RADIUS)) / np.log(OUTSIDE / INSIDE), 0, 1)
+    fraction = np.clip(np.log(knots / (ends[0] * RADIUS)) / np.log(ends[1] / ends[0]), 0, 1)
     ends_of = {"a4": a4, "axis_ratio": axis_ratio, "position_angle_deg": angle_deg}
     course = {name: ends[0] + (ends[1] - ends[0]) * fraction for name, ends in ends_of.items()}
     place = (np.arange(SIDE * FINE) - (FINE - 1) / 2) / FINE
@@ -118,7 +118,7 @@ def zones(seed: int, number: int) -> dict:
     """How often zones are called rightly, and ellipses wrongly."""
     rng, figures = np.random.default_rng(seed + 1), {}
     for snr in (100, 200):
-        light = changing((0.03, -0.06), (0.55, 0.75), (20, 25))[0]
+        light = changing((0.04, -0.06), (0.55, 0.7), (20, 20), (0.8, 1.3))[0]
         sigma = noise_for(light, snr)
         table = measure(image_set([light + sigma * rng.normal(size=light.shape) for _ in range(number)]))
         figures[f"zones_right_snr_{snr}"] = np.mean(

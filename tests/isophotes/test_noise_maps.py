@@ -10,7 +10,7 @@ from emeraldcut.frame import clean, frame_galaxies
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.images import read_images, write_images
-from emeraldcut.isophotes import measure, radial_profiles
+from emeraldcut.isophotes import ProfileSettings, measure, radial_profiles
 from tests.helpers import images, sky_noise_for
 
 SHAPE = shapes.superellipse(0.65, 3)
@@ -57,9 +57,10 @@ def test_the_error_is_that_of_weighed_least_squares():
     noise[:36, :38] *= 30
     pixels = drawn(20, noise, seed=3)
     hidden = [np.where(noise > 10 * SIGMA, np.nan, p) for p in pixels]
+    radii = ProfileSettings(radii_pix=(9.0, 13.0))
     by_map, by_mask = (
-        np.ma.median(measure(with_noise(pictures, maps, noise_sigma=[SIGMA] * 20))["a4_err"])
-        for pictures, maps in ((pixels, [noise] * 20), (hidden, None))
+        np.ma.median(radial_profiles(with_noise(*both, noise_sigma=[SIGMA] * 20), profile_settings=radii)["a4_err"])
+        for both in ((pixels, [noise] * 20), (hidden, None))
     )
     assert by_map == pytest.approx(by_mask, rel=0.15)
 

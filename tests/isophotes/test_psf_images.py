@@ -151,7 +151,7 @@ def test_kernels_of_images_are_the_images():
 def test_errors_hold_the_truth_with_an_image_of_the_psf():
     rng = np.random.default_rng(1)
     shape = shapes.superellipse(0.65, 3)
-    clean, kernel = seen_through(shape, with_wings)
+    clean, kernel = seen_through(shape, with_wings, radius=9.0)
     sigma = sky_noise_for(clean, 80)
     noisy = [clean + rng.normal(0, sigma, clean.shape) for _ in range(150)]
     table = measure(with_psfs(noisy, [kernel] * 150))

@@ -61,6 +61,9 @@ from emeraldcut.numerics.jit import compile_ahead, compiled
 from emeraldcut.numerics.median import MAD_TO_SIGMA
 
 USELESS = 1e3  # times the typical noise: so noisy is a pixel that stands for a missing one
+# So is one with this many times the typical noise whose light does not stand out of that by so many standard
+# deviations: it has no weight, and would look like an object. The centres of bright galaxies are noisier, and stand out.
+NOISY, SHOWS_SIGMA = 10.0, 5.0
 FLAT = 0.01  # relative differences in a noise map that change no weight that matters
 
 
@@ -206,13 +209,16 @@ def _fit_along_sides(pixels: Pixels, fit: ShapeFit, size: _Size) -> tuple[ShapeF
     return fit_shape(pixels, turned, size.light, options._replace(iterations=6, fix_angle=True)), True
 
 
-def with_noise_known(image: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
-    """The image, NaN where a map of its noise knows none, or one so large that the pixel holds nothing."""
+def with_noise_known(image: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image and noise map, NaN where the map knows none, or one so large that the pixel holds nothing."""
     if noise is None:
-        return image
+        return image, None
     known = noise > 0
     typical = np.median(noise[known]) if known.any() else np.nan
-    return np.where(known & (noise < USELESS * typical), image, np.float32(np.nan))
+    lost = (noise > NOISY * typical) & (np.abs(image - np.nanmedian(image)) < SHOWS_SIGMA * noise)
+    known &= (noise < USELESS * typical) & ~lost
+    missing = np.float32(np.nan)
+    return np.where(known, image, missing), np.where(known, noise, missing) if known.any() else None
 
 
 def relative_noise(noise: np.ndarray | None, stated: float, quick: QuickShape) -> np.ndarray:
@@ -249,7 +255,8 @@ def frame_galaxy(
     Parameters are those of `quick_shape_of`, and `noise` (ny, nx), the noise of each pixel where a map states it.
     """
     compile_ahead("framing galaxies", quick_shape_example, fit_example, frame_example)
-    first = quick_shape_of(with_noise_known(image, noise), psf_fwhm_pix, noise_sigma)
+    image, noise = with_noise_known(image, noise)
+    first = quick_shape_of(image, psf_fwhm_pix, noise_sigma)
     if first is None:
         return None
     division, relative = first.segmentation, relative_noise(noise, noise_sigma, first)

@@ -183,8 +183,14 @@ def _held_back(
         spread = max(abs(first) / 2, LIKELY_ERROR) ** 2
         kept = spread / (spread + variance)
         shape[k] = likely + kept * (shape[k] - likely)
-        covariance[k, :] *= np.sqrt(kept)
-        covariance[:, k] *= np.sqrt(kept)
+        # both are of the same pixels, so that their errors add up; the series to second order multiplies those of the
+        # harmonics that are seen, and what it leaves out is about half of its last term
+        gain = 1 + (1 - left) + (1 - left) ** 2
+        noise = kept * np.sqrt(variance) + (1 - kept) * gain * np.sqrt(seen.covariance[k, k])
+        cut = (1 - kept) * first * (1 - left) / 2
+        change = np.sqrt((noise * noise + cut * cut) / variance)
+        covariance[k, :] *= change
+        covariance[:, k] *= change
     return Settled(shape, covariance)
 
 
@@ -227,7 +233,8 @@ def settled_rings(
 ) -> Settled:  # fmt: skip
     """The same for n isophotes: shapes, those seen and variances (n, 12), and errors that harmonics have at least (n,).
 
-    Errors of the centre are here those along x and y.
+    Errors of the centre are here those along x and y. There is no term of second order: measured on simulated noise,
+    isophotes that are fitted one by one, from the shape of their neighbours, need none.
     """
     return Settled(*_settled_rings(shapes, seen, variances, correlation, square, psf_trust, least))
 
@@ -238,7 +245,7 @@ def _settled_rings(shapes, seen, variances, correlation, square, psf_trust, leas
     settled_shapes, errors = np.empty_like(shapes), np.empty_like(shapes)
     for i in range(len(shapes)):
         known = np.diag(variances[i])
-        shape, error = _settle(shapes[i], seen[i], known, known, correlation, square, psf_trust, least[i])
+        shape, error = _settle(shapes[i], seen[i], known, known, correlation, square, psf_trust, least[i], np.inf)
         cos2, sin2 = np.cos(shape[ANGLE]) ** 2, np.sin(shape[ANGLE]) ** 2
         along, across = error[0] ** 2, error[1] ** 2
         error[0], error[1] = np.sqrt(cos2 * along + sin2 * across), np.sqrt(sin2 * along + cos2 * across)
@@ -249,18 +256,18 @@ def _settled_rings(shapes, seen, variances, correlation, square, psf_trust, leas
 @compiled
 def _settled(shape, seen, covariance, of_seen, correlation, square, psf_trust):
     """A plain tuple of `settled`."""
-    return _settle(shape, seen, covariance, of_seen, correlation, square, psf_trust, LEAST_ERROR)
+    return _settle(shape, seen, covariance, of_seen, correlation, square, psf_trust, LEAST_ERROR, SECOND_ORDER)
 
 
 @part
-def _settle(shape, seen, covariance, of_seen, correlation, square, psf_trust, least):
+def _settle(shape, seen, covariance, of_seen, correlation, square, psf_trust, least, second_order):
     """See `settled`; `least` is the error of a harmonic without any noise."""
     q, shape, variance = shape[Q], shape.copy(), np.empty(ALL)
     turn = 0.0 if square else turn_error(q, covariance[S2, S2] * correlation)
     for k in range(ALL):
         variance[k] = max(covariance[k, k], 0.0) * correlation
         if k >= GEOMETRY:
-            variance[k] *= 1 + correlation * of_seen[k, k] / SECOND_ORDER**2
+            variance[k] *= 1 + correlation * of_seen[k, k] / second_order**2
     # from c_2 and s_2 to axis ratio and angle; the sides of a square say how it lies
     variance[Q] *= (2 * q) ** 2
     variance[ANGLE] *= (2 * q / max(1 - q * q, 1e-3)) ** 2

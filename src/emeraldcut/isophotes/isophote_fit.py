@@ -61,6 +61,7 @@ LEAST_COVERAGE = 0.3  # fraction of a ring's area that must have data
 # Steps in which the edges of a ring move with it; then its pixels are kept, since a fit that changes them does not
 # settle where noise moves the shape by as much as the ring is wide.
 STEPS_OF_EDGES = 2
+LEAST_SCATTER = 0.5  # of a ring's pixels, in the noise of the sky
 MARGIN_PIX = 1.0  # by which the steps of a fit may move a ring before its pixels are looked for anew
 UNCERTAIN = 0.15  # error of the second harmonic from which on a ring has no axes of its own
 # Why the fit of a ring ended; the numbers are those of photutils' `stop_code`.
@@ -398,7 +399,9 @@ def _fit_ring(pixels, start, coefficients, radius, options):
             sigma = max(_robust_scatter(table[RESIDUAL], work[4], work[5]), pixels.sigma)
             limit = CLIP_SIGMA * sigma
             continue
-        sigma = max(np.sqrt(left / max(n - len(found), 1.0)), pixels.sigma)
+        freedom = max(n - len(found), 1.0)
+        # never below that of the sky, less what its scatter in so many pixels may be by chance
+        sigma = max(np.sqrt(left / freedom), pixels.sigma * max(1 - np.sqrt(2 / freedom), LEAST_SCATTER))
         limit = CLIP_SIGMA * max(np.sqrt(square / n), sigma)  # before the step: it may not have been the last
         covariance = np.zeros((n_free, n_free))
         for a in range(n_free):

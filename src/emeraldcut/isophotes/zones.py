@@ -18,7 +18,9 @@ RANGE = (0.3, 2.5)  # half-light radii between which isophotes are looked at
 INNER, OUTER = (0.3, 0.8), (1.25, 2.5)  # the two zones, in half-light radii
 WIDTH, LEAST_WIDTH_PIX = 0.24, 1.5  # of a ring, relative to its inner edge, and in pixels; rings do not overlap
 STEPS = 4  # Gauss-Newton steps at most
-ZONE_SIGMA = 3.0  # standard errors from which on a zone is boxy or disky: two zones are two chances to err
+# Standard errors from which on a zone is boxy or disky: alone, since two zones are two chances to err; and where the
+# other one is the opposite.
+ZONE_SIGMA, OPPOSITE_SIGMA = 3.0, 2.0
 MOST_ERROR = 0.1  # of a4 in a ring that counts
 
 
@@ -108,15 +110,17 @@ def _extreme(course: Course) -> tuple[float, float, float]:
     return float(moved[k]), float(error), float(course.radius[k])
 
 
-def _word(a4: float, error: float) -> str:
-    if not abs(a4) > max(ZONE_SIGMA * error, LEAST_A4):
+def _word(a4: float, error: float, sigmas: float) -> str:
+    if not abs(a4) > max(sigmas * error, LEAST_A4):
         return ""
     return "disky" if a4 > 0 else "boxy"
 
 
 def zones_in_words(inner: tuple[float, float], outer: tuple[float, float]) -> str:
     """What a4 and its error say inside and outside, as in "boxy outside, disky inside"."""
-    inside, outside = _word(*inner), _word(*outer)
+    inside, outside = _word(*inner, OPPOSITE_SIGMA), _word(*outer, OPPOSITE_SIGMA)
+    if not (inside and outside and inside != outside):
+        inside, outside = _word(*inner, ZONE_SIGMA), _word(*outer, ZONE_SIGMA)
     if inside and inside == outside:
         return f"{inside} throughout"
     parts = [f"{word} {where}" for word, where in ((outside, "outside"), (inside, "inside")) if word]
