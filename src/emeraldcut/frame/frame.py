@@ -62,7 +62,7 @@ from emeraldcut.numerics.median import MAD_TO_SIGMA
 
 USELESS = 1e3  # times the typical noise: so noisy is a pixel that stands for a missing one
 # So is one with this many times the typical noise whose light does not stand out of that by so many standard
-# deviations: it has no weight, and would look like an object. The centres of bright galaxies are noisier, and stand out.
+# deviations: it has no weight, and would look like an object. Bright centres are noisier still, and stand out.
 NOISY, SHOWS_SIGMA = 10.0, 5.0
 FLAT = 0.01  # relative differences in a noise map that change no weight that matters
 

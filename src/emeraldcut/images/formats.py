@@ -321,7 +321,7 @@ def _plane(unit: Any, k: int, last: bool) -> np.ndarray | None:
 def _single(plane: Planes, maps: MaskAndNoise, facts: dict[str, Any], notes: list[str]) -> Picture:
     """One image without its masked pixels and those of no weight; its fact `noise_sigma` is what its noise map says."""
     pixels, sigma = cleared(*plane, maps)
-    if stated(sigma, maps) is not None:
+    if sigma is not None and stated(sigma, maps) is not None:
         known = np.isfinite(sigma) & np.isfinite(pixels)
         facts["noise_sigma"] = float(np.median(sigma[known])) if known.any() else np.nan
     picture = checked(pixels, facts=facts | said(notes))
@@ -366,10 +366,10 @@ def _banded(
         pixels = luminance(np.stack([layers[0].plane(k, last=True)[0] for k in range(number)], axis=-1))
         return checked(pixels, facts=facts | PICTURE | said(notes))
     if len(layers) > 1:
-        planes = [(*cleared(*layers[k].plane(0), layers[k].maps), layers[k].maps) for k in wanted]
+        read = [(cleared(*layers[k].plane(0), layers[k].maps), layers[k].maps) for k in wanted]
     else:
-        planes = [(*cleared(*layers[0].plane(k, last=last), layers[0].maps), layers[0].maps) for k in wanted]
-    planes = [(pixels, stated(sigma, maps)) for pixels, sigma, maps in planes]
+        read = [(cleared(*layers[0].plane(k, last=last), layers[0].maps), layers[0].maps) for k in wanted]
+    planes = [(pixels, stated(sigma, maps)) for (pixels, sigma), maps in read]
     return of_bands(planes, [names[k] if names else str(k) for k in wanted], facts, notes)
 
 

@@ -228,7 +228,10 @@ def _image_set(items: list[Item], unique: Callable[[str], str], settings: Pictur
         rows.append(row if width is None else row | {"psf_fwhm_pix": width})
         psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    noises = [picture.noise if np.shape(picture.noise) == picture.pixels.shape else None for picture, _ in items]
+    noises = [
+        picture.noise if picture.noise is not None and picture.noise.shape == picture.pixels.shape else None
+        for picture, _ in items
+    ]
     return ImageSet.from_rows(
         pixels,
         rows,

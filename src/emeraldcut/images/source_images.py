@@ -139,11 +139,14 @@ class SourceImages:
 
     def _read(self, rows: range, table: Table) -> ImageSet:
         """The images of some rows with their PSFs and noise maps."""
-        pixels, psfs, noises = [], [], []
+        pixels: list[np.ndarray] = []
+        psfs: list[np.ndarray | None] = []
+        noises: list[np.ndarray | None] = []
         for place, row in enumerate(rows):
             self._own, self._noise = (None, np.nan, np.nan), None
             pixels.append(self[row])
-            noises.append(self._noise if np.shape(self._noise) == pixels[-1].shape else None)
+            noise: np.ndarray | None = self._noise
+            noises.append(noise if noise is not None and noise.shape == pixels[-1].shape else None)
             psf, x, y = self._own
             known = {name: table[name][place] for name in ("psf_file", "pixel_scale_arcsec") if name in table.colnames}
             known = {name: value for name, value in known.items() if not np.ma.is_masked(value)}
@@ -186,9 +189,9 @@ class SourceImages:
             path = self._source / path.relative_to(self._moved_from)
         packed = re.fullmatch(r"(.+)\[(\d+)\]", str(path))
         if packed and not path.exists():
-            picture = parquet_image(self._place(Path(packed[1])), int(packed[2]), self._settings)
-            self._noise = picture.noise
-            return picture.pixels
+            stored = parquet_image(self._place(Path(packed[1])), int(packed[2]), self._settings)
+            self._noise = stored.noise
+            return stored.pixels
         path = self._place(path)
         number = _number_in_file(str(self._ids[row]), path)
         kind = kind_of(path)

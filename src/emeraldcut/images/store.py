@@ -95,7 +95,7 @@ class ImageSetWriter:
             table[PSF_NUMBER] = np.array([self._number_of_psf(psf) for psf in images.psfs], dtype=np.int32)
         self._rows.append(to_arrow(describe_columns(table)), len(table))
 
-    def _write(self, name: str, planes: Sequence[np.ndarray], start: int, ny: int, nx: int) -> None:
+    def _write(self, name: str, planes: Sequence[np.ndarray] | np.ndarray, start: int, ny: int, nx: int) -> None:
         """Puts planes of up to (ny, nx) pixels into an array of the file, from image `start` on."""
         if name not in self._datasets:
             self._datasets[name] = self._make_dataset(name, ny, nx)
@@ -228,12 +228,11 @@ class StoredImages:
             if numbered is not None:
                 read = {number: file[f"{PSFS}/{number}"][:] for number in set(numbered.tolist()) if number >= 0}
                 psfs = [read.get(number) for number in numbered.tolist()]
-        if len(set(shapes)) == 1:
-            pixels = pixels[:, : shapes[0][0], : shapes[0][1]]
-        else:
-            pixels = [image[:ny, :nx] for image, (ny, nx) in zip(pixels, shapes, strict=True)]
         noises = None if noise is None else self._noises(noise, shapes)
-        return ImageSet(pixels, table, psfs, noises)
+        if len(set(shapes)) == 1:
+            return ImageSet(pixels[:, : shapes[0][0], : shapes[0][1]], table, psfs, noises)
+        each = [image[:ny, :nx] for image, (ny, nx) in zip(pixels, shapes, strict=True)]
+        return ImageSet(each, table, psfs, noises)
 
     def _planes(self, dataset) -> np.ndarray:
         """The planes of these images in an array of the file; NaN for those after its end."""
