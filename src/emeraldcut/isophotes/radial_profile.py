@@ -11,7 +11,21 @@ from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import ALL, GEOMETRY, FramedGalaxy, FrameSet, fit_shape, frame_galaxies, known_psf, unbinned
-from emeraldcut.frame.ellipse_fit import ACROSS, ALONG, ANGLE, C4, C6, C8, FIT_MARGIN, FitOptions, Q, X, Y, fit_example
+from emeraldcut.frame.ellipse_fit import (
+    ACROSS,
+    ALONG,
+    ANGLE,
+    C2,
+    C4,
+    C6,
+    C8,
+    FIT_MARGIN,
+    FitOptions,
+    Q,
+    X,
+    Y,
+    fit_example,
+)
 from emeraldcut.frame.frame import frame_example
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes.galaxy_fit import (
@@ -213,7 +227,9 @@ def profile_at(
     errors[~own] = np.nan
     errors[none] = np.nan
     unit = galaxy.segmentation.unit
-    error = np.sqrt(np.maximum(seen.light_variance, 0) * correlation) * unit
+    # an uncertain axis ratio moves the isophote with this semi-major axis through the light; c_2 is half of its change
+    moved = (seen.slope * radii) ** 2 * np.nan_to_num(seen.variance[:, C2])
+    error = np.sqrt((np.maximum(seen.light_variance, 0) + moved) * correlation) * unit
     inside = _light_inside(galaxy, radii, seen.shape[:, Q]) * unit * galaxy.binning**2
     return Profile(radii, shape, errors, seen, seen.light * unit, error, inside)
 
