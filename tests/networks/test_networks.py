@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from shutil import copytree
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.special import softmax
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.frame import frame_galaxies, known_psf, stamp
 from emeraldcut.galaxies import draw_galaxy, synthesise
 from emeraldcut.galaxies.profiles import Sersic
@@ -762,3 +764,32 @@ def test_no_keras_without_training(tmp_path, rng):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] == "True (1, 3) False False"
+
+
+@pytest.mark.parametrize("damage", ["nan", "card", "list", "layers", "truncated", "no dense", "open set"])
+def test_a_bad_folder_of_a_network_is_one_sentence(tmp_path, rng, damage):
+    shipped = load_network("screener").folder
+    folder = tmp_path / "network"
+    copytree(shipped, folder)
+    card, layers, weights = (folder / name for name in ("card.json", "model.json", "model.weights.h5"))
+    if damage == "nan":
+        with h5py.File(weights, "r+") as file:
+            arrays = []
+            file.visititems(lambda name, item: arrays.append(item) if isinstance(item, h5py.Dataset) else None)
+            arrays[0][...] = np.nan
+    elif damage == "card":
+        card.write_text("{")
+    elif damage == "list":
+        card.write_text("[1, 2]")
+    elif damage == "layers":
+        layers.write_text('{"class_name": "Functional", "config": {"layers": [{"name": "a"}]}}')
+    elif damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif damage == "no dense":
+        layers.write_text('{"class_name": "Sequential", "config": []}')
+    else:
+        (folder / "open_set.npz").write_bytes(b"PK nothing")
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  what it says differs
+        load_network(folder)
+    assert isinstance(caught.value, UsageError) and "\n" not in str(caught.value)
+    assert damage != "nan" or "not finite" in str(caught.value)

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.flags import usable
+from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.psf import positive
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images
 from emeraldcut.images.store import ImageSetWriter
+from emeraldcut.images.wcs import NO_POSITION, NO_SCALE
+from emeraldcut.runs.notices import listening, notice, said
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
@@ -22,6 +24,13 @@ from emeraldcut.tables.files import check_output, write_table
 from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
 
 MOST_SAID = 20  # ways in which files are read, in a manifest
+LACKING = {  # facts of a manifest, and the sentences that they are in
+    "psf_unknown_images": "no known PSF: shapes are as seen, not corrected for it (--psf, --psf-fwhm-arcsec, "
+    "--psf-fwhm-pix, or columns of these names).",
+    "no_pixel_scale_images": "a WCS that states no pixel scale, which is missing, and with it all that is in arcsec.",
+    "no_position_images": "a WCS that states no position: ra and dec are missing.",
+}
+SIGNS = {NO_SCALE: "no_pixel_scale_images", NO_POSITION: "no_position_images"}  # in `read_as`
 
 
 # long: two thirds document its parameters
@@ -36,6 +45,7 @@ def apply_to_images(
     seed: int | None = None,
     jobs: int | str = 1,
     overwrite: bool = False,
+    raw: bool = False,
     progress: Progress = SILENT,
 ) -> Path:
     """Writes the rows that `stage` makes of all images as one table.
@@ -63,6 +73,8 @@ def apply_to_images(
         Workers, as `map_chunks` takes them.
     overwrite : bool
         Replace the table if it exists.
+    raw : bool
+        For `write_table`.
     progress : Progress
         Told of each chunk that is done.
 
@@ -90,6 +102,23 @@ def apply_to_images(
     [1.0, 1.0, 1.0]
     """
     path = check_output(output, overwrite)
+    with listening():
+        return _applied(stage, source, read_settings, path, command, settings, seed, jobs, overwrite, raw, progress)
+
+
+def _applied(
+    stage: Callable[[ImageSet], Table],
+    source: str | Path,
+    read_settings: ReadSettings,
+    path: Path,
+    command: str,
+    settings: Any,
+    seed: int | None,
+    jobs: int | str,
+    overwrite: bool,
+    raw: bool,
+    progress: Progress,
+) -> Path:
     images = open_images(source, read_settings)
     origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
     origin |= images.facts
@@ -100,13 +129,19 @@ def apply_to_images(
     if rows.done == 0:
         rows.remove()
         raise NoImagesError(f"'{source}' holds no images.")
-    origin = origin | reading_facts(rows)
+    reading = reading_facts(rows)
+    sentences = reading.pop("notices", [])
+    origin = origin | reading | {"notices": [*said(), *sentences]}
     if path.suffix == ".parquet":
         join(rows, path, origin, whole_ids=images.whole_ids)
     else:
-        write_table(joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite)
+        write_table(
+            joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite, raw=raw
+        )
     flags = rows.column("flag")
     rows.remove()
+    for sentence in sentences:
+        notice(sentence)
     if np.isfinite(flags).any() and not usable(flags).any():
         raise NoImagesError(f"none of the {len(flags)} images can be used; '{path}' says why.")
     return path
@@ -152,26 +187,46 @@ def map_images(
         for chunk in map_chunks(stage, images.chunks(), jobs=jobs, progress=progress):
             writer.append(chunk)
             n_usable += int(usable(chunk.table["flag"]).sum())
+        writer.facts["notices"] = said()
     if not n_usable:
         raise NoImagesError(f"'{source}' holds no usable images.")
     return writer.run
 
 
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
-    """For a manifest, from tables (Arrow) of rows: how their files were read, and how many have no known PSF.
+    """For a manifest, from tables (Arrow) of rows: how their files were read, and what is not known of how many.
 
-    Of more than `MOST_SAID` ways, the first ones are kept.
+    Also how many could not be read. Of more than `MOST_SAID` ways, the first ones are kept. What is not known of usable
+    images, and what could not be read, is also in sentences, under `notices`, if there is something.
     """
-    said: dict[str, None] = {}
-    unknown = 0
+    ways: dict[str, None] = {}
+    images, lacking, number_of_all, unreadable = 0, dict.fromkeys(LACKING, 0), 0, 0
     for table in tables:
         names = table.column_names
-        if "read_as" in names and len(said) < MOST_SAID:
-            said |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
+        number_of_all += len(table)
+        if "flag" in names:
+            flags = np.asarray(table["flag"].to_numpy(), dtype=np.int64)
+            unreadable += int(np.count_nonzero(flags & int(Flag.UNREADABLE)))
+        if "read_as" in names and len(ways) < MOST_SAID:
+            ways |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
+        table = table.filter(usable(table["flag"].to_numpy())) if "flag" in names else table
+        images += len(table)
+        texts = table["read_as"].value_counts().to_pylist() if "read_as" in names else []
+        for sign, name in SIGNS.items():
+            lacking[name] += sum(row["counts"] for row in texts if sign in (row["values"] or ""))
         widths = table["psf_fwhm_pix"].to_pylist() if "psf_fwhm_pix" in names else [None] * len(table)
-        unknown += sum(positive(width) is None for width in widths)
-    facts: dict[str, Any] = {"psf_unknown_images": unknown}
-    return facts | ({"read_as": list(said)[:MOST_SAID]} if said else {})
+        lacking["psf_unknown_images"] += sum(positive(width) is None for width in widths)
+    sentences = []
+    if unreadable:
+        sentences += [
+            f"{unreadable:,} of {number_of_all:,} images could not be read; the rows of these are flagged and say why."
+        ]
+    for name, number in lacking.items():
+        has = "image has" if images == 1 else "images has" if number == 1 else "images have"
+        sentences += [f"{number:,} of {images:,} {has} {LACKING[name]}"] if number else []
+    facts: dict[str, Any] = {name: number for name, number in lacking.items() if number or name == "psf_unknown_images"}
+    facts |= {"unreadable_images": unreadable} | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
+    return facts | ({"notices": sentences} if sentences else {})
 
 
 def _inputs(source: str | Path, read_settings: ReadSettings) -> list[str | Path]:

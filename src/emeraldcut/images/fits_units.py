@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS
+from emeraldcut.images.claims import fits_file
 from emeraldcut.images.masks import MaskRule, mask_rule
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import (
@@ -19,6 +21,7 @@ from emeraldcut.images.planes import (
     is_band,
     kind_of_unit,
     numbered_alike,
+    plain_band,
 )
 from emeraldcut.images.psf import Psf, psf_of_unit, read_psf
 from emeraldcut.images.wcs import sky_axes
@@ -94,6 +97,9 @@ def open_fits(group: FileGroup, settings: PictureSettings = DEFAULT, **options: 
     """The units of a FITS file, and what it and the files of its maps hold. `options` are those of astropy."""
     from astropy.io import fits
 
+    for path in (group.path, group.mask, group.noise):
+        if path is not None:
+            fits_file(path, settings)  # what no FITS file can claim ends here, before astropy follows it
     with ExitStack() as stack:
         units = stack.enter_context(fits.open(group.path, **options))
         beside = {
@@ -147,7 +153,10 @@ def contents_of(
         contents.psf_fwhm_pix = float(fwhm) if isinstance(fwhm, int | float) and fwhm > 0 else None
         contents.psf = psf_of_unit(unit, _label(unit))
     if group is not None and group.psf is not None and contents.psf is None:
-        contents.psf = read_psf(group.psf)
+        try:
+            contents.psf = read_psf(group.psf)
+        except (UsageError, OSError) as error:  # of this image, not of what the user asks for
+            raise ValueError(f"the PSF beside it: {error}") from None
     pictures = _pictures(images, kinds, settings, contents)
     if not pictures and not contents.problem and images:
         maps = ", ".join(f"{_label(unit)} ({kinds[id(unit)].holds or kinds[id(unit)].role})" for unit in images)
@@ -202,6 +211,10 @@ def _pictures(images: list[Any], kinds: dict[int, Kind], settings: PictureSettin
     unknown = [unit for unit in images if kinds[id(unit)].role is Role.UNKNOWN]
     if settings.stack:
         return [unit for unit in images if kinds[id(unit)].role in (Role.SCIENCE, Role.UNKNOWN)]
+    wanted = {plain_band(band) for band in settings.band}
+    of_band = [unit for unit in unknown if plain_band(band_of(unit, kinds[id(unit)])) in wanted]
+    if of_band and not any(plain_band(band_of(unit, kinds[id(unit)])) in wanted for unit in science):
+        return of_band  # beside an image that is made of all bands
     plain = [unit for unit in science if not _apart(kinds[id(unit)])] or science
     extra = [unit for unit in (*science, *unknown) if unit not in plain and _shown_by(unit, plain)]
     kept = [unit for unit in (*science, *unknown) if unit not in extra]
@@ -227,6 +240,11 @@ def _apart(kind: Kind) -> bool:
 def _shown_by(unit: Any, plain: list[Any]) -> bool:
     """Whether one of the images has the shape and the place of a unit, and so is the image that it belongs to."""
     return any(p is not unit and shape_of(p) == shape_of(unit) and same_place(p, unit) for p in plain)
+
+
+def unit_band(unit: Any) -> str:
+    """The band of a unit by its header; empty if it is not said."""
+    return band_of(unit, Kind(Role.SCIENCE))
 
 
 def band_of(unit: Any, kind: Kind) -> str:

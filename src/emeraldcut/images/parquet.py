@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.data.flags import Flag
+from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import chosen_bands
-from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, failed, noise_per_pixel, of_bands, raster
+from emeraldcut.images.claims import LARGEST_COMPRESSION, BadImage, check_unpacked
+from emeraldcut.images.formats import NO_PIXELS, Picture, failed, noise_per_pixel, of_bands, raster
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import INVERSE_VARIANCE
-from emeraldcut.tables.arrow import arrow_pieces
+from emeraldcut.runs.reading import check_regular
 
 ROWS_AT_ONCE = 64
 ARRAYS = ("array", "flux")  # what bands of numbers are called: Multimodal Universe's scripts have the first
@@ -35,8 +37,9 @@ def image_column(path: Path) -> str | None:
         return any(kind.get_field_index(name) >= 0 for name in ("bytes", *ARRAYS))
 
     try:
+        check_regular(path)
         schema = pq.ParquetFile(path).schema_arrow
-    except (OSError, ValueError):  # damaged; whoever reads it as a table will say so
+    except Exception:  # damaged; whoever reads it as a table will say so
         return None
     names = [field.name for field in schema if holds_images(field.type)]
     return "image" if "image" in names else names[0] if names else None
@@ -45,18 +48,61 @@ def image_column(path: Path) -> str | None:
 def parquet_images(
     path: Path, column: str, settings: PictureSettings = DEFAULT
 ) -> Iterator[tuple[Picture, dict[str, Any]]]:
-    """The image of each row, and what the row's other columns of one value say of it."""
+    """The image of each row, and what the row's other columns of one value say of it.
+
+    Every row that the file claims comes, one whose image cannot be read with a flag and what else is known of it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    plain = [field.name for field in pq.read_schema(path) if not pa.types.is_nested(field.type)]
-    for piece in arrow_pieces(path, ROWS_AT_ONCE, [column, *plain]):
-        for row in piece.to_pylist():
-            image = row.pop(column)
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        plain = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
+        for group in range(file.num_row_groups):
+            number, done = _claimed_rows(file, group, path, settings), 0
             try:
-                yield _picture(image, settings), row
-            except Exception as error:  # image libraries raise errors of every kind on damaged data
-                yield failed(error), row
+                for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=[column, *plain]):
+                    for row in batch.to_pylist():
+                        image = row.pop(column)
+                        done += 1
+                        yield _guarded(image, settings), row
+            except Exception as error:  # a damaged page
+                reason: Exception = error
+            else:
+                reason = BadImage(Flag.UNREADABLE, "The file ends before this row.")
+            if done < number:
+                for row in _plain_rows(file, group, plain, number)[done:]:
+                    yield failed(reason), row
+
+
+def _claimed_rows(file: Any, group: int, path: Path, settings: PictureSettings) -> int:
+    """How many rows a group claims to have; BadImage where the file cannot have them, or they unpack to too much."""
+    about = file.metadata.row_group(group)
+    if about.num_rows > path.stat().st_size * LARGEST_COMPRESSION:
+        raise BadImage(Flag.UNREADABLE, f"It claims {about.num_rows:,} rows in {path.stat().st_size:,} bytes.")
+    check_unpacked(about.total_byte_size, settings)
+    return int(about.num_rows)
+
+
+def _plain_rows(file: Any, group: int, columns: list[str], number: int) -> list[dict[str, Any]]:
+    """The rows of a group without their images, as far as their columns can be read, each on its own."""
+    rows: list[dict[str, Any]] = [{} for _ in range(number)]
+    for name in columns:
+        try:
+            values = file.read_row_group(group, [name])[name].to_pylist()
+        except Exception:  # damaged too
+            continue
+        for row, value in zip(rows, values, strict=False):
+            row[name] = value
+    return rows
+
+
+def _guarded(image: Any, settings: PictureSettings) -> Picture:
+    try:
+        return _picture(image, settings)
+    except UsageError:
+        raise
+    except Exception as error:  # image libraries raise errors of every kind on damaged data
+        return failed(error)
 
 
 def parquet_image(path: Path, number: int, settings: PictureSettings = DEFAULT) -> Picture:
@@ -85,7 +131,7 @@ def _picture(image: Any, settings: PictureSettings) -> Picture:
     if image is None:
         return Picture(NO_PIXELS, Flag.UNREADABLE, "The row has no image.")
     if isinstance(image, dict) and image.get("bytes") is not None:
-        return next(raster(io.BytesIO(image["bytes"]), settings))
+        return raster(io.BytesIO(image["bytes"]), settings)
     bands = image if isinstance(image, list) else _bands(image)
     if not bands:
         return Picture(NO_PIXELS, Flag.UNREADABLE, "The row has no image.")

@@ -6,47 +6,48 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Row, Table
+from astropy.table import Row, Table, vstack
 
 from emeraldcut.data.columns import RESULTS, free_name, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
+from emeraldcut.images.band_files import joined_bands, read_group
+from emeraldcut.images.band_files import sentence as band_sentence
+from emeraldcut.images.claims import BadImage, fits_file
 from emeraldcut.images.formats import (
     NO_PIXELS,
-    BadImage,
     Item,
     Picture,
     already_unusable,
-    bands_axis,
     failed,
     file_text,
-    hdf5_bands,
     kind_of,
-    read_array,
-    read_file,
 )
+from emeraldcut.images.hdf5 import IMAGES, hdf5_contents, hdf5_pictures
 from emeraldcut.images.matching import Match, are_cutouts, match_names
+from emeraldcut.images.mosaic import tiles_in
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
-from emeraldcut.images.psf import psf_of_row
+from emeraldcut.images.psf import Psf, psf_of_row
 from emeraldcut.images.store import StoredImages, is_stored_set, stored_chunks, stored_number, stored_table
 from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
-from emeraldcut.runs.notices import notice
+from emeraldcut.runs.notices import notice, printable
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import loaded
 from emeraldcut.settings import setting
-from emeraldcut.tables.catalogues import common_name, find_columns, read_catalogue, with_pixels
+from emeraldcut.tables.catalogues import RENAMED, common_name, find_columns, read_catalogue, with_pixels
 from emeraldcut.tables.column_names import find_column
 from emeraldcut.tables.identifiers import are_whole, id_texts
 
@@ -58,8 +59,12 @@ IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"
 # Of these, which hold images too but are not read among others, each is a row that says so.
 OTHER_ENDINGS = (".asdf", ".fits.z", ".fits.zip", ".fits.zst", ".npz", ".h5", ".hdf5", ".jp2", ".jxl", ".imh", ".nc")
 PSF_ENDING = ".psf"  # of PSFEx
+WANTED = ("ra", "dec", "x", "y", "id", "file")  # columns that settings may name
+MOST_NAMED = 3  # files in a sentence
+MOST_MEMBERS = 20  # of an HDF5 file, in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
-GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
+CHUNK_BYTES = 64_000_000  # of pixels, at most, in one chunk, unless one image has more: 256 images of 250 x 250
+LONGEST_ID, LONGEST_TEXT = 1000, 50_000  # letters; tables of fixed width take room for the longest in every row
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml", ".csv.gz", ".ecsv.gz", ".vot.gz", ".tsv", ".tbl")
 TEXT_ENDINGS = (".txt", ".dat", ".cat", ".ascii", ".list")  # of tables, or of text maps
@@ -79,6 +84,13 @@ class ReadSettings(PictureSettings):
         None,
         "table, or HATS folder, of positions (ra, dec or x, y) to cut out of one or more mosaics",
     )
+    image_type: str | None = setting(
+        None,
+        "what the images are: 'cutout' (one galaxy in the middle of each) or 'mosaic' (many, which are found first if "
+        "there is no catalogue); if not given, images with a side above 1024 pixels are mosaics, unless one galaxy "
+        "fills their middle",
+        choices=("cutout", "mosaic"),
+    )
     match: str | None = setting(
         None,
         "how rows of the catalogue go with images: 'name' (each has an image of its own) or 'position' (cut out of "
@@ -91,8 +103,10 @@ class ReadSettings(PictureSettings):
     y: str | None = setting(None, "the catalogue's column of pixels along y")
     id: str | None = setting(None, "the catalogue's column of identifiers")
     file: str | None = setting(None, "the catalogue's column of file names")
-    cutout_size: int = setting(64, "side of the cutouts from a mosaic in pixels", at_least=1)
-    text_map_size: int = setting(50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1)
+    cutout_size: int = setting(64, "side of the cutouts from a mosaic in pixels", at_least=1, at_most=8_192)
+    text_map_size: int = setting(
+        50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1, at_most=8_192
+    )
     limit: int | None = setting(None, "read only this many images", at_least=1)
 
 
@@ -110,6 +124,7 @@ class ImageSource:
     n_files: int | None = None
     whole_ids: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    _chunks_with_bands: Callable[[int], Iterator[ImageSet]] | None = None
 
     @property
     def expected(self) -> int | None:
@@ -122,9 +137,18 @@ class ImageSource:
             raise UsageError(f"a chunk must hold at least 1 image; received {size}.")
         return map(loaded, self._chunks(size))
 
+    def chunks_with_bands(self, size: int = 256) -> Iterator[ImageSet]:
+        """The same, with the pixels of single bands of images that are made of several; a set of ours has none."""
+        return map(loaded, self._chunks(size)) if self._chunks_with_bands is None else self._chunks_with_bands(size)
+
     def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
-        """The same without the first `done`, a whole number of chunks; images of a set are named, not yet read."""
-        return islice(self._chunks(size), -(-done // size), None)
+        """The same without the first `done`; images of a set are named, not yet read."""
+        for chunk in self._chunks(size):
+            if done >= len(chunk):
+                done -= len(chunk)
+                continue
+            yield chunk[done:] if done else chunk
+            done = 0
 
 
 def open_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSource:
@@ -166,26 +190,46 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
             return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS, _named(settings)), settings)
         if is_stored_set(path):
             return _open_stored(path, settings)
-        shards = {file: column for file in sorted(path.rglob("*.parquet")) if (column := image_column(file))}
-        if shards and not list(_image_files(path)):
+        if shards := _shards(path):
             return _open_parquet(shards, settings)
         return _open_folder(path, settings)
-    try:
-        kind = kind_of(path)
-    except (BadImage, OSError, EOFError):  # the row of this one file says what is wrong
-        kind = "damaged"
+    kind = _kind(path)
     if kind == "hdf5":
         return _open_hdf5(path, settings)
     if kind == "parquet" and (column := image_column(path)):
         return _open_parquet({path: column}, settings)
-    is_table = kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS)
-    if is_table or (kind == "fits" and _is_fits_table(path, settings.file)):
+    if _is_table(path, kind, settings):
         return _open_table(path, read_catalogue(path, _named(settings)), settings)
     if kind == "" and is_text_map(path):
         return _from_pictures(None, lambda: text_map(path, settings.text_map_size), settings)
-    if kind == "" and path.name.lower().endswith(TEXT_ENDINGS):
-        return _open_table(path, read_catalogue(path, _named(settings)), settings)
     return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings)
+
+
+def _kind(path: Path) -> str:
+    try:
+        return kind_of(path)
+    except Exception:  # the row of this one file says what is wrong
+        return "damaged"
+
+
+def _is_table(path: Path, kind: str, settings: ReadSettings) -> bool:
+    """Whether a file of a `kind` is a table, to be read as a list of files of images."""
+    if kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS):
+        return True
+    if kind == "fits":
+        return _is_fits_table(path, settings.file)
+    return kind == "" and not is_text_map(path) and path.name.lower().endswith(TEXT_ENDINGS)
+
+
+def _shards(folder: Path) -> dict[Path, str]:
+    """Parquet files with images, and the columns of these, of a folder that has no other files of images."""
+    shards = {file: column for file in sorted(folder.rglob("*.parquet")) if (column := image_column(file))}
+    return {} if shards and list(image_files(folder)) else shards
+
+
+def is_folder_of_files(folder: Path) -> bool:
+    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor one without image files."""
+    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder)) and any(True for _ in image_files(folder))
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
@@ -206,26 +250,44 @@ def _from_pictures(
     if settings.limit is not None:
         n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
 
-    def chunks(size: int) -> Iterator[ImageSet]:
-        rest, taken = islice(items(), settings.limit), unique_ids()
-        while part := list(islice(rest, size)):
-            yield _image_set(part, taken, settings)
+    def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
+        unique = unique_ids()
+        for part in _parts(islice(items(), settings.limit), size):
+            images = _image_set(part, unique, settings)
+            images.bands = [picture.bands for picture, _ in part] if bands else None
+            yield images
 
-    return ImageSource(n_images, chunks, n_files, whole_ids)
+    return ImageSource(n_images, chunks, n_files, whole_ids, _chunks_with_bands=partial(chunks, bands=True))
+
+
+def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Items in lists of at most `size` of them, and of no more than `CHUNK_BYTES` unless one image has more."""
+    part: list[Item] = []
+    n_bytes = 0
+    for item in items:
+        own = item[0].pixels.nbytes + sum(plane.nbytes for plane in (item[0].bands or {}).values())
+        own += 0 if item[0].noise is None else item[0].noise.nbytes
+        if part and (len(part) == size or n_bytes + own > CHUNK_BYTES):
+            yield part
+            part, n_bytes = [], 0
+        part.append(item)
+        n_bytes += own
+    if part:
+        yield part
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
-    images = [picture.pixels for picture, _ in items]
-    rows, psfs = [], []
+    images, rows, psfs = [], [], []
     for picture, known in items:
-        text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
-        row = picture.facts | {name: value for name, value in known.items() if value is not None}
-        if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
-            row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
-        row |= {"id": unique(row["id"]), "flag": int(picture.flag), "flag_text": text}
-        told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
-        psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
-        rows.append(row if width is None else row | {"psf_fwhm_pix": width})
+        try:
+            row, psf = _row_and_psf(picture, known, unique, settings)
+        except (UsageError, OSError) as error:  # of the PSF that the row names; one that the user names is the user's
+            if not known.get("psf_file"):
+                raise
+            picture = failed(BadImage(Flag.UNREADABLE, f"Its PSF is needed: {error}"))
+            row, psf = _row_and_psf(picture, {n: v for n, v in known.items() if n != "psf_file"}, unique, settings)
+        images.append(picture.pixels)
+        rows.append(row)
         psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
     noises = [
@@ -238,6 +300,30 @@ def _image_set(items: list[Item], unique: Callable[[str], str], settings: Pictur
         psfs if any(psf is not None for psf in psfs) else None,
         noises if any(noise is not None for noise in noises) else None,
     )
+
+
+def _row_and_psf(
+    picture: Picture, known: dict[str, Any], unique: Callable[[str], str], settings: PictureSettings
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """The row of an image, and its PSF where that is known."""
+    text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
+    row = picture.facts | {name: value for name, value in known.items() if value is not None}
+    if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
+        row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
+    told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
+    psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+    row |= {} if width is None else {"psf_fwhm_pix": width}
+    row = {name: shortened(v, LONGEST_TEXT) if isinstance(v, str) else v for name, v in row.items()}
+    identity = unique(shortened(str(row["id"]), LONGEST_ID))
+    return row | {"id": identity, "flag": int(picture.flag), "flag_text": shortened(text, LONGEST_TEXT)}, psf
+
+
+def shortened(text: str, longest: int) -> str:
+    """`text`, or what fits into `longest` letters of it with a hash of all of it at the end."""
+    if len(text) <= longest:
+        return text
+    end = f"...{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return text[: longest - len(end)] + end
 
 
 def unique_ids() -> Callable[[str], str]:
@@ -287,9 +373,11 @@ def _file(
     group: FileGroup | None = None,
 ) -> Iterator[Item]:
     """The pictures of one file; `name#0`, `name#1`, ... where a file holds several."""
-    for picture in read_file(path, settings, group):
-        identity = name if picture.index is None else f"{name}#{picture.index}"
-        yield picture, {"id": identity, "file": file_text(path), **(known or {})}
+    group = group or FileGroup(path)
+    for own, file, picture in read_group(group, settings):
+        given = name if known is not None or own == group.name else own  # files that are no bands of one image
+        identity = given if picture.index is None else f"{given}#{picture.index}"
+        yield picture, {"id": identity, "file": file_text(file), **(known or {})}
 
 
 # --- folders and tables of files
@@ -300,13 +388,18 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
 
     def items() -> Iterator[Item]:
         for group in groups:
-            name = stem_of(group.path.relative_to(folder).as_posix())
             if group.path in alone:
-                yield _lonely_map(group.path), {"id": name, "file": file_text(group.path)}
+                yield _lonely_map(group.path), {"id": _name(group, folder), "file": file_text(group.path)}
             else:
-                yield from _file(group.path, name, settings, group=group)
+                yield from _file(group.path, _name(group, folder), settings, group=group)
 
+    notice(band_sentence(groups, folder))
     return _from_pictures(None, items, settings, len(groups))
+
+
+def _name(group: FileGroup, folder: Path) -> str:
+    """By what an image of a folder is known."""
+    return group.name or _stem(group.path, folder)
 
 
 def _lonely_map(path: Path) -> Picture:
@@ -317,16 +410,17 @@ def lonely_map(path: Path) -> str:
     """Why a file that is named as a map is not read."""
     kind = kind_of_name(stem_of(path.name))
     what = kind.holds if kind.holds and kind.holds != "good pixels" else str(kind.role)
-    return f"Its name says that it is a map ({what}) of an image that is not in the folder."
+    return f"Its name says that it is a map ({what}) of an image that is not in the folder; give it alone to read it."
 
 
-def folder_groups(folder: Path, settings: PictureSettings) -> tuple[list[FileGroup], set[Path]]:
+def folder_groups(folder: Path, settings: PictureSettings, *, join: bool = True) -> tuple[list[FileGroup], set[Path]]:
     """The images of a folder, in order, each with the files of its maps, and which of them are maps of no image.
 
-    Only FITS files are taken for maps, by their names. Of files whose names say a band only those of `settings.band`
-    are kept, if there are some.
+    Only FITS files are taken for maps, by their names. Files of the bands of one image are one group (see
+    `images.band_files`), unless `settings.stack` or `join` says otherwise. Of other files whose names say a band only
+    those of `settings.band` are kept, if there are some.
     """
-    paths = {path.relative_to(folder).as_posix(): path for path in _image_files(folder)}
+    paths = {path.relative_to(folder).as_posix(): path for path in image_files(folder)}
     models = [path for path in paths.values() if path.name.lower().endswith(PSF_ENDING)]
     ordered = [path for _, path in sorted(paths.items()) if path not in models]
     fits = [path for path in ordered if path.name.lower().endswith(FITS_ENDINGS)]
@@ -336,13 +430,27 @@ def folder_groups(folder: Path, settings: PictureSettings) -> tuple[list[FileGro
     used = {path for group in found for path in (group.mask, group.noise, group.psf, *group.passed_over)}
     alone = {path for path in maps if path not in models}
     groups = [by_path.get(path, FileGroup(path)) for path in ordered if path not in used]
+    groups = _with_bands(groups, alone, folder, settings) if join else groups
     bands = {band.lower() for band in settings.band}
-    if any(group.band in bands for group in groups):
-        groups = [group for group in groups if not group.band or group.band in bands]
+    if any(one.band in bands for group in groups for one in group.bands):
+        groups = [group for group in groups if group.of_bands or not group.band or group.band in bands]
     return groups, alone
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
+def _with_bands(groups: list[FileGroup], alone: set[Path], folder: Path, settings: PictureSettings) -> list[FileGroup]:
+    """Files of a folder, of which those of the bands of one image are one group."""
+    if settings.stack:
+        return groups
+    order = {group.path: number for number, group in enumerate(groups)}
+    images = joined_bands([group for group in groups if group.path not in alone], lambda path: _stem(path, folder))
+    return sorted([*images, *(g for g in groups if g.path in alone)], key=lambda group: order[group.path])
+
+
+def _stem(path: Path, folder: Path) -> str:
+    return stem_of(path.relative_to(folder).as_posix())
+
+
+def image_files(folder: Path) -> Iterator[Path]:
     """Files with an image's ending, not hidden; each folder once, so that circles of links come to an end.
 
     Folders of results of ours inside (they have a manifest) are passed over.
@@ -350,7 +458,11 @@ def _image_files(folder: Path) -> Iterator[Path]:
     visited: set[tuple[int, int]] = set()
     denied: list[OSError] = []
     for place, folders, files in os.walk(folder, followlinks=True, onerror=denied.append):
-        status = os.stat(place)
+        try:
+            status = os.stat(place)
+        except OSError as error:
+            denied.append(error)
+            continue
         if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
@@ -374,6 +486,7 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
         )
     if len(table) == 0:
         raise NoImagesError(f"the table '{path}' has no rows.")
+    _say_renamed(table, path, ["file"] if column != "file" else [])
     if column != "file":
         if "file" in table.colnames:
             table.rename_column("file", free_name("input_file", table.colnames))
@@ -386,11 +499,59 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
             if row["file"] is np.ma.masked or not row["file"]:
                 yield _without_image(row, number, "The table names no file.")
                 continue
-            given, file = str(row["file"]), path.parent / str(row["file"])
-            file = file if file.exists() or not Path(given).exists() else Path(given)
-            yield from _of_row(file, stem_of(given), row, settings, path.parent)
+            yield from _at_border(_of_named_file(str(row["file"]), row, settings, path.parent), row, number)
 
     return _from_pictures(None, items, settings, len(table), whole)
+
+
+def _of_named_file(name: str, row: Row, settings: PictureSettings, folder: Path) -> Iterator[Item]:
+    """The pictures of the file that a row of a table in `folder` names."""
+    yield from _of_row(_place_of(name, folder), stem_of(name), row, settings, folder)
+
+
+def _at_border(items: Iterator[Item], row: Row, number: int) -> Iterator[Item]:
+    """`items`, at least one: whatever is wrong with the image that a row names becomes its row."""
+    come = 0
+    try:
+        for item in items:
+            come += 1
+            yield item
+    except UsageError:
+        raise
+    except Exception as error:  # of the file system or of any library
+        yield failed(error), _without_image(row, number, "")[1]
+        return
+    if not come:
+        yield _without_image(row, number, "There is no image in it.")
+
+
+def _say_renamed(table: Table, path: str | Path, others: Sequence[str] = (), kept: Sequence[str] = ()) -> None:
+    """Says which columns of a user's table go by other names in the results: those of results, and `others`."""
+    names = [*table.meta.pop(RENAMED, []), *(name for name in others if name in table.colnames)]
+    names += [name for name in table.colnames if name in RESULTS and name not in (*kept, *names)]
+    if names:
+        notice(f"Columns of '{path}' that have the names of results are kept as input_NAME: {', '.join(names)}.")
+
+
+def _place_of(given: str, folder: Path) -> Path:
+    """A file that a table in a folder names, relative to it or else to where the program runs."""
+    file = folder / given  # the functions of `os.path`, unlike those of Path, raise nothing
+    return file if os.path.exists(file) or not os.path.exists(given) else Path(given)
+
+
+def listed_files(path: Path, column: str | None = None) -> list[FileGroup] | None:
+    """The files that a table of images lists (in a `column` if it is given), each once; None if it is no such table."""
+    kind = "" if path.is_dir() else _kind(path)
+    if path.is_dir() or not _is_table(path, kind, ReadSettings(file=column)):
+        return None
+    if kind == "parquet" and image_column(path):
+        return None
+    table = read_catalogue(path)
+    column = find_columns(table, {"file": column} if column else {}, str(path)).get("file")
+    if column is None:
+        return None
+    files = {text: None for text in id_texts(table[column]) if text}
+    return [FileGroup(_place_of(text, path.parent)) for text in files]
 
 
 def _known(row: Row) -> dict[str, Any]:
@@ -407,7 +568,7 @@ def _of_row(
     name = known.pop("id", None) or name
     if known.get("psf_file"):
         psf_file = folder / str(known["psf_file"])
-        known["psf_file"] = str(psf_file) if psf_file.exists() else known["psf_file"]
+        known["psf_file"] = str(psf_file) if os.path.exists(psf_file) else known["psf_file"]
     yield from _file(file, name, settings, known, group)
 
 
@@ -425,6 +586,7 @@ def _is_fits_table(path: Path, file: str | None = None) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            fits_file(path)
             with fits.open(path) as units:
                 names = [name for unit in units if not unit.is_image for name in unit.columns.names]
                 known = file in names or find_column("file", names, {}) is not None
@@ -441,55 +603,26 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
 
     If there, `ans`, `ra`, `dec`, `pxscale` (n,), and the attribute `bands` with their names.
     """
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
-            names = list(file)
-            shape: tuple[int, ...] = getattr(file.get("images"), "shape", ())
-            if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and bands_axis(shape) is None):
-                raise NoImagesError(
-                    f"'{path}' needs a dataset 'images' of shape (n, ny, nx) or, of 1 to 9 bands, (n, ny, nx, bands); "
-                    f"it holds {', '.join(names) or 'nothing'}{f', images of shape {shape}' if shape else ''}."
-                )
-            facts = {
-                column: file[name][:]
-                for name, column in GALAXY10_COLUMNS.items()
-                if name in file and file[name].shape == shape[:1]
-            }
-    except OSError as error:
-        picture = Picture(NO_PIXELS, Flag.UNREADABLE, f"It is truncated or damaged ({error}).")
-        item = (picture, {"id": stem_of(path.name), "file": file_text(path)})
+        contents = hdf5_contents(path, settings)
+    except Exception as error:  # the library raises errors of every kind on damaged files, or crashes
+        item = (failed(error), {"id": stem_of(path.name), "file": file_text(path)})
         return _from_pictures(1, lambda: iter([item]), settings)
-    if "label" in facts:
-        facts["label"] = [v.decode() if isinstance(v, bytes) else str(v) for v in facts["label"]]
+    if contents.shape is None or contents.problem:
+        found = ", ".join(contents.names[:MOST_MEMBERS]) or "nothing"
+        problem = f", {contents.problem}" if contents.problem else ""
+        raise NoImagesError(
+            f"'{path}' needs a dataset '{IMAGES}' of shape (n, ny, nx) or, of 1 to 9 bands, (n, ny, nx, bands); "
+            f"it holds {printable(found)}{problem}."
+        )
+    number = contents.shape[0]
 
     def items() -> Iterator[Item]:
-        with h5py.File(path, "r") as file:
-            for i, picture in enumerate(_hdf5_pictures(file["images"], settings)):
-                known = {name: values[i] for name, values in facts.items()}
-                yield picture, {"id": f"{stem_of(path.name)}#{i}", "file": file_text(path), **known}
+        for i, picture in enumerate(hdf5_pictures(path, number, settings)):
+            known = {name: values[i] for name, values in contents.facts.items()}
+            yield picture, {"id": f"{stem_of(path.name)}#{i}", "file": file_text(path), **known}
 
-    return _from_pictures(shape[0], items, settings)
-
-
-def _hdf5_pictures(images, settings: PictureSettings) -> Iterator[Picture]:
-    """Read in blocks of the dataset's own chunks, since each of these is unpacked as a whole."""
-    names = hdf5_bands(images)
-    block = images.chunks[0] if images.chunks else 64
-    for start in range(0, len(images), block):
-        try:
-            array = images[start : start + block]
-        except OSError as error:
-            detail = f"The file is truncated or damaged ({error})."
-            lost = min(block, len(images) - start)
-            yield from (Picture(NO_PIXELS, Flag.UNREADABLE, detail) for _ in range(lost))
-            continue
-        for image in array:
-            try:
-                yield read_array(image, settings, names)
-            except BadImage as error:
-                yield failed(error)
+    return _from_pictures(number, items, settings)
 
 
 def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource:
@@ -497,15 +630,33 @@ def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource
 
     def items() -> Iterator[Item]:
         for file, column in files.items():
-            for number, (picture, row) in enumerate(parquet_images(file, column, settings)):
-                ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
-                row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
-                known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
-                known |= {name: str(known[name]) for name in ("id", "label") if name in known}
-                where = f"{file_text(file)}[{number}]"
-                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known, "file": where}
+            number = -1
+            try:
+                for number, (picture, row) in enumerate(parquet_images(file, column, settings)):
+                    yield picture, _of_parquet_row(file, number, row)
+            except UsageError:
+                raise
+            except Exception as error:  # of its metadata
+                yield failed(error), _of_parquet_row(file, number + 1, {})
 
-    return _from_pictures(sum(map(n_rows, files)), items, settings)
+    return _from_pictures(_rows_of(files), items, settings)
+
+
+def _rows_of(files: Iterable[Path]) -> int | None:
+    """How many rows Parquet files claim to have together; None where one of them cannot say so."""
+    try:
+        return sum(map(n_rows, files))
+    except Exception:  # damaged; its row will say so
+        return None
+
+
+def _of_parquet_row(file: Path, number: int, row: dict[str, Any]) -> dict[str, Any]:
+    """What the other columns of a row say of its image, under our names."""
+    ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
+    row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
+    known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
+    known |= {name: str(known[name]) for name in ("id", "label") if name in known}
+    return {"id": f"{stem_of(file.name)}#{number}", **known, "file": f"{file_text(file)}[{number}]"}
 
 
 def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
@@ -518,7 +669,7 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
 
 def _named(settings: ReadSettings) -> dict[str, str]:
     """The columns of a catalogue that the settings name."""
-    named = {wanted: getattr(settings, wanted) for wanted in ("ra", "dec", "x", "y", "id", "file")}
+    named = {wanted: getattr(settings, wanted) for wanted in WANTED}
     return {wanted: name for wanted, name in named.items() if name}
 
 
@@ -530,20 +681,132 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
     if len(table) == 0:
         raise NoImagesError(f"the catalogue '{positions}' has no rows.")
     detected = table.meta.get("provenance", {}).get("command") == "detect"
-    if path.is_dir() and settings.match != "position" and not (detected and settings.match is None):
-        groups, alone = _image_groups(path, settings)
-        groups = [group for group in groups if group.path not in alone]
-        names = [group.path.relative_to(path).as_posix() for group in groups]
-        match = match_names(names, table, _named_after(table, settings), stem_of)
-        if match is not None and (
-            settings.match == "name" or are_cutouts(match, [group.path for group in groups], table)
-        ):
-            return _open_matched(path, groups, table, match, settings)
+    by_name = settings.match != "position" and not (detected and settings.match is None)
+    if by_name and not (path.is_dir() and is_folder_of_files(path)):
+        if (joined := _open_joined(path, table, settings)) is not None:
+            return joined
+    elif by_name:
+        given = _named_after(table, settings)
+        single, alone = _image_groups(path, settings, join=False)
+        bands = _image_groups(path, settings)[0] if settings.band else _with_bands(single, alone, path, settings)
+        for found in (single, bands):  # a column of file names may name files of single bands
+            lonely = [group for group in found if group.path in alone]
+            groups = [group for group in found if group.path not in alone]
+            names = [
+                f"{group.name}.fits" if group.of_bands else group.path.relative_to(path).as_posix() for group in groups
+            ]
+            match = match_names(names, table, given, stem_of)
+            if match is not None and found is single and match.column != find_columns(table, given).get("file"):
+                continue
+            if match is not None and (
+                settings.match == "name" or are_cutouts(match, [group.path for group in groups], table)
+            ):
+                return _open_matched(path, groups, table, match, settings, lonely)
     if settings.match == "name":
         raise UsageError(
             f"no column of '{positions}' names the images of '{path}'; give --id or --file, or --match position."
         )
     return _open_mosaics(path, positions, settings, table)
+
+
+def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSource | None:
+    """Images of a source that is no folder of files, with the rows of a catalogue that have their ids or files.
+
+    They come in the order of the source, then the rows that have no image. None if they are mosaics.
+    """
+    given = _named_after(table, settings)
+    without: dict[str, Any] = dict.fromkeys(("catalogue", *WANTED, "limit"))
+    inner = open_images(path, replace(settings, **without))
+    ids, files = _ids_and_files(path, inner)
+    if ids is None or files is None:
+        return None
+    listed = listed_files(path)
+    match = match_names(ids, table, given, str) or match_names(files, table, given, stem_of)
+    if match is None and listed is None:
+        raise UsageError(
+            f"no column of '{settings.catalogue}' names the images of '{path}'; give --id or --file. Their ids are "
+            f"{', '.join(ids[:MOST_NAMED])} and the like."
+        )
+    if match is None or (
+        listed is not None
+        and settings.match != "name"
+        and not are_cutouts(match, [Path(file) for file in files], table)
+    ):
+        return None
+    whole = "id" in table.colnames and are_whole(table["id"])
+    _say_renamed(table, str(settings.catalogue), ["file"])
+    if "file" in table.colnames:
+        table.rename_column("file", free_name("input_file", table.colnames))
+    table = keep_apart(table)
+    rows_of: dict[str, list[int]] = {}
+    for row, images in enumerate(match.images):
+        for image in images:
+            rows_of.setdefault(ids[image], []).append(row)
+
+    def items() -> Iterator[Item]:
+        pictures = (item for chunk in inner.chunks() for item in _as_items(chunk))
+        for picture, own in pictures:  # a file of a list may hold several, NAME#0, NAME#1, ...
+            rows = rows_of.get(own["id"]) or rows_of.get(own["id"].rpartition("#")[0], [])
+            for row in rows:
+                known = {"image_id": own["id"], **_known(table[row])}
+                yield picture, {**known, "id": known.get("id") or own["id"], "file": own.get("file")}
+            if not rows:
+                picture.flag |= Flag.NOT_LISTED
+                yield picture, {"image_id": own["id"], **own}
+        for row in (row for row, images in enumerate(match.images) if not images):
+            yield _without_image(table[row], row, "No image has the name that this row needs.")
+
+    sentence = match.sentence(str(settings.catalogue), path)
+    notice(sentence)
+    number = sum(max(len(images), 1) for images in match.images) + len(match.without_row)
+    return replace(_from_pictures(number, items, settings, None, whole), facts={"catalogue_match": sentence})
+
+
+def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str]] | tuple[None, None]:
+    """The ids of all images of a source, and their files; None if it is one file of mosaics, which is not read."""
+    kind = "" if path.is_dir() else _kind(path)
+    if path.is_dir() and is_stored_set(path):
+        table = stored_table(path, ["id", "file"])
+    elif path.is_dir() and (path / CUTOUTS).is_file():
+        return _listed(path / CUTOUTS)
+    elif not path.is_dir() and listed_files(path) is not None:
+        return _listed(path)
+    elif kind == "hdf5" and source.n_images is not None:
+        names = [f"{stem_of(path.name)}#{k}" for k in range(source.n_images)]
+        return names, names
+    elif kind in ("fits", "png", "jpeg", "tiff", "npy", "gif", "bmp", "webp") and not all(
+        tile.fault for tile in tiles_in(path)
+    ):
+        return None, None
+    else:
+        chunks = (chunk.table for chunk in source.chunks())
+        table = vstack([table[[n for n in ("id", "file") if n in table.colnames]] for table in chunks])
+    ids = list(id_texts(table["id"]))
+    return ids, list(id_texts(table["file"])) if "file" in table.colnames else ids
+
+
+def _listed(path: Path) -> tuple[list[str], list[str]]:
+    """The ids that the images of a table of files have, one for each file, and the files."""
+    table = read_catalogue(path)
+    files = list(id_texts(table[find_columns(table, {}, str(path))["file"]]))
+    unique = unique_ids()
+    own = id_texts(table["id"]) if "id" in table.colnames else [""] * len(table)
+    ids = [
+        unique(name or (stem_of(file) if file else str(k)))
+        for k, (name, file) in enumerate(zip(own, files, strict=True))
+    ]
+    return ids, [str(_place_of(file, path.parent)) for file in files]
+
+
+def _as_items(images: ImageSet) -> Iterator[Item]:
+    """Images with what their rows say, as they were read."""
+    psfs = images.psfs or [None] * len(images)
+    for pixels, row, psf in zip(images.pixels, images.table, psfs, strict=True):
+        facts = {name: value for name, value in _known(row).items() if value is not None and name != "id"}
+        own = {"id": str(row["id"])} | ({"file": str(row["file"])} if "file" in row.colnames else {})
+        detail = str(row["flag_text"]).removeprefix(describe(row["flag"])).strip()
+        psf_model = None if psf is None else Psf(psf[None], name="of the image")
+        yield Picture(np.asarray(pixels), Flag(int(row["flag"])), detail, None, facts, psf_model), own
 
 
 def _named_after(table: Table, settings: ReadSettings) -> dict[str, str]:
@@ -554,41 +817,53 @@ def _named_after(table: Table, settings: ReadSettings) -> dict[str, str]:
 
 
 def _open_matched(
-    folder: Path, groups: list[FileGroup], table: Table, match: Match, settings: ReadSettings
+    folder: Path,
+    groups: list[FileGroup],
+    table: Table,
+    match: Match,
+    settings: ReadSettings,
+    lonely: Sequence[FileGroup] = (),
 ) -> ImageSource:
-    """Images that rows of a table go with; then images that no row has."""
+    """Images that rows of a table go with; then images that no row has, and maps of no image."""
     whole = "id" in table.colnames and are_whole(table["id"])
+    _say_renamed(table, str(settings.catalogue), ["file"])
     if "file" in table.colnames:
         table.rename_column("file", free_name("input_file", table.colnames))
     table = keep_apart(table)
     of_table = Path(str(settings.catalogue)).parent
-    names = [stem_of(group.path.relative_to(folder).as_posix()) for group in groups]
+    names = [_name(group, folder) for group in groups]
 
     def items() -> Iterator[Item]:
         for number, (row, images) in enumerate(zip(table, match.images, strict=True)):
             if not images:
                 yield _without_image(row, number, "No image of the folder has the name that this row needs.")
             for image in images:
-                yield from _of_row(groups[image].path, names[image], row, settings, of_table, groups[image])
+                of_image = _of_row(groups[image].path, names[image], row, settings, of_table, groups[image])
+                yield from _at_border(of_image, row, number)
         for image in match.without_row:
             for picture, known in _file(groups[image].path, names[image], settings, group=groups[image]):
                 picture.flag |= Flag.NOT_LISTED
                 yield picture, known
+        for group in lonely:
+            yield _lonely_map(group.path), {"id": _name(group, folder), "file": file_text(group.path)}
 
     sentence = match.sentence(str(settings.catalogue), folder)
-    notice(sentence)
-    number = sum(max(len(images), 1) for images in match.images) + len(match.without_row)
+    for said in (band_sentence(groups, folder), sentence):
+        notice(said)
+    number = sum(max(len(images), 1) for images in match.images) + len(match.without_row) + len(lonely)
     return replace(_from_pictures(None, items, settings, number, whole), facts={"catalogue_match": sentence})
 
 
 def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue: Table | None) -> ImageSource:
     """Cut-outs at the positions of a catalogue, which is read from a folder of Parquet files if it is None."""
     tiles, columns = Tiles(mosaic_files(path, settings), settings), _named(settings)
+    notice(tiles.two_bands())
     in_folder = catalogue is None
     catalogue = tiles.rows_inside(positions, columns) if catalogue is None else catalogue
     catalogue = catalogue[: settings.limit]
     if len(catalogue) == 0:
         raise NoImagesError(f"the catalogue '{positions}' has no rows{' on these mosaics' if in_folder else ''}.")
+    _say_renamed(catalogue, positions, kept=("x", "y"))
     catalogue = with_pixels(catalogue, columns, positions)
     if settings.file:
         named = np.array(id_texts(catalogue[settings.file]), dtype=object)
@@ -602,25 +877,39 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
     catalogue["id"] = np.array([unique(str(name) or numbered[i]) for i, name in enumerate(names)], dtype=object)
     how = f"Rows of '{positions}' are positions in {'the mosaic' if len(tiles) == 1 else 'the mosaics'} of '{path}'."
 
-    def chunks(size: int) -> Iterator[ImageSet | StoredImages]:
-        return cut_out(tiles, catalogue, settings.cutout_size, size, settings)
+    def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
+        return cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands)
 
-    return ImageSource(len(catalogue), chunks, whole_ids=whole, facts={"catalogue_match": how})
+    return ImageSource(
+        len(catalogue),
+        chunks,
+        whole_ids=whole,
+        facts={"catalogue_match": how},
+        _chunks_with_bands=partial(chunks, bands=True),
+    )
 
 
-def _image_groups(folder: Path, settings: PictureSettings) -> tuple[list[FileGroup], set[Path]]:
+def _image_groups(folder: Path, settings: PictureSettings, *, join: bool = True) -> tuple[list[FileGroup], set[Path]]:
     """As `folder_groups`; NoImagesError if there is none."""
-    groups, alone = folder_groups(folder, settings)
+    groups, alone = folder_groups(folder, settings, join=join)
     if not groups:
         raise NoImagesError(f"the folder '{folder}' holds no image files ({', '.join(IMAGE_ENDINGS)}).")
     return groups, alone
 
 
 def mosaic_files(path: Path, settings: PictureSettings = DEFAULT) -> list[FileGroup]:
-    """The files of mosaics at `path`, with those of their maps: those of a folder, in order, or itself."""
+    """The files of mosaics at `path`, with those of their maps: of a folder or list of files, in order, or itself."""
     if not path.is_dir():
-        return [FileGroup(path)]
+        return listed_files(path) or [FileGroup(path)]
     groups, alone = folder_groups(path, settings)
     if not groups:
         raise NoImagesError(f"the folder '{path}' holds no mosaics ({', '.join(IMAGE_ENDINGS)}).")
-    return [group for group in groups if group.path not in alone] or groups
+    lonely = sorted(path.name for path in alone)
+    if len(lonely) == len(groups):
+        raise NoImagesError(f"the folder '{path}' holds only maps: {', '.join(lonely[:MOST_NAMED])}.")
+    if lonely:
+        more = f" and {len(lonely) - MOST_NAMED} more" if len(lonely) > MOST_NAMED else ""
+        notice(f"Passed over, maps of no mosaic in '{path}': {', '.join(lonely[:MOST_NAMED])}{more}.")
+    groups = [group for group in groups if group.path not in alone]
+    notice(band_sentence(groups, path))
+    return groups

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import NO_PIXELS, Item, Picture, checked, file_text
+from emeraldcut.runs.reading import open_regular
 from emeraldcut.tables.files import THESIS_CLASSES
 
 MAPS, LABELS = "2df.dat", "2dfn.dat"
+FIRST_LINE_BYTES, LONGEST_LINE = 1000, 100  # one number each
 
 
 def write_text_maps(images: ImageSet, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -50,8 +53,9 @@ def write_text_maps(images: ImageSet, folder: str | Path, *, overwrite: bool = F
 
 def is_text_map(path: Path) -> bool:
     """Whether a file begins like a text map, with one number on its first line."""
-    with path.open(encoding="ascii", errors="replace") as file:
-        return _number(next((line for line in file if line.strip()), "")[:100]) is not None
+    with open_regular(path) as file:
+        head = file.read(FIRST_LINE_BYTES).decode("ascii", "replace")
+    return _number(next((line for line in head.splitlines() if line.strip()), "")) is not None
 
 
 def _number(text: str) -> float | None:
@@ -65,7 +69,7 @@ def text_map(path: Path, size: int) -> Iterator[Item]:
     """Images of a thesis text map: one value per line, size * size lines an image, row by row."""
     labels = _thesis_labels(path)
     with path.open(encoding="ascii", errors="replace") as file:
-        values = (line for line in file if line.strip())
+        values = (line for line in iter(partial(file.readline, LONGEST_LINE), "") if line.strip())
         for index in count():
             lines = list(islice(values, size * size))
             if not lines:

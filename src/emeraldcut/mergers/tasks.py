@@ -52,7 +52,7 @@ class SuiteSettings(EncounterSettings):
     gas_fractions: tuple[float, ...] = setting(
         (), "gas fractions of the discs; if not given, that of the progenitor", at_least=0, below=1
     )
-    orbits: int = setting(4, "orbits of each combination, with isotropic spin directions", at_least=1)
+    orbits: int = setting(4, "orbits of each combination, with isotropic spin directions", at_least=1, at_most=10_000)
     pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc", above=0)
     eccentricity: float = setting(1.0, "eccentricity of the orbit; 1 is parabolic, less is bound", at_least=0)
     separation: float = setting(
@@ -65,17 +65,26 @@ class SuiteSettings(EncounterSettings):
         choices=("isotropic", "lattice", "thesis", "encounter"),
     )
     grid_step: int = setting(
-        1, "run every Nth orbit of the lattice, or of the distinct orbits of the thesis", at_least=1
+        1, "run every Nth orbit of the lattice, or of the distinct orbits of the thesis", at_least=1, at_most=1_000_000
     )
     duration_gyr: float = setting(3.0, "simulated time in Gyr", above=0)
     halo_particles: int | None = setting(
-        None, "halo particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
+        None,
+        "halo particles of the heavier galaxy; if not given, those of the progenitor",
+        at_least=2,
+        at_most=100_000_000,
     )
     star_particles: int | None = setting(
-        None, "star particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
+        None,
+        "star particles of the heavier galaxy; if not given, those of the progenitor",
+        at_least=2,
+        at_most=100_000_000,
     )
     gas_particles: int | None = setting(
-        None, "gas particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
+        None,
+        "gas particles of the heavier galaxy; if not given, those of the progenitor",
+        at_least=2,
+        at_most=100_000_000,
     )
     control: bool = setting(True, "also run isolated control galaxies: the heavier one, once for each gas fraction")
 

@@ -80,7 +80,10 @@ class TrainSettings(Settings):
         choices=CLASSES,
     )
     number: int = setting(
-        330_000, "galaxies to draw if no set of images is given; each is seen three times", at_least=1
+        330_000,
+        "galaxies to draw if no set of images is given; each is seen three times",
+        at_least=1,
+        at_most=100_000_000,
     )
     without: tuple[str, ...] = setting((), "kinds of galaxies (column `kind`) to leave out of training")
     real: str = setting(
@@ -104,9 +107,10 @@ class TrainSettings(Settings):
         "passes through the training set; default for the screener 4 (of drawn galaxies) or 12 (of a set), for the "
         "thesis network 1000",
         at_least=1,
+        at_most=100_000,
     )
     batch_size: int | None = setting(
-        None, "images per step; default for the screener 128, for the thesis network 200", at_least=1
+        None, "images per step; default for the screener 128, for the thesis network 200", at_least=1, at_most=100_000
     )
     learning_rate: float | None = setting(
         None, "largest learning rate; default for the screener 0.004, for the thesis network 1.0", above=0
@@ -116,6 +120,7 @@ class TrainSettings(Settings):
         "stop after this many epochs without gain on held-out galaxies, 0: never; default for the screener 0, for the "
         "thesis network 50",
         at_least=0,
+        at_most=100_000,
     )
     holdout: float = setting(
         0.2,

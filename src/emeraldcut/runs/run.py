@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,13 @@ class Run:
 
     def __str__(self) -> str:
         return str(self.folder)
+
+    def _repr_html_(self) -> str:
+        done = (self.folder / MANIFEST).exists()
+        pages = sorted(self.folder.glob("*.html"))
+        links = ", ".join(f'<a href="{escape(page.as_posix())}">{escape(page.name)}</a>' for page in pages)
+        words = f"{self.origin.get('command', 'run')}: {'finished' if done else 'not finished'}"
+        return f"<p>{escape(words)} in {escape(str(self.folder))} {links}</p>"
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class ScreenSettings(Settings):
         ("leda074886",), "reference galaxy: the built-in model leda074886, or image files, separated by commas"
     )
     prevalence: float = setting(0.01, "expected fraction of rectangular galaxies among the images", above=0, below=1)
-    best: int = setting(20, "number of top candidates whose images are saved and shown", at_least=1)
+    best: int = setting(20, "number of top candidates whose images are saved and shown", at_least=1, at_most=100_000)
     careful: float = setting(
         0.05,
         "fraction of the images, the top-ranked ones, that get the careful pass; at least 10,000 images",

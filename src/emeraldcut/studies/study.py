@@ -14,7 +14,7 @@ from astropy.table import Table, vstack
 from emeraldcut.data import ImageSet, concatenate, describe_columns
 from emeraldcut.data.columns import numbers, table_from_rows
 from emeraldcut.errors import UsageError
-from emeraldcut.images import write_images
+from emeraldcut.images import NoImagesError, write_images
 from emeraldcut.mergers import SuiteSettings, simulate, suite_file
 from emeraldcut.nbody import EvolveSettings
 from emeraldcut.networks import CLASSES
@@ -97,12 +97,19 @@ def study(
         There is no source and the settings name no suite.
     FileNotFoundError
         There is no finished suite in `source`.
+    NoImagesError
+        No snapshot there is late enough to be studied.
     FileExistsError
         The folder holds a finished study and `overwrite` is not set.
     """
     if source is None:
         source = run_suites(Path(folder) / "suites", settings, seed=seed, jobs=jobs, progress=progress)
     found = chosen_snapshots(source, settings)
+    if not any(snapshot.facts["phase"] != "alone" for snapshot in found):
+        raise NoImagesError(
+            f"no snapshot of a merger in '{source}' can be studied: none is {settings.relaxed_gyr:g} Gyr after "
+            "coalescence or between first passage and coalescence; simulate longer (--duration-gyr)."
+        )
     known = [range(first, min(first + CHUNK, settings.known)) for first in range(0, settings.known, CHUNK)]
     run = Run.start(folder, "study", settings, seed, [source], overwrite)
     references = read_references(settings.reference)

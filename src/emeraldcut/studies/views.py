@@ -42,11 +42,12 @@ class StudySettings(Settings):
     """Which snapshots of each merger are observed, from how many directions, and through which telescope."""
 
     suites: tuple[str, ...] = setting((), "suites to run first if no run is given: names of presets, or TOML files")
-    views: int = setting(40, "views of each snapshot, from isotropic directions", at_least=1)
+    views: int = setting(40, "views of each snapshot, from isotropic directions", at_least=1, at_most=100_000)
     snapshots: int = setting(
         2,
         "snapshots of each phase of a merger: of the relaxed phase the last ones, of the merging phase some before",
         at_least=1,
+        at_most=1_000,
     )
     relaxed_gyr: float = setting(
         0.5, "time in Gyr after coalescence from which a remnant counts as relaxed", at_least=0
@@ -57,14 +58,18 @@ class StudySettings(Settings):
     network: str = setting("screener", "'screener', which ships with the package, or a network folder")
     reference: tuple[str, ...] = setting(("leda074886",), "reference galaxy that remnants are compared with")
     known: int = setting(
-        4000, "synthetic galaxies of known shape that calibrate how often each method errs", at_least=1
+        4000,
+        "synthetic galaxies of known shape that calibrate how often each method errs",
+        at_least=1,
+        at_most=10_000_000,
     )
-    best: int = setting(12, "number of remnants most similar to the reference to show", at_least=1)
+    best: int = setting(12, "number of remnants most similar to the reference to show", at_least=1, at_most=10_000)
     thesis_epochs: int = setting(
         0,
         "epochs to train the thesis network for, to compare the conclusions of the thesis method on the same mergers; "
         "0: skip (needs the extra [train])",
         at_least=0,
+        at_most=10_000,
     )
 
     def camera(self) -> ObserveSettings:

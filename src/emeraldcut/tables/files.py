@@ -8,7 +8,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,8 @@ from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.notices import printable
+from emeraldcut.runs.reading import check_regular
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.tables.arrow import (
     ASTROPY,
@@ -34,8 +36,9 @@ from emeraldcut.tables.arrow import (
     to_arrow,
     written,
 )
-from emeraldcut.tables.column_names import is_id_name
+from emeraldcut.tables.column_names import is_id_name, is_object_id
 from emeraldcut.tables.foreign import (
+    as_table,
     astropy_parquet,
     best_of,
     fits_table,
@@ -44,6 +47,7 @@ from emeraldcut.tables.foreign import (
     read_other,
     read_text,
     unpacked_bytes,
+    votable_of_fits,
     with_votable_metadata,
 )
 from emeraldcut.tables.identifiers import whole_type
@@ -53,6 +57,12 @@ if TYPE_CHECKING:
 
 ENDINGS = (".parquet", ".ecsv", ".csv", ".fits", ".vot", ".vot.xml", ".out")
 RECORD_LINES = 50  # at most, of the first row of CSV with line breaks in quotes
+FORMULA = r"^'*[=+\-@\t\r]"  # how a cell begins that a spreadsheet would compute, or that was made to be one no more
+NUMBER = r"[+-]?(\d+([: ]\d+)*\.?\d*|\.\d+)([eE][+-]?\d+)?"  # also sexagesimal; these stay as they are
+RAW_HELP = (
+    "write cells of .csv as they are; otherwise text that a spreadsheet would take for a formula (= + - @) gets an "
+    "apostrophe before it"
+)
 THESIS_CLASSES = ("oval", "rectangular", "obround")  # integer labels 1, 2, 3
 
 
@@ -79,13 +89,22 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
 
 
 def write_table(
-    table: Table, path: str | Path, *, provenance: dict[str, Any] | None = None, overwrite: bool = False
+    table: Table,
+    path: str | Path,
+    *,
+    provenance: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    raw: bool = False,
 ) -> Path:
     """Writes `table` in the format of the ending of `path`, completely or not at all.
 
     Text, masked values, units, descriptions and `table.meta` survive in .parquet, .ecsv, .fits and .vot; .csv
     keeps text and masked values. `provenance` becomes `meta["provenance"]`, and for .csv and .out the file
     `NAME.manifest.json` beside the table.
+
+    In .csv a text, or a column's name, that a spreadsheet would take for a formula, since it begins with = + - @, a tab
+    or a carriage return and is no number, gets an apostrophe before it, which `read_table` takes away again. With `raw`
+    it is written as it is.
 
     Raises
     ------
@@ -95,7 +114,7 @@ def write_table(
         `path` exists and `overwrite` is not set.
     """
     path, ending = check_output(path, overwrite), table_ending(path)
-    table = plain_copy(table)
+    table = plain_copy(as_table(table))
     path.parent.mkdir(parents=True, exist_ok=True)
     if provenance is not None:
         table.meta["provenance"] = provenance
@@ -103,7 +122,7 @@ def write_table(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _WRITERS[ending](table, temporary)
+            _WRITERS[ending](_neutral(table) if ending == ".csv" and not raw else table, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -134,6 +153,10 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
         raise FileNotFoundError(f"there is no table '{path}'.")
     if path.is_dir():
         raise UsageError(f"'{path}' is a folder, not a table.")
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be read as a table: {error.strerror}.") from None
     ending = next((e for e in sorted(ENDINGS, key=len, reverse=True) if path.name.lower().endswith(e)), "")
     try:
         with warnings.catch_warnings():
@@ -143,8 +166,8 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
             table = _read(path, ending, ids)
             return table if columns is None else table[[name for name in columns if name in table.colnames]]
     except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UsageError(f"'{path}' cannot be read as a {f'{ending} ' * bool(ending)}table: {reason}") from error
+        reason = printable(str(error).strip().split("\n")[0]).rstrip(".: ") or type(error).__name__
+        raise UsageError(f"'{path}' cannot be read as a {f'{ending} ' * bool(ending)}table: {reason}.") from error
 
 
 def _read(path: Path, ending: str, ids: Iterable[str]) -> Table:
@@ -245,15 +268,47 @@ def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:
     if doubtful:
         digits = read(doubtful, dict.fromkeys(doubtful, pa.string()))
         for name in doubtful:
-            is_id = name in ids or is_id_name(name)
+            is_float = pa.types.is_floating(data[name].type)
+            is_id = name in ids or (is_object_id(name) if is_float else is_id_name(name))
             data = data.set_column(data.column_names.index(name), name, _with_digits(data[name], digits[name], is_id))
-    table = from_arrow(data.rename_columns([name.strip() for name in data.column_names]))
+    table = _as_given(from_arrow(data.rename_columns([name.strip() for name in data.column_names])))
     for name in table.colnames:  # a column of whole numbers, or of nothing, has lost its type
         if name in BY_NAME and BY_NAME[name].dtype is float and table[name].dtype.kind == "i":
             table[name] = table[name].astype(float)
     if _sidecar(path).exists():
         table.meta["provenance"] = json.loads(_sidecar(path).read_text(encoding="utf-8"))
     return table
+
+
+def _neutral(table: Table) -> Table:
+    """A table whose texts and names of columns no spreadsheet takes for formulas."""
+
+    def neutral(text: str) -> str:
+        return f"'{text}" if re.match(FORMULA, text) and not re.fullmatch(NUMBER, text) else text
+
+    return _with_texts(table, neutral)
+
+
+def _as_given(table: Table) -> Table:
+    """Undoes `_neutral`."""
+
+    def given(text: str) -> str:
+        return text[1:] if text.startswith("'") and re.match(FORMULA, text) else text
+
+    return _with_texts(table, given)
+
+
+def _with_texts(table: Table, changed: Callable[[str], str]) -> Table:
+    """A table with its texts and the names of its columns `changed`."""
+    names = [changed(name) for name in table.colnames]
+    columns = {}
+    for name, new in zip(table.colnames, names, strict=True):
+        column = columns[new] = table[name]
+        if is_text(column):
+            mask = np.ma.getmaskarray(column)
+            texts = [v if m else changed(str(v)) for v, m in zip(np.ma.getdata(column), mask, strict=True)]
+            columns[new] = as_column(np.array(texts, dtype=object), mask, column.unit, column.description)
+    return Table(columns, meta=table.meta, copy=False) if len(columns) == len(names) else table
 
 
 def _quoted_columns(path: Path, comments: int) -> list[str]:
@@ -281,7 +336,7 @@ def _may_have_lost_digits(column: pa.ChunkedArray, name: str, ids: set[str]) -> 
         return name in ids or is_id_name(name)
     if not pa.types.is_floating(column.type):
         return False
-    return name in ids or bool((pc.max(pc.abs(column)).as_py() or 0) >= 2.0**63)
+    return name in ids or is_object_id(name) or bool((pc.max(pc.abs(column)).as_py() or 0) >= 2.0**63)
 
 
 def _with_digits(column: pa.ChunkedArray, texts: pa.ChunkedArray, is_id: bool) -> pa.ChunkedArray:
@@ -292,6 +347,8 @@ def _with_digits(column: pa.ChunkedArray, texts: pa.ChunkedArray, is_id: bool) -
     kind = whole_type(given)
     if kind is not None:
         return texts.cast(pa.from_numpy_dtype(kind))
+    if is_id and pa.types.is_floating(column.type) and given != [str(v) for v in column.to_pylist() if v is not None]:
+        return texts  # such as 1e5, a name
     return texts if is_id and all(re.fullmatch(r"[+-]?[0-9]+", text) for text in given) else column
 
 
@@ -461,6 +518,8 @@ def _read_fits(path: Path) -> Table:
             raise UsageError("it holds no table.")
         notes = next((str(unit.data["json"][0]) for unit in tables if unit.name == NOTES.upper()), None)
         table = Table.read(tables[0], mask_invalid=False) if notes else plain_columns(fits_table(tables, path))
+        if units[0].header.get("VOTMETA") is True and units[0].data is not None:  # fits-plus of STILTS and TOPCAT
+            table = with_votable_metadata(table, units[0].data.astype(np.uint8).tobytes())
     return _unpack(table, notes)
 
 
@@ -480,6 +539,8 @@ def _write_votable(table: Table, path: Path) -> None:
 def _read_votable(path: Path) -> Table:
     from astropy.io.votable import parse
 
+    if (table := votable_of_fits(path)) is not None:
+        return _unpack(plain_columns(table), None)
     document = parse(str(path))
     notes = next((info.value for info in document.resources[0].infos if info.name == NOTES), None)
     tables = list(document.iter_tables())
