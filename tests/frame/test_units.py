@@ -16,7 +16,14 @@ from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.isophotes import radial_profiles
 
 SIGMA = 2.0  # of the sky's noise
-COUNTS = {"background", "sky_sigma", "brightness", "noise_removed"}  # columns in counts
+COUNTS = {
+    "background",
+    "sky_sigma",
+    "brightness",
+    "brightness_err",
+    "light_inside",
+    "noise_removed",
+}  # columns in counts
 binary = st.integers(-105, 100).map(lambda k: 2.0**k)
 units = st.tuples(st.floats(1, 10), st.integers(-31, 29)).map(lambda t: t[0] * 10.0 ** t[1])
 levels = st.one_of(st.just(0.0), st.floats(-300, 300))  # of the sky, in its noise

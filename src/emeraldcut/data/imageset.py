@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,9 @@ class ImageSet:
         matrix `cd11, cd12, cd21, cd22` (degrees per pixel), and the truth columns of synthetic galaxies.
     psfs : list of (ny, nx) float32 arrays or None, optional
         The PSF of each image, of sum 1, in its pixels, None where it is not known; None if none is.
+    noises : list of (ny, nx) float32 arrays or None, optional
+        The noise of each pixel of an image, as a standard deviation in its counts, where a map states it; one that is
+        missing or not positive takes its pixel out. Where the table has no `noise_sigma` only the ratios count.
     bands : list of dict or None, optional
         The pixels (ny, nx) of each band by its name, of images that were made of several; only where they were asked
         for.
@@ -45,6 +48,7 @@ class ImageSet:
     pixels: Pixels
     table: Table
     psfs: list[np.ndarray | None] | None = None
+    noises: list[np.ndarray | None] | None = None
     bands: list[dict[str, np.ndarray] | None] | None = None
     sources: tuple[tuple[str, int, int, str], ...] = ()
 
@@ -56,6 +60,7 @@ class ImageSet:
             )
         if self.psfs is not None and len(self.psfs) != len(self.table):
             raise UsageError(f"an ImageSet of {len(self.table)} images needs as many PSFs; received {len(self.psfs)}.")
+        self._check_noises()
         if "id" not in self.table.colnames:
             self.table.add_column(np.arange(len(self.table)), name="id", index=0)
         self.table["id"] = np.array([str(i) for i in self.table["id"]], dtype=object)
@@ -66,6 +71,20 @@ class ImageSet:
             self.table["flag"] = np.zeros(len(self.table), dtype=np.int64)
         if "flag_text" not in self.table.colnames:
             self.table["flag_text"] = np.array([describe(f) for f in self.table["flag"]], dtype=object)
+
+    def _check_noises(self) -> None:
+        """Raises UsageError unless there is one map, or None, for each image, of its size."""
+        if self.noises is None:
+            return
+        if len(self.noises) != len(self.table):
+            raise UsageError(
+                f"an ImageSet of {len(self.table)} images needs as many noise maps; received {len(self.noises)}."
+            )
+        for pixels, noise in zip(self.pixels, self.noises, strict=True):
+            if noise is not None and np.shape(noise) != np.shape(pixels):
+                raise UsageError(
+                    f"a noise map needs the size of its image, {np.shape(pixels)}; received {np.shape(noise)}."
+                )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -87,17 +106,21 @@ class ImageSet:
         """The chosen rows (slice, indices or boolean mask) as a new set; one integer gives a set of one."""
         index = np.atleast_1d(np.arange(len(self))[rows])
         psfs = None if self.psfs is None else [self.psfs[i] for i in index]
+        noises = None if self.noises is None else [self.noises[i] for i in index]
         bands = None if self.bands is None else [self.bands[i] for i in index]
-        if isinstance(self.pixels, np.ndarray):
-            return ImageSet(self.pixels[index], self.table[index], psfs, bands, self.sources)
-        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs, bands, self.sources)
+        pixels = self.pixels[index] if isinstance(self.pixels, np.ndarray) else [self.pixels[i] for i in index]
+        return ImageSet(pixels, self.table[index], psfs, noises, bands, self.sources)
 
     @classmethod
     def from_rows(
-        cls, pixels: Pixels, rows: Sequence[Mapping[str, Any]], psfs: list[np.ndarray | None] | None = None
+        cls,
+        pixels: Pixels,
+        rows: Sequence[Mapping[str, Any]],
+        psfs: list[np.ndarray | None] | None = None,
+        noises: list[np.ndarray | None] | None = None,
     ) -> ImageSet:
         """A set from one dict of column values per image, see `table_from_rows`."""
-        return cls(pixels, table_from_rows(rows), psfs)
+        return cls(pixels, table_from_rows(rows), psfs, noises)
 
 
 def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
@@ -106,10 +129,14 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
         return sets[0]
     images = [image for s in sets for image in s.pixels]
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    psfs = None
-    if any(s.psfs is not None for s in sets):
-        psfs = [psf for s in sets for psf in (s.psfs or [None] * len(s))]
-    return ImageSet(pixels, vstack([s.table for s in sets], metadata_conflicts="silent"), psfs)
+    psfs, noises = (_joined(getattr(s, name) or [None] * len(s) for s in sets) for name in ("psfs", "noises"))
+    return ImageSet(pixels, vstack([s.table for s in sets], metadata_conflicts="silent"), psfs, noises)
+
+
+def _joined(maps: Iterable[list[np.ndarray | None]]) -> list[np.ndarray | None] | None:
+    """The PSFs, or noise maps, of several sets as one list; None if there is none."""
+    joined = [one for several in maps for one in several]
+    return joined if any(one is not None for one in joined) else None
 
 
 def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:

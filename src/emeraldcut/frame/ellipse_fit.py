@@ -65,6 +65,9 @@ FEWEST_OF_SCATTER = 12  # pixels whose scatter may say more of the noise than wh
 RESIDUAL, BASIS, SLOPE, N_ROWS = ALL, ALL + 1, ALL + 5, ALL + 6  # rows of the table of pixels, after the patterns
 
 
+EVEN = np.zeros((0, 0), np.float32)  # in the place of a noise map, where all pixels are alike
+
+
 class Axes(NamedTuple):
     """Where an ellipse lies, made ready for many pixels.
 
@@ -100,11 +103,14 @@ class Pixels(NamedTuple):
         What each pixel is; neighbours and missing pixels are not used.
     sigma : float
         Noise per pixel of the sky; larger noise of bright pixel_class is found from the residuals.
+    noise : (ny, nx) float32
+        Noise of each pixel over `sigma`, where a map states it; else of shape (0, 0).
     """
 
     image: np.ndarray
     pixel_class: np.ndarray
     sigma: float
+    noise: np.ndarray = EVEN
 
 
 class FitOptions(NamedTuple):
@@ -157,11 +163,12 @@ class ShapeFit(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Places (n,) float32 of pixels in an image, and their light."""
+    """Places (n,) float32 of pixels in an image, their light, and `sigma` over their noise, (0,) without a map."""
 
     x: np.ndarray
     y: np.ndarray
     value: np.ndarray
+    weight: np.ndarray
 
 
 class Rings(NamedTuple):
@@ -628,17 +635,39 @@ def _shared(rings, points, box, low, high):
 @part
 def _points_within(pixels, shape, reach, box):
     """The pixels of galaxy and sky in a box that lie within `reach` (major axis) of the centre."""
-    axes, n = axes_of(shape), 0
+    axes, n, mapped = axes_of(shape), 0, pixels.noise.size > 0
     most = max(box.x1 - box.x0, 0) * max(box.y1 - box.y0, 0)
     x, y, value = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.float32)
+    weight = np.empty(most if mapped else 0, np.float32)
     for j in range(box.y0, box.y1):
         for i in range(box.x0, box.x1):
             if pixels.pixel_class[j, i] < NEIGHBOUR:
                 u, v = to_circle(i, j, axes)
                 if u * u + v * v < reach * reach:
                     x[n], y[n], value[n] = i, j, pixels.image[j, i]
+                    if mapped:
+                        weight[n] = 1 / pixels.noise[j, i]
                     n += 1
-    return Points(x[:n], y[:n], value[:n])
+    return Points(x[:n], y[:n], value[:n], weight[:n])
+
+
+@part
+def _weigh(rings, weight, n_free):
+    """Divides residuals, free patterns and basis functions by the relative noise of their pixels.
+
+    All pixels of a ring then have one noise. `weight` is that of `Points`.
+    """
+    if len(weight) == 0:
+        return
+    table, sorted_weight = rings.table, rings.space[0]
+    for j in range(len(rings.place)):
+        sorted_weight[j] = weight[rings.place[j]]
+    for a in range(BASIS + 4):
+        if n_free <= a < RESIDUAL:
+            continue
+        row = table[a]
+        for j in range(len(row)):
+            row[j] *= sorted_weight[j]
 
 
 @part
@@ -739,6 +768,7 @@ def _fitted(pixels, shape, light, options):
         low, high = options.inner * np.sqrt(shape[Q]), outer * np.sqrt(shape[Q])
         sort_by_ring(shape, points, rings)
         tabulate(rings, shape[Q], coefficients, options)
+        _weigh(rings, points.weight, n_free)
         _ring_sigmas(rings, pixels.sigma, share, iteration == 0, coefficients, sigmas)
         n_used, total_light, total_variance = _clip(rings, sigmas, n_free, low, high)
         if n_used < n_free + SPARE_PIXELS:

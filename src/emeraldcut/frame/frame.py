@@ -21,6 +21,7 @@ from emeraldcut.frame.ellipse_fit import (
     ANGLE,
     C3,
     C4,
+    EVEN,
     GEOMETRY,
     S2,
     S4,
@@ -53,10 +54,17 @@ from emeraldcut.frame.quick_shape import (
     signal_of,
     turn_of_frame,
 )
-from emeraldcut.frame.resample import STAMP_SIZE, stamp_of, unbinned
+from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp_of, unbinned
 from emeraldcut.frame.ring_harmonics import RingHarmonics, ring_harmonics
-from emeraldcut.frame.segmentation import Segmentation
+from emeraldcut.frame.segmentation import SKY, Segmentation
 from emeraldcut.numerics.jit import compile_ahead, compiled
+from emeraldcut.numerics.median import MAD_TO_SIGMA
+
+USELESS = 1e3  # times the typical noise: so noisy is a pixel that stands for a missing one
+# So is one with this many times the typical noise whose light does not stand out of that by so many standard
+# deviations: it has no weight, and would look like an object. Bright centres are noisier still, and stand out.
+NOISY, SHOWS_SIGMA = 10.0, 5.0
+FLAT = 0.01  # relative differences in a noise map that change no weight that matters
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ class FramedGalaxy:
     flag : Flag
     square : bool
         Whether the position angle comes from the four sides of a nearly round galaxy.
+    noise : (ny, nx) float32
+        Noise of each pixel over that of the sky, of shape (0, 0) where no map states it.
     """
 
     quick: QuickShape
@@ -92,6 +102,7 @@ class FramedGalaxy:
     snr: float
     flag: Flag
     square: bool
+    noise: np.ndarray = field(default_factory=lambda: EVEN)
 
     @property
     def segmentation(self) -> Segmentation:
@@ -107,7 +118,7 @@ class FramedGalaxy:
     def pixels(self) -> Pixels:
         """As `fit_shape` takes them."""
         division = self.segmentation
-        return Pixels(division.image, division.pixel_class, division.sky_sigma)
+        return Pixels(division.image, division.pixel_class, division.sky_sigma, self.noise)
 
     @cached_property
     def rings(self) -> RingHarmonics:
@@ -198,18 +209,59 @@ def _fit_along_sides(pixels: Pixels, fit: ShapeFit, size: _Size) -> tuple[ShapeF
     return fit_shape(pixels, turned, size.light, options._replace(iterations=6, fix_angle=True)), True
 
 
-def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan) -> FramedGalaxy | None:
+def with_noise_known(image: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image and noise map, NaN where the map knows none, or one so large that the pixel holds nothing."""
+    if noise is None:
+        return image, None
+    known = noise > 0
+    typical = np.median(noise[known]) if known.any() else np.nan
+    lost = (noise > NOISY * typical) & (np.abs(image - np.nanmedian(image)) < SHOWS_SIGMA * noise)
+    known &= (noise < USELESS * typical) & ~lost
+    missing = np.float32(np.nan)
+    return np.where(known, image, missing), np.where(known, noise, missing) if known.any() else None
+
+
+def relative_noise(noise: np.ndarray | None, stated: float, quick: QuickShape) -> np.ndarray:
+    """Noise of each pixel of a galaxy over that of its sky (ny, nx) float32; EVEN where there is no map, or a flat one.
+
+    `stated` is the typical noise per pixel, NaN where a map is known up to a factor only. Where the sky shows another
+    noise than that (see `segment`), the map says how the noise changes, and the sky's pixels, each over its own, how
+    large it is.
+    """
+    if noise is None:
+        return EVEN
+    division, binning = quick.segmentation, quick.binning
+    typical = float(np.median(noise[noise > 0]))
+    squares = np.where(noise > 0, noise / typical, np.nan).astype(np.float32) ** 2
+    ratio = np.sqrt(bin_down(squares, binning))
+    if not abs(stated - quick.sky_sigma) < 1e-5 * stated:
+        sky = (division.pixel_class == SKY) & (ratio > 0)
+        shown = MAD_TO_SIGMA * np.median(np.abs(division.image[sky] / ratio[sky])) if sky.any() else 0.0
+        if not shown > 0:
+            return EVEN
+        ratio *= shown / division.sky_sigma
+    else:
+        ratio *= typical / stated
+    middle = np.median(ratio[ratio > 0])
+    ratio = np.where(ratio > 0, ratio, middle).astype(np.float32)  # of pixels without data, which no fit takes
+    return EVEN if np.ptp(ratio) < FLAT * middle else np.ascontiguousarray(ratio)
+
+
+def frame_galaxy(
+    image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: float = np.nan, noise: np.ndarray | None = None
+) -> FramedGalaxy | None:
     """Finds the central galaxy of one stamp and its centre, axes and size; None if there is none.
 
-    Parameters are those of `quick_shape_of`.
+    Parameters are those of `quick_shape_of`, and `noise` (ny, nx), the noise of each pixel where a map states it.
     """
     compile_ahead("framing galaxies", quick_shape_example, fit_example, frame_example)
+    image, noise = with_noise_known(image, noise)
     first = quick_shape_of(image, psf_fwhm_pix, noise_sigma)
     if first is None:
         return None
-    division = first.segmentation
+    division, relative = first.segmentation, relative_noise(noise, noise_sigma, first)
     psf = (psf_fwhm_pix if np.isfinite(psf_fwhm_pix) else ASSUMED_PSF_FWHM_PIX) / first.binning
-    pixels, (ny, nx) = Pixels(division.image, division.pixel_class, division.sky_sigma), division.image.shape
+    pixels, (ny, nx) = Pixels(division.image, division.pixel_class, division.sky_sigma, relative), division.image.shape
     inner, outer = _first_range(first.shape, ny, nx, psf, first.radius)
     fit, square = fit_shape(pixels, first.shape, first.light, FitOptions(inner, outer, GEOMETRY, 10, False)), False
     size = _Size(*_size_of(division.image, division.pixel_class, fit.shape, psf, first.radius))
@@ -223,7 +275,17 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: f
     if not fit.converged:
         flag |= NOT_CONVERGED_BIT
     return FramedGalaxy(
-        first, shape, size.light, fit.coefficients, fit.sigmas, size.radius, size.limit, snr, as_flag(flag), square
+        first,
+        shape,
+        size.light,
+        fit.coefficients,
+        fit.sigmas,
+        size.radius,
+        size.limit,
+        snr,
+        as_flag(flag),
+        square,
+        relative,
     )
 
 
@@ -261,7 +323,8 @@ def frame_galaxies(images: ImageSet) -> FrameSet:
         One row per image; images without a galaxy are flagged `NO_GALAXY`.
     """
     good, psf, noise = usable(images.table["flag"]), known_psf(images), known_noise(images)
-    galaxies = [frame_galaxy(p, psf[i], noise[i]) if good[i] else None for i, p in enumerate(images.pixels)]
+    maps = images.noises or [None] * len(images)
+    galaxies = [frame_galaxy(p, psf[i], noise[i], maps[i]) if good[i] else None for i, p in enumerate(images.pixels)]
     return FrameSet(_frame_table(images, galaxies), galaxies)
 
 

@@ -61,6 +61,7 @@ class Picture:
     """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, what the file tells, its PSF.
 
     `hdu` and `plane` say where it is among several images, see `Origin`; `origin` is set by who knows the file.
+    `noise` (ny, nx) is the noise per pixel that its map states, or weights say up to a factor.
     `bands` are the pixels of each band that it is made of, if there are several.
     """
 
@@ -73,6 +74,7 @@ class Picture:
     hdu: int | None = None
     plane: int | None = None
     origin: Origin | None = None
+    noise: np.ndarray | None = None
     bands: dict[str, np.ndarray] | None = None
 
 
@@ -450,10 +452,12 @@ def _plane(unit: Any, k: int, last: bool) -> np.ndarray | None:
 def _single(plane: Planes, maps: MaskAndNoise, facts: dict[str, Any], notes: list[str]) -> Picture:
     """One image without its masked pixels and those of no weight; its fact `noise_sigma` is what its noise map says."""
     pixels, sigma = cleared(*plane, maps)
-    if sigma is not None:
+    if sigma is not None and stated(sigma, maps) is not None:
         known = np.isfinite(sigma) & np.isfinite(pixels)
         facts["noise_sigma"] = float(np.median(sigma[known])) if known.any() else np.nan
-    return checked(pixels, facts=facts | said(notes))
+    picture = checked(pixels, facts=facts | said(notes))
+    picture.noise = sigma
+    return picture
 
 
 def said(notes: list[str]) -> dict[str, str]:
@@ -462,15 +466,22 @@ def said(notes: list[str]) -> dict[str, str]:
 
 
 def cleared(pixels, mask, noise, maps: MaskAndNoise) -> tuple[np.ndarray, np.ndarray | None]:
-    """One plane without masked pixels and those of no weight, and its noise per pixel where its map states it."""
+    """One plane without masked pixels and those of no weight, and its noise per pixel where it has a map, see `stated`.
+
+    That of weights is known up to a factor.
+    """
     pixels = masked(pixels, mask, maps.rule)
     if noise is None:
         return pixels, None
     sigma = noise_per_pixel(noise, maps.holds)
     if not np.isfinite(sigma).any():  # the map was never filled
         return pixels, None
-    pixels = weighed(pixels, sigma, maps.holds == WEIGHT)[0]
-    return pixels, None if maps.holds == WEIGHT else sigma
+    return weighed(pixels, sigma, maps.holds == WEIGHT)[0], sigma
+
+
+def stated(sigma: np.ndarray | None, maps: MaskAndNoise) -> np.ndarray | None:
+    """Noise per pixel from a map if it is that of the image, and not known up to a factor only."""
+    return None if maps.holds == WEIGHT else sigma
 
 
 def _banded(
@@ -486,9 +497,10 @@ def _banded(
         pixels = luminance(np.stack([layers[0].plane(k, last=True)[0] for k in range(number)], axis=-1))
         return checked(pixels, facts=facts | PICTURE | said(notes))
     if len(layers) > 1:
-        planes = [cleared(*layers[k].plane(0), layers[k].maps) for k in wanted]
+        read = [(cleared(*layers[k].plane(0), layers[k].maps), layers[k].maps) for k in wanted]
     else:
-        planes = [cleared(*layers[0].plane(k, last=last), layers[0].maps) for k in wanted]
+        read = [(cleared(*layers[0].plane(k, last=last), layers[0].maps), layers[0].maps) for k in wanted]
+    planes = [(pixels, stated(sigma, maps)) for (pixels, sigma), maps in read]
     return of_bands(planes, [names[k] if names else str(k) for k in wanted], facts, notes)
 
 
@@ -514,6 +526,7 @@ def of_bands(
     missing = [name for k, name in enumerate(names) if k not in used]
     notes = [*notes, *([f"no data in band {', '.join(missing)}"] if missing else [])]
     picture = checked(pixels, facts=facts | {"bands": ",".join(names[k] for k in used)} | said(notes))
+    picture.noise = sigma
     if len(used) > 1:
         picture.bands = {names[k]: np.asarray(planes[k][0], np.float32) for k in used}
     return picture

@@ -293,6 +293,7 @@ def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     n_bytes = 0
     for item in items:
         own = item[0].pixels.nbytes + sum(plane.nbytes for plane in (item[0].bands or {}).values())
+        own += 0 if item[0].noise is None else item[0].noise.nbytes
         if part and (len(part) == size or n_bytes + own > CHUNK_BYTES):
             yield part
             part, n_bytes = [], 0
@@ -319,9 +320,20 @@ def _image_set(items: list[Item], unique: Callable[[str], str], settings: Pictur
         rows.append(row)
         psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    made = ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
+    made = ImageSet.from_rows(pixels, rows, some(psfs), some([noise_of(picture) for picture, _ in items]))
     made.sources = tuple(sources)
     return made
+
+
+def some(maps: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
+    """The maps of images, None if there is none."""
+    return maps if any(one is not None for one in maps) else None
+
+
+def noise_of(picture: Picture) -> np.ndarray | None:
+    """The noise of the pixels of a picture, if it is one of these pixels."""
+    noise = picture.noise
+    return noise if noise is not None and noise.shape == picture.pixels.shape else None
 
 
 def _row_and_psf(

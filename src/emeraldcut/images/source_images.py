@@ -23,7 +23,7 @@ from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.origin import SET_ROW, Origins, stamps_of
 from emeraldcut.images.planes import FileGroup
 from emeraldcut.images.psf import Psf, psf_of_row
-from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files
+from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, noise_of, some
 from emeraldcut.images.store import PIXELS, PSF_NUMBER, TABLE, StoredImages, is_stored_set
 from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.runs.stamps import Stamp, stamp_of
@@ -145,7 +145,7 @@ class SourceImages:
         return StoredImages(self._source, self._rows[rows], table)
 
     def _read(self, rows: range, table: Table) -> ImageSet:
-        """The images of some rows with their PSFs."""
+        """The images of some rows with their PSFs and noise maps."""
         pictures, psfs = [], []
         self._stamps = {}
         for place, row in enumerate(rows):
@@ -156,7 +156,7 @@ class SourceImages:
             known = {name: value for name, value in known.items() if not np.ma.is_masked(value)}
             psfs.append(psf_of_row(known, self._settings, psf, x=x, y=y)[0])
         table[UNREAD] = np.array([_why_unread(picture) for picture in pictures], dtype=object)
-        images = ImageSet([p.pixels for p in pictures], table, psfs if any(psf is not None for psf in psfs) else None)
+        images = ImageSet([p.pixels for p in pictures], table, some(psfs), some([noise_of(p) for p in pictures]))
         images.sources = tuple(self._stamps)
         return images
 
@@ -193,7 +193,10 @@ class SourceImages:
             return Picture(NO_PIXELS, detail="It is on no mosaic.")
         x0, y0 = first_pixel(self._places[row], size)
         self._own = (self._tiles[number].psf, *self._places[row])
-        return checked(self._tiles.cutout(number, x0, y0, size)[0])
+        pixels, noise = self._tiles.cutout(number, x0, y0, size)
+        picture = checked(pixels)
+        picture.noise = noise
+        return picture
 
     def _stored(self, row: int) -> Picture:
         if self._rows[row] < 0:

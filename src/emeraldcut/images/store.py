@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import h5py
 
 PIXELS, TABLE, UNFINISHED = "images.h5", "table.parquet", "table_unfinished"
+LIGHT, NOISE = "pixels", "noise"  # arrays in the file of pixels; the second only where there are noise maps
 IMAGES_PER_BLOCK = 16
 BLOCK_BYTES = 4_200_000  # of pixels that are packed together, at most: 16 images of 256 x 256
 LARGEST_BLOCK_SIDE = 1024  # pixels of a side that are packed together, of images that are larger than a block
@@ -76,7 +77,7 @@ class ImageSetWriter:
         # A form (of HDF5 1.10) in which also what leads to the data has checksums: damage is an error, not a crash.
         self._file = h5py.File(self._target, "w", libver=("v110", "v110"))
         self._psfs: dict[tuple[tuple[int, ...], bytes], int] = {}
-        self._dataset: h5py.Dataset | None = None  # made when the size of the first images is known
+        self._datasets: dict[str, h5py.Dataset] = {}  # made when the size of the first images is known
         rmtree(self.run.folder / UNFINISHED, ignore_errors=True)
         self._rows = ResumableTable(self.run.folder / UNFINISHED, self.run.origin, "a set")
 
@@ -89,23 +90,32 @@ class ImageSetWriter:
             return
         shapes = np.array([image.shape for image in images.pixels])  # (n, 2)
         ny, nx = np.maximum(shapes.max(axis=0), 1)
-        if self._dataset is None:
-            self._dataset = self._make_dataset(ny, nx)
-        dataset = self._dataset
-        start, old_ny, old_nx = dataset.shape
-        dataset.resize((start + len(images), max(ny, old_ny), max(nx, old_nx)))
-        if isinstance(images.pixels, np.ndarray) and images.pixels.size:
-            dataset[start:, :ny, :nx] = images.pixels
-        else:
-            step = max(min(dataset.chunks[0], BLOCK_BYTES // int(4 * ny * nx)), 1)
-            for first in range(0, len(images), step):
-                _write_padded(dataset, start + first, images.pixels[first : first + step])
+        start = self._rows.done  # with those that are not written yet
+        self._write(LIGHT, images.pixels, start, ny, nx)
+        if images.noises is not None:
+            nothing = np.zeros((0, 0), np.float32)
+            noises = [nothing if noise is None else noise for noise in images.noises]
+            self._write(NOISE, noises, start, ny, nx)
         self._target.check()
         table = images.table.copy()
         table["ny"], table["nx"] = shapes.T.astype(np.int32)
         if images.psfs is not None:
             table[PSF_NUMBER] = np.array([self._number_of_psf(psf) for psf in images.psfs], dtype=np.int32)
         self._rows.append(to_arrow(describe_columns(table)), len(table))
+
+    def _write(self, name: str, planes: Sequence[np.ndarray] | np.ndarray, start: int, ny: int, nx: int) -> None:
+        """Puts planes of up to (ny, nx) pixels into an array of the file, from image `start` on."""
+        if name not in self._datasets:
+            self._datasets[name] = self._make_dataset(name, ny, nx)
+        dataset = self._datasets[name]
+        _, old_ny, old_nx = dataset.shape
+        dataset.resize((start + len(planes), max(ny, old_ny), max(nx, old_nx)))
+        if isinstance(planes, np.ndarray) and planes.size:
+            dataset[start:, :ny, :nx] = planes
+            return
+        step = max(min(dataset.chunks[0], BLOCK_BYTES // int(4 * ny * nx)), 1)
+        for first in range(0, len(planes), step):
+            _write_padded(dataset, start + first, planes[first : first + step])
 
     def _number_of_psf(self, psf: np.ndarray | None) -> int:
         """The place of a PSF among those of the set, where each is once; -1 for none."""
@@ -118,11 +128,11 @@ class ImageSetWriter:
             self._file.create_dataset(f"{PSFS}/{self._psfs[key]}", data=psf, fletcher32=True)
         return self._psfs[key]
 
-    def _make_dataset(self, ny: int, nx: int) -> h5py.Dataset:
+    def _make_dataset(self, name: str, ny: int, nx: int) -> h5py.Dataset:
         together = max(min(IMAGES_PER_BLOCK, BLOCK_BYTES // int(4 * ny * nx)), 1)
         sides = [min(int(n), LARGEST_BLOCK_SIDE) for n in (ny, nx)] if together == 1 else [ny, nx]
         return self._file.create_dataset(
-            "pixels",
+            name,
             shape=(0, ny, nx),
             maxshape=(None, None, None),
             chunks=(together, *sides),
@@ -135,6 +145,8 @@ class ImageSetWriter:
 
     def __exit__(self, error_type, error, traceback) -> None:
         try:
+            if NOISE in self._datasets:  # images without a map have none there either
+                self._datasets[NOISE].resize(self._datasets[LIGHT].shape)
             self._file.close()
         finally:
             self._target.close()
@@ -238,37 +250,45 @@ class StoredImages:
         if numbered is not None:
             table.remove_column(PSF_NUMBER)
         pixels: Any
-        pixels, psfs, why = self._read(shapes, numbered, lost)
+        pixels, psfs, noises, why = self._read(shapes, numbered, lost)
         if len(set(shapes)) == 1 and not why:
             pixels = pixels if isinstance(pixels, np.ndarray) else np.stack(pixels)
-        images = ImageSet(pixels, table, psfs)
+        images = ImageSet(pixels, table, psfs, noises)
         for row, sentence in why.items():
             add_flag(images.table, row, Flag.UNREADABLE, sentence)
         return images
 
     def _read(
         self, shapes: list[tuple[int, int]], numbered: list[int] | None, lost: Mapping[int, str]
-    ) -> tuple[Any, list[np.ndarray | None] | None, dict[int, str]]:
-        """Pixels and PSFs, and why those that cannot be read cannot."""
+    ) -> tuple[Any, list[np.ndarray | None] | None, list[np.ndarray | None] | None, dict[int, str]]:
+        """Pixels, PSFs and noise maps, and why those that cannot be read cannot."""
         import h5py
 
         why = dict(lost)
         psfs: list[np.ndarray | None] | None = None
+        noises: list[np.ndarray | None] | None = None
         try:
             with h5py.File(self.folder / PIXELS, "r") as file:
-                pixels = _pixels(file["pixels"], self.places, shapes, why)
+                pixels = _pixels(file[LIGHT], self.places, shapes, why)
                 if numbered is not None:
                     psfs = [None] * len(self)
                     read: dict[int, np.ndarray] = {}
                     for row, number in enumerate(numbered):
                         if number >= 0 and row not in why:
                             psfs[row] = _once(read, number, file, row, why)
+                if NOISE in file:
+                    maps = _pixels(file[NOISE], self.places, shapes, why)
+                    noises = [
+                        plane if row not in why and np.isfinite(plane).any() else None for row, plane in enumerate(maps)
+                    ]
         except Exception as error:  # the file as a whole
             why |= dict.fromkeys(range(len(self)), failed(error).detail)
-            return [NO_PIXELS] * len(self), psfs, why
+            return [NO_PIXELS] * len(self), psfs, None, why
         if why:
             pixels = [NO_PIXELS if row in why else image for row, image in enumerate(pixels)]
-        return pixels, psfs, why
+        if noises is not None and not any(noise is not None for noise in noises):
+            noises = None
+        return pixels, psfs, noises, why
 
 
 def _pixels(dataset: Any, places: np.ndarray, shapes: list[tuple[int, int]], why: dict[int, str]) -> Any:

@@ -80,8 +80,8 @@ class Tiles:
         self._open.move_to_end(number)
         return self._open[number][0]
 
-    def cutout(self, number: int, x0: int, y0: int, size: int) -> tuple[np.ndarray, float]:
-        """Pixels (size, size) of a tile from column x0, row y0 on, and the median noise that its map states, or NaN.
+    def cutout(self, number: int, x0: int, y0: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Pixels (size, size) of a tile from column x0, row y0 on, and the noise of each that its map states, or None.
 
         What lies beyond the tile comes from tiles beside it that share its grid of pixels; NaN where there is none.
         """
@@ -90,10 +90,12 @@ class Tiles:
         for other, dx, dy in self.beside(number) if beyond.any() else ():
             filled = beyond & ~self[other].beyond(x0 - dx, y0 - dy, size)
             if filled.any():
-                window[filled] = self.mosaic(other).window(x0 - dx, y0 - dy, size)[filled]
+                theirs, their_noise = self.mosaic(other).window_and_noise(x0 - dx, y0 - dy, size, size)
+                window[filled] = theirs[filled]
+                if noise is not None:  # of a tile without a map the typical noise of this one
+                    noise[filled] = np.nanmedian(noise) if their_noise is None else their_noise[filled]
                 beyond &= ~filled
-        known = noise[np.isfinite(window) & np.isfinite(noise)] if noise is not None else NO_PIXELS
-        return window, float(np.median(known)) if known.size else np.nan
+        return window, noise
 
     def _beside(self, number: int) -> list[tuple[int, int, int]]:
         """Tiles near a tile with the same grid of pixels, and where their first pixel is in its pixels: (k, x, y)."""
@@ -319,7 +321,8 @@ def _cutouts(
             table[name] = said
     psfs = _psfs(tiles, table, number, x, y, settings)
     pixels = np.stack([p.pixels if p.pixels.size else nothing for p in pictures])
-    images = ImageSet(pixels, keep_apart(table), psfs)
+    noises = [p.noise if p.pixels.size else None for p in pictures]
+    images = ImageSet(pixels, keep_apart(table), psfs, noises if any(n is not None for n in noises) else None)
     if any(FILE_BYTES in origin for origin in origins):
         images.table[FILE_BYTES] = np.array([origin.get(FILE_BYTES, "") for origin in origins], dtype=object)
     for row, picture in enumerate(pictures):
@@ -369,4 +372,7 @@ def _picture(tiles: Tiles, row, number: int, x0: int, y0: int, size: int) -> Pic
         pixels, noise = tiles.cutout(number, x0, y0, size)
     except Exception as error:  # libraries raise errors of every kind on damaged files
         return failed(error)
-    return checked(pixels, facts={"noise_sigma": noise})
+    known = noise[np.isfinite(pixels) & np.isfinite(noise)] if noise is not None else NO_PIXELS
+    picture = checked(pixels, facts={"noise_sigma": float(np.median(known)) if known.size else np.nan})
+    picture.noise = noise if known.size else None
+    return picture

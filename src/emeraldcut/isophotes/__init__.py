@@ -1,7 +1,8 @@
-"""What is measured in a galaxy's own frame: isophote harmonics with errors."""
+"""What is measured in a galaxy's own frame: isophote harmonics with errors, as a whole and isophote by isophote."""
 
-from emeraldcut.isophotes.deconvolved_fit import fit_before_psf, moffat_kernel
-from emeraldcut.isophotes.measure import KINDS, MeasureSettings, boxy_kind, measure, measure_galaxy
+from emeraldcut.isophotes.deconvolved_fit import fit_before_psf, image_kernel, moffat_kernel
+from emeraldcut.isophotes.galaxy_fit import MeasureSettings, measure_galaxy
+from emeraldcut.isophotes.measure import KINDS, boxy_kind, measure
 from emeraldcut.isophotes.radial_profile import ProfileSettings, radial_profiles
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "ProfileSettings",
     "boxy_kind",
     "fit_before_psf",
+    "image_kernel",
     "measure",
     "measure_galaxy",
     "moffat_kernel",

@@ -55,9 +55,15 @@ BEND, FACTOR = 0.5, 3.0  # how far a profile is from the likely one, see `_prior
 # What may be lost of a kernel in its separable form, in the sum of absolute values: where the model is drawn, and where
 # the matrix is summed.
 LOST, LOST_IN_MATRIX = 2e-3, 1.5e-1
+# The latter of the image of a PSF: with less of its wings in the matrix the steps are too short to arrive in time.
+IMAGE_LOST_IN_MATRIX = 2e-2
 
 
 MARGIN_FWHM = 1.5  # the model is drawn so far beyond the fitted pixels, from where light is scattered into them
+# The same of the image of a PSF: up to where this fraction of its light lies farther to one side.
+MARGIN_LOST = 0.015
+WINGS_LOST = 2e-3  # of the light in the image of a PSF, beyond the square that is used of it
+CORE = 0.1  # of its peak: pixels above that say where its middle is
 SMALLEST_SIDE = 4  # of the box of pixels; of a smaller one there is no fit
 # The finest pattern, of order 8, must have a wavelength of more than two coarse pixels on the minor axis; here 2.5.
 COARSE_CIRCUMFERENCE_PIX = 8 * 2.5 * 2
@@ -77,10 +83,11 @@ class Kernel(NamedTuple):
     """A PSF and its full width at half maximum.
 
     For the model, and more roughly for the matrix, on all pixels and on every second one. Each is a `Separable` as one
-    array (2, rank, taps).
+    array (2, rank, taps). The model is drawn `margin_pix` beyond the fitted pixels.
     """
 
     fwhm_pix: float
+    margin_pix: int
     fine: np.ndarray
     rough: np.ndarray
     coarse: np.ndarray
@@ -156,12 +163,76 @@ def _moffat(step: int) -> Kernel:
         if spacing == 1:
             kernels.append(separable(values, LOST))
         kernels.append(separable(values, LOST_IN_MATRIX))
-    return Kernel(fwhm, *(np.stack(kernel) for kernel in kernels))
+    return Kernel(fwhm, int(np.ceil(MARGIN_FWHM * fwhm)), *(np.stack(kernel) for kernel in kernels))
 
 
 def moffat_kernel(fwhm_pix: float) -> Kernel:
     """A Moffat PSF (beta = 3.5) of this width, to one per cent, averaged over the pixel."""
     return _moffat(int(np.round(np.log(fwhm_pix) / np.log(STEP))))
+
+
+class ImageKernel(NamedTuple):
+    """The kernel of the image of a PSF, and where its middle lies (pixels along x and y) from the kernel's."""
+
+    kernel: Kernel
+    dx: float
+    dy: float
+
+
+def image_kernel(psf: np.ndarray, binning: int = 1) -> ImageKernel:
+    """The image of a PSF as it is, whatever its shape, sides and middle, for pixels that are binned by `binning`.
+
+    Parameters
+    ----------
+    psf : (ny, nx)
+        In pixels of the image before binning, the pixel's own width included; finite, of positive sum.
+    binning : int
+    """
+    psf = np.ascontiguousarray(psf, np.float32)
+    return _image_kernel(psf.tobytes(), psf.shape, binning)
+
+
+@lru_cache(maxsize=256)
+def _image_kernel(data: bytes, shape: tuple[int, int], binning: int) -> ImageKernel:
+    # Light is not negative. Rings that are, in the images of PSFs of real surveys, hold up to a fifth of the light, and
+    # stars in the same fields have none of them (KiDS, seen here in ten fields).
+    positive = np.maximum(np.frombuffer(data, np.float32).reshape(shape).astype(float), 0.0)
+    psf, dx, dy = _around_middle(positive, binning)
+    psf /= psf.sum()
+    # width of the Gaussian that has as much noise-equivalent area, 1 / sum p^2 = 4 pi sigma^2
+    fwhm = float(np.sqrt(8 * np.log(2) / (4 * np.pi * np.sum(psf**2))))
+    half = len(psf) // 2
+    beyond = [psf.sum(axis=axis)[np.abs(np.arange(-half, half + 1)) > k].sum() / 2
+              for k in range(half + 1) for axis in (0, 1)]  # fmt: skip
+    margin = int(np.argmax(np.reshape(beyond, (-1, 2)).max(axis=1) < MARGIN_LOST))
+    every_second = psf[half % 2 :: 2, half % 2 :: 2]
+    rough = IMAGE_LOST_IN_MATRIX
+    kernels = [separable(psf, LOST), separable(psf, rough), separable(every_second, rough)]
+    return ImageKernel(Kernel(fwhm, margin, *(np.stack(kernel) for kernel in kernels)), dx, dy)
+
+
+def _around_middle(psf: np.ndarray, binning: int) -> tuple[np.ndarray, float, float]:
+    """An odd square around the middle of a PSF, in binned pixels, without what lies far out; and where that middle is.
+
+    Along x and y, from that of the square.
+    """
+    places = np.indices(psf.shape)
+    core = np.where(psf > CORE * psf.max(), psf, 0.0)
+    middle = (places * core).sum(axis=(1, 2)) / core.sum()
+    # the mean of a block of pixels sees the sum of that block of the PSF
+    first = np.round(middle - (binning - 1) / 2).astype(int)  # of the block nearest to the middle
+    blocks = int(max(np.max(first), np.max(np.array(psf.shape) - first)) // binning) + 1  # on either side
+    side = (2 * blocks + 1) * binning
+    square, corner = np.zeros((side, side)), blocks * binning - first
+    square[corner[0] : corner[0] + psf.shape[0], corner[1] : corner[1] + psf.shape[1]] = psf
+    square = square.reshape(2 * blocks + 1, binning, 2 * blocks + 1, binning).sum(axis=(1, 3))
+    dy, dx = (middle - first - (binning - 1) / 2) / binning
+    y, x = np.abs(np.indices(square.shape) - blocks)
+    total = square.sum()
+    beyond = [square[np.maximum(x, y) > half].sum() for half in range(blocks + 1)]
+    half = max(int(np.argmax(np.array(beyond) <= WINGS_LOST * total)), 1)
+    inside = slice(blocks - half, blocks + half + 1)
+    return square[inside, inside], float(dx), float(dy)
 
 
 @part
@@ -234,7 +305,7 @@ def _grid_points(canvas, spacing):
     for j in range(high):
         for i in range(wide):
             x[j * wide + i], y[j * wide + i] = canvas.x + i * spacing, canvas.y + j * spacing
-    return Points(x, y, x), high, wide
+    return Points(x, y, x, x[:0]), high, wide
 
 
 @part
@@ -376,6 +447,8 @@ def _canvas_for(pixels, shape, sigmas, options, box, margin):
             if not r <= reach * root_q:
                 continue
             sigma = sigmas[ring_of(knot_place(r), len(sigmas))]
+            if pixels.noise.size > 0:
+                sigma *= pixels.noise[j, i]
             part = min(max(r - low + 0.5, 0.0), 1.0) * min(max(high - r + 0.5, 0.0), 1.0)
             weight[j - box.y0 + margin, i - box.x0 + margin] = max(part, OUTSIDE_WEIGHT) / (sigma * sigma)
             noise[j - box.y0 + margin, i - box.x0 + margin] = sigma
@@ -442,7 +515,7 @@ def _times(matrix, vector):
     return product
 
 
-def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: Kernel) -> FitBeforePsf:
+def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: Kernel | ImageKernel) -> FitBeforePsf:
     """The shape of a galaxy before the PSF, from the fit of the galaxy as it is seen.
 
     Parameters
@@ -452,10 +525,17 @@ def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: 
         What `fit_shape` gave for the same range.
     options : FitOptions
         All patterns are free, whatever it says.
-    kernel : Kernel
+    kernel : Kernel or ImageKernel
+        The place of the shape is that of the light that is seen, wherever the middle of the PSF's image lies.
     """
-    start = (seen.shape, seen.coefficients, seen.sigmas)
-    return FitBeforePsf(*_fit_before_psf(tuple(pixels), start, tuple(options), tuple(kernel)))
+    shape, offset = seen.shape, np.zeros(2)
+    if isinstance(kernel, ImageKernel):
+        shape, offset, kernel = shape.copy(), np.array([kernel.dx, kernel.dy]), kernel.kernel
+        shape[:2] -= offset
+    start = (shape, seen.coefficients, seen.sigmas)
+    found = FitBeforePsf(*_fit_before_psf(tuple(pixels), start, tuple(options), tuple(kernel)))
+    found.shape[:2] += offset
+    return found
 
 
 @compiled
@@ -474,7 +554,7 @@ def _deconvolved(pixels, start, options, kernel):
     box = box_around(shape, reach, pixels.image.shape[0], pixels.image.shape[1])
     if box.x1 - box.x0 < SMALLEST_SIDE or box.y1 - box.y0 < SMALLEST_SIDE:
         return FitBeforePsf(shape, covariance, coefficients, model, False)
-    margin = min(int(np.ceil(MARGIN_FWHM * kernel.fwhm_pix)), fine.columns.shape[1] // 2)
+    margin = min(kernel.margin_pix, fine.columns.shape[1] // 2)
     canvas = _canvas_for(pixels, shape, sigmas, options, box, margin)
     matrix = _guide(shape, coefficients, canvas, options, kernel)
     reach *= np.sqrt(shape[Q])

@@ -20,7 +20,9 @@ from emeraldcut.frame.ellipse_fit import fit_example
 from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes import MeasureSettings, measure
+from emeraldcut.isophotes.isophote_fit import rings_example
 from emeraldcut.isophotes.measure import measure_example
+from emeraldcut.isophotes.zones import add_zones
 from emeraldcut.networks import (
     CLASSES,
     FOUND,
@@ -34,7 +36,9 @@ from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
-EXAMPLES = (quick_shape_example, fit_example, measure_example, classify_example, maps_example, frame_example)
+EXAMPLES = (
+    quick_shape_example, fit_example, measure_example, rings_example, classify_example, maps_example, frame_example,
+)  # fmt: skip
 LEAST_CAREFUL = 10_000  # images that get the careful pass, whatever the setting `careful`
 COMPLETENESS_LEVELS = (0.5, 0.8, 0.9)  # of the expected rectangular galaxies, for each of which a rank is given
 
@@ -97,7 +101,9 @@ def examine_with_bound(
     """
     compile_ahead("screen", *EXAMPLES)
     frames = frame_galaxies(images)
-    measured = measure(images, MeasureSettings(psf_correction=careful), frames=frames)
+    measured = measure(images, MeasureSettings(psf_correction=careful, zones=careful), frames=frames)
+    if not careful:
+        add_zones(measured, [None] * len(images), np.zeros(len(images)))
     classified = classify(images, ClassifySettings(network=settings.network), frames=frames)
     compared = _not_compared(len(images))
     if careful:

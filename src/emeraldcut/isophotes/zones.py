@@ -1,0 +1,148 @@
+"""How a galaxy's fourth harmonic changes with radius, in a few numbers: inside, outside, where it is extreme."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from astropy.table import MaskedColumn, Table
+
+from emeraldcut.frame import ALL, FramedGalaxy
+from emeraldcut.frame.ellipse_fit import C4
+from emeraldcut.isophotes.galaxy_fit import LEAST_A4, LEAST_ERROR, Measurement
+from emeraldcut.isophotes.isophote_fit import RingOptions
+from emeraldcut.isophotes.radial_profile import profile_at
+
+# Numbers for which neither a source nor a measurement is named were chosen by eye.
+RANGE = (0.3, 2.5)  # half-light radii between which isophotes are looked at
+INNER, OUTER = (0.3, 0.8), (1.25, 2.5)  # the two zones, in half-light radii
+WIDTH, LEAST_WIDTH_PIX = 0.24, 1.5  # of a ring, relative to its inner edge, and in pixels; rings do not overlap
+STEPS = 4  # Gauss-Newton steps at most
+# Standard errors from which on a zone is boxy or disky: alone, since two zones are two chances to err; and where the
+# other one is the opposite.
+ZONE_SIGMA, OPPOSITE_SIGMA = 3.0, 2.0
+MOST_ERROR = 0.1  # of a4 in a ring that counts
+
+
+class Course(NamedTuple):
+    """a4 in the rings of one galaxy, (n,).
+
+    Attributes
+    ----------
+    radius : (n,)
+        Over the half-light radius.
+    a4, error, common : (n,)
+        Its error from the noise, independent from ring to ring, and that which all rings share.
+    """
+
+    radius: np.ndarray
+    a4: np.ndarray
+    error: np.ndarray
+    common: np.ndarray
+
+
+def ring_edges(radius: float, limit: float) -> np.ndarray:
+    """Edges (n + 1,) in pixels of rings that do not overlap, for a half-light radius, out to `limit` at most."""
+    edges, end = [RANGE[0] * radius], min(RANGE[1] * radius, limit)
+    while edges[-1] < end:
+        edges.append(edges[-1] + max(WIDTH * edges[-1], LEAST_WIDTH_PIX))
+    return np.array(edges[:-1] if len(edges) > 2 and edges[-1] > 1.1 * end else edges)
+
+
+def course_of(galaxy: FramedGalaxy, fit: Measurement) -> Course:
+    """a4 ring by ring of one framed galaxy, whose shape as a whole is `fit`."""
+    edges = ring_edges(galaxy.radius, fit.outer)
+    radii, half = (edges[1:] + edges[:-1]) / 2, WIDTH / (2 + WIDTH)
+    options = RingOptions(half, LEAST_WIDTH_PIX / 2, ALL, STEPS, False, False, galaxy.square, True)
+    profile = profile_at(galaxy, fit, radii, options, np.zeros(len(radii)), fit.coefficients)
+    change = profile.shape[:, C4] - profile.seen.shape[:, C4]
+    common = fit.psf_trust * change
+    error = np.sqrt(np.maximum(profile.errors[:, C4] ** 2 - common**2, 1e-8))
+    known = np.isfinite(profile.shape[:, C4]) & (error < MOST_ERROR)
+    found = (radii / galaxy.radius, profile.shape[:, C4], error, np.hypot(common, LEAST_ERROR))
+    return Course(*(values[known] for values in found))
+
+
+def _mean(course: Course, zone: tuple[float, float]) -> tuple[float, float]:
+    """Weighted mean of a4 in a zone, and its error; NaN where no ring is."""
+    inside = (course.radius > zone[0]) & (course.radius < zone[1])
+    if not inside.any():
+        return np.nan, np.nan
+    weight = 1 / course.error[inside] ** 2
+    total = weight.sum()
+    common = np.sum(weight * course.common[inside]) / total
+    return float(np.sum(weight * course.a4[inside]) / total), float(np.sqrt(1 / total + common**2))
+
+
+def _slope(course: Course) -> tuple[float, float]:
+    """Change of a4 over a factor e in radius, by least squares, and its error."""
+    if len(course.radius) < 3:
+        return np.nan, np.nan
+    x, weight = np.log(course.radius), 1 / course.error**2
+    x = x - np.sum(weight * x) / weight.sum()
+    square = np.sum(weight * x * x)
+    # a slope that the rings do not follow is less certain: by the root of chi^2 per degree of freedom
+    slope = np.sum(weight * x * course.a4) / square
+    mean = np.sum(weight * course.a4) / weight.sum()
+    scatter = np.sum(weight * (course.a4 - mean - slope * x) ** 2) / (len(x) - 2)
+    return float(slope), float(np.sqrt(max(scatter, 1.0) / square))
+
+
+def _extreme(course: Course) -> tuple[float, float, float]:
+    """The a4 that is farthest from 0, its error and its radius, freed of what being the extreme adds to it.
+
+    Of many rings the one that noise has pushed out most is chosen, so that its own value is too large. Rings scatter
+    about their weighted mean by more than their noise only as far as a4 changes with radius; each is moved to the mean
+    by the fraction of the scatter that is noise (empirical Bayes, Efron 2011, JASA 106, 1602), and the extreme is that
+    of these values.
+    """
+    if len(course.radius) < 3:
+        return np.nan, np.nan, np.nan
+    variance = course.error**2
+    weight = 1 / variance
+    mean = np.sum(weight * course.a4) / weight.sum()
+    spread = np.sum(weight * (course.a4 - mean) ** 2) - (len(weight) - 1)
+    own = max(spread / (weight.sum() - np.sum(weight**2) / weight.sum()), 0.0)  # DerSimonian & Laird 1986
+    kept = own / (own + variance)
+    moved = mean + kept * (course.a4 - mean)
+    k = int(np.argmax(np.abs(moved)))
+    error = np.sqrt(kept[k] * variance[k] + (1 - kept[k]) ** 2 / weight.sum() + course.common[k] ** 2)
+    return float(moved[k]), float(error), float(course.radius[k])
+
+
+def _word(a4: float, error: float, sigmas: float) -> str:
+    if not abs(a4) > max(sigmas * error, LEAST_A4):
+        return ""
+    return "disky" if a4 > 0 else "boxy"
+
+
+def zones_in_words(inner: tuple[float, float], outer: tuple[float, float]) -> str:
+    """What a4 and its error say inside and outside, as in "boxy outside, disky inside"."""
+    inside, outside = _word(*inner, OPPOSITE_SIGMA), _word(*outer, OPPOSITE_SIGMA)
+    if not (inside and outside and inside != outside):
+        inside, outside = _word(*inner, ZONE_SIGMA), _word(*outer, ZONE_SIGMA)
+    if inside and inside == outside:
+        return f"{inside} throughout"
+    parts = [f"{word} {where}" for word, where in ((outside, "outside"), (inside, "inside")) if word]
+    return ", ".join(parts) or "elliptical"
+
+
+def add_zones(table: Table, courses: list[Course | None], radii_pix: np.ndarray) -> None:
+    """Adds to the table of `measure` what a4 does with radius, masked where that is not known."""
+    rows = []
+    for course in courses:
+        if course is None or not len(course.radius):
+            rows.append((*[np.nan] * 9, ""))
+            continue
+        inner, outer = _mean(course, INNER), _mean(course, OUTER)
+        rows.append((*inner, *outer, *_slope(course), *_extreme(course), zones_in_words(inner, outer)))
+    names = ("a4_inner", "a4_inner_err", "a4_outer", "a4_outer_err", "a4_slope", "a4_slope_err", "a4_extreme",
+             "a4_extreme_err", "a4_extreme_radius_pix")  # fmt: skip
+    for k, name in enumerate(names):
+        values = np.array([row[k] for row in rows], dtype=float)
+        if name == "a4_extreme_radius_pix":
+            values = values * radii_pix
+        hidden = ~np.isfinite(values)
+        table[name] = MaskedColumn(np.where(hidden, 0.0, values), mask=hidden)
+    words = np.array([row[-1] for row in rows], dtype=object)
+    table["boxy_zones"] = MaskedColumn(words, mask=[not word for word in words], dtype=object)
