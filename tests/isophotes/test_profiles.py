@@ -279,7 +279,7 @@ def test_zones_say_what_changes_with_radius():
 @pytest.mark.skipif(not ISOPHOTE.exists(), reason="needs IRAF's tables beside the project")
 @pytest.mark.parametrize("name", ["synth", "synth_highsnr", "synth_lowsnr", "M51"])
 def test_irafs_tables(name):
-    """Nine in ten radii within two sigma, ours and IRAF's combined; and no difference on average, but for spiral arms."""
+    """Nine in ten radii within two sigma of both; and no difference on average, but for spiral arms."""
     pixels = fits.getdata(ISOPHOTE / f"{name}.fits").astype(np.float32)
     table = Table.read(ISOPHOTE / f"{name}_table.fits")
     radius, b4, error = (np.ma.filled(np.ma.asarray(table[c], float), np.nan) for c in ("SMA", "B4", "B4_ERR"))
