@@ -362,6 +362,51 @@ def _solution(table, rows, factor, ring, sigma, options):
 
 
 @part
+def _scatter(left, freedom, sky):
+    """Noise per pixel from a sum of squares; at least the sky's, less what so many pixels may show by chance."""
+    return max(np.sqrt(left / freedom), sky * max(1 - np.sqrt(2 / freedom), LEAST_SCATTER))
+
+
+@part
+def _take_step(found, inverse, sigma, n_free, step):
+    """Writes the patterns' amplitudes into `step`; their variances (n_free, n_free), on the diagonal."""
+    covariance = np.zeros((n_free, n_free))
+    for a in range(n_free):
+        step[a], covariance[a, a] = found[N_LIGHT + a], sigma * sigma * inverse[N_LIGHT + a, N_LIGHT + a]
+    return covariance
+
+
+@part
+def _shows_no_axes(covariance, options):
+    """Whether a ring does not say what its axes are."""
+    total = 0.0  # it is 0 where light does not fall, so that no pattern is seen
+    for a in range(len(covariance)):
+        total += covariance[a, a]
+    kept_all = len(covariance) == GEOMETRY and options.fix_centre and options.fix_axis_ratio and options.fix_angle
+    uncertain = max(covariance[C2, C2], covariance[S2, S2])
+    return not uncertain < UNCERTAIN * UNCERTAIN or not (total > 0 or kept_all)
+
+
+@part
+def _stepped(shape, step, fit_options, keep_ratio):
+    """The shape after a step, with or without its axis ratio."""
+    new = moved(shape, step, fit_options)
+    if keep_ratio:
+        new[Q] = shape[Q]
+    return new
+
+
+@part
+def _keep_variances(variance, covariance, step, radius):
+    """Fills `variance` (12,), NaN where nothing is free; how far the step moved the ring, in pixels."""
+    variance[:], drift = np.nan, 0.0
+    for a in range(len(covariance)):
+        variance[a] = covariance[a, a]
+        drift += abs(in_pixels(step[a], a, radius))
+    return drift
+
+
+@part
 def _fit_ring(pixels, start, coefficients, radius, options):
     """Shape, variance (12,), light, its variance, slope, scatter, number of pixels, coverage and stop of one ring."""
     half = min(max(options.half_width * radius, options.least_half_width), radius)
@@ -373,7 +418,6 @@ def _fit_ring(pixels, start, coefficients, radius, options):
     floor = FAINTEST * pixels.sigma
     profile = _profile_in_ring(coefficients, shape[Q], ring, floor)
     limit, n_most, drift = 0.0, options.n_free, 0.0
-    kept_all = options.n_free == GEOMETRY and options.fix_centre and options.fix_axis_ratio and options.fix_angle
     for iteration in range(options.steps + 1):
         settled = iteration > STEPS_OF_EDGES
         inside = _place(shape, ring, work, not settled)
@@ -399,31 +443,16 @@ def _fit_ring(pixels, start, coefficients, radius, options):
             sigma = max(_robust_scatter(table[RESIDUAL], work[4], work[5]), pixels.sigma)
             limit = CLIP_SIGMA * sigma
             continue
-        freedom = max(n - len(found), 1.0)
-        # never below that of the sky, less what its scatter in so many pixels may be by chance
-        sigma = max(np.sqrt(left / freedom), pixels.sigma * max(1 - np.sqrt(2 / freedom), LEAST_SCATTER))
+        sigma = _scatter(left, max(n - len(found), 1.0), pixels.sigma)
         limit = CLIP_SIGMA * max(np.sqrt(square / n), sigma)  # before the step: it may not have been the last
-        covariance = np.zeros((n_free, n_free))
-        for a in range(n_free):
-            step[a], covariance[a, a] = found[N_LIGHT + a], sigma * sigma * inverse[N_LIGHT + a, N_LIGHT + a]
-        total = 0.0  # it is 0 where light does not fall, so that no pattern is seen
-        for a in range(n_free):
-            total += covariance[a, a]
-        uncertain = max(covariance[C2, C2], covariance[S2, S2])
-        if not uncertain < UNCERTAIN * UNCERTAIN or not (total > 0 or kept_all):
+        covariance = _take_step(found, inverse, sigma, n_free, step)
+        if _shows_no_axes(covariance, options):
             stop = FAINT
             break
-        for k in range(N_LIGHT):
-            factor[k] += found[k]
-        kept = shape[Q]
-        shape = moved(shape, step, fit_options)
-        if options.fix_axis_ratio:
-            shape[Q] = kept
+        factor += found[:N_LIGHT]
+        shape = _stepped(shape, step, fit_options, options.fix_axis_ratio)
         light_variance = sigma * sigma * inverse[0, 0] * profile[0] * profile[0]
-        variance[:] = np.nan
-        for a in range(n_free):
-            variance[a] = covariance[a, a]
-            drift += abs(in_pixels(step[a], a, radius))
+        drift += _keep_variances(variance, covariance, step, radius)
         if drift > MARGIN_PIX and iteration < STEPS_OF_EDGES:
             ring, drift = _gather(pixels, shape, radius, half), 0.0
             table, work = _space(ring)

@@ -86,21 +86,23 @@ def measure(
     missing = np.array([fit is None for fit in fits], dtype=bool)
     _add_shapes(table, fits, missing)
     if settings.zones:
-        courses = [
-            None if fit is None or galaxy is None else course_of(galaxy, fit)
-            for galaxy, fit in zip(frames.galaxies, fits, strict=True)
-        ]
+        pairs = zip(frames.galaxies, fits, strict=True)
+        courses = [None if fit is None or galaxy is None else course_of(galaxy, fit) for galaxy, fit in pairs]
         add_zones(table, courses, numbers(table["radius_pix"]))
     if "cd11" in table.colnames:
         table["pa_sky_deg"] = sky_position_angle(table)
         if {"ra", "dec"} <= set(table.colnames):
             table["galaxy_ra"], table["galaxy_dec"] = galaxy_position(table, [pixels.shape for pixels in images.pixels])
+    _add_flags(table, missing, numbers(table["radius_pix"], np.inf) >= settings.unresolved_ratio * np.nan_to_num(psf))
+    return describe_columns(table)
+
+
+def _add_flags(table: Table, missing: np.ndarray, resolved: np.ndarray) -> None:
+    """Sets the flags of `measure`, from which fits are missing and which galaxies the PSF resolves, (n,)."""
     good = usable(table["flag"])
-    resolved = numbers(table["radius_pix"], np.inf) >= settings.unresolved_ratio * np.nan_to_num(psf)
     add_flag(table, ~resolved & good, Flag.UNRESOLVED)
     add_flag(table, missing & good, Flag.NOT_CONVERGED)
     add_flag(table, (numbers(table["residual"], 0.0) > STRUCTURE) & good, Flag.STRUCTURE)
-    return describe_columns(table)
 
 
 def _add_shapes(table: Table, fits: list[Measurement | None], missing: np.ndarray) -> None:
