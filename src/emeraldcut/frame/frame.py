@@ -56,6 +56,7 @@ from emeraldcut.frame.quick_shape import (
 from emeraldcut.frame.resample import STAMP_SIZE, stamp_of, unbinned
 from emeraldcut.frame.ring_harmonics import RingHarmonics, ring_harmonics
 from emeraldcut.frame.segmentation import Segmentation
+from emeraldcut.frame.star_marks import STAR_BITS, StarMarks
 from emeraldcut.numerics.jit import compile_ahead, compiled
 
 
@@ -130,8 +131,8 @@ class FrameSet:
     ----------
     table : Table, n rows
         `id, x, y` (pixels), `axis_ratio` (as seen, after the PSF), `position_angle_deg`,
-        `radius_pix` (semi-major axis of the half-light ellipse), `snr`, `background`, `sky_sigma`, `flag`, `flag_text`;
-        masked where there is no galaxy.
+        `radius_pix` (semi-major axis of the half-light ellipse), `snr`, `background`, `sky_sigma`, `saturated`,
+        `edge_width`, `spikes` (see `star_marks`), `flag`, `flag_text`; masked where there is no galaxy.
     galaxies : list of FramedGalaxy or None
     """
 
@@ -220,6 +221,7 @@ def frame_galaxy(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma: f
     if not (0 <= shape[X] < nx and 0 <= shape[Y] < ny):  # the fit ran away from it
         return None
     snr, flag = signal_of(division, shape, size.radius)
+    flag |= int(first.flag) & STAR_BITS
     if not fit.converged:
         flag |= NOT_CONVERGED_BIT
     return FramedGalaxy(
@@ -270,7 +272,7 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
     missing = np.array([g is None for g in galaxies], dtype=bool)
     rows = np.array(
         [
-            (0.0,) * 8
+            (0.0,) * 11
             if g is None
             else (
                 *np.asarray(unbinned(g.shape[:2], g.binning)),
@@ -280,12 +282,14 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
                 g.snr,
                 g.quick.background,
                 g.quick.sky_sigma,
+                *g.quick.marks,
             )
             for g in galaxies
         ]
-    ).reshape(-1, 8)
+    ).reshape(-1, 11)
     table = Table({"id": Column(images.table["id"], dtype=object)})
     names = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
+    names += StarMarks._fields
     for name, values in zip(names, rows.T, strict=True):
         table[name] = MaskedColumn(values, mask=missing, dtype=float)
     table["flag"] = np.array(images.table["flag"], dtype=np.int64)

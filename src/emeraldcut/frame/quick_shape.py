@@ -34,6 +34,7 @@ from emeraldcut.frame.ellipse_fit import (
 )
 from emeraldcut.frame.resample import binned_down
 from emeraldcut.frame.segmentation import GALAXY, MISSING, NEIGHBOUR, Segmentation, segment, smoothed_noise
+from emeraldcut.frame.star_marks import NO_MARKS, StarMarks, flags_of_star, marks_of_star
 from emeraldcut.numerics.jit import compile_ahead, compiled, part
 from emeraldcut.numerics.linalg import solve
 
@@ -507,6 +508,8 @@ class QuickShape:
     binning : int
         Side in image pixels of one pixel here.
     flag : Flag
+    marks : StarMarks
+        What gives away a star.
     """
 
     segmentation: Segmentation
@@ -516,6 +519,7 @@ class QuickShape:
     snr: float
     binning: int
     flag: Flag
+    marks: StarMarks = NO_MARKS
 
     @property
     def background(self) -> float:
@@ -617,22 +621,26 @@ def quick_shape_of(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma:
     """
     compile_ahead("finding galaxies", quick_shape_example)
     psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
-    found, division, first, snr, binning, flag = _quick_shape_of(as_float32(image), psf, noise_sigma)
-    return QuickShape(Segmentation(*division), *first, snr, binning, as_flag(flag)) if found else None
+    found, division, first, snr, binning, flag, marks = _quick_shape_of(as_float32(image), psf, noise_sigma)
+    if not found:
+        return None
+    return QuickShape(Segmentation(*division), *first, snr, binning, as_flag(flag), StarMarks(*marks))
 
 
 @compiled
 def _quick_shape_of(image, psf_fwhm, noise):
     """See `quick_shape_of`: whether there is a galaxy, and what makes a `QuickShape` of it, in plain tuples."""
     found, division, binning, shape, size = _divide(image, noise)
-    first, snr, flag = FirstShape(shape, np.zeros(2, np.float32), 0.0), 0.0, 0
+    first, snr, flag, marks = FirstShape(shape, np.zeros(2, np.float32), 0.0), 0.0, 0, StarMarks(0.0, 0.0, 0.0)
     if found:
         first = refined(division, psf_fwhm / binning, shape, size)
         ny, nx = division.image.shape
         found = 0 <= first.shape[X] < nx and 0 <= first.shape[Y] < ny  # else what was found is no galaxy
     if found:
         snr, flag = _signal(division, first.shape, first.radius)
-    return found, division[:], first[:], snr, binning, flag
+        marks = marks_of_star(division, first.shape, first.radius, first.light)
+        flag |= flags_of_star(marks)
+    return found, division[:], first[:], snr, binning, flag, marks[:]
 
 
 @part

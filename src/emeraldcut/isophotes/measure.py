@@ -28,6 +28,7 @@ from emeraldcut.frame import (
 from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q, ShapeFit, fit_example
 from emeraldcut.frame.frame import example_galaxy, frame_example
 from emeraldcut.frame.quick_shape import quick_shape_example
+from emeraldcut.frame.star_marks import StarMarks
 from emeraldcut.isophotes.deconvolved_fit import fit_before_psf, moffat_kernel
 from emeraldcut.numerics.jit import compile_ahead, compiled
 from emeraldcut.settings import Settings, setting
@@ -136,14 +137,16 @@ def measure(
         the noise, its correlation, masked sectors and the PSF, with centre and axes left free. `p_boxy` is the
         probability that a4 < -0.03; `boxy_kind` says what kind of shape it is (see `isophotes.kind`); `residual` is
         the scatter about the fitted model that neighbouring pixels share, over the light, small for a smooth galaxy.
-        Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF.
+        Where `psf_fwhm_pix` is known, axes and harmonics are those before the PSF. `saturated`, `edge_width` and
+        `spikes` are the marks of a star, see `frame.star_marks`.
     """
     compile_ahead("measure", quick_shape_example, fit_example, measure_example, frame_example)
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
     fits = [None if g is None else measure_galaxy(g, settings, psf[i]) for i, g in enumerate(frames.galaxies)]
     table = images.table.copy()
-    for name in ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma"):
+    seen = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
+    for name in (*seen, *StarMarks._fields):
         table[name] = frames.table[name].copy()
     table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
     missing = np.array([fit is None for fit in fits], dtype=bool)

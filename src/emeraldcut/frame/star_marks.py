@@ -1,0 +1,179 @@
+"""What gives away a star: a saturated plateau, edges steeper than any galaxy's, and diffraction spikes.
+
+A galaxy's light is peaked and falls over a length of the order of its size. A star that saturates the detector, or the
+white of a picture, is a plateau whose edge falls as the wings of the PSF do, within a small part of the plateau's
+radius, and its spikes stay narrow while their distance grows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from emeraldcut.data.flags import Flag
+from emeraldcut.frame.ellipse_fit import Q, X, Y, box_around
+from emeraldcut.frame.segmentation import NEIGHBOUR, Segmentation
+from emeraldcut.numerics.jit import part
+from emeraldcut.numerics.median import median_of, select
+
+TOP_SHARE = 0.02  # of the half-light ellipse's area: pixels brighter than the level from which the plateau is counted
+STEP = 0.03  # of that level: half of a plateau's scatter, about 7 grey levels of 255
+REACH = 1.6  # half-light radii out to which plateaus are looked for; those of stars end at 1.0 to 1.5
+EDGE_LEVELS = (0.6, 0.2)  # of the plateau, between which the steepness of the edge is measured
+WEDGES = 72  # directions in which spikes are looked for, a multiple of 4 and of 6
+BESIDE = 3  # wedges from a spike to the sky beside it: 15 degrees
+SPIKE_RADII = (1.5, 4.0)  # half-light radii between which spikes are looked for
+FEWEST_RINGS = 4
+SPIKE_SIGMA = 5.0  # significance from which spikes count
+
+
+STAR_PLATEAU, STAR_EDGE = 0.12, 0.45  # an object with at least this plateau and at most this edge is a star,
+STAR_SPIKES = 1.0  # and so is one whose spikes have so much of the light between them
+SATURATED_SHARE = 0.1  # of the half-light ellipse, from which on a plateau is flagged
+WIDEST_EDGE = 9.0  # what a light that does not fall to its levels has
+SATURATED_BIT, UNRESOLVED_BIT = int(Flag.SATURATED), int(Flag.UNRESOLVED)
+STAR_BITS = SATURATED_BIT | UNRESOLVED_BIT
+
+
+class StarMarks(NamedTuple):
+    """The marks of a star.
+
+    Attributes
+    ----------
+    saturated : float
+        Area of the plateau over that of the half-light ellipse; 0 for a smooth peak.
+    edge_width : float
+        Distance over which the light falls from 0.6 to 0.2 of its highest level, over the radius at 0.4: below 0.3 for
+        a saturated star, 0.58 for a Gaussian, 1.2 for an exponential disc.
+    spikes : float
+        Light of narrow rays in four or six directions over the light between them; 0 if not significant.
+    """
+
+    saturated: float
+    edge_width: float
+    spikes: float
+
+
+NO_MARKS = StarMarks(0.0, WIDEST_EDGE, 0.0)
+
+
+@part
+def _plateau(division, shape, radius):
+    """Area of the plateau over that of the half-light ellipse, and the level of the top.
+
+    The areas within steps of 1 and 3 below the top are as 1 to 3 for any smooth maximum, and as 1 to 9 for a cusp. A
+    plateau has equal ones. So 1.5 times the first less half of the second is the plateau alone.
+    """
+    image, pixel_class = division.image, division.pixel_class
+    ny, nx = image.shape
+    box, q = box_around(shape, REACH * radius, ny, nx), shape[Q]
+    values, n = np.empty(max(box.y1 - box.y0, 0) * max(box.x1 - box.x0, 0) + 1, np.float32), 0
+    for y in range(box.y0, box.y1):
+        for x in range(box.x0, box.x1):
+            if pixel_class[y, x] < NEIGHBOUR:
+                values[n] = image[y, x]
+                n += 1
+    area = max(np.pi * radius * radius * q, 1.0)
+    if n < 9:
+        return 0.0, np.float32(0)
+    work = values[:n].copy()
+    top = select(work, n, n - 1 - min(int(TOP_SHARE * area), n - 1))
+    near, far = np.float32(1 - STEP) * top, np.float32(1 - 3 * STEP) * top
+    n_near, n_far = 0, 0
+    for i in range(n):
+        n_near += values[i] >= near
+        n_far += values[i] >= far
+    return max(1.5 * n_near - 0.5 * n_far, 0.0) / area, top
+
+
+@part
+def _edge_width(light, top):
+    """Distance over which mean light (k,) falls between EDGE_LEVELS of `top`, over the radius at their middle."""
+    places = np.zeros(3)
+    for m in range(3):
+        level = (EDGE_LEVELS[0] + 0.5 * m * (EDGE_LEVELS[1] - EDGE_LEVELS[0])) * top
+        k = 0
+        while k < len(light) and light[k] > level:
+            k += 1
+        if k == len(light) or k == 0:
+            return WIDEST_EDGE
+        places[m] = k - 1 + (light[k - 1] - level) / max(light[k - 1] - light[k], 1e-30)
+    return min((places[2] - places[0]) / max(places[1], 0.5), WIDEST_EDGE)
+
+
+@part
+def _rays(division, shape, radius):
+    """Light in each wedge above the median of its ring, over all rings (WEDGES,); the median light; and the noise."""
+    image, pixel_class = division.image, division.pixel_class
+    ny, nx = image.shape
+    above, ring, work = np.zeros(WEDGES), np.empty(WEDGES, np.float32), np.empty(WEDGES, np.float32)
+    between, n_rings = 0.0, 0
+    inner, outer = max(SPIKE_RADII[0] * radius, 3.0), SPIKE_RADII[1] * radius
+    r = inner
+    while r < outer:
+        n = 0
+        for k in range(WEDGES):
+            angle = 2 * np.pi * k / WEDGES
+            px, py = shape[X] + r * np.cos(angle), shape[Y] + r * np.sin(angle)
+            i, j = int(np.floor(px)), int(np.floor(py))
+            ring[k] = np.nan
+            if i < 0 or j < 0 or i >= nx - 1 or j >= ny - 1 or pixel_class[j, i] >= NEIGHBOUR:
+                continue
+            fx, fy = px - i, py - j
+            ring[k] = (1 - fy) * ((1 - fx) * image[j, i] + fx * image[j, i + 1]) + fy * (
+                (1 - fx) * image[j + 1, i] + fx * image[j + 1, i + 1]
+            )
+            work[n] = ring[k]
+            n += 1
+        if n < 0.7 * WEDGES:
+            break
+        middle = median_of(work, n)
+        for k in range(WEDGES):
+            if np.isfinite(ring[k]):
+                above[k] += ring[k] - middle
+        between += max(middle, np.float32(0))
+        n_rings += 1
+        r += 1.0
+    return above, between, n_rings
+
+
+@part
+def _spikes(division, shape, radius):
+    """Light of rays in four or six directions over the light between them, 0 if not significant."""
+    above, between, n_rings = _rays(division, shape, radius)
+    if n_rings < FEWEST_RINGS:
+        return 0.0
+    noise = division.sky_sigma * np.sqrt(n_rings * division.correlation)
+    best = 0.0
+    for fold in (4, 6):
+        apart = WEDGES // fold
+        for k in range(apart):
+            lowest, before, after = np.inf, 0.0, 0.0
+            for m in range(fold):
+                place = k + m * apart
+                lowest = min(lowest, above[place])
+                before += above[place - BESIDE] / fold
+                after += above[(place + BESIDE) % WEDGES] / fold
+            best = max(best, lowest - max(before, after, 0.0))
+    if best < SPIKE_SIGMA * noise:
+        return 0.0
+    return best / max(between, noise)
+
+
+@part
+def marks_of_star(division: Segmentation, shape: np.ndarray, radius: float, light: np.ndarray) -> StarMarks:
+    """The marks of a star that a galaxy with this shape, half-light radius (pixels) and mean light (k,) has."""
+    saturated, top = _plateau(division, shape, radius)
+    return StarMarks(saturated, _edge_width(light, top), _spikes(division, shape, radius))
+
+
+@part
+def flags_of_star(marks: StarMarks) -> int:
+    """The flags of an object with these marks."""
+    flag = 0
+    if marks.saturated >= SATURATED_SHARE:
+        flag |= SATURATED_BIT
+    if (marks.saturated >= STAR_PLATEAU and marks.edge_width <= STAR_EDGE) or marks.spikes >= STAR_SPIKES:
+        flag |= UNRESOLVED_BIT
+    return flag
