@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 import record
 from astropy.table import Table, vstack
+from blind import blind_galaxies
 from prevalence import BOOTSTRAPS, with_interval
 
 from emeraldcut.data import ImageSet
@@ -57,15 +58,16 @@ from emeraldcut.screening.screen import ScreenSettings, examine_with_bound
 from emeraldcut.similarity import prepare_references, read_references
 from emeraldcut.tables import read_table
 
-RARE = (3, 3, 1, 3)  # relative numbers of oval, rectangular, obround and other galaxies that are drawn
+RARE = (6, 3, 1, 7)  # relative numbers of oval, rectangular, obround and other galaxies that are drawn
 WIDE_RARE, SURVEY_RARE = replace(WIDE, exposures=1, weights=RARE), replace(SURVEY, exposures=1, weights=RARE)
 SETS = {"wide": WIDE_RARE, "survey": SURVEY_RARE}
+BLIND = "blind"  # drawn by the generator of `blind`, and only judged
 FIT_SEED = 9_100_000
 REAL = ("efigi", "galaxy_zoo", "stripe82")
 BOXES = (3.0, 6.0)  # exponents of the superellipses that real galaxies are warped into
 KEPT = ["id", "set", "label", "kind", "truth_snr", "snr", "radius_pix", "psf_fwhm_pix", "axis_ratio", "a4", "a4_err"]
 KEPT += ["a6", "a6_err", "a8", "a8_err", "similarity", "similarity_p", "residual", "typical", "saturated", "edge_width"]
-KEPT += ["spikes", "flag", *(f"p_{name}" for name in CLASSES)]
+KEPT += ["spikes", "edge_pix", "grain_pix", "flag", *(f"p_{name}" for name in CLASSES)]
 CHUNK = 300
 OF_REAL = 0.5  # share of the real galaxies among the negatives of the fit
 OF_WARPED = 0.3  # share of the warped ones among its rectangular galaxies
@@ -98,6 +100,10 @@ def drawn(part: range, settings, seed: int, network: str, name: str) -> Table:
     return both_passes(images, network, name)
 
 
+def blind(part: range, seed: int, network: str) -> Table:
+    return both_passes(blind_galaxies(part, seed), network, BLIND)
+
+
 def real(images: ImageSet, network: str, name: str) -> Table:
     return both_passes(images, network, name)
 
@@ -125,6 +131,10 @@ def gather(arguments, number: int, seed: int) -> Table:
     tables = []
     for k, (name, settings) in enumerate(SETS.items()):
         stage = partial(drawn, settings=settings, seed=seed + k, network=arguments.network, name=name)
+        chunks = (range(start, min(start + CHUNK, number)) for start in range(0, number, CHUNK))
+        tables += list(map_chunks(stage, chunks, jobs=arguments.jobs))
+    if not arguments.write:
+        stage = partial(blind, seed=seed, network=arguments.network)
         chunks = (range(start, min(start + CHUNK, number)) for start in range(0, number, CHUNK))
         tables += list(map_chunks(stage, chunks, jobs=arguments.jobs))
     for name in REAL if arguments.real else ():
@@ -284,15 +294,15 @@ def main() -> None:
         read_rankings.cache_clear()
     rankings = read_rankings(folder)
     judged = table[np.array(table["careful"], bool)]
-    is_drawn = np.isin(np.array(judged["set"], str), list(SETS))
+    is_drawn = np.isin(np.array(judged["set"], str), [*SETS, BLIND])
     judged = judged[(is_drawn & ~arguments.write) | ~is_even(judged)]
     kinds = np.array(judged["set"], str)
     result: dict = {"galaxies": {name: int(np.sum(kinds == name)) for name in sorted(set(kinds))},
                     "terms": len(TERMS)}  # fmt: skip
-    for name in SETS:
+    for name in SETS if arguments.write else (*SETS, BLIND):
         result |= judge(judged[kinds == name], rankings.careful, name, arguments.seed)
     if arguments.real:
-        result |= judge(judged[~np.isin(kinds, list(SETS))], rankings.careful, "real", arguments.seed)
+        result |= judge(judged[~np.isin(kinds, [*SETS, BLIND])], rankings.careful, "real", arguments.seed)
         limit = rankings.threshold(0.85, AT)
         for name in REAL:
             score = probability(rankings.careful.log_odds(judged[kinds == name], AT))

@@ -29,7 +29,7 @@ def measured(n, rng, **columns):
               "a4": (-0.15, 0.05), "a4_err": (0.004, 0.03), "a6": (-0.03, 0.03), "a6_err": (0.004, 0.03),
               "a8": (-0.02, 0.02), "a8_err": (0.004, 0.03), "similarity": (-1, 1), "similarity_p": (0, 1),
               "residual": (0, 0.3), "typical": (0, 1), "saturated": (0, 0.3), "edge_width": (0.2, 2),
-              "spikes": (0, 2)}  # fmt: skip
+              "spikes": (0, 2), "edge_pix": (1, 20), "grain_pix": (0.5, 4)}  # fmt: skip
     for name, (low, high) in ranges.items():
         table[name] = rng.uniform(low, high, n)
     table["flag"] = np.zeros(n, dtype=int)

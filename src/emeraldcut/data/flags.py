@@ -32,12 +32,13 @@ class Flag(IntFlag):
     UNUSUAL = 65536
     SATURATED = 131072
     NOT_LISTED = 262144
+    HIDDEN = 524288
 
 
 UNUSABLE = Flag.UNREADABLE | Flag.NOT_AN_IMAGE | Flag.NO_DATA | Flag.TOO_SMALL | Flag.NO_GALAXY
 
 # Flags of two levels: those that say not to trust a measurement, and notes, which say what to look at.
-UNTRUSTED = UNUSABLE | Flag.LOW_SNR | Flag.CUT_BY_EDGE | Flag.UNRESOLVED | Flag.MISSING_PIXELS | Flag.UNUSUAL
+UNTRUSTED = UNUSABLE | Flag.LOW_SNR | Flag.UNRESOLVED | Flag.NOT_CONVERGED | Flag.UNUSUAL | Flag.HIDDEN
 
 SENTENCES = {
     Flag.UNREADABLE: "The file could not be read.",
@@ -58,6 +59,7 @@ SENTENCES = {
     Flag.STRUCTURE: "A bar, arms, dust, clumps or a twist: no smooth profile on one ellipse describes the galaxy.",
     Flag.UNUSUAL: "The network was trained on nothing like this; its class means little.",
     Flag.SATURATED: "The brightest pixels are cut off at one level.",
+    Flag.HIDDEN: "A third of the galaxy or more cannot be seen: cut off, missing, or behind a neighbour.",
     Flag.NOT_LISTED: "The catalogue has no row of this image.",
 }
 

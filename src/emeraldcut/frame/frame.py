@@ -272,7 +272,7 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
     missing = np.array([g is None for g in galaxies], dtype=bool)
     rows = np.array(
         [
-            (0.0,) * 11
+            (0.0,) * 13
             if g is None
             else (
                 *np.asarray(unbinned(g.shape[:2], g.binning)),
@@ -286,7 +286,7 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
             )
             for g in galaxies
         ]
-    ).reshape(-1, 11)
+    ).reshape(-1, 13)
     table = Table({"id": Column(images.table["id"], dtype=object)})
     names = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
     names += StarMarks._fields

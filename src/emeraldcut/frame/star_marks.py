@@ -13,7 +13,7 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.frame.ellipse_fit import Q, X, Y, box_around
-from emeraldcut.frame.segmentation import NEIGHBOUR, Segmentation
+from emeraldcut.frame.segmentation import MISSING, NEIGHBOUR, SKY, Segmentation
 from emeraldcut.numerics.jit import part
 from emeraldcut.numerics.median import median_of, select
 
@@ -25,11 +25,19 @@ WEDGES = 72  # directions in which spikes are looked for, a multiple of 4 and of
 BESIDE = 3  # wedges from a spike to the sky beside it: 15 degrees
 SPIKE_RADII = (1.5, 4.0)  # half-light radii between which spikes are looked for
 FEWEST_RINGS = 4
+LEAST_CORRELATION = 0.2  # of neighbouring pixels, from which on an image may have been enlarged
+LONGEST_GRAIN, MOST_DIFFERENCES, FEWEST_DIFFERENCES = 10, 1500, 100  # pixels; second differences at each distance
 SPIKE_SIGMA = 5.0  # significance from which spikes count
 
 
-STAR_PLATEAU, STAR_EDGE = 0.12, 0.45  # an object with at least this plateau and at most this edge is a star,
+# A plateau of this area is that of a star if its edge is no wider than this share of its radius, or than so many FWHM.
+STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.12, 0.45, 1.7
 STAR_SPIKES = 1.0  # and so is one whose spikes have so much of the light between them
+ASSUMED_FWHM = 2.5  # of a PSF that is not known, in pixels of the detector
+ENLARGED = 1.3  # grain in pixels from which on an image was enlarged
+# In one that was, objects are stars within this radius whose edges are no wider than this, both in FWHM: an arcsinh
+# stretch makes stars larger, but not their edges.
+STAR_RADIUS, STAR_EDGE_FWHM = 3.0, 1.2
 SATURATED_SHARE = 0.1  # of the half-light ellipse, from which on a plateau is flagged
 WIDEST_EDGE = 9.0  # what a light that does not fall to its levels has
 SATURATED_BIT, UNRESOLVED_BIT = int(Flag.SATURATED), int(Flag.UNRESOLVED)
@@ -46,6 +54,10 @@ class StarMarks(NamedTuple):
     edge_width : float
         Distance over which the light falls from 0.6 to 0.2 of its highest level, over the radius at 0.4: below 0.3 for
         a saturated star, 0.58 for a Gaussian, 1.2 for an exponential disc.
+    edge_pix : float
+        The same distance in pixels, circularised.
+    grain_pix : float
+        Size of the grains of the sky's noise: 0.5 for independent pixels, f in an image that was enlarged f times.
     spikes : float
         Light of narrow rays in four or six directions over the light between them; 0 if not significant.
     """
@@ -53,9 +65,11 @@ class StarMarks(NamedTuple):
     saturated: float
     edge_width: float
     spikes: float
+    edge_pix: float
+    grain_pix: float
 
 
-NO_MARKS = StarMarks(0.0, WIDEST_EDGE, 0.0)
+NO_MARKS = StarMarks(0.0, WIDEST_EDGE, 0.0, 1e9, 0.5)
 
 
 @part
@@ -89,7 +103,10 @@ def _plateau(division, shape, radius):
 
 @part
 def _edge_width(light, top):
-    """Distance over which mean light (k,) falls between EDGE_LEVELS of `top`, over the radius at their middle."""
+    """Distance over which mean light (k,) falls between EDGE_LEVELS of `top`, over the radius at their middle.
+
+    And that distance in circularised pixels.
+    """
     places = np.zeros(3)
     for m in range(3):
         level = (EDGE_LEVELS[0] + 0.5 * m * (EDGE_LEVELS[1] - EDGE_LEVELS[0])) * top
@@ -97,9 +114,53 @@ def _edge_width(light, top):
         while k < len(light) and light[k] > level:
             k += 1
         if k == len(light) or k == 0:
-            return WIDEST_EDGE
+            return WIDEST_EDGE, float(len(light))
         places[m] = k - 1 + (light[k - 1] - level) / max(light[k - 1] - light[k], 1e-30)
-    return min((places[2] - places[0]) / max(places[1], 0.5), WIDEST_EDGE)
+    edge = places[2] - places[0]
+    return min(edge / max(places[1], 0.5), WIDEST_EDGE), edge
+
+
+@part
+def _grain(division, binning):
+    """The size in image pixels of the grains of the noise: 0.5 where pixels are independent, f in one enlarged f times.
+
+    Second differences I(x - k) - 2 I(x) + I(x + k) of noise grow with the distance k until its pixels are independent,
+    whatever slopes the sky has. The grain is the distance at which their median square is half of the largest.
+    """
+    if division.neighbour_correlation < LEAST_CORRELATION:
+        return 0.5 * binning
+    image, pixel_class, (ny, nx) = division.image, division.pixel_class, division.image.shape
+    work, before, largest = np.empty(MOST_DIFFERENCES, np.float32), 0.0, 0.0
+    squares = np.zeros(LONGEST_GRAIN)
+    step = 1 + 2 * ny * nx // MOST_DIFFERENCES
+    for k in range(1, LONGEST_GRAIN):
+        n, seen = 0, 0
+        for along in range(2):
+            dy, dx = (0, k) if along else (k, 0)
+            for y in range(dy, ny - dy):
+                for x in range(dx, nx - dx):
+                    if (
+                        pixel_class[y, x] != SKY or pixel_class[y - dy, x - dx] != SKY
+                        or pixel_class[y + dy, x + dx] != SKY
+                    ):  # fmt: skip
+                        continue
+                    seen += 1
+                    if seen % step == 0 and n < MOST_DIFFERENCES:
+                        work[n] = abs(image[y - dy, x - dx] - 2 * image[y, x] + image[y + dy, x + dx])
+                        n += 1
+        if n < FEWEST_DIFFERENCES:
+            break
+        squares[k] = median_of(work, n) ** 2
+        largest = max(largest, squares[k])
+    if largest <= 0:
+        return 0.5 * binning
+    for k in range(1, LONGEST_GRAIN):
+        if squares[k] >= 0.5 * largest:
+            if k == 1:
+                return 0.5 * largest / squares[1] * binning
+            return (k - 1 + (0.5 * largest - before) / (squares[k] - before)) * binning
+        before = squares[k]
+    return 0.5 * binning
 
 
 @part
@@ -118,7 +179,7 @@ def _rays(division, shape, radius):
             px, py = shape[X] + r * np.cos(angle), shape[Y] + r * np.sin(angle)
             i, j = int(np.floor(px)), int(np.floor(py))
             ring[k] = np.nan
-            if i < 0 or j < 0 or i >= nx - 1 or j >= ny - 1 or pixel_class[j, i] >= NEIGHBOUR:
+            if i < 0 or j < 0 or i >= nx - 1 or j >= ny - 1 or pixel_class[j, i] == MISSING:
                 continue
             fx, fy = px - i, py - j
             ring[k] = (1 - fy) * ((1 - fx) * image[j, i] + fx * image[j, i + 1]) + fy * (
@@ -162,18 +223,32 @@ def _spikes(division, shape, radius):
 
 
 @part
-def marks_of_star(division: Segmentation, shape: np.ndarray, radius: float, light: np.ndarray) -> StarMarks:
+def marks_of_star(
+    division: Segmentation, shape: np.ndarray, radius: float, light: np.ndarray, binning: int
+) -> StarMarks:
     """The marks of a star that a galaxy with this shape, half-light radius (pixels) and mean light (k,) has."""
     saturated, top = _plateau(division, shape, radius)
-    return StarMarks(saturated, _edge_width(light, top), _spikes(division, shape, radius))
+    edge_width, edge_pix = _edge_width(light, top)
+    spikes = _spikes(division, shape, radius)
+    return StarMarks(saturated, edge_width, spikes, edge_pix * binning, _grain(division, binning))
 
 
 @part
-def flags_of_star(marks: StarMarks) -> int:
-    """The flags of an object with these marks."""
-    flag = 0
-    if marks.saturated >= SATURATED_SHARE:
-        flag |= SATURATED_BIT
-    if (marks.saturated >= STAR_PLATEAU and marks.edge_width <= STAR_EDGE) or marks.spikes >= STAR_SPIKES:
+def flags_of_star(marks: StarMarks, radius: float, psf_fwhm: float) -> int:
+    """The flags of an object with these marks and half-light radius (pixels); the PSF is infinite if not known.
+
+    Without a PSF, an image resolves nothing below ASSUMED_FWHM pixels of the detector, whose size the grain tells.
+    """
+    flag = SATURATED_BIT if marks.saturated >= SATURATED_SHARE else 0
+    known = psf_fwhm < np.inf
+    fwhm = psf_fwhm if known else ASSUMED_FWHM * max(marks.grain_pix, 1.0)
+    if not known and marks.grain_pix >= ENLARGED:
+        small = radius < fwhm or (radius < STAR_RADIUS * fwhm and marks.edge_pix < STAR_EDGE_FWHM * fwhm)
+        flag |= UNRESOLVED_BIT if small else 0
+    if marks.saturated >= STAR_PLATEAU and (
+        marks.edge_width <= STAR_EDGE or marks.edge_pix < SATURATED_EDGE_FWHM * fwhm
+    ):
+        flag |= UNRESOLVED_BIT
+    if marks.spikes >= STAR_SPIKES:
         flag |= UNRESOLVED_BIT
     return flag

@@ -36,6 +36,7 @@ _SMALLEST_RADIUS_FWHM = 1.2
 _LARGEST_STAR = 0.35  # radius of a star's saturated disc, in sides of the image
 _BRIGHTER = 10.0  # a saturated star's S/N is up to so many times that of the galaxies
 _LARGEST_ENLARGED = 0.3  # half-light radius after resampling, in sides of the image
+_MOST_ENLARGED = 5.0  # pixels into which one is divided along a side, as in cutouts of a small field
 _HALO_SIGMA = (1.0, 15.0)  # light of a star's halo at the galaxy, in units of the sky noise
 _RED = 0.5  # the light of a galaxy in two bands of a colour picture differs by a factor of up to e^this
 _TRUTH = (
@@ -304,7 +305,9 @@ def _expose(view: _View, settings: SynthesiseSettings, rng: np.random.Generator)
     if settings.correlated and rng.random() < settings.correlated:
         image = correlate(image, rng.uniform(0.3, 0.8))
     if _happens(settings.resampled, rng):
-        how = Resampling.drawn(rng, _LARGEST_ENLARGED * size / radius)
+        of_star = view.galaxy.kind in ON_PIXELS
+        largest = _LARGEST_ENLARGED * size / (1.5 * psf.fwhm_pix if of_star else radius)
+        how = Resampling.drawn(rng, min(largest, _MOST_ENLARGED))
         image, view = how(image, rng), view.resampled(how, size)
     if settings.pictures and rng.random() < settings.pictures:
         image = _picture(image, settings, rng)

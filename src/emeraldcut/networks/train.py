@@ -63,7 +63,7 @@ WIDE = SynthesiseSettings(
 )
 # And as they come from surveys: with saturated stars, defects, haloes, tight crops, resampling and colour pictures.
 SURVEY = replace(
-    WIDE, population="survey", gradient=2.0, pictures=0.35, colour=0.5, resampled=0.2, haloes=0.1, cropped=0.15
+    WIDE, population="survey", gradient=2.0, pictures=0.35, colour=0.5, resampled=0.3, haloes=0.1, cropped=0.12
 )
 TRUTH = {"a4": (0, 0.05), "a6": (0, 0.02), "a8": (0, 0.02), "axis_ratio": (0.6, 0.2)}  # with typical middle and scatter
 DRAWN_EPOCHS = 4  # for hundreds of thousands of drawn galaxies, with three images of each

@@ -78,11 +78,16 @@ def _logarithm(name: str, least: float = LEAST) -> Callable[[Table], np.ndarray]
     return lambda table: np.log10(np.maximum(value(table), least))
 
 
-def _size(table: Table) -> np.ndarray:
-    """Logarithm of the half-light radius over the FWHM of the PSF, which is assumed where it is not known."""
-    fwhm = _column("psf_fwhm_pix")(table)
-    fwhm = np.where(fwhm > 0, fwhm, ASSUMED_PSF_FWHM_PIX)
-    return np.log10(np.maximum(_column("radius_pix")(table), 0.1) / fwhm)
+def _over_fwhm(name: str) -> Callable[[Table], np.ndarray]:
+    """Logarithm of a length over the FWHM of the PSF; one that is not known is assumed, see `star_marks`."""
+    length = _column(name)
+
+    def value(table: Table) -> np.ndarray:
+        fwhm, grain = _column("psf_fwhm_pix")(table), np.nan_to_num(_column("grain_pix")(table), nan=1.0)
+        fwhm = np.where(fwhm > 0, fwhm, ASSUMED_PSF_FWHM_PIX * np.maximum(grain, 1.0))
+        return np.log10(np.maximum(length(table), 0.1) / fwhm)
+
+    return value
 
 
 def _has(flag: Flag) -> Callable[[Table], np.ndarray]:
@@ -99,7 +104,7 @@ def log_odds(table: Table, prevalence: float, at: float) -> np.ndarray:
 
 TERMS = (
     Term("signal", "S/N", _logarithm("snr", 0.1), (0.8, 1.2, 1.5, 1.8, 2.1, 2.5, 3.2)),
-    Term("size", "size over the PSF", _size, (-0.2, 0.1, 0.3, 0.5, 0.8, 1.2)),
+    Term("size", "size over the PSF", _over_fwhm("radius_pix"), (-0.2, 0.1, 0.3, 0.5, 0.8, 1.2)),
     Term("axis_ratio", "axis ratio", _column("axis_ratio"), (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)),
     Term("size_of_a4", "a4", _column("a4"), (-0.2, -0.12, -0.08, -0.05, -0.03, -0.015, 0.0, 0.03), -1),
     Term("boxiness", "a4 over its error", _over_error("a4"), (-15, -8, -5, -3, -2, -1, 0, 2), -1),
@@ -111,11 +116,12 @@ TERMS = (
     Term("typicality", "typicality", _logarithm("typical", 1e-4), (-4, -3, -2, -1, 0), 1),
     Term("saturated", "saturated core", _column("saturated"), (0.02, 0.08, 0.15, 0.3, 0.8), -1),
     Term("edge_width", "width of the edge", _column("edge_width"), (0.1, 0.25, 0.4, 0.6, 0.9, 1.3)),
+    Term("edge", "edge over the PSF", _over_fwhm("edge_pix"), (-0.5, -0.25, -0.1, 0.05, 0.2, 0.35, 0.6, 1.0)),
     Term("spikes", "spikes", _column("spikes"), (0.0, 0.3, 1.0, 3.0), -1),
     *(
         Term(f"flag_{str(flag.name).lower()}", str(flag.name).lower().replace("_", " "), _has(flag), (0.0, 1.0), -1)
         for flag in (Flag.CUT_BY_EDGE, Flag.MISSING_PIXELS, Flag.NEIGHBOUR, Flag.OFF_CENTRE, Flag.NOT_CONVERGED,
-                     Flag.STRUCTURE, Flag.EDGE_ON, Flag.SKY_GRADIENT, Flag.UNUSUAL, Flag.UNRESOLVED)
+                     Flag.STRUCTURE, Flag.EDGE_ON, Flag.SKY_GRADIENT, Flag.UNUSUAL, Flag.UNRESOLVED, Flag.HIDDEN)
     ),
 )  # fmt: skip
 # The network's log odds count more or less by S/N: a table over both, which never falls with the former.
