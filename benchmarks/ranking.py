@@ -74,10 +74,10 @@ OF_WARPED = 0.3  # share of the warped ones among its rectangular galaxies
 
 
 def both_passes(images: ImageSet, network: str, name: str) -> Table:
-    """The rows of both passes, one after the other, with the columns KEPT and `careful`."""
+    """The rows of the careful pass, and for every third set those of the first, with the columns KEPT and `careful`."""
     settings, parts = ScreenSettings(network=network, prevalence=AT), []
     references = prepare_references(read_references(settings.reference))
-    for careful in (False, True):
+    for careful in (True, False) if zlib.crc32(str(images.table["id"][0]).encode()) % 3 == 0 else (True,):
         table, _ = examine_with_bound(images, settings, references=references, careful=careful)
         table["set"] = [name] * len(table)
         part = Table({"careful": np.full(len(table), careful)})
@@ -127,7 +127,7 @@ def boxes(images: ImageSet, network: str, types: dict[str, float]) -> Table:
 
 
 def gather(arguments, number: int, seed: int) -> Table:
-    """All rows of both passes, of drawn and of real galaxies."""
+    """All rows, of drawn and of real galaxies."""
     tables = []
     for k, (name, settings) in enumerate(SETS.items()):
         stage = partial(drawn, settings=settings, seed=seed + k, network=arguments.network, name=name)
@@ -295,11 +295,11 @@ def main() -> None:
     rankings = read_rankings(folder)
     judged = table[np.array(table["careful"], bool)]
     is_drawn = np.isin(np.array(judged["set"], str), [*SETS, BLIND])
-    judged = judged[(is_drawn & ~arguments.write) | ~is_even(judged)]
+    judged = judged[(is_drawn & (not arguments.write)) | ~is_even(judged)]
     kinds = np.array(judged["set"], str)
     result: dict = {"galaxies": {name: int(np.sum(kinds == name)) for name in sorted(set(kinds))},
                     "terms": len(TERMS)}  # fmt: skip
-    for name in SETS if arguments.write else (*SETS, BLIND):
+    for name in (*SETS, BLIND) if not arguments.write else SETS:
         result |= judge(judged[kinds == name], rankings.careful, name, arguments.seed)
     if arguments.real:
         result |= judge(judged[~np.isin(kinds, [*SETS, BLIND])], rankings.careful, "real", arguments.seed)

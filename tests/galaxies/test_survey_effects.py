@@ -11,6 +11,11 @@ from emeraldcut.galaxies.survey_effects import Resampling, colour_picture, cropp
 from emeraldcut.networks.train import SURVEY
 
 
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
 def centroid(image):
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     return np.array([(image * x).sum(), (image * y).sum()]) / image.sum()

@@ -21,6 +21,11 @@ from emeraldcut.screening.ranking import (
 )
 
 
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
 def measured(n, rng, **columns):
     """Rows as of a careful pass, with made-up measurements."""
     p = rng.dirichlet(np.ones(4), n)
@@ -55,13 +60,13 @@ def test_log_odds_at_another_prevalence_are_bayes_rule(rng):
 
 def test_a_fit_finds_the_odds_that_were_put_in(rng):
     """Truths drawn from the network's odds and a step in a4: both come back, and the score is calibrated."""
-    table = measured(30_000, rng)
+    table = measured(8000, rng)
     true = log_odds(table, AT, AT) + 4.0 + np.where(table["a4"] < -0.05, 1.5, -1.5)
     rectangular = rng.random(len(table)) < probability(true)
     ranking = fit_ranking(table, rectangular, np.ones(len(table)), careful=True)
     found = ranking.log_odds(table, AT)
     clear = np.abs(table["a4"] + 0.05) > 0.02  # a linear spline cannot step
-    assert np.abs(found - true)[clear & (np.abs(true) < 4)].mean() < 0.25
+    assert np.abs(found - true)[clear & (np.abs(true) < 4)].mean() < 0.35
     p = probability(found)
     for low, high in ((0.05, 0.3), (0.3, 0.7), (0.7, 0.95)):
         here = (p > low) & (p < high)

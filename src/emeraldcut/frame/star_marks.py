@@ -19,11 +19,12 @@ from emeraldcut.numerics.median import median_of, select
 
 TOP_SHARE = 0.02  # of the half-light ellipse's area: pixels brighter than the level from which the plateau is counted
 STEP = 0.03  # of that level: half of a plateau's scatter, about 7 grey levels of 255
+BY_CHANCE_PIX = 4.0  # pixels: the scatter of that number for a small source, whose top is a few pixels
 REACH = 1.6  # half-light radii out to which plateaus are looked for; those of stars end at 1.0 to 1.5
 EDGE_LEVELS = (0.6, 0.2)  # of the plateau, between which the steepness of the edge is measured
 WEDGES = 72  # directions in which spikes are looked for, a multiple of 4 and of 6
 BESIDE = 3  # wedges from a spike to the sky beside it: 15 degrees
-SPIKE_RADII = (1.5, 4.0)  # half-light radii between which spikes are looked for
+SPIKE_RADII, SPIKE_RADII_PIX = (2.0, 5.0), (6.0, 16.0)  # half-light radii, at least so many pixels, between which
 FEWEST_RINGS = 4
 LEAST_CORRELATION = 0.2  # of neighbouring pixels, from which on an image may have been enlarged
 LONGEST_GRAIN, MOST_DIFFERENCES, FEWEST_DIFFERENCES = 10, 1500, 100  # pixels; second differences at each distance
@@ -98,7 +99,7 @@ def _plateau(division, shape, radius):
     for i in range(n):
         n_near += values[i] >= near
         n_far += values[i] >= far
-    return max(1.5 * n_near - 0.5 * n_far, 0.0) / area, top
+    return max(1.5 * n_near - 0.5 * n_far - BY_CHANCE_PIX, 0.0) / area, top
 
 
 @part
@@ -170,7 +171,8 @@ def _rays(division, shape, radius):
     ny, nx = image.shape
     above, ring, work = np.zeros(WEDGES), np.empty(WEDGES, np.float32), np.empty(WEDGES, np.float32)
     between, n_rings = 0.0, 0
-    inner, outer = max(SPIKE_RADII[0] * radius, 3.0), SPIKE_RADII[1] * radius
+    inner = max(SPIKE_RADII[0] * radius, SPIKE_RADII_PIX[0])
+    outer = max(SPIKE_RADII[1] * radius, SPIKE_RADII_PIX[1])
     r = inner
     while r < outer:
         n = 0
