@@ -40,7 +40,7 @@ from emeraldcut.frame import warped
 from emeraldcut.galaxies import synthesise
 from emeraldcut.images import open_images
 from emeraldcut.networks import CLASSES, load_network
-from emeraldcut.networks.calibration import PREVALENCES, SNR_BINS, number_true, priors, snr_bin
+from emeraldcut.networks.calibration import SNR_BINS, number_true, priors, snr_bin
 from emeraldcut.networks.train import SURVEY, WIDE
 from emeraldcut.runs import map_chunks
 from emeraldcut.screening.ranking import (
@@ -191,8 +191,8 @@ def fitted(table: Table) -> Rankings:
         score = probability(at_prevalence(result[True], judged, prevalence))
         limits = {f"{p:g}": threshold_for(score, label == "rectangular", weights, p) for p in PRECISIONS}
         thresholds[f"{prevalence:g}"] = {name: round(v, 5) for name, v in limits.items() if v is not None}
-    facts = {"galaxies": {name: int(np.sum(np.array(table["set"][half], str) == name)) // 2 for name in
-                          sorted(set(np.array(table["set"], str)))}, "found": rates(result[True], judged)}  # fmt: skip
+    sets, names = np.array(table["set"][half], str), sorted(set(np.array(table["set"], str)))
+    facts = {"galaxies": {name: int(np.sum(sets == name)) for name in names}}
     return Rankings(result[False], result[True], thresholds, facts)
 
 
@@ -203,22 +203,6 @@ def at_prevalence(ranking, table: Table, prevalence: float) -> np.ndarray:
     for k, name in enumerate(CLASSES):
         shifted[f"p_{name}"] = p[:, k] / p.sum(axis=1)
     return ranking.log_odds(shifted, prevalence)
-
-
-def rates(ranking, table: Table) -> dict:
-    """How many drawn galaxies of each class have a score of at least 0.5, see `calibration.count_found`."""
-    own = np.isin(np.array(table["set"], str), list(SETS))
-    part = table[own]
-    targets = np.array([CLASSES.index(str(label)) for label in part["label"]])
-    shape = (len(SNR_BINS) - 1, len(CLASSES))
-    cell = np.ravel_multi_index((snr_bin(np.array(part["snr"])), targets), shape)
-    counts = [
-        np.bincount(cell, weights=at_prevalence(ranking, part, at) >= 0, minlength=np.prod(shape)).reshape(shape)
-        for at in PREVALENCES
-    ]
-    images = np.bincount(cell, minlength=np.prod(shape)).reshape(shape)
-    return {"prevalence": list(PREVALENCES), "images": images.tolist(),
-            "found": [count.astype(int).tolist() for count in counts]}  # fmt: skip
 
 
 # --- figures

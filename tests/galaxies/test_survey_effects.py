@@ -89,6 +89,18 @@ def test_survey_draws_everything_and_older_series_stay(rng):
         assert np.isfinite(image[near]).any()
 
 
+def test_what_is_drawn_on_pixels_has_light():
+    """Whatever is drawn: an image without light cannot have a signal-to-noise ratio."""
+    for draw in (confusers.defect, confusers.star_blend):
+        for seed in range(150):
+            image = draw(48, (23.0, 24.0), Psf(2.0), np.random.default_rng(seed))
+            assert np.isfinite(image).all() and image.sum() > 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        image = confusers.bright_star(48, (23.0, 24.0), Psf(2.0), confusers.BrightStar.drawn(rng, 17.0), rng)
+        assert np.isfinite(image).all() and 0 < image.max() <= 1
+
+
 def test_boxes_that_change_with_radius_are_as_frequent_as_plain_ones():
     kinds = population.SURVEY_KINDS["rectangular"]
     assert kinds["leda_like"] == kinds["gradual_box"] == kinds["cored_box"] == kinds["superellipse"]

@@ -370,7 +370,7 @@ def defect(size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Gene
     form, half = int(rng.integers(5)), _log_uniform(rng, 2.0, 0.3 * size)
     x, y = np.arange(size) - centre[0], (np.arange(size) - centre[1])[:, None]
     if form == 0:
-        return ((np.abs(x) < half) & (np.abs(y) < half * rng.uniform(0.1, 1))).astype(float)
+        return ((np.abs(x) < half) & (np.abs(y) < max(half * rng.uniform(0.1, 1), 1.0))).astype(float)
     if form == 1:
         step = (x if rng.random() < 0.5 else y) > rng.normal(0, 0.1 * size)
         return step * rng.uniform(0.05, 0.5) + draw_star(psf, size, centre) / draw_star(psf, size, centre).max()

@@ -23,6 +23,7 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX
 from emeraldcut.networks import CLASSES
 from emeraldcut.networks.calibration import priors
+from emeraldcut.networks.card import card_page
 
 FILE = "ranking.json"  # in the folder of the network that it belongs to
 N_REASONS = 3  # of what changed the odds, that are named
@@ -231,7 +232,8 @@ class Rankings:
     first, careful : Ranking
         For images without and with the careful pass.
     thresholds : dict
-        By prevalence, then by precision, as text: the score from which on a list has at least this precision.
+        By prevalence, then by precision, as text: the score from which on a list has at least this precision. The
+        network's card has them too.
     facts : dict
         What they were fitted to, and how well they do on galaxies that the fit has not seen.
     """
@@ -262,7 +264,7 @@ def read_rankings(folder: Path) -> Rankings | None:
 
 
 def write_rankings(rankings: Rankings, folder: Path) -> None:
-    """Writes FILE into the folder of a network."""
+    """Writes FILE into the folder of a network, and the thresholds into its card."""
     stored = {
         "first": rankings.first.as_dict(),
         "careful": rankings.careful.as_dict(),
@@ -270,6 +272,9 @@ def write_rankings(rankings: Rankings, folder: Path) -> None:
         "facts": rankings.facts,
     }
     (folder / FILE).write_text(json.dumps(stored, indent=1) + "\n")
+    card = json.loads((folder / "card.json").read_text()) | {"thresholds": rankings.thresholds}
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (folder / "card.md").write_text(card_page(card))
 
 
 # --- the fit

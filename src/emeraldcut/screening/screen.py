@@ -29,7 +29,7 @@ from emeraldcut.networks import (
     load_network,
     shift_priors,
 )
-from emeraldcut.networks.calibration import expected_found, number_true
+from emeraldcut.networks.calibration import number_true
 from emeraldcut.networks.classify import classify_example
 from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.screening.ranking import PRECISIONS, probability, read_rankings
@@ -185,9 +185,9 @@ def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, objec
         - `found`: number of trusted images whose score is at least 0.5; `found_untrusted`: of the others.
         - `expected_true`, `expected_false`: how many of those found are rectangular and how many are not, by their
           scores, as [mean, low, high] with a 68 % interval.
-        - `forecast_true`, `forecast_false`: how many of each one expects to find in as many images of this S/N at the
-          stated prevalence, before looking at their scores, as [mean, low, high]. They assume that the images are like
-          the held-out galaxies of the ranking, and are missing for a network without one.
+        - `forecast_true`, `forecast_false`: how many of each the network alone is expected to find in as many images of
+          this S/N at the stated prevalence, before looking at them, as [mean, low, high]. They assume that the images
+          are like the held-out galaxies of the network at the same S/N, and are missing for one without test results.
         - `thresholds`, `above`: by precision, the score from which on a list at this prevalence has it, and the number
           of trusted images above.
     """
@@ -204,12 +204,12 @@ def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, objec
             f"{level:g}": int(np.searchsorted(growth, level * total)) + 1 for level in COMPLETENESS_LEVELS
         }
     facts["expected_true"], facts["expected_false"] = number_true(p[found])
-    rankings = read_rankings(load_network(settings.network).folder)
-    if rankings is not None:
-        snr = numbers(candidates["snr"])
-        counts, snr = rankings.facts["found"], snr[np.isfinite(snr)]
-        forecast = expected_found(counts, CLASSES, settings.prevalence, snr)
+    network, snr = load_network(settings.network), numbers(candidates["snr"])
+    forecast = network.expected_found(settings.prevalence, snr[np.isfinite(snr)])
+    if forecast is not None:
         facts |= {f"forecast_{name}": interval for name, interval in forecast.items()}
+    rankings = read_rankings(network.folder)
+    if rankings is not None:
         limits = {f"{precision:g}": rankings.threshold(precision, settings.prevalence) for precision in PRECISIONS}
         facts["thresholds"] = {name: limit for name, limit in limits.items() if limit is not None}
         facts["above"] = {name: int((good & (p >= limit)).sum()) for name, limit in facts["thresholds"].items()}

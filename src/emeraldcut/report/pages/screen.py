@@ -178,9 +178,9 @@ def _details(contents: Contents) -> list[str]:
     true, false = manifest.get("forecast_true"), manifest.get("forecast_false")
     if true is not None and false is not None:
         sentences.append(
-            f"Forecast before looking at the scores: at that prevalence, and if the images are like the held-out "
-            f"galaxies of the same S/N, {_between(true)} rectangular galaxies and {_between(false)} others score above "
-            f"{plots.CLEAR_SCORE} (68 % intervals)."
+            f"Forecast before looking at the images: at that prevalence, and if they are like the network's held-out "
+            f"galaxies of the same S/N, {_between(true)} rectangular galaxies and {_between(false)} others get "
+            "p(rectangular) ≥ 0.5 (68 % intervals)."
         )
     return sentences
 
@@ -219,6 +219,8 @@ def _facts(contents: Contents) -> dict[str, Any]:
         "Reference": ", ".join(manifest.get("settings.reference") or []),
         "Prevalence": None if prevalence is None else percent(prevalence),
     }
+    for precision, limit in (manifest.get("thresholds") or {}).items():
+        facts[f"For precision {precision}"] = f"score ≥ {limit:.2f}: {counted(manifest['above'][precision], 'image')}"
     return facts | made_by(manifest, speed)
 
 
