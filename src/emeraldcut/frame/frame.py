@@ -288,8 +288,8 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
         ]
     ).reshape(-1, 13)
     table = Table({"id": Column(images.table["id"], dtype=object)})
-    names = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
-    names += StarMarks._fields
+    seen = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
+    names = (*seen, *StarMarks._fields)
     for name, values in zip(names, rows.T, strict=True):
         table[name] = MaskedColumn(values, mask=missing, dtype=float)
     table["flag"] = np.array(images.table["flag"], dtype=np.int64)

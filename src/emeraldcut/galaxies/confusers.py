@@ -379,7 +379,8 @@ def defect(size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Gene
         strip = np.exp(-distance / rng.uniform(1, 0.3 * size)) + np.zeros((size, 1))
         return strip if rng.random() < 0.5 else strip.T
     if form == 3:
-        return sum(satellite_trail(size, psf, rng=rng) * rng.uniform(0.5, 1) for _ in range(2))
+        one, other = (satellite_trail(size, psf, rng=rng) * rng.uniform(0.5, 1) for _ in range(2))
+        return one + other
     return ghost(size, centre, half, rng)
 
 

@@ -250,7 +250,7 @@ class Rankings:
             return None
         at = np.array(sorted(known))
         odds = np.log([known[k] / (1 - known[k]) for k in at])
-        return float(probability(np.interp(np.log(prevalence), np.log(at), odds)))
+        return float(1 / (1 + np.exp(-np.interp(np.log(prevalence), np.log(at), odds))))
 
 
 @lru_cache(maxsize=4)

@@ -211,6 +211,7 @@ def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, objec
     rankings = read_rankings(network.folder)
     if rankings is not None:
         limits = {f"{precision:g}": rankings.threshold(precision, settings.prevalence) for precision in PRECISIONS}
-        facts["thresholds"] = {name: limit for name, limit in limits.items() if limit is not None}
-        facts["above"] = {name: int((good & (p >= limit)).sum()) for name, limit in facts["thresholds"].items()}
+        known = {name: limit for name, limit in limits.items() if limit is not None}
+        facts["thresholds"] = known
+        facts["above"] = {name: int((good & (p >= limit)).sum()) for name, limit in known.items()}
     return facts
