@@ -69,7 +69,7 @@ KEPT = ["id", "set", "label", "kind", "truth_snr", "snr", "radius_pix", "psf_fwh
 KEPT += ["a6", "a6_err", "a8", "a8_err", "similarity", "similarity_p", "residual", "typical", "saturated", "edge_width"]
 KEPT += ["spikes", "edge_pix", "grain_pix", "flag", *(f"p_{name}" for name in CLASSES)]
 CHUNK = 300
-OF_REAL = 0.5  # share of the real galaxies among the negatives of the fit
+OF_REAL = 0.4  # share of the real galaxies among the negatives of the fit
 OF_WARPED = 0.3  # share of the warped ones among its rectangular galaxies
 
 

@@ -18,28 +18,28 @@ from emeraldcut.numerics.jit import part
 from emeraldcut.numerics.median import median_of, select
 
 TOP_SHARE = 0.02  # of the half-light ellipse's area: pixels brighter than the level from which the plateau is counted
-STEP = 0.03  # of that level: half of a plateau's scatter, about 7 grey levels of 255
+STEPS = (0.03, 0.08)  # of that level: half of a plateau's scatter, about 7 and 20 grey levels of 255
 BY_CHANCE_PIX = 4.0  # pixels: the scatter of that number for a small source, whose top is a few pixels
 REACH = 1.6  # half-light radii out to which plateaus are looked for; those of stars end at 1.0 to 1.5
 EDGE_LEVELS = (0.6, 0.2)  # of the plateau, between which the steepness of the edge is measured
 WEDGES = 72  # directions in which spikes are looked for, a multiple of 4 and of 6
 BESIDE = 3  # wedges from a spike to the sky beside it: 15 degrees
 SPIKE_RADII, SPIKE_RADII_PIX = (2.0, 5.0), (6.0, 16.0)  # half-light radii, at least so many pixels, between which
-FEWEST_RINGS = 4
+FEWEST_RINGS, LEAST_OF_RING = 4, 0.5  # rings, and share of a ring that is on the image
 LEAST_CORRELATION = 0.2  # of neighbouring pixels, from which on an image may have been enlarged
 LONGEST_GRAIN, MOST_DIFFERENCES, FEWEST_DIFFERENCES = 10, 1500, 100  # pixels; second differences at each distance
 SPIKE_SIGMA = 5.0  # significance from which spikes count
 
 
 # A plateau of this area is that of a star if its edge is no wider than this share of its radius, or than so many FWHM.
-STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.12, 0.45, 1.7
+STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.08, 0.45, 2.5
 STAR_SPIKES = 1.0  # and so is one whose spikes have so much of the light between them
 ASSUMED_FWHM = 2.5  # of a PSF that is not known, in pixels of the detector
 ENLARGED = 1.3  # grain in pixels from which on an image was enlarged
 # In one that was, objects are stars within this radius whose edges are no wider than this, both in FWHM: an arcsinh
 # stretch makes stars larger, but not their edges.
 STAR_RADIUS, STAR_EDGE_FWHM = 3.0, 1.2
-SATURATED_SHARE = 0.1  # of the half-light ellipse, from which on a plateau is flagged
+SATURATED_SHARE = 0.08  # of the half-light ellipse, from which on a plateau is flagged
 WIDEST_EDGE = 9.0  # what a light that does not fall to its levels has
 SATURATED_BIT, UNRESOLVED_BIT = int(Flag.SATURATED), int(Flag.UNRESOLVED)
 STAR_BITS = SATURATED_BIT | UNRESOLVED_BIT
@@ -78,7 +78,8 @@ def _plateau(division, shape, radius):
     """Area of the plateau over that of the half-light ellipse, and the level of the top.
 
     The areas within steps of 1 and 3 below the top are as 1 to 3 for any smooth maximum, and as 1 to 9 for a cusp. A
-    plateau has equal ones. So 1.5 times the first less half of the second is the plateau alone.
+    plateau has equal ones. So 1.5 times the first less half of the second is the plateau alone. The larger step finds
+    the plateaus of colour pictures, where not all bands are saturated.
     """
     image, pixel_class = division.image, division.pixel_class
     ny, nx = image.shape
@@ -94,12 +95,15 @@ def _plateau(division, shape, radius):
         return 0.0, np.float32(0)
     work = values[:n].copy()
     top = select(work, n, n - 1 - min(int(TOP_SHARE * area), n - 1))
-    near, far = np.float32(1 - STEP) * top, np.float32(1 - 3 * STEP) * top
-    n_near, n_far = 0, 0
-    for i in range(n):
-        n_near += values[i] >= near
-        n_far += values[i] >= far
-    return max(1.5 * n_near - 0.5 * n_far - BY_CHANCE_PIX, 0.0) / area, top
+    plateau = 0.0
+    for step in STEPS:
+        near, far = np.float32(1 - step) * top, np.float32(1 - 3 * step) * top
+        n_near, n_far = 0, 0
+        for i in range(n):
+            n_near += values[i] >= near
+            n_far += values[i] >= far
+        plateau = max(plateau, 1.5 * n_near - 0.5 * n_far - BY_CHANCE_PIX)
+    return plateau / area, top
 
 
 @part
@@ -166,10 +170,14 @@ def _grain(division, binning):
 
 @part
 def _rays(division, shape, radius):
-    """Light in each wedge above the median of its ring, over all rings (WEDGES,); the median light; and the noise."""
+    """Light in each wedge above the median of its ring, over all rings (WEDGES,); the median light; number of rings.
+
+    The former is NaN where a wedge is not on the image.
+    """
     image, pixel_class = division.image, division.pixel_class
     ny, nx = image.shape
-    above, ring, work = np.zeros(WEDGES), np.empty(WEDGES, np.float32), np.empty(WEDGES, np.float32)
+    above, seen = np.zeros(WEDGES), np.zeros(WEDGES)
+    ring, work = np.empty(WEDGES, np.float32), np.empty(WEDGES, np.float32)
     between, n_rings = 0.0, 0
     inner = max(SPIKE_RADII[0] * radius, SPIKE_RADII_PIX[0])
     outer = max(SPIKE_RADII[1] * radius, SPIKE_RADII_PIX[1])
@@ -189,15 +197,18 @@ def _rays(division, shape, radius):
             )
             work[n] = ring[k]
             n += 1
-        if n < 0.7 * WEDGES:
+        if n < LEAST_OF_RING * WEDGES:
             break
         middle = median_of(work, n)
         for k in range(WEDGES):
             if np.isfinite(ring[k]):
                 above[k] += ring[k] - middle
+                seen[k] += 1
         between += max(middle, np.float32(0))
         n_rings += 1
         r += 1.0
+    for k in range(WEDGES):  # as if all rings had been seen
+        above[k] = above[k] * n_rings / seen[k] if seen[k] >= max(FEWEST_RINGS, n_rings / 2) else np.nan
     return above, between, n_rings
 
 
@@ -212,13 +223,18 @@ def _spikes(division, shape, radius):
     for fold in (4, 6):
         apart = WEDGES // fold
         for k in range(apart):
-            lowest, before, after = np.inf, 0.0, 0.0
+            lowest, beside, n, n_beside = np.inf, 0.0, 0, 0
             for m in range(fold):
                 place = k + m * apart
-                lowest = min(lowest, above[place])
-                before += above[place - BESIDE] / fold
-                after += above[(place + BESIDE) % WEDGES] / fold
-            best = max(best, lowest - max(before, after, 0.0))
+                if np.isfinite(above[place]):
+                    lowest = min(lowest, above[place])
+                    n += 1
+                for other in (above[place - BESIDE], above[(place + BESIDE) % WEDGES]):
+                    if np.isfinite(other):
+                        beside += other
+                        n_beside += 1
+            if n >= fold - 1 and n_beside >= fold:
+                best = max(best, lowest - max(beside / n_beside, 0.0))
     if best < SPIKE_SIGMA * noise:
         return 0.0
     return best / max(between, noise)
