@@ -60,7 +60,7 @@ def test_log_odds_at_another_prevalence_are_bayes_rule(rng):
 
 def test_a_fit_finds_the_odds_that_were_put_in(rng):
     """Truths drawn from the network's odds and a step in a4: both come back, and the score is calibrated."""
-    table = measured(8000, rng)
+    table = measured(5000, rng)
     true = log_odds(table, AT, AT) + 4.0 + np.where(table["a4"] < -0.05, 1.5, -1.5)
     rectangular = rng.random(len(table)) < probability(true)
     ranking = fit_ranking(table, rectangular, np.ones(len(table)), careful=True)

@@ -23,11 +23,13 @@ BY_CHANCE_PIX = 4.0  # pixels: the scatter of that number for a small source, wh
 REACH = 1.6  # half-light radii out to which plateaus are looked for; those of stars end at 1.0 to 1.5
 EDGE_LEVELS = (0.6, 0.2)  # of the plateau, between which the steepness of the edge is measured
 WEDGES = 72  # directions in which spikes are looked for, a multiple of 4 and of 6
+COSINES = np.cos(2 * np.pi * np.arange(WEDGES) / WEDGES)
 BESIDE = 3  # wedges from a spike to the sky beside it: 15 degrees
 SPIKE_RADII, SPIKE_RADII_PIX = (2.0, 5.0), (6.0, 16.0)  # half-light radii, at least so many pixels, between which
 FEWEST_RINGS, LEAST_OF_RING = 4, 0.5  # rings, and share of a ring that is on the image
 LEAST_CORRELATION = 0.2  # of neighbouring pixels, from which on an image may have been enlarged
 LONGEST_GRAIN, MOST_DIFFERENCES, FEWEST_DIFFERENCES = 10, 1500, 100  # pixels; second differences at each distance
+SPIKY = 50.0  # times the noise: the highest light from which on a star's spikes, a few per cent of it, may be seen
 SPIKE_SIGMA = 5.0  # significance from which spikes count
 
 
@@ -137,20 +139,19 @@ def _grain(division, binning):
     image, pixel_class, (ny, nx) = division.image, division.pixel_class, division.image.shape
     work, before, largest = np.empty(MOST_DIFFERENCES, np.float32), 0.0, 0.0
     squares = np.zeros(LONGEST_GRAIN)
-    step = 1 + 2 * ny * nx // MOST_DIFFERENCES
+    rows = 1 + 2 * ny * nx // MOST_DIFFERENCES  # every so-manyth row is enough
     for k in range(1, LONGEST_GRAIN):
-        n, seen = 0, 0
+        n = 0
         for along in range(2):
             dy, dx = (0, k) if along else (k, 0)
-            for y in range(dy, ny - dy):
+            for y in range(dy, ny - dy, rows):
                 for x in range(dx, nx - dx):
                     if (
                         pixel_class[y, x] != SKY or pixel_class[y - dy, x - dx] != SKY
                         or pixel_class[y + dy, x + dx] != SKY
                     ):  # fmt: skip
                         continue
-                    seen += 1
-                    if seen % step == 0 and n < MOST_DIFFERENCES:
+                    if n < MOST_DIFFERENCES:
                         work[n] = abs(image[y - dy, x - dx] - 2 * image[y, x] + image[y + dy, x + dx])
                         n += 1
         if n < FEWEST_DIFFERENCES:
@@ -185,8 +186,7 @@ def _rays(division, shape, radius):
     while r < outer:
         n = 0
         for k in range(WEDGES):
-            angle = 2 * np.pi * k / WEDGES
-            px, py = shape[X] + r * np.cos(angle), shape[Y] + r * np.sin(angle)
+            px, py = shape[X] + r * COSINES[k], shape[Y] + r * COSINES[k - WEDGES // 4]
             i, j = int(np.floor(px)), int(np.floor(py))
             ring[k] = np.nan
             if i < 0 or j < 0 or i >= nx - 1 or j >= ny - 1 or pixel_class[j, i] == MISSING:
@@ -213,8 +213,10 @@ def _rays(division, shape, radius):
 
 
 @part
-def _spikes(division, shape, radius):
+def _spikes(division, shape, radius, top):
     """Light of rays in four or six directions over the light between them, 0 if not significant."""
+    if top < SPIKY * division.sky_sigma:
+        return 0.0
     above, between, n_rings = _rays(division, shape, radius)
     if n_rings < FEWEST_RINGS:
         return 0.0
@@ -247,7 +249,7 @@ def marks_of_star(
     """The marks of a star that a galaxy with this shape, half-light radius (pixels) and mean light (k,) has."""
     saturated, top = _plateau(division, shape, radius)
     edge_width, edge_pix = _edge_width(light, top)
-    spikes = _spikes(division, shape, radius)
+    spikes = _spikes(division, shape, radius, top)
     return StarMarks(saturated, edge_width, spikes, edge_pix * binning, _grain(division, binning))
 
 
