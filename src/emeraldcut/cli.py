@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from emeraldcut.runs import Bar
 
 IMAGES_HELP = (
-    "images: a folder, file, cube, HDF5 or Parquet file, a table of files, an emeraldcut image set, or (with "
-    "--catalogue) one or more mosaics; FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
+    "images: a folder, file, cube, HDF5 or Parquet file, a table of files, an emeraldcut image set, or one or more "
+    "mosaics (with --catalogue, or else of all sources in them); FITS, PNG, JPEG, TIFF, NPY, 2df.dat"
 )
 
 
@@ -59,19 +59,30 @@ def _common(arguments: argparse.Namespace, bar: Bar) -> dict[str, Any]:
     return {"jobs": arguments.jobs, "overwrite": arguments.overwrite, "progress": bar}
 
 
+def _with_sources(arguments: argparse.Namespace, read_settings: Any, bar: Bar, output: str | None = None) -> Any:
+    """Settings to read the source with: mosaics without a catalogue get one of the sources that are found in them."""
+    from emeraldcut.detection import sources_of, with_sources
+
+    catalogue = sources_of(output or arguments.output)
+    return with_sources(arguments.source, read_settings, catalogue, **_common(arguments, bar))
+
+
 def _to_table(
     stage: Callable, arguments: argparse.Namespace, settings: Any, read_settings: Any, output: str | None = None
 ) -> str:
     """The table, at the output, of a stage applied to all images."""
     from emeraldcut.images import apply_to_images
+    from emeraldcut.tables.files import check_output
 
     output = output or arguments.output
     if output.endswith(".out") and arguments.command != "classify":
         raise UsageError(
             "tables ending in .out hold class probabilities, which only `classify` makes; choose another ending."
         )
+    check_output(output, arguments.overwrite)
     facts = {"command": arguments.command, "settings": settings}
     with _bar(arguments) as bar:
+        read_settings = _with_sources(arguments, read_settings, bar)
         path = apply_to_images(stage, arguments.source, read_settings, output, **facts, **_common(arguments, bar))
     return str(path)
 
@@ -110,22 +121,18 @@ def _run_compare(arguments: argparse.Namespace, settings: tuple) -> str:
     stage = partial(compare, settings=options, references=prepared)
     written = [_to_table(stage, arguments, options, read_settings)]
     if explanation.explain:
+        with _bar(arguments) as bar:
+            read_settings = _with_sources(arguments, read_settings, bar)
         chunks = open_images(arguments.source, read_settings).chunks()
         written.append(str(explain_best(chunks, read_table(written[0]), references, explanation)))
     return "\n".join(written)
 
 
 def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.detection import detect
-    from emeraldcut.runs import provenance
-    from emeraldcut.tables import write_table
-    from emeraldcut.tables.files import check_output
+    from emeraldcut.detection import detect_run
 
-    check_output(arguments.output, arguments.overwrite)
     with _bar(arguments) as bar:
-        table = detect(arguments.source, *settings, jobs=arguments.jobs, progress=bar)
-    origin = provenance("detect", settings, inputs=[arguments.source])
-    return str(write_table(table, arguments.output, provenance=origin, overwrite=arguments.overwrite))
+        return str(detect_run(arguments.source, arguments.output, *settings, **_common(arguments, bar)))
 
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -159,6 +166,7 @@ def _run_clean(arguments: argparse.Namespace, settings: tuple) -> str:
     options, read_settings = settings
     stage, facts = partial(clean, settings=options), {"command": "clean", "settings": options}
     with _bar(arguments) as bar:
+        read_settings = _with_sources(arguments, read_settings, bar)
         map_images(stage, arguments.source, read_settings, arguments.output, **facts, **_common(arguments, bar))
     return arguments.output
 
@@ -195,7 +203,8 @@ def _run_convert(arguments: argparse.Namespace, settings: tuple) -> str:
     if not settings[0].to:
         return str(convert_table(source, output, settings[0], overwrite=overwrite))
     with _bar(arguments) as bar:
-        return str(convert_images(source, output, *settings, overwrite=overwrite, progress=bar).folder)
+        read_settings = _with_sources(arguments, settings[1], bar)
+        return str(convert_images(source, output, settings[0], read_settings, overwrite=overwrite, progress=bar).folder)
 
 
 def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -336,7 +345,7 @@ COMMANDS = {
     ),
     "detect": Command(
         "detect the sources in mosaics, as a catalogue for the other commands (--catalogue)",
-        ("emeraldcut.detection:DetectSettings",),
+        ("emeraldcut.detection:DetectSettings", "emeraldcut.images.options:PlaneSettings"),
         _run_detect,
         source="a mosaic of any size, or a folder of mosaics (which may overlap): FITS, PNG, JPEG, TIFF, NPY",
         source_name="MOSAICS",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Column, Table, vstack
@@ -13,19 +15,28 @@ from scipy.spatial import cKDTree
 
 from emeraldcut.data import Flag, describe, describe_columns
 from emeraldcut.data.columns import numbers
+from emeraldcut.errors import UsageError
 from emeraldcut.images import NoImagesError
+from emeraldcut.images.fields import image_type
 from emeraldcut.images.formats import failed
 from emeraldcut.images.mosaic import Mosaic, Tile, on_sky, open_mosaic
-from emeraldcut.images.readers import mosaic_files, stem_of, unique_ids
+from emeraldcut.images.options import PictureSettings, PlaneSettings
+from emeraldcut.images.readers import ReadSettings, mosaic_files, stem_of, unique_ids
 from emeraldcut.images.tiles import Tiles
-from emeraldcut.runs import SILENT, Progress, map_chunks
+from emeraldcut.runs import SILENT, Progress, map_chunks, provenance
+from emeraldcut.runs.notices import notice
 from emeraldcut.settings import Settings, setting
+from emeraldcut.tables import ResumableTable, fill, read_table, write_table
+from emeraldcut.tables.arrow import from_arrow, joined
+from emeraldcut.tables.files import check_output, table_ending
+from emeraldcut.tables.resumable import same_work
 
 MARGIN_PIX = 128  # around each part, so that a galaxy on its border is whole in one of them
 SAME_PIX = 3.0  # sources of different parts or mosaics that are closer are one
 LEAST_SHARE = 0.05  # of a part must have data, to know its sky
 BRIGHT_PERCENT = 99.5  # of the pixels are fainter than what is called bright
 LEAST_NOISE = 1e-12  # of what is bright: a drawing without noise has a threshold too
+SOURCES = "sources.parquet"  # the catalogue of what was found for another command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +53,7 @@ class DetectSettings(Settings):
 def detect(
     source: str | Path,
     settings: DetectSettings = DetectSettings(),
+    planes: PlaneSettings = PlaneSettings(),
     *,
     jobs: int | str = 1,
     progress: Progress = SILENT,
@@ -50,10 +62,12 @@ def detect(
 
     Parameters
     ----------
-    source : path of an image file or of a folder of them
+    source : path of an image file, of a folder of them, or of a table that lists them
         Mosaics may have any size, since one part at a time is in memory, and may overlap: a source in several is
         that of the mosaic in which it lies deepest.
     settings : DetectSettings
+    planes : PlaneSettings
+        Which planes of the files are the images.
     jobs : workers, as `map_chunks` takes them
     progress : Progress
         Told of each row of parts that is done.
@@ -72,12 +86,128 @@ def detect(
     NoImagesError
         A folder without image files, or nothing is found.
     """
-    tiles = Tiles(mosaic_files(Path(source)))
-    rows = [row for tile in tiles for row in _rows_of_parts(tile, settings.part_pix)]
+    tiles, rows = _rows_of(source, settings, planes)
     search = partial(_search, settings=settings)
     progress.begin(len(rows), "rows of parts")
-    found = [table for table in map_chunks(search, rows, jobs=jobs, progress=progress) if len(table)]
-    if not any(np.isfinite(table["x"]).any() for table in found):
+    return _catalogue(map_chunks(search, rows, jobs=jobs, progress=progress), tiles, source)
+
+
+def detect_run(
+    source: str | Path,
+    output: str | Path,
+    settings: DetectSettings = DetectSettings(),
+    planes: PlaneSettings = PlaneSettings(),
+    *,
+    jobs: int | str = 1,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Path:
+    """Writes the catalogue of `detect` to `output`; one that was interrupted resumes.
+
+    What is found is kept in `.NAME.unfinished` beside the catalogue as it comes. Errors are those of `detect`, and
+    FileExistsError if `output` exists, or was begun with other settings, and `overwrite` is not set.
+    """
+    path = check_output(output, overwrite)
+    origin = provenance("detect", (settings, planes), inputs=[source])
+    tiles, rows = _rows_of(source, settings, planes)
+    kept = ResumableTable(path.with_name(f".{path.name}.unfinished"), origin, "a catalogue of `detect`",
+                          overwrite=overwrite)  # fmt: skip
+    progress.begin(len(rows), "rows of parts")
+    fill(kept, partial(_search, settings=settings), lambda done: rows[done:], jobs=jobs, progress=progress)
+    parts = list(kept)
+    try:
+        table = _catalogue([from_arrow(joined(parts))] if parts else [], tiles, source)
+    except NoImagesError:
+        kept.remove()
+        raise
+    write_table(table, path, provenance=origin, overwrite=overwrite)
+    kept.remove()
+    return path
+
+
+def with_sources(
+    source: str | Path,
+    read_settings: ReadSettings,
+    catalogue: str | Path,
+    settings: DetectSettings = DetectSettings(),
+    *,
+    jobs: int | str = 1,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> ReadSettings:
+    """Settings to read `source` with: mosaics that come without a catalogue get one, of all sources in them.
+
+    Parameters
+    ----------
+    source : str or Path
+    read_settings : ReadSettings
+        With a catalogue, they are returned as they are; so they are for images of one galaxy each, see
+        `images.fields.image_type`.
+    catalogue : str or Path
+        Where the sources are written (Parquet). One that is there, and was made with the same settings, is used again.
+    settings : DetectSettings
+    jobs, overwrite, progress
+        As for `detect_run`.
+
+    Raises
+    ------
+    NoImagesError
+        Nothing is found.
+    FileExistsError
+        There is a `catalogue` that `detect` has not made.
+    """
+    found = image_type(source, read_settings)
+    if not found.is_mosaic:
+        if found.sentence:
+            notice(found.sentence)
+        return read_settings
+    path = Path(catalogue)
+    planes = PlaneSettings(**{f.name: getattr(read_settings, f.name) for f in fields(PlaneSettings)})
+    if not _is_made(path, source, settings, planes):
+        try:
+            detect_run(source, path, settings, planes, jobs=jobs, overwrite=True, progress=progress)
+        except NoImagesError:
+            raise NoImagesError(f"{found.sentence} No source is found in it.") from None
+    number = int(np.isfinite(numbers(read_table(path, ["x"])["x"])).sum())
+    notice(
+        f"{found.sentence} {number:,} {'source was' if number == 1 else 'sources were'} found, listed in '{path}', and "
+        f"cut out in {read_settings.cutout_size} pixels (--cutout-size); `emeraldcut detect` has more settings."
+    )
+    return replace(read_settings, catalogue=str(path))
+
+
+def sources_of(output: str | Path) -> Path:
+    """Where the sources that were found for an output are listed: in its folder, or beside the table."""
+    path = Path(output)
+    try:
+        ending = table_ending(path)
+    except UsageError:
+        return path / SOURCES
+    return path.with_name(f"{path.name.removesuffix(ending)}.{SOURCES}")
+
+
+def _is_made(path: Path, source: str | Path, settings: DetectSettings, planes: PlaneSettings) -> bool:
+    """Whether the catalogue is there already; FileExistsError if it is another table."""
+    if not path.exists():
+        return False
+    made: dict[str, Any] = read_table(path, ["id"]).meta.get("provenance", {})
+    if made.get("command") != "detect":
+        raise FileExistsError(f"'{path}' is needed for the sources that are found, and holds another table; move it.")
+    return same_work(path, made, provenance("detect", (settings, planes), inputs=[source]))
+
+
+def _rows_of(source: str | Path, settings: DetectSettings, planes: PlaneSettings) -> tuple[Tiles, list[_RowOfParts]]:
+    """The mosaics of a source, and what is searched at a time."""
+    given = PictureSettings(**{f.name: getattr(planes, f.name) for f in fields(PlaneSettings)})
+    tiles = Tiles(mosaic_files(Path(source), given), given)
+    notice(tiles.two_bands())
+    return tiles, [row for tile in tiles for row in _rows_of_parts(tile, settings.part_pix)]
+
+
+def _catalogue(tables: Iterable[Table], tiles: Tiles, source: str | Path) -> Table:
+    """The catalogue of what was found in all parts."""
+    found = [table for table in tables if len(table)]
+    if not any(np.isfinite(numbers(table["x"])).any() for table in found):
         raise NoImagesError(f"no source is found in '{source}'.")
     table = _once(vstack(found, metadata_conflicts="silent"), tiles)
     unique = unique_ids()

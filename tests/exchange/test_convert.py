@@ -16,7 +16,7 @@ from PIL import Image
 from emeraldcut import cli
 from emeraldcut.data import COLUMNS, ImageSet
 from emeraldcut.exchange import ConvertSettings, convert_images, convert_table
-from emeraldcut.images import read_images, write_images
+from emeraldcut.images import ReadSettings, read_images, write_images
 from emeraldcut.runs import read_manifest
 from emeraldcut.tables import read_table, write_table
 from tests.helpers import tan_wcs
@@ -287,3 +287,34 @@ def test_columns_that_mean_something_to_hyrax_go_by_other_names(tmp_path):
     assert (
         catalog["object_id"][0] == 7 and catalog["input_object_id"][0] == "mine" and catalog["input_filter"][0] == "r"
     )
+
+
+@pytest.mark.parametrize("how", ["cube", "files", "mosaic"])
+def test_bands_become_extensions(tmp_path, how):
+    wcs, rng = tan_wcs((32, 32), 10.0, 20.0, 25.0), np.random.default_rng(1)
+    planes = {band: rng.normal(size=(32, 32)).astype(np.float32) for band in "grz"}
+    (tmp_path / "in").mkdir()
+    if how == "files":
+        for band, plane in planes.items():
+            fits.PrimaryHDU(plane, wcs.to_header()).writeto(tmp_path / "in" / f"7_{band}.fits")
+    else:
+        header = wcs.to_header()
+        header["BANDS"] = "grz"
+        fits.PrimaryHDU(np.array(list(planes.values())), header).writeto(tmp_path / "in" / "7.fits")
+    settings = ReadSettings()
+    if how == "mosaic":
+        Table({"id": ["7"], "ra": [10.0], "dec": [20.0]}).write(tmp_path / "c.ecsv")
+        settings = ReadSettings(catalogue=str(tmp_path / "c.ecsv"), cutout_size=32, match="position")
+    folder = convert_images(tmp_path / "in", tmp_path / "f", ConvertSettings(to="fits"), settings).folder
+    with fits.open(folder / "images" / "7.fits") as units:
+        assert [unit.name for unit in units] == ["PRIMARY", "G", "R", "Z"] and units[0].header["FILTER"] == "g,r,z"
+        for band, plane in planes.items():
+            np.testing.assert_array_equal(units[band].data, plane)
+            assert units[band].header["FILTER"] == band and WCS(units[band].header).has_celestial
+        combined = units[0].data.copy()
+    np.testing.assert_array_equal(read_images(folder / "images").pixels[0], combined)  # one galaxy again
+    one = read_images(folder / "images", ReadSettings(band="r"))
+    np.testing.assert_array_equal(one.pixels[0], planes["r"])
+    hyrax = convert_images(tmp_path / "in", tmp_path / "h", ConvertSettings(to="hyrax"), settings).folder
+    with fits.open(hyrax / "images" / "7.fits") as units:
+        assert len(units) == 1

@@ -19,7 +19,8 @@ SIGMA = 2.0  # of the sky's noise
 COUNTS = {"background", "sky_sigma", "brightness", "noise_removed"}  # columns in counts
 binary = st.integers(-105, 100).map(lambda k: 2.0**k)
 units = st.tuples(st.floats(1, 10), st.integers(-31, 29)).map(lambda t: t[0] * 10.0 ** t[1])
-levels = st.floats(-300, 300)  # of the sky, in its noise: single precision holds no more
+levels = st.one_of(st.just(0.0), st.floats(-300, 300))  # of the sky, in its noise
+ROUNDING = 3e-6  # of the errors, for each sigma of the sky's level: what single precision does to the pixels
 few = settings(max_examples=8, deadline=None)
 
 
@@ -76,7 +77,12 @@ def test_a_power_of_two_changes_no_bit(stage, psf, unit):
 
 
 def _close(found: Table, expected: Table, unit: float, level: float) -> None:
-    """Single precision rounds the pixels of each unit, and with each level, in another way: to 1e-3 of the errors."""
+    """To 1e-4 of the errors. Under a sky of many sigma single precision rounds the pixels of each unit more coarsely.
+
+    One step of rounding of all pixels, up or down, moves results by 3e-4 of their errors where the level is 300 and the
+    PSF is known, by 1e-4 where it is unknown, and by 2e-5 where there is no sky: no unit can do better.
+    """
+    tolerance = max(1e-4, ROUNDING * abs(level))
     assert found.colnames == expected.colnames
     for name in found.colnames:
         if expected[name].dtype.kind not in "fiu":
@@ -84,11 +90,13 @@ def _close(found: Table, expected: Table, unit: float, level: float) -> None:
             continue
         one, other = numbers(found[name]), numbers(expected[name])
         if name in COUNTS:
-            one, allowed = one / unit - (level * SIGMA if name == "background" else 0.0), 1e-3 * SIGMA
+            one, allowed = one / unit - (level * SIGMA if name == "background" else 0.0), tolerance * SIGMA
         elif (errors := name.removesuffix("_deg") + "_err" + "_deg" * name.endswith("_deg")) in expected.colnames:
-            allowed = 1e-3 * numbers(expected[errors])
+            allowed = tolerance * numbers(expected[errors])
+        elif name.startswith("p_"):
+            allowed = tolerance
         else:
-            allowed = 1e-3 * np.abs(other) + 1e-5
+            allowed = tolerance * np.abs(other) + 1e-5
         np.testing.assert_array_equal(np.isnan(one), np.isnan(other), err_msg=name)
         assert np.all((np.abs(one - other) <= allowed) | np.isnan(one)), (name, one, other)
 

@@ -1,5 +1,6 @@
 """A catalogue and a folder of cutouts: rows go with images by name, with mosaics by position; what lacks is flagged."""
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,11 +8,14 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from emeraldcut.data import Flag
+from emeraldcut.data import Flag, ImageSet
 from emeraldcut.errors import UsageError
-from emeraldcut.images import ReadSettings, apply_to_images, open_images, read_images
+from emeraldcut.galaxies import draw_galaxy, shapes
+from emeraldcut.galaxies.profiles import Sersic
+from emeraldcut.images import ReadSettings, apply_to_images, open_images, read_images, write_images
 from emeraldcut.images.source_images import SourceImages
 from emeraldcut.runs.notices import listening
+from emeraldcut.screening import screen_run
 from emeraldcut.tables import read_table
 from tests.helpers import tan_wcs
 
@@ -87,8 +91,9 @@ def test_what_has_no_partner_is_flagged_and_said(tmp_path):
         table["flag"][3] == int(Flag.NOT_LISTED) and table["flag_text"][3] == "The catalogue has no row of this image."
     )
     assert np.ma.is_masked(table["z"][3])
-    assert len(said) == 1 and "2 rows have an image, 1 has none; 1 image has no row" in said[0]
-    assert table.meta["provenance"]["catalogue_match"] == said[0]
+    assert len(said) == 2 and "2 rows have an image, 1 has none; 1 image has no row" in said[0]
+    assert "3 of 3 images have no known PSF" in said[1]
+    assert table.meta["provenance"]["catalogue_match"] == said[0] and table.meta["provenance"]["notices"] == said
 
 
 def test_mosaics_are_still_cut_by_position(tmp_path):
@@ -136,3 +141,115 @@ def test_hats_with_positions_in_other_columns_than_ra(tmp_path):
     images = read_images(tmp_path / "p" / "mosaic.fits", ReadSettings(catalogue=str(tmp_path / "hats"), cutout_size=16))
     assert list(images.table["id"]) == ["1"] and images.table["mosaic_x"][0] == pytest.approx(31.5)
     assert list(images.table["input_ra"]) == [13.0]
+
+
+# --- other sources than folders
+
+
+def _set(tmp_path):
+    write_images(ImageSet(PIXELS, Table({"id": IDS_TEXT})), tmp_path / "s", command="x")
+    return tmp_path / "s"
+
+
+def _list(tmp_path):
+    for k in range(3):
+        fits.PrimaryHDU(PIXELS[k]).writeto(tmp_path / f"g{k}.fits")
+    Table({"id": IDS_TEXT, "file": [f"g{k}.fits" for k in range(3)]}).write(tmp_path / "list.csv")
+    return tmp_path / "list.csv"
+
+
+def _cube(tmp_path):
+    fits.PrimaryHDU(PIXELS).writeto(tmp_path / "cube.fits")
+    return tmp_path / "cube.fits"
+
+
+def _hdf5(tmp_path):
+    with h5py.File(tmp_path / "cube.h5", "w") as file:
+        file["images"] = PIXELS
+    return tmp_path / "cube.h5"
+
+
+def _parquet(tmp_path):
+    rows = [{"array": p.tolist()} for p in PIXELS]
+    pq.write_table(pa.table({"image": [[row] for row in rows], "object_id": IDS_TEXT}), tmp_path / "i.parquet")
+    return tmp_path / "i.parquet"
+
+
+IDS_TEXT = [str(number) for number in IDS]
+PIXELS = np.random.default_rng(3).normal(0, 1, (3, 32, 32)).astype(np.float32)
+SOURCES = {"set": _set, "list of files": _list, "cube": _cube, "HDF5": _hdf5, "Parquet": _parquet}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_rows_go_with_images_of_any_source(tmp_path, kind):
+    source = SOURCES[kind](tmp_path)
+    names = [f"cube#{k}" for k in range(3)] if kind in ("cube", "HDF5") else IDS_TEXT
+    table = Table({"id": [names[2], names[0], "absent"], "mag": [3.0, 1.0, 9.0]})
+    table.write(tmp_path / "c.ecsv")
+    settings = ReadSettings(catalogue=str(tmp_path / "c.ecsv"))
+    images = read_images(source, settings)
+    rows = {identity: k for k, identity in enumerate(images.table["id"])}
+    assert len(images) == 4 and set(rows) == {*names, "absent"}
+    assert [images.table["mag"][rows[names[k]]] for k in (0, 2)] == [1.0, 3.0]
+    assert images.table["flag"][rows[names[1]]] == Flag.NOT_LISTED
+    assert images.table["flag"][rows["absent"]] == Flag.UNREADABLE
+    again = SourceImages(images.table, source, settings)
+    for k, name in enumerate(names):
+        np.testing.assert_array_equal(images.pixels[rows[name]], PIXELS[k])
+        np.testing.assert_array_equal(again[rows[name]], PIXELS[k])
+
+
+def test_rows_go_with_other_names_of_the_images_of_a_set(tmp_path):
+    """An id of the catalogue is a part of that of the set; several rows may have one image."""
+    source = _set(tmp_path)
+    table = Table({"galaxy": ["a", "b", "c", "d"], "objid": [*IDS, IDS[0]]})
+    table.write(tmp_path / "c.ecsv")
+    images = read_images(source, ReadSettings(catalogue=str(tmp_path / "c.ecsv"), id="galaxy"))
+    assert list(images.table["id"]) == ["a", "d", "b", "c"]
+    assert list(images.table["image_id"]) == [IDS_TEXT[k] for k in (0, 0, 1, 2)]
+    again = SourceImages(images.table, source, ReadSettings(catalogue=str(tmp_path / "c.ecsv"), id="galaxy"))
+    np.testing.assert_array_equal(again[2], PIXELS[1])
+    with pytest.raises(UsageError, match="names the images"):
+        Table({"id": ["x"]}).write(tmp_path / "d.ecsv")
+        read_images(source, ReadSettings(catalogue=str(tmp_path / "d.ecsv")))
+
+
+def test_screen_keeps_the_images_of_rows(tmp_path):
+    pixels = np.array([draw_galaxy(shapes.superellipse(0.6, 4), Sersic(1), radius_pix=5 + k) for k in range(3)], "f4")
+    write_images(ImageSet(pixels, Table({"id": IDS_TEXT})), tmp_path / "s", command="x")
+    Table({"id": ["a", "b", "c"], "objid": IDS[::-1]}).write(tmp_path / "c.ecsv")
+    settings = ReadSettings(catalogue=str(tmp_path / "c.ecsv"), id="id")
+    screen_run(tmp_path / "s", tmp_path / "run", read_settings=settings)
+    best = read_images(tmp_path / "run" / "best")
+    for identity, image in zip(best.table["id"], best.pixels, strict=True):
+        np.testing.assert_array_equal(image, pixels["cba".index(identity)])
+
+
+def test_maps_without_an_image_are_flagged_beside_a_catalogue_and_said_beside_mosaics(tmp_path):
+    cutout(tmp_path / "p" / f"{IDS[0]}.fits", 0)
+    cutout(tmp_path / "p" / f"{IDS[1]}.weight.fits", 0)
+    table = read(tmp_path, Table({"id": IDS[:1]})).table
+    assert list(table["flag"]) == [0, Flag.NOT_AN_IMAGE] and "weight" in table["flag_text"][1]
+    cutout(tmp_path / "m" / "tile.fits", 0, 200, RA[0], DEC[0])
+    cutout(tmp_path / "m" / "gone.weight.fits", 0, 200, RA[0], DEC[0])
+    Table({"ra": RA[:1], "dec": DEC[:1]}).write(tmp_path / "d.ecsv")
+    said = []
+    with listening(said.append):
+        read_images(tmp_path / "m", ReadSettings(catalogue=str(tmp_path / "d.ecsv"), cutout_size=16))
+    assert said == [f"Passed over, maps of no mosaic in '{tmp_path / 'm'}': gone.weight.fits."]
+    (tmp_path / "m" / "tile.fits").unlink()
+    assert list(read_images(tmp_path / "m").table["flag"]) == [Flag.NOT_AN_IMAGE]
+
+
+@pytest.mark.parametrize("how", ["cutouts", "list", "mosaic"])
+def test_columns_that_are_renamed_are_said(tmp_path, how):
+    cutout(tmp_path / "p" / "a.fits", 0, 64 if how != "mosaic" else 200, RA[0], DEC[0])
+    columns = {"id": ["a" if how != "mosaic" else "b"], "a4": [0.1], "flag": [7], "ra": RA[:1], "dec": DEC[:1]}
+    table = Table(columns | ({"file": ["p/a.fits"]} if how == "list" else {}))
+    table.write(tmp_path / "c.ecsv")
+    said = []
+    with listening(said.append):
+        source = tmp_path / ("c.ecsv" if how == "list" else "p")
+        images = read_images(source, ReadSettings(catalogue=None if how == "list" else str(tmp_path / "c.ecsv")))
+    renamed = next(one for one in said if "input_NAME" in one)
+    assert renamed.endswith("input_NAME: flag, a4.") and {"input_a4", "input_flag"} <= set(images.table.colnames)

@@ -20,6 +20,7 @@ from emeraldcut.images import ReadSettings, read_images, write_images
 from emeraldcut.images.apply import reading_facts
 from emeraldcut.images.planes import Role, kind_of_name
 from emeraldcut.images.source_images import SourceImages
+from emeraldcut.runs.notices import listening
 from emeraldcut.tables.arrow import to_arrow
 from tests.helpers import tan_wcs
 
@@ -138,6 +139,14 @@ def test_of_bits_for_single_bands_those_of_the_image_count(tmp_path):
 # --- maps beside the picture
 
 
+@pytest.mark.parametrize("name", ["GOOD_MASK", "VALID", "goodpix", "VALID_MASK"])
+def test_masks_of_good_pixels(tmp_path, name):
+    good = np.ones((SIDE, SIDE), "u1")
+    good[2, 1] = 0
+    path = written(tmp_path / "image.fits", unit(GALAXY, "SCI", SKY), unit(good, name, SKY))
+    assert masked_pixels(path)[0] == {(1, 2)}
+
+
 @pytest.mark.parametrize(
     "maps",
     [
@@ -147,6 +156,7 @@ def test_of_bits_for_single_bands_those_of_the_image_count(tmp_path):
         ["BPM", "SIGMA", "BACKGROUND", "MODEL", "RESIDUAL"],
         ["ERR", "DQ", "WCSDVARR", "D2IMARR"],  # HST flc
         ["ERROR", "COVERAGE", "EXPOSURE", "SRCMASK"],
+        ["BKGSUB_RMS", "SEGMENTATION_MAP", "SNR", "NPOINTS", "DEBLEND", "EFFGAIN", "HITMAP"],
     ],
 )
 def test_maps_are_no_galaxies(tmp_path, maps):
@@ -209,6 +219,7 @@ NAMES = {
     "GAMA": ("G265911fitim", "G265911sigma", "G265911mskim"),
     "WISE": ("a-w1-int-3", "a-w1-unc-3", "a-w1-msk-3"),
     "unWISE": ("unwise-0000p000-w1-img-m", "unwise-0000p000-w1-std-m", "unwise-0000p000-msk"),
+    "Spitzer": ("SPITZER_I1_1_maic", "SPITZER_I1_1_munc", "SPITZER_I1_1_mmsk"),
     "VISTA": ("v2010_st_tl", "v2010_st_tl_conf", "v2010_st_tl_mask"),
 }  # fmt: skip
 
@@ -428,8 +439,26 @@ def test_defaults_of_wcslib_are_no_facts(tmp_path):
     assert "ra" not in facts(path, **on_sky, **(at | {"CRPIX1": 1.0})).colnames
     table = facts(path, **on_sky, CDELT1=-5e-5, CDELT2=5e-5)
     assert table["pixel_scale_arcsec"][0] == pytest.approx(0.18, rel=1e-5) and "ra" not in table.colnames
+    words = at | {"CRVAL1": "unknown", "CRVAL2": "unknown"}
+    assert "ra" not in facts(path, **on_sky, **words, CDELT1=-5e-5, CDELT2=5e-5).colnames
+    for zero in ({"CDELT1": 0.0, "CDELT2": 0.0}, dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), 0.0)):
+        table = facts(path, **on_sky, **at, **zero)
+        assert "pixel_scale_arcsec" not in table.colnames and "states no pixel scale" in table["read_as"][0]
     by_pc = {"PC1_1": -5e-5, "PC2_2": 5e-5, "PC1_2": 0.0, "PC2_1": 0.0}
     assert facts(path, **on_sky, **at, **by_pc)["pixel_scale_arcsec"][0] == pytest.approx(0.18, rel=1e-5)
+
+
+def test_what_headers_only_seem_to_say_is_said(tmp_path):
+    path, on_sky = tmp_path / "x.fits", {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
+    assert facts(path, **on_sky)["read_as"][0] == "its WCS states no pixel scale; its WCS states no position"
+    assert "HPLN-TAN, HPLT-TAN are not on" in facts(path, CTYPE1="HPLN-TAN", CTYPE2="HPLT-TAN")["read_as"][0]
+    assert "PIXSIZE is no scale" in facts(path, PIXSIZE=(13.5, "[um]"))["read_as"][0]
+    assert "read_as" not in facts(path).colnames  # a header that says nothing promises nothing
+    said = []
+    rows = pa.table({"read_as": ["its WCS states no position", None], "psf_fwhm_pix": [2.0, 2.0]})
+    with listening(said.append):
+        assert reading_facts([rows])["no_position_images"] == 1
+    assert said == ["1 of 2 images has a WCS that states no position: ra and dec are missing."]
 
 
 @pytest.mark.parametrize("key, value, scale", [
@@ -501,7 +530,9 @@ def test_stretches_that_headers_state_are_undone(tmp_path):
     cut = read(tmp_path / "ps1.fits", catalogue=where, cutout_size=20)
     np.testing.assert_allclose(cut.pixels[0], GALAXY[10:30, 10:30], atol=1e-3)
     bright = LIGHT + 1
-    for unit_of, values in (("mag/arcsec2", 22.5 - 2.5 * np.log10(bright)), ("dex(Jy)", np.log10(bright))):
+    magnitudes, logarithms = 22.5 - 2.5 * np.log10(bright), np.log10(bright)
+    units = {"mag/arcsec2": magnitudes, "ABmag": magnitudes, "magnitude": magnitudes, "dex(Jy)": logarithms}
+    for unit_of, values in (units | {"log(Msun/kpc2)": logarithms, "log10(Jy)": logarithms}).items():
         linear = read(written(tmp_path / "x.fits", primary=values.astype("f4"), BUNIT=unit_of)).pixels[0]
         np.testing.assert_allclose(linear, bright, rtol=1e-4)
 

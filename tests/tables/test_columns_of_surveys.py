@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.table import Column, MaskedColumn, QTable, Table
 
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.notices import listening
 from emeraldcut.tables import read_catalogue, read_table
 from emeraldcut.tables.catalogues import with_pixels
 
@@ -60,6 +61,9 @@ def test_a_unit_that_is_no_angle_is_an_error(tmp_path):
         "ALPHAWIN_J2000 DELTAWIN_J2000 NUMBER", "RA_ICRS DE_ICRS Source", "ra dec coadd_objects_id",
         "s_ra s_dec target_name", "RAJ2000 DECJ2000 main_id", "alphaModel_J2000 deltaModel_J2000 CATAID",
         "RAJ2000 DEJ2000 2MASS_designation", "RA DEC COADD_OBJECT_ID", "gal_ra gal_dec iauname",
+        "RIGHT_ASCENSION_PSF_FITTING DECLINATION_PSF_FITTING OBJECT_ID", "RAmean DEmean objID", "i_ra i_dec object_id",
+        "RA_CIRC DEC_CIRC ID_1", "FIBERRA FIBERDEC FIBER_ID", "plug_ra plug_dec SPECOBJID", "IFURA IFUDEC mangaid",
+        "ra_gaia dec_gaia KIDS_ID", "RAJ2000_1 DEJ2000_1 WISEA_ID",
     ],
 )  # fmt: skip
 def test_names_of_surveys(tmp_path, names):
@@ -68,6 +72,41 @@ def test_names_of_surveys(tmp_path, names):
     assert is_right(table)
     if identity not in ("Source", "2MASS_designation"):
         assert list(table["id"]) == ["12345678901234567", "2"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["pmra pmdec", "e_ra e_dec", "ra_err dec_err", "delta_ra delta_dec", "ra_ivar dec_ivar", "ra_offset dec_offset"],
+)
+def test_what_belongs_to_a_position_is_none(tmp_path, names):
+    ra, dec = names.split()
+    assert "ra" not in catalogue(tmp_path, Table({ra: RA, dec: DEC})).colnames
+    both = Table({"ra_gaia": RA, "dec_gaia": DEC, ra: [1.0, 2.0], dec: [1.0, 2.0]})
+    assert is_right(catalogue(tmp_path, both))
+    two = Table({"ra_a": RA, "dec_a": DEC, "ra_b": RA, "dec_b": DEC})
+    assert "ra" not in catalogue(tmp_path, two).colnames  # which of them is meant?
+
+
+def test_identifiers_of_places_and_groups_are_not_those_of_objects(tmp_path):
+    for name in ("BRICKID", "field_id", "tileId", "GroupID", "parent_id"):
+        assert "id" not in catalogue(tmp_path, Table({"ra": RA, "dec": DEC, name: [1, 2]})).colnames
+    assert "id" not in catalogue(tmp_path, Table({"ra": RA, "dec": DEC, "plate_mjd_fibre_id": [1, 1]})).colnames
+    assert "id" not in catalogue(tmp_path, Table({"ra": RA, "dec": DEC, "one_id": [1, 2], "two_id": [1, 2]})).colnames
+
+
+def test_hours_minutes_and_seconds_in_columns(tmp_path):
+    """As VizieR has them, with the sign in a column of its own."""
+    columns = {"RAh": [10, 23], "RAm": [0, 21], "RAs": [24.0, 0.0], "DE-": ["+", "-"], "DEd": [2, 35], "DEm": [12, 30]}
+    assert is_right(catalogue(tmp_path, Table(columns | {"DEs": [0.0, 0.0]})))
+
+
+def test_it_is_said_that_angles_could_be_radians(tmp_path):
+    said = []
+    with listening(said.append):
+        catalogue(tmp_path, Table({"coord_ra": np.radians(RA), "coord_dec": np.radians(DEC)}))
+        catalogue(tmp_path, Table({"coord_ra": RA, "coord_dec": DEC}))
+        catalogue(tmp_path, Table({"coord_ra": np.radians(RA) * u.rad, "coord_dec": np.radians(DEC) * u.rad}))
+    assert len(said) == 1 and "could be radians" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +176,8 @@ def test_galactic_longitude_and_latitude(tmp_path):
 @pytest.mark.parametrize(
     ("names", "origin"),
     [("X_IMAGE Y_IMAGE", 1), ("XWIN_IMAGE YWIN_IMAGE", 1), ("xcentroid ycentroid", 0), ("x_centroid y_centroid", 0),
-     ("x y", 0), ("slot_Centroid_x slot_Centroid_y", 0), ("XCENTER YCENTER", 1), ("xcenter ycenter", 0)],
+     ("x y", 0), ("slot_Centroid_x slot_Centroid_y", 0), ("XCENTER YCENTER", 1), ("xcenter ycenter", 0),
+     ("X_IMAGE_DBL Y_IMAGE_DBL", 1), ("bx by", 0)],
 )  # fmt: skip
 def test_pixels_and_their_origin(names, origin):
     x, y = names.split()

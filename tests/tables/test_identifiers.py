@@ -69,6 +69,8 @@ def test_text_that_looks_like_a_number_stays_as_it_is(tmp_path, ending):
         ("coadd_objects_id", ["0012", "13"], object),
         ("hash", ["18446744073709551615", "1"], np.uint64),
         ("month", ["01", "12"], np.int64),  # is no identifier
+        ("name", ["1e5", "2E10"], object),
+        ("xcentroid", ["1e2", "3"], np.float64),
         ("flux", ["1e19", "2.5"], np.float64),
         ("flux", ["1e19", "2e19"], np.float64),
     ],

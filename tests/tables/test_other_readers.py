@@ -9,6 +9,7 @@ import pytest
 from astropy.table import MaskedColumn, Table
 
 from emeraldcut.data import ImageSet, describe_columns
+from emeraldcut.errors import UsageError
 from emeraldcut.images import ReadSettings, apply_to_images, write_images
 from emeraldcut.tables import read_table, write_table
 
@@ -74,9 +75,16 @@ def test_stilts_accepts_votables_and_reads_fits(tmp_path):
     path = write_table(sample(), tmp_path / "t.vot")
     checked = subprocess.run(["stilts", "votlint", f"votable={path}"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0 and "ERROR" not in checked.stdout + checked.stderr
-    write_table(sample(), tmp_path / "t.fits")
-    for form, name in (("colfits-basic", "c.colfits"), ("fits-plus", "p.fits"), ("votable-binary2", "b.vot")):
-        words = ["stilts", "tcopy", f"in={tmp_path / 't.fits'}#1", f"ofmt={form}", f"out={tmp_path / name}"]
+    forms = {"colfits-basic": "c.colfits", "colfits-plus": "cp.fits", "fits-plus": "p.fits", "fits-var": "v.fits"}
+    for form, name in (
+        forms | {"votable-binary2": "b.vot", "votable-fits-inline": "i.vot", "votable-fits-href": "h.vot"}
+    ).items():
+        words = ["stilts", "tcopy", f"in={tmp_path / 't.vot'}", f"ofmt={form}", f"out={tmp_path / name}"]
         subprocess.run(words, capture_output=True, check=True)
         table = read_table(tmp_path / name)
-        assert [str(v).strip() for v in table["id"]] == ["a", "0012"] and list(table["ra"]) == [1.5, 2.5]
+        assert [str(v).strip() for v in table["id"]] == ["a", "0012"] and list(table["ra"]) == [1.5, 2.5], form
+        assert str(table["ra"].unit) == "deg" and table["ra"].meta["ucd"].startswith("pos.eq.ra"), form
+    for file in tmp_path.glob("h-*.fits"):
+        file.unlink()
+    with pytest.raises(UsageError, match="which is not there"):
+        read_table(tmp_path / "h.vot")

@@ -57,6 +57,7 @@ COLUMNS = (
     # Further measurements and metadata.
     Column("ra", float, "deg", "Right ascension of the image centre, ICRS", "pos.eq.ra;meta.main"),
     Column("dec", float, "deg", "Declination of the image centre, ICRS", "pos.eq.dec;meta.main"),
+    Column("image_id", str, "", "Identifier of the image in its source, where id is the catalogue's", "meta.id"),
     Column("image_ra", float, "deg", "Right ascension of the image centre by its WCS, where ra is the catalogue's"),
     Column("image_dec", float, "deg", "Declination of the image centre by its WCS, where dec is the catalogue's"),
     Column("galaxy_ra", float, "deg", "Right ascension of the measured galaxy, ICRS", "pos.eq.ra"),

@@ -31,11 +31,15 @@ class ImageSet:
         matrix `cd11, cd12, cd21, cd22` (degrees per pixel), and the truth columns of synthetic galaxies.
     psfs : list of (ny, nx) float32 arrays or None, optional
         The PSF of each image, of sum 1, in its pixels, None where it is not known; None if none is.
+    bands : list of dict or None, optional
+        The pixels (ny, nx) of each band by its name, of images that were made of several; only where they were asked
+        for.
     """
 
     pixels: Pixels
     table: Table
     psfs: list[np.ndarray | None] | None = None
+    bands: list[dict[str, np.ndarray] | None] | None = None
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.table):
@@ -63,9 +67,10 @@ class ImageSet:
         """The chosen rows (slice, indices or boolean mask) as a new set; one integer gives a set of one."""
         index = np.atleast_1d(np.arange(len(self))[rows])
         psfs = None if self.psfs is None else [self.psfs[i] for i in index]
+        bands = None if self.bands is None else [self.bands[i] for i in index]
         if isinstance(self.pixels, np.ndarray):
-            return ImageSet(self.pixels[index], self.table[index], psfs)
-        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs)
+            return ImageSet(self.pixels[index], self.table[index], psfs, bands)
+        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs, bands)
 
     @classmethod
     def from_rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,8 @@ def convert_images(
     The folder gets `images/`, the program's tables, `settings.toml` and `manifest.json`. Images that cannot be used
     are left out; the manifest counts them.
 
-    - fits: FITS with the WCS of each image; `table.fits` with `filename` and what else is known.
+    - fits: FITS with the WCS of each image, and the bands that it is made of, if there are several, as extensions;
+      `table.fits` with `filename` and what else is known.
     - zoobot: PNG with an arcsinh stretch; `catalog.csv` with `id_str`, `file_loc` (absolute) and, if there are labels,
       `label` (0 oval, 1 rectangular, 2 obround, 3 other; labels of others as they are).
     - hyrax: FITS; `catalog.fits` with `object_id` (whole numbers: the ids if they are, else the rows' numbers),
@@ -198,9 +199,10 @@ def convert_images(
     run = Run.start(folder, "convert", (settings, read_settings), inputs=[source], overwrite=overwrite)
     tables, left_out, name_of = [], 0, safe_names()
     write: Callable = _write_png if settings.to == "zoobot" else _write_fits
+    chunks = images.chunks_with_bands() if settings.to == "fits" else images.chunks()
     ending = ".png" if settings.to == "zoobot" else ".fits"
     progress.begin(images.expected)
-    for chunk in images.chunks():
+    for chunk in chunks:
         good = usable(chunk.table["flag"])
         left_out += int((~good).sum())
         progress.advance(len(chunk))
@@ -221,13 +223,13 @@ def _write_pictures(images: ImageSet, run: Run, write: Callable, ending: str, na
     """Writes each image to a file of its own; the table of the images with the files' names in `filename`."""
     table = images.table.copy()
     table["filename"] = np.array([name_of(name) + ending for name in table["id"]], dtype=object)
-    for pixels, row in zip(images.pixels, table, strict=True):
-        write(np.asarray(pixels), run.path(f"{FILES}/{row['filename']}"), row)
+    for pixels, row, bands in zip(images.pixels, table, images.bands or [None] * len(images), strict=True):
+        write(np.asarray(pixels), run.path(f"{FILES}/{row['filename']}"), row, bands or {})
     return table
 
 
-def _write_fits(pixels: np.ndarray, path: Path, row: Row) -> None:
-    """One image with what its row knows of the sky, the PSF and the identifier in the header."""
+def _write_fits(pixels: np.ndarray, path: Path, row: Row, bands: Mapping[str, np.ndarray]) -> None:
+    """One image, its header with what its row knows of the sky, the PSF and the identifier; its bands as extensions."""
     from astropy.io import fits
 
     header = sky_header(row, pixels.shape)
@@ -236,7 +238,12 @@ def _write_fits(pixels: np.ndarray, path: Path, row: Row) -> None:
         if name in row.colnames and not np.ma.is_masked(row[name]) and row[name] not in ("", None):
             value = row[name]
             header[key] = (str(value)[:68] if isinstance(value, str) else float(value), comment)
-    fits.PrimaryHDU(pixels, header).writeto(path, overwrite=True, output_verify="silentfix")
+    units = [fits.PrimaryHDU(pixels, header)]
+    for name, plane in bands.items():
+        of_band = sky_header(row, plane.shape)
+        of_band["FILTER"] = name
+        units.append(fits.ImageHDU(plane, of_band, name=f"BAND{name}" if name.isdigit() else name))
+    fits.HDUList(units).writeto(path, overwrite=True, output_verify="silentfix")
 
 
 def sky_header(row: Row, shape: tuple[int, ...]) -> Any:
@@ -264,7 +271,7 @@ def sky_header(row: Row, shape: tuple[int, ...]) -> Any:
     return header
 
 
-def _write_png(pixels: np.ndarray, path: Path, row: Row) -> None:
+def _write_png(pixels: np.ndarray, path: Path, row: Row, bands: Mapping[str, np.ndarray]) -> None:
     """8 bits: black at the median, arcsinh stretch softened at 3 sigma of the sky, white at the 99.8th percentile."""
     from PIL import Image
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from emeraldcut.frame.ellipse_fit import ANGLE, Q, X, Y
 from emeraldcut.frame.segmentation import NEIGHBOUR
-from emeraldcut.numerics.jit import compiled, part
+from emeraldcut.numerics.jit import compiled, kernel, part
 
 STAMP_SIZE = 32  # pixels on a side of the framed image
 EXTENT = 2.5  # half the side of the framed image, in half-light radii
@@ -44,7 +44,7 @@ def unbinned(place: np.ndarray | float, factor: int) -> np.ndarray | float:
     return (place + 0.5) * factor - 0.5
 
 
-@part
+@kernel
 def _seen_light(image, pixel_class):
     """For all pixels in one row: 1 for galaxy and sky, 0 for the rest, and the light of the former."""
     ny, nx = image.shape
@@ -57,7 +57,7 @@ def _seen_light(image, pixel_class):
     return seen, light
 
 
-@part
+@kernel
 def _sample(image, pixel_class, shape, step, sub, values, weights):
     """Adds to each pixel of a stamp (size, size) the light of sub x sub interpolations, and the weights they have.
 
@@ -94,7 +94,7 @@ def _sample(image, pixel_class, shape, step, sub, values, weights):
                 weights[j, i] += weight
 
 
-@part
+@kernel
 def _fill_missing(values, weights, least, light, step):
     """A stamp of means (values over weights), and what `stamp` says where the weights are not above `least`.
 
@@ -133,7 +133,7 @@ def resampled(image, pixel_class, shape, radius, light):
     step = 2 * EXTENT * radius / STAMP_SIZE  # image pixels per stamp pixel, along the major axis
     # an interpolation takes in two pixels along each side
     sub = min(max(int(np.ceil(step - 0.5)), 1), MOST_SAMPLES)
-    values, weights = np.zeros((2, STAMP_SIZE, STAMP_SIZE), np.float32)
+    values, weights = np.zeros((STAMP_SIZE, STAMP_SIZE), np.float32), np.zeros((STAMP_SIZE, STAMP_SIZE), np.float32)
     _sample(image, pixel_class, shape, step, sub, values, weights)
     least = np.float32(0.5 * sub * sub)  # half of the samples
     return _fill_missing(values, weights, least, light, step * np.sqrt(shape[Q]))

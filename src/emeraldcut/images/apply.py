@@ -15,6 +15,8 @@ from emeraldcut.errors import UsageError
 from emeraldcut.images.psf import positive
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images
 from emeraldcut.images.store import ImageSetWriter
+from emeraldcut.images.wcs import NO_POSITION, NO_SCALE
+from emeraldcut.runs.notices import listening, notice, said
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
@@ -22,6 +24,13 @@ from emeraldcut.tables.files import check_output, write_table
 from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
 
 MOST_SAID = 20  # ways in which files are read, in a manifest
+LACKING = {  # facts of a manifest, and the sentences that they are in
+    "psf_unknown_images": "no known PSF: shapes are as seen, not corrected for it (--psf, --psf-fwhm-arcsec, "
+    "--psf-fwhm-pix, or columns of these names).",
+    "no_pixel_scale_images": "a WCS that states no pixel scale, which is missing, and with it all that is in arcsec.",
+    "no_position_images": "a WCS that states no position: ra and dec are missing.",
+}
+SIGNS = {NO_SCALE: "no_pixel_scale_images", NO_POSITION: "no_position_images"}  # in `read_as`
 
 
 # long: two thirds document its parameters
@@ -90,6 +99,22 @@ def apply_to_images(
     [1.0, 1.0, 1.0]
     """
     path = check_output(output, overwrite)
+    with listening():
+        return _applied(stage, source, read_settings, path, command, settings, seed, jobs, overwrite, progress)
+
+
+def _applied(
+    stage: Callable[[ImageSet], Table],
+    source: str | Path,
+    read_settings: ReadSettings,
+    path: Path,
+    command: str,
+    settings: Any,
+    seed: int | None,
+    jobs: int | str,
+    overwrite: bool,
+    progress: Progress,
+) -> Path:
     images = open_images(source, read_settings)
     origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
     origin |= images.facts
@@ -100,7 +125,7 @@ def apply_to_images(
     if rows.done == 0:
         rows.remove()
         raise NoImagesError(f"'{source}' holds no images.")
-    origin = origin | reading_facts(rows)
+    origin = origin | reading_facts(rows) | {"notices": said()}
     if path.suffix == ".parquet":
         join(rows, path, origin, whole_ids=images.whole_ids)
     else:
@@ -158,20 +183,31 @@ def map_images(
 
 
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
-    """For a manifest, from tables (Arrow) of rows: how their files were read, and how many have no known PSF.
+    """For a manifest, from tables (Arrow) of rows: how their files were read, and what could not be known of how many.
 
-    Of more than `MOST_SAID` ways, the first ones are kept.
+    Of more than `MOST_SAID` ways, the first ones are kept. What could not be known is also a notice.
     """
-    said: dict[str, None] = {}
-    unknown = 0
+    ways: dict[str, None] = {}
+    images, lacking = 0, dict.fromkeys(LACKING, 0)
     for table in tables:
         names = table.column_names
-        if "read_as" in names and len(said) < MOST_SAID:
-            said |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
+        table = table.filter(usable(table["flag"].to_numpy())) if "flag" in names else table
+        images += len(table)
+        if "read_as" in names:
+            counts = {
+                str(c["values"]): c["counts"].as_py() for c in table["read_as"].value_counts() if c["values"].is_valid
+            }
+            ways |= {} if len(ways) >= MOST_SAID else dict.fromkeys(text for text in counts if text)
+            for sign, name in SIGNS.items():
+                lacking[name] += sum(number for text, number in counts.items() if sign in text)
         widths = table["psf_fwhm_pix"].to_pylist() if "psf_fwhm_pix" in names else [None] * len(table)
-        unknown += sum(positive(width) is None for width in widths)
-    facts: dict[str, Any] = {"psf_unknown_images": unknown}
-    return facts | ({"read_as": list(said)[:MOST_SAID]} if said else {})
+        lacking["psf_unknown_images"] += sum(positive(width) is None for width in widths)
+    for name, number in lacking.items():
+        if number:
+            has = "image has" if images == 1 else "images has" if number == 1 else "images have"
+            notice(f"{number:,} of {images:,} {has} {LACKING[name]}")
+    facts: dict[str, Any] = {name: number for name, number in lacking.items() if number or name == "psf_unknown_images"}
+    return facts | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
 
 
 def _inputs(source: str | Path, read_settings: ReadSettings) -> list[str | Path]:

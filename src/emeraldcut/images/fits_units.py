@@ -19,6 +19,7 @@ from emeraldcut.images.planes import (
     is_band,
     kind_of_unit,
     numbered_alike,
+    plain_band,
 )
 from emeraldcut.images.psf import Psf, psf_of_unit, read_psf
 from emeraldcut.images.wcs import sky_axes
@@ -202,6 +203,10 @@ def _pictures(images: list[Any], kinds: dict[int, Kind], settings: PictureSettin
     unknown = [unit for unit in images if kinds[id(unit)].role is Role.UNKNOWN]
     if settings.stack:
         return [unit for unit in images if kinds[id(unit)].role in (Role.SCIENCE, Role.UNKNOWN)]
+    wanted = {plain_band(band) for band in settings.band}
+    of_band = [unit for unit in unknown if plain_band(band_of(unit, kinds[id(unit)])) in wanted]
+    if of_band and not any(plain_band(band_of(unit, kinds[id(unit)])) in wanted for unit in science):
+        return of_band  # beside an image that is made of all bands
     plain = [unit for unit in science if not _apart(kinds[id(unit)])] or science
     extra = [unit for unit in (*science, *unknown) if unit not in plain and _shown_by(unit, plain)]
     kept = [unit for unit in (*science, *unknown) if unit not in extra]
@@ -227,6 +232,11 @@ def _apart(kind: Kind) -> bool:
 def _shown_by(unit: Any, plain: list[Any]) -> bool:
     """Whether one of the images has the shape and the place of a unit, and so is the image that it belongs to."""
     return any(p is not unit and shape_of(p) == shape_of(unit) and same_place(p, unit) for p in plain)
+
+
+def unit_band(unit: Any) -> str:
+    """The band of a unit by its header; empty if it is not said."""
+    return band_of(unit, Kind(Role.SCIENCE))
 
 
 def band_of(unit: Any, kind: Kind) -> str:

@@ -26,13 +26,13 @@ import numpy as np
 from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS, Layout, band_names, bands_last, chosen_bands, combine, layout
-from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of
+from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of, unit_band
 from emeraldcut.images.light import stretch_of
 from emeraldcut.images.masks import MaskRule
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.images.planes import DEVIATION, VARIANCE, WEIGHT, FileGroup
+from emeraldcut.images.planes import DEVIATION, VARIANCE, WEIGHT, FileGroup, is_band, plain_band
 from emeraldcut.images.psf import Psf
-from emeraldcut.images.wcs import header_facts, sky_axes
+from emeraldcut.images.wcs import header_facts, missing_facts, sky_axes
 
 SMALLEST_SIDE_PIX = 8
 LARGEST_MEGAPIXELS = 400  # a claim beyond this in a file that is read as one image is damage, or a mosaic
@@ -55,7 +55,10 @@ class BadImage(Exception):
 
 @dataclass
 class Picture:
-    """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, what the file tells, its PSF."""
+    """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, what the file tells, its PSF.
+
+    `bands` are the pixels of each band that it is made of, if there are several.
+    """
 
     pixels: np.ndarray
     flag: Flag = Flag.GOOD
@@ -63,6 +66,7 @@ class Picture:
     index: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     psf: Psf | None = None
+    bands: dict[str, np.ndarray] | None = None
 
 
 Item = tuple[Picture, dict[str, Any]]  # a picture, and what its row holds besides what the file tells
@@ -257,10 +261,12 @@ def _read(
         detail = f"It has {shape[0]} wavelengths; make one image of them, or use --stack if each is a galaxy."
         yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, detail)
         return
+    if len(image.units) == 1 and plan in (Layout.PLANE, Layout.FIRST_PLANE):
+        check_band(image.units[0], settings)
     for unit in image.units:
         check_claim(unit, group.path)
     facts = {} if plan is Layout.BANDS_LAST else header_facts(header, shape, units)
-    notes = contents.notes(image)
+    notes = [*contents.notes(image), *([] if plan is Layout.BANDS_LAST else missing_facts(header, facts))]
     if contents.psf is not None:
         notes.append(f"PSF from {contents.psf.name}")
     if contents.psf_fwhm_pix is not None:
@@ -380,7 +386,17 @@ def of_bands(
         facts = facts | ({"noise_sigma": float(np.median(sigma[known]))} if known.any() else {})
     missing = [name for k, name in enumerate(names) if k not in used]
     notes = [*notes, *([f"no data in band {', '.join(missing)}"] if missing else [])]
-    return checked(pixels, facts=facts | {"bands": ",".join(names[k] for k in used)} | said(notes))
+    picture = checked(pixels, facts=facts | {"bands": ",".join(names[k] for k in used)} | said(notes))
+    if len(used) > 1:
+        picture.bands = {names[k]: np.asarray(planes[k][0], np.float32) for k in used}
+    return picture
+
+
+def check_band(unit: Any, settings: PictureSettings) -> None:
+    """BadImage for a unit whose header says that it is of another band than those that are wanted."""
+    own, wanted = plain_band(unit_band(unit)), {plain_band(band) for band in settings.band}
+    if wanted and is_band(own) and own not in wanted:
+        raise BadImage(Flag.NOT_AN_IMAGE, f"It is of band {own}, not {', '.join(settings.band)} (--band).")
 
 
 def check_claim(unit, path: Path, largest_megapixels: float = LARGEST_MEGAPIXELS) -> None:

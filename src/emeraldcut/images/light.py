@@ -49,8 +49,8 @@ def stretch_of(header: Mapping[str, Any]) -> Stretch | None:
     if isinstance(softening, int | float) and isinstance(offset, int | float) and 0 < softening < np.inf:
         return Stretch(_Asinh(float(softening), float(offset)), "asinh magnitudes (BSOFTEN, BOFFSET) made linear")
     unit = str(header.get("BUNIT", "")).strip().lower()
-    if re.match(r"mag\b", unit):
+    if re.match(r"(ab|st|vega)? ?mag(nitudes?)?\b", unit):
         return Stretch(_from_magnitudes, "magnitudes made linear")
-    if re.match(r"(dex|log10?)\b", unit):
+    if re.match(r"(dex|log(10)?)\b", unit):
         return Stretch(_from_decades, "logarithms made linear")
     return None

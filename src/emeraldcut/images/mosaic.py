@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.errors import UsageError
+from emeraldcut.images.band_files import ONE_FILE_EACH, SAME_PIXEL, mean_psf
 from emeraldcut.images.bands import Layout, band_names, chosen_bands, combine, layout
-from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of
+from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of, unit_band
 from emeraldcut.images.formats import (
     NO_PIXELS,
     BadImage,
+    check_band,
     check_claim,
     kind_of,
     masked,
@@ -29,9 +31,9 @@ from emeraldcut.images.formats import (
 )
 from emeraldcut.images.light import Stretch, stretch_of
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.images.planes import WEIGHT, FileGroup
+from emeraldcut.images.planes import WEIGHT, FileGroup, plain_band
 from emeraldcut.images.psf import Psf
-from emeraldcut.images.wcs import from_icrs, sky_axes, sky_facts, wcs_or_none
+from emeraldcut.images.wcs import from_icrs, header_facts, missing_facts, sky_axes, sky_facts, wcs_or_none
 
 FITS_TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}  # by BITPIX
 SAMPLE_PIX, SAMPLES_A_SIDE = 128, 3  # parts of a mosaic that tell how its weights and its noise go together
@@ -67,6 +69,10 @@ class Tile:
     psf : Psf or None
     psf_fwhm_pix : float or None
         That the header of the PSF states.
+    band : str
+        That its header states.
+    parts : tuple of Tile
+        Of a mosaic with a file for each of its bands, these; they have one grid of pixels.
     """
 
     name: str
@@ -83,6 +89,8 @@ class Tile:
     bands: str = ""
     psf: Psf | None = field(default=None, compare=False)
     psf_fwhm_pix: float | None = None
+    band: str = ""
+    parts: tuple[Tile, ...] = field(default=(), compare=False)
 
     @cached_property
     def circle(self) -> tuple[np.ndarray, float]:
@@ -111,6 +119,16 @@ class Tile:
             x, y = from_icrs(self.wcs, ra, dec)
         return np.atleast_1d(x), np.atleast_1d(y)
 
+    def overlaps(self, other: Tile) -> bool:
+        """Whether the middle of one of two tiles lies in the other; of those without WCS that is assumed."""
+        if self.wcs is None or other.wcs is None:
+            return True
+        for one, two in ((self, other), (other, self)):
+            y, x = (np.array([(n - 1) / 2]) for n in two.shape)
+            if one.depth(*one.to_pixels(*two.to_sky(x, y)))[0] > 0:  # not for NaN
+                return True
+        return False
+
     def depth(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """How deep inside places x, y (n,) lie, in pixels from the nearest edge; negative outside, NaN if unknown."""
         ny, nx = self.shape
@@ -132,6 +150,8 @@ def on_sky(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 def tiles_in(file: Path | FileGroup, settings: PictureSettings = DEFAULT) -> list[Tile]:
     """The large images in a file, at least one; one that cannot be read has a fault."""
     group = file if isinstance(file, FileGroup) else FileGroup(file)
+    if group.of_bands:
+        return _tiles_of_bands(group, settings)
     path = group.path
     try:
         kind = kind_of(path)
@@ -157,6 +177,50 @@ def tiles_in(file: Path | FileGroup, settings: PictureSettings = DEFAULT) -> lis
     except Exception as error:  # astropy raises many kinds of errors on damaged files
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         return [Tile(str(path), path, fault=f"It is truncated or damaged ({reason}).")]
+
+
+def _tiles_of_bands(group: FileGroup, settings: PictureSettings) -> list[Tile]:
+    """The mosaic of files of single bands, of those that `settings.band` names; several if they show other places.
+
+    UsageError for bands of one place whose pixels are different, which cannot be combined here.
+    """
+    wanted = {band.lower() for band in settings.band}
+    parts = [one for one in group.bands if not wanted or one.band in wanted]
+    if not parts:
+        known = ", ".join(one.band for one in group.bands)
+        return [Tile(group.name, group.path, fault=f"There is no band '{settings.band[0]}'; it has the bands {known}.")]
+    found = [tiles_in(one, replace(settings, band=())) for one in parts]
+    tiles = [tile for one in found for tile in one]
+    if len(parts) == 1 or any(len(one) != 1 for one in found):
+        return tiles
+    good = [tile for tile in tiles if not tile.fault]
+    if len(good) < 2:
+        return good or tiles[:1]
+    if not all(_one_grid(good[0], tile) for tile in good[1:]):
+        if any(good[0].overlaps(tile) for tile in good[1:]):
+            raise UsageError(
+                f"'{group.path}' and the mosaics of its other bands ({', '.join(one.band for one in parts)}) have "
+                "different pixels; choose one with --band."
+            )
+        return tiles
+    names = [one.band for one, tile in zip(parts, tiles, strict=True) if not tile.fault]
+    notes = list(dict.fromkeys(note for tile in good for note in [tile.read_as] if note))
+    psf = mean_psf([tile.psf for tile in good])
+    said = "; ".join([ONE_FILE_EACH, *notes])
+    whole = replace(good[0], bands=",".join(names), read_as=said, psf=psf, psf_fwhm_pix=None, parts=tuple(good))
+    return [replace(whole, packed=any(tile.packed for tile in good))]
+
+
+def _one_grid(one: Tile, other: Tile) -> bool:
+    """Whether two tiles have the same pixels on the sky, as far as both say."""
+    if one.shape != other.shape or (one.wcs is None) != (other.wcs is None):
+        return False
+    if one.wcs is None:
+        return True
+    ny, nx = one.shape
+    x, y = np.array([0.0, nx - 1, 0, nx - 1, nx // 2]), np.array([0.0, 0, ny - 1, ny - 1, ny // 2])
+    there = np.array(one.to_pixels(*other.to_sky(x, y)))
+    return bool(np.abs(there - [x, y]).max() < SAME_PIXEL)  # not for NaN
 
 
 PLANS = (Layout.PLANE, Layout.FIRST_PLANE, Layout.BANDS_FIRST)  # what can be cut from
@@ -185,13 +249,17 @@ def _fits_tiles(group: FileGroup, settings: PictureSettings) -> list[Tile]:
                 fault = error.detail
             notes = contents.notes(image) + [s.said for s in [stretch_of(unit.header)] if s]
             notes += [f"PSF from {contents.psf.name}"] if contents.psf is not None else []
+            wcs = wcs_or_none(unit.header, units)
+            notes += (
+                [] if wcs is not None else missing_facts(unit.header, header_facts(unit.header, image.shape, units))
+            )
             ny, nx = image.shape[-2:]
             tile = Tile(
                 str(path) if len(images) == 1 else f"{path}[{numbers[id(unit)]}]",
                 path,
                 numbers[id(unit)],
                 (ny, nx),
-                wcs_or_none(unit.header, units),
+                wcs,
                 fault,
                 hasattr(unit, "tile_shape"),
                 group,
@@ -201,6 +269,7 @@ def _fits_tiles(group: FileGroup, settings: PictureSettings) -> list[Tile]:
                 bands,
                 contents.psf,
                 contents.psf_fwhm_pix,
+                plain_band(unit_band(unit)) if len(image.units) == 1 else "",
             )
             tiles.append(tile)
         return tiles
@@ -213,6 +282,7 @@ def _parts(image: ImageUnits, settings: PictureSettings) -> list[tuple[int, int,
     """
     header, shape = image.units[0].header, image.shape
     if len(image.units) == 1 and _plan(image, settings) is not Layout.BANDS_FIRST:
+        check_band(image.units[0], settings)
         return [(0, 0, "")]
     number = len(image.units) if len(image.units) > 1 else shape[0]
     names = image.bands if len(image.units) > 1 else band_names(header, number)
@@ -230,25 +300,35 @@ class Mosaic:
     """The pixels of a tile, part by part; of several bands as one image."""
 
     def __init__(self, tile: Tile, layers: list[_Layer]) -> None:
-        self.tile, self._layers = tile, layers
+        self.tile, self.layers = tile, layers
 
     def window(self, x0: int, y0: int, size: int) -> np.ndarray:
         """Pixels (size, size) float32 from column x0, row y0 on; NaN outside, where masked, and without weight."""
         return self.window_and_noise(x0, y0, size, size)[0]
+
+    def bands(self, x0: int, y0: int, size: int) -> dict[str, np.ndarray]:
+        """The same of each band by its name; empty where bands have no names."""
+        names = self.tile.bands.split(",") if self.tile.bands else []
+        if len(names) != len(self.layers):
+            return {}
+        return {
+            name: Mosaic(self.tile, [layer]).window(x0, y0, size)
+            for name, layer in zip(names, self.layers, strict=True)
+        }
 
     def window_and_noise(self, x0: int, y0: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The same of any shape, and the noise per pixel that a map in the file states, NaN where unknown, or None."""
         window = np.full((height, width), np.nan, dtype=np.float32)
         ny, nx = self.tile.shape
         left, right, bottom, top = max(x0, 0), min(x0 + width, nx), max(y0, 0), min(y0 + height, ny)
-        stated = all(layer.noise_scale is not None for layer in self._layers)
+        stated = all(layer.noise_scale is not None for layer in self.layers)
         noise = window.copy() if stated else None
         if left >= right or bottom >= top:
             return window, noise
         inside = slice(bottom - y0, top - y0), slice(left - x0, right - x0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            parts = [layer.part(slice(bottom, top), slice(left, right)) for layer in self._layers]
+            parts = [layer.part(slice(bottom, top), slice(left, right)) for layer in self.layers]
         part, sigma = parts[0]
         if len(parts) > 1:
             combined = combine(*zip(*parts, strict=True))
@@ -316,6 +396,11 @@ def open_mosaic(tile: Tile) -> Iterator[Mosaic]:
     """The pixels of a tile; BadImage if it has a fault."""
     if tile.fault:
         raise BadImage(Flag.UNREADABLE, tile.fault)
+    if tile.parts:
+        with ExitStack() as stack:
+            bands = [stack.enter_context(open_mosaic(part)) for part in tile.parts]
+            yield Mosaic(tile, [layer for band in bands for layer in band.layers])
+        return
     if tile.unit < 0:
         yield Mosaic(tile, [_Layer(_whole(tile.path), tile.shape)])
         return

@@ -9,7 +9,7 @@ from emeraldcut.settings import Settings, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureSettings(Settings):
+class PlaneSettings(Settings):
     """Which of the planes of an image file are read, and as what."""
 
     hdu: int | None = setting(None, "number of the FITS unit that holds the image; the primary unit is 0", at_least=0)
@@ -19,14 +19,24 @@ class PictureSettings(Settings):
     mask_bits: tuple[str, ...] = setting(
         (), "bits of masks that mean bad: values (1,4096), names (SAT,CR), any or none; otherwise by their meaning"
     )
+
+    def check(self) -> None:
+        """UsageError for settings that exclude each other."""
+        if self.hdu is not None and self.image_extension is not None:
+            raise UsageError("give either the number of a FITS unit (--hdu) or its name (--image-extension).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSettings(PlaneSettings):
+    """Which of the planes of an image file are read, and as what; and the PSF of all images."""
+
     psf: str | None = setting(None, "file with the PSF of all images: a FITS image, or a PSFEx model (.psf)")
     psf_fwhm_arcsec: float | None = setting(None, "FWHM of the PSF of all images in arcsec", above=0)
     psf_fwhm_pix: float | None = setting(None, "FWHM of the PSF of all images in pixels", above=0)
 
     def check(self) -> None:
         """UsageError for settings that exclude each other."""
-        if self.hdu is not None and self.image_extension is not None:
-            raise UsageError("give either the number of a FITS unit (--hdu) or its name (--image-extension).")
+        super().check()
         if sum(value is not None for value in (self.psf, self.psf_fwhm_arcsec, self.psf_fwhm_pix)) > 1:
             raise UsageError("give only one of --psf, --psf-fwhm-arcsec and --psf-fwhm-pix.")
 

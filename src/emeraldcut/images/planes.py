@@ -49,30 +49,31 @@ NOISE_WORDS = {
     **dict.fromkeys("VAR VARIANCE VARIANCES MSE VARMAP".split(), VARIANCE),
     **dict.fromkeys(
         "ERR ERROR ERRORS UNCERT UNC UNCERTAINTY RMS RMSMAP RMSE SIGMA SIG SIGMAMAP NOISE NOISEMAP STD STDEV STDDEV "
-        "STDEVMAP ERRMAP".split(),
+        "STDEVMAP ERRMAP PHOTERR MUNC BUNC".split(),
         DEVIATION,
     ),
 }
 MASK_WORDS = frozenset(
     "MASK MASKS DQ BADPIX BADPIXEL BADPIXELS MSK BPM FLAG FLAGS FLG FLAGMAP MASKBITS BITMASK QUALITY MSKIM PIXELMASK "
-    "DATAQUALITY DQMASK DQM OOD".split()
+    "DATAQUALITY DQMASK DQM OOD IMSK BIMSK MMSK".split()
 )
-GOOD_PIXEL_WORDS = frozenset("GPM GOODPIX GOODPIXELS".split())
+GOOD_PIXEL_WORDS = frozenset("GPM GOODPIX GOODPIXELS GOODMASK VALID VALIDMASK".split())
+GOOD = frozenset("GOOD VALID".split())  # before the word of a mask: GOOD_MASK
 PSF_WORDS = frozenset("PSF PSFIM PSFIMAGE PSFEX PSFSTAMP KERNEL PSFS".split())
 OTHER_WORDS = frozenset(
     "EXP EXPOSURE EXPTIME EXPMAP EXPWT NEXP NIMAGE NUM NCOMB CON CTX CONTEXT AREA COVERAGE COV HITS DEPTH GALDEPTH "
     "PSFDEPTH PSFSIZE SEG SEGM SEGMENTATION SEGMAP SEGIM SEGMENT SRCMASK SOURCEMASK OBJMASK OBJECTS WISEM1 WISEM2 BKG "
     "BG BACK BACKGROUND BGMOD BKGD BKGMODEL SKY SKYBG CHI2 CHI CHISQ RESID RESIDUAL RESIDUALS RES MODEL MODELS "
-    "BLOBMODEL BLOBS FLAT DARK BIAS WCSDVARR D2IMARR WAVELENGTH RRHR SRCMAP TRANSMISSION".split()
+    "BLOBMODEL BLOBS MCOV CNT FLAT DARK BIAS WCSDVARR D2IMARR WAVELENGTH RRHR SRCMAP TRANSMISSION".split()
 )
 SCIENCE_WORDS = frozenset(
     "SCI SCIENCE IMAGE IMAGES IMG IM DATA FLUX INTENSITY SIGNAL BGSUB MOSAIC STACK COADD COADDED DRZ DRC I2D FITIM "
-    "UNCONV INT COMPRESSED PRIMARY CUTOUT STAMP OBJECT ST".split()
+    "UNCONV INT INTBGSUB MAIC COMPRESSED PRIMARY CUTOUT STAMP OBJECT ST".split()
 )
 # Of these, an object or a field may be named as well: such a file is a map only beside the image that it belongs to.
 AMBIGUOUS_WORDS = frozenset(
     "WT WEI CONF SIG STD NOISE ERROR QUALITY FLAG FLAGS EXP NUM CON AREA COV HITS SEG OBJECTS BG BACK SKY RES CHI "
-    "MODEL DEPTH MSE RMSE DARK FLAT BIAS KERNEL UNC VAR OOD FLG SEGMENT MASKS ERR EXPOSURE BLOBS".split()
+    "MODEL VALID CNT DEPTH MSE RMSE DARK FLAT BIAS KERNEL UNC VAR OOD FLG SEGMENT MASKS ERR EXPOSURE BLOBS".split()
 )
 FILLERS = frozenset("MAP MAPS IMAGE IMG IM FITS".split())  # "weight_map", "mask-image"
 PARTS_OF_VARIANCE = frozenset("POISSON RNOISE FLAT SKY".split())  # VAR_POISSON of JWST: the sum of them is ERR
@@ -83,12 +84,17 @@ TYPE_CARDS = ("EXTTYPE", "IMTYPE", "DES_EXT", "HDUCLAS2", "PRODCATG")  # Rubin, 
 BANDS = frozenset(
     "u g r i z y j h k ks w1 w2 w3 w4 nuv fuv vis nisp ux vx bx rx ix v b zs i2 g1 nb816 nb921 n540 n708 n964".split()
 )
-FILTER_NAME = re.compile(r"^f\d{3,4}[wmnlpx]{1,2}\d?$")  # of HST and JWST, such as F160W
+FILTER_NAME = re.compile(r"^(f\d{3,4}[wmnlpx]{1,2}\d?|nb\d{3,4})$")  # of HST and JWST, such as F160W; of HSC, NB0921
 
 
 def is_band(word: str) -> bool:
     """Whether a word is the name of a filter."""
     return word.lower() in BANDS or bool(FILTER_NAME.match(word.lower()))
+
+
+def plain_band(name: str) -> str:
+    """The name of a filter in small letters without what stands before it: HSC-R and des-r are r."""
+    return re.split(r"[-.:]", name.strip().lower())[-1]
 
 
 def words_of(name: str) -> list[str]:
@@ -113,6 +119,8 @@ def kind_of_name(name: str) -> Kind:
     place, holds = found[role][-1]
     if holds == VARIANCE and "INV" in words:  # INV_VAR
         holds = INVERSE_VARIANCE
+    if role is Role.MASK and GOOD & set(words):
+        holds = "good pixels"
     named = {place for role in roles for place, _ in found[role]}
     sure = any(words[place].rstrip("0123456789") not in AMBIGUOUS_WORDS for place, _ in found[role])
     rest = tuple(word for place, word in enumerate(words) if place not in named and word not in FILLERS | {"INV"})
@@ -190,6 +198,10 @@ class FileGroup:
         Maps of it that are of no use here.
     band : str
         That its name says; empty if it says none.
+    name : str
+        By which its image is known in a folder; empty for the name of the file.
+    of_bands : list of FileGroup
+        Of an image with a file for each band, these (see `images.band_files`); its path is that of the first.
     """
 
     path: Path
@@ -200,6 +212,13 @@ class FileGroup:
     mask_holds: str = ""
     band: str = ""
     passed_over: list[Path] = field(default_factory=list)
+    name: str = ""
+    of_bands: list[FileGroup] = field(default_factory=list)
+
+    @property
+    def bands(self) -> list[FileGroup]:
+        """The group of each band, of one that has several files; else it alone."""
+        return self.of_bands or [self]
 
 
 GAMA_NAME = re.compile(r"^(.*\d)(fitim|mskim|psfim|segim|sigma)$")  # names of GAMA have no break before their word
@@ -209,7 +228,7 @@ UNWISE_WORDS = {"img": "img", "invvar": "invvar", "std": "std", "n": "num"}
 NOISE_ORDER = (DEVIATION, INVERSE_VARIANCE, VARIANCE, WEIGHT)  # what is stated in counts before what is relative
 
 
-def _readable_stem(stem: str) -> str:
+def readable_stem(stem: str) -> str:
     """The stem of a survey's file with breaks between its words, without what differs from map to map."""
     if found := EUCLID_NAME.match(stem):
         return f"{found[1]}_{found[2]}"
@@ -238,7 +257,7 @@ def grouped(files: Iterable[tuple[Path, str]]) -> tuple[list[FileGroup], list[Pa
     kinds: dict[Path, Kind] = {}
     stems: dict[Path, tuple[str, ...]] = {}
     for path, stem in files:
-        kinds[path] = kind_of_name(_readable_stem(stem))
+        kinds[path] = kind_of_name(readable_stem(stem))
         stems[path] = (str(path.parent), *kinds[path].rest)
     maps = [path for path, kind in kinds.items() if kind.role not in (Role.SCIENCE, Role.UNKNOWN)]
     groups = {path: FileGroup(path) for path in kinds if path not in set(maps)}
@@ -260,8 +279,6 @@ def grouped(files: Iterable[tuple[Path, str]]) -> tuple[list[FileGroup], list[Pa
             alone.append(path)
         else:
             groups[path] = FileGroup(path)
-    if not groups:  # nothing but maps: whoever asks for them gets them
-        return [FileGroup(path) for path in kinds], []
     return [groups[path] for path in kinds if path in groups], alone
 
 

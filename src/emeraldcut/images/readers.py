@@ -6,20 +6,23 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Row, Table
+from astropy.table import Row, Table, vstack
 
 from emeraldcut.data.columns import RESULTS, free_name, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
+from emeraldcut.images.band_files import joined_bands, read_group
+from emeraldcut.images.band_files import sentence as band_sentence
 from emeraldcut.images.formats import (
     NO_PIXELS,
     BadImage,
@@ -32,13 +35,13 @@ from emeraldcut.images.formats import (
     hdf5_bands,
     kind_of,
     read_array,
-    read_file,
 )
 from emeraldcut.images.matching import Match, are_cutouts, match_names
+from emeraldcut.images.mosaic import tiles_in
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
-from emeraldcut.images.psf import psf_of_row
+from emeraldcut.images.psf import Psf, psf_of_row
 from emeraldcut.images.store import StoredImages, is_stored_set, stored_chunks, stored_number, stored_table
 from emeraldcut.images.text_maps import is_text_map, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
@@ -46,7 +49,7 @@ from emeraldcut.runs.notices import notice
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import loaded
 from emeraldcut.settings import setting
-from emeraldcut.tables.catalogues import common_name, find_columns, read_catalogue, with_pixels
+from emeraldcut.tables.catalogues import RENAMED, common_name, find_columns, read_catalogue, with_pixels
 from emeraldcut.tables.column_names import find_column
 from emeraldcut.tables.identifiers import are_whole, id_texts
 
@@ -58,6 +61,8 @@ IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"
 # Of these, which hold images too but are not read among others, each is a row that says so.
 OTHER_ENDINGS = (".asdf", ".fits.z", ".fits.zip", ".fits.zst", ".npz", ".h5", ".hdf5", ".jp2", ".jxl", ".imh", ".nc")
 PSF_ENDING = ".psf"  # of PSFEx
+WANTED = ("ra", "dec", "x", "y", "id", "file")  # columns that settings may name
+MOST_NAMED = 3  # files in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
 GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
@@ -78,6 +83,13 @@ class ReadSettings(PictureSettings):
     catalogue: str | None = setting(
         None,
         "table, or HATS folder, of positions (ra, dec or x, y) to cut out of one or more mosaics",
+    )
+    image_type: str | None = setting(
+        None,
+        "what the images are: 'cutout' (one galaxy in the middle of each) or 'mosaic' (many, which are found first if "
+        "there is no catalogue); if not given, images with a side above 1024 pixels are mosaics, unless one galaxy "
+        "fills their middle",
+        choices=("cutout", "mosaic"),
     )
     match: str | None = setting(
         None,
@@ -110,6 +122,7 @@ class ImageSource:
     n_files: int | None = None
     whole_ids: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    _chunks_with_bands: Callable[[int], Iterator[ImageSet]] | None = None
 
     @property
     def expected(self) -> int | None:
@@ -121,6 +134,10 @@ class ImageSource:
         if size < 1:
             raise UsageError(f"a chunk must hold at least 1 image; received {size}.")
         return map(loaded, self._chunks(size))
+
+    def chunks_with_bands(self, size: int = 256) -> Iterator[ImageSet]:
+        """The same, with the pixels of single bands of images that are made of several; a set of ours has none."""
+        return map(loaded, self._chunks(size)) if self._chunks_with_bands is None else self._chunks_with_bands(size)
 
     def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
         """The same without the first `done`, a whole number of chunks; images of a set are named, not yet read."""
@@ -166,26 +183,46 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
             return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS, _named(settings)), settings)
         if is_stored_set(path):
             return _open_stored(path, settings)
-        shards = {file: column for file in sorted(path.rglob("*.parquet")) if (column := image_column(file))}
-        if shards and not list(_image_files(path)):
+        if shards := _shards(path):
             return _open_parquet(shards, settings)
         return _open_folder(path, settings)
-    try:
-        kind = kind_of(path)
-    except (BadImage, OSError, EOFError):  # the row of this one file says what is wrong
-        kind = "damaged"
+    kind = _kind(path)
     if kind == "hdf5":
         return _open_hdf5(path, settings)
     if kind == "parquet" and (column := image_column(path)):
         return _open_parquet({path: column}, settings)
-    is_table = kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS)
-    if is_table or (kind == "fits" and _is_fits_table(path, settings.file)):
+    if _is_table(path, kind, settings):
         return _open_table(path, read_catalogue(path, _named(settings)), settings)
     if kind == "" and is_text_map(path):
         return _from_pictures(None, lambda: text_map(path, settings.text_map_size), settings)
-    if kind == "" and path.name.lower().endswith(TEXT_ENDINGS):
-        return _open_table(path, read_catalogue(path, _named(settings)), settings)
     return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings)
+
+
+def _kind(path: Path) -> str:
+    try:
+        return kind_of(path)
+    except (BadImage, OSError, EOFError):  # the row of this one file says what is wrong
+        return "damaged"
+
+
+def _is_table(path: Path, kind: str, settings: ReadSettings) -> bool:
+    """Whether a file of a `kind` is a table, to be read as a list of files of images."""
+    if kind in ("parquet", "votable") or path.name.lower().endswith(TABLE_ENDINGS):
+        return True
+    if kind == "fits":
+        return _is_fits_table(path, settings.file)
+    return kind == "" and not is_text_map(path) and path.name.lower().endswith(TEXT_ENDINGS)
+
+
+def _shards(folder: Path) -> dict[Path, str]:
+    """Parquet files with images, and the columns of these, of a folder that has no other files of images."""
+    shards = {file: column for file in sorted(folder.rglob("*.parquet")) if (column := image_column(file))}
+    return {} if shards and list(image_files(folder)) else shards
+
+
+def is_folder_of_files(folder: Path) -> bool:
+    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor Parquet with images."""
+    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder) or _shards(folder))
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
@@ -206,12 +243,14 @@ def _from_pictures(
     if settings.limit is not None:
         n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
 
-    def chunks(size: int) -> Iterator[ImageSet]:
+    def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
         rest, taken = islice(items(), settings.limit), unique_ids()
         while part := list(islice(rest, size)):
-            yield _image_set(part, taken, settings)
+            images = _image_set(part, taken, settings)
+            images.bands = [picture.bands for picture, _ in part] if bands else None
+            yield images
 
-    return ImageSource(n_images, chunks, n_files, whole_ids)
+    return ImageSource(n_images, chunks, n_files, whole_ids, _chunks_with_bands=partial(chunks, bands=True))
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
@@ -278,9 +317,11 @@ def _file(
     group: FileGroup | None = None,
 ) -> Iterator[Item]:
     """The pictures of one file; `name#0`, `name#1`, ... where a file holds several."""
-    for picture in read_file(path, settings, group):
-        identity = name if picture.index is None else f"{name}#{picture.index}"
-        yield picture, {"id": identity, "file": file_text(path), **(known or {})}
+    group = group or FileGroup(path)
+    for own, file, picture in read_group(group, settings):
+        given = name if known is not None or own == group.name else own  # files that are no bands of one image
+        identity = given if picture.index is None else f"{given}#{picture.index}"
+        yield picture, {"id": identity, "file": file_text(file), **(known or {})}
 
 
 # --- folders and tables of files
@@ -291,13 +332,18 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
 
     def items() -> Iterator[Item]:
         for group in groups:
-            name = stem_of(group.path.relative_to(folder).as_posix())
             if group.path in alone:
-                yield _lonely_map(group.path), {"id": name, "file": file_text(group.path)}
+                yield _lonely_map(group.path), {"id": _name(group, folder), "file": file_text(group.path)}
             else:
-                yield from _file(group.path, name, settings, group=group)
+                yield from _file(group.path, _name(group, folder), settings, group=group)
 
+    notice(band_sentence(groups, folder))
     return _from_pictures(None, items, settings, len(groups))
+
+
+def _name(group: FileGroup, folder: Path) -> str:
+    """By what an image of a folder is known."""
+    return group.name or _stem(group.path, folder)
 
 
 def _lonely_map(path: Path) -> Picture:
@@ -308,16 +354,17 @@ def lonely_map(path: Path) -> str:
     """Why a file that is named as a map is not read."""
     kind = kind_of_name(stem_of(path.name))
     what = kind.holds if kind.holds and kind.holds != "good pixels" else str(kind.role)
-    return f"Its name says that it is a map ({what}) of an image that is not in the folder."
+    return f"Its name says that it is a map ({what}) of an image that is not in the folder; give it alone to read it."
 
 
-def folder_groups(folder: Path, settings: PictureSettings) -> tuple[list[FileGroup], set[Path]]:
+def folder_groups(folder: Path, settings: PictureSettings, *, join: bool = True) -> tuple[list[FileGroup], set[Path]]:
     """The images of a folder, in order, each with the files of its maps, and which of them are maps of no image.
 
-    Only FITS files are taken for maps, by their names. Of files whose names say a band only those of `settings.band`
-    are kept, if there are some.
+    Only FITS files are taken for maps, by their names. Files of the bands of one image are one group (see
+    `images.band_files`), unless `settings.stack` or `join` says otherwise. Of other files whose names say a band only
+    those of `settings.band` are kept, if there are some.
     """
-    paths = {path.relative_to(folder).as_posix(): path for path in _image_files(folder)}
+    paths = {path.relative_to(folder).as_posix(): path for path in image_files(folder)}
     models = [path for path in paths.values() if path.name.lower().endswith(PSF_ENDING)]
     ordered = [path for _, path in sorted(paths.items()) if path not in models]
     fits = [path for path in ordered if path.name.lower().endswith(FITS_ENDINGS)]
@@ -327,13 +374,21 @@ def folder_groups(folder: Path, settings: PictureSettings) -> tuple[list[FileGro
     used = {path for group in found for path in (group.mask, group.noise, group.psf, *group.passed_over)}
     alone = {path for path in maps if path not in models}
     groups = [by_path.get(path, FileGroup(path)) for path in ordered if path not in used]
+    if join and not settings.stack:
+        images = joined_bands([group for group in groups if group.path not in alone], lambda path: _stem(path, folder))
+        order = {path: number for number, path in enumerate(ordered)}
+        groups = sorted([*images, *(g for g in groups if g.path in alone)], key=lambda group: order[group.path])
     bands = {band.lower() for band in settings.band}
-    if any(group.band in bands for group in groups):
-        groups = [group for group in groups if not group.band or group.band in bands]
+    if any(one.band in bands for group in groups for one in group.bands):
+        groups = [group for group in groups if group.of_bands or not group.band or group.band in bands]
     return groups, alone
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
+def _stem(path: Path, folder: Path) -> str:
+    return stem_of(path.relative_to(folder).as_posix())
+
+
+def image_files(folder: Path) -> Iterator[Path]:
     """Files with an image's ending, not hidden; each folder once, so that circles of links come to an end.
 
     Folders of results of ours inside (they have a manifest) are passed over.
@@ -365,6 +420,7 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
         )
     if len(table) == 0:
         raise NoImagesError(f"the table '{path}' has no rows.")
+    _say_renamed(table, path, ["file"] if column != "file" else [])
     if column != "file":
         if "file" in table.colnames:
             table.rename_column("file", free_name("input_file", table.colnames))
@@ -377,11 +433,39 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
             if row["file"] is np.ma.masked or not row["file"]:
                 yield _without_image(row, number, "The table names no file.")
                 continue
-            given, file = str(row["file"]), path.parent / str(row["file"])
-            file = file if file.exists() or not Path(given).exists() else Path(given)
-            yield from _of_row(file, stem_of(given), row, settings, path.parent)
+            given = str(row["file"])
+            yield from _of_row(_place_of(given, path.parent), stem_of(given), row, settings, path.parent)
 
     return _from_pictures(None, items, settings, len(table), whole)
+
+
+def _say_renamed(table: Table, path: str | Path, others: Sequence[str] = (), kept: Sequence[str] = ()) -> None:
+    """Says which columns of a user's table go by other names in the results: those of results, and `others`."""
+    names = [*table.meta.pop(RENAMED, []), *(name for name in others if name in table.colnames)]
+    names += [name for name in table.colnames if name in RESULTS and name not in (*kept, *names)]
+    if names:
+        notice(f"Columns of '{path}' that have the names of results are kept as input_NAME: {', '.join(names)}.")
+
+
+def _place_of(given: str, folder: Path) -> Path:
+    """A file that a table in a folder names, relative to it or else to where the program runs."""
+    file = folder / given
+    return file if file.exists() or not Path(given).exists() else Path(given)
+
+
+def listed_files(path: Path, settings: PictureSettings, column: str | None = None) -> list[FileGroup] | None:
+    """The files that a table of images lists (in a `column` if it is given), each once; None if it is no such table."""
+    kind = "" if path.is_dir() else _kind(path)
+    if path.is_dir() or not _is_table(path, kind, ReadSettings(file=column)):
+        return None
+    if kind == "parquet" and image_column(path):
+        return None
+    table = read_catalogue(path)
+    column = find_columns(table, {"file": column} if column else {}, str(path)).get("file")
+    if column is None:
+        return None
+    files = {text: None for text in id_texts(table[column]) if text}
+    return [FileGroup(_place_of(text, path.parent)) for text in files]
 
 
 def _known(row: Row) -> dict[str, Any]:
@@ -509,7 +593,7 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
 
 def _named(settings: ReadSettings) -> dict[str, str]:
     """The columns of a catalogue that the settings name."""
-    named = {wanted: getattr(settings, wanted) for wanted in ("ra", "dec", "x", "y", "id", "file")}
+    named = {wanted: getattr(settings, wanted) for wanted in WANTED}
     return {wanted: name for wanted, name in named.items() if name}
 
 
@@ -521,20 +605,111 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
     if len(table) == 0:
         raise NoImagesError(f"the catalogue '{positions}' has no rows.")
     detected = table.meta.get("provenance", {}).get("command") == "detect"
-    if path.is_dir() and settings.match != "position" and not (detected and settings.match is None):
-        groups, alone = _image_groups(path, settings)
-        groups = [group for group in groups if group.path not in alone]
-        names = [group.path.relative_to(path).as_posix() for group in groups]
-        match = match_names(names, table, _named_after(table, settings), stem_of)
-        if match is not None and (
-            settings.match == "name" or are_cutouts(match, [group.path for group in groups], table)
-        ):
-            return _open_matched(path, groups, table, match, settings)
+    by_name = settings.match != "position" and not (detected and settings.match is None)
+    if by_name and not (path.is_dir() and is_folder_of_files(path)):
+        if (joined := _open_joined(path, table, settings)) is not None:
+            return joined
+    elif by_name:
+        given = _named_after(table, settings)
+        for join in (False, True):  # a column of file names may name single bands
+            groups, alone = _image_groups(path, settings, join=join)
+            lonely = [group for group in groups if group.path in alone]
+            groups = [group for group in groups if group.path not in alone]
+            names = [
+                f"{group.name}.fits" if group.of_bands else group.path.relative_to(path).as_posix() for group in groups
+            ]
+            match = match_names(names, table, given, stem_of)
+            if match is not None and not join and match.column != find_columns(table, given).get("file"):
+                continue
+            if match is not None and (
+                settings.match == "name" or are_cutouts(match, [group.path for group in groups], table)
+            ):
+                return _open_matched(path, groups, table, match, settings, lonely)
     if settings.match == "name":
         raise UsageError(
             f"no column of '{positions}' names the images of '{path}'; give --id or --file, or --match position."
         )
     return _open_mosaics(path, positions, settings, table)
+
+
+def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSource | None:
+    """Images of a source that is no folder of files, with the rows of a catalogue that have their ids or files.
+
+    They come in the order of the source, then the rows that have no image. None if they are mosaics.
+    """
+    given = _named_after(table, settings)
+    without: dict[str, Any] = dict.fromkeys(("catalogue", *WANTED, "limit"))
+    inner = open_images(path, replace(settings, **without))
+    ids, files = _ids_and_files(path, inner)
+    if ids is None or files is None:
+        return None
+    listed = listed_files(path, settings)
+    match = match_names(ids, table, given, str) or match_names(files, table, given, stem_of)
+    if match is None and listed is None:
+        raise UsageError(
+            f"no column of '{settings.catalogue}' names the images of '{path}'; give --id or --file. Their ids are "
+            f"{', '.join(ids[:MOST_NAMED])} and the like."
+        )
+    if match is None or (
+        listed is not None
+        and settings.match != "name"
+        and not are_cutouts(match, [Path(file) for file in files], table)
+    ):
+        return None
+    whole = "id" in table.colnames and are_whole(table["id"])
+    _say_renamed(table, str(settings.catalogue), ["file"])
+    if "file" in table.colnames:
+        table.rename_column("file", free_name("input_file", table.colnames))
+    table = keep_apart(table)
+    rows_of: dict[int, list[int]] = {}
+    for row, images in enumerate(match.images):
+        for image in images:
+            rows_of.setdefault(image, []).append(row)
+
+    def items() -> Iterator[Item]:
+        pictures = (item for chunk in inner.chunks() for item in _as_items(chunk))
+        for number, (picture, own) in enumerate(pictures):
+            for row in rows_of.get(number, ()):
+                known = {"image_id": own["id"], **_known(table[row])}
+                yield picture, {**known, "id": known.get("id") or own["id"], "file": own.get("file")}
+            if number not in rows_of:
+                picture.flag |= Flag.NOT_LISTED
+                yield picture, {"image_id": own["id"], **own}
+        for row in (row for row, images in enumerate(match.images) if not images):
+            yield _without_image(table[row], row, "No image has the name that this row needs.")
+
+    sentence = match.sentence(str(settings.catalogue), path)
+    notice(sentence)
+    number = sum(max(len(images), 1) for images in match.images) + len(match.without_row)
+    return replace(_from_pictures(number, items, settings, None, whole), facts={"catalogue_match": sentence})
+
+
+def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str]] | tuple[None, None]:
+    """The ids of all images of a source, and their files; None if it is one file of mosaics, which is not read."""
+    if path.is_dir() and is_stored_set(path):
+        table = stored_table(path, ["id", "file"])
+    elif not path.is_dir() and _kind(path) in ("fits", "png", "jpeg", "tiff", "npy") and not _is_fits_table(path):
+        if not all(tile.fault for tile in tiles_in(path)):
+            return None, None
+        table = vstack([chunk.table["id", "file"] for chunk in source.chunks()], metadata_conflicts="silent")
+    else:
+        table = vstack(
+            [chunk.table[[n for n in ("id", "file") if n in chunk.table.colnames]] for chunk in source.chunks()],
+            metadata_conflicts="silent",
+        )
+    ids = list(id_texts(table["id"]))
+    return ids, list(id_texts(table["file"])) if "file" in table.colnames else ids
+
+
+def _as_items(images: ImageSet) -> Iterator[Item]:
+    """Images with what their rows say, as they were read."""
+    psfs = images.psfs or [None] * len(images)
+    for pixels, row, psf in zip(images.pixels, images.table, psfs, strict=True):
+        facts = {name: value for name, value in _known(row).items() if value is not None and name != "id"}
+        own = {"id": str(row["id"])} | ({"file": str(row["file"])} if "file" in row.colnames else {})
+        detail = str(row["flag_text"]).removeprefix(describe(row["flag"])).strip()
+        psf_model = None if psf is None else Psf(psf[None], name="of the image")
+        yield Picture(np.asarray(pixels), Flag(int(row["flag"])), detail, None, facts, psf_model), own
 
 
 def _named_after(table: Table, settings: ReadSettings) -> dict[str, str]:
@@ -545,15 +720,21 @@ def _named_after(table: Table, settings: ReadSettings) -> dict[str, str]:
 
 
 def _open_matched(
-    folder: Path, groups: list[FileGroup], table: Table, match: Match, settings: ReadSettings
+    folder: Path,
+    groups: list[FileGroup],
+    table: Table,
+    match: Match,
+    settings: ReadSettings,
+    lonely: Sequence[FileGroup] = (),
 ) -> ImageSource:
-    """Images that rows of a table go with; then images that no row has."""
+    """Images that rows of a table go with; then images that no row has, and maps of no image."""
     whole = "id" in table.colnames and are_whole(table["id"])
+    _say_renamed(table, str(settings.catalogue), ["file"])
     if "file" in table.colnames:
         table.rename_column("file", free_name("input_file", table.colnames))
     table = keep_apart(table)
     of_table = Path(str(settings.catalogue)).parent
-    names = [stem_of(group.path.relative_to(folder).as_posix()) for group in groups]
+    names = [_name(group, folder) for group in groups]
 
     def items() -> Iterator[Item]:
         for number, (row, images) in enumerate(zip(table, match.images, strict=True)):
@@ -565,21 +746,26 @@ def _open_matched(
             for picture, known in _file(groups[image].path, names[image], settings, group=groups[image]):
                 picture.flag |= Flag.NOT_LISTED
                 yield picture, known
+        for group in lonely:
+            yield _lonely_map(group.path), {"id": _name(group, folder), "file": file_text(group.path)}
 
     sentence = match.sentence(str(settings.catalogue), folder)
-    notice(sentence)
-    number = sum(max(len(images), 1) for images in match.images) + len(match.without_row)
+    for said in (band_sentence(groups, folder), sentence):
+        notice(said)
+    number = sum(max(len(images), 1) for images in match.images) + len(match.without_row) + len(lonely)
     return replace(_from_pictures(None, items, settings, number, whole), facts={"catalogue_match": sentence})
 
 
 def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue: Table | None) -> ImageSource:
     """Cut-outs at the positions of a catalogue, which is read from a folder of Parquet files if it is None."""
     tiles, columns = Tiles(mosaic_files(path, settings), settings), _named(settings)
+    notice(tiles.two_bands())
     in_folder = catalogue is None
     catalogue = tiles.rows_inside(positions, columns) if catalogue is None else catalogue
     catalogue = catalogue[: settings.limit]
     if len(catalogue) == 0:
         raise NoImagesError(f"the catalogue '{positions}' has no rows{' on these mosaics' if in_folder else ''}.")
+    _say_renamed(catalogue, positions, kept=("x", "y"))
     catalogue = with_pixels(catalogue, columns, positions)
     if settings.file:
         named = np.array(id_texts(catalogue[settings.file]), dtype=object)
@@ -593,25 +779,39 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
     catalogue["id"] = np.array([unique(str(name) or numbered[i]) for i, name in enumerate(names)], dtype=object)
     how = f"Rows of '{positions}' are positions in {'the mosaic' if len(tiles) == 1 else 'the mosaics'} of '{path}'."
 
-    def chunks(size: int) -> Iterator[ImageSet | StoredImages]:
-        return cut_out(tiles, catalogue, settings.cutout_size, size, settings)
+    def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
+        return cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands)
 
-    return ImageSource(len(catalogue), chunks, whole_ids=whole, facts={"catalogue_match": how})
+    return ImageSource(
+        len(catalogue),
+        chunks,
+        whole_ids=whole,
+        facts={"catalogue_match": how},
+        _chunks_with_bands=partial(chunks, bands=True),
+    )
 
 
-def _image_groups(folder: Path, settings: PictureSettings) -> tuple[list[FileGroup], set[Path]]:
+def _image_groups(folder: Path, settings: PictureSettings, *, join: bool = True) -> tuple[list[FileGroup], set[Path]]:
     """As `folder_groups`; NoImagesError if there is none."""
-    groups, alone = folder_groups(folder, settings)
+    groups, alone = folder_groups(folder, settings, join=join)
     if not groups:
         raise NoImagesError(f"the folder '{folder}' holds no image files ({', '.join(IMAGE_ENDINGS)}).")
     return groups, alone
 
 
 def mosaic_files(path: Path, settings: PictureSettings = DEFAULT) -> list[FileGroup]:
-    """The files of mosaics at `path`, with those of their maps: those of a folder, in order, or itself."""
+    """The files of mosaics at `path`, with those of their maps: of a folder or list of files, in order, or itself."""
     if not path.is_dir():
-        return [FileGroup(path)]
+        return listed_files(path, settings) or [FileGroup(path)]
     groups, alone = folder_groups(path, settings)
     if not groups:
         raise NoImagesError(f"the folder '{path}' holds no mosaics ({', '.join(IMAGE_ENDINGS)}).")
-    return [group for group in groups if group.path not in alone] or groups
+    lonely = sorted(path.name for path in alone)
+    if len(lonely) == len(groups):
+        raise NoImagesError(f"the folder '{path}' holds only maps: {', '.join(lonely[:MOST_NAMED])}.")
+    if lonely:
+        more = f" and {len(lonely) - MOST_NAMED} more" if len(lonely) > MOST_NAMED else ""
+        notice(f"Passed over, maps of no mosaic in '{path}': {', '.join(lonely[:MOST_NAMED])}{more}.")
+    groups = [group for group in groups if group.path not in alone]
+    notice(band_sentence(groups, path))
+    return groups

@@ -16,8 +16,10 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.images.formats import NO_PIXELS, BadImage, checked, hdf5_bands, kind_of, read_array, read_file
+from emeraldcut.images.band_files import ONE_FILE_EACH, read_group
+from emeraldcut.images.formats import NO_PIXELS, BadImage, checked, hdf5_bands, kind_of, read_array
 from emeraldcut.images.parquet import parquet_image
+from emeraldcut.images.planes import FileGroup
 from emeraldcut.images.psf import Psf, psf_of_row
 from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, stem_of
 from emeraldcut.images.store import (
@@ -70,7 +72,9 @@ class SourceImages:
         places: np.ndarray | None = None,
     ) -> None:
         self._roots = (Path(), *roots)
-        self._ids, self._settings, self._moved_from = id_texts(table["id"]), settings, moved_from
+        self._joined = "image_id" in table.colnames  # with a catalogue, whose ids the rows have
+        self._ids = id_texts(table["image_id" if self._joined else "id"])
+        self._settings, self._moved_from = settings, moved_from
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
         self._own: tuple[Psf | None, float, float] = (None, np.nan, np.nan)  # the PSF last read, and the place on it
         if settings.catalogue is not None and "mosaic_x" in table.colnames:
@@ -81,7 +85,7 @@ class SourceImages:
         elif self._source.is_dir() and is_stored_set(self._source):
             import h5py
 
-            if places is None:
+            if places is None or self._joined:
                 stored = id_texts(stored_table(self._source, ["id"])["id"])
                 rows = {name: row for row, name in reversed(list(enumerate(stored)))}
                 places = np.array([rows.get(name, -1) for name in self._ids], dtype=int)
@@ -95,8 +99,18 @@ class SourceImages:
             self._find = self._stored
         else:
             self._files = table["file"] if "file" in table.colnames else None
-            groups = folder_groups(self._source, settings)[0] if self._source.is_dir() else []
-            self._groups = {str(group.path): group for group in groups}
+            self._read_as = table["read_as"] if "read_as" in table.colnames else None
+            is_folder = self._source.is_dir()
+            self._groups, self._of_bands = (
+                {
+                    str(one.path): group
+                    for group in folder_groups(self._source, settings, join=join)[0]
+                    for one in group.bands
+                }
+                if is_folder
+                else {}
+                for join in (False, True)
+            )
             self._find = self._from_file
 
     @classmethod
@@ -128,7 +142,7 @@ class SourceImages:
 
         Of a set, `places` must rise.
         """
-        if self._find != self._stored:
+        if self._find != self._stored or self._joined:
             return self._read(rows, from_arrow(table))
         if self._psf_numbers is not None:
             table = table.append_column(PSF_NUMBER, [self._psf_numbers[rows]])
@@ -194,7 +208,9 @@ class SourceImages:
         if kind == "" and is_text_map(path):
             maps = text_map(path, self._settings.text_map_size)
             return next(islice(maps, number, None))[0].pixels
-        read = read_file(path, self._settings, self._groups.get(str(path)))
+        joined = self._read_as is not None and ONE_FILE_EACH in str(self._read_as[row])
+        group = (self._of_bands if joined else self._groups).get(str(path), FileGroup(path))
+        read = (picture for _, _, picture in read_group(group, self._settings))
         picture = next((p for p in read if p.index is None or p.index == number), None)
         if picture is None:
             return NO_PIXELS

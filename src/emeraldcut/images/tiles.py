@@ -23,6 +23,7 @@ from emeraldcut.images.psf import psf_of_row
 from emeraldcut.images.wcs import sky_facts
 from emeraldcut.tables.catalogues import catalogue_parts
 
+MOST_COMPARED = 200  # mosaics of which it is said that two are of different bands
 KEPT_OPEN = 8  # mosaics; a cut-out needs its own and those beside it
 SAME_GRID_PIX = 0.02  # two tiles share their pixels' grid if these agree to this
 
@@ -47,6 +48,20 @@ class Tiles:
 
     def __iter__(self) -> Iterator[Tile]:
         return iter(self._tiles)
+
+    def two_bands(self) -> str:
+        """A sentence, if two tiles of different bands show one place; empty if none do."""
+        of_band = [tile for tile in self._tiles if tile.band and not tile.fault and not tile.parts]
+        if len({tile.band for tile in of_band}) < 2:
+            return ""
+        for k, tile in enumerate(of_band[:MOST_COMPARED]):
+            for other in of_band[k + 1 : MOST_COMPARED]:
+                if other.band != tile.band and _near(tile, other) and tile.overlaps(other):
+                    return (
+                        f"'{tile.path.name}' (band {tile.band}) and '{other.path.name}' ({other.band}) show one place: "
+                        "positions are cut out of the mosaic in which they lie deepest; choose with --band."
+                    )
+        return ""
 
     def close(self) -> None:
         """Closes all files."""
@@ -218,7 +233,13 @@ def first_pixel(middle: np.ndarray, size: int) -> np.ndarray:
 
 
 def cut_out(
-    tiles: Tiles, catalogue: Table, size: int, chunk: int, settings: PictureSettings = DEFAULT
+    tiles: Tiles,
+    catalogue: Table,
+    size: int,
+    chunk: int,
+    settings: PictureSettings = DEFAULT,
+    *,
+    bands: bool = False,
 ) -> Iterator[ImageSet]:
     """Cut-outs (size, size) around the positions of a catalogue, `chunk` at a time.
 
@@ -228,7 +249,7 @@ def cut_out(
     Each row carries the catalogue's columns, `file` (the tile), `mosaic_x`, `mosaic_y`, the local WCS, and
     `noise_sigma` where the mosaic has a map of its noise. The middle of a cut-out, (size - 1) / 2, is within half a
     pixel of the position. What no mosaic has is NaN; a cut-out wholly outside is flagged NO_DATA, one that cannot be
-    read UNREADABLE.
+    read UNREADABLE. With `bands` the sets have the pixels of single bands too, without what lies on other tiles.
     """
     catalogue = catalogue.copy(copy_data=False)
     try:
@@ -236,11 +257,13 @@ def cut_out(
         if "file" in catalogue.colnames and not set(catalogue["file"]) <= tiles.numbers.keys():
             catalogue.rename_column("file", "input_file")
         packed = np.array([tile.packed for tile in tiles])[number] & (number >= 0)
-        bands = np.where(packed, np.nan_to_num(y) // BLOCK_PIX, 0)
-        order = np.lexsort((bands, np.where(number < 0, len(tiles), number)))
+        blocks = np.where(packed, np.nan_to_num(y) // BLOCK_PIX, 0)
+        order = np.lexsort((blocks, np.where(number < 0, len(tiles), number)))
         for start in range(0, len(order), chunk):
             rows = order[start : start + chunk]
-            yield _cutouts(tiles, catalogue[rows], number[rows], x[rows], y[rows], size, settings)
+            images = _cutouts(tiles, catalogue[rows], number[rows], x[rows], y[rows], size, settings)
+            images.bands = _single_bands(tiles, number[rows], x[rows], y[rows], size) if bands else None
+            yield images
     finally:
         tiles.close()
 
@@ -284,6 +307,20 @@ def _cutouts(
         if picture.flag:
             add_flag(images.table, row, picture.flag, picture.detail)
     return images
+
+
+def _single_bands(
+    tiles: Tiles, number: np.ndarray, x: np.ndarray, y: np.ndarray, size: int
+) -> list[dict[str, np.ndarray] | None]:
+    """The bands of each cut-out, None where there is one, or none can be read."""
+    found: list[dict[str, np.ndarray] | None] = []
+    for k, x0, y0 in zip(number, *(first_pixel(np.nan_to_num(v), size) for v in (x, y)), strict=True):
+        try:
+            bands = tiles.mosaic(k).bands(int(x0), int(y0), size) if k >= 0 else {}
+        except Exception:  # of any library; the row says what is wrong
+            bands = {}
+        found.append(bands if len(bands) > 1 else None)
+    return found
 
 
 def _psfs(

@@ -26,6 +26,8 @@ ARCSEC = {
 PER_PIXEL = r"(?:\s*(?:/|per)\s*(?:pixel|pixels|pix|px)|\s*(?:pixel|pix|px)\s*\^?-1)?"
 UNIT_WORDS = "|".join(sorted((re.escape(word) for word in ARCSEC if word.isalpha()), key=len, reverse=True))
 LENGTH_UNIT = re.compile(r"(?<![a-z])(um|micron|microns|micrometers?|micrometres?|mm|cm|nm|m)(?![a-z])")
+OTHER_AXIS = re.compile(r"^[A-Z]{2,4}-+[A-Z]{3}$")  # on a sphere other than that of the stars
+NO_SCALE, NO_POSITION = "its WCS states no pixel scale", "its WCS states no position"  # what is said of headers
 CENTRE_PIX = 0.51  # a reference pixel no further from the middle of an image is its middle
 
 
@@ -43,6 +45,22 @@ def header_facts(header: Mapping[str, Any], shape: tuple[int, ...], units: Any =
     if "pixel_scale_arcsec" not in facts:
         facts |= _stated_scale(header)
     return facts
+
+
+def missing_facts(header: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What a header seems to say of the sky, in words, and does not: `facts` are those that it says."""
+    said = []
+    if sky_axes(header):
+        said += [NO_SCALE] if "pixel_scale_arcsec" not in facts else []
+        said += [NO_POSITION] if "ra" not in facts else []
+    axes = [str(header.get(f"CTYPE{i}", "")).strip().upper() for i in (1, 2)]
+    if not sky_axes(header) and all(OTHER_AXIS.match(axis) for axis in axes):
+        said.append(f"its axes {', '.join(axes)} are not on the celestial sphere")
+    if "pixel_scale_arcsec" not in facts:
+        said += [
+            f"{key} is no scale on the sky" for key in PIXEL_SCALE_KEYS if isinstance(header.get(key), int | float)
+        ]
+    return said
 
 
 def sky_axes(header: Mapping[str, Any]) -> bool:
@@ -68,19 +86,25 @@ def _wcs_facts(header: Mapping[str, Any], shape: tuple[int, ...], units: Any) ->
 
 def _states_scale(header: Mapping[str, Any]) -> bool:
     """Whether the header has a scale: a CD matrix or CDELT, other than the 1 degree a pixel of an empty WCS."""
-    matrix = [header.get(f"CD{i}_{j}") for i in (1, 2) for j in (1, 2)]
+    matrix = [_number(header, f"CD{i}_{j}") for i in (1, 2) for j in (1, 2)]
     if any(value is not None for value in matrix):
-        return tuple(value or 0 for value in matrix) != (1, 0, 0, 1)
-    steps = [header.get(f"CDELT{i}") for i in (1, 2)]
-    turned = [header.get(f"PC{i}_{j}", float(i == j)) for i in (1, 2) for j in (1, 2)]
+        return tuple(value or 0 for value in matrix) not in ((1, 0, 0, 1), (0, 0, 0, 0))
+    steps = [_number(header, f"CDELT{i}") for i in (1, 2)]
+    turned = [_number(header, f"PC{i}_{j}", float(i == j)) for i in (1, 2) for j in (1, 2)]
     if any(value is None for value in steps):  # a PC matrix may hold the scale, with steps of 1
-        return turned != [1, 0, 0, 1] and all(abs(value) < 1 for value in turned) and steps == [None, None]
-    return steps != [1, 1] or turned != [1, 0, 0, 1]
+        return turned != [1, 0, 0, 1] and all(abs(value or 0) < 1 for value in turned) and steps == [None, None]
+    return 0 not in steps and (steps != [1, 1] or turned != [1, 0, 0, 1])
+
+
+def _number(header: Mapping[str, Any], key: str, missing: float | None = None) -> float | None:
+    """The value of a card if it is a number."""
+    value = header.get(key, missing)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _states_position(header: Mapping[str, Any]) -> bool:
     """Whether the header has a place on the sky and the pixel that has it, not the zeros of an empty WCS."""
-    cards = [header.get(f"{name}{i}") for name in ("CRVAL", "CRPIX") for i in (1, 2)]
+    cards = [_number(header, f"{name}{i}") for name in ("CRVAL", "CRPIX") for i in (1, 2)]
     return all(value is not None for value in cards) and any(value != 0 for value in cards)
 
 

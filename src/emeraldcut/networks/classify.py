@@ -16,7 +16,8 @@ from emeraldcut.frame.frame import example_galaxy
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.networks.calibration import shift_priors
 from emeraldcut.networks.network import CLASSES, Network, load_network
-from emeraldcut.networks.preprocessing import prepare
+from emeraldcut.networks.openset import OpenSet
+from emeraldcut.networks.preprocessing import FOLDED_SIZE, folded_maps, prepare
 from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.settings import Settings, setting
 
@@ -125,7 +126,9 @@ def _probability(network: Network, name: str, probabilities: np.ndarray, good: n
 
 
 def classify_example() -> None:
-    """What is compiled ahead, see `numerics.jit`."""
+    """What is compiled ahead, see `numerics.jit`: all but the network itself, which would take time to load."""
     galaxy = example_galaxy()
     images = ImageSet([galaxy.segmentation.image], Table({"id": ["a"]}))
-    classify(images, frames=FrameSet(images.table, [galaxy]))
+    folded_maps(images, FrameSet(images.table, [galaxy]), FOLDED_SIZE)
+    axes = np.eye(2, dtype=np.float32)
+    OpenSet(axes, axes, axes, np.zeros((3, 2), np.float32)).distances(axes)

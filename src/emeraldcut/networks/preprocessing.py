@@ -15,7 +15,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.frame import EXTENT, STAMP_SIZE, QuickShape, flags_found, known_psf, quick_shapes_of
 from emeraldcut.frame.ellipse_fit import Q
 from emeraldcut.frame.resample import resampled
-from emeraldcut.numerics.jit import compiled, part
+from emeraldcut.numerics.jit import compiled, kernel, part
 
 
 @lru_cache(maxsize=64)
@@ -102,7 +102,7 @@ MOST_PSF = 2.0  # width of the PSF over the half-light radius that the network i
 LEAST_SHRUNK = 0.3  # image pixels under one of the stamp, in its noise, at least; chosen by eye
 
 
-@part
+@kernel
 def _parities(stamp):
     """Quadrants (4, size, size) of a stamp (2 size, 2 size): even in x and y, odd in x, odd in y, odd in both."""
     size, quarter = len(stamp) // 2, np.float32(0.25)
@@ -129,7 +129,7 @@ def _sign_of_sum(values):
     return np.float32(-1) if total < 0 else np.float32(1)
 
 
-@part
+@kernel
 def _mean_rings(flat, rings):
     """Light (k,) on the rings of a quadrant (n,)."""
     means = np.zeros(len(rings.weights), np.float32)
@@ -228,7 +228,7 @@ def prepare(name: str, images: ImageSet, frames: Any, size: int) -> Maps:
     return PREPROCESSING[name](images, frames, size)
 
 
-@part
+@kernel
 def arcsinh(values: np.ndarray) -> None:
     """Replaces float32 `values` (n,) by their arcsinh, to 1e-6, in loops that run on vector units.
 

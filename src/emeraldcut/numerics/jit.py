@@ -13,6 +13,7 @@ round differently.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import secrets
@@ -53,7 +54,6 @@ Example = Callable[[], object]
 _turn = Lock()
 _asked: list[str] = []  # names of the examples that this process asked for
 _settled: set[tuple[Example, ...]] = set()  # all that were asked for together: stages ask again for every image
-_in_use: list[IO | None] = []  # lock files, open as long as this process lives
 
 
 # --- where
@@ -106,7 +106,8 @@ def _folder() -> Path | None:
             _nowhere(f"'{root}' cannot be written ({error.strerror})")
             return None
     with suppress(OSError):  # none to be had where one can only read
-        _in_use.append(_locked(folder / "in_use.lock", shared=True))
+        if (lock := _locked(folder / "in_use.lock", shared=True)) is not None:
+            atexit.register(lock.close)  # held as long as this process lives
     return folder
 
 

@@ -92,6 +92,7 @@ def page(template: str, title: str, manifest: Mapping[str, Any], folder: Path | 
         .render(
             given,
             title=title,
+            notices=manifest.get("notices", []),
             version=manifest.get("version", ""),
             bibliography=bibliography(manifest),
             settings=_settings(manifest, folder),

@@ -13,6 +13,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet, usable
+from emeraldcut.detection import sources_of, with_sources
 from emeraldcut.errors import UsageError
 from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
 from emeraldcut.images.apply import reading_facts
@@ -21,6 +22,7 @@ from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
 from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.runs import SILENT, Progress, Run
+from emeraldcut.runs.notices import listening, said
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import Workers, started
 from emeraldcut.screening.screen import EXAMPLES, LEAST_CAREFUL, ScreenSettings, examine_with_bound, expectations
@@ -73,6 +75,24 @@ def screen_run(
     """
     if Path(folder).resolve() == Path(source).resolve():
         raise UsageError(f"the output needs a folder of its own; '{folder}' is that of the images.")
+    if (Path(folder) / MANIFEST).exists() and not overwrite:
+        raise FileExistsError(f"'{folder}' holds a finished run; choose another folder or set --overwrite.")
+    with listening():
+        return _screen_run(source, folder, settings, read_settings, jobs, overwrite, progress)
+
+
+def _screen_run(
+    source: str | Path,
+    folder: str | Path,
+    settings: ScreenSettings,
+    read_settings: ReadSettings,
+    jobs: int | str,
+    overwrite: bool,
+    progress: Progress,
+) -> Run:
+    read_settings = with_sources(
+        source, read_settings, sources_of(folder), jobs=jobs, overwrite=overwrite, progress=progress
+    )
     images, references = open_images(source, read_settings), read_references(settings.reference)
     compile_ahead("screen", *EXAMPLES)
     run, first, careful = _begin_run(source, folder, settings, read_settings, overwrite)
@@ -96,7 +116,7 @@ def screen_run(
     facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
     ranked = Table({name: np.nan_to_num(column(name)) for name in ("score", "trusted")}, copy=False)
     ranked["snr"] = column("snr")
-    run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings))
+    run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings), notices=said())
     for rows in (first, careful):
         rows.remove()
     if facts["usable"] == 0:

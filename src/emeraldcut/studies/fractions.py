@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
-from scipy.stats import beta, norm, t
+from scipy.special import betaincinv, ndtr, ndtri, stdtrit  # scipy.stats would take a second to import
 
 from emeraldcut.errors import UsageError
 
@@ -74,8 +74,8 @@ def fraction_interval(fraction: float, drawn: np.ndarray, mergers: int, level: f
     tail, mean = (1 - level) / 2, float(drawn.mean())
     variance = float(drawn.var()) * mergers / (mergers - 1)
     draws = max(mean * (1 - mean) / variance, 1.0) if variance > 1e-12 else mergers
-    draws *= (norm.ppf(tail) / t.ppf(tail, mergers - 1)) ** 2
-    low, high = beta.ppf((tail, 1 - tail), draws * fraction + 0.5, draws * (1 - fraction) + 0.5)
+    draws *= (ndtri(tail) / stdtrit(mergers - 1, tail)) ** 2
+    low, high = betaincinv(draws * fraction + 0.5, draws * (1 - fraction) + 0.5, (tail, 1 - tail))
     return Estimate(fraction, min(float(low), fraction), max(float(high), fraction))
 
 
@@ -213,6 +213,6 @@ def expanded(
     replaced by those of Student's distribution times sqrt(m / (m - 1)) (Hesterberg 2015, The American Statistician 69,
     371).
     """
-    z = np.sqrt(mergers / (mergers - 1)) * t.ppf((1 + level) / 2, mergers - 1)
-    low, high = np.quantile(statistic(drawn), norm.cdf((-z, z)))
+    z = np.sqrt(mergers / (mergers - 1)) * stdtrit(mergers - 1, (1 + level) / 2)
+    low, high = np.quantile(statistic(drawn), ndtr((-z, z)))
     return Estimate(float(statistic(np.arange(mergers)[None])[0]), float(low), float(high))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from scipy.stats import mannwhitneyu
 
 from emeraldcut.camera import THESIS_DIRECTIONS, THESIS_MAPS, observe
 from emeraldcut.data.columns import numbers, table_from_rows
@@ -151,4 +150,6 @@ def _tells(values: np.ndarray, wanted: np.ndarray) -> float | None:
     wanted, values = wanted[np.isfinite(values)], values[np.isfinite(values)]
     if not 0 < wanted.sum() < len(wanted):
         return None
+    from scipy.stats import mannwhitneyu  # takes a second to import
+
     return float(mannwhitneyu(values[wanted], values[~wanted]).statistic / wanted.sum() / (~wanted).sum())

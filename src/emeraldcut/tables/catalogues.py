@@ -7,18 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import free_name, set_flags_apart
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.notices import notice
 from emeraldcut.tables.arrow import from_arrow
-from emeraldcut.tables.column_names import DOT, FROM_ONE, find_column, unit_in_name
+from emeraldcut.tables.column_names import DOT, FROM_ONE, find_column, only_id, unit_in_name
 from emeraldcut.tables.files import read_table
 from emeraldcut.tables.identifiers import WHOLE, are_whole, id_texts
 
 WANTED = ("ra", "dec", "id")  # what is renamed where it is found
+RENAMED = "renamed_columns"  # in the meta of a catalogue: names of columns that are kept as input_NAME
 HOURS = ("h", "hr", "hrs", "hour", "hours", "hourangle")
 UNIT_WORDS = {
     **dict.fromkeys(("degree", "degrees", "deg.", "degs", "°"), "deg"),
@@ -55,14 +58,17 @@ def read_catalogue(path: str | Path, columns: Mapping[str, str] | None = None) -
 
 def as_catalogue(table: Table, columns: Mapping[str, str], where: str = "the catalogue") -> Table:
     """See `read_catalogue`."""
+    _from_parts(table)
     found = find_columns(table, columns, where)
     named = {wanted: found[wanted] for wanted in WANTED if wanted in found}
+    apart = [wanted for wanted, name in named.items() if name != wanted and wanted in table.colnames]
     units = {wanted: unit_in_name(name) for wanted, name in named.items()}
     for wanted, name in named.items():
         if name != wanted:
             if wanted in table.colnames:  # another column has this name
                 table.rename_column(wanted, free_name(f"input_{wanted}", table.colnames))
             table.rename_column(name, wanted)
+    _say_if_radians(table, named, units, where)
     for name in ("ra", "dec"):
         if name in table.colnames:
             table[name] = _degrees(table[name], name == "ra", units.get(name, ""), where)
@@ -71,7 +77,11 @@ def as_catalogue(table: Table, columns: Mapping[str, str], where: str = "the cat
     if "id" in table.colnames:
         ids = table["id"]
         table["id"] = Column(id_texts(ids), description=ids.description, meta={WHOLE: are_whole(ids)})
-    return set_flags_apart(table)
+    before = set(table.colnames)
+    table = set_flags_apart(table)
+    apart += [name for name in ("flag", "flag_text") if name in before - set(table.colnames)]
+    table.meta |= {RENAMED: apart} if apart else {}
+    return table
 
 
 def with_pixels(table: Table, columns: Mapping[str, str], where: str = "the catalogue") -> Table:
@@ -105,6 +115,9 @@ def find_columns(table: Table, given: Mapping[str, str], where: str = "the catal
     for wanted in ("ra", "dec", "x", "y", "id", "file"):
         if wanted not in found and (named := find_column(wanted, table.colnames, ucds)) is not None:
             found[wanted] = named
+    if "id" not in found and (only := only_id(table.colnames)) is not None and table[only].dtype.kind in "OUSiu":
+        texts = id_texts(table[only])
+        found |= {"id": only} if len(set(texts)) == len(texts) and all(texts) else {}
     if "id" not in found and {"label", "x"} <= {*table.colnames, *found} and found["x"] != "x":
         found |= {"id": "label"} if table["label"].dtype.kind in "iu" else {}  # photutils numbers its sources so
     return found
@@ -221,6 +234,44 @@ def _degrees_in(unit: str, hours: bool, what: str) -> float:
         return float(units.Unit(UNIT_WORDS.get(unit, unit)).to(units.deg))
     except (ValueError, TypeError, units.UnitConversionError):
         raise UsageError(f"{what} is in '{unit}', which is not the unit of an angle.") from None
+
+
+def _say_if_radians(table: Table, named: Mapping[str, str], units: Mapping[str, str], where: str) -> None:
+    """Says that angles are taken for degrees, where they have no unit and Rubin's software writes radians."""
+    names = [named.get(axis, "") for axis in ("ra", "dec")]
+    if not all(name.lower().startswith("coord_") for name in names) or any(units.values()) or len(table) == 0:
+        return
+    columns = [table[axis] for axis in ("ra", "dec")]
+    if any(column.unit or column.dtype.kind != "f" for column in columns):
+        return
+    largest = [np.nanmax(np.abs(np.ma.filled(column, 0.0))) for column in columns]
+    if largest[0] <= 2 * np.pi and largest[1] <= np.pi / 2:
+        notice(f"{', '.join(names)} of '{where}' have no unit and are taken for degrees; they could be radians.")
+
+
+def _from_parts(table: Table) -> None:
+    """Adds `ra` and `dec` in text to a table that has hours, minutes and seconds in columns, as those of VizieR."""
+    names = {name.lower(): name for name in table.colnames}
+    if not {"rah", "ram", "ras", "ded", "dem", "des"} <= set(names) or {"ra", "dec"} & set(names):
+        return
+    ra, dec = ([table[names[f"{axis}{part}"]] for part in parts] for axis, parts in (("ra", "hms"), ("de", "dms")))
+    signs = table[names["de-"]] if "de-" in names else [""] * len(table)
+    negative = [
+        str(sign).strip() == "-" or str(degrees).startswith("-") for sign, degrees in zip(signs, dec[0], strict=True)
+    ]
+    hours = [_sexagesimal(*row) for row in zip(*ra, strict=True)]
+    degrees = [_sexagesimal(*row) for row in zip(*dec, strict=True)]
+    table["ra"] = MaskedColumn(15 * np.array(hours), mask=np.isnan(hours), unit="deg")
+    table["dec"] = MaskedColumn(np.where(negative, -1, 1) * degrees, mask=np.isnan(degrees), unit="deg")
+
+
+def _sexagesimal(whole: Any, minutes: Any, seconds: Any) -> float:
+    """A number of whole units, minutes and seconds, without its sign; NaN where one is missing."""
+    parts = [whole, minutes, seconds]
+    if any(np.ma.is_masked(part) for part in parts):
+        return np.nan
+    units, sixtieths, rest = (float(part) for part in parts)
+    return abs(units) + sixtieths / 60 + rest / 3600
 
 
 def _from_galactic(table: Table, where: str) -> None:

@@ -31,6 +31,7 @@ SKY = (  # right ascension, declination
     ("coordra", "coorddec"),  # Rubin, HSC
     ("targetra", "targetdec"),  # DESI
     ("ramean", "decmean"),  # Pan-STARRS
+    ("ramean", "demean"),  # the same in VizieR
     ("rastack", "decstack"),
     ("meanra", "meandec"),
     ("alphaj2000", "deltaj2000"),  # SExtractor
@@ -67,7 +68,10 @@ PIXELS = (  # x, y
     ("slotcentroidx", "slotcentroidy"),  # Rubin
     ("basesdsscentroidx", "basesdsscentroidy"),
     ("xwinimage", "ywinimage"),
+    ("xwinimagedbl", "ywinimagedbl"),
     ("ximage", "yimage"),
+    ("ximagedbl", "yimagedbl"),
+    ("bx", "by"),  # Tractor
     ("xpsfimage", "ypsfimage"),
     ("xmodelimage", "ymodelimage"),
     ("xpeakimage", "ypeakimage"),
@@ -192,7 +196,8 @@ def unit_in_name(name: str) -> str:
 def find_column(wanted: str, names: Sequence[str], ucds: Mapping[str, str]) -> str | None:
     """The one of some columns that holds what is `wanted`, by its name or else by its UCD; None if there is none.
 
-    A column of coordinates, of which `names` has two as NAME.ra and NAME.dec, comes last.
+    A column of coordinates, of which `names` has two as NAME.ra and NAME.dec, comes last, before the only two columns
+    whose names have the words for right ascension and declination, and the same besides.
     """
     by_name = {name.lower(): name for name in reversed(names)} | ({wanted: wanted} if wanted in names else {})
     for name in FIRST[wanted]:
@@ -209,7 +214,62 @@ def find_column(wanted: str, names: Sequence[str], ucds: Mapping[str, str]) -> s
             if told.lower() == ucd:
                 return name
     ends = [name for name in names if name.lower().endswith(f"{DOT}{wanted}")]
+    if not ends and wanted in ("ra", "dec") and (pair := _one_pair(names)) is not None:
+        return pair[wanted == "dec"]
     return ends[0] if ends else None
+
+
+RA_WORDS = ("rightascension", "raj2000", "ra")
+DEC_WORDS = {"rightascension": ("declination",), "raj2000": ("dej2000", "decj2000"), "ra": ("dec", "de")}
+# Beside the word for right ascension: quantities that are no positions, or those of something else.
+NO_POSITION = re.compile(
+    r"(^|[^a-z])(pm|mu|d|e|s|err|error|sig|sigma|std|stdev|var|ivar|cov|corr|off|offset|delta|rate|epoch|flag|n|min|max|"
+    r"num|unc|ep|parallax)([^a-z]|$)|^(pm|err|sigma|delta|e|d|off)$|err|sig|std|var|off"
+)
+
+
+def _one_pair(names: Sequence[str]) -> tuple[str, str] | None:
+    """The only two columns that are named right ascension and declination with the same words besides.
+
+    Such as `ra_gaia` and `dec_gaia`, `i_ra` and `i_dec`, `FIBERRA` and `FIBERDEC`. None if there are several pairs.
+    """
+    by_letters = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(names)}
+    pairs: dict[str, tuple[str, str]] = {}
+    for letters, name in by_letters.items():
+        for word in RA_WORDS:
+            for before, after in ((letters.removesuffix(word), ""), ("", letters.removeprefix(word))):
+                if before + after in ("", letters):
+                    continue
+                partners = (before + other + after for other in DEC_WORDS[word])
+                partner = next((by_letters[p] for p in partners if p in by_letters), None)
+                if partner is not None and not NO_POSITION.search(_besides(name, word)):
+                    pairs.setdefault(name, (name, partner))
+    return next(iter(pairs.values())) if len(pairs) == 1 else None
+
+
+def _besides(name: str, word: str) -> str:
+    """A name without a word at one of its ends, in small letters."""
+    pattern = "[^a-z0-9]*".join(word)
+    return re.sub(rf"^{pattern}[^a-z0-9]*|[^a-z0-9]*{pattern}$", "", name.lower())
+
+
+# Ends of names of identifiers that many rows have: of places, exposures, groups.
+OF_MANY = re.compile(
+    r"(brick|field|tile|htm|group|run|ccd|chip|exp|exposure|visit|patch|tract|healpix|hpx|parent|filter|obs|plate|night|"
+    r"cluster|host|zone|image|detector|amp|region|block|project|survey|release|class|type|flag|centro|gr|vo)id$"
+)
+
+
+def only_id(names: Sequence[str]) -> str | None:
+    """The only column whose name ends like that of an identifier of one object, such as `KIDS_ID` or `mangaid`."""
+    plain = {name: _squeezed(name).rstrip("0123456789") for name in names}
+    ids = [name for name, text in plain.items() if text.endswith("id") and not OF_MANY.search(text)]
+    return ids[0] if len(ids) == 1 else None
+
+
+def is_object_id(name: str) -> bool:
+    """Whether a name is one in common use for the identifier of an object."""
+    return _squeezed(name) in LATER["id"]
 
 
 def is_id_name(name: str) -> bool:

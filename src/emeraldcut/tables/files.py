@@ -34,7 +34,7 @@ from emeraldcut.tables.arrow import (
     to_arrow,
     written,
 )
-from emeraldcut.tables.column_names import is_id_name
+from emeraldcut.tables.column_names import is_id_name, is_object_id
 from emeraldcut.tables.foreign import (
     astropy_parquet,
     best_of,
@@ -44,6 +44,7 @@ from emeraldcut.tables.foreign import (
     read_other,
     read_text,
     unpacked_bytes,
+    votable_of_fits,
     with_votable_metadata,
 )
 from emeraldcut.tables.identifiers import whole_type
@@ -245,7 +246,8 @@ def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:
     if doubtful:
         digits = read(doubtful, dict.fromkeys(doubtful, pa.string()))
         for name in doubtful:
-            is_id = name in ids or is_id_name(name)
+            is_float = pa.types.is_floating(data[name].type)
+            is_id = name in ids or (is_object_id(name) if is_float else is_id_name(name))
             data = data.set_column(data.column_names.index(name), name, _with_digits(data[name], digits[name], is_id))
     table = from_arrow(data.rename_columns([name.strip() for name in data.column_names]))
     for name in table.colnames:  # a column of whole numbers, or of nothing, has lost its type
@@ -281,7 +283,7 @@ def _may_have_lost_digits(column: pa.ChunkedArray, name: str, ids: set[str]) -> 
         return name in ids or is_id_name(name)
     if not pa.types.is_floating(column.type):
         return False
-    return name in ids or bool((pc.max(pc.abs(column)).as_py() or 0) >= 2.0**63)
+    return name in ids or is_object_id(name) or bool((pc.max(pc.abs(column)).as_py() or 0) >= 2.0**63)
 
 
 def _with_digits(column: pa.ChunkedArray, texts: pa.ChunkedArray, is_id: bool) -> pa.ChunkedArray:
@@ -292,6 +294,8 @@ def _with_digits(column: pa.ChunkedArray, texts: pa.ChunkedArray, is_id: bool) -
     kind = whole_type(given)
     if kind is not None:
         return texts.cast(pa.from_numpy_dtype(kind))
+    if is_id and pa.types.is_floating(column.type) and given != [str(v) for v in column.to_pylist() if v is not None]:
+        return texts  # such as 1e5, a name
     return texts if is_id and all(re.fullmatch(r"[+-]?[0-9]+", text) for text in given) else column
 
 
@@ -461,6 +465,8 @@ def _read_fits(path: Path) -> Table:
             raise UsageError("it holds no table.")
         notes = next((str(unit.data["json"][0]) for unit in tables if unit.name == NOTES.upper()), None)
         table = Table.read(tables[0], mask_invalid=False) if notes else plain_columns(fits_table(tables, path))
+        if units[0].header.get("VOTMETA") is True and units[0].data is not None:  # fits-plus of STILTS and TOPCAT
+            table = with_votable_metadata(table, units[0].data.astype(np.uint8).tobytes())
     return _unpack(table, notes)
 
 
@@ -480,6 +486,8 @@ def _write_votable(table: Table, path: Path) -> None:
 def _read_votable(path: Path) -> Table:
     from astropy.io.votable import parse
 
+    if (table := votable_of_fits(path)) is not None:
+        return _unpack(plain_columns(table), None)
     document = parse(str(path))
     notes = next((info.value for info in document.resources[0].infos if info.name == NOTES), None)
     tables = list(document.iter_tables())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import io
@@ -17,6 +18,7 @@ from astropy.table import Column, MaskedColumn, Table, vstack
 from emeraldcut.errors import UsageError
 from emeraldcut.tables.column_names import DOT, find_column
 
+FITS_WITHIN_BYTES = 1_000_000  # of a VOTable, in which its data begin
 HEAD_BYTES = 4096  # of a file, which say what it is
 PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
@@ -131,6 +133,35 @@ def _in_rows(table: Table) -> Table:
         values, mask = np.ma.getdata(column)[0], np.ma.getmaskarray(column)[0]
         rows[name] = MaskedColumn(values, mask=mask, **about) if mask.any() else Column(values, **about)
     return rows
+
+
+def votable_of_fits(path: Path) -> Table | None:
+    """The table of a VOTable whose data are FITS, in it or beside it (votable-fits of STILTS); None for any other.
+
+    Astropy reads only those beside it. UsageError if its data are not on this machine.
+    """
+    from astropy.io import fits
+
+    with path.open("rb") as file:
+        if b"<FITS" not in file.read(FITS_WITHIN_BYTES):
+            return None
+    content = path.read_bytes()
+    stream = re.search(rb"<FITS[^>]*>\s*<STREAM([^>]*)>?(.*?)(</STREAM>|/>)", content, re.DOTALL)
+    if stream is None:
+        return None
+    if link := re.search(rb"""href\s*=\s*["']([^"']+)""", stream[1]):
+        name = link[1].decode("utf-8", "replace").removeprefix("file://")
+        beside = path.parent / name
+        if not beside.is_file():
+            raise UsageError(f"its data are in '{name}', which is not there; save it as a table of one file.")
+        data = beside.read_bytes()
+    else:
+        data = base64.b64decode(stream[2])
+    with fits.open(io.BytesIO(data)) as units:
+        tables = [unit for unit in units if not unit.is_image]
+        table = fits_table(tables, path)
+    about = re.sub(rb"<DATA>.*?</DATA>", b"", content, flags=re.DOTALL)
+    return with_votable_metadata(table, about)
 
 
 # --- columns that are more than numbers and text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -163,6 +164,12 @@ def _facts(folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
         if folder.resolve().is_relative_to(Path(facts[name]).resolve()):  # the list of its files grows with the parts
             facts = {fact: value for fact, value in facts.items() if not fact.startswith(f"{name}_")}
     return facts
+
+
+def same_work(path: Path, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether what is at `path`, made with the facts `one`, is what work with the facts `other` would give."""
+    first, second = (json.dumps(_facts(path, facts), sort_keys=True, default=str) for facts in (one, other))
+    return first == second
 
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -20,6 +20,9 @@ from emeraldcut.report.figures.style import new_figure, save_figure, short
 
 SHOWN = 20  # candidates on the page and in the gallery
 GALLERY_COLUMNS = 5
+GAP = 0.03  # between pictures, in their widths
+PAIR_WIDTH, PAIR_HEIGHT = 2.08, 1.23  # of two pictures next to each other and their title
+SQUARE = 1.13  # a picture and its title
 
 
 def draw_gallery(candidates: list[GalaxyPictures], references: list[GalaxyPictures], path: str | Path) -> Path:
@@ -39,34 +42,25 @@ def draw_gallery(candidates: list[GalaxyPictures], references: list[GalaxyPictur
     references = [galaxy for galaxy in references if text(galaxy.row, "id") in named][:n_rows]
     left = 1 if references else 0
     n_columns = left + min(len(candidates), GALLERY_COLUMNS)
-    figure = new_figure(2.5 * n_columns, 1.5 * n_rows)
-    grid = figure.add_gridspec(
-        n_rows,
-        2 * n_columns,
-        left=0.005,
-        right=0.995,
-        bottom=0.01,
-        top=1 - 0.2 / n_rows,
-        wspace=0.04,
-        hspace=0.2,
-    )
+    figure, axes = _canvas(PAIR_WIDTH * n_columns, PAIR_HEIGHT * n_rows, 1.25)
     for k, galaxy in enumerate(references):
-        _draw_pair(figure, grid, k, 0, galaxy, f"reference: {text(galaxy.row, 'id')}", EMERALD)
+        corner = (0.0, PAIR_HEIGHT * (n_rows - 1 - k))
+        _draw_pair(axes, corner, galaxy, f"reference: {text(galaxy.row, 'id')}", EMERALD)
     for k, galaxy in enumerate(candidates):
-        title = f"{galaxy.row['rank']}. {text(galaxy.row, 'id')}"
-        _draw_pair(figure, grid, k // GALLERY_COLUMNS, left + k % GALLERY_COLUMNS, galaxy, title, BLACK)
+        row, column = divmod(k, GALLERY_COLUMNS)
+        corner = (PAIR_WIDTH * (left + column), PAIR_HEIGHT * (n_rows - 1 - row))
+        _draw_pair(axes, corner, galaxy, f"{galaxy.row['rank']}. {text(galaxy.row, 'id')}", BLACK)
     return save_figure(figure, path)
 
 
 def draw_best_match(candidate: GalaxyPictures, reference: GalaxyPictures | None, path: str | Path) -> Path:
     """Draws the best candidate next to its reference, on the sky (top) and in their own frames (bottom)."""
     pair = [galaxy for galaxy in (candidate, reference) if galaxy is not None]
-    figure = new_figure(3.2 * len(pair), 6.8)
-    grid = {"left": 0.02, "right": 0.98, "top": 0.95, "bottom": 0.01, "hspace": 0.08, "wspace": 0.04}
-    axes = figure.subplots(2, len(pair), squeeze=False, gridspec_kw=grid)
+    figure, axes = _canvas(SQUARE * len(pair), 2 * SQUARE, 3.2)
     for column, galaxy in enumerate(pair):
-        _draw(axes[0, column], galaxy.cutout, short(text(galaxy.row, "id"), 36), (BLACK, EMERALD)[column])
-        _draw(axes[1, column], galaxy.framed, "in its own frame", GREY)
+        name = short(text(galaxy.row, "id"), 36)
+        _draw(axes, (SQUARE * column, SQUARE), galaxy.cutout, name, (BLACK, EMERALD)[column], 9.5)
+        _draw(axes, (SQUARE * column, 0.0), galaxy.framed, "in its own frame", GREY, 9.5)
     return save_figure(figure, path)
 
 
@@ -96,29 +90,65 @@ def field_figure(field: np.ndarray, catalogue: Table, candidates: Table, path: s
     return save_figure(figure, path)
 
 
-def _draw_pair(figure, grid, row: int, column: int, galaxy: GalaxyPictures, title: str, colour: str) -> None:
-    """A cutout of a gallery, and the galaxy in its own frame next to it."""
-    axes = figure.add_subplot(grid[row, 2 * column])
-    _draw(axes, galaxy.cutout)
-    axes.set_title(short(title, 34), fontsize=7.5, color=colour, loc="left", pad=3)
-    _draw(figure.add_subplot(grid[row, 2 * column + 1]), galaxy.framed)
-
-
-def _draw(axes, picture: Picture | None, title: str = "", colour: str = BLACK) -> None:
-    """One picture with its lines and scale bar, or empty axes."""
+def _canvas(width: float, height: float, unit_inch: float):
+    """A figure with one set of axes, as wide and high as so many pictures, for all of them: many would be slow."""
+    figure = new_figure(unit_inch * width, unit_inch * height)
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
+    axes.set_xlim(-GAP, width - GAP)
+    axes.set_ylim(-GAP, height - GAP)
+    return figure, axes
+
+
+def _draw_pair(axes, corner: tuple[float, float], galaxy: GalaxyPictures, title: str, colour: str) -> None:
+    """A cutout of a gallery, and the galaxy in its own frame next to it."""
+    x, y = corner
+    _draw(axes, corner, galaxy.cutout, short(title, 34), colour, 7.5, centred=False)
+    _draw(axes, (x + 1 + GAP, y), galaxy.framed)
+
+
+def _draw(
+    axes,
+    corner: tuple[float, float],
+    picture: Picture | None,
+    title: str = "",
+    colour: str = BLACK,
+    size: float = 9.5,
+    centred: bool = True,
+) -> None:
+    """One picture with its lines and scale bar, a unit wide and high, above and to the right of `corner`; or none."""
+    x, y = corner
+    place = (x + 0.5, "center") if centred else (x, "left")
+    axes.text(place[0], y + 1.02, title, color=colour, fontsize=size, ha=place[1], va="bottom")
     if picture is None:
         return
     n = len(picture.values)
-    axes.imshow(picture.values, cmap=COLOUR_MAP, origin="lower", vmin=0, vmax=1, interpolation="nearest")
-    for line in picture.ellipses:
-        axes.plot(*line.T, color="white", linewidth=0.6, linestyle=(0, (3, 3)), alpha=0.7)
+    axes.imshow(
+        picture.values,
+        cmap=COLOUR_MAP,
+        origin="lower",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        extent=(x, x + 1, y, y + 1),
+        aspect="auto",
+    )
+    from matplotlib.patches import Rectangle
+
+    frame = Rectangle(corner, 1, 1, transform=axes.transData)
+    lines = [
+        (line, {"color": "white", "linewidth": 0.6, "linestyle": (0, (3, 3)), "alpha": 0.7})
+        for line in picture.ellipses
+    ]
     for line in picture.isophotes:
-        axes.plot(*line.T, color="black", linewidth=2.0, alpha=0.35)
-        axes.plot(*line.T, color=MINT, linewidth=0.9)
+        lines += [
+            (line, {"color": "black", "linewidth": 2.0, "alpha": 0.35}),
+            (line, {"color": MINT, "linewidth": 0.9}),
+        ]
+    for line, style in lines:
+        for drawn in axes.plot(*(np.array([[x], [y]]) + (line.T + 0.5) / n), **style):
+            drawn.set_clip_path(frame)
     if picture.bar_pix:
-        axes.plot([0.05 * n, 0.05 * n + picture.bar_pix], [0.06 * n] * 2, color="white", linewidth=1.6)
-        axes.text(0.05 * n, 0.09 * n, picture.bar_text, color="white", fontsize=7)
-    axes.set_xlim(-0.5, n - 0.5)
-    axes.set_ylim(-0.5, n - 0.5)
-    axes.set_title(title, fontsize=9.5, color=colour)
+        left, width = x + 0.05, picture.bar_pix / n
+        axes.plot([left, left + width], [y + 0.065] * 2, color="white", linewidth=1.6)
+        axes.text(left, y + 0.095, picture.bar_text, color="white", fontsize=7)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.report.cards import data_url
@@ -156,6 +155,8 @@ def _importances(small: list[dict[str, Any]], priors: PriorSettings) -> Listing:
     """Rank correlation of each free parameter with the score."""
     if len(small) < FEWEST_FOR_IMPORTANCE:
         return Listing([], [])
+    from scipy.stats import spearmanr  # takes a second to import
+
     scores = [row["score"] for row in small]
     found = {name: float(spearmanr([row["parameters"][name] for row in small], scores)[0]) for name in priors.free}
     ranked = sorted(found.items(), key=lambda pair: -abs(np.nan_to_num(pair[1])))
