@@ -69,7 +69,7 @@ KEPT = ["id", "set", "label", "kind", "truth_snr", "snr", "radius_pix", "psf_fwh
 KEPT += ["a6", "a6_err", "a8", "a8_err", "similarity", "similarity_p", "residual", "typical", "saturated", "edge_width"]
 KEPT += ["spikes", "edge_pix", "grain_pix", "flag", *(f"p_{name}" for name in CLASSES)]
 CHUNK = 300
-OF_REAL = 0.4  # share of the real galaxies among the negatives of the fit
+OF_REAL = 0.3  # share of the real galaxies among the negatives of the fit
 OF_WARPED = 0.3  # share of the warped ones among its rectangular galaxies
 
 
@@ -133,7 +133,7 @@ def gather(arguments, number: int, seed: int) -> Table:
         stage = partial(drawn, settings=settings, seed=seed + k, network=arguments.network, name=name)
         chunks = (range(start, min(start + CHUNK, number)) for start in range(0, number, CHUNK))
         tables += list(map_chunks(stage, chunks, jobs=arguments.jobs))
-    if not arguments.write:
+    if not arguments.write:  # it takes no part in the fit
         stage = partial(blind, seed=seed, network=arguments.network)
         chunks = (range(start, min(start + CHUNK, number)) for start in range(0, number, CHUNK))
         tables += list(map_chunks(stage, chunks, jobs=arguments.jobs))
@@ -275,15 +275,16 @@ def main() -> None:
     folder = load_network(arguments.network).folder
     if arguments.write:
         write_rankings(fitted(table), folder)
-        read_rankings.cache_clear()
+        print(f"wrote the ranking beside the network in {folder}")
+        return
     rankings = read_rankings(folder)
     judged = table[np.array(table["careful"], bool)]
     is_drawn = np.isin(np.array(judged["set"], str), [*SETS, BLIND])
-    judged = judged[(is_drawn & (not arguments.write)) | ~is_even(judged)]
+    judged = judged[is_drawn | ~is_even(judged)]
     kinds = np.array(judged["set"], str)
     result: dict = {"galaxies": {name: int(np.sum(kinds == name)) for name in sorted(set(kinds))},
                     "terms": len(TERMS)}  # fmt: skip
-    for name in (*SETS, BLIND) if not arguments.write else SETS:
+    for name in (*SETS, BLIND):
         result |= judge(judged[kinds == name], rankings.careful, name, arguments.seed)
     if arguments.real:
         result |= judge(judged[~np.isin(kinds, [*SETS, BLIND])], rankings.careful, "real", arguments.seed)

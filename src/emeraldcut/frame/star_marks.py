@@ -33,8 +33,8 @@ SPIKY = 50.0  # times the noise: the highest light from which on a star's spikes
 SPIKE_SIGMA = 5.0  # significance from which spikes count
 
 
-# A plateau of this area is that of a star if its edge is no wider than this share of its radius, or than so many FWHM.
-STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.08, 0.45, 2.5
+# A plateau of this area is that of a star if its edge is no wider than this share of its radius or than so many FWHM.
+STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.08, 0.45, 2.0
 STAR_SPIKES = 1.0  # and so is one whose spikes have so much of the light between them
 ASSUMED_FWHM = 2.5  # of a PSF that is not known, in pixels of the detector
 ENLARGED = 1.3  # grain in pixels from which on an image was enlarged
@@ -266,7 +266,9 @@ def flags_of_star(marks: StarMarks, radius: float, psf_fwhm: float) -> int:
         small = radius < fwhm or (radius < STAR_RADIUS * fwhm and marks.edge_pix < STAR_EDGE_FWHM * fwhm)
         flag |= UNRESOLVED_BIT if small else 0
     if marks.saturated >= STAR_PLATEAU and (
-        marks.edge_width <= STAR_EDGE or marks.edge_pix < SATURATED_EDGE_FWHM * fwhm
+        marks.edge_width <= STAR_EDGE
+        or marks.edge_width >= WIDEST_EDGE  # its own halo is brighter than that
+        or marks.edge_pix < SATURATED_EDGE_FWHM * fwhm
     ):
         flag |= UNRESOLVED_BIT
     if marks.spikes >= STAR_SPIKES:

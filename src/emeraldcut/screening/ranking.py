@@ -30,7 +30,7 @@ N_REASONS = 3  # of what changed the odds, that are named
 PRECISIONS = (0.5, 0.85, 0.9)  # of lists, for each of which a threshold is stored
 AT = 0.01  # prevalence at which it is fitted
 LEAST = 1e-6  # of a probability or p-value whose logarithm is taken
-RIDGE = 10.0  # of the squared rises of a term, in weights of a galaxy; 0.3 did worse on galaxies it was not fitted to
+RIDGE = 30.0  # of the squared rises of a term, in weights of a galaxy; less did worse on galaxies it was not fitted to
 
 
 class Term(NamedTuple):
