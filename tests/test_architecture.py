@@ -9,10 +9,10 @@ import emeraldcut
 
 PACKAGE = Path(emeraldcut.__file__).parent
 # Each folder imports only from those before it; those of one line are siblings, which do not know each other.
-LAYERS = [["errors"], ["settings", "numerics", "data"], ["runs", "frame"], ["nbody", "galaxies", "tables"],
+LAYERS = [["errors"], ["settings", "numerics"], ["data"], ["runs", "frame"], ["nbody", "galaxies", "tables"],
           ["camera", "isophotes", "networks", "images"], ["mergers", "similarity", "exchange", "detection"],
-          ["studies", "search", "screening"], ["report"], ["review"],
-          ["demo", "quick_help"], ["cli"], ["__main__"]]  # fmt: skip
+          ["studies", "search", "screening"], ["report"], ["review", "results"],
+          ["api", "demo", "quick_help"], ["cli"], ["__main__"]]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -236,7 +236,7 @@ def test_help_tells_ranges_and_defaults():
     parser = argparse.ArgumentParser(formatter_class=lambda prog: argparse.HelpFormatter(prog, width=400))
     add_flags(parser, SynthesiseSettings)
     text = parser.format_help()
-    assert "--number N" in text and "number of images (at least 1; default: 1000)" in text
+    assert "--number N" in text and "number of images (from 1 to 100,000,000; default: 1000)" in text
     assert "--weights X,..." in text
     assert "(above 0 and at most 0.5; default: 0.2)" in text
     assert "equal if not given (at least 0)" in text

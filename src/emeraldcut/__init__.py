@@ -1,6 +1,8 @@
 """Find rectangular galaxies in images, and test how such galaxies form."""
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -9,25 +11,47 @@ __version__ = "0.1.0"
 _HOMES = {
     "ImageSet": "data",
     "Flag": "data",
+    "as_images": "images.given",
     "read_images": "images",
-    "read_table": "tables",
     "write_images": "images",
+    "read_table": "tables",
     "write_table": "tables",
-    "synthesise": "galaxies",
-    "synthesize": "galaxies",
+    "synthesise": "api.stages",
+    "synthesize": "api.stages",
     "leda074886": "galaxies",
-    "simulate": "mergers",
-    "observe": "camera",
-    "detect": "detection",
+    "simulate": "api.runs",
+    "observe": "api.stages",
+    "read_snapshot": "nbody",
+    "detect": "api.runs",
     "frame_galaxies": "frame",
-    "clean": "frame",
-    "measure": "isophotes",
-    "train": "networks",
-    "classify": "networks",
-    "compare": "similarity",
-    "screen": "screening",
-    "completeness": "screening",
-    "study": "studies",
+    "clean": "api.stages",
+    "measure": "api.stages",
+    "train": "api.runs",
+    "classify": "api.stages",
+    "compare": "api.stages",
+    "screen": "api.stages",
+    "completeness": "api.runs",
+    "study": "api.runs",
+    "search": "api.runs",
+    "report": "report",
+    "review": "review",
+    "Result": "results",
+    "ReadSettings": "images",
+    "CleanSettings": "frame",
+    "ClassifySettings": "networks",
+    "CompareSettings": "similarity",
+    "CompletenessSettings": "screening",
+    "DetectSettings": "detection",
+    "EvolveSettings": "nbody",
+    "MeasureSettings": "isophotes",
+    "ObserveSettings": "camera",
+    "ReviewSettings": "review",
+    "ScreenSettings": "screening",
+    "SearchSettings": "search",
+    "StudySettings": "studies",
+    "SuiteSettings": "mergers",
+    "SynthesiseSettings": "galaxies",
+    "TrainSettings": "networks",
 }
 _SPELLINGS = {"synthesize": "synthesise"}
 
@@ -37,8 +61,20 @@ __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the keys are names
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'emeraldcut' has no attribute '{name}'")
-    return getattr(import_module(f"emeraldcut.{_HOMES[name]}"), _SPELLINGS.get(name, name))
+    found = globals()[name] = getattr(import_module(f"emeraldcut.{_HOMES[name]}"), _SPELLINGS.get(name, name))
+    return found
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """A package in which a function may be called like the room that it lives in, such as `report`: it has the name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):  # which Python sets when a room is first imported
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -80,7 +80,7 @@ def _to_table(
             "tables ending in .out hold class probabilities, which only `classify` makes; choose another ending."
         )
     check_output(output, arguments.overwrite)
-    facts = {"command": arguments.command, "settings": settings}
+    facts = {"command": arguments.command, "settings": settings, "raw": arguments.raw}
     with _bar(arguments) as bar:
         read_settings = _with_sources(arguments, read_settings, bar)
         path = apply_to_images(stage, arguments.source, read_settings, output, **facts, **_common(arguments, bar))
@@ -132,7 +132,8 @@ def _run_detect(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.detection import detect_run
 
     with _bar(arguments) as bar:
-        return str(detect_run(arguments.source, arguments.output, *settings, **_common(arguments, bar)))
+        options = {**_common(arguments, bar), "raw": arguments.raw}
+        return str(detect_run(arguments.source, arguments.output, *settings, **options))
 
 
 def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -143,7 +144,7 @@ def _run_fetch(arguments: argparse.Namespace, settings: tuple) -> str:
         run = fetch(arguments.output, *settings, **_common(arguments, bar))
     failed, number = run.manifest["failed"], run.manifest["images"]
     if failed and not arguments.quiet:
-        print(f"{failed} of {number} cutouts failed; rerun the command to try them again.", file=sys.stderr)
+        _say(f"{failed} of {number} cutouts failed; rerun the command to try them again.")
     return str(run.folder / CUTOUTS)
 
 
@@ -182,11 +183,11 @@ def _run_train(arguments: argparse.Namespace, settings: tuple) -> str:
     if not arguments.source and options.network == "thesis":
         raise UsageError("the thesis's network is trained on a set of images, for example one of `synthesise --grid`.")
     sources = {"images": arguments.source, "real": options.real, "backgrounds": options.backgrounds}
-    given = {name: read_images(source, read_settings) if source else None for name, source in sources.items()}
+    given: dict[str, Any] = {
+        name: read_images(source, read_settings) if source else None for name, source in sources.items()
+    }
     with _bar(arguments) as bar:
-        trained = train(
-            settings=options, **given, seed=arguments.seed, jobs=arguments.jobs, folder=folder, progress=bar
-        )
+        trained = train(settings=options, **given, seed=arguments.seed, folder=folder, **_common(arguments, bar))
     return str(trained.save(folder))
 
 
@@ -233,10 +234,9 @@ def _run_simulate(arguments: argparse.Namespace, settings: tuple) -> str:
         run = simulate(arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar))
     for name, factor in run.manifest["thickening"].items():
         if factor > THICKENING and not arguments.quiet:
-            print(
+            _say(
                 f"WARNING: the disc of the isolated control galaxy '{name}' is {factor:.2f} times as thick as at the "
-                "start when the galaxies meet. Do not trust the shapes of remnants; use more particles.",
-                file=sys.stderr,
+                "start when the galaxies meet. Do not trust the shapes of remnants; use more particles."
             )
     return str(report(run.folder))
 
@@ -259,7 +259,7 @@ def _run_observe(arguments: argparse.Namespace, settings: tuple) -> str:
         run = observe_run(arguments.source, arguments.output, *settings, seed=arguments.seed, **_common(arguments, bar))
     if not arguments.quiet:
         for sentence in _of_observed(read_manifest(run.folder)):
-            print(sentence, file=sys.stderr)
+            _say(sentence)
     maps = settings[1].maps
     return "\n".join([arguments.output, *([str(Path(maps) / MAPS)] if maps else [])])
 
@@ -527,6 +527,7 @@ def _overview() -> argparse.ArgumentParser:
 def _command_parser(name: str, command: Command, classes: Sequence[type]) -> argparse.ArgumentParser:
     """The parser of one command."""
     from emeraldcut.settings import add_flags
+    from emeraldcut.tables.files import RAW_HELP
 
     parser = argparse.ArgumentParser(
         prog=f"emeraldcut {name}", description=command.help[0].upper() + command.help[1:] + "."
@@ -561,6 +562,8 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         "--slurm", metavar="FILE.toml", help="work on Slurm jobs as this file describes (see docs/clusters.md)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing output")
+    if command.output == "TABLE":
+        parser.add_argument("--raw", action="store_true", help=RAW_HELP)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages")
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     add_flags(parser, *classes)
@@ -626,15 +629,31 @@ def _carry_out(command: Command, arguments: argparse.Namespace, classes: Sequenc
     if arguments.jobs < 1:
         raise UsageError(f"--jobs expects at least 1; received {arguments.jobs}.")
     settings = from_flags(arguments, *classes)
-    say = (lambda sentence: None) if arguments.quiet else partial(print, file=sys.stderr)
+    say = (lambda sentence: None) if arguments.quiet else _say
     with _workers(arguments) as arguments.jobs, listening(say):
         return command.run(arguments, settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; prints what it wrote. Returns 0 done, 1 nothing usable or a failure, 2 wrong usage."""
+    from emeraldcut.runs.endings import noticing_interrupts
+
+    _mend_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
     name = SPELLINGS.get(argv[0], argv[0]) if argv else ""
+    try:
+        with noticing_interrupts():
+            return _run(name, argv)
+    except KeyboardInterrupt:
+        return _was_interrupted(name)
+    finally:
+        _print()
+
+
+def _run(name: str, argv: list[str]) -> int:
+    """`main` without what holds for every end of it."""
+    from emeraldcut.runs.endings import interrupted
+
     if name not in COMMANDS:
         _overview().parse_args(argv or ["--help"])
     command = COMMANDS[name]
@@ -647,19 +666,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name
     try:
-        print(_carry_out(command, arguments, classes))
-    except KeyboardInterrupt:
-        print(f"emeraldcut {name}: interrupted.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output has gone
-        return 0
+        _print(_carry_out(command, arguments, classes))
     except Exception as error:
         if arguments.traceback:
             print_exception(error)
+        if interrupted():  # inside compiled code Ctrl-C is another error
+            return _was_interrupted(name)
         sentence, status = _explained(error, arguments)
-        print(f"emeraldcut {name}: {sentence}", file=sys.stderr)
+        from emeraldcut.runs.notices import printable
+
+        _say(f"emeraldcut {name}: {printable(sentence)}")
         return status
     return 0
+
+
+def _was_interrupted(name: str) -> int:
+    _say(f"emeraldcut {name}: interrupted.")
+    return 130
+
+
+def _say(sentence: str) -> None:
+    """A sentence on standard error, if somebody is there to read it."""
+    with suppress(OSError):
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def _print(text: str = "") -> None:
+    """A text, and what waits to be printed, on standard output; nothing if whoever read it has gone, as `head` does."""
+    try:
+        print(text, end="\n" * bool(text), flush=True)
+    except BrokenPipeError:
+        with suppress(OSError):  # else Python tries once more at the end, and complains
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _mend_streams() -> None:
+    """Opens standard streams that are closed, and lets names of files that are not UTF-8 through.
+
+    The next file to be opened would else get the number of a closed stream, and what libraries print would end in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 if __name__ == "__main__":

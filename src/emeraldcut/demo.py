@@ -43,7 +43,7 @@ class DemoSettings(Settings):
     planted: int = setting(8, "rectangular galaxies to plant in the field", at_least=1, at_most=60)
     cutout_size: int = setting(64, "side of the cutouts in pixels", at_least=32, at_most=200)
     thesis_epochs: int = setting(
-        8, "training epochs of the thesis network, if Keras is installed; 0 skips it", at_least=0
+        8, "training epochs of the thesis network, if Keras is installed; 0 skips it", at_least=0, at_most=10_000
     )
 
 

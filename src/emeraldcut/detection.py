@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,17 @@ from emeraldcut.images.fields import image_type
 from emeraldcut.images.formats import failed
 from emeraldcut.images.mosaic import Mosaic, Tile, on_sky, open_mosaic
 from emeraldcut.images.options import PictureSettings, PlaneSettings
+from emeraldcut.images.origin import FILE, FILE_BYTES, Origin, files_of
 from emeraldcut.images.readers import ReadSettings, mosaic_files, stem_of, unique_ids
 from emeraldcut.images.tiles import Tiles
 from emeraldcut.runs import SILENT, Progress, map_chunks, provenance
 from emeraldcut.runs.notices import notice
+from emeraldcut.runs.stamps import stamp_of
 from emeraldcut.settings import Settings, setting
 from emeraldcut.tables import ResumableTable, fill, read_table, write_table
 from emeraldcut.tables.arrow import from_arrow, joined
 from emeraldcut.tables.files import check_output, table_ending
-from emeraldcut.tables.resumable import same_work
+from emeraldcut.tables.resumable import Inputs, same_work, say_what_is_done_again
 
 MARGIN_PIX = 128  # around each part, so that a galaxy on its border is whole in one of them
 SAME_PIX = 3.0  # sources of different parts or mosaics that are closer are one
@@ -44,9 +48,9 @@ class DetectSettings(Settings):
     """What counts as a source, and how much of a mosaic is searched at a time."""
 
     n_sigma: float = setting(3.0, "detection threshold above the local sky, in units of its noise", above=0)
-    min_area_pix: int = setting(60, "smallest number of connected pixels of a source", at_least=1)
+    min_area_pix: int = setting(60, "smallest number of connected pixels of a source", at_least=1, at_most=1_000_000)
     part_pix: int = setting(
-        1024, "side in pixels of the tiles that a mosaic is searched in, one at a time", at_least=128
+        1024, "side in pixels of the tiles that a mosaic is searched in, one at a time", at_least=128, at_most=16_384
     )
 
 
@@ -100,18 +104,27 @@ def detect_run(
     *,
     jobs: int | str = 1,
     overwrite: bool = False,
+    raw: bool = False,
     progress: Progress = SILENT,
 ) -> Path:
     """Writes the catalogue of `detect` to `output`; one that was interrupted resumes.
 
-    What is found is kept in `.NAME.unfinished` beside the catalogue as it comes. Errors are those of `detect`, and
-    FileExistsError if `output` exists, or was begun with other settings, and `overwrite` is not set.
+    What is found is kept in `.NAME.unfinished` beside the catalogue as it comes; it is begun again if a mosaic has
+    changed. Errors are those of `detect`, and FileExistsError if `output` exists, or was begun with other settings, and
+    `overwrite` is not set. `raw` is for `write_table`.
     """
     path = check_output(output, overwrite)
-    origin = provenance("detect", (settings, planes), inputs=[source])
+    origin, files = provenance("detect", (settings, planes), inputs=[source]), _files(source, planes)
     tiles, rows = _rows_of(source, settings, planes)
-    kept = ResumableTable(path.with_name(f".{path.name}.unfinished"), origin, "a catalogue of `detect`",
-                          overwrite=overwrite)  # fmt: skip
+    kept = ResumableTable(
+        path.with_name(f".{path.name}.unfinished"),
+        origin,
+        "a catalogue of `detect`",
+        overwrite=overwrite,
+        inputs=Inputs(together=files, names=("input_1",)),
+    )
+    say_what_is_done_again(kept)
+    origin |= _known_by(files)
     progress.begin(len(rows), "rows of parts")
     fill(kept, partial(_search, settings=settings), lambda done: rows[done:], jobs=jobs, progress=progress)
     parts = list(kept)
@@ -120,7 +133,7 @@ def detect_run(
     except NoImagesError:
         kept.remove()
         raise
-    write_table(table, path, provenance=origin, overwrite=overwrite)
+    write_table(table, path, provenance=origin, overwrite=overwrite, raw=raw)
     kept.remove()
     return path
 
@@ -193,12 +206,29 @@ def _is_made(path: Path, source: str | Path, settings: DetectSettings, planes: P
     made: dict[str, Any] = read_table(path, ["id"]).meta.get("provenance", {})
     if made.get("command") != "detect":
         raise FileExistsError(f"'{path}' is needed for the sources that are found, and holds another table; move it.")
-    return same_work(path, made, provenance("detect", (settings, planes), inputs=[source]))
+    now = provenance("detect", (settings, planes), inputs=[source]) | _known_by(_files(source, planes))
+    return same_work(path, made, now)
+
+
+def _given(planes: PlaneSettings) -> PictureSettings:
+    return PictureSettings(**{f.name: getattr(planes, f.name) for f in fields(PlaneSettings)})
+
+
+def _files(source: str | Path, planes: PlaneSettings) -> tuple[Path, ...]:
+    """All files that are read: of the mosaics, of their maps, and the table that lists them."""
+    path = Path(source)
+    files = [file for group in mosaic_files(path, _given(planes)) for file in files_of(group)]
+    return tuple(dict.fromkeys([*([] if path.is_dir() else [path]), *files]))
+
+
+def _known_by(files: Iterable[Path]) -> dict[str, str]:
+    """A fact by which the same mosaics are known again."""
+    return {"mosaics_sha256": sha256(json.dumps([stamp_of(file) for file in files]).encode()).hexdigest()}
 
 
 def _rows_of(source: str | Path, settings: DetectSettings, planes: PlaneSettings) -> tuple[Tiles, list[_RowOfParts]]:
     """The mosaics of a source, and what is searched at a time."""
-    given = PictureSettings(**{f.name: getattr(planes, f.name) for f in fields(PlaneSettings)})
+    given = _given(planes)
     tiles = Tiles(mosaic_files(Path(source), given), given)
     notice(tiles.two_bands())
     return tiles, [row for tile in tiles for row in _rows_of_parts(tile, settings.part_pix)]
@@ -212,6 +242,9 @@ def _catalogue(tables: Iterable[Table], tiles: Tiles, source: str | Path) -> Tab
     table = _once(vstack(found, metadata_conflicts="silent"), tiles)
     unique = unique_ids()
     table["id"] = np.array([unique(name) for name in table["id"]], dtype=object)
+    origins = {name: Origin(name).columns() for name in set(table["file"])}
+    for column in (FILE_BYTES, FILE)[not any(FILE_BYTES in origin for origin in origins.values()) :]:
+        table[column] = np.array([origins[name].get(column, "") for name in table["file"]], dtype=object)
     table.remove_columns(["part", "depth"])
     table.rename_columns(["area_pix", "flux"], ["detected_area_pix", "detected_flux"])
     texts = [f"{describe(f)} {text}".strip() for f, text in zip(table["flag"], table["flag_text"], strict=True)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import math
 import os
 import tomllib
@@ -50,9 +51,14 @@ class Range:
     def __str__(self) -> str:
         """In words, such as "at least 1" or "above 0 and at most 1"; empty where all numbers are in it."""
         if self.at_least is not None and self.at_most is not None:
-            return f"from {self.at_least:.15g} to {self.at_most:.15g}"
+            return f"from {_bound(self.at_least)} to {_bound(self.at_most)}"
         bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        return " and ".join(f"{words} {bound:.15g}" for words, bound in bounds.items() if bound is not None)
+        return " and ".join(f"{words} {_bound(bound)}" for words, bound in bounds.items() if bound is not None)
+
+
+def _bound(value: float) -> str:
+    """A bound as it is read best: 0.05, 65535, 1,000,000."""
+    return f"{value:,.15g}" if abs(value) >= 100_000 else f"{value:.15g}"
 
 
 def setting(
@@ -65,6 +71,7 @@ def setting(
     at_most: float | None = None,
     below: float | None = None,
     not_empty: bool = False,
+    reads: bool = False,
 ) -> Any:
     """A field of a settings dataclass, with the sentence that explains it in `--help` and in the docs.
 
@@ -79,9 +86,11 @@ def setting(
         The range of a number. Like `choices`, it holds for each item of a tuple.
     not_empty : bool
         A tuple must have at least one item.
+    reads : bool
+        It may name a file or folder whose content decides the result, such as a network.
     """
     limits = Range(at_least, above, at_most, below)
-    facts = {"help": help, "choices": choices, "limits": limits, "not_empty": not_empty}
+    facts = {"help": help, "choices": choices, "limits": limits, "not_empty": not_empty, "reads": reads}
     return dataclasses.field(default=default, metadata=facts)
 
 
@@ -98,6 +107,7 @@ class Item:
     choices: tuple[str, ...] | None
     limits: Range
     not_empty: bool
+    reads: bool
 
     @property
     def flag(self) -> str:
@@ -232,6 +242,44 @@ def build(cls: type, values: Mapping[str, Any]) -> Any:
         if key not in known:
             raise UsageError(f"unknown setting '{key}'; known settings are {', '.join(known)}.")
     return cls(**values)
+
+
+def from_keywords(given: Iterable[Any], keywords: Mapping[str, Any], *classes: type) -> tuple[Any, ...]:
+    """One settings object per class, from settings objects that are `given` and from keywords, which take precedence.
+
+    Raises
+    ------
+    UsageError
+        For something given that is no settings object of one of the classes, or a keyword that none of them knows; the
+        message lists those that are known.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class CutSettings(Settings):
+    ...     size: int = setting(64, "side of a cutout in pixels", at_least=16)
+    >>> from_keywords([CutSettings(size=32)], {}, CutSettings)
+    (CutSettings(size=32),)
+    >>> from_keywords([], {"sise": 16}, CutSettings)
+    Traceback (most recent call last):
+    emeraldcut.errors.UsageError: unknown setting 'sise'; did you mean 'size'? Known settings are size.
+    """
+    objects = {cls: cls() for cls in classes}
+    for one in given:
+        if type(one) not in objects:
+            names = " or ".join(cls.__name__ for cls in classes)
+            raise UsageError(f"settings must be {names}, or keywords; received {type(one).__name__}.")
+        objects[type(one)] = one
+    known = [item.name for cls in classes for item in items(cls)]
+    for name in keywords:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            asked = f"did you mean '{near[0]}'? " if near else ""
+            raise UsageError(f"unknown setting '{name}'; {asked}Known settings are {', '.join(known)}.")
+    return tuple(
+        dataclasses.replace(one, **{item.name: keywords[item.name] for item in items(cls) if item.name in keywords})
+        for cls, one in objects.items()
+    )
 
 
 # --- on the command line

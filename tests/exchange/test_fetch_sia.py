@@ -1,6 +1,9 @@
 """Fetch through SIA, DataLink and SODA: against a small service of the test's own; pyvo reads its answers alike."""
 
 import io
+import socket
+import time
+import unicodedata
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +16,7 @@ from astropy.table import Table
 from emeraldcut import cli
 from emeraldcut.data import Flag
 from emeraldcut.exchange import FetchSettings, fetch
+from emeraldcut.exchange.http import Client, Refused, UnknownHost, addresses
 from emeraldcut.exchange.sia import _cutting_link, _nearest, _records
 from emeraldcut.images import NoImagesError, read_images
 from emeraldcut.tables import read_table
@@ -222,3 +226,126 @@ def test_the_command_says_what_a_service_is(tmp_path, capsys):
     words = ["fetch", "--catalogue", str(tmp_path / "c.ecsv"), "-o", str(tmp_path / "out"), "--service"]
     assert cli.main([*words, "sia2:ftp://x", "--survey", "X"]) == 2
     assert "sia1:URL or sia2:URL (http, https)" in capsys.readouterr().err
+
+
+# --- what a hostile service answers
+
+
+def redirecting(target):
+    """A server that sends everybody elsewhere."""
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    return running(ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere))
+
+
+def answered(tmp_path, url):
+    """The row of a fetch from a service that says that its image is at a URL."""
+    rows = [("it", url, "image/fits", 150.0, 2.0)]
+    with serving(sia1=results(SIA1_FIELDS, rows)) as server:
+        asked = options(tmp_path, f"sia1:{server.url}/sia1", [60], [70], retries=0)
+        folder = tmp_path / f"out {len(list(tmp_path.iterdir()))}"
+        with pytest.raises(NoImagesError) as caught:
+            fetch(folder, asked)
+    return read_table(folder / "cutouts.parquet")[0], str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["file", "ftp", "data", "gopher"])
+def test_no_other_scheme_is_followed(tmp_path, scheme):
+    (tmp_path / "secret.fits").write_bytes(survey_file(*survey_image()))
+    row, _ = answered(tmp_path, f"{scheme}://{tmp_path}/secret.fits")
+    assert row["flag"] == Flag.UNREADABLE and "not http or https" in row["flag_text"]
+
+
+def test_no_redirect_to_another_scheme_is_followed(tmp_path):
+    (tmp_path / "secret.fits").write_bytes(survey_file(*survey_image()))
+    for target in (f"file://{tmp_path}/secret.fits", f"ftp://127.0.0.1{tmp_path}/secret.fits"):
+        with redirecting(target) as server:
+            row, _ = answered(tmp_path, f"http://127.0.0.1:{server.server_port}/x")
+        assert row["flag"] == Flag.UNREADABLE and "redirect" in row["flag_text"].lower()
+
+
+def test_links_without_what_they_mean_are_a_row(tmp_path):
+    fields = [field for field in LINK_FIELDS if '"semantics"' not in field and '"ID"' not in field]
+    with serving(links=results(fields, [("", "", "", "", "")])) as server:
+        asked = options(tmp_path, f"sia2:{server.url}/sia2", [60], [70], survey="DEEP", retries=0)
+        with pytest.raises(NoImagesError, match="links to no image"):
+            fetch(tmp_path / "out", asked)
+
+
+def test_public_only_refuses_private_addresses(tmp_path, monkeypatch):
+    with serving() as server:
+        for name in ("127.0.0.1", "localhost"):
+            service = f"sia1:http://{name}:{server.server_port}/sia1"
+            asked = options(tmp_path, service, [60], [70], public_only=True, retries=0)
+            with pytest.raises(NoImagesError, match="no public address"):
+                fetch(tmp_path / name, asked)
+        assert server.asked == []
+    for private in ("10.0.0.1", "192.168.1.1", "169.254.169.254", "::1", "fe80::1%eth0", "::ffff:127.0.0.1", "0.0.0.0"):
+        found = [(2, 1, 6, "", ("8.8.8.8", 80)), (2, 1, 6, "", (private, 80))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *a, found=found, **k: found)
+        with pytest.raises(Refused, match="no public address"):
+            addresses("host", 80, public_only=True)
+        assert len(addresses("host", 80)) == 2
+
+
+def test_the_address_that_was_checked_is_connected_to(monkeypatch):
+    """A name that has another address when it is looked up a second time does not get past the check."""
+    asked, connected = [], []
+
+    def look_up(*arguments, **options):
+        asked.append(arguments[0])
+        return [(2, 1, 6, "", ("8.8.8.8" if len(asked) == 1 else "127.0.0.1", 80))]
+
+    def connect(address, *arguments, **options):
+        connected.append(address)
+        raise OSError("not here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(ConnectionError, match="not here"):
+        Client(5.0, public_only=True).get("http://host.example/x", 100)
+    assert connected == [("8.8.8.8", 80)] and asked == ["host.example"]
+
+
+def test_control_characters_of_a_server_stay_away(tmp_path):
+    evil = "\x1b]0;owned\x07\x9b2J\u202e"
+    row, said = answered(tmp_path, f"ftp://x/{evil[:1]}{evil[-1:]}".replace("\x1b", "&#155;"))
+    for text in (row["flag_text"], said):
+        assert not any(unicodedata.category(c) in ("Cc", "Cf") for c in text)
+    info = f'<INFO name="QUERY_STATUS" value="ERROR">no&#155;{evil[-1]} images</INFO>'
+    with serving(sia1=results(SIA1_FIELDS, [], info)) as server:
+        asked = options(tmp_path, f"sia1:{server.url}/sia1", [60], [70], retries=0)
+        with pytest.raises(NoImagesError, match="the service says: no") as caught:
+            fetch(tmp_path / "again", asked)
+    assert not any(unicodedata.category(c) in ("Cc", "Cf") for c in str(caught.value))
+
+
+def test_a_name_that_is_not_found_ends_in_seconds(tmp_path, monkeypatch, capsys):
+    def unknown(*arguments, **options):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    Table({"ra": np.arange(9.0), "dec": np.arange(9.0)}).write(tmp_path / "c.csv")
+    begun = time.monotonic()
+    words = ["fetch", "--catalogue", str(tmp_path / "c.csv"), "--survey", "X", "--output", str(tmp_path / "out")]
+    assert cli.main([*words, "--service", "http://nowhere.example/?ra={ra}&dec={dec}"]) == 1
+    err = capsys.readouterr().err
+    assert time.monotonic() - begun < 10
+    assert "the name of the server 'nowhere.example' cannot be found (Name or service not known)" in err
+
+
+def test_a_resolver_that_says_nothing_ends_in_seconds(monkeypatch):
+    monkeypatch.setattr("emeraldcut.exchange.http.LONGEST_LOOKUP_S", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: time.sleep(3))
+    begun = time.monotonic()
+    with pytest.raises(UnknownHost, match=r"no answer in 0\.2 s"):
+        addresses("host", 80)
+    assert time.monotonic() - begun < 2

@@ -333,10 +333,14 @@ BAD_INPUTS = {
     "complex.npy": (npy_bytes(RAMP * 1j), Flag.NOT_AN_IMAGE, "complex64"),
     "text.npy": (npy_bytes(np.array([["a", "b"]])), Flag.NOT_AN_IMAGE, "<U1"),
     "structured.npy": (npy_bytes(np.zeros((9, 9), dtype="f4,i4")), Flag.NOT_AN_IMAGE, "real numbers"),
-    "pickle.npy": (npy_bytes(np.array([[{}, []]], dtype=object)), Flag.UNREADABLE, "truncated or damaged"),
+    "pickle.npy": (npy_bytes(np.array([[{}, []]], dtype=object)), Flag.UNREADABLE, "objects of Python"),
     "cut.npy": (npy_bytes(RAMP)[:300], Flag.UNREADABLE, "truncated"),
     "scalar.npy": (npy_bytes(np.array(3.0)), Flag.NOT_AN_IMAGE, "one number"),
-    "bomb.png": (png_claiming(60000, 60000), Flag.UNREADABLE, "exceeds limit"),
+    "bomb.png": (
+        png_claiming(60000, 60000),
+        Flag.UNREADABLE,
+        "60,000 x 60,000 pixels are more than the limit of 400 million",
+    ),
     "cut.png": (png_claiming(50, 50), Flag.UNREADABLE, "truncated"),
     "cut.tif": (b"II*\0\x08\0\0\0\x01", Flag.UNREADABLE, "truncated"),
 }

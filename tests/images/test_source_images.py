@@ -1,20 +1,25 @@
 """SourceImages: whatever images came from, each row of a shuffled table finds its own pixels again."""
 
 import os
+from contextlib import closing
 
 import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 from astropy.io import fits
 from astropy.table import Table
 from PIL import Image
 
 from emeraldcut.data import ImageSet
-from emeraldcut.images import ReadSettings, read_images, write_images
+from emeraldcut.images import ReadSettings, one_by_one, read_images, write_images
+from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.source_images import SourceImages
-from emeraldcut.tables import write_table
+from emeraldcut.images.text_maps import text_map
+from emeraldcut.tables import read_table, write_table
+from tests.helpers import fits_bytes, npy_bytes, tan_wcs
 
 N, SIDE = 6, 20
 PIXELS = np.random.default_rng(5).normal(100, 10, (N, SIDE, SIDE)).astype(np.float32)
@@ -84,7 +89,53 @@ def parquet(path):
     return path, ReadSettings()
 
 
+def two_cubes_of_one_name(path):
+    """Ids such as b#5 name another plane of another cube than the one that a row is of."""
+    path.mkdir()
+    fits.PrimaryHDU(PIXELS[:3]).writeto(path / "a.fits")
+    fits.PrimaryHDU(PIXELS[3:]).writeto(path / "b.fits")
+    files = ["a.fits", "b.fits"]
+    return write_table(Table({"file": files, "id": ["b#5", "b#5"]}), path / "list.csv"), ReadSettings()
+
+
+def names_that_are_not_utf8(path):
+    path.mkdir()
+    for name, pixels in zip((b"caf\xe9.fits", b"caf\xe8.fits", b"caf\xff.npy"), PIXELS, strict=False):
+        (path / os.fsdecode(name)).write_bytes(npy_bytes(pixels) if name.endswith(b"npy") else fits_bytes(pixels))
+    fits.PrimaryHDU(PIXELS[3:]).writeto(path / os.fsdecode(b"cube\xe9.fits"))
+    return path, ReadSettings()
+
+
+def cubes_in_extensions(path):
+    units = [fits.PrimaryHDU(), fits.ImageHDU(PIXELS[:3]), fits.ImageHDU(PIXELS[3:])]
+    fits.HDUList(units).writeto(path.with_suffix(".fits"))
+    return path.with_suffix(".fits"), ReadSettings(stack=True)
+
+
+def stack_of_numpy(path):
+    np.save(path.with_suffix(".npy"), PIXELS)
+    return path.with_suffix(".npy"), ReadSettings()
+
+
+def pages(path):
+    tifffile.imwrite(path.with_suffix(".tif"), PIXELS, photometric="minisblack")
+    return path.with_suffix(".tif"), ReadSettings()
+
+
+def mosaics_that_are_not_utf8(path):
+    path.mkdir()
+    for k, name in enumerate((b"t\xe9.fits", b"t\xe8.fits")):
+        field = np.random.default_rng(k).normal(size=(90, 100)).astype(np.float32)
+        header = tan_wcs(field.shape, ra=150 + k).to_header()
+        fits.PrimaryHDU(field, header).writeto(path / os.fsdecode(name))
+    catalogue = Table({"id": ["a", "b", "c"], "ra": [150.0, 151.0, 150.001], "dec": [2.0, 2.0, 2.0]})
+    listed = write_table(catalogue, path.with_name("positions.ecsv"))
+    return path, ReadSettings(catalogue=str(listed), cutout_size=32)
+
+
 SOURCES = [folder_of_files, cube, extensions, hdf5, text_maps, stored, table_of_files, mosaic, parquet]
+SOURCES += [two_cubes_of_one_name, names_that_are_not_utf8, cubes_in_extensions, stack_of_numpy, pages]
+SOURCES += [mosaics_that_are_not_utf8]
 
 
 @pytest.mark.parametrize("make", SOURCES, ids=lambda f: f.__name__)
@@ -96,6 +147,55 @@ def test_each_row_finds_its_own_pixels(make, tmp_path):
     for row in range(len(shuffled)):
         np.testing.assert_array_equal(source_images[row], shuffled.pixels[row])
     source_images.close()
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "fits", "vot"])
+@pytest.mark.parametrize("make", [two_cubes_of_one_name, names_that_are_not_utf8, stored], ids=lambda f: f.__name__)
+def test_a_table_in_any_format_leads_to_its_images(make, ending, tmp_path):
+    source, settings = make(tmp_path / "source")
+    images = read_images(source, settings)
+    table = read_table(write_table(images.table[::-1], tmp_path / f"t.{ending}"))
+    with closing(SourceImages(table, source, settings)) as source_images:
+        for row in range(len(images)):
+            np.testing.assert_array_equal(source_images[row], images.pixels[len(images) - 1 - row])
+
+
+def test_a_table_of_ours_is_read_image_by_image(tmp_path):
+    """As by `convert`: the rows of some planes, of two cubes, and not all planes of their files."""
+    source, settings = two_cubes_of_one_name(tmp_path / "source")
+    images = read_images(source, settings)
+    chosen = images.table[[4, 1]]
+    table = write_table(chosen, tmp_path / "candidates.parquet", provenance={"program": "emeraldcut"})
+    again = read_images(table)
+    assert list(again.table["id"]) == list(chosen["id"]) and list(again.table["plane"]) == [1, 1]
+    np.testing.assert_array_equal(again.pixels, PIXELS[[4, 1]])
+
+
+@pytest.mark.parametrize("make", [cube, hdf5, parquet, text_maps], ids=lambda f: f.__name__)
+def test_planes_in_order_open_their_file_once(make, tmp_path, monkeypatch):
+    source, settings = make(tmp_path / "source")
+    table, opened = read_images(source, settings).table, []
+    find = OneByOne._opened
+    monkeypatch.setattr(OneByOne, "_opened", lambda files, path, stack: opened.append(path) or find(files, path, stack))
+    begun = []
+    monkeypatch.setattr(one_by_one, "text_map", lambda *words: begun.append(words) or text_map(*words))
+    with closing(SourceImages(table, source, settings)) as source_images:
+        for row in range(len(table)):
+            assert source_images[row].size
+    assert len(opened) == 1 and len(begun) <= 1
+
+
+def test_a_file_that_holds_other_images_now_says_so(tmp_path):
+    source, settings = cube(tmp_path / "source")
+    table = read_images(source, settings).table
+    fits.PrimaryHDU(PIXELS[:2]).writeto(source, overwrite=True)
+    with closing(SourceImages(table, source, settings)) as source_images:
+        assert source_images[1].size and not source_images[5].size
+        assert source_images.picture(5).detail == "The file does not hold this image any more."
+    source.unlink()
+    np.save(tmp_path / "other.npy", PIXELS)
+    with closing(SourceImages(table, tmp_path, settings)) as source_images:
+        assert source_images.picture(0).detail == "The file is not there any more."
 
 
 def test_images_that_were_moved_are_found_where_they_are_now(tmp_path):

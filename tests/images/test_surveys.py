@@ -20,7 +20,6 @@ from emeraldcut.images import ReadSettings, read_images, write_images
 from emeraldcut.images.apply import reading_facts
 from emeraldcut.images.planes import Role, kind_of_name
 from emeraldcut.images.source_images import SourceImages
-from emeraldcut.runs.notices import listening
 from emeraldcut.tables.arrow import to_arrow
 from tests.helpers import tan_wcs
 
@@ -454,11 +453,10 @@ def test_what_headers_only_seem_to_say_is_said(tmp_path):
     assert "HPLN-TAN, HPLT-TAN are not on" in facts(path, CTYPE1="HPLN-TAN", CTYPE2="HPLT-TAN")["read_as"][0]
     assert "PIXSIZE is no scale" in facts(path, PIXSIZE=(13.5, "[um]"))["read_as"][0]
     assert "read_as" not in facts(path).colnames  # a header that says nothing promises nothing
-    said = []
     rows = pa.table({"read_as": ["its WCS states no position", None], "psf_fwhm_pix": [2.0, 2.0]})
-    with listening(said.append):
-        assert reading_facts([rows])["no_position_images"] == 1
-    assert said == ["1 of 2 images has a WCS that states no position: ra and dec are missing."]
+    found = reading_facts([rows])
+    assert found["no_position_images"] == 1
+    assert found["notices"] == ["1 of 2 images has a WCS that states no position: ra and dec are missing."]
 
 
 @pytest.mark.parametrize("key, value, scale", [
@@ -636,6 +634,29 @@ def test_psf_by_settings_columns_and_units(tmp_path):
         ReadSettings(psf_fwhm_pix=1.0, psf_fwhm_arcsec=1.0)
 
 
+FINE = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 1.0, "CRVAL2": 2.0, "CRPIX1": 51.0, "CRPIX2": 51.0}
+FINE |= {"CDELT1": -0.05 / 3600, "CDELT2": 0.05 / 3600}
+
+
+@pytest.mark.parametrize(
+    "image, cards",
+    [
+        (gaussian(14.0, 101), {"OVERSAMP": 4}),
+        (gaussian(7.0, 51), {"PSF_SAMP": 0.5}),
+        (gaussian(14.0, 101), {"PIXSCALE": 0.05}),
+        (gaussian(14.0, 101), FINE),
+        (gaussian(3.5, 24), {}),  # its peak lies between pixels
+        (gaussian(3.5) * 1e-12, {"PIXSCALE": 0.2}),
+        (np.where(gaussian(3.5) < 1e-6, np.nan, gaussian(3.5)), {}),
+    ],
+)
+def test_a_psf_has_the_width_that_it_has_in_the_pixels_of_the_image(tmp_path, image, cards):
+    path = written(tmp_path / "g.fits", primary=GALAXY, **dict(SKY))
+    images = read(path, psf=written(tmp_path / "psf.fits", primary=image.astype("f4"), **cards))
+    assert images.table["psf_fwhm_pix"][0] == pytest.approx(3.5, rel=0.025)
+    assert images.psfs[0].sum() == pytest.approx(1)
+
+
 def test_psf_of_psfex_changes_with_the_place(tmp_path):
     """Wider along x by a tenth for each 100 pixels: PSF = P0 + u P1 with u = (x - 101) / 100."""
     narrow, wide = gaussian(6.0, 41), gaussian(8.0, 41)
@@ -686,5 +707,11 @@ def test_images_found_again_have_their_psfs(tmp_path):
 
 def test_manifests_say_how_files_were_read():
     rows = pa.table({"read_as": ["mask DQ", "mask DQ", None], "psf_fwhm_pix": [2.0, None, float("nan")]})
-    assert reading_facts([rows]) == {"psf_unknown_images": 2, "read_as": ["mask DQ"]}
-    assert reading_facts([pa.table({"id": ["a"]})]) == {"psf_unknown_images": 1}
+    facts_of = [reading_facts([table]) for table in (rows, pa.table({"id": ["a"]}))]
+    said = [facts.pop("notices") for facts in facts_of]
+    assert facts_of == [
+        {"psf_unknown_images": 2, "unreadable_images": 0, "read_as": ["mask DQ"]},
+        {"psf_unknown_images": 1, "unreadable_images": 0},
+    ]
+    assert all(len(one) == 1 and "no known PSF" in one[0] for one in said)
+    assert said[0][0].startswith("2 of 3 images have") and said[1][0].startswith("1 of 1 image has")

@@ -23,11 +23,14 @@ from emeraldcut.mergers import (
     simulate,
     suite_file,
 )
+from emeraldcut.mergers import suite as suite_module
 from emeraldcut.mergers.diagnostics import VECTORS, _spacing, disc_of, summarise
 from emeraldcut.mergers.progenitors import model
 from emeraldcut.mergers.tasks import begin, snapshots_of
 from emeraldcut.nbody import EvolveSettings, read_snapshot
+from emeraldcut.nbody.engines.program import ProgramSettings
 from emeraldcut.nbody.snapshot import Snapshot
+from emeraldcut.runs.run import unlock_all
 from emeraldcut.settings import from_flags
 from emeraldcut.tables import read_table
 from tests.helpers import ROOT
@@ -227,3 +230,30 @@ def test_the_commands(tmp_path, capsys):
 def test_the_page_of_suites_names_all_that_ship():
     page = (ROOT / "docs" / "suites.md").read_text()
     assert all(f"`{name}`" in page for name in shipped_suites())
+
+
+def test_each_merger_has_a_folder_of_its_own():
+    """However close its numbers are to those of others."""
+    ratios, fractions = (1.0, 1.0000001, 1 + 2**-52, 3.0), (0.1, 0.1 + 2**-53)
+    tasks = plan(SuiteSettings(mass_ratios=ratios, gas_fractions=fractions, orbits=2))
+    names = [task.name for task in tasks]
+    assert len(set(names)) == len(names) == len(fractions) * (1 + 2 * len(ratios))
+    assert {"control-gas0.1", "ratio1-gas0.1-orbit000", "ratio1.0000001-gas0.1-orbit001"} <= set(names)
+
+
+@pytest.mark.parametrize("name", ["mass_ratios", "gas_fractions"])
+def test_a_merger_is_run_once(name):
+    with pytest.raises(ValueError, match=f"'{name}' .* twice"):
+        SuiteSettings(**{name: (0.5, 0.5) if name == "gas_fractions" else (2.0, 2.0)})
+
+
+def test_a_galaxy_whose_file_has_changed_is_refused(tmp_path):
+    """Of a suite that was not finished, by the name of the file."""
+    galaxy = tmp_path / "galaxy.toml"
+    galaxy.write_text("disc_mass_msun = 1e9\n")
+    settings = SuiteSettings(progenitor=str(galaxy))
+    suite_module._begin_run(tmp_path / "run", settings, EvolveSettings(), ProgramSettings(), 0, False)
+    unlock_all()
+    galaxy.write_text("disc_mass_msun = 2e9\n")
+    with pytest.raises(FileExistsError, match=f"the content of '{galaxy}' has changed"):
+        suite_module._begin_run(tmp_path / "run", settings, EvolveSettings(), ProgramSettings(), 0, False)

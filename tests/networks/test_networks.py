@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from shutil import copytree
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.special import softmax
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.frame import frame_galaxies, known_psf, stamp
 from emeraldcut.galaxies import draw_galaxy, synthesise
 from emeraldcut.galaxies.profiles import Sersic
@@ -683,7 +685,7 @@ def test_screener_learns_and_resumes(tmp_path, keras, monkeypatch):
     again = train(None, options, seed=1, folder=folder, progress=told)
     assert (told.total, told.done, len(told.figures)) == (4, 4, 2) and not (folder / "unfinished").exists()
     for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+        np.testing.assert_array_equal(a, b)
     assert again.card["metrics"]["accuracy"] > 0.75
     network = load_network(again.save(folder))
     fresh = synthesise(replace(train_module.SURVEY, number=100, classes=("oval", "rectangular")), seed=77)
@@ -692,6 +694,39 @@ def test_screener_learns_and_resumes(tmp_path, keras, monkeypatch):
     right = np.array(network.classes)[p[scored].argmax(axis=1)] == np.array(fresh.table["label"])[scored]
     assert right.mean() > 0.7
     assert network.open_set is not None and len(network.card["sets"]) == len(SNR_BINS) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [1, 3])
+def test_training_with_dropout_resumes_to_the_last_bit(tmp_path, keras, monkeypatch, stop):
+    """Weights, history and card of the thesis's network, which draws units to drop, and stops after its best epoch."""
+    monkeypatch.setattr(train_module, "PAUSE_SECONDS", 0.0)
+    images, options = shapes(40, 50, 0), TrainSettings(network="thesis", epochs=5, batch_size=16, patience=2)
+    whole = train(images, options, seed=3)
+    folder = tmp_path / "network"
+    with pytest.raises(KeyboardInterrupt):
+        train(images, options, seed=3, folder=folder, progress=Epochs(stop=stop))
+    (folder / "unfinished" / f"epoch-{stop + 1}.keras").write_bytes(b"half of a model")  # as a process leaves it
+    again = train(images, options, seed=3, folder=folder)
+    for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert all(list(whole.history[name]) == list(again.history[name]) for name in whole.history.colnames)
+    assert json.dumps(whole.card) == json.dumps(again.card)
+
+
+@pytest.mark.slow
+def test_training_notices_other_images(tmp_path, keras):
+    images, options = shapes(20, 50, 0), TrainSettings(network="thesis", epochs=3, batch_size=16)
+    with pytest.raises(KeyboardInterrupt):
+        train(images, options, seed=3, folder=tmp_path, progress=Epochs(stop=1))
+    other = ImageSet([np.array(p) for p in images.pixels], images.table.copy())
+    other.pixels[5][20, 20] += 1
+    with pytest.raises(FileExistsError, match="the content of images has changed"):
+        train(other, options, seed=3, folder=tmp_path)
+    begun_again = train(other, options, seed=3, folder=tmp_path, overwrite=True)
+    undisturbed = train(other, options, seed=3)
+    for a, b in zip(begun_again.model.get_weights(), undisturbed.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_real_galaxies_take_part_in_training(rng):
@@ -762,3 +797,32 @@ def test_no_keras_without_training(tmp_path, rng):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] == "True (1, 3) False False"
+
+
+@pytest.mark.parametrize("damage", ["nan", "card", "list", "layers", "truncated", "no dense", "open set"])
+def test_a_bad_folder_of_a_network_is_one_sentence(tmp_path, rng, damage):
+    shipped = load_network("screener").folder
+    folder = tmp_path / "network"
+    copytree(shipped, folder)
+    card, layers, weights = (folder / name for name in ("card.json", "model.json", "model.weights.h5"))
+    if damage == "nan":
+        with h5py.File(weights, "r+") as file:
+            arrays = []
+            file.visititems(lambda name, item: arrays.append(item) if isinstance(item, h5py.Dataset) else None)
+            arrays[0][...] = np.nan
+    elif damage == "card":
+        card.write_text("{")
+    elif damage == "list":
+        card.write_text("[1, 2]")
+    elif damage == "layers":
+        layers.write_text('{"class_name": "Functional", "config": {"layers": [{"name": "a"}]}}')
+    elif damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif damage == "no dense":
+        layers.write_text('{"class_name": "Sequential", "config": []}')
+    else:
+        (folder / "open_set.npz").write_bytes(b"PK nothing")
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  what it says differs
+        load_network(folder)
+    assert isinstance(caught.value, UsageError) and "\n" not in str(caught.value)
+    assert damage != "nan" or "not finite" in str(caught.value)

@@ -595,3 +595,70 @@ def test_a_port_that_is_taken_gets_one_sentence(finished):
         other.listen()
         with pytest.raises(OSError, match="--port"):
             review(finished, ReviewSettings(port=other.getsockname()[1]))
+
+
+# --- what is wrong with the files of a run, and with requests
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "a:b:c", "%00", ""])
+def test_a_bad_host_is_refused(client, host):
+    answer = client.get("/judge.json", params={"token": TOKEN}, headers={"host": host})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("length", [101, 300])
+def test_a_long_name_of_an_export_is_a_sentence(client, length):
+    answer = get(client, f"/export/{'x' * (length - 4)}.csv")
+    assert answer.status_code == 400 and "at most 100 letters" in answer.json()["error"]
+
+
+def test_an_export_is_no_formula(client):
+    rows = get(client, "/export/all.csv").text
+    assert "'=HYPERLINK(1)" in rows and ',"=HYPERLINK' not in rows and not rows.startswith("=")
+
+
+@pytest.mark.parametrize("damage", ["zeros", "text", "other", "read only", "folder"])
+def test_a_bad_log_is_one_sentence(galaxies, tmp_path, damage, capsys, monkeypatch):
+    folder = made_run(tmp_path / "run", galaxies)
+    Verdicts(folder / LOG).close()
+    whole = (folder / LOG).read_bytes()
+    if damage == "folder":
+        (folder / LOG).unlink()
+        (folder / LOG).mkdir()
+    elif damage == "other":
+        (folder / LOG).unlink()
+        with sqlite3.connect(folder / LOG) as other:
+            other.execute("CREATE TABLE log (number INTEGER)")
+        other.close()
+    elif damage == "read only":
+        connect = sqlite3.connect
+        asked = lambda path, **options: connect(f"file:{path}?mode=ro", uri=True, **options)  # noqa: E731  as for root
+        monkeypatch.setattr(sqlite3, "connect", asked)
+    else:
+        (folder / LOG).write_bytes(b"no database, " * 999 if damage == "text" else whole[:100] + bytes(len(whole)))
+    monkeypatch.setattr("emeraldcut.review.server.serve", lambda run, say: run.add([entry(1, HOSTILE[0])]))
+    code = cli.main(["review", str(folder)])
+    err = capsys.readouterr().err
+    assert code in (1, 2) and "bug" not in err and err.count("\n") == 1
+    assert LOG in err
+
+
+def test_a_locked_log_is_tried_again_then_said(run, client, monkeypatch):
+    other = sqlite3.connect(run.folder / LOG, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    run.verdicts._connection.execute("PRAGMA busy_timeout = 100")
+    answer = post(client, entry(1, HOSTILE[0]))
+    assert answer.status_code == 503 and "locked" in answer.json()["error"]
+    run.verdicts._connection.execute("PRAGMA busy_timeout = 10000")
+    other.execute("COMMIT")
+    other.close()
+    assert post(client, entry(1, HOSTILE[0])).status_code == 200
+
+
+def test_candidates_without_a_column_are_one_sentence(galaxies, tmp_path, capsys):
+    folder = made_run(tmp_path / "run", galaxies)
+    table = read_table(folder / "candidates.parquet")
+    table.remove_column("id")
+    write_table(table, folder / "candidates.parquet", overwrite=True)
+    assert cli.main(["review", str(folder)]) == 2
+    assert "lacks the column 'id'" in capsys.readouterr().err

@@ -34,7 +34,7 @@ _SURE = 2.0  # standard errors by which a shape may be off without another label
 class ObserveSettings(Settings):
     """How many views, and what camera looks."""
 
-    views: int = setting(100, "images of each snapshot, or of each stack of snapshots", at_least=1)
+    views: int = setting(100, "images of each snapshot, or of each stack of snapshots", at_least=1, at_most=100_000)
     directions: str = setting(
         "isotropic",
         "viewing directions: isotropic, or the grid of 7 x 13 angles of the thesis",
@@ -46,7 +46,7 @@ class ObserveSettings(Settings):
         choices=("remnant", "pair"),
     )
     aligned: bool = setting(False, "rotate stacked snapshots to the principal axes of the last one")
-    size: int = setting(64, "side of an image in pixels", at_least=16)
+    size: int = setting(64, "side of an image in pixels", at_least=16, at_most=4_096)
     pixel_scale_arcsec: float = setting(0.2, "pixel scale", above=0)
     distance_mpc: float | None = setting(None, "distance; if not given, the one at which radius_pix holds", above=0)
     radius_pix: float = setting(9.0, "half-light radius of a typical view in pixels, if no distance is given", above=0)

@@ -57,6 +57,10 @@ COLUMNS = (
     # Further measurements and metadata.
     Column("ra", float, "deg", "Right ascension of the image centre, ICRS", "pos.eq.ra;meta.main"),
     Column("dec", float, "deg", "Declination of the image centre, ICRS", "pos.eq.dec;meta.main"),
+    Column("hdu", int, "", "FITS unit that the image is in, where the file holds several; the primary unit is 0"),
+    Column("plane", int, "", "Place of the image in the cube, array or table that its file holds, from 0"),
+    Column("set_row", int, "", "Row of the image in the emeraldcut image set that it was read from, from 0"),
+    Column("file_bytes", str, "", "The path of the file, percent-encoded, where its bytes are not UTF-8"),
     Column("image_id", str, "", "Identifier of the image in its source, where id is the catalogue's", "meta.id"),
     Column("image_ra", float, "deg", "Right ascension of the image centre by its WCS, where ra is the catalogue's"),
     Column("image_dec", float, "deg", "Declination of the image centre by its WCS, where dec is the catalogue's"),
@@ -248,6 +252,10 @@ RESULTS = frozenset(
         "x",
         "y",
         "background",
+        "hdu",
+        "plane",
+        "set_row",
+        "file_bytes",
     ]
 )
 

@@ -32,7 +32,8 @@ class Flag(IntFlag):
     UNUSUAL = 65536
     SATURATED = 131072
     NOT_LISTED = 262144
-    HIDDEN = 524288
+    FIRST_PASS_ONLY = 524288
+    HIDDEN = 1048576
 
 
 UNUSABLE = Flag.UNREADABLE | Flag.NOT_AN_IMAGE | Flag.NO_DATA | Flag.TOO_SMALL | Flag.NO_GALAXY
@@ -61,6 +62,7 @@ SENTENCES = {
     Flag.SATURATED: "The brightest pixels are cut off at one level.",
     Flag.HIDDEN: "A third of the galaxy or more cannot be seen: cut off, missing, or behind a neighbour.",
     Flag.NOT_LISTED: "The catalogue has no row of this image.",
+    Flag.FIRST_PASS_ONLY: "The image could not be read again for the careful pass; this is the result of the first.",
 }
 
 

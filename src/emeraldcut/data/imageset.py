@@ -11,13 +11,17 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.flags import Flag, describe
+from emeraldcut.data.thumbnails import gallery_html
 from emeraldcut.errors import UsageError
 
 Pixels = Sequence[np.ndarray] | np.ndarray  # one (ny, nx) array per image, or one (n, ny, nx) array
 Rows = int | slice | Sequence[int] | Sequence[bool] | np.ndarray  # one row, a slice, indices, or a boolean mask
 
 
-@dataclass
+SHOWN = 24  # pictures in a notebook
+
+
+@dataclass(repr=False)
 class ImageSet:
     """Images of one or several sizes, with one row of metadata each.
 
@@ -34,12 +38,15 @@ class ImageSet:
     bands : list of dict or None, optional
         The pixels (ny, nx) of each band by its name, of images that were made of several; only where they were asked
         for.
+    sources : tuple
+        Stamps of the files that the images were read from (`runs.stamps`); of a set that a reader has made.
     """
 
     pixels: Pixels
     table: Table
     psfs: list[np.ndarray | None] | None = None
     bands: list[dict[str, np.ndarray] | None] | None = None
+    sources: tuple[tuple[str, int, int, str], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.table):
@@ -63,14 +70,27 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.table)
 
+    def __repr__(self) -> str:
+        sizes = sorted({np.shape(image)[::-1] for image in self.pixels[:100]})
+        shown = ", ".join("x".join(map(str, size)) for size in sizes[:3]) + ", ..." * (len(sizes) > 3)
+        flagged = int(np.count_nonzero(self.table["flag"]))
+        return (
+            f"<ImageSet: {len(self):,} images ({shown} pixels), {flagged:,} flagged; {', '.join(self.table.colnames)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        shown = self[: min(len(self), SHOWN)]
+        pictures = zip(shown.pixels, map(str, shown.table["id"]), strict=True)
+        return gallery_html(f"{len(self):,} images", pictures, len(self) - len(shown))
+
     def __getitem__(self, rows: Rows) -> ImageSet:
         """The chosen rows (slice, indices or boolean mask) as a new set; one integer gives a set of one."""
         index = np.atleast_1d(np.arange(len(self))[rows])
         psfs = None if self.psfs is None else [self.psfs[i] for i in index]
         bands = None if self.bands is None else [self.bands[i] for i in index]
         if isinstance(self.pixels, np.ndarray):
-            return ImageSet(self.pixels[index], self.table[index], psfs, bands)
-        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs, bands)
+            return ImageSet(self.pixels[index], self.table[index], psfs, bands, self.sources)
+        return ImageSet([self.pixels[i] for i in index], self.table[index], psfs, bands, self.sources)
 
     @classmethod
     def from_rows(

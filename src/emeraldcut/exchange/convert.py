@@ -18,12 +18,13 @@ from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
 from emeraldcut.images.tiles import first_pixel
+from emeraldcut.runs.notices import said
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, begun_settings
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.settings import Settings, setting
 from emeraldcut.tables.catalogues import read_catalogue
-from emeraldcut.tables.files import THESIS_CLASSES, check_output, read_table, write_table
+from emeraldcut.tables.files import RAW_HELP, THESIS_CLASSES, check_output, read_table, write_table
 from emeraldcut.tables.identifiers import whole_type, with_numbers
 
 LABELS = (*THESIS_CLASSES, "other")  # 0, 1, 2, 3 for Zoobot
@@ -52,6 +53,7 @@ class ConvertSettings(Settings):
     send: bool = setting(
         False, "also send the table (.vot) through SAMP to TOPCAT, Aladin and others that run on this machine"
     )
+    raw: bool = setting(False, RAW_HELP)
 
 
 def convert_table(
@@ -76,7 +78,7 @@ def convert_table(
         write_text(output, text)
         return output
     check_output(output, overwrite)
-    path = write_table(describe_columns(read_table(source)), output, overwrite=overwrite)
+    path = write_table(describe_columns(read_table(source)), output, overwrite=overwrite, raw=settings.raw)
     if settings.send:
         send(path)
     return path
@@ -212,10 +214,9 @@ def convert_images(
         raise NoImagesError(f"none of the {left_out} images of '{source}' can be used.")
     table = vstack(tables, metadata_conflicts="silent")
     for name, part in PROGRAMS[str(settings.to)](table, run.folder.resolve()).items():
-        write_table(
-            with_numbers(part) if images.whole_ids and "id" in part.colnames else part, run.path(name), overwrite=True
-        )
-    run.finish(**images.facts, images=len(table), left_out=left_out)
+        part = with_numbers(part) if images.whole_ids and "id" in part.colnames else part
+        write_table(part, run.path(name), overwrite=True, raw=settings.raw)
+    run.finish(**images.facts, images=len(table), left_out=left_out, notices=said())
     return run
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Lock
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
 
 import numpy as np
 from astropy.table import Table
@@ -23,9 +22,12 @@ from astropy.table import Table
 from emeraldcut.data.columns import describe_columns, keep_apart, numbers
 from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.errors import UsageError
+from emeraldcut.exchange.http import Client, UnknownHost
 from emeraldcut.exchange.sia import VERSIONS, cut_to, image_at
-from emeraldcut.images.formats import SMALLEST_SIDE_PIX, BadImage, kind_of, read_file
+from emeraldcut.images.claims import BadImage
+from emeraldcut.images.formats import SMALLEST_SIDE_PIX, failed, kind_of, read_file
 from emeraldcut.images.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
+from emeraldcut.runs.notices import printable
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run, begun_settings
 from emeraldcut.runs.workers import map_chunks
@@ -45,7 +47,6 @@ FILES = "fits"  # folder of the cut-outs
 Result = tuple[Flag, str, bool]  # of one row: its flag, a detail, and whether its file is there
 DECIDES = ("survey", "service", "cutout_size", "pixel_scale_arcsec")  # settings that decide what a cut-out shows
 PASSING = (408, 425, 429)  # client errors that another try may get past: timeout, too early, too many requests
-LARGEST_IMAGE_BYTES = 400_000_000  # of a service that does not cut
 LONGEST_WAIT_S = 120.0  # however long a server asks to be left alone, and however often it has failed
 OFF_CENTRE_PIX = 2.0  # services round the centre to pixels; what is further off is another place
 
@@ -66,16 +67,24 @@ class FetchSettings(Settings):
         "hips2fits; or sia1:URL or sia2:URL of an image service of the Virtual Observatory; or a URL with {survey}, "
         "{ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
     )
-    cutout_size: int = setting(64, "side of a cutout in pixels", at_least=SMALLEST_SIDE_PIX)
+    cutout_size: int = setting(64, "side of a cutout in pixels", at_least=SMALLEST_SIDE_PIX, at_most=8_192)
     pixel_scale_arcsec: float = setting(0.25, "pixel scale of the cutouts; best that of the survey", above=0)
     rate: float = setting(2.0, "highest number of requests per second, over all jobs", above=0)
-    retries: int = setting(4, "retries after a server or network error, or an answer that is not an image", at_least=0)
+    retries: int = setting(
+        4, "retries after a server or network error, or an answer that is not an image", at_least=0, at_most=100
+    )
     wait_s: float = setting(
         1.0, "wait before the first retry, doubled each time; the server's Retry-After is respected", at_least=0
     )
     timeout_s: float = setting(60.0, "time limit for one request", above=0)
+    public_only: bool = setting(
+        False, "refuse servers at addresses of this machine or of private networks, also after redirects"
+    )
     give_up: int = setting(
-        5, "stop after this many failed cutouts in a row, since the server is probably down; 0: never", at_least=0
+        5,
+        "stop after this many failed cutouts in a row, since the server is probably down; 0: never",
+        at_least=0,
+        at_most=1_000_000,
     )
 
     def check(self) -> None:
@@ -186,7 +195,16 @@ def _get_all(get: _Getter, jobs: int, progress: Progress) -> list[Result]:
     rows = (range(k, k + 1) for k in range(number))
     results: list[Result] = []
     failures = 0
-    for result in map_chunks(get, rows, jobs=jobs, threads=True, progress=progress):
+    found = map_chunks(get, rows, jobs=jobs, threads=True, progress=progress)
+    while True:
+        try:
+            result = next(found, None)
+        except UnknownHost as error:
+            raise ConnectionError(
+                f"{error}; check the service and the network. Completed cutouts are saved; rerun the command to resume."
+            ) from None
+        if result is None:
+            return results
         results.append(result)
         failures = failures + 1 if result[0] & Flag.UNREADABLE else 0
         if failures and failures == give_up:
@@ -194,7 +212,6 @@ def _get_all(get: _Getter, jobs: int, progress: Progress) -> list[Result]:
                 f"{urlsplit(get.settings.template).netloc} gave no image {failures} times in a row ({result[1]}) "
                 "Completed cutouts are saved; rerun the command to resume."
             )
-    return results
 
 
 def _with_results(table: Table, names: list[str], results: list[Result]) -> Table:
@@ -273,6 +290,7 @@ class _Getter:
 
     def __post_init__(self) -> None:
         self._pace, self._lock = _Pace(self.settings.rate), Lock()
+        self._client = Client(self.settings.timeout_s, self.settings.public_only)
 
     def __call__(self, rows: range) -> Result:
         row = rows[0]
@@ -287,7 +305,16 @@ class _Getter:
         try:
             return *self._download(path, row), True
         except BadImage as error:
-            return error.flag, error.detail, False
+            return error.flag, printable(error.detail), False
+        except UnknownHost:  # so is it for all others
+            raise
+        except OSError as error:
+            if error.errno is not None:  # of this machine's disk, not of the server
+                raise
+            reason: Exception = error
+        except Exception as error:  # of whatever is in an answer
+            reason = error
+        return Flag.UNREADABLE, failed(reason).detail, False
 
     def _download(self, path: Path, row: int) -> tuple[Flag, str]:
         """Fetches to `path`, in as many tries as it takes; BadImage with the last reason if all of them fail."""
@@ -298,9 +325,7 @@ class _Getter:
             try:
                 if settings.searches:
                     width_deg = settings.cutout_size * settings.pixel_scale_arcsec / 3600
-                    partial.write_bytes(
-                        image_at(settings.service, settings.survey, ra, dec, width_deg, self._get_image)
-                    )
+                    partial.write_bytes(image_at(settings.service, settings.survey, ra, dec, width_deg, self._get))
                     with self._lock:  # see `_check`
                         cut_to(partial, ra, dec, settings.cutout_size)
                 else:
@@ -317,6 +342,10 @@ class _Getter:
                 if error.flag == Flag.NO_DATA:
                     raise
                 reason = error.detail
+            except UnknownHost as error:
+                if attempt or f"'{urlsplit(settings.template).hostname}'" not in str(error):
+                    raise BadImage(Flag.UNREADABLE, f"{error}.") from None
+                raise
             except ConnectionError as error:
                 reason = str(error)
             finally:
@@ -327,10 +356,7 @@ class _Getter:
 
     def _get(self, url: str, largest_bytes: int) -> bytes:
         self._pace.wait()
-        return _answer(url, self.settings.timeout_s, largest_bytes)
-
-    def _get_image(self, url: str) -> bytes:
-        return self._get(url, LARGEST_IMAGE_BYTES)
+        return self._client.get(url, largest_bytes)
 
     def _check(self, path: Path, row: int) -> tuple[Flag, str]:
         """Flag and detail of a file that is a whole FITS image of this place; BadImage if it is not."""
@@ -356,38 +382,9 @@ def _largest_bytes(size: int) -> int:
     return 24 * size**2 + 10_000_000
 
 
-def _answer(url: str, timeout_s: float, largest_bytes: int) -> bytes:
-    """The body of the answer to a GET.
-
-    Raises HTTPError for an error of the server, ConnectionError where no answer comes in time, BadImage for an answer
-    that is too long or too short.
-    """
-    from emeraldcut import __version__
-
-    deadline = time.monotonic() + timeout_s
-    body = bytearray()
-    try:
-        with urlopen(Request(url, headers={"User-Agent": f"emeraldcut/{__version__}"}), timeout=timeout_s) as response:
-            while part := response.read1(65536):
-                body += part
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"the answer took more than {timeout_s:g} s")
-                if len(body) > largest_bytes:
-                    raise BadImage(Flag.UNREADABLE, f"the answer is longer than {largest_bytes} bytes")
-            promised = response.headers.get("Content-Length", "")
-    except HTTPError:
-        raise
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise ConnectionError(str(reason) or type(reason).__name__) from None
-    if promised.isdigit() and len(body) < int(promised):
-        raise BadImage(Flag.UNREADABLE, f"only {len(body)} of {promised} bytes came")
-    return bytes(body)
-
-
 def _words(error: HTTPError) -> str:
     """What an error of the server says: its code, and the text that comes with it if that is short and plain."""
-    said = f"{error.code} {error.reason}".strip()
+    said = printable(f"{error.code} {error.reason}".strip())
     try:
         with error:
             text = error.read(2000).decode("utf-8", "replace")
@@ -398,7 +395,7 @@ def _words(error: HTTPError) -> str:
         text = ": ".join(str(answer[key]) for key in ("title", "description") if answer.get(key))
     except (ValueError, AttributeError):
         text = "" if "<" in text else text
-    text = " ".join(text.split())[:200].rstrip(".")
+    text = printable(" ".join(text.split())[:200].rstrip("."))
     return f"{said}: {text}" if text else said
 
 

@@ -10,17 +10,21 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Row, Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import Flag
-from emeraldcut.images.formats import BadImage
+from emeraldcut.exchange.http import checked
+from emeraldcut.images.claims import BadImage
 from emeraldcut.images.tiles import Tiles, first_pixel
+from emeraldcut.runs.notices import printable
 
 VERSIONS = ("sia1", "sia2")
+LARGEST_ANSWER_BYTES = 20_000_000  # of a table of images or links
+LARGEST_IMAGE_BYTES = 400_000_000  # of a service that does not cut
 DATALINK = "content=datalink"
 # What the columns of an answer are: UCDs of version 1, names of version 2.
 ACCESS = {
@@ -32,23 +36,24 @@ ACCESS = {
 
 
 def image_at(
-    service: str, survey: str | None, ra: float, dec: float, width_deg: float, get: Callable[[str], bytes]
+    service: str, survey: str | None, ra: float, dec: float, width_deg: float, get: Callable[[str, int], bytes]
 ) -> bytes:
     """A FITS file that has the place `ra`, `dec` (degrees) and what is `width_deg` around it, or more.
 
-    `service` is sia1:URL or sia2:URL; `survey` is the collection that version 2 is asked for. Raises BadImage: NO_DATA
-    if the service has no image there, UNREADABLE if it answers something else than it should; and what `get` raises.
+    `get` takes a URL and the length of the longest answer. `service` is sia1:URL or sia2:URL; `survey` is the
+    collection that version 2 is asked for. Raises BadImage: NO_DATA if the service has no image there, UNREADABLE if it
+    answers something else than it should; and what `get` raises.
     """
     version, _, url = service.partition(":")
     if version == "sia1":
         asked = {"POS": f"{ra:.7f},{dec:.7f}", "SIZE": f"{width_deg:.7f}", "FORMAT": "image/fits"}
     else:
         asked = {"POS": f"CIRCLE {ra:.7f} {dec:.7f} {width_deg / 2:.7f}"} | ({"COLLECTION": survey} if survey else {})
-    images = _records(get(_with(url, asked)))
+    images = _records(get(_with(url, asked), LARGEST_ANSWER_BYTES))
     url, form = _nearest(images, ra, dec)
     if DATALINK in form:
-        url = _cutting_link(get(url), ra, dec, width_deg * np.sqrt(0.5))
-    return get(url)
+        url = _cutting_link(get(url, LARGEST_ANSWER_BYTES), ra, dec, width_deg * np.sqrt(0.5))
+    return get(url, LARGEST_IMAGE_BYTES)
 
 
 def cut_to(path: Path, ra: float, dec: float, size: int) -> None:
@@ -84,8 +89,7 @@ def cut_to(path: Path, ra: float, dec: float, size: int) -> None:
 
 def _with(url: str, asked: dict[str, str]) -> str:
     """A URL with parameters at its end. BadImage for anything but http and https."""
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise BadImage(Flag.UNREADABLE, f"the service points to '{url[:100]}'.")
+    checked(url)
     glue = "" if url.endswith(("?", "&")) else "&" if "?" in url else "?"
     return url + glue + "&".join(f"{name}={quote(value, safe='')}" for name, value in asked.items())
 
@@ -106,7 +110,9 @@ def _table(document) -> Table:
     for resource in document.resources:
         for info in resource.infos:
             if info.name == "QUERY_STATUS" and str(info.value).upper() == "ERROR":
-                raise BadImage(Flag.UNREADABLE, f"the service says: {(info.content or 'error').strip()[:200]}")
+                raise BadImage(
+                    Flag.UNREADABLE, f"the service says: {printable((info.content or 'error').strip()[:200])}"
+                )
         if resource.type == "results" and resource.tables:
             return resource.tables[0].to_table(use_names_over_ids=True)
     return Table()
@@ -150,8 +156,13 @@ def _cutting_link(answer: bytes, ra: float, dec: float, radius_deg: float) -> st
         told = {param.name: str(param.value) for param in service.params}
         if "SODA" in told.get("standardID", "") and "accessURL" in told:
             circle = f"{ra:.7f} {dec:.7f} {radius_deg:.7f}"
-            return _with(told["accessURL"], {"ID": str(link["ID"]), "CIRCLE": circle})
+            return _with(told["accessURL"], {"ID": _text(links, link, "ID"), "CIRCLE": circle})
     for link in links:
-        if str(link["semantics"]) == "#this" and str(link["access_url"]):
+        if _text(links, link, "semantics") == "#this" and _text(links, link, "access_url"):
             return _with(str(link["access_url"]), {}).rstrip("?&")
     raise BadImage(Flag.NO_DATA, "The service links to no image of this place.")
+
+
+def _text(links: Table, link: Row, name: str) -> str:
+    """A value of a link as text, empty where it is missing."""
+    return "" if name not in links.colnames or np.ma.is_masked(link[name]) else str(link[name])

@@ -55,9 +55,11 @@ _TRUTH = (
 class SynthesiseSettings(Settings):
     """How many galaxies of which classes are drawn, and how they are imaged."""
 
-    number: int = setting(1000, "number of images", at_least=1)
-    exposures: int = setting(1, "images of each galaxy, each with its own S/N, noise and neighbours", at_least=1)
-    size: int = setting(64, "side of an image in pixels", at_least=16)
+    number: int = setting(1000, "number of images", at_least=1, at_most=100_000_000)
+    exposures: int = setting(
+        1, "images of each galaxy, each with its own S/N, noise and neighbours", at_least=1, at_most=1_000
+    )
+    size: int = setting(64, "side of an image in pixels", at_least=16, at_most=4_096)
     classes: tuple[str, ...] = setting(shapes.LABELS, "classes to draw", choices=shapes.LABELS, not_empty=True)
     weights: tuple[float, ...] = setting((), "relative frequencies of the classes; equal if not given", at_least=0)
     snr_min: float = setting(15.0, "smallest S/N within the half-light radius; drawn log-uniformly", above=0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.flags import usable
+from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.psf import positive
@@ -21,7 +21,7 @@ from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import Run, parts_of, provenance
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.tables.files import check_output, write_table
-from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table
+from emeraldcut.tables.resumable import ResumableTable, fill, join, joined_table, say_what_is_done_again
 
 MOST_SAID = 20  # ways in which files are read, in a manifest
 LACKING = {  # facts of a manifest, and the sentences that they are in
@@ -45,6 +45,7 @@ def apply_to_images(
     seed: int | None = None,
     jobs: int | str = 1,
     overwrite: bool = False,
+    raw: bool = False,
     progress: Progress = SILENT,
 ) -> Path:
     """Writes the rows that `stage` makes of all images as one table.
@@ -72,6 +73,8 @@ def apply_to_images(
         Workers, as `map_chunks` takes them.
     overwrite : bool
         Replace the table if it exists.
+    raw : bool
+        For `write_table`.
     progress : Progress
         Told of each chunk that is done.
 
@@ -100,7 +103,7 @@ def apply_to_images(
     """
     path = check_output(output, overwrite)
     with listening():
-        return _applied(stage, source, read_settings, path, command, settings, seed, jobs, overwrite, progress)
+        return _applied(stage, source, read_settings, path, command, settings, seed, jobs, overwrite, raw, progress)
 
 
 def _applied(
@@ -113,25 +116,33 @@ def _applied(
     seed: int | None,
     jobs: int | str,
     overwrite: bool,
+    raw: bool,
     progress: Progress,
 ) -> Path:
     images = open_images(source, read_settings)
     origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
     origin |= images.facts
     beside = path.with_name(f".{path.name}.unfinished")
-    rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite)
+    rows = ResumableTable(beside, origin, f"a table of `{command}`", overwrite=overwrite, inputs=images.inputs)
+    say_what_is_done_again(rows)
     progress.begin(images.expected)
     fill(rows, stage, images.chunks_after, jobs=jobs, progress=progress)
     if rows.done == 0:
         rows.remove()
         raise NoImagesError(f"'{source}' holds no images.")
-    origin = origin | reading_facts(rows) | {"notices": said()}
+    reading = reading_facts(rows)
+    sentences = reading.pop("notices", [])
+    origin = origin | reading | {"notices": [*said(), *sentences]}
     if path.suffix == ".parquet":
         join(rows, path, origin, whole_ids=images.whole_ids)
     else:
-        write_table(joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite)
+        write_table(
+            joined_table(rows, whole_ids=images.whole_ids), path, provenance=origin, overwrite=overwrite, raw=raw
+        )
     flags = rows.column("flag")
     rows.remove()
+    for sentence in sentences:
+        notice(sentence)
     if np.isfinite(flags).any() and not usable(flags).any():
         raise NoImagesError(f"none of the {len(flags)} images can be used; '{path}' says why.")
     return path
@@ -177,37 +188,47 @@ def map_images(
         for chunk in map_chunks(stage, images.chunks(), jobs=jobs, progress=progress):
             writer.append(chunk)
             n_usable += int(usable(chunk.table["flag"]).sum())
+        writer.facts["notices"] = said()
     if not n_usable:
         raise NoImagesError(f"'{source}' holds no usable images.")
     return writer.run
 
 
 def reading_facts(tables: Iterable[Any]) -> dict[str, Any]:
-    """For a manifest, from tables (Arrow) of rows: how their files were read, and what could not be known of how many.
+    """For a manifest, from tables (Arrow) of rows: how their files were read, and what is not known of how many.
 
-    Of more than `MOST_SAID` ways, the first ones are kept. What could not be known is also a notice.
+    Also how many could not be read. Of more than `MOST_SAID` ways, the first ones are kept. What is not known of usable
+    images, and what could not be read, is also in sentences, under `notices`, if there is something.
     """
     ways: dict[str, None] = {}
-    images, lacking = 0, dict.fromkeys(LACKING, 0)
+    number = images = unreadable = 0
+    lacking = dict.fromkeys(LACKING, 0)
     for table in tables:
         names = table.column_names
+        number += len(table)
+        if "flag" in names:
+            flags = np.asarray(table["flag"].fill_null(0).to_numpy(), dtype=np.int64)
+            unreadable += int(np.count_nonzero(flags & int(Flag.UNREADABLE)))
+        if "read_as" in names and len(ways) < MOST_SAID:
+            ways |= dict.fromkeys(text for text in table["read_as"].unique().to_pylist() if text)
         table = table.filter(usable(table["flag"].to_numpy())) if "flag" in names else table
         images += len(table)
-        if "read_as" in names:
-            counts = {
-                str(c["values"]): c["counts"].as_py() for c in table["read_as"].value_counts() if c["values"].is_valid
-            }
-            ways |= {} if len(ways) >= MOST_SAID else dict.fromkeys(text for text in counts if text)
-            for sign, name in SIGNS.items():
-                lacking[name] += sum(number for text, number in counts.items() if sign in text)
+        texts = table["read_as"].value_counts().to_pylist() if "read_as" in names else []
+        for sign, name in SIGNS.items():
+            lacking[name] += sum(row["counts"] for row in texts if sign in (row["values"] or ""))
         widths = table["psf_fwhm_pix"].to_pylist() if "psf_fwhm_pix" in names else [None] * len(table)
         lacking["psf_unknown_images"] += sum(positive(width) is None for width in widths)
-    for name, number in lacking.items():
-        if number:
-            has = "image has" if images == 1 else "images has" if number == 1 else "images have"
-            notice(f"{number:,} of {images:,} {has} {LACKING[name]}")
-    facts: dict[str, Any] = {name: number for name, number in lacking.items() if number or name == "psf_unknown_images"}
-    return facts | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
+    sentences = []
+    if unreadable:
+        sentences += [
+            f"{unreadable:,} of {number:,} images could not be read; the rows of these are flagged and say why."
+        ]
+    for name, some in lacking.items():
+        has = "image has" if images == 1 else "images has" if some == 1 else "images have"
+        sentences += [f"{some:,} of {images:,} {has} {LACKING[name]}"] if some else []
+    facts: dict[str, Any] = {name: some for name, some in lacking.items() if some or name == "psf_unknown_images"}
+    facts |= {"unreadable_images": unreadable} | ({"read_as": list(ways)[:MOST_SAID]} if ways else {})
+    return facts | ({"notices": sentences} if sentences else {})
 
 
 def _inputs(source: str | Path, read_settings: ReadSettings) -> list[str | Path]:

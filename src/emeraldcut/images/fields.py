@@ -105,7 +105,7 @@ def _files(source: Path, settings: ReadSettings) -> Iterable[FileGroup] | None:
     """The files of images of a source, without those of maps; None if it is something else."""
     if source.is_dir():
         return map(FileGroup, _pictures(source)) if is_folder_of_files(source) else None
-    if (listed := listed_files(source, settings, settings.file)) is not None:
+    if (listed := listed_files(source, settings.file)) is not None:
         return listed
     try:
         return [FileGroup(source)] if kind_of(source) in IMAGE_KINDS else None

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS
+from emeraldcut.images.claims import fits_file
 from emeraldcut.images.masks import MaskRule, mask_rule
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import (
@@ -95,6 +97,9 @@ def open_fits(group: FileGroup, settings: PictureSettings = DEFAULT, **options: 
     """The units of a FITS file, and what it and the files of its maps hold. `options` are those of astropy."""
     from astropy.io import fits
 
+    for path in (group.path, group.mask, group.noise):
+        if path is not None:
+            fits_file(path, settings)  # what no FITS file can claim ends here, before astropy follows it
     with ExitStack() as stack:
         units = stack.enter_context(fits.open(group.path, **options))
         beside = {
@@ -148,7 +153,10 @@ def contents_of(
         contents.psf_fwhm_pix = float(fwhm) if isinstance(fwhm, int | float) and fwhm > 0 else None
         contents.psf = psf_of_unit(unit, _label(unit))
     if group is not None and group.psf is not None and contents.psf is None:
-        contents.psf = read_psf(group.psf)
+        try:
+            contents.psf = read_psf(group.psf)
+        except (UsageError, OSError) as error:  # of this image, not of what the user asks for
+            raise ValueError(f"the PSF beside it: {error}") from None
     pictures = _pictures(images, kinds, settings, contents)
     if not pictures and not contents.problem and images:
         maps = ", ".join(f"{_label(unit)} ({kinds[id(unit)].holds or kinds[id(unit)].role})" for unit in images)

@@ -7,18 +7,19 @@ of the file: row 0 is the bottom of a FITS image, and the top of a PNG, JPEG or 
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import errno
 import logging
-import lzma
 import os
 import re
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain
+from functools import partial
+from itertools import islice
+from math import inf, prod
 from pathlib import Path
+from threading import RLock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,18 +27,28 @@ import numpy as np
 from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS, Layout, band_names, bands_last, chosen_bands, combine, layout
+from emeraldcut.images.claims import (
+    LARGEST_COMPRESSION,
+    BadImage,
+    Claim,
+    fits_file,
+    too_large,
+    unpacker,
+    unpacker_of,
+)
 from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of, unit_band
 from emeraldcut.images.light import stretch_of
 from emeraldcut.images.masks import MaskRule
 from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.origin import Origin
 from emeraldcut.images.planes import DEVIATION, VARIANCE, WEIGHT, FileGroup, is_band, plain_band
 from emeraldcut.images.psf import Psf
 from emeraldcut.images.wcs import header_facts, missing_facts, sky_axes
+from emeraldcut.runs.apart import Crashed, apart
+from emeraldcut.runs.notices import printable
+from emeraldcut.runs.reading import open_regular
 
 SMALLEST_SIDE_PIX = 8
-LARGEST_MEGAPIXELS = 400  # a claim beyond this in a file that is read as one image is damage, or a mosaic
-UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip and of tiled FITS, makes nothing more than 1032 times smaller
 # Rec. 601 luma, the weights of PIL's convert("L"): colour pictures of galaxies are mostly sRGB composites
 # that were made grey in this way elsewhere, so that results can be compared. Not a photometric quantity.
 LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -45,18 +56,11 @@ NOISIEST = 3.0  # a pixel with more than this many times the usual noise of an i
 PICTURE = {"stretched": True}  # what is known of a picture for the eye
 
 
-class BadImage(Exception):
-    """An image that cannot be used: the flag to set, and one sentence of detail."""
-
-    def __init__(self, flag: Flag, detail: str = "") -> None:
-        super().__init__(detail)
-        self.flag, self.detail = flag, detail
-
-
 @dataclass
 class Picture:
     """One image of a file: pixels (ny, nx) float32, flag, detail, its index there, what the file tells, its PSF.
 
+    `hdu` and `plane` say where it is among several images, see `Origin`; `origin` is set by who knows the file.
     `bands` are the pixels of each band that it is made of, if there are several.
     """
 
@@ -66,9 +70,15 @@ class Picture:
     index: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     psf: Psf | None = None
+    hdu: int | None = None
+    plane: int | None = None
+    origin: Origin | None = None
     bands: dict[str, np.ndarray] | None = None
 
 
+HOLDS_NONE = BadImage(Flag.NOT_AN_IMAGE, "It holds no image.")
+MOST_CRASHES = 5  # of a file, after which the rest of it is not tried
+LONGEST_REASON = 300  # letters of what a library says
 Item = tuple[Picture, dict[str, Any]]  # a picture, and what its row holds besides what the file tells
 NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
 
@@ -112,30 +122,34 @@ def luminance(array: np.ndarray) -> np.ndarray:
     return grey
 
 
+SIGNATURES = {
+    b"SIMPLE  =": "fits",
+    b"\x89PNG": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+    b"\x93NUMPY": "npy",
+    b"\x89HDF\r\n\x1a\n": "hdf5",
+    b"PAR1": "parquet",
+    b"GIF8": "gif",
+    b"BM": "bmp",
+}
+KINDS = (*dict.fromkeys(SIGNATURES.values()), "webp", "votable")  # that `kind_of` knows
+
+
 def kind_of(path: Path) -> str:
     """fits, png, jpeg, tiff, npy, hdf5, parquet, votable or "" from the first bytes of the file."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         head = file.read(1024)
-    if not head:
-        raise BadImage(Flag.UNREADABLE, "It is empty (0 bytes).")
-    if unpacker := _unpacker(head):
-        with unpacker(path) as file:
-            head = file.read(80)
-    signatures = {
-        b"SIMPLE  =": "fits",
-        b"\x89PNG": "png",
-        b"\xff\xd8\xff": "jpeg",
-        b"II*\0": "tiff",
-        b"MM\0*": "tiff",
-        b"II+\0": "tiff",
-        b"MM\0+": "tiff",
-        b"\x93NUMPY": "npy",
-        b"\x89HDF\r\n\x1a\n": "hdf5",
-        b"PAR1": "parquet",
-        b"GIF8": "gif",
-        b"BM": "bmp",
-    }
-    for signature, kind in signatures.items():
+        if not head:
+            raise BadImage(Flag.UNREADABLE, "It is empty (0 bytes).")
+        if opened := unpacker(head):
+            file.seek(0)
+            with opened(file, "rb") as content:
+                head = content.read(80)
+    for signature, kind in SIGNATURES.items():
         if head.startswith(signature):
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -143,71 +157,197 @@ def kind_of(path: Path) -> str:
     return "votable" if b"<VOTABLE" in head else ""
 
 
-def _unpacker(head: bytes) -> Callable[..., Any] | None:
-    """What opens a compressed file that begins so; None for others."""
-    return next((unpacker for signature, unpacker in UNPACKERS.items() if head.startswith(signature)), None)
+def read_file(
+    path: Path, settings: PictureSettings = DEFAULT, group: FileGroup | None = None, start: int = 0
+) -> Generator[Picture]:
+    """All images in the file from the `start`-th on, in order; at least one picture, whatever the file is.
 
-
-def read_file(path: Path, settings: PictureSettings = DEFAULT, group: FileGroup | None = None) -> Generator[Picture]:
-    """All images in the file, in order; at least one picture, whatever the file is. Emits no warnings.
-
-    `group` has the files of its maps. UsageError for settings that the file cannot follow.
+    This is the border at which whatever goes wrong with an image becomes its row: every plane of a stack that the file
+    claims has a picture, one that cannot be read with a flag and a sentence. Emits no warnings. `group` has the files
+    of its maps. UsageError for settings that the file cannot follow.
     """
-    pictures = None
+    done, expected, crashes = start, 0, 0
+    pictures: Iterator[Picture] | None = None
     while True:
         try:
             with warnings.catch_warnings():  # not around `yield`, where it would act on the caller
                 warnings.simplefilter("ignore")
-                pictures = pictures or _pictures(path, settings, group or FileGroup(path))
+                if pictures is None:
+                    expected, pictures = _pictures(path, settings, group or FileGroup(path), done)
                 picture = next(pictures)
         except StopIteration:
+            for k in range(done, max(expected, start + 1)):
+                nothing = BadImage(Flag.UNREADABLE, "The file ends before this image.")
+                yield failed(nothing if expected else HOLDS_NONE, k if expected > 1 else None)
             return
         except UsageError:
             raise
         except Exception as error:  # image libraries raise errors of every kind on damaged files
-            yield failed(error)
-            return
-        yield picture
+            crashes += isinstance(error, Crashed)
+            goes_on = isinstance(error, Crashed) and crashes < MOST_CRASHES
+            left = max(expected - done, 1)
+            for _ in range(1 if goes_on else left):
+                yield failed(error, done if expected > 1 else None)
+                done += 1
+            if left == 1 or not goes_on:
+                return
+            pictures = None
+        else:
+            done += 1
+            yield picture
 
 
-def _pictures(path: Path, settings: PictureSettings, group: FileGroup) -> Iterator[Picture]:
+def _pictures(path: Path, settings: PictureSettings, group: FileGroup, start: int) -> tuple[int, Iterator[Picture]]:
+    """How many images a file has, 0 if that is not known before they are read, and those from the `start`-th on."""
     kind = kind_of(path)
     if kind == "fits":
-        return _fits(group, settings)
+        files = [one for one in (path, group.mask, group.noise) if one is not None]
+        if any(fits_file(one, settings).is_packed for one in files):
+            return _apart(group, settings, start)
+        return counted(_fits(group, settings, start))
     readers = {"tiff": _tiff, "npy": _npy} | dict.fromkeys(("png", "jpeg", "gif", "bmp", "webp"), _raster)
     if kind not in readers:
         detail = "It is not a FITS, PNG, JPEG, TIFF or NPY file, whatever its name says."
         raise BadImage(Flag.UNREADABLE, detail)
-    return readers[kind](path, settings)
+    number, pictures = counted(readers[kind](path, settings))
+    return number, islice(pictures, start, None)
 
 
-def failed(error: Exception) -> Picture:
-    """What stands for an image that could not be read because of `error`."""
+Counted = Iterator["int | Picture"]  # first how many pictures come, 0 if that is not known, then these
+
+
+def counted(items: Counted) -> tuple[int, Iterator[Picture]]:
+    """The number that comes first, and the rest."""
+    number = next(items)
+    assert isinstance(number, int)
+    return number, items  # type: ignore[return-value]  # only the first is a number
+
+
+def _apart(group: FileGroup, settings: PictureSettings, start: int) -> tuple[int, Iterator[Picture]]:
+    """The same of a FITS file with compressed tiles, whose unpacking in astropy can crash, in a process of its own."""
+    return counted(apart("emeraldcut.images.formats:fits_pictures", group, settings, start))
+
+
+def fits_pictures(group: FileGroup, settings: PictureSettings, start: int) -> Counted:
+    """`_fits` without warnings, to be run apart."""
+    warnings.simplefilter("ignore")
+    return _fits(group, settings, start)
+
+
+def failed(error: BaseException, index: int | None = None) -> Picture:
+    """What stands for an image, the `index`-th of its file, that could not be read because of `error`."""
     if isinstance(error, BadImage):
-        return Picture(NO_PIXELS, error.flag, error.detail)
+        return Picture(NO_PIXELS, error.flag, printable(error.detail), index)
+    return Picture(NO_PIXELS, Flag.UNREADABLE, _why(error), index)
+
+
+def _why(error: BaseException) -> str:
+    """A sentence about whatever was raised while an image was read."""
+    reason = printable(str(error).strip().split("\n")[0]).rstrip(".")[:LONGEST_REASON] or type(error).__name__
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return "There was not enough memory to read it; use fewer --jobs, or more memory."
+    if isinstance(error, Crashed):
+        return f"{reason}."
     if isinstance(error, OSError) and error.strerror:
-        return Picture(NO_PIXELS, Flag.UNREADABLE, f"{error.strerror}.")
-    reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-    return Picture(NO_PIXELS, Flag.UNREADABLE, f"It is truncated or damaged ({reason}).")
+        return f"{error.strerror}."
+    return f"It is truncated or damaged ({reason})."
+
+
+def each_plane(number: int, plane: Callable[[int], Picture], start: int = 0) -> Iterator[Picture]:
+    """The planes of a stack from the `start`-th on, one picture each, whatever is wrong with some of them."""
+    for k in range(start, number):
+        try:
+            picture = plane(k)
+        except UsageError:
+            raise
+        except Exception as error:  # image libraries raise errors of every kind on damaged files
+            picture = failed(error, k if number > 1 else None)
+        yield picture
 
 
 # --- FITS
 
 
-def _fits(group: FileGroup, settings: PictureSettings) -> Iterator[Picture]:
-    _read_to_the_end(group.path)
+def _fits(group: FileGroup, settings: PictureSettings, start: int = 0) -> Counted:
     # Astropy maps the file into memory, so a cube is read piece by piece.
     with open_fits(group, settings, lazy_load_hdus=False) as (units, contents):
+        pictures = FitsPictures(units, contents, group, settings)
+        yield pictures.number
+        yield from pictures.after(start)
+
+
+class FitsPictures:
+    """The images of an open FITS file, in order or one alone. BadImage where it holds none that can be chosen."""
+
+    def __init__(self, units: Any, contents: Contents, group: FileGroup, settings: PictureSettings) -> None:
         if contents.problem:
             raise BadImage(Flag.NOT_AN_IMAGE, contents.problem)
         if not contents.images:
             raise _no_picture(units)
-        images = [(image, _layout(image, settings)) for image in contents.images]
-        alone = len(images) == 1 and images[0][1] is not Layout.STACK
-        read = (_read(image, plan, units, contents, group, settings) for image, plan in images)
-        for index, picture in enumerate(chain.from_iterable(read)):
-            picture.index = None if alone else index
-            yield picture
+        places = {id(unit): place for place, unit in enumerate(units)}
+        self._read = partial(_guarded, units=units, contents=contents, group=group, settings=settings)
+        self._images = [(image, _layout(image, settings)) for image in contents.images]
+        self._numbers = [_number(image, plan, group, settings) for image, plan in self._images]
+        self._hdus = [places[id(image.units[0])] for image, _ in self._images]
+        self._alone = len(self._images) == 1 and self._images[0][1] is not Layout.STACK
+        self.number = sum(self._numbers)
+
+    def after(self, start: int) -> Iterator[Picture]:
+        """All images from the `start`-th on."""
+        index = 0
+        for (image, plan), number, hdu in zip(self._images, self._numbers, self._hdus, strict=True):
+            if index + number <= start:
+                index += number
+                continue
+            first = max(start - index, 0)
+            index += first
+            for plane, picture in enumerate(self._read(image, plan, start=first), start=first):
+                if not self._alone:
+                    picture.index, picture.hdu = index, hdu
+                    picture.plane = plane if plan is Layout.STACK else None
+                index += 1
+                yield picture
+
+    def one(self, hdu: int | None, plane: int | None) -> Picture:
+        """The image of a unit and plane, as `Picture` has them. LookupError if there is no such."""
+        number = plane or 0
+        if hdu is not None:
+            place = self._hdus.index(hdu) if hdu in self._hdus else len(self._hdus)
+            if number >= self._numbers[place]:
+                raise LookupError(f"it has no plane {plane}")
+            number += sum(self._numbers[:place])
+        if number >= self.number:
+            raise LookupError(f"it has no image {number}")
+        return next(self.after(number))
+
+
+def _number(image: ImageUnits, plan: Layout, group: FileGroup, settings: PictureSettings) -> int:
+    """How many pictures an image of a file gives: the planes of a stack whose claim can be true, else one."""
+    if plan is not Layout.STACK or len(image.shape) != 3:
+        return 1
+    try:
+        check_claim(image.units[0], group.path, settings.largest_megapixels)
+    except BadImage:
+        return 1
+    return image.shape[0]
+
+
+def _guarded(
+    image: ImageUnits,
+    plan: Layout,
+    units: Any,
+    contents: Contents,
+    group: FileGroup,
+    settings: PictureSettings,
+    start: int,
+) -> Iterator[Picture]:
+    """The pictures of one image of a file with several, of which one that fails does not take the others along."""
+    try:
+        yield from _read(image, plan, units, contents, group, settings, start)
+    except UsageError:
+        raise
+    except Exception as error:  # image libraries raise errors of every kind on damaged files
+        yield failed(error)
 
 
 def _layout(image: ImageUnits, settings: PictureSettings) -> Layout:
@@ -215,30 +355,6 @@ def _layout(image: ImageUnits, settings: PictureSettings) -> Layout:
     if len(image.units) > 1:
         return Layout.PLANE
     return layout(header, image.shape, on_sky=sky_axes(header), stack=settings.stack)
-
-
-def unpacker_of(path: Path) -> Callable[..., Any] | None:
-    """What opens a compressed file; None for others."""
-    with open(path, "rb") as file:
-        return _unpacker(file.read(8))
-
-
-def _read_to_the_end(path: Path) -> None:
-    """Reads a compressed file to where its checksum is, which astropy does not get to."""
-    if unpacker := unpacker_of(path):
-        with unpacker(path) as file:
-            while file.read(2**20):
-                pass
-
-
-@lru_cache(16)
-def _unpacked_bytes(path: Path, changed: float) -> int:
-    """How long a compressed file is when unpacked."""
-    number, unpacker = 0, unpacker_of(path)
-    with (unpacker or open)(path, "rb") as file:
-        while part := file.read(2**20):
-            number += len(part)
-    return number
 
 
 def _no_picture(units) -> BadImage:
@@ -250,9 +366,15 @@ def _no_picture(units) -> BadImage:
 
 
 def _read(
-    image: ImageUnits, plan: Layout, units: Any, contents: Contents, group: FileGroup, settings: PictureSettings
+    image: ImageUnits,
+    plan: Layout,
+    units: Any,
+    contents: Contents,
+    group: FileGroup,
+    settings: PictureSettings,
+    start: int,
 ) -> Iterator[Picture]:
-    """The pictures of one image of a FITS file: one, or one a plane of a stack."""
+    """The pictures of one image of a FITS file: one, or one a plane of a stack from the `start`-th on."""
     shape, header = image.shape, image.units[0].header
     if len(shape) > 3:
         yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, f"Its array has {len(shape)} axes.")
@@ -264,7 +386,11 @@ def _read(
     if len(image.units) == 1 and plan in (Layout.PLANE, Layout.FIRST_PLANE):
         check_band(image.units[0], settings)
     for unit in image.units:
-        check_claim(unit, group.path)
+        check_claim(unit, group.path, settings.largest_megapixels)
+    for maps in image.maps:
+        for unit in (maps.mask, maps.noise):
+            if unit is not None:
+                check_claim(unit, _file_of(unit, group.path), settings.largest_megapixels)
     facts = {} if plan is Layout.BANDS_LAST else header_facts(header, shape, units)
     notes = [*contents.notes(image), *([] if plan is Layout.BANDS_LAST else missing_facts(header, facts))]
     if contents.psf is not None:
@@ -276,7 +402,8 @@ def _read(
     layers = [_Layers(unit, maps) for unit, maps in zip(image.units, image.maps, strict=True)]
     read: Iterator[Picture]
     if plan is Layout.STACK:
-        read = (_single(layers[0].plane(k), layers[0].maps, dict(facts), list(notes)) for k in range(shape[0]))
+        layer = layers[0]
+        read = each_plane(shape[0], lambda k: _single(layer.plane(k), layer.maps, dict(facts), list(notes)), start)
     elif plan in (Layout.PLANE, Layout.FIRST_PLANE) and len(layers) == 1:
         read = iter([_single(layers[0].plane(0), layers[0].maps, facts, notes)])
     else:
@@ -399,25 +526,33 @@ def check_band(unit: Any, settings: PictureSettings) -> None:
         raise BadImage(Flag.NOT_AN_IMAGE, f"It is of band {own}, not {', '.join(settings.band)} (--band).")
 
 
-def check_claim(unit, path: Path, largest_megapixels: float = LARGEST_MEGAPIXELS) -> None:
-    """BadImage if the header claims more data than the file can hold, before memory is taken for it."""
+def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.largest_megapixels) -> None:
+    """BadImage if the header of a unit claims more data than its file can hold, before memory is taken for it.
+
+    Of a stack, some planes must be there.
+    """
     shape = shape_of(unit)
-    claimed = float(np.prod(shape, dtype=float)) * abs(int(unit.header["BITPIX"])) / 8
-    size = path.stat().st_size
-    unpacker = unpacker_of(path)
-    if unpacker in (bz2.open, lzma.open):
-        room = _unpacked_bytes(path, path.stat().st_mtime)
-        room *= LARGEST_COMPRESSION if type(unit).__name__ == "CompImageHDU" else 1
-    elif unpacker or type(unit).__name__ == "CompImageHDU":
-        room = size * LARGEST_COMPRESSION
-    else:
-        room = size - unit.fileinfo()["datLoc"]
-    if claimed > room:
-        pixels = " x ".join(map(str, reversed(shape)))
-        raise BadImage(Flag.UNREADABLE, f"Its header claims {pixels} pixels; the file has only {size} bytes.")
-    if np.prod(shape[-2:], dtype=float) > largest_megapixels * 1e6:
-        detail = f"Its {shape[-1]} x {shape[-2]} pixels are a mosaic; `emeraldcut detect` makes a --catalogue."
-        raise BadImage(Flag.UNREADABLE, detail)
+    item_bytes = abs(int(unit.header["BITPIX"])) / 8
+    stored, compression = path.stat().st_size, 1.0
+    in_tiles = type(unit).__name__ == "CompImageHDU"
+    if unpacker_of(path) is not None:
+        stored = fits_file(path, OPENED).unpacked_bytes
+    elif not in_tiles:
+        stored -= unit.fileinfo()["datLoc"]
+    if in_tiles:
+        compression = LARGEST_COMPRESSION
+    claim = Claim(prod(shape[:-2]), shape[-2:], item_bytes, stored, compression, path.stat().st_size)
+    claim.check(largest_megapixels=largest_megapixels)
+
+
+OPENED = PictureSettings(largest_unpacked_gb=1e9)  # the limit was checked when the file was opened
+
+
+def _file_of(unit: Any, otherwise: Path) -> Path:
+    """The file that a unit is in."""
+    info = unit.fileinfo()
+    name = info["file"].name if info else None
+    return Path(name) if name else otherwise
 
 
 def masked(pixels, mask, rule: MaskRule = MaskRule()) -> np.ndarray:
@@ -457,11 +592,12 @@ def weighed(pixels: np.ndarray, sigma: np.ndarray, relative: bool) -> tuple[np.n
 # --- PNG, JPEG, TIFF, NPY
 
 
-def _raster(path: Path, settings: PictureSettings) -> Iterator[Picture]:
-    return raster(path, settings)
+def _raster(path: Path, settings: PictureSettings) -> Counted:
+    yield 1
+    yield raster(path, settings)
 
 
-def raster(path: Path | BinaryIO, settings: PictureSettings = DEFAULT) -> Iterator[Picture]:
+def raster(path: Path | BinaryIO, settings: PictureSettings = DEFAULT) -> Picture:
     """PNG, JPEG, GIF, BMP or WebP, in a file or in memory.
 
     16-bit values keep their range; palettes and CMYK go through RGB.
@@ -469,8 +605,11 @@ def raster(path: Path | BinaryIO, settings: PictureSettings = DEFAULT) -> Iterat
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as file:
+        warnings.simplefilter("ignore")
+        with _any_size(), Image.open(path) as file:
+            width, height = file.size
+            if width * height > settings.largest_megapixels * 1e6:
+                raise BadImage(Flag.UNREADABLE, too_large((height, width), settings.largest_megapixels))
             image: Image.Image = file
             if image.mode == "P":
                 image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -480,7 +619,23 @@ def raster(path: Path | BinaryIO, settings: PictureSettings = DEFAULT) -> Iterat
                 image = image.convert("RGB")
             array = np.asarray(image)
     for_the_eye = image.mode in ("L", "RGB", "RGBA")  # 8 bits a channel, which need a stretch
-    yield of_colours(array, settings, facts=PICTURE if for_the_eye else {})
+    return of_colours(array, settings, facts=PICTURE if for_the_eye else {})
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Pillow without its own limit of pixels, which is lower than that of the settings."""
+    from PIL import Image
+
+    with _PILLOW:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+_PILLOW = RLock()  # its limit is that of all threads
 
 
 def of_colours(array: np.ndarray, settings: PictureSettings, facts: dict[str, Any]) -> Picture:
@@ -492,7 +647,7 @@ def of_colours(array: np.ndarray, settings: PictureSettings, facts: dict[str, An
     return checked(luminance(array) if array.ndim == 3 else array, facts=dict(facts))
 
 
-def _tiff(path: Path, settings: PictureSettings) -> Iterator[Picture]:
+def _tiff(path: Path, settings: PictureSettings) -> Counted:
     """The images of a TIFF file: pages, but for thumbnails of others."""
     import tifffile
 
@@ -502,33 +657,59 @@ def _tiff(path: Path, settings: PictureSettings) -> Iterator[Picture]:
         with tifffile.TiffFile(path) as file:
             series = [s for s in file.series if not s.keyframe.is_reduced] or file.series
             for one in series:
-                if np.prod(one.shape[-3:], dtype=float) > 4 * LARGEST_MEGAPIXELS * 1e6:
-                    raise BadImage(Flag.UNREADABLE, f"It claims {' x '.join(map(str, one.shape))} pixels.")
-                pictures += _series(one, settings)
+                pictures += _series(one, path, settings)
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
-        return raster(path, settings)  # a compression that tifffile leaves to another package
+        pictures = [raster(path, settings)]  # a compression that tifffile leaves to another package
+    yield len(pictures)
     for number, picture in enumerate(pictures):
         picture.index = number if len(pictures) > 1 else None
-    return iter(pictures)
+        yield picture
 
 
-def _series(series: Any, settings: PictureSettings) -> list[Picture]:
-    """The images of pages of one kind; those that are white where there is no light are turned."""
-    array, axes, page = series.asarray(), series.axes, series.keyframe
+def _series(series: Any, path: Path, settings: PictureSettings) -> list[Picture]:
+    """The images of pages of one kind; where they cannot be read together, page for page."""
+    claim = _claim_of_series(series, path)
+    claim.check_together(settings)
+    try:
+        return _of_tiff(series.asarray(), series.axes, series.keyframe, settings)
+    except Exception as error:  # of damaged pages
+        pages = list(series.pages)
+        if claim.planes == 1 or "imagecodecs" in str(error):
+            raise
+        if len(pages) != claim.planes:
+            return [failed(error) for _ in range(claim.planes)]
+
+        def page(k: int) -> Picture:
+            (picture,) = _of_tiff(pages[k].asarray(), pages[k].axes, series.keyframe, settings)
+            return picture
+
+        return list(each_plane(len(pages), page))
+
+
+def _claim_of_series(series: Any, path: Path) -> Claim:
+    shape = tuple(int(n) for n in series.shape)
+    inner = 3 if "S" in series.axes else 2
+    compression = 1.0 if int(series.keyframe.compression) == 1 else inf
+    item_bytes = series.dtype.itemsize * min(series.keyframe.bitspersample / (8 * series.dtype.itemsize), 1)
+    return Claim(prod(shape[:-inner]), shape[-inner:], item_bytes, path.stat().st_size, compression)
+
+
+def _of_tiff(array: np.ndarray, axes: str, page: Any, settings: PictureSettings) -> list[Picture]:
+    """The images of an array of TIFF pages; those that are white where there is no light are turned."""
     facts = PICTURE if array.dtype == np.uint8 and page.bitspersample == 8 else {}
     if page.photometric == 0:  # MINISWHITE
         largest = 2**page.bitspersample - 1 if array.dtype.kind in "ub" else np.nanmax(array)
         array = largest - array.astype(np.float64)
     if "S" not in axes:
-        return list(_planes(array, facts=facts))
+        return list(each_plane(*_planes(array, facts=facts)))
     array = np.moveaxis(array, axes.index("S"), -1)
     if array.shape[-1] not in (3, 4):
         return [_of_last_axis(image, settings) for image in array.reshape(-1, *array.shape[-3:])]
     if settings.band:
         return [of_colours(image, settings, facts) for image in array.reshape(-1, *array.shape[-3:])]
-    return list(_planes(luminance(array), facts=facts))
+    return list(each_plane(*_planes(luminance(array), facts=facts)))
 
 
 def bands_axis(shape: tuple[int, ...]) -> int | None:
@@ -574,33 +755,83 @@ def _of_last_axis(array: np.ndarray, settings: PictureSettings, names: tuple[str
     return of_bands(planes, [names[k] if names else str(k) for k in wanted], {}, [])
 
 
-def _npy(path: Path, settings: PictureSettings) -> Iterator[Picture]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+def _npy(path: Path, settings: PictureSettings) -> Counted:
+    yield from array_pictures(*mapped_array(path, settings), settings)
+
+
+def npy_pictures(path: Path, settings: PictureSettings) -> tuple[int, Callable[[int], Picture]]:
+    """How many images an array of numpy in a file has, and a function that reads one of them."""
+    return _array_reader(*mapped_array(path, settings), settings)
+
+
+def array_pictures(array: np.ndarray, number: int, settings: PictureSettings) -> Counted:
+    """The images of an array (ny, nx), (n, ny, nx), (ny, nx, bands) or (n, ny, nx, bands); 3 or 4 bands are colours.
+
+    `number` is how many its first axis should have, if that is more than are there.
+    """
+    number, picture = _array_reader(array, number, settings)
+    yield number
+    yield from each_plane(number, picture)
+
+
+def _array_reader(array: np.ndarray, number: int, settings: PictureSettings) -> tuple[int, Callable[[int], Picture]]:
+    """How many images are in an array, see `array_pictures`, and a function that reads one of them."""
     last_is_colour = array.ndim in (3, 4) and array.shape[-1] in (3, 4)
     colour = last_is_colour and min(array.shape[-3:-1]) >= SMALLEST_SIDE_PIX
     if array.dtype.kind in "buif" and not colour and not settings.stack and bands_last(array.shape[-3:]):
         images = array.reshape(-1, *array.shape[-3:])
-        for index, image in enumerate(images):
-            picture = _of_last_axis(np.array(image), settings)
-            picture.index = index if len(images) > 1 else None
-            yield picture
-        return
-    yield from _planes(array, colour)
+
+        def picture(k: int) -> Picture:
+            of_bands = _of_last_axis(np.array(images[k]), settings)
+            of_bands.index = k if len(images) > 1 else None
+            return of_bands
+
+        return len(images), picture
+    return _planes(array, colour, number=number)
 
 
-def _planes(array: np.ndarray, colour: bool = False, facts: dict[str, Any] | None = None) -> Iterator[Picture]:
-    """One picture of a 2-D array (colour: 3-D), one per plane of an array with one more axis."""
+def mapped_array(path: Path, settings: PictureSettings = DEFAULT) -> tuple[np.ndarray, int]:
+    """An array of numpy in a file, which stays there, and how many planes its first axis should have.
+
+    Of a file that was cut short the array has the planes that are there. BadImage for a claim that cannot be true.
+    """
+    with open_regular(path) as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns_first, kind = header(file)
+        start = file.tell()
+        stored = os.fstat(file.fileno()).st_size - start
+    if kind.hasobject:
+        raise BadImage(Flag.UNREADABLE, "It holds objects of Python, not numbers.")
+    if 0 in shape or not shape:
+        raise BadImage(Flag.NOT_AN_IMAGE, f"Its array has the shape {' x '.join(map(str, shape)) or 'of one number'}.")
+    claim = Claim(shape[0] if len(shape) > 2 else 1, shape[1:] if len(shape) > 2 else shape, kind.itemsize, stored)
+    claim.check(settings)
+    there = claim.whole_planes if len(shape) > 2 else shape[0]
+    if columns_first and there < shape[0]:
+        raise BadImage(Flag.UNREADABLE, "It is truncated or damaged (its columns are first, and some are missing).")
+    array = np.memmap(path, kind, "r", start, (there, *shape[1:]), "F" if columns_first else "C")
+    return array, shape[0]
+
+
+def _planes(
+    array: np.ndarray, colour: bool = False, facts: dict[str, Any] | None = None, number: int = 0
+) -> tuple[int, Callable[[int], Picture]]:
+    """How many pictures are in an array, one of 2 axes (colour: 3), one per plane of one more; what reads one of them.
+
+    `number` is how many planes there should be, if more than there are.
+    """
     facts = facts or {}
     axes = array.ndim - colour
     if axes != 3 or array.dtype.kind not in "buif":
         grey = luminance(array) if colour and array.dtype.kind in "buif" else array
-        yield checked(grey, facts=dict(facts))
-        return
-    for index, plane in enumerate(array):
-        index_there = index if len(array) > 1 else None
-        yield checked(luminance(plane) if colour else plane, index=index_there, facts=dict(facts))
+        return 1, lambda k: checked(grey, facts=dict(facts))
+    number = max(number, len(array))
 
+    def picture(k: int) -> Picture:
+        if k >= len(array):
+            raise BadImage(Flag.UNREADABLE, "The file ends before this image.")
+        plane = luminance(array[k]) if colour else array[k]
+        return checked(plane, index=k if number > 1 else None, facts=dict(facts))
 
-def file_text(path: Path | str) -> str:
-    """A file name as text that can be stored, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    return number, picture

@@ -80,6 +80,7 @@ def match_names(
     bare = (("the path without ending", stems), ("the name without ending", [s.rpartition("/")[2] for s in stems]))
     safe = ("the name without ending", [_safe(s.rpartition("/")[2]) for s in stems])
     parts = ("a part of the name", [_parts(s.rpartition("/")[2]) for s in stems])
+    loose = ("the name without ending, but for capitals and signs", [_letters(s.rpartition("/")[2]) for s in stems])
     for column in columns:
         if table[column].dtype.kind not in "OUSiu":
             continue
@@ -89,16 +90,28 @@ def match_names(
         tries: list[tuple[str, Sequence[str | list[str]], list[str]]]
         tries = [(how, keys, kept) for how, keys in (*paths, *bare)]
         if of_file:
-            tries += [(how, keys, [PurePosixPath(value).name for value in kept]) for how, keys in (paths[1], bare[1])]
-            tries.append((*bare[1], [stem(PurePosixPath(value).name) for value in kept]))
+            tries += [(how, keys, [_base(value) for value in kept]) for how, keys in (paths[1], bare[1])]
+            tries.append((*bare[1], [stem(_base(value)) for value in kept]))
         else:
             tries.append((*safe, [_safe(value) for value in kept]))
             tries.append((*parts, [_plain(value) for value in kept]))
+            if len(set(loose[1])) == len(loose[1]):
+                tries.append((*loose, [_letters(value) for value in kept]))
         for how, keys, wanted in tries:
             match = _match(column, how, keys, wanted)
             if match is not None:
                 return match
     return None
+
+
+def _base(path: str) -> str:
+    """The name of a file at the end of a path, also of Windows, or of an address."""
+    return re.split(r"[\\/=]", path)[-1]
+
+
+def _letters(name: str) -> str:
+    """Letters and digits of a name, in small letters: NGC 1234 is ngc1234. What tells + from - stays."""
+    return re.sub(r"[^a-z0-9+-]", "", name.lower())
 
 
 def _safe(name: str) -> str:

@@ -174,6 +174,8 @@ def tiles_in(file: Path | FileGroup, settings: PictureSettings = DEFAULT) -> lis
             return _fits_tiles(group, settings)
     except UsageError:
         raise
+    except BadImage as error:
+        return [Tile(str(path), path, fault=error.detail)]
     except Exception as error:  # astropy raises many kinds of errors on damaged files
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         return [Tile(str(path), path, fault=f"It is truncated or damaged ({reason}).")]

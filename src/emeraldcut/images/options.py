@@ -12,7 +12,9 @@ from emeraldcut.settings import Settings, setting
 class PlaneSettings(Settings):
     """Which of the planes of an image file are read, and as what."""
 
-    hdu: int | None = setting(None, "number of the FITS unit that holds the image; the primary unit is 0", at_least=0)
+    hdu: int | None = setting(
+        None, "number of the FITS unit that holds the image; the primary unit is 0", at_least=0, at_most=10_000
+    )
     image_extension: str | None = setting(None, "name (EXTNAME) of the FITS unit that holds the image")
     band: tuple[str, ...] = setting((), "bands to use where a file has several, such as r or g,r,z; otherwise all")
     stack: bool = setting(False, "the planes of a cube, or the units of a FITS file, are galaxies, not bands of one")
@@ -30,9 +32,17 @@ class PlaneSettings(Settings):
 class PictureSettings(PlaneSettings):
     """Which of the planes of an image file are read, and as what; and the PSF of all images."""
 
-    psf: str | None = setting(None, "file with the PSF of all images: a FITS image, or a PSFEx model (.psf)")
+    psf: str | None = setting(
+        None, "file with the PSF of all images: a FITS image, or a PSFEx model (.psf)", reads=True
+    )
     psf_fwhm_arcsec: float | None = setting(None, "FWHM of the PSF of all images in arcsec", above=0)
     psf_fwhm_pix: float | None = setting(None, "FWHM of the PSF of all images in pixels", above=0)
+    largest_megapixels: float = setting(
+        400.0, "largest image that is read as one, in millions of pixels; a larger one is damage, or a mosaic", above=0
+    )
+    largest_unpacked_gb: float = setting(
+        4.0, "largest content of a compressed file, in GB; one that unpacks to more is not read", above=0
+    )
 
     def check(self) -> None:
         """UsageError for settings that exclude each other."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emeraldcut.data.flags import Flag
+from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import chosen_bands
-from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, failed, noise_per_pixel, of_bands, raster
+from emeraldcut.images.claims import LARGEST_COMPRESSION, BadImage, check_unpacked
+from emeraldcut.images.formats import NO_PIXELS, Picture, failed, noise_per_pixel, of_bands, raster
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import INVERSE_VARIANCE
-from emeraldcut.tables.arrow import arrow_pieces
+from emeraldcut.runs.reading import check_regular
+from emeraldcut.tables.arrow import for_arrow
 
 ROWS_AT_ONCE = 64
 ARRAYS = ("array", "flux")  # what bands of numbers are called: Multimodal Universe's scripts have the first
@@ -35,8 +37,9 @@ def image_column(path: Path) -> str | None:
         return any(kind.get_field_index(name) >= 0 for name in ("bytes", *ARRAYS))
 
     try:
-        schema = pq.ParquetFile(path).schema_arrow
-    except (OSError, ValueError):  # damaged; whoever reads it as a table will say so
+        check_regular(path)
+        schema = pq.ParquetFile(for_arrow(path)).schema_arrow
+    except Exception:  # damaged; whoever reads it as a table will say so
         return None
     names = [field.name for field in schema if holds_images(field.type)]
     return "image" if "image" in names else names[0] if names else None
@@ -45,47 +48,113 @@ def image_column(path: Path) -> str | None:
 def parquet_images(
     path: Path, column: str, settings: PictureSettings = DEFAULT
 ) -> Iterator[tuple[Picture, dict[str, Any]]]:
-    """The image of each row, and what the row's other columns of one value say of it."""
+    """The image of each row, and what the row's other columns of one value say of it.
+
+    Every row that the file claims comes, one whose image cannot be read with a flag and what else is known of it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    plain = [field.name for field in pq.read_schema(path) if not pa.types.is_nested(field.type)]
-    for piece in arrow_pieces(path, ROWS_AT_ONCE, [column, *plain]):
-        for row in piece.to_pylist():
-            image = row.pop(column)
-            try:
-                yield _picture(image, settings), row
-            except Exception as error:  # image libraries raise errors of every kind on damaged data
-                yield failed(error), row
-
-
-def parquet_image(path: Path, number: int, settings: PictureSettings = DEFAULT) -> Picture:
-    """The image of one row; LookupError if there is no such row."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(for_arrow(path), pre_buffer=False) as file:
+        plain = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
         for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if number < rows:
-                batches = file.iter_batches(ROWS_AT_ONCE, [group], [image_column(path)])
-                batch = next(islice(batches, number // ROWS_AT_ONCE, None))
-                return _picture(batch.column(0)[number % ROWS_AT_ONCE].as_py(), settings)
-            number -= rows
-    raise LookupError(f"'{path}' has no such row.")
+            number, done = _claimed_rows(file, group, path, settings), 0
+            try:
+                for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=[column, *plain]):
+                    for row in batch.to_pylist():
+                        image = row.pop(column)
+                        done += 1
+                        yield _guarded(image, settings), row
+            except Exception as error:  # a damaged page
+                reason: Exception = error
+            else:
+                reason = BadImage(Flag.UNREADABLE, "The file ends before this row.")
+            if done < number:
+                for row in _plain_rows(file, group, plain, number)[done:]:
+                    yield failed(reason), row
+
+
+def _claimed_rows(file: Any, group: int, path: Path, settings: PictureSettings) -> int:
+    """How many rows a group claims to have; BadImage where the file cannot have them, or they unpack to too much."""
+    about = file.metadata.row_group(group)
+    if about.num_rows > path.stat().st_size * LARGEST_COMPRESSION:
+        raise BadImage(Flag.UNREADABLE, f"It claims {about.num_rows:,} rows in {path.stat().st_size:,} bytes.")
+    check_unpacked(about.total_byte_size, settings)
+    return int(about.num_rows)
+
+
+def _plain_rows(file: Any, group: int, columns: list[str], number: int) -> list[dict[str, Any]]:
+    """The rows of a group without their images, as far as their columns can be read, each on its own."""
+    rows: list[dict[str, Any]] = [{} for _ in range(number)]
+    for name in columns:
+        try:
+            values = file.read_row_group(group, [name])[name].to_pylist()
+        except Exception:  # damaged too
+            continue
+        for row, value in zip(rows, values, strict=False):
+            row[name] = value
+    return rows
+
+
+def _guarded(image: Any, settings: PictureSettings) -> Picture:
+    try:
+        return _picture(image, settings)
+    except UsageError:
+        raise
+    except Exception as error:  # image libraries raise errors of every kind on damaged data
+        return failed(error)
+
+
+class ParquetPictures:
+    """The images of an open Parquet file, one at a time; those that are asked for in their order are read once."""
+
+    def __init__(self, path: Path, settings: PictureSettings = DEFAULT) -> None:
+        import pyarrow.parquet as pq
+
+        check_regular(path)
+        self._path, self._settings, self._column = path, settings, image_column(path)
+        self._file = pq.ParquetFile(for_arrow(path), pre_buffer=False)
+        groups = (self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups))
+        self._starts = np.cumsum([0, *groups])
+        self._batch: Any = None
+        self._group, self._next = -1, 0  # the group that batches are of, and the row at which the next one begins
+        self._batches: Iterator[Any] = iter(())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def one(self, number: int) -> Picture:
+        """The image of a row; LookupError if there is no such row."""
+        if not 0 <= number < self._starts[-1]:
+            raise LookupError(f"it has no row {number}")
+        group = int(np.searchsorted(self._starts, number, side="right")) - 1
+        if group != self._group or number < self._next - len(self._batch or ()):
+            _claimed_rows(self._file, group, self._path, self._settings)
+            self._batches = self._file.iter_batches(ROWS_AT_ONCE, [group], [self._column])
+            self._group, self._next = group, int(self._starts[group])
+        while number >= self._next:
+            try:
+                self._batch = next(self._batches)
+            except Exception:  # a damaged page; what comes after it is not to be had either
+                self._group = -1
+                raise
+            self._next += len(self._batch)
+        return _guarded(self._batch.column(0)[number - self._next].as_py(), self._settings)
 
 
 def n_rows(path: Path) -> int:
     """Rows of a Parquet file."""
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path).metadata.num_rows
+    return pq.ParquetFile(for_arrow(path)).metadata.num_rows
 
 
 def _picture(image: Any, settings: PictureSettings) -> Picture:
     if image is None:
         return Picture(NO_PIXELS, Flag.UNREADABLE, "The row has no image.")
     if isinstance(image, dict) and image.get("bytes") is not None:
-        return next(raster(io.BytesIO(image["bytes"]), settings))
+        return raster(io.BytesIO(image["bytes"]), settings)
     bands = image if isinstance(image, list) else _bands(image)
     if not bands:
         return Picture(NO_PIXELS, Flag.UNREADABLE, "The row has no image.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import numpy as np
 
 from emeraldcut.errors import UsageError
 from emeraldcut.images.options import PictureSettings
+from emeraldcut.images.wcs import header_facts
 
 LEAST_SIDE_PIX = 3
+SAME_SCALE = 0.01  # relative: a PSF with pixels of this size needs no other sampling
 FINE = 8  # pixels of a PSF are divided so often along each side to find where it falls to half its peak
 SDSS_BANDS = "urigz"  # order of the tables in a psField file: sdss.org/dr17/imaging/images/#psf
 SDSS_PIXEL_UNIT = 1e-3  # of row and column in its polynomials
@@ -37,6 +39,8 @@ class Psf:
         Step of the PSF's pixels in pixels of the image.
     name : str
         The file or unit.
+    scale_arcsec : float or None
+        Step of the PSF's pixels on the sky, where its header states that and no `sampling`.
     """
 
     parts: np.ndarray
@@ -45,6 +49,22 @@ class Psf:
     scale: tuple[float, float] = (1.0, 1.0)
     sampling: float = 1.0
     name: str = ""
+    scale_arcsec: float | None = None
+
+    def in_pixels(self, pixel_scale_arcsec: float | None) -> Psf:
+        """The same for an image with pixels of a size; each is made once."""
+        if self.scale_arcsec is None or pixel_scale_arcsec is None:
+            return self
+        sampling = self.scale_arcsec / pixel_scale_arcsec
+        if abs(sampling - 1) < SAME_SCALE:
+            return self
+        kept = self._of_scale
+        key = round(sampling, 4)
+        return kept.setdefault(key, kept.get(key) or replace(self, sampling=sampling, scale_arcsec=None))
+
+    @cached_property
+    def _of_scale(self) -> dict[float, Psf]:
+        return {}
 
     def at(self, x: float = np.nan, y: float = np.nan) -> np.ndarray:
         """The PSF (ny, nx), of sum 1, in pixels of the image at a place; where none is given, that of `zero`."""
@@ -80,7 +100,7 @@ def fwhm_pix(psf: Any) -> float | None:
     if psf is None or psf.ndim != 2 or not np.isfinite(psf).all() or psf.max() <= 0:
         return None
     finer = zoom(psf.astype(float), FINE, order=3, grid_mode=True, mode="nearest")
-    above = np.count_nonzero(finer > psf.max() / 2)
+    above = np.count_nonzero(finer > max(psf.max(), finer.max()) / 2)  # the peak may lie between pixels
     return float(2 * np.sqrt(above / np.pi) / FINE)
 
 
@@ -147,8 +167,14 @@ def psf_of_unit(unit: Any, name: str) -> Psf | None:
     data = np.squeeze(np.asarray(unit.data, dtype=np.float64))
     while data.ndim > 2:
         data = np.nanmean(data, axis=0)
-    sampling = unit.header.get("PSF_SAMP", 1.0 / unit.header.get("OVERSAMP", 1.0))
-    return Psf(data[None], sampling=float(sampling), name=name) if usable_image(data) else None
+    if np.isfinite(data).any():  # borders may have no data
+        data = np.where(np.isfinite(data), data, 0.0)
+    scale = None
+    if "PSF_SAMP" in unit.header or "OVERSAMP" in unit.header:
+        sampling = float(unit.header.get("PSF_SAMP", 1.0 / unit.header.get("OVERSAMP", 1.0)))
+    else:
+        sampling, scale = 1.0, header_facts(unit.header, data.shape).get("pixel_scale_arcsec")
+    return Psf(data[None], sampling=sampling, name=name, scale_arcsec=scale) if usable_image(data) else None
 
 
 def _psfex(unit: Any, name: str) -> Psf:
@@ -196,16 +222,17 @@ def psf_of_row(
     """
     scale = positive(row.get("pixel_scale_arcsec"))
     if row.get("psf_file"):
-        return _image_and_width(read_psf(str(row["psf_file"])), x, y)
+        return _image_and_width(read_psf(str(row["psf_file"])).in_pixels(scale), x, y)
     if (width := _width(row.get("psf_fwhm_pix"), row.get("psf_fwhm_arcsec"), scale)) is not None:
         return None, width
     if settings.psf is not None:
-        return _image_and_width(read_psf(settings.psf, str(row.get("bands", "")).partition(",")[0]), x, y)
+        psf = read_psf(settings.psf, str(row.get("bands", "")).partition(",")[0])
+        return _image_and_width(psf.in_pixels(scale), x, y)
     if (width := _width(settings.psf_fwhm_pix, settings.psf_fwhm_arcsec, scale)) is not None:
         return None, width
     if own is None:
         return None, own_fwhm_pix
-    image, width = _image_and_width(own, x, y)
+    image, width = _image_and_width(own.in_pixels(scale), x, y)
     return image, own_fwhm_pix or width
 
 

@@ -6,11 +6,12 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,35 +24,44 @@ from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
 from emeraldcut.images.band_files import joined_bands, read_group
 from emeraldcut.images.band_files import sentence as band_sentence
+from emeraldcut.images.claims import BadImage, fits_file
 from emeraldcut.images.formats import (
     NO_PIXELS,
-    BadImage,
     Item,
     Picture,
     already_unusable,
-    bands_axis,
     failed,
-    file_text,
-    hdf5_bands,
     kind_of,
-    read_array,
 )
+from emeraldcut.images.hdf5 import IMAGES, hdf5_contents, hdf5_pictures
 from emeraldcut.images.matching import Match, are_cutouts, match_names
 from emeraldcut.images.mosaic import tiles_in
+from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.origin import Origin, Origins, file_text, files_of, stamps_of
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
 from emeraldcut.images.psf import Psf, psf_of_row
-from emeraldcut.images.store import StoredImages, is_stored_set, stored_chunks, stored_number, stored_table
-from emeraldcut.images.text_maps import is_text_map, text_map
+from emeraldcut.images.store import (
+    PIXELS,
+    TABLE,
+    StoredImages,
+    is_stored_set,
+    stored_chunks,
+    stored_number,
+    stored_table,
+)
+from emeraldcut.images.text_maps import is_text_map, label_files, text_map
 from emeraldcut.images.tiles import Tiles, cut_out
-from emeraldcut.runs.notices import notice
+from emeraldcut.runs.notices import notice, printable
 from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.stamps import Stamp, stamp_of
 from emeraldcut.runs.workers import loaded
 from emeraldcut.settings import setting
 from emeraldcut.tables.catalogues import RENAMED, common_name, find_columns, read_catalogue, with_pixels
 from emeraldcut.tables.column_names import find_column
 from emeraldcut.tables.identifiers import are_whole, id_texts
+from emeraldcut.tables.resumable import Inputs
 
 FITS_ENDINGS = (
     *(f"{e}{packed}" for packed in ("", ".gz", ".bz2", ".xz", ".fz") for e in (".fits", ".fit", ".fts")),
@@ -63,11 +73,17 @@ OTHER_ENDINGS = (".asdf", ".fits.z", ".fits.zip", ".fits.zst", ".npz", ".h5", ".
 PSF_ENDING = ".psf"  # of PSFEx
 WANTED = ("ra", "dec", "x", "y", "id", "file")  # columns that settings may name
 MOST_NAMED = 3  # files in a sentence
+MOST_MEMBERS = 20  # of an HDF5 file, in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
-GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
+CHUNK_BYTES = 64_000_000  # of pixels, at most, in one chunk, unless one image has more: 256 images of 250 x 250
+LONGEST_ID, LONGEST_TEXT = 1000, 50_000  # letters; tables of fixed width take room for the longest in every row
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml", ".csv.gz", ".ecsv.gz", ".vot.gz", ".tsv", ".tbl")
 TEXT_ENDINGS = (".txt", ".dat", ".cat", ".ascii", ".list")  # of tables, or of text maps
+
+
+NAMED = ("input_1",)  # what images are called in a provenance
+FROM_IMAGES = Inputs(names=NAMED)
 
 
 class NoImagesError(UsageError):
@@ -103,8 +119,10 @@ class ReadSettings(PictureSettings):
     y: str | None = setting(None, "the catalogue's column of pixels along y")
     id: str | None = setting(None, "the catalogue's column of identifiers")
     file: str | None = setting(None, "the catalogue's column of file names")
-    cutout_size: int = setting(64, "side of the cutouts from a mosaic in pixels", at_least=1)
-    text_map_size: int = setting(50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1)
+    cutout_size: int = setting(64, "side of the cutouts from a mosaic in pixels", at_least=1, at_most=8_192)
+    text_map_size: int = setting(
+        50, "side of the images in the thesis's text maps (2df.dat) in pixels", at_least=1, at_most=8_192
+    )
     limit: int | None = setting(None, "read only this many images", at_least=1)
 
 
@@ -114,7 +132,7 @@ class ImageSource:
 
     `n_images` is None where the files would have to be opened to know it; `n_files`, which of a folder or a table of
     files is known, is then what to expect. `whole_ids` says that ids came in as whole numbers; they are text here, and
-    whole numbers again in tables. `facts` are for the manifest.
+    whole numbers again in tables. `facts` are for the manifest. `inputs` are the files, for work that goes on.
     """
 
     n_images: int | None
@@ -122,6 +140,7 @@ class ImageSource:
     n_files: int | None = None
     whole_ids: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    inputs: Inputs = FROM_IMAGES
     _chunks_with_bands: Callable[[int], Iterator[ImageSet]] | None = None
 
     @property
@@ -140,8 +159,13 @@ class ImageSource:
         return map(loaded, self._chunks(size)) if self._chunks_with_bands is None else self._chunks_with_bands(size)
 
     def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
-        """The same without the first `done`, a whole number of chunks; images of a set are named, not yet read."""
-        return islice(self._chunks(size), -(-done // size), None)
+        """The same without the first `done`; images of a set are named, not yet read."""
+        for chunk in self._chunks(size):
+            if done >= len(chunk):
+                done -= len(chunk)
+                continue
+            yield chunk[done:] if done else chunk
+            done = 0
 
 
 def open_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSource:
@@ -180,7 +204,7 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         return _open_with_catalogue(path, settings.catalogue, settings)
     if path.is_dir():
         if (path / CUTOUTS).is_file():
-            return _open_table(path / CUTOUTS, read_catalogue(path / CUTOUTS, _named(settings)), settings)
+            return _open_listed(path / CUTOUTS, settings, _together(path / CUTOUTS))
         if is_stored_set(path):
             return _open_stored(path, settings)
         if shards := _shards(path):
@@ -192,16 +216,21 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if kind == "parquet" and (column := image_column(path)):
         return _open_parquet({path: column}, settings)
     if _is_table(path, kind, settings):
-        return _open_table(path, read_catalogue(path, _named(settings)), settings)
+        return _open_listed(path, settings)
     if kind == "" and is_text_map(path):
-        return _from_pictures(None, lambda: text_map(path, settings.text_map_size), settings)
-    return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings)
+        return _open_text_map(path, settings)
+    inputs = Inputs(lambda: [os.path.abspath(path)], names=NAMED)
+    return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings, inputs=inputs)
+
+
+def _together(*files: Path) -> Inputs:
+    return Inputs(together=files, names=NAMED)
 
 
 def _kind(path: Path) -> str:
     try:
         return kind_of(path)
-    except (BadImage, OSError, EOFError):  # the row of this one file says what is wrong
+    except Exception:  # the row of this one file says what is wrong
         return "damaged"
 
 
@@ -221,8 +250,8 @@ def _shards(folder: Path) -> dict[Path, str]:
 
 
 def is_folder_of_files(folder: Path) -> bool:
-    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor Parquet with images."""
-    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder) or _shards(folder))
+    """Whether a folder is read file by file: no set of ours, nor what `fetch` has made, nor one without image files."""
+    return not ((folder / CUTOUTS).is_file() or is_stored_set(folder)) and any(True for _ in image_files(folder))
 
 
 def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
@@ -239,35 +268,81 @@ def _from_pictures(
     settings: ReadSettings,
     n_files: int | None = None,
     whole_ids: bool = False,
+    inputs: Inputs = FROM_IMAGES,
 ) -> ImageSource:
     if settings.limit is not None:
         n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
 
     def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
-        rest, taken = islice(items(), settings.limit), unique_ids()
-        while part := list(islice(rest, size)):
-            images = _image_set(part, taken, settings)
+        unique = unique_ids()
+        for part in _parts(islice(items(), settings.limit), size):
+            images = _image_set(part, unique, settings)
             images.bands = [picture.bands for picture, _ in part] if bands else None
             yield images
 
-    return ImageSource(n_images, chunks, n_files, whole_ids, _chunks_with_bands=partial(chunks, bands=True))
+    with_bands = partial(chunks, bands=True)
+    return ImageSource(n_images, chunks, n_files, whole_ids, inputs=inputs, _chunks_with_bands=with_bands)
+
+
+def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Items in lists of at most `size` of them, and of no more than `CHUNK_BYTES` unless one image has more."""
+    part: list[Item] = []
+    n_bytes = 0
+    for item in items:
+        own = item[0].pixels.nbytes + sum(plane.nbytes for plane in (item[0].bands or {}).values())
+        if part and (len(part) == size or n_bytes + own > CHUNK_BYTES):
+            yield part
+            part, n_bytes = [], 0
+        part.append(item)
+        n_bytes += own
+    if part:
+        yield part
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
-    images = [picture.pixels for picture, _ in items]
-    rows, psfs = [], []
+    images, rows, psfs, sources = [], [], [], dict[Stamp, None]()
     for picture, known in items:
-        text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
-        row = picture.facts | {name: value for name, value in known.items() if value is not None}
-        if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
-            row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
-        row |= {"id": unique(row["id"]), "flag": int(picture.flag), "flag_text": text}
-        told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
-        psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
-        rows.append(row if width is None else row | {"psf_fwhm_pix": width})
+        if picture.origin is not None:
+            sources |= dict.fromkeys(picture.origin.files)
+            known = {"id": known["id"], **picture.origin.columns(), **known}
+        try:
+            row, psf = _row_and_psf(picture, known, unique, settings)
+        except (UsageError, OSError) as error:  # of the PSF that the row names; one that the user names is the user's
+            if not known.get("psf_file"):
+                raise
+            picture = failed(BadImage(Flag.UNREADABLE, f"Its PSF is needed: {error}"))
+            row, psf = _row_and_psf(picture, {n: v for n, v in known.items() if n != "psf_file"}, unique, settings)
+        images.append(picture.pixels)
+        rows.append(row)
         psfs.append(psf)
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    return ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
+    made = ImageSet.from_rows(pixels, rows, psfs if any(psf is not None for psf in psfs) else None)
+    made.sources = tuple(sources)
+    return made
+
+
+def _row_and_psf(
+    picture: Picture, known: dict[str, Any], unique: Callable[[str], str], settings: PictureSettings
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """The row of an image, and its PSF where that is known."""
+    text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
+    row = picture.facts | {name: value for name, value in known.items() if value is not None}
+    if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
+        row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
+    told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
+    psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+    row |= {} if width is None else {"psf_fwhm_pix": width}
+    row = {name: shortened(v, LONGEST_TEXT) if isinstance(v, str) else v for name, v in row.items()}
+    identity = unique(shortened(str(row["id"]), LONGEST_ID))
+    return row | {"id": identity, "flag": int(picture.flag), "flag_text": shortened(text, LONGEST_TEXT)}, psf
+
+
+def shortened(text: str, longest: int) -> str:
+    """`text`, or what fits into `longest` letters of it with a hash of all of it at the end."""
+    if len(text) <= longest:
+        return text
+    end = f"...{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return text[: longest - len(end)] + end
 
 
 def unique_ids() -> Callable[[str], str]:
@@ -318,10 +393,13 @@ def _file(
 ) -> Iterator[Item]:
     """The pictures of one file; `name#0`, `name#1`, ... where a file holds several."""
     group = group or FileGroup(path)
+    stamps = stamps_of(group)
     for own, file, picture in read_group(group, settings):
         given = name if known is not None or own == group.name else own  # files that are no bands of one image
         identity = given if picture.index is None else f"{given}#{picture.index}"
-        yield picture, {"id": identity, "file": file_text(file), **(known or {})}
+        plane = picture.index if picture.hdu is None else picture.plane
+        picture.origin = Origin(str(file), picture.hdu, plane, stamps)
+        yield picture, {"id": identity, **(known or {})}
 
 
 # --- folders and tables of files
@@ -333,12 +411,16 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
     def items() -> Iterator[Item]:
         for group in groups:
             if group.path in alone:
-                yield _lonely_map(group.path), {"id": _name(group, folder), "file": file_text(group.path)}
+                yield _lonely_map(group.path), {"id": _name(group, folder)}
             else:
                 yield from _file(group.path, _name(group, folder), settings, group=group)
 
     notice(band_sentence(groups, folder))
-    return _from_pictures(None, items, settings, len(groups))
+    return _from_pictures(None, items, settings, len(groups), inputs=_of_groups(groups))
+
+
+def _of_groups(groups: Iterable[FileGroup]) -> Inputs:
+    return Inputs(lambda: [os.path.abspath(path) for group in groups for path in files_of(group)], names=NAMED)
 
 
 def _name(group: FileGroup, folder: Path) -> str:
@@ -347,7 +429,8 @@ def _name(group: FileGroup, folder: Path) -> str:
 
 
 def _lonely_map(path: Path) -> Picture:
-    return Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, lonely_map(path))
+    origin = Origin(str(path), files=(stamp_of(path),))
+    return Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, lonely_map(path), origin=origin)
 
 
 def lonely_map(path: Path) -> str:
@@ -374,14 +457,20 @@ def folder_groups(folder: Path, settings: PictureSettings, *, join: bool = True)
     used = {path for group in found for path in (group.mask, group.noise, group.psf, *group.passed_over)}
     alone = {path for path in maps if path not in models}
     groups = [by_path.get(path, FileGroup(path)) for path in ordered if path not in used]
-    if join and not settings.stack:
-        images = joined_bands([group for group in groups if group.path not in alone], lambda path: _stem(path, folder))
-        order = {path: number for number, path in enumerate(ordered)}
-        groups = sorted([*images, *(g for g in groups if g.path in alone)], key=lambda group: order[group.path])
+    groups = _with_bands(groups, alone, folder, settings) if join else groups
     bands = {band.lower() for band in settings.band}
     if any(one.band in bands for group in groups for one in group.bands):
         groups = [group for group in groups if group.of_bands or not group.band or group.band in bands]
     return groups, alone
+
+
+def _with_bands(groups: list[FileGroup], alone: set[Path], folder: Path, settings: PictureSettings) -> list[FileGroup]:
+    """Files of a folder, of which those of the bands of one image are one group."""
+    if settings.stack:
+        return groups
+    order = {group.path: number for number, group in enumerate(groups)}
+    images = joined_bands([group for group in groups if group.path not in alone], lambda path: _stem(path, folder))
+    return sorted([*images, *(g for g in groups if g.path in alone)], key=lambda group: order[group.path])
 
 
 def _stem(path: Path, folder: Path) -> str:
@@ -396,7 +485,11 @@ def image_files(folder: Path) -> Iterator[Path]:
     visited: set[tuple[int, int]] = set()
     denied: list[OSError] = []
     for place, folders, files in os.walk(folder, followlinks=True, onerror=denied.append):
-        status = os.stat(place)
+        try:
+            status = os.stat(place)
+        except OSError as error:
+            denied.append(error)
+            continue
         if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
@@ -412,7 +505,12 @@ def image_files(folder: Path) -> Iterator[Path]:
     yield from (Path(error.filename) for error in denied)
 
 
-def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource:
+def _open_listed(path: Path, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
+    """The images of a table of files, whose content decides what is read."""
+    return _open_table(path, read_catalogue(path, _named(settings)), settings, inputs)
+
+
+def _open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
     column = find_columns(table, {"file": settings.file} if settings.file else {}, str(path)).get("file")
     if column is None:
         raise NoImagesError(
@@ -426,17 +524,47 @@ def _open_table(path: Path, table: Table, settings: ReadSettings) -> ImageSource
             table.rename_column("file", free_name("input_file", table.colnames))
         table.rename_column(column, "file")
     whole = "id" in table.colnames and are_whole(table["id"])
-    table = keep_apart(table)
+    origins = Origins(table if table.meta.get("provenance", {}).get("program") == "emeraldcut" else table["file",])
+    table = keep_apart(origins.removed_from(table))
 
     def items() -> Iterator[Item]:
-        for number, row in enumerate(table[: settings.limit]):
-            if row["file"] is np.ma.masked or not row["file"]:
-                yield _without_image(row, number, "The table names no file.")
-                continue
-            given = str(row["file"])
-            yield from _of_row(_place_of(given, path.parent), stem_of(given), row, settings, path.parent)
+        with closing(OneByOne(settings, text_map_size=settings.text_map_size)) as files:
+            for number, row in enumerate(table[: settings.limit]):
+                origin = origins[number]
+                if origin is None:
+                    yield _without_image(row, number, "The table names no file.")
+                    continue
+                yield from _at_border(_of_named_file(origin, files, row, settings, path.parent), row, number)
 
-    return _from_pictures(None, items, settings, len(table), whole)
+    return _from_pictures(None, items, settings, len(table), whole, inputs)
+
+
+def _of_named_file(
+    origin: Origin, files: OneByOne, row: Row, settings: PictureSettings, folder: Path
+) -> Iterator[Item]:
+    """The pictures of the file that a row of a table in `folder` names, or the one of them that it means.
+
+    The name is relative to the folder or to where the program runs.
+    """
+    file = _place_of(origin.path, folder)
+    one = None if origin.hdu is None and origin.plane is None else partial(files.one_or_why, file, origin)
+    yield from _of_row(file, stem_of(origin.path), row, settings, folder, one=one)
+
+
+def _at_border(items: Iterator[Item], row: Row, number: int) -> Iterator[Item]:
+    """`items`, at least one: whatever is wrong with the image that a row names becomes its row."""
+    come = 0
+    try:
+        for item in items:
+            come += 1
+            yield item
+    except UsageError:
+        raise
+    except Exception as error:  # of the file system or of any library
+        yield failed(error), _without_image(row, number, "")[1]
+        return
+    if not come:
+        yield _without_image(row, number, "There is no image in it.")
 
 
 def _say_renamed(table: Table, path: str | Path, others: Sequence[str] = (), kept: Sequence[str] = ()) -> None:
@@ -449,11 +577,11 @@ def _say_renamed(table: Table, path: str | Path, others: Sequence[str] = (), kep
 
 def _place_of(given: str, folder: Path) -> Path:
     """A file that a table in a folder names, relative to it or else to where the program runs."""
-    file = folder / given
-    return file if file.exists() or not Path(given).exists() else Path(given)
+    file = folder / given  # the functions of `os.path`, unlike those of Path, raise nothing
+    return file if os.path.exists(file) or not os.path.exists(given) else Path(given)
 
 
-def listed_files(path: Path, settings: PictureSettings, column: str | None = None) -> list[FileGroup] | None:
+def listed_files(path: Path, column: str | None = None) -> list[FileGroup] | None:
     """The files that a table of images lists (in a `column` if it is given), each once; None if it is no such table."""
     kind = "" if path.is_dir() else _kind(path)
     if path.is_dir() or not _is_table(path, kind, ReadSettings(file=column)):
@@ -475,15 +603,27 @@ def _known(row: Row) -> dict[str, Any]:
 
 
 def _of_row(
-    file: Path, name: str, row: Row, settings: PictureSettings, folder: Path, group: FileGroup | None = None
+    file: Path,
+    name: str,
+    row: Row,
+    settings: PictureSettings,
+    folder: Path,
+    group: FileGroup | None = None,
+    one: Callable[[], Picture] | None = None,
 ) -> Iterator[Item]:
-    """The pictures of a file with what a row, of a table in `folder`, says of it; `name` where that has no id."""
+    """The pictures of a file, or the `one` that is meant, with what a row, of a table in `folder`, says of it.
+
+    `name` is for a row without an id.
+    """
     known = _known(row)
     name = known.pop("id", None) or name
     if known.get("psf_file"):
         psf_file = folder / str(known["psf_file"])
-        known["psf_file"] = str(psf_file) if psf_file.exists() else known["psf_file"]
-    yield from _file(file, name, settings, known, group)
+        known["psf_file"] = str(psf_file) if os.path.exists(psf_file) else known["psf_file"]
+    if one is None:
+        yield from _file(file, name, settings, known, group)
+    else:
+        yield one(), {"id": name, **known}
 
 
 def _without_image(row: Row, number: int, detail: str) -> Item:
@@ -500,6 +640,7 @@ def _is_fits_table(path: Path, file: str | None = None) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            fits_file(path)
             with fits.open(path) as units:
                 names = [name for unit in units if not unit.is_image for name in unit.columns.names]
                 known = file in names or find_column("file", names, {}) is not None
@@ -516,55 +657,35 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
 
     If there, `ans`, `ra`, `dec`, `pxscale` (n,), and the attribute `bands` with their names.
     """
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
-            names = list(file)
-            shape: tuple[int, ...] = getattr(file.get("images"), "shape", ())
-            if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and bands_axis(shape) is None):
-                raise NoImagesError(
-                    f"'{path}' needs a dataset 'images' of shape (n, ny, nx) or, of 1 to 9 bands, (n, ny, nx, bands); "
-                    f"it holds {', '.join(names) or 'nothing'}{f', images of shape {shape}' if shape else ''}."
-                )
-            facts = {
-                column: file[name][:]
-                for name, column in GALAXY10_COLUMNS.items()
-                if name in file and file[name].shape == shape[:1]
-            }
-    except OSError as error:
-        picture = Picture(NO_PIXELS, Flag.UNREADABLE, f"It is truncated or damaged ({error}).")
-        item = (picture, {"id": stem_of(path.name), "file": file_text(path)})
-        return _from_pictures(1, lambda: iter([item]), settings)
-    if "label" in facts:
-        facts["label"] = [v.decode() if isinstance(v, bytes) else str(v) for v in facts["label"]]
+        contents = hdf5_contents(path, settings)
+    except Exception as error:  # the library raises errors of every kind on damaged files, or crashes
+        picture = failed(error)
+        picture.origin = Origin(str(path), files=(stamp_of(path),))
+        item = (picture, {"id": stem_of(path.name)})
+        return _from_pictures(1, lambda: iter([item]), settings, inputs=_together(path))
+    if contents.shape is None or contents.problem:
+        found = ", ".join(contents.names[:MOST_MEMBERS]) or "nothing"
+        problem = f", {contents.problem}" if contents.problem else ""
+        raise NoImagesError(
+            f"'{path}' needs a dataset '{IMAGES}' of shape (n, ny, nx) or, of 1 to 9 bands, (n, ny, nx, bands); "
+            f"it holds {printable(found)}{problem}."
+        )
+    number = contents.shape[0]
 
     def items() -> Iterator[Item]:
-        with h5py.File(path, "r") as file:
-            for i, picture in enumerate(_hdf5_pictures(file["images"], settings)):
-                known = {name: values[i] for name, values in facts.items()}
-                yield picture, {"id": f"{stem_of(path.name)}#{i}", "file": file_text(path), **known}
+        stamps = (stamp_of(path),)
+        for i, picture in enumerate(hdf5_pictures(path, number, settings)):
+            known = {name: values[i] for name, values in contents.facts.items()}
+            picture.origin = Origin(str(path), plane=i, files=stamps)
+            yield picture, {"id": f"{stem_of(path.name)}#{i}", **known}
 
-    return _from_pictures(shape[0], items, settings)
+    return _from_pictures(number, items, settings, inputs=_together(path))
 
 
-def _hdf5_pictures(images, settings: PictureSettings) -> Iterator[Picture]:
-    """Read in blocks of the dataset's own chunks, since each of these is unpacked as a whole."""
-    names = hdf5_bands(images)
-    block = images.chunks[0] if images.chunks else 64
-    for start in range(0, len(images), block):
-        try:
-            array = images[start : start + block]
-        except OSError as error:
-            detail = f"The file is truncated or damaged ({error})."
-            lost = min(block, len(images) - start)
-            yield from (Picture(NO_PIXELS, Flag.UNREADABLE, detail) for _ in range(lost))
-            continue
-        for image in array:
-            try:
-                yield read_array(image, settings, names)
-            except BadImage as error:
-                yield failed(error)
+def _open_text_map(path: Path, settings: ReadSettings) -> ImageSource:
+    maps = partial(text_map, path, settings.text_map_size)
+    return _from_pictures(None, maps, settings, inputs=_together(path, *label_files(path)))
 
 
 def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource:
@@ -572,15 +693,36 @@ def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource
 
     def items() -> Iterator[Item]:
         for file, column in files.items():
-            for number, (picture, row) in enumerate(parquet_images(file, column, settings)):
-                ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
-                row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
-                known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
-                known |= {name: str(known[name]) for name in ("id", "label") if name in known}
-                where = f"{file_text(file)}[{number}]"
-                yield picture, {"id": f"{stem_of(file.name)}#{number}", **known, "file": where}
+            number, stamps = -1, (stamp_of(file),)
+            try:
+                for number, (picture, row) in enumerate(parquet_images(file, column, settings)):
+                    picture.origin = Origin(str(file), plane=number, files=stamps)
+                    yield picture, _of_parquet_row(picture.origin, row)
+            except UsageError:
+                raise
+            except Exception as error:  # of its metadata
+                picture = failed(error)
+                picture.origin = Origin(str(file), plane=number + 1, files=stamps)
+                yield picture, _of_parquet_row(picture.origin, {})
 
-    return _from_pictures(sum(map(n_rows, files)), items, settings)
+    return _from_pictures(_rows_of(files), items, settings, inputs=_together(*files))
+
+
+def _rows_of(files: Iterable[Path]) -> int | None:
+    """How many rows Parquet files claim to have together; None where one of them cannot say so."""
+    try:
+        return sum(map(n_rows, files))
+    except Exception:  # damaged; its row will say so
+        return None
+
+
+def _of_parquet_row(origin: Origin, row: dict[str, Any]) -> dict[str, Any]:
+    """What the other columns of a row say of its image, under our names."""
+    ours = {common_name(wanted, row): wanted for wanted in ("ra", "dec", "id")}
+    row = {ours.get(name, name): v for name, v in row.items() if isinstance(v, str | int | float)}
+    known = {f"input_{name}" if name in RESULTS else name: value for name, value in row.items()}
+    known |= {name: str(known[name]) for name in ("id", "label") if name in known}
+    return {"id": f"{stem_of(Path(origin.path).name)}#{origin.plane}", **known, **origin.columns()}
 
 
 def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
@@ -588,7 +730,8 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
     if number == 0:
         raise NoImagesError(f"the image set '{folder}' holds no images.")
     whole = are_whole(stored_table(folder, ["id"])["id"][:0])
-    return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole)
+    inputs = _together(folder / PIXELS, folder / TABLE)
+    return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole, inputs=inputs)
 
 
 def _named(settings: ReadSettings) -> dict[str, str]:
@@ -611,15 +754,16 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
             return joined
     elif by_name:
         given = _named_after(table, settings)
-        for join in (False, True):  # a column of file names may name single bands
-            groups, alone = _image_groups(path, settings, join=join)
-            lonely = [group for group in groups if group.path in alone]
-            groups = [group for group in groups if group.path not in alone]
+        single, alone = _image_groups(path, settings, join=False)
+        bands = _image_groups(path, settings)[0] if settings.band else _with_bands(single, alone, path, settings)
+        for found in (single, bands):  # a column of file names may name files of single bands
+            lonely = [group for group in found if group.path in alone]
+            groups = [group for group in found if group.path not in alone]
             names = [
                 f"{group.name}.fits" if group.of_bands else group.path.relative_to(path).as_posix() for group in groups
             ]
             match = match_names(names, table, given, stem_of)
-            if match is not None and not join and match.column != find_columns(table, given).get("file"):
+            if match is not None and found is single and match.column != find_columns(table, given).get("file"):
                 continue
             if match is not None and (
                 settings.match == "name" or are_cutouts(match, [group.path for group in groups], table)
@@ -643,7 +787,7 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     ids, files = _ids_and_files(path, inner)
     if ids is None or files is None:
         return None
-    listed = listed_files(path, settings)
+    listed = listed_files(path)
     match = match_names(ids, table, given, str) or match_names(files, table, given, stem_of)
     if match is None and listed is None:
         raise UsageError(
@@ -661,18 +805,19 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     if "file" in table.colnames:
         table.rename_column("file", free_name("input_file", table.colnames))
     table = keep_apart(table)
-    rows_of: dict[int, list[int]] = {}
+    rows_of: dict[str, list[int]] = {}
     for row, images in enumerate(match.images):
         for image in images:
-            rows_of.setdefault(image, []).append(row)
+            rows_of.setdefault(ids[image], []).append(row)
 
     def items() -> Iterator[Item]:
         pictures = (item for chunk in inner.chunks() for item in _as_items(chunk))
-        for number, (picture, own) in enumerate(pictures):
-            for row in rows_of.get(number, ()):
+        for picture, own in pictures:  # a file of a list may hold several, NAME#0, NAME#1, ...
+            rows = rows_of.get(own["id"]) or rows_of.get(own["id"].rpartition("#")[0], [])
+            for row in rows:
                 known = {"image_id": own["id"], **_known(table[row])}
                 yield picture, {**known, "id": known.get("id") or own["id"], "file": own.get("file")}
-            if number not in rows_of:
+            if not rows:
                 picture.flag |= Flag.NOT_LISTED
                 yield picture, {"image_id": own["id"], **own}
         for row in (row for row, images in enumerate(match.images) if not images):
@@ -681,24 +826,44 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     sentence = match.sentence(str(settings.catalogue), path)
     notice(sentence)
     number = sum(max(len(images), 1) for images in match.images) + len(match.without_row)
-    return replace(_from_pictures(number, items, settings, None, whole), facts={"catalogue_match": sentence})
+    inputs = replace(inner.inputs, files=None)
+    return replace(_from_pictures(number, items, settings, None, whole, inputs), facts={"catalogue_match": sentence})
 
 
 def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str]] | tuple[None, None]:
     """The ids of all images of a source, and their files; None if it is one file of mosaics, which is not read."""
+    kind = "" if path.is_dir() else _kind(path)
     if path.is_dir() and is_stored_set(path):
         table = stored_table(path, ["id", "file"])
-    elif not path.is_dir() and _kind(path) in ("fits", "png", "jpeg", "tiff", "npy") and not _is_fits_table(path):
-        if not all(tile.fault for tile in tiles_in(path)):
-            return None, None
-        table = vstack([chunk.table["id", "file"] for chunk in source.chunks()], metadata_conflicts="silent")
+    elif path.is_dir() and (path / CUTOUTS).is_file():
+        return _listed(path / CUTOUTS)
+    elif not path.is_dir() and listed_files(path) is not None:
+        return _listed(path)
+    elif kind == "hdf5" and source.n_images is not None:
+        names = [f"{stem_of(path.name)}#{k}" for k in range(source.n_images)]
+        return names, names
+    elif kind in ("fits", "png", "jpeg", "tiff", "npy", "gif", "bmp", "webp") and not all(
+        tile.fault for tile in tiles_in(path)
+    ):
+        return None, None
     else:
-        table = vstack(
-            [chunk.table[[n for n in ("id", "file") if n in chunk.table.colnames]] for chunk in source.chunks()],
-            metadata_conflicts="silent",
-        )
+        chunks = (chunk.table for chunk in source.chunks())
+        table = vstack([table[[n for n in ("id", "file") if n in table.colnames]] for table in chunks])
     ids = list(id_texts(table["id"]))
     return ids, list(id_texts(table["file"])) if "file" in table.colnames else ids
+
+
+def _listed(path: Path) -> tuple[list[str], list[str]]:
+    """The ids that the images of a table of files have, one for each file, and the files."""
+    table = read_catalogue(path)
+    files = list(id_texts(table[find_columns(table, {}, str(path))["file"]]))
+    unique = unique_ids()
+    own = id_texts(table["id"]) if "id" in table.colnames else [""] * len(table)
+    ids = [
+        unique(name or (stem_of(file) if file else str(k)))
+        for k, (name, file) in enumerate(zip(own, files, strict=True))
+    ]
+    return ids, [str(_place_of(file, path.parent)) for file in files]
 
 
 def _as_items(images: ImageSet) -> Iterator[Item]:
@@ -709,7 +874,9 @@ def _as_items(images: ImageSet) -> Iterator[Item]:
         own = {"id": str(row["id"])} | ({"file": str(row["file"])} if "file" in row.colnames else {})
         detail = str(row["flag_text"]).removeprefix(describe(row["flag"])).strip()
         psf_model = None if psf is None else Psf(psf[None], name="of the image")
-        yield Picture(np.asarray(pixels), Flag(int(row["flag"])), detail, None, facts, psf_model), own
+        picture = Picture(np.asarray(pixels), Flag(int(row["flag"])), detail, None, facts, psf_model)
+        picture.origin = Origin("", files=tuple(Stamp(*source) for source in images.sources))  # the row has the rest
+        yield picture, own
 
 
 def _named_after(table: Table, settings: ReadSettings) -> dict[str, str]:
@@ -741,24 +908,28 @@ def _open_matched(
             if not images:
                 yield _without_image(row, number, "No image of the folder has the name that this row needs.")
             for image in images:
-                yield from _of_row(groups[image].path, names[image], row, settings, of_table, groups[image])
+                of_image = _of_row(groups[image].path, names[image], row, settings, of_table, groups[image])
+                yield from _at_border(of_image, row, number)
         for image in match.without_row:
             for picture, known in _file(groups[image].path, names[image], settings, group=groups[image]):
                 picture.flag |= Flag.NOT_LISTED
                 yield picture, known
         for group in lonely:
-            yield _lonely_map(group.path), {"id": _name(group, folder), "file": file_text(group.path)}
+            yield _lonely_map(group.path), {"id": _name(group, folder)}
 
     sentence = match.sentence(str(settings.catalogue), folder)
     for said in (band_sentence(groups, folder), sentence):
         notice(said)
     number = sum(max(len(images), 1) for images in match.images) + len(match.without_row) + len(lonely)
-    return replace(_from_pictures(None, items, settings, number, whole), facts={"catalogue_match": sentence})
+    order = [groups[image] for image in (*chain.from_iterable(match.images), *match.without_row)]
+    source = _from_pictures(None, items, settings, number, whole, _of_groups([*order, *lonely]))
+    return replace(source, facts={"catalogue_match": sentence})
 
 
 def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue: Table | None) -> ImageSource:
     """Cut-outs at the positions of a catalogue, which is read from a folder of Parquet files if it is None."""
-    tiles, columns = Tiles(mosaic_files(path, settings), settings), _named(settings)
+    groups, columns = mosaic_files(path, settings), _named(settings)
+    inputs, tiles = _together(*chain.from_iterable(map(files_of, groups))), Tiles(groups, settings)
     notice(tiles.two_bands())
     in_folder = catalogue is None
     catalogue = tiles.rows_inside(positions, columns) if catalogue is None else catalogue
@@ -772,6 +943,9 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
         if "file" in catalogue.colnames and settings.file != "file":
             catalogue.rename_column("file", free_name("input_file", catalogue.colnames))
         catalogue["file"] = named
+    made_of = catalogue.meta.get("provenance", {})
+    if made_of.get("command") == "detect" and same_path(made_of.get("input_1", ""), path):  # it changes with them
+        inputs = Inputs(together=(*inputs.together, Path(positions)), names=(*NAMED, "input_2"))
     unique = unique_ids()
     numbered = [f"{stem_of(path.name)}#{i}" for i in range(len(catalogue))]
     names = catalogue["id"] if "id" in catalogue.colnames else numbered
@@ -787,8 +961,14 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
         chunks,
         whole_ids=whole,
         facts={"catalogue_match": how},
+        inputs=inputs,
         _chunks_with_bands=partial(chunks, bands=True),
     )
+
+
+def same_path(one: str | Path, other: str | Path) -> bool:
+    """Whether two names lead to one place."""
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _image_groups(folder: Path, settings: PictureSettings, *, join: bool = True) -> tuple[list[FileGroup], set[Path]]:
@@ -802,7 +982,7 @@ def _image_groups(folder: Path, settings: PictureSettings, *, join: bool = True)
 def mosaic_files(path: Path, settings: PictureSettings = DEFAULT) -> list[FileGroup]:
     """The files of mosaics at `path`, with those of their maps: of a folder or list of files, in order, or itself."""
     if not path.is_dir():
-        return listed_files(path, settings) or [FileGroup(path)]
+        return listed_files(path) or [FileGroup(path)]
     groups, alone = folder_groups(path, settings)
     if not groups:
         raise NoImagesError(f"the folder '{path}' holds no mosaics ({', '.join(IMAGE_ENDINGS)}).")

@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
-from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
+from emeraldcut.data.flags import UNUSABLE, Flag, describe
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.images.band_files import ONE_FILE_EACH, read_group
-from emeraldcut.images.formats import NO_PIXELS, BadImage, checked, hdf5_bands, kind_of, read_array
-from emeraldcut.images.parquet import parquet_image
+from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, checked, failed
+from emeraldcut.images.one_by_one import OneByOne
+from emeraldcut.images.origin import SET_ROW, Origins, stamps_of
 from emeraldcut.images.planes import FileGroup
 from emeraldcut.images.psf import Psf, psf_of_row
-from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, stem_of
-from emeraldcut.images.store import (
-    PIXELS,
-    PSF_NUMBER,
-    TABLE,
-    StoredImages,
-    is_stored_set,
-    stored_table,
-)
-from emeraldcut.images.text_maps import is_text_map, text_map
+from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files
+from emeraldcut.images.store import PIXELS, PSF_NUMBER, TABLE, StoredImages, is_stored_set
 from emeraldcut.images.tiles import Tiles, first_pixel
+from emeraldcut.runs.stamps import Stamp, stamp_of
 from emeraldcut.tables.arrow import from_arrow, rows_of
-from emeraldcut.tables.identifiers import id_texts
+
+UNREAD = "_unread"  # column that says why an image could not be read again; empty if it could
 
 
 class SourceImages:
     """Pixels of single rows of a table that a stage made of the images of `source`, whatever their order now.
 
+    A row says itself where its pixels are, see `Origin`; its id may be anything.
+
     Parameters
     ----------
     table : Table
-        With `id` and, as far as `open_images` gave them, `file`, `mosaic_x`, `mosaic_y`.
+        With the columns of `Origin`; of a mosaic `file`, `mosaic_x` and `mosaic_y`, of a set of ours `set_row`.
     source : str or Path
         What `open_images` was given.
     settings : ReadSettings
@@ -52,8 +50,6 @@ class SourceImages:
         looked for at the same place within `source`.
     roots : paths, optional
         Folders in which relative names of files are looked for, besides the current one.
-    places : (n,) int, optional
-        Place of each row among the images of `source`, if it is known; only a set of ours makes use of it.
 
     Raises
     ------
@@ -69,49 +65,43 @@ class SourceImages:
         *,
         moved_from: str | Path | None = None,
         roots: Iterable[Path] = (),
-        places: np.ndarray | None = None,
     ) -> None:
         self._roots = (Path(), *roots)
-        self._joined = "image_id" in table.colnames  # with a catalogue, whose ids the rows have
-        self._ids = id_texts(table["image_id" if self._joined else "id"])
-        self._settings, self._moved_from = settings, moved_from
+        self._settings, self._moved_from, self._origins = settings, moved_from, Origins(table)
+        self._joined = "image_id" in table.colnames  # with a catalogue, in whose order the rows may be
+        self._was = str(moved_from or source)
         self._source, self._lock, self._open = self._place(Path(source)), Lock(), ExitStack()
+        self._close = finalize(self, self._open.close)  # also where nobody does
         self._own: tuple[Psf | None, float, float] = (None, np.nan, np.nan)  # the PSF last read, and the place on it
+        self._stamps: dict[Stamp, None] = {}  # of the files that were read last
         if settings.catalogue is not None and "mosaic_x" in table.colnames:
             self._places = np.stack([numbers(table[name]) for name in ("mosaic_x", "mosaic_y")], axis=1)
             self._tiles = self._open.enter_context(closing(Tiles(mosaic_files(self._source, settings), settings)))
-            self._tile_of = self._tile_numbers(table, Path(moved_from or source))
             self._find = self._cutout
         elif self._source.is_dir() and is_stored_set(self._source):
-            import h5py
-
-            if places is None or self._joined:
-                stored = id_texts(stored_table(self._source, ["id"])["id"])
-                rows = {name: row for row, name in reversed(list(enumerate(stored)))}
-                places = np.array([rows.get(name, -1) for name in self._ids], dtype=int)
-            self._rows, order = places, np.argsort(places)
-            read = rows_of(self._source / TABLE, np.maximum(places[order], 0), ["ny", "nx", PSF_NUMBER])
-            self._shapes = np.stack([read["ny"], read["nx"]], axis=1)[np.argsort(order)]
-            self._psf_numbers = None
-            if PSF_NUMBER in read.colnames:
-                self._psf_numbers = np.ma.filled(read[PSF_NUMBER], -1)[np.argsort(order)]
-            self._images = self._open.enter_context(h5py.File(self._source / PIXELS, "r"))["pixels"]
+            self._rows = numbers(table[SET_ROW], -1).astype(int) if SET_ROW in table.colnames else _none(table)
+            self._open_set()
             self._find = self._stored
         else:
-            self._files = table["file"] if "file" in table.colnames else None
             self._read_as = table["read_as"] if "read_as" in table.colnames else None
-            is_folder = self._source.is_dir()
-            self._groups, self._of_bands = (
-                {
-                    str(one.path): group
-                    for group in folder_groups(self._source, settings, join=join)[0]
-                    for one in group.bands
-                }
-                if is_folder
-                else {}
-                for join in (False, True)
-            )
+            alone, self._of_bands = (self._groups_by_file(join=join) for join in (False, True))
+
+            def group_of(path: Path) -> FileGroup:  # not a method: what is open shall not keep this object alive
+                return alone.get(path, FileGroup(path))
+
+            self._files = self._open.enter_context(closing(OneByOne(settings, group_of, settings.text_map_size)))
             self._find = self._from_file
+
+    def _open_set(self) -> None:
+        import h5py
+
+        order = np.argsort(self._rows)
+        read = rows_of(self._source / TABLE, np.maximum(self._rows[order], 0), ["ny", "nx", PSF_NUMBER])
+        self._shapes = np.stack([read["ny"], read["nx"]], axis=1)[np.argsort(order)]
+        self._psf_numbers = None
+        if PSF_NUMBER in read.colnames:
+            self._psf_numbers = np.ma.filled(read[PSF_NUMBER], -1)[np.argsort(order)]
+        self._images = self._open.enter_context(h5py.File(self._source / PIXELS, "r"))["pixels"]
 
     @classmethod
     def of_run(
@@ -127,20 +117,24 @@ class SourceImages:
 
     def close(self) -> None:
         """Closes the files that are open."""
-        self._open.close()
+        self._close()
 
     def __getitem__(self, row: int) -> np.ndarray:
         """Pixels (ny, nx) float32 of a row of the table; shape (0, 0) where they cannot be found or read."""
+        return self.picture(row).pixels
+
+    def picture(self, row: int) -> Picture:
+        """The image of a row of the table; one without pixels, and why, where it cannot be found or read."""
         try:
             with self._lock:  # a file has one position for all threads
                 return self._find(row)
-        except (BadImage, EOFError, OSError, LookupError, ValueError):
-            return NO_PIXELS
+        except Exception as error:  # libraries raise errors of every kind on damaged files
+            return failed(error)
 
     def chunk(self, rows: range, table: Any) -> ImageSet | StoredImages:
         """The images of some rows, which are now those of an Arrow table; of a set they are only named, not yet read.
 
-        Of a set, `places` must rise.
+        Of a set, the places must rise. The column `UNREAD` says of the others which could not be read.
         """
         if self._find != self._stored or self._joined:
             return self._read(rows, from_arrow(table))
@@ -152,15 +146,19 @@ class SourceImages:
 
     def _read(self, rows: range, table: Table) -> ImageSet:
         """The images of some rows with their PSFs."""
-        pixels, psfs = [], []
+        pictures, psfs = [], []
+        self._stamps = {}
         for place, row in enumerate(rows):
             self._own = (None, np.nan, np.nan)
-            pixels.append(self[row])
+            pictures.append(self.picture(row))
             psf, x, y = self._own
             known = {name: table[name][place] for name in ("psf_file", "pixel_scale_arcsec") if name in table.colnames}
             known = {name: value for name, value in known.items() if not np.ma.is_masked(value)}
             psfs.append(psf_of_row(known, self._settings, psf, x=x, y=y)[0])
-        return ImageSet(pixels, table, psfs if any(psf is not None for psf in psfs) else None)
+        table[UNREAD] = np.array([_why_unread(picture) for picture in pictures], dtype=object)
+        images = ImageSet([p.pixels for p in pictures], table, psfs if any(psf is not None for psf in psfs) else None)
+        images.sources = tuple(self._stamps)
+        return images
 
     def _place(self, path: Path) -> Path:
         """Where `path` is, seen from the first root that has it."""
@@ -169,60 +167,68 @@ class SourceImages:
                 return root / path
         raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
 
-    def _tile_numbers(self, table: Table, source: Path) -> list[int]:
-        """The mosaic of each row, which was in the file or folder `source` when the table was made."""
-        if "file" not in table.colnames or len(self._tiles) == 1:
-            return [0] * len(table)
-        ends = [str(name).removeprefix(str(source)) for name in table["file"]]
-        return [self._tiles.numbers.get(f"{self._source}{end}", -1) for end in ends]
+    def _moved(self, name: str) -> str:
+        """Where a file within the source is now."""
+        if self._moved_from is None or not Path(name).is_relative_to(self._moved_from):
+            return name
+        return os.path.normpath(self._source / Path(name).relative_to(self._moved_from))
 
-    def _cutout(self, row: int) -> np.ndarray:
-        size, number = self._settings.cutout_size, self._tile_of[row]
+    def _groups_by_file(self, *, join: bool) -> dict[Path, FileGroup]:
+        """The files of a folder with their maps, those of several bands together or not, by the path of each."""
+        groups = folder_groups(self._source, self._settings, join=join)[0] if self._source.is_dir() else []
+        return {one.path: group for group in groups for one in group.bands}
+
+    def _tile(self, row: int) -> int:
+        """The mosaic of a row; -1 if it has none."""
+        if len(self._tiles) == 1:
+            return 0
+        origin = self._origins[row]
+        if origin is None:
+            return -1
+        return self._tiles.numbers.get(f"{self._source}{origin.path.removeprefix(self._was)}", -1)
+
+    def _cutout(self, row: int) -> Picture:
+        size, number = self._settings.cutout_size, self._tile(row)
         if number < 0 or not np.isfinite(self._places[row]).all():
-            return NO_PIXELS
+            return Picture(NO_PIXELS, detail="It is on no mosaic.")
         x0, y0 = first_pixel(self._places[row], size)
         self._own = (self._tiles[number].psf, *self._places[row])
-        return checked(self._tiles.cutout(number, x0, y0, size)[0]).pixels
+        return checked(self._tiles.cutout(number, x0, y0, size)[0])
 
-    def _stored(self, row: int) -> np.ndarray:
+    def _stored(self, row: int) -> Picture:
+        if self._rows[row] < 0:
+            return Picture(NO_PIXELS, detail="The row does not say which image of the set it is.")
         ny, nx = self._shapes[row]
-        return NO_PIXELS if self._rows[row] < 0 else self._images[self._rows[row], :ny, :nx]
+        return Picture(self._images[self._rows[row], :ny, :nx])
 
-    def _from_file(self, row: int) -> np.ndarray:
-        if self._files is None or self._files[row] is np.ma.masked:
-            return NO_PIXELS
-        path = Path(self._files[row])
-        if self._moved_from is not None and path.is_relative_to(self._moved_from):
-            path = self._source / path.relative_to(self._moved_from)
-        packed = re.fullmatch(r"(.+)\[(\d+)\]", str(path))
-        if packed and not path.exists():
-            return parquet_image(self._place(Path(packed[1])), int(packed[2]), self._settings).pixels
-        path = self._place(path)
-        number = _number_in_file(str(self._ids[row]), path)
-        kind = kind_of(path)
-        if kind == "hdf5":
-            import h5py
-
-            with h5py.File(path, "r") as file:
-                return read_array(file["images"][number], self._settings, hdf5_bands(file["images"])).pixels
-        if kind == "" and is_text_map(path):
-            maps = text_map(path, self._settings.text_map_size)
-            return next(islice(maps, number, None))[0].pixels
-        joined = self._read_as is not None and ONE_FILE_EACH in str(self._read_as[row])
-        group = (self._of_bands if joined else self._groups).get(str(path), FileGroup(path))
-        read = (picture for _, _, picture in read_group(group, self._settings))
-        picture = next((p for p in read if p.index is None or p.index == number), None)
-        if picture is None:
-            return NO_PIXELS
+    def _from_file(self, row: int) -> Picture:
+        origin = self._origins[row]
+        if origin is None:
+            return Picture(NO_PIXELS, detail="The row names no file.")
+        path = Path(self._moved(origin.path))
+        path = next((root / path for root in self._roots if (root / path).exists()), path)
+        if not path.exists():
+            self._stamps[stamp_of(path)] = None
+            raise BadImage(Flag.UNREADABLE, "The file is not there any more.")
+        if self._read_as is not None and ONE_FILE_EACH in str(self._read_as[row]):
+            group = self._of_bands.get(path, FileGroup(path))
+            self._stamps |= dict.fromkeys(stamps_of(group))
+            picture = next(picture for _, _, picture in read_group(group, self._settings))
+        else:
+            try:
+                picture = self._files.one(path, origin)
+            finally:
+                self._stamps |= dict.fromkeys(self._files.stamps[path])
         self._own = (picture.psf, np.nan, np.nan)
-        return picture.pixels
+        return picture
 
 
-def _number_in_file(identity: str, path: Path) -> int:
-    """The n of an id NAME#n or, where NAME was there twice, NAME#n#2; NAME is the end of the file's path."""
-    wholes = (str(path), stem_of(str(path)))
-    found = list(re.finditer(r"#(\d+)(?=#|$)", identity))
-    for match in found:
-        if any(whole.endswith(identity[: match.start()]) for whole in wholes):
-            return int(match[1])
-    return int(found[-1][1]) if found else 0
+def _why_unread(picture: Picture) -> str:
+    """What prevents any measurement of an image; empty if nothing does."""
+    if picture.pixels.size and not picture.flag & UNUSABLE:
+        return ""
+    return picture.detail or describe(picture.flag) or "It has no pixels."
+
+
+def _none(table: Table) -> np.ndarray:
+    return np.full(len(table), -1)

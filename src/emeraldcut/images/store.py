@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
-from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.flags import Flag
+from emeraldcut.data.imageset import ImageSet, Pixels, add_flag
 from emeraldcut.errors import UsageError
+from emeraldcut.images.formats import NO_PIXELS, failed
+from emeraldcut.images.origin import SET_ROW
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import NewFile
-from emeraldcut.tables.arrow import arrow_pieces, from_arrow, to_arrow
+from emeraldcut.tables.arrow import arrow_pieces, for_arrow, from_arrow, to_arrow
 from emeraldcut.tables.files import read_table, write_table
 from emeraldcut.tables.resumable import ResumableTable, join
 
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
 PIXELS, TABLE, UNFINISHED = "images.h5", "table.parquet", "table_unfinished"
 IMAGES_PER_BLOCK = 16
+BLOCK_BYTES = 4_200_000  # of pixels that are packed together, at most: 16 images of 256 x 256
+LARGEST_BLOCK_SIDE = 1024  # pixels of a side that are packed together, of images that are larger than a block
+CHUNK_BYTES = 64_000_000  # of pixels that are named together, unless one image has more
 PSFS, PSF_NUMBER = (
     "psfs",
     "psf_number",
@@ -66,7 +73,8 @@ class ImageSetWriter:
         self.facts: dict[str, Any] = {}  # for the manifest, besides the number of images
         self.whole_ids = False  # whether the images' ids came in as whole numbers
         self._target = NewFile(self.run.path(PIXELS))
-        self._file = h5py.File(self._target, "w")
+        # A form (of HDF5 1.10) in which also what leads to the data has checksums: damage is an error, not a crash.
+        self._file = h5py.File(self._target, "w", libver=("v110", "v110"))
         self._psfs: dict[tuple[tuple[int, ...], bytes], int] = {}
         self._dataset: h5py.Dataset | None = None  # made when the size of the first images is known
         rmtree(self.run.folder / UNFINISHED, ignore_errors=True)
@@ -89,10 +97,9 @@ class ImageSetWriter:
         if isinstance(images.pixels, np.ndarray) and images.pixels.size:
             dataset[start:, :ny, :nx] = images.pixels
         else:
-            block = np.full((len(images), ny, nx), np.nan, dtype=np.float32)
-            for row, image in enumerate(images.pixels):
-                block[row, : image.shape[0], : image.shape[1]] = image
-            dataset[start:, :ny, :nx] = block
+            step = max(min(dataset.chunks[0], BLOCK_BYTES // int(4 * ny * nx)), 1)
+            for first in range(0, len(images), step):
+                _write_padded(dataset, start + first, images.pixels[first : first + step])
         self._target.check()
         table = images.table.copy()
         table["ny"], table["nx"] = shapes.T.astype(np.int32)
@@ -108,19 +115,22 @@ class ImageSetWriter:
         key = (psf.shape, sha256(psf.tobytes()).digest())
         if key not in self._psfs:
             self._psfs[key] = len(self._psfs)
-            self._file.create_dataset(f"{PSFS}/{self._psfs[key]}", data=psf)
+            self._file.create_dataset(f"{PSFS}/{self._psfs[key]}", data=psf, fletcher32=True)
         return self._psfs[key]
 
     def _make_dataset(self, ny: int, nx: int) -> h5py.Dataset:
+        together = max(min(IMAGES_PER_BLOCK, BLOCK_BYTES // int(4 * ny * nx)), 1)
+        sides = [min(int(n), LARGEST_BLOCK_SIDE) for n in (ny, nx)] if together == 1 else [ny, nx]
         return self._file.create_dataset(
             "pixels",
             shape=(0, ny, nx),
             maxshape=(None, None, None),
-            chunks=(IMAGES_PER_BLOCK, ny, nx),
+            chunks=(together, *sides),
             dtype=np.float32,
             fillvalue=np.nan,  # makes the padding when a larger image comes later
             shuffle=True,
             compression="lzf",
+            fletcher32=True,
         )
 
     def __exit__(self, error_type, error, traceback) -> None:
@@ -138,6 +148,16 @@ class ImageSetWriter:
                 write_table(Table({"id": [""]})[:0], path, provenance=self.run.origin, overwrite=True)
             self._rows.remove()
             self.run.finish(images=number, **self.facts)
+
+
+def _write_padded(dataset: h5py.Dataset, start: int, images: Pixels) -> None:
+    """Writes images of different sizes one after another, from place `start` on."""
+    ny, nx = np.array([image.shape for image in images]).max(axis=0)
+    block = np.full((len(images), ny, nx), np.nan, dtype=np.float32)
+    for row, image in enumerate(images):
+        block[row, : image.shape[0], : image.shape[1]] = image
+    if block.size:
+        dataset[start : start + len(images), :ny, :nx] = block
 
 
 def write_images(
@@ -201,46 +221,125 @@ class StoredImages:
     def __len__(self) -> int:
         return len(self.places)
 
-    def load(self) -> ImageSet:
-        """The images, each as large as it was written."""
-        import h5py
+    def __getitem__(self, rows: slice) -> StoredImages:
+        """Some of them."""
+        return StoredImages(self.folder, self.places[rows], self.rows[rows])
 
+    def load(self, lost: Mapping[int, str] = MappingProxyType({})) -> ImageSet:
+        """The images, each as large as it was written; one that cannot be read has a flag and a sentence.
+
+        `lost` are the rows of those not to be read, and why.
+        """
         table = from_arrow(self.rows)
-        shapes = list(zip(table["ny"], table["nx"], strict=True))
+        shapes = [(int(ny), int(nx)) for ny, nx in zip(table["ny"], table["nx"], strict=True)]
         table.remove_columns(["ny", "nx"])
-        numbered = np.ma.filled(table[PSF_NUMBER], -1) if PSF_NUMBER in table.colnames else None
+        table[SET_ROW] = self.places
+        numbered = np.ma.filled(table[PSF_NUMBER], -1).tolist() if PSF_NUMBER in table.colnames else None
         if numbered is not None:
             table.remove_column(PSF_NUMBER)
-        with h5py.File(self.folder / PIXELS, "r") as file:
-            pixels, (first, last) = file["pixels"], self.places[[0, -1]]
-            if last - first == len(self) - 1:
-                pixels = pixels[first : last + 1]
-            else:
-                pixels = np.stack([pixels[place] for place in self.places])
-            psfs = None
-            if numbered is not None:
-                read = {number: file[f"{PSFS}/{number}"][:] for number in set(numbered.tolist()) if number >= 0}
-                psfs = [read.get(number) for number in numbered.tolist()]
-        if len(set(shapes)) == 1:
-            pixels = pixels[:, : shapes[0][0], : shapes[0][1]]
+        pixels: Any
+        pixels, psfs, why = self._read(shapes, numbered, lost)
+        if len(set(shapes)) == 1 and not why:
+            pixels = pixels if isinstance(pixels, np.ndarray) else np.stack(pixels)
+        images = ImageSet(pixels, table, psfs)
+        for row, sentence in why.items():
+            add_flag(images.table, row, Flag.UNREADABLE, sentence)
+        return images
+
+    def _read(
+        self, shapes: list[tuple[int, int]], numbered: list[int] | None, lost: Mapping[int, str]
+    ) -> tuple[Any, list[np.ndarray | None] | None, dict[int, str]]:
+        """Pixels and PSFs, and why those that cannot be read cannot."""
+        import h5py
+
+        why = dict(lost)
+        psfs: list[np.ndarray | None] | None = None
+        try:
+            with h5py.File(self.folder / PIXELS, "r") as file:
+                pixels = _pixels(file["pixels"], self.places, shapes, why)
+                if numbered is not None:
+                    psfs = [None] * len(self)
+                    read: dict[int, np.ndarray] = {}
+                    for row, number in enumerate(numbered):
+                        if number >= 0 and row not in why:
+                            psfs[row] = _once(read, number, file, row, why)
+        except Exception as error:  # the file as a whole
+            why |= dict.fromkeys(range(len(self)), failed(error).detail)
+            return [NO_PIXELS] * len(self), psfs, why
+        if why:
+            pixels = [NO_PIXELS if row in why else image for row, image in enumerate(pixels)]
+        return pixels, psfs, why
+
+
+def _pixels(dataset: Any, places: np.ndarray, shapes: list[tuple[int, int]], why: dict[int, str]) -> Any:
+    """Images of a set; adds to `why` those that cannot be read."""
+    ny, nx = np.array(shapes).max(axis=0)
+    first, last = places[[0, -1]]
+    if last - first == len(places) - 1 and not why:
+        try:
+            together = dataset[first : last + 1, :ny, :nx]
+        except Exception:  # one of them is damaged; which one is found below
+            pass
         else:
-            pixels = [image[:ny, :nx] for image, (ny, nx) in zip(pixels, shapes, strict=True)]
-        return ImageSet(pixels, table, psfs)
+            return (
+                together if len(set(shapes)) == 1 else [p[:m, :n] for p, (m, n) in zip(together, shapes, strict=True)]
+            )
+    pixels = []
+    for row, (place, (m, n)) in enumerate(zip(places, shapes, strict=True)):
+        image = NO_PIXELS
+        if row not in why:
+            try:
+                image = dataset[place, :m, :n]
+            except Exception as error:  # HDF5 raises errors of every kind
+                why[row] = failed(error).detail
+        pixels.append(image)
+    return pixels
+
+
+def _once(read: dict[int, np.ndarray], number: int, file: Any, row: int, why: dict[int, str]) -> np.ndarray | None:
+    """A PSF of a set, which many images share; adds to `why` where it cannot be read."""
+    if number not in read:
+        try:
+            read[number] = file[f"{PSFS}/{number}"][:]
+        except Exception as error:  # HDF5 raises errors of every kind
+            why[row] = f"Its PSF is needed: {failed(error).detail}"
+            return None
+    return read[number]
 
 
 def stored_number(folder: Path) -> int:
     """How many images a set has."""
     import pyarrow.parquet as pq
 
-    return pq.read_metadata(folder / TABLE).num_rows
+    return pq.read_metadata(for_arrow(folder / TABLE)).num_rows
 
 
 def stored_chunks(folder: Path, number: int, size: int) -> Iterator[StoredImages]:
-    """The first `number` images of a set with their rows, `size` at a time; no pixel is read yet."""
+    """The first `number` images of a set with their rows, in order; no pixel is read yet.
+
+    At most `size` at a time, and no more than `CHUNK_BYTES` unless one image has more.
+    """
     start = 0
     for rows in arrow_pieces(folder / TABLE, size):
         rows = rows[: number - start]
-        yield StoredImages(folder, start + np.arange(len(rows)), rows)
-        start += len(rows)
+        for part in _by_bytes(rows):
+            yield StoredImages(folder, start + np.arange(len(part)), part)
+            start += len(part)
         if start >= number:
             return
+
+
+def _by_bytes(rows: Any) -> Iterator[Any]:
+    """Rows of a set in pieces whose images, each padded to the largest of them, are no more than `CHUNK_BYTES`."""
+    sides = np.array([rows["ny"].to_numpy(), rows["nx"].to_numpy()]).T  # (n, 2)
+    if 4 * len(rows) * sides.max(axis=0, initial=1).prod(dtype=float) <= CHUNK_BYTES:
+        yield rows
+        return
+    begin, largest = 0, np.ones(2)
+    for row, shape in enumerate(sides):
+        together = np.maximum(largest, shape)
+        if row > begin and 4 * (row + 1 - begin) * together.prod() > CHUNK_BYTES:
+            yield rows[begin:row]
+            begin, together = row, np.maximum(shape, 1.0)
+        largest = together
+    yield rows[begin:]

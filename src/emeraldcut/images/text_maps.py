@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
@@ -11,10 +12,14 @@ import numpy as np
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
-from emeraldcut.images.formats import NO_PIXELS, Item, Picture, checked, file_text
+from emeraldcut.images.formats import NO_PIXELS, Item, Picture, checked
+from emeraldcut.images.origin import Origin, file_text
+from emeraldcut.runs.reading import open_regular
+from emeraldcut.runs.stamps import stamp_of
 from emeraldcut.tables.files import THESIS_CLASSES
 
 MAPS, LABELS = "2df.dat", "2dfn.dat"
+FIRST_LINE_BYTES, LONGEST_LINE = 1000, 100  # one number each
 
 
 def write_text_maps(images: ImageSet, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -50,8 +55,9 @@ def write_text_maps(images: ImageSet, folder: str | Path, *, overwrite: bool = F
 
 def is_text_map(path: Path) -> bool:
     """Whether a file begins like a text map, with one number on its first line."""
-    with path.open(encoding="ascii", errors="replace") as file:
-        return _number(next((line for line in file if line.strip()), "")[:100]) is not None
+    with open_regular(path) as file:
+        head = file.read(FIRST_LINE_BYTES).decode("ascii", "replace")
+    return _number(next((line for line in head.splitlines() if line.strip()), "")) is not None
 
 
 def _number(text: str) -> float | None:
@@ -63,16 +69,17 @@ def _number(text: str) -> float | None:
 
 def text_map(path: Path, size: int) -> Iterator[Item]:
     """Images of a thesis text map: one value per line, size * size lines an image, row by row."""
-    labels = _thesis_labels(path)
+    labels, stamps = _thesis_labels(path), (stamp_of(path),)
     with path.open(encoding="ascii", errors="replace") as file:
-        values = (line for line in file if line.strip())
+        values = (line for line in iter(partial(file.readline, LONGEST_LINE), "") if line.strip())
         for index in count():
             lines = list(islice(values, size * size))
             if not lines:
                 return
             label = labels[index] if index < len(labels) else None
-            known = {"id": f"{file_text(path.name)}#{index}", "file": file_text(path), "label": label}
-            yield _text_picture(lines, size), known
+            picture = _text_picture(lines, size)
+            picture.origin = Origin(str(path), plane=index, files=stamps)
+            yield picture, {"id": f"{file_text(path.name)}#{index}", "label": label}
 
 
 def _text_picture(lines: list[str], size: int) -> Picture:
@@ -88,9 +95,14 @@ def _text_picture(lines: list[str], size: int) -> Picture:
 
 def _thesis_labels(path: Path) -> list[str | None]:
     """Labels from the file beside a text map: 2dfn.dat for 2df.dat, else `n` before its name."""
-    for name in (path.name.replace("2df.", "2dfn.", 1), f"n{path.name}"):
-        beside = path.with_name(name)
-        if name != path.name and beside.is_file():
+    for beside in label_files(path):
+        if beside.is_file():
             numbers = beside.read_text(encoding="ascii", errors="replace").split()
             return [THESIS_CLASSES[int(n) - 1] if n in ("1", "2", "3") else None for n in numbers]
     return []
+
+
+def label_files(path: Path) -> list[Path]:
+    """Where the labels of a text map may be, in the order of looking."""
+    names = (path.name.replace("2df.", "2dfn.", 1), f"n{path.name}")
+    return [path.with_name(name) for name in names if name != path.name]

@@ -18,6 +18,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import NO_PIXELS, Picture, already_unusable, checked, failed
 from emeraldcut.images.mosaic import BLOCK_PIX, Mosaic, Tile, on_sky, open_mosaic, tiles_in
 from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.images.origin import FILE, FILE_BYTES, Origin, Origins, file_text
 from emeraldcut.images.planes import FileGroup
 from emeraldcut.images.psf import psf_of_row
 from emeraldcut.images.wcs import sky_facts
@@ -32,8 +33,9 @@ class Tiles:
     """The mosaics of a source, opened as they are needed; `tiles[k]` says where and what the k-th is."""
 
     def __init__(self, files: Iterable[Path | FileGroup], settings: PictureSettings = DEFAULT) -> None:
-        self._tiles = [tile for file in files for tile in tiles_in(file, settings)]
-        self.numbers = {tile.name: number for number, tile in reversed(list(enumerate(self._tiles)))}
+        self._tiles = [tile for file in files for tile in _tiles_of(file, settings)]
+        numbered = reversed(list(enumerate(self._tiles)))
+        self.numbers = {name: number for number, tile in numbered for name in (file_text(tile.name), tile.name)}
         self._open: OrderedDict[int, tuple[Mosaic, AbstractContextManager]] = OrderedDict()
         self.beside = cache(self._beside)  # of each tile, once
         faults = [tile for tile in self._tiles if tile.fault]
@@ -125,6 +127,9 @@ class Tiles:
             )
         x, y = numbers(catalogue["x"]), numbers(catalogue["y"])
         names = catalogue["file"] if "file" in catalogue.colnames else [""] * len(catalogue)
+        if FILE_BYTES in catalogue.colnames:
+            origins = Origins(catalogue)
+            names = [origin.path if (origin := origins[row]) else "" for row in range(len(catalogue))]
         number = np.array([self._named(str(name)) for name in names])
         if not (number >= 0).any():
             if len({tile.path for tile in self._tiles}) > 1:
@@ -215,6 +220,17 @@ class Tiles:
         return (low, high), [(begin + turn, end + turn) for turn in (-360, 0, 360)]
 
 
+def _tiles_of(file: Path | FileGroup, settings: PictureSettings) -> list[Tile]:
+    """The large images in a file; one that says what is wrong where it cannot be opened."""
+    try:
+        return tiles_in(file, settings)
+    except UsageError:
+        raise
+    except Exception as error:  # libraries raise errors of every kind on damaged files
+        path = file.path if isinstance(file, FileGroup) else file
+        return [Tile(str(path), path, fault=failed(error).detail)]
+
+
 def _near(one: Tile, other: Tile) -> bool:
     """Whether the circles around two tiles, a tenth wider, touch."""
     if one.wcs is None or other.wcs is None:
@@ -292,7 +308,8 @@ def _cutouts(
     facts |= {"mosaic_x": x, "mosaic_y": y} | ({"noise_sigma": noise} if np.isfinite(noise).any() else {})
     for name, values in facts.items():
         table[name] = MaskedColumn(values, mask=~np.isfinite(values))
-    files = np.array([tiles[k].name if k >= 0 else "" for k in number], dtype=object)
+    origins = [Origin(tiles[k].name).columns() if k >= 0 else {} for k in number]
+    files = np.array([origin.get(FILE, "") for origin in origins], dtype=object)
     table["file"] = MaskedColumn(files, mask=~known) if not known.all() else files
     table.remove_columns([name for name in ("x", "y", "flag", "flag_text") if name in table.colnames])
     nothing = np.full((size, size), np.nan, np.float32)
@@ -303,6 +320,8 @@ def _cutouts(
     psfs = _psfs(tiles, table, number, x, y, settings)
     pixels = np.stack([p.pixels if p.pixels.size else nothing for p in pictures])
     images = ImageSet(pixels, keep_apart(table), psfs)
+    if any(FILE_BYTES in origin for origin in origins):
+        images.table[FILE_BYTES] = np.array([origin.get(FILE_BYTES, "") for origin in origins], dtype=object)
     for row, picture in enumerate(pictures):
         if picture.flag:
             add_flag(images.table, row, picture.flag, picture.detail)

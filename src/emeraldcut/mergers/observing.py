@@ -32,7 +32,9 @@ from emeraldcut.settings import Settings, setting
 class TakeSettings(Settings):
     """What of a run the camera looks at."""
 
-    stack: int = setting(1, "number of last snapshots of each merger to stack, each on its own centre", at_least=1)
+    stack: int = setting(
+        1, "number of last snapshots of each merger to stack, each on its own centre", at_least=1, at_most=1_000
+    )
     maps: str = setting("", "also write 2df.dat and 2dfn.dat, the text maps of the thesis, to this folder")
 
 

@@ -55,11 +55,11 @@ class ProgenitorSettings(Settings):
     sound_speed_km_s: float = setting(8.0, "isothermal sound speed of the gas", above=0)
     bulge_mass_msun: float = setting(0.0, "mass of the bulge, a Hernquist sphere", at_least=0)
     bulge_scale_kpc: float = setting(0.2, "scale length of the bulge", above=0)
-    halo_particles: int = setting(30_000, "number of halo particles", at_least=2)
+    halo_particles: int = setting(30_000, "number of halo particles", at_least=2, at_most=100_000_000)
     star_particles: int = setting(
-        20_000, "number of star particles of equal mass, in disc and bulge together", at_least=2
+        20_000, "number of star particles of equal mass, in disc and bulge together", at_least=2, at_most=100_000_000
     )
-    gas_particles: int = setting(10_000, "number of gas particles, where there is gas", at_least=2)
+    gas_particles: int = setting(10_000, "number of gas particles, where there is gas", at_least=2, at_most=100_000_000)
     halo_grading: float = setting(
         1.0, "0: halo particles of one mass; 1: those that come close to the disc are light", at_least=0
     )

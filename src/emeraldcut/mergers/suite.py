@@ -25,7 +25,7 @@ from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.runs.progress import SILENT, Progress
-from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, read_manifest
+from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on, contents, read_manifest
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.tables.files import write_table
 
@@ -159,7 +159,7 @@ def _begin_run(
     overwrite: bool,
 ) -> Run:
     """The run of a suite, begun or to be gone on with; see `simulate` for the errors. `overwrite` begins it anew."""
-    facts = {"settings": asdict(settings), "evolve": asdict(evolve_settings), "seed": seed}
+    facts = {"settings": asdict(settings) | _hashes(settings), "evolve": asdict(evolve_settings), "seed": seed}
     if not overwrite and not (folder / MANIFEST).exists():
         begin_or_go_on(folder / BEGUN, facts, "a suite")
     run = Run.start(folder, "simulate", (settings, evolve_settings, program), seed, overwrite=overwrite)
@@ -171,6 +171,11 @@ def _begin_run(
                 path.unlink()
         begin_or_go_on(folder / BEGUN, facts, "a suite")
     return run
+
+
+def _hashes(settings: SuiteSettings) -> dict[str, list[str]]:
+    """Hashes of the files that say what the galaxies are."""
+    return {f"{name}_sha256": hashes for name, hashes in contents(settings).items()}
 
 
 def _check_finished(rows: list[dict[str, Any]]) -> None:

@@ -42,9 +42,12 @@ class SuiteSettings(EncounterSettings):
         "dwarf",
         f"the heavier galaxy: {', '.join(PROGENITORS)}, a TOML file of its settings, or settings of the dwarf that "
         "differ, such as disc_mass_msun=1e9, disc_scale_kpc=0.7",
+        reads=True,
     )
     companion: str = setting(
-        "", "the other galaxy of an encounter, written as the progenitor; if not given, the progenitor once more"
+        "",
+        "the other galaxy of an encounter, written as the progenitor; if not given, the progenitor once more",
+        reads=True,
     )
     mass_ratios: tuple[float, ...] = setting(
         (1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the lighter one", at_least=1, not_empty=True
@@ -52,7 +55,7 @@ class SuiteSettings(EncounterSettings):
     gas_fractions: tuple[float, ...] = setting(
         (), "gas fractions of the discs; if not given, that of the progenitor", at_least=0, below=1
     )
-    orbits: int = setting(4, "orbits of each combination, with isotropic spin directions", at_least=1)
+    orbits: int = setting(4, "orbits of each combination, with isotropic spin directions", at_least=1, at_most=10_000)
     pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc", above=0)
     eccentricity: float = setting(1.0, "eccentricity of the orbit; 1 is parabolic, less is bound", at_least=0)
     separation: float = setting(
@@ -65,19 +68,36 @@ class SuiteSettings(EncounterSettings):
         choices=("isotropic", "lattice", "thesis", "encounter"),
     )
     grid_step: int = setting(
-        1, "run every Nth orbit of the lattice, or of the distinct orbits of the thesis", at_least=1
+        1, "run every Nth orbit of the lattice, or of the distinct orbits of the thesis", at_least=1, at_most=1_000_000
     )
     duration_gyr: float = setting(3.0, "simulated time in Gyr", above=0)
     halo_particles: int | None = setting(
-        None, "halo particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
+        None,
+        "halo particles of the heavier galaxy; if not given, those of the progenitor",
+        at_least=2,
+        at_most=100_000_000,
     )
     star_particles: int | None = setting(
-        None, "star particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
+        None,
+        "star particles of the heavier galaxy; if not given, those of the progenitor",
+        at_least=2,
+        at_most=100_000_000,
     )
     gas_particles: int | None = setting(
-        None, "gas particles of the heavier galaxy; if not given, those of the progenitor", at_least=2
+        None,
+        "gas particles of the heavier galaxy; if not given, those of the progenitor",
+        at_least=2,
+        at_most=100_000_000,
     )
     control: bool = setting(True, "also run isolated control galaxies: the heavier one, once for each gas fraction")
+
+    def check(self) -> None:
+        """UsageError where a merger would be run twice, and what `EncounterSettings` cannot be."""
+        super().check()
+        for name in ("mass_ratios", "gas_fractions"):
+            values = getattr(self, name)
+            if twice := sorted({value for value in values if values.count(value) > 1}):
+                raise UsageError(f"setting '{name}' must name each value once; received {twice[0]} twice.")
 
     @property
     def heavier(self) -> ProgenitorSettings:
@@ -155,21 +175,26 @@ def plan(settings: SuiteSettings) -> list[Task]:
         orbits = list(range(settings.orbits))
     fractions = settings.gas_fractions or (settings.heavier.gas_fraction,)
     number = count()
-    controls = [Task(f"control-gas{gas:g}", next(number), None, gas) for gas in fractions if settings.control]
+    controls = [Task(f"control-gas{_digits(gas)}", next(number), None, gas) for gas in fractions if settings.control]
     if settings.grid == "encounter":
         host, other = settings.heavier, progenitor_of(settings.companion or settings.progenitor)
         ratio = total_mass_msun(host) / total_mass_msun(other)
         return controls + [
-            Task(f"encounter-gas{gas:g}-run{orbit:03d}", next(number), ratio, gas, orbit)
+            Task(f"encounter-gas{_digits(gas)}-run{orbit:03d}", next(number), ratio, gas, orbit)
             for gas in fractions
             for orbit in orbits
         ]
     return controls + [
-        Task(f"ratio{ratio:g}-gas{gas:g}-orbit{orbit:03d}", next(number), ratio, gas, orbit)
+        Task(f"ratio{_digits(ratio)}-gas{_digits(gas)}-orbit{orbit:03d}", next(number), ratio, gas, orbit)
         for ratio in settings.mass_ratios
         for gas in fractions
         for orbit in orbits
     ]
+
+
+def _digits(value: float) -> str:
+    """A number with as many digits as tell it from all others: 1, 0.1, 1.0000001."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[float, ...] | None = None) -> Snapshot:

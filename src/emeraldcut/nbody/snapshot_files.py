@@ -27,6 +27,7 @@ from emeraldcut.nbody.snapshot import (
     UNITS,
     Snapshot,
 )
+from emeraldcut.runs.reading import check_regular, open_hdf5
 from emeraldcut.runs.writing import new_hdf5
 
 _OURS = "emeraldcut"  # group that only our own files have
@@ -146,7 +147,7 @@ def _write_part(file: Any, part: int, snapshot: Snapshot) -> None:
         arrays["InternalEnergy"] = (energy, CM_S_PER_KM_S**2, "U_V^2")
     group = file.create_group(f"PartType{part}")
     for name, (values, cgs, units) in arrays.items():
-        dataset = group.create_dataset(name, data=values)
+        dataset = group.create_dataset(name, data=values, fletcher32=len(values) > 0)
         dataset.attrs.update({"VarDescription": units, "CGSConversionFactor": cgs})
         dataset.attrs.update({"aexp-scale-exponent": 0.0, "h-scale-exponent": 0.0})
 
@@ -193,9 +194,12 @@ def read_snapshot(path: str | Path) -> Snapshot:
     if not path.exists():
         raise FileNotFoundError(f"there is no snapshot '{path}'.")
     try:
-        file = h5py.File(path, "r")
+        check_regular(path)
+        file = open_hdf5(path)
     except OSError as error:
-        if path.is_dir() or h5py.is_hdf5(path):
+        if not path.is_file() or "another file" in str(error):
+            raise UsageError(f"'{path}' cannot be read as a snapshot: {error.strerror or error}.") from None
+        if h5py.is_hdf5(path):
             raise UsageError(f"'{path}' cannot be opened as HDF5: {str(error).rstrip('.')}.") from None
         if not is_gadget_binary(path):
             return _read_by_pynbody(path)

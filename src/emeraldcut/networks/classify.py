@@ -29,14 +29,16 @@ class ClassifySettings(Settings):
     """Which network classifies the images, and how it is run."""
 
     network: str = setting(
-        "screener", "'screener', which ships with the package, or a folder with model.json and weights"
+        "screener", "'screener', which ships with the package, or a folder with model.json and weights", reads=True
     )
     classes: tuple[str, ...] = setting(
         (),
         "classes of the outputs, in order, of a network without a card; default for two outputs oval,rectangular",
         choices=CLASSES,
     )
-    threads: int = setting(1, "threads of the network; for many images more --jobs are faster", at_least=1)
+    threads: int = setting(
+        1, "threads of the network; for many images more --jobs are faster", at_least=1, at_most=1_024
+    )
     fast: bool = setting(
         False, "use 16-bit arithmetic (bf16) where available; probabilities then differ slightly between machines"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.reading import open_hdf5
 
 # Supported kinds of layers, and the names of those with weights in the `.weights.h5` of Keras 3.
 KINDS = (
@@ -49,18 +50,19 @@ def read_keras(architecture: Path | None, weights: Path) -> list[Layer]:
     ValueError
         If a file is not of Keras, or the network has a layer that is not in `KINDS`.
     """
-    import h5py
-
     try:
-        with h5py.File(weights, "r") as file:
+        with open_hdf5(weights) as file:
             text = file.attrs.get("model_config") if architecture is None else Path(architecture).read_text()
             if text is None:
                 raise UsageError(f"'{weights}' holds weights alone; put the network's model.json into the same folder.")
             layers = read_architecture(json.loads(text))
             arrays = _legacy_weights(file) or _keras3_weights(file, layers)
-    except (OSError, json.JSONDecodeError) as error:
-        raise UsageError(f"network file '{architecture or weights}' cannot be read: {error}.") from None
-    return _with_weights(layers, arrays)
+        return _with_weights(layers, arrays)
+    except UsageError:
+        raise
+    except Exception as error:  # of JSON, of HDF5, or of a description of something else
+        reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
+        raise UsageError(f"network file '{architecture or weights}' cannot be read: {reason}.") from error
 
 
 def read_architecture(description: dict[str, Any]) -> list[Layer]:
@@ -192,9 +194,11 @@ def _with_weights(layers: list[Layer], arrays: list[list[np.ndarray]]) -> list[L
 
 
 def _check_weights(layer: Layer, weights: tuple[np.ndarray, ...]) -> None:
-    """ValueError if the number of weights or of output channels does not fit the architecture."""
+    """ValueError if the number of weights or of output channels does not fit the architecture, or one is not finite."""
     if layer.kind not in WEIGHTED:
         return
+    if not all(np.isfinite(w).all() for w in weights):
+        raise UsageError(f"layer '{layer.name}' has weights that are not finite; train the network again.")
     p = layer.parameters
     if layer.kind == "BatchNormalization":
         expected = 2 + bool(p.get("center", True)) + bool(p.get("scale", True))

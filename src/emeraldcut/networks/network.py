@@ -87,7 +87,13 @@ class Network:
     @cached_property
     def predictor(self) -> Predictor:
         """The compiled network, made when first needed."""
-        return Predictor(self.layers, threads=self.threads, precision=self.precision)
+        try:
+            return Predictor(self.layers, threads=self.threads, precision=self.precision)
+        except (UsageError, ImportError):
+            raise
+        except Exception as error:  # of OpenVINO, or of settings of layers that do not go together
+            reason = str(error).strip().split("\n")[-1].rstrip(".")
+            raise UsageError(f"the layers of network '{self.name}' cannot be put together ({reason}).") from error
 
     def expected_found(self, prevalence: float, snr: np.ndarray) -> dict[str, list[float]] | None:
         """Expected numbers among images of this S/N (n,), see `calibration.expected_found`; None if unknown."""
@@ -142,13 +148,27 @@ def _read_network(folder: Path, changed: tuple, classes: tuple[str, ...], thread
     """The network in `folder`, compiled once for all chunks unless its files change."""
     architecture, card_file = folder / "model.json", folder / "card.json"
     layers = read_keras(architecture if architecture.is_file() else None, _weights_file(folder))
-    card = json.loads(card_file.read_text()) if card_file.is_file() else _thesis_card(layers, classes)
-    _check_card(folder, layers, card)
-    open_set = None
-    if (folder / OPEN_SET).is_file():
-        with np.load(folder / OPEN_SET) as arrays:
-            open_set = OpenSet.from_arrays(arrays)
+    try:
+        card = json.loads(card_file.read_text()) if card_file.is_file() else _thesis_card(layers, classes)
+        _check_card(folder, layers, card)
+        open_set = _read_open_set(folder / OPEN_SET)
+    except UsageError:
+        raise
+    except Exception as error:  # of JSON, of numpy, or of what is not there
+        reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
+        raise UsageError(f"the card or the open set of network '{folder}' cannot be read: {reason}.") from error
     return Network(folder.name, layers, card, open_set, folder, threads, precision)
+
+
+def _read_open_set(path: Path) -> OpenSet | None:
+    """The open set in a file, None if there is none."""
+    if not path.is_file():
+        return None
+    with np.load(path) as arrays:
+        open_set = OpenSet.from_arrays(arrays)
+    if not all(np.isfinite(values).all() for values in open_set.arrays().values()):
+        raise UsageError(f"'{path}' has values that are not finite; train the network again.")
+    return open_set
 
 
 def save_network(model: Any, folder: str | Path, card: dict[str, Any], open_set: OpenSet | None = None) -> Path:
@@ -193,6 +213,8 @@ def _thesis_card(layers: list[Layer], classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_card(folder: Path, layers: list[Layer], card: dict[str, Any]) -> None:
+    if not isinstance(card, dict):
+        raise UsageError(f"the card of network '{folder}' must be a JSON object; it is a {type(card).__name__}.")
     missing = {"classes", "input_size", "preprocessing", "calibration"} - set(card)
     if missing:
         raise UsageError(f"the card of network '{folder}' lacks {', '.join(sorted(missing))}.")

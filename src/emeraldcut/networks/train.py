@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -84,7 +85,10 @@ class TrainSettings(Settings):
         choices=CLASSES,
     )
     number: int = setting(
-        330_000, "galaxies to draw if no set of images is given; each is seen three times", at_least=1
+        330_000,
+        "galaxies to draw if no set of images is given; each is seen three times",
+        at_least=1,
+        at_most=100_000_000,
     )
     without: tuple[str, ...] = setting((), "kinds of galaxies (column `kind`) to leave out of training")
     real: str = setting(
@@ -108,9 +112,10 @@ class TrainSettings(Settings):
         "passes through the training set; default for the screener 4 (of drawn galaxies) or 12 (of a set), for the "
         "thesis network 1000",
         at_least=1,
+        at_most=100_000,
     )
     batch_size: int | None = setting(
-        None, "images per step; default for the screener 128, for the thesis network 200", at_least=1
+        None, "images per step; default for the screener 128, for the thesis network 200", at_least=1, at_most=100_000
     )
     learning_rate: float | None = setting(
         None, "largest learning rate; default for the screener 0.004, for the thesis network 1.0", above=0
@@ -120,6 +125,7 @@ class TrainSettings(Settings):
         "stop after this many epochs without gain on held-out galaxies, 0: never; default for the screener 0, for the "
         "thesis network 50",
         at_least=0,
+        at_most=100_000,
     )
     holdout: float = setting(
         0.2,
@@ -201,6 +207,7 @@ def train(
     real: ImageSet | None = None,
     backgrounds: ImageSet | None = None,
     folder: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> TrainedNetwork:
     """Trains a network on labelled images, or on synthetic galaxies that it draws.
@@ -213,7 +220,9 @@ def train(
     images : with a column `label`; if not given, `settings.number` galaxies are drawn as in `SURVEY`.
     real, backgrounds : images of real galaxies, see the settings of these names.
     jobs : worker processes that draw and prepare the images; the network itself is trained in this process.
-    folder : where checkpoints are kept until the training is finished; the same call resumes from there.
+    folder : where checkpoints are kept until the training is finished; the same call resumes from there, and ends with
+        the same network, to the last bit, as if it had not been stopped.
+    overwrite : begin again where `folder` holds a training that was begun with other settings or images.
     progress : is told of each part of the galaxies that is prepared, and of each epoch with its losses and accuracies.
 
     Raises
@@ -222,11 +231,15 @@ def train(
         If Keras is not installed.
     ValueError
         If there are no labels, or fewer than three galaxies of a class.
+    FileExistsError
+        The folder holds an unfinished training with other settings or images, and `overwrite` is not set.
     """
     recipe, keras = RECIPES[settings.network], import_keras()
     classes = settings.classes or recipe.CLASSES
     preprocessing = "raw" if settings.normalise == "none" and recipe is thesis else recipe.PREPROCESSING
-    steps = _Steps(folder, {"settings": asdict(settings), "seed": seed, "ids": _ids(images, real, backgrounds)})
+    sets = {"images": images, "real_images": real, "backgrounds_images": backgrounds}
+    hashes = {f"{name}_sha256": _content(part) for name, part in sets.items() if part is not None}
+    steps = _Steps(folder, {"settings": asdict(settings), "seed": seed} | hashes, overwrite)
     prepare_set = partial(
         _prepared, preprocessing=preprocessing, size=recipe.SIZE, classes=classes, without=settings.without
     )
@@ -256,9 +269,17 @@ def train(
     return TrainedNetwork(model, card, history, open_set)
 
 
-def _ids(*sets: ImageSet | None) -> list[str]:
-    """The ids of all images that are given."""
-    return [str(name) for part in sets if part is not None for name in part.table["id"]]
+def _content(images: ImageSet) -> str:
+    """SHA-256 of all that is known of images: pixels, PSFs and table."""
+    digest = sha256()
+    for array in (*images.pixels, *(images.psfs or ())):
+        digest.update(repr(np.shape(array)).encode())
+        if array is not None:
+            digest.update(np.ascontiguousarray(array, dtype=np.float32).tobytes())
+    for name in images.table.colnames:
+        values = "\0".join(map(str, images.table[name].tolist()))
+        digest.update(f"{name}\0{values}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _work_to_do(
@@ -417,12 +438,18 @@ def _work(task: tuple[Callable[[], ImageSet]], prepare_set: Callable[[ImageSet],
 class _Steps:
     """Checkpoints in a folder, from which an interrupted training resumes; without a folder nothing is kept."""
 
-    def __init__(self, folder: str | Path | None, facts: dict[str, Any]):
+    def __init__(self, folder: str | Path | None, facts: dict[str, Any], overwrite: bool):
         self.folder, self.saved = None if folder is None else Path(folder) / "unfinished", 0.0
         if self.folder is None:
             return
         facts = facts | {"version": emeraldcut.__version__}
-        begin_or_go_on(self.folder / "facts.json", facts, "a training")
+        try:
+            begin_or_go_on(self.folder / "facts.json", facts, "a training")
+        except FileExistsError:
+            if not overwrite:
+                raise
+            self.remove()
+            begin_or_go_on(self.folder / "facts.json", facts, "a training")
 
     def prepared(
         self,
@@ -463,12 +490,13 @@ class _Steps:
         if self.folder is None or time.monotonic() - self.saved < PAUSE_SECONDS:
             return
         self.saved = time.monotonic()
-        before = [*self.folder.glob("epoch-*.keras"), *self.folder.glob("best-*.npz")]
-        model.save(self.folder / f"epoch-{len(rows)}.keras")
+        before = {*self.folder.glob("epoch-*.keras"), *self.folder.glob("best-*.npz")}
+        now = [self.folder / f"epoch-{len(rows)}.keras", self.folder / f"best-{len(rows)}.npz"]
+        model.save(now[0])
         if best is not None:
-            np.savez(self.folder / f"best-{len(rows)}.npz", *best)
+            np.savez(now[1], *best)
         _write_whole(self.folder / "history.json", lambda f: f.write(json.dumps(rows).encode()))
-        for file in before:
+        for file in before - set(now):  # one of this epoch may be left by a process that was killed before it was whole
             file.unlink()
 
     def remove(self) -> None:
@@ -553,7 +581,9 @@ def _fit(keras, recipe, training, stopping, n_classes, settings, epochs, seed, s
     progress.begin(epochs, "epochs", "training")
     progress.advance(len(rows))
     for epoch in range(len(rows), epochs):
-        keras.utils.set_random_seed(seed + epoch)  # what is drawn in an epoch does not depend on where training began
+        if patience and epoch - 1 - best_epoch >= patience:
+            break
+        _seed(keras, learner, seed, epoch)
         order = np.random.default_rng([seed, epoch]).permutation(len(training))
         row = {"epoch": epoch + 1, "loss": 0.0, "accuracy": 0.0, "holdout_loss": 0.0, "holdout_accuracy": 0.0}
         for x, y, weights in training.parts(order):
@@ -569,11 +599,21 @@ def _fit(keras, recipe, training, stopping, n_classes, settings, epochs, seed, s
             best, best_weights, best_epoch = row["holdout_loss"], learner.get_weights(), epoch
         steps.save(learner, rows, best_weights)
         progress.advance(1, **{name: value for name, value in row.items() if name != "epoch"})
-        if patience and epoch - best_epoch >= patience:
-            break
     if best_weights is not None:
         learner.set_weights(best_weights)
     return keras.Model(learner.inputs, learner.outputs[0]), Table(rows)
+
+
+def _seed(keras: Any, learner: Any, seed: int, epoch: int) -> None:
+    """Makes what is drawn in an epoch, also by layers such as Dropout, independent of the epoch that training began at.
+
+    Keras keeps the state of each layer's random numbers among the variables of the model, but not in its files.
+    """
+    keras.utils.set_random_seed(seed + epoch)
+    for place, variable in enumerate(learner.variables):
+        if variable.name == "seed_generator_state":
+            first = np.random.default_rng([seed, epoch, place]).integers(2**31)
+            variable.assign(np.array([first, 0], dtype=variable.dtype))
 
 
 def evaluate(

@@ -92,7 +92,9 @@ def _write(run: ReviewedRun, output: str | Path, seed: int, overwrite: bool) -> 
         written.append(log)
     if settings.export:
         origin = provenance("review", settings, seed, [log])
-        written.append(write_table(run.joined(), settings.export, provenance=origin, overwrite=overwrite))
+        written.append(
+            write_table(run.joined(), settings.export, provenance=origin, overwrite=overwrite, raw=settings.raw)
+        )
     if settings.static:
         written.append(write_static(run, output, overwrite=overwrite))
     return written

@@ -29,7 +29,9 @@ from emeraldcut.runs.run import MANIFEST
 from emeraldcut.screening.two_passes import BEST, CANDIDATES
 from emeraldcut.settings import Settings, setting
 from emeraldcut.tables import read_table
+from emeraldcut.tables.files import RAW_HELP
 
+NEEDED_COLUMNS = ("id", "rank", "score")  # of the candidates
 LOG = "verdicts.sqlite"  # in the run's folder
 REMEMBERED = 20  # a candidate is shown a second time after at least this many others
 PAGE = 48  # candidates on a page of the grid
@@ -44,7 +46,9 @@ class ReviewSettings(Settings):
 
     port: int = setting(8642, "port of the page; 0: any free port", at_least=0, at_most=65535)
     images: str | None = setting(None, "where the images are now, if they were moved after the run")
-    refresh: int = setting(5, "number of verdicts after which the suggested order is updated", at_least=1)
+    refresh: int = setting(
+        5, "number of verdicts after which the suggested order is updated", at_least=1, at_most=1_000_000
+    )
     repeats: float = setting(
         0.05,
         "fraction of candidates that are shown a second time, unannounced, to measure consistency",
@@ -52,9 +56,10 @@ class ReviewSettings(Settings):
         at_most=0.5,
     )
     static: bool = setting(False, "write a folder that opens from disk instead of serving a page")
-    number: int = setting(200, "number of candidates in that folder (with --static)", at_least=1)
+    number: int = setting(200, "number of candidates in that folder (with --static)", at_least=1, at_most=100_000)
     import_: tuple[str, ...] = setting((), "import the verdicts of these files, separated by commas")
     export: str | None = setting(None, "write the candidates with their verdicts to this table")
+    raw: bool = setting(False, RAW_HELP)
 
 
 class ReviewedRun:
@@ -76,6 +81,11 @@ class ReviewedRun:
             )
         self.manifest = read_manifest(self.folder)
         self.table = read_table(self.folder / CANDIDATES)
+        if lacking := [name for name in NEEDED_COLUMNS if name not in self.table.colnames]:
+            raise UsageError(
+                f"'{self.folder / CANDIDATES}' lacks the column '{lacking[0]}'; a review needs candidates as `screen` "
+                "writes them."
+            )
         self._ids = [str(name) for name in self.table["id"]]
         self._rows = {name: row for row, name in reversed(list(enumerate(self._ids)))}
         self.source_images = self._find_source_images()

@@ -25,13 +25,14 @@ from emeraldcut.report.html import environment, style_sheet
 from emeraldcut.review.cards import colours
 from emeraldcut.review.order import ORDERS
 from emeraldcut.review.reviewed_run import SHOW, ReviewedRun
-from emeraldcut.review.verdicts import LONGEST, VERDICTS
+from emeraldcut.review.verdicts import LONGEST, VERDICTS, Locked
 from emeraldcut.tables import write_table
 from emeraldcut.tables.files import table_ending
 
 HERE = Path(__file__).parent
 NAMES = ("127.0.0.1", "localhost", "::1")  # of this machine; a request under another is an attack by DNS rebinding
 LARGEST_BODY = 4 * 1024**2  # bytes
+LONGEST_EXPORT_NAME = 100  # letters; file systems allow 255 bytes, and names of temporary files are longer
 MOST_ROWS = 500  # in one request
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -52,7 +53,12 @@ class TooLarge(ValueError):
     """A request is too large."""
 
 
-STATUS = {TooLarge: 413, ValueError: 400, IndexError: 404}  # of the answer to an error; the first kind that fits counts
+STATUS = {
+    TooLarge: 413,
+    ValueError: 400,
+    IndexError: 404,
+    Locked: 503,
+}  # of the answer to an error; the first kind that fits counts
 
 
 class Guard:
@@ -79,7 +85,7 @@ class Guard:
 
     def _refusal(self, headers: Headers, query: QueryParams) -> str | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if urlsplit(f"//{host}").hostname not in NAMES:
+        if _name_of(host) not in NAMES:
             return "the request uses a host name that is not of this machine."
         if origin is not None and origin != f"http://{host}":
             return "the request comes from another page."
@@ -87,6 +93,14 @@ class Guard:
             return "the request comes from another page."
         if not secrets.compare_digest(query.get("token", "").encode(), self.token.encode()):
             return "the token is missing or wrong; open the address that `emeraldcut review` printed."
+        return None
+
+
+def _name_of(host: str) -> str | None:
+    """The name in a Host header, without a port; None for what is none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # such as "["
         return None
 
 
@@ -184,8 +198,11 @@ class Answers:
         """The candidates with their verdicts, as a table in the format of the name."""
         name = request.path_params["name"]
         table_ending(name)
+        if len(name) > LONGEST_EXPORT_NAME:
+            raise UsageError(f"the name of an export has at most {LONGEST_EXPORT_NAME} letters; it has {len(name)}.")
+        options: dict[str, Any] = {"provenance": self.run.manifest, "raw": self.run.settings.raw}
         with tempfile.TemporaryDirectory() as folder:
-            path = write_table(self.run.joined(), Path(folder) / name, provenance=self.run.manifest)
+            path = write_table(self.run.joined(), Path(folder) / name, **options)
             content = path.read_bytes()
         headers = {"Content-Disposition": "attachment"}
         return Response(content, media_type="application/octet-stream", headers=headers)
@@ -215,7 +232,7 @@ def application(run: ReviewedRun, token: str) -> Starlette:
         Route("/review.js", _asset("review.js", "text/javascript")),
         Route("/style.css", _asset("style.css", "text/css")),
     ]
-    app = Starlette(routes=routes, exception_handlers={ValueError: _wrong, IndexError: _wrong})
+    app = Starlette(routes=routes, exception_handlers=dict.fromkeys((ValueError, IndexError, Locked), _wrong))
     app.add_middleware(Guard, token=token)
     return app
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from emeraldcut.errors import UsageError
+from emeraldcut.errors import UsageError, WorkError
 
 SHAPES = ("rectangular", "oval", "obround", "other")
 UNSURE = "unsure"
 VERDICTS = (*SHAPES, UNSURE)
+LOCKED_S = 10  # to wait for another program that has the file, trying again and again
 LONGEST = {"key": 64, "reviewer": 80, "note": 2000}  # characters
 
 _SCHEMA = """
@@ -33,6 +35,10 @@ CREATE TABLE IF NOT EXISTS log (
 CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'rows are only added'); END;
 CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'rows are only added'); END;
 """
+
+
+class Locked(WorkError):
+    """Another program has locked the log for longer than we wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +129,12 @@ class Verdicts:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._lock = Lock()
-        self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
+        self._lock, self._path = Lock(), path
+        with self._explained():
+            self._connection = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript(_SCHEMA)
         self.entries: list[Entry] = []
         self._read = 0  # number of the last row that is in `entries`
         self._by_key: dict[str, Entry] = {}
@@ -138,6 +145,25 @@ class Verdicts:
         }
         self.refresh()
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What SQLite says of its file as an error with a sentence."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorname", "") or ""
+            if "BUSY" in code or "LOCKED" in code:
+                raise Locked(
+                    f"another program has locked '{self._path}' for more than {LOCKED_S} s; close it, then try again."
+                ) from error
+            if "READONLY" in code or "CANTOPEN" in code or "PERM" in code:
+                why = "cannot be written to; verdicts are kept in it. Make it and its folder writable"
+            elif "FULL" in code or "IOERR" in code:
+                why = f"could not be written or read ({error}); make room on its disk, or check it"
+            else:
+                why = f"is damaged, or is no log of verdicts ({error}); move it away, or put a copy of it back"
+            raise UsageError(f"'{self._path}' {why}.") from error
+
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
@@ -146,14 +172,15 @@ class Verdicts:
         """Adds the entries whose key is new, all of them or none; returns their number."""
         rows = [tuple(asdict(entry).values()) for entry in entries]
         order = f"INSERT OR IGNORE INTO log ({', '.join(NAMES)}) VALUES ({', '.join('?' * len(NAMES))})"
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._lock, self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")  # waits for whoever writes, up to `LOCKED_S`
             try:
                 before = self._connection.total_changes
                 self._connection.executemany(order, rows)
                 self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
                 raise
             added = self._connection.total_changes - before
         self.refresh()
@@ -162,9 +189,11 @@ class Verdicts:
     def refresh(self) -> None:
         """Reads the entries that this and other processes have added."""
         question = f"SELECT number, {', '.join(NAMES)} FROM log WHERE number > ? ORDER BY number"
-        with self._lock:
+        with self._lock, self._explained():
             for number, *values in self._connection.execute(question, (self._read,)):
                 known = dict(zip(NAMES, values, strict=True))
+                if not all(isinstance(value, str) for name, value in known.items() if name != "again"):
+                    raise UsageError(f"'{self._path}' is damaged (row {number}); put a copy of it back.")
                 entry = Entry(**known | {"again": bool(known["again"])})
                 self.entries.append(entry)
                 self._by_key[entry.key] = entry

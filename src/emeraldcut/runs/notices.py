@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _LISTENERS: list[Callable[[str], object]] = []
 _SAID: dict[str, None] = {}  # in order
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of Unicode: control, format (such as right to left), half pairs
+
+
+def printable(text: str) -> str:
+    r"""`text` as it may be shown on a terminal: control characters, which could steer it, become "?".
+
+    Line breaks stay.
+
+    Examples
+    --------
+    >>> printable("no image\x1b[2J here")
+    'no image?[2J here'
+    """
+    return "".join("?" if c != "\n" and unicodedata.category(c) in UNSEEN else c for c in text)
 
 
 def notice(sentence: str) -> None:
@@ -14,12 +29,12 @@ def notice(sentence: str) -> None:
     if sentence and _LISTENERS and sentence not in _SAID:
         _SAID[sentence] = None
         for listener in _LISTENERS:
-            listener(sentence)
+            listener(printable(sentence))
 
 
 def said() -> list[str]:
     """The sentences that were told since the outermost `listening` began: the notices of a manifest."""
-    return list(_SAID)
+    return list(_SAID) if _LISTENERS else []
 
 
 @contextmanager

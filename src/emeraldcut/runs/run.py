@@ -8,52 +8,56 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.endings import leave_if_imported_by_a_worker
+from emeraldcut.runs.stamps import content_of, file_facts
 from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import read_toml, to_toml
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 SETTINGS = "settings.toml"
-LARGEST_HASHED_BYTES = 64 * 1024**2
 Paths = Iterable[str | os.PathLike[str]]
+MOST_NAMED, LONGEST_VALUE = 3, 80  # changes in a sentence, and letters of a value there
 PACKAGES = ("numpy", "scipy", "astropy", "photutils", "openvino")
 
 
 def _input_facts(path: Path) -> dict[str, Any]:
-    """Size and checksum of a file, or the number of files in a folder and a hash of their names and sizes."""
+    """Size and checksum of a file, see `file_facts`; of a folder how many files it has, and hashes of what they are."""
     try:
         if path.is_dir():
-            number, digest = 0, hashlib.sha256()
-            for number, (name, size) in enumerate(_files(path), start=1):
+            number, digest, times = 0, hashlib.sha256(), hashlib.sha256()
+            for number, (name, size, mtime_ns) in enumerate(_files(path), start=1):
                 line = f"{name} {size}" if number == 1 else f"\n{name} {size}"
                 digest.update(line.encode("utf-8", "surrogateescape"))
-            return {"files": number, "names_sizes_sha256": digest.hexdigest()}
-        size = path.stat().st_size
-        if size > LARGEST_HASHED_BYTES:
-            return {"bytes": size}
-        return {"bytes": size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+                times.update(b"%d " % mtime_ns)
+            facts = {"names_sizes_sha256": digest.hexdigest(), "times_sha256": times.hexdigest()}
+            return {"files": number, **facts}
+        return dict(file_facts(path))
     except OSError as error:
         return {"error": error.strerror or str(error)}
 
 
-def _files(folder: Path, before: str = "") -> Iterator[tuple[str, int]]:
-    """Names and sizes of all files in a folder, in order of their whole names, with one folder's list in memory."""
+def _files(folder: Path, before: str = "") -> Iterator[tuple[str, int, int]]:
+    """Names, sizes and times of change (ns) of all files in a folder, in order, with one folder's list in memory."""
     with os.scandir(folder) as entries:
         listed = sorted(entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries)
     for name in listed:
         if name.endswith("/"):
             yield from _files(folder / name, before + name)
         elif (file := folder / name).is_file():
-            yield before + name, file.stat().st_size
+            found = file.stat()
+            yield before + name, found.st_size, found.st_mtime_ns
 
 
 def provenance(command: str, settings: Any = None, seed: int | None = None, inputs: Paths = ()) -> dict[str, Any]:
@@ -64,11 +68,12 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
     command : str
         The verb, for instance "measure".
     settings : settings dataclass, tuple of them, or None
-        Resolved settings; each becomes a key `settings.NAME`.
+        Resolved settings; each becomes a key `settings.NAME`, and of those that name a file or folder which decides
+        the result (`reads`) the hash of its content `settings.NAME_sha256`.
     seed : int or None
     inputs : iterable of str or Path
-        Files and folders read; the n-th becomes `input_n`, with its size and SHA-256 (files up to 64 MiB; of
-        a folder, the number of files and a hash of their names and sizes).
+        Files and folders read; the n-th becomes `input_n`, with its size and SHA-256 (above 64 MiB of a sample, with
+        the time of change; of a folder, the number of files and a hash of their names and sizes).
     """
     from importlib.metadata import PackageNotFoundError, version
 
@@ -80,6 +85,7 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
         for item in dataclasses.fields(part):
             value = getattr(part, item.name)
             facts[f"settings.{item.name}"] = list(value) if isinstance(value, tuple) else value
+        facts |= {f"settings.{name}_sha256": value for name, value in contents(part).items()}
     for number, path in enumerate(inputs, start=1):
         facts[f"input_{number}"] = os.fspath(path)
         facts |= {f"input_{number}_{key}": value for key, value in _input_facts(Path(path)).items()}
@@ -91,6 +97,20 @@ def provenance(command: str, settings: Any = None, seed: int | None = None, inpu
         except PackageNotFoundError:
             continue
     return facts
+
+
+def contents(settings: Any) -> dict[str, list[str]]:
+    """Hashes of the files and folders that settings name and that decide the result, by setting; names are passed over.
+
+    Of those that do not exist, as the names of what ships with the program, there are none.
+    """
+    found: dict[str, list[str]] = {}
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name) if item.metadata.get("reads") else None
+        names = value if isinstance(value, tuple) else (value,) if value else ()
+        hashes = [content_of(Path(name)) for name in names if os.path.exists(name)]
+        found |= {item.name: hashes} if hashes else {}
+    return found
 
 
 def parts_of(settings: Any) -> tuple[Any, ...]:
@@ -152,6 +172,13 @@ class Run:
     def __str__(self) -> str:
         return str(self.folder)
 
+    def _repr_html_(self) -> str:
+        done = (self.folder / MANIFEST).exists()
+        pages = sorted(self.folder.glob("*.html"))
+        links = ", ".join(f'<a href="{escape(page.as_posix())}">{escape(page.name)}</a>' for page in pages)
+        words = f"{self.origin.get('command', 'run')}: {'finished' if done else 'not finished'}"
+        return f"<p>{escape(words)} in {escape(str(self.folder))} {links}</p>"
+
     @property
     def manifest(self) -> dict[str, Any]:
         """What `finish` has written; FileNotFoundError before."""
@@ -177,16 +204,49 @@ class Run:
 def begin_or_go_on(file: Path, facts: dict[str, Any], what: str) -> None:
     """Writes to `file` what interruptible work is begun with, or checks that it was begun with the same.
 
-    Raises FileExistsError if the folder of `file` holds unfinished work, `what`, that was begun with other facts.
+    Raises FileExistsError, which names what is different, if the folder of `file` holds unfinished work, `what`, that
+    was begun with other facts.
     """
     described = json.dumps(facts, sort_keys=True, default=_plain)
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != json.loads(described):
+    if file.exists() and (changed := changes(json.loads(file.read_text(encoding="utf-8")), json.loads(described))):
         raise FileExistsError(
-            f"'{file.parent}' holds {what} with other settings that was not finished; "
-            "use the settings that began it, another output, or remove that folder."
+            f"'{file.parent}' holds {what} with other settings that was not finished: {'; '.join(changed[:MOST_NAMED])}"
+            f"{f'; and {len(changed) - MOST_NAMED} more' if len(changed) > MOST_NAMED else ''}. "
+            "Use what began it, another output, or --overwrite."
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, described)
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What is different between the facts with which work was begun and those of now, in words."""
+    before, now = _flat(old), _flat(new)
+    names = [name for name in before | now if before.get(name) != now.get(name)]
+    said = [_change(name, before, now) for name in names]
+    return list(dict.fromkeys(said))
+
+
+def _flat(facts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Facts without groups: what is in one has the names of both."""
+    flat: dict[str, Any] = {}
+    for name, value in facts.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+    return flat
+
+
+def _change(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    plain = name.rpartition(".")[2]
+    if found := re.fullmatch(r"(.*?)_((names_sizes_|times_|sampled_)?sha256|bytes|files|mtime_ns|error)", name):
+        of = now.get(found[1], before.get(found[1]))
+        named = ", ".join(map(str, of)) if isinstance(of, list) else of
+        return f"the content of {plain.rpartition('_')[0] if named is None else repr(str(named))} has changed"
+    old, new = (_short(facts.get(name)) for facts in (before, now))
+    return f"{plain} was {old}, now it is {new}"
+
+
+def _short(value: Any) -> str:
+    text = "not set" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
 def begun_settings(folder: Path) -> dict[str, Any]:
@@ -210,6 +270,7 @@ def lock(folder: Path) -> None:
     folder = folder.resolve()
     if folder in _HELD:
         return
+    leave_if_imported_by_a_worker()
     while True:
         file = (folder / LOCK).open("w")
         try:

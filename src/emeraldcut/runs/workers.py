@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial, wraps
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -18,6 +19,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from emeraldcut.errors import MissingPackageError, UsageError, WorkError
+from emeraldcut.runs.endings import end_if_interrupted, leave_if_imported_by_a_worker
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import unlock_all
 from emeraldcut.settings import read_toml
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Result = TypeVar("Result")
+NEEDS_GUARD = (
+    "no worker process could begin: each of them imports the script that starts it. Put what the script does below "
+    "`if __name__ == '__main__':`, or use jobs=1."
+)
 CONNECT_S = 30  # for a scheduler to answer, and to have a worker
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -51,17 +57,28 @@ class Workers:
     """Processes of one thread each, for one stage after another; to be used in a `with` statement.
 
     With `begin`, a picklable function that each of them runs, all start at once, else as they are needed.
+
+    Where one dies while it reads an image, others take over; that image has a flag, and a sentence that says why.
     """
 
     def __init__(self, number: int, begin: Callable[[], object] | None = None) -> None:
         if number < 1:
             raise UsageError(f"jobs must be at least 1; received {number}.")
-        self.number, self._others = number, set(active_children())
+        leave_if_imported_by_a_worker()
+        self.number, self._begin, self._others = number, begin, set(active_children())
+        self._begun = get_context("spawn").Event()  # whether one of them has
+        self._start()
+
+    def _start(self) -> None:
         # "spawn" because forking a process whose libraries run threads can deadlock.
-        self._pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_start_worker)
-        if begin is not None:
-            for _ in range(number):  # each starts a process
-                self._pool.submit(begin)
+        self._pool = ProcessPoolExecutor(
+            self.number, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(self._begun,)
+        )
+        self._seen: set[Any] = set()
+        if self._begin is not None:
+            for _ in range(self.number):  # each starts a process
+                self._submit(self._begin)
+            self._seen |= set(active_children()) - self._others
 
     def __enter__(self) -> Workers:
         return self
@@ -74,16 +91,43 @@ class Workers:
     ) -> Iterator[Result]:
         """`map_chunks` by these workers."""
         pickled = pickle.dumps(stage)
+
+        def submit(chunk: Any) -> Future[Result]:
+            try:
+                future = self._submit(_work, pickled, chunk)
+            except BrokenProcessPool as error:  # since the chunk before
+                future = Future()
+                future.set_exception(error)
+            self._seen |= set(active_children()) - self._others
+            return future
+
+        yield from _in_order(submit, chunks, lambda: 2 * self.number, done, mend=self._mended)
+
+    def _mended(self, waiting: list[Any]) -> list[Any]:
+        """The chunks under way when a worker died, without the images that killed it, for new workers.
+
+        Raises WorkError where reading these images kills nobody, so that it was something else.
+        """
+        for worker in set(active_children()) - self._others:  # one that was just being started is not ended by the
+            worker.terminate()  # pool, which then waits for it for ever
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if not self._begun.is_set() and any((worker.exitcode or 0) > 0 for worker in self._seen):
+            raise UsageError(NEEDS_GUARD)
+        mended = [_without_killers(chunk) for chunk in waiting]
+        if all(new is old for new, old in zip(mended, waiting, strict=True)):
+            raise WorkError("a worker process died, most likely for lack of memory; use fewer jobs or smaller chunks.")
+        self._start()
+        return mended
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """What the pool submits. A process that is started for it never sees Ctrl-C, not even while it begins."""
+        if not hasattr(signal, "pthread_sigmask"):  # on Windows
+            return self._pool.submit(function, *arguments)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            yield from _in_order(
-                lambda chunk: self._pool.submit(_work, pickled, chunk), chunks, lambda: 2 * self.number, done
-            )
-        except BrokenProcessPool:
-            for worker in set(active_children()) - self._others:  # one that was just being started is not ended by
-                worker.terminate()  # the pool, which then waits for it for ever
-            raise WorkError(
-                "a worker process died, most likely for lack of memory; use fewer jobs or smaller chunks."
-            ) from None
+            return self._pool.submit(function, *arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -143,7 +187,9 @@ def map_chunks(
         yield from jobs.map(stage, chunks, done)
     elif jobs == 1:
         for chunk in chunks:
+            end_if_interrupted()
             result = stage(loaded(chunk))
+            end_if_interrupted()
             done(len(chunk))
             yield result
     elif threads:
@@ -162,22 +208,92 @@ def _in_order(
     chunks: Iterable[Sized],
     in_flight: Callable[[], int],
     done: Callable[[int], object],
+    mend: Callable[[list[Any]], list[Any]] | None = None,
 ) -> Iterator[Result]:
-    """The result of each chunk, in order, with `in_flight()` of them submitted and not yet taken."""
-    waiting: deque[tuple[int, Future[Result]]] = deque()
+    """The result of each chunk, in order, with `in_flight()` of them submitted and not yet taken.
+
+    After the death of a worker the chunks that `mend` makes of those under way are submitted again.
+    """
+    waiting: deque[tuple[Any, Future[Result]]] = deque()
 
     def take() -> Result:
-        n_images, future = waiting.popleft()
-        result = future.result()
-        done(n_images)
+        while True:
+            try:
+                result = waiting[0][1].result()
+                break
+            except BrokenProcessPool:
+                if mend is None:
+                    raise
+            mended = mend([chunk for chunk, _ in waiting])
+            waiting.clear()
+            waiting.extend((chunk, submit(chunk)) for chunk in mended)
+        done(len(waiting.popleft()[0]))
         return result
 
     for chunk in chunks:
-        waiting.append((len(chunk), submit(chunk)))
+        end_if_interrupted()
+        # Only what is named is kept: pixels would be in memory twice.
+        waiting.append((chunk if hasattr(chunk, "load") else range(len(chunk)), submit(chunk)))
         while len(waiting) >= in_flight():
             yield take()
     while waiting:
         yield take()
+
+
+# --- after the death of a worker
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """A chunk of named images of which some kill whoever reads them: `lost`, by their place, with how."""
+
+    chunk: Any
+    lost: dict[int, str]
+
+    def __len__(self) -> int:
+        return len(self.chunk)
+
+    def load(self) -> Any:
+        """The images; those that are lost have a flag."""
+        return self.chunk.load(self.lost)
+
+
+def _without_killers(chunk: Any) -> Any:
+    """A chunk without the images whose reading kills a process; the chunk itself if there are none.
+
+    Each image of a chunk that only names them is read in a child of its own kind.
+    """
+    named = chunk.chunk if isinstance(chunk, Survivors) else chunk
+    if not hasattr(named, "load"):
+        return chunk
+    lost: dict[int, str] = dict(chunk.lost) if isinstance(chunk, Survivors) else {}
+    before = len(lost)
+    start = 0
+    while start < len(named):
+        mine, theirs = get_context("spawn").Pipe(duplex=False)
+        child = get_context("spawn").Process(target=_read_one_by_one, args=(named, start, tuple(lost), theirs))
+        child.start()
+        theirs.close()
+        with suppress(EOFError):
+            while True:
+                start = mine.recv()  # the place of the next image
+        child.join()
+        if start == len(named):
+            break
+        code = child.exitcode or 0
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        lost[start] = f"The library that reads it crashed ({how})."
+        start += 1
+    return Survivors(named, lost) if len(lost) > before else chunk
+
+
+def _read_one_by_one(chunk: Any, start: int, lost: tuple[int, ...], answers: Any) -> None:
+    """Reads the images of a chunk from the `start`-th on, and says before each which it is."""
+    for k in range(start, len(chunk)):
+        answers.send(k)
+        if k not in lost:
+            chunk[k : k + 1].load()
+    answers.send(len(chunk))
 
 
 # --- on many machines
@@ -256,7 +372,7 @@ def slurm_cluster(file: str | Path) -> Iterator[str]:
 # --- in worker processes
 
 
-def _start_worker() -> None:
+def _start_worker(begun: Any) -> None:
     """One thread per worker, Ctrl-C left to the main process, and an end when that ends, however it does."""
     from threadpoolctl import threadpool_limits
 
@@ -265,6 +381,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for libraries that are loaded later
     threadpool_limits(1)  # for those that are loaded already
+    begun.set()
 
 
 def _end_with(parent: Any) -> None:

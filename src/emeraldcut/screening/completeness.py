@@ -46,7 +46,10 @@ class CompletenessSettings(Settings):
         "", "images to inject galaxies into, instead of their own galaxy; if not given, an empty sky"
     )
     injections: int = setting(
-        40, "injected galaxies for each combination of snr, radius_fwhm, axis_ratio and exponent", at_least=1
+        40,
+        "injected galaxies for each combination of snr, radius_fwhm, axis_ratio and exponent",
+        at_least=1,
+        at_most=1_000_000,
     )
     snr: tuple[float, ...] = setting(
         (20.0, 40.0, 80.0, 160.0, 320.0), "S/N within the half-light radius", above=0, not_empty=True
@@ -63,12 +66,12 @@ class CompletenessSettings(Settings):
     sersic_min: float = setting(0.5, "smallest Sersic index; drawn uniformly", above=0)
     sersic_max: float = setting(2.5, "largest Sersic index", above=0)
     psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not state it", above=0)
-    size: int = setting(64, "side of the empty sky in pixels", at_least=16)
+    size: int = setting(64, "side of the empty sky in pixels", at_least=16, at_most=4_096)
     threshold: float = setting(
         0.5, "a galaxy counts as found if p_rectangular, at the given prevalence, is at least this", above=0, below=1
     )
     prevalence: float = setting(0.01, "expected fraction of rectangular galaxies among the images", above=0, below=1)
-    network: str = setting("screener", "'screener', which ships with the package, or a network folder")
+    network: str = setting("screener", "'screener', which ships with the package, or a network folder", reads=True)
 
     def check(self) -> None:
         """UsageError for a range of Sersic indices whose ends are in the wrong order."""

@@ -45,12 +45,14 @@ COMPLETENESS_LEVELS = (0.5, 0.8, 0.9)  # of the expected rectangular galaxies, f
 class ScreenSettings(Settings):
     """Which galaxies are searched for, how rare they are, and how many images get the careful pass."""
 
-    network: str = setting("screener", "'screener', which ships with the package, or a network folder")
+    network: str = setting("screener", "'screener', which ships with the package, or a network folder", reads=True)
     reference: tuple[str, ...] = setting(
-        ("leda074886",), "reference galaxy: the built-in model leda074886, or image files, separated by commas"
+        ("leda074886",),
+        "reference galaxy: the built-in model leda074886, or image files, separated by commas",
+        reads=True,
     )
     prevalence: float = setting(0.01, "expected fraction of rectangular galaxies among the images", above=0, below=1)
-    best: int = setting(20, "number of top candidates whose images are saved and shown", at_least=1)
+    best: int = setting(20, "number of top candidates whose images are saved and shown", at_least=1, at_most=100_000)
     careful: float = setting(
         0.05,
         "fraction of the images, the top-ranked ones, that get the careful pass; at least 10,000 images",

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 
-from emeraldcut.data import ImageSet, usable
+from emeraldcut.data import Flag, ImageSet, add_flag, usable
 from emeraldcut.detection import sources_of, with_sources
 from emeraldcut.errors import UsageError
 from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
 from emeraldcut.images.apply import reading_facts
-from emeraldcut.images.source_images import SourceImages
+from emeraldcut.images.origin import ORIGIN_COLUMNS
+from emeraldcut.images.source_images import UNREAD, SourceImages
 from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
 from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.runs import SILENT, Progress, Run
-from emeraldcut.runs.notices import listening, said
+from emeraldcut.runs.notices import listening, notice, said
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.runs.workers import Workers, started
 from emeraldcut.screening.screen import EXAMPLES, LEAST_CAREFUL, ScreenSettings, examine_with_bound, expectations
@@ -30,6 +33,7 @@ from emeraldcut.similarity import References, prepare_references, read_reference
 from emeraldcut.tables import ResumableTable, fill, write_table
 from emeraldcut.tables.arrow import column_of, described, from_arrow, joined, joined_schema, table_pieces, write_joined
 from emeraldcut.tables.identifiers import with_whole_ids
+from emeraldcut.tables.resumable import say_what_is_done_again
 from emeraldcut.tables.sorting import in_order
 
 if TYPE_CHECKING:
@@ -39,8 +43,10 @@ FIRST, CAREFUL, SORTED = "rows_first", "rows_careful", "rows_sorted"  # folders 
 CHUNK = 256  # images of the careful pass at a time
 LISTED_ROWS = 10_000  # best candidates that are also written as text
 # Columns of unfinished tables that the result does not have.
-HIGHEST, FLAG, FLAG_TEXT, PLACE = "_highest", "_flag", "_flag_text", "_place"
-WHERE = ["id", "file", "mosaic_x", "mosaic_y"]  # columns by which an image is found again
+HIGHEST, FLAG, FLAG_TEXT = "_highest", "_flag", "_flag_text"
+FIRST_FLAG, FIRST_TEXT = "_first_flag", "_first_text"
+NOT_SHOWN = (HIGHEST, FLAG, FLAG_TEXT)
+WHERE = [*ORIGIN_COLUMNS, "image_id", "read_as", "mosaic_x", "mosaic_y"]  # columns by which an image is found again
 CANDIDATES = "candidates.parquet"  # the ranked table of a run of `screen`
 LISTED = "candidates.ecsv"  # the first of its rows
 BEST, REFERENCES = "best", "references"  # its image sets: the best candidates, and the references
@@ -95,7 +101,7 @@ def _screen_run(
     )
     images, references = open_images(source, read_settings), read_references(settings.reference)
     compile_ahead("screen", *EXAMPLES)
-    run, first, careful = _begin_run(source, folder, settings, read_settings, overwrite)
+    run, first, careful = _begin_run(source, folder, settings, read_settings, images, overwrite)
     with started(jobs, partial(load_network, settings.network)) as workers:
         prepared = prepare_references(references)
         prepared.null  # noqa: B018  computed once here, and not by every worker
@@ -113,10 +119,14 @@ def _screen_run(
         write_images(shown, run.path(name), command="screen", settings=settings, overwrite=True, whole_ids=whole)
     column, reading = partial(column_of, [run.path(CANDIDATES)]), reading_facts(first)
     facts = passes.facts(column) | {"usable": int(usable(column("flag")).sum())}
+    passes.say_what_was_not_read()
     facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
     ranked = Table({name: np.nan_to_num(column(name)) for name in ("score", "trusted")}, copy=False)
     ranked["snr"] = column("snr")
-    run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings), notices=said())
+    sentences = reading.pop("notices", [])
+    run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings), notices=[*said(), *sentences])
+    for sentence in sentences:
+        notice(sentence)
     for rows in (first, careful):
         rows.remove()
     if facts["usable"] == 0:
@@ -129,6 +139,7 @@ def _begin_run(
     folder: str | Path,
     settings: ScreenSettings,
     read_settings: ReadSettings,
+    images: ImageSource,
     overwrite: bool,
 ) -> tuple[Run, ResumableTable, ResumableTable]:
     """The run, new or resumed, and its tables of the first and of the careful pass."""
@@ -139,9 +150,10 @@ def _begin_run(
         for name in (FIRST, CAREFUL):
             rmtree(run.folder / name, ignore_errors=True)
     first, careful = (
-        ResumableTable(run.folder / name, run.origin, "a run of `screen`", overwrite=overwrite)
-        for name in (FIRST, CAREFUL)
+        ResumableTable(run.folder / name, run.origin, "a run of `screen`", overwrite=overwrite, inputs=inputs)
+        for name, inputs in ((FIRST, images.inputs), (CAREFUL, replace(images.inputs, files=None)))
     )
+    say_what_is_done_again(first)
     return run, first, careful
 
 
@@ -152,6 +164,7 @@ class _Passes(NamedTuple):
     everything: bool  # whether all of them had it, in one pass
     places: np.ndarray  # (n,) rising indices in the input of those that had it, if these are not all
     cut: float  # the highest score that an image without the careful pass could have
+    unread: int  # how many of `places` could not be read again
     seconds: dict[str, float]
     ended: float  # on the clock `time.perf_counter`
 
@@ -159,8 +172,17 @@ class _Passes(NamedTuple):
         """For the manifest: how many images had the careful pass, and down to which rank the list is final."""
         if self.everything:
             return dict.fromkeys(("images", "careful", "sure_ranks"), self.number)
-        sure = int(np.sum(column("score") > self.cut))
-        return {"images": self.number, "careful": len(self.places), "sure_ranks": sure}
+        sure, careful = int(np.sum(column("score") > self.cut)), len(self.places) - self.unread
+        facts = {"images": self.number, "careful": careful, "sure_ranks": sure}
+        return facts | ({"not_read_again": self.unread} if self.unread else {})
+
+    def say_what_was_not_read(self) -> None:
+        """Tells how many images the careful pass could not read, if there are some."""
+        if self.unread:
+            notice(
+                f"{self.unread} of the {len(self.places)} top-ranked images could not be read again for the careful "
+                "pass; they keep the result of the first pass and are flagged FIRST_PASS_ONLY."
+            )
 
 
 def _both_passes(
@@ -185,20 +207,23 @@ def _both_passes(
     progress.begin(images.expected, what="first pass")
     fill(first, each, images.chunks_after, jobs=jobs, progress=progress)
     clock.append(time.perf_counter())
-    places, cut = np.arange(0), -1.0
+    places, cut, unread = np.arange(0), -1.0, 0
     if not everything and len(first):
-        places, cut = _highest(first.column(HIGHEST), fraction)
+        highest = first.column(HIGHEST)
+        places, cut = _highest(highest, fraction)
+        careful.only_of({"places_sha256": sha256(places.astype("<i8").tobytes()).hexdigest()})
         progress.begin(len(places), what="careful pass")
         fill(careful, careful_pass, partial(chosen, places), jobs=jobs, progress=progress)
+        lost = places[careful.column("flag").astype(np.int64) & int(Flag.FIRST_PASS_ONLY) != 0]
+        unread, cut = len(lost), float(np.nan_to_num(highest[lost], nan=-1.0).max(initial=cut))
     clock.append(time.perf_counter())
     seconds = dict(zip(("first_pass", "careful_pass"), np.diff(clock).round(2).tolist(), strict=True))
-    return _Passes(len(first), everything, places, cut, seconds, clock[-1])
+    return _Passes(len(first), everything, places, cut, unread, seconds, clock[-1])
 
 
 def _with_images(best: Table, source: str | Path, read_settings: ReadSettings) -> ImageSet:
-    """The best candidates with their images, which are found by their index `PLACE` in the input."""
-    source_images = SourceImages(best, source, read_settings, places=np.array(best[PLACE]))
-    best.remove_column(PLACE)
+    """The best candidates with their images."""
+    source_images = SourceImages(best, source, read_settings)
     kept = ImageSet([source_images[row] for row in range(len(best))], best)
     source_images.close()
     return kept
@@ -223,7 +248,33 @@ def _first_pass(images: ImageSet, settings: ScreenSettings, references: Referenc
 
 
 def _careful_pass(images: ImageSet, settings: ScreenSettings, references: References) -> Table:
-    return examine_with_bound(images, settings, references=references)[0]
+    """The rows of the careful pass; of an image that could not be read again that of the first pass, flagged."""
+    table, unread = images.table, _unread(images)
+    before = table[np.flatnonzero(unread)]
+    reasons = [str(text) for text in before[UNREAD]] if UNREAD in table.colnames else [""] * len(before)
+    first = {"flag": np.array(before[FIRST_FLAG]), "flag_text": np.array(before[FIRST_TEXT])}
+    table.remove_columns([name for name in (UNREAD, FIRST_FLAG, FIRST_TEXT) if name in table.colnames])
+    before.remove_columns([name for name in (UNREAD, FIRST_FLAG, FIRST_TEXT) if name in before.colnames])
+    if not unread.any():
+        return examine_with_bound(images, settings, references=references)[0]
+    for name, values in first.items():
+        before[name] = values
+    for row, reason in enumerate(reasons):
+        add_flag(before, row, Flag.FIRST_PASS_ONLY, reason)
+    rows = np.argsort(np.concatenate([np.flatnonzero(~unread), np.flatnonzero(unread)]))
+    if unread.all():
+        return before
+    again = examine_with_bound(images[~unread], settings, references=references)[0]
+    return vstack([again, before], metadata_conflicts="silent")[rows]
+
+
+def _unread(images: ImageSet) -> np.ndarray:
+    """Which images (n,) the first pass could read and this one cannot."""
+    lost = np.array([np.size(pixels) == 0 for pixels in images.pixels], dtype=bool)
+    if UNREAD in images.table.colnames:
+        lost |= np.array([bool(reason) for reason in images.table[UNREAD]], dtype=bool)
+    lost |= np.asarray(images.table["flag"], np.int64) & int(Flag.UNREADABLE) != 0
+    return lost & usable(np.asarray(images.table[FIRST_FLAG]))
 
 
 def _highest(values: np.ndarray, fraction: float) -> tuple[np.ndarray, float]:
@@ -242,10 +293,10 @@ def _chosen(
     Chunks end at the ends of the parts and after every `CHUNK` images, so they are always the same.
     """
     where = from_arrow(joined(list(first.pick(places, WHERE))))
-    source_images, number = SourceImages(where, source, read_settings, places=places), 0
-    before = {FLAG: "flag", FLAG_TEXT: "flag_text"}
+    source_images, number = SourceImages(where, source, read_settings), 0
+    before = {FLAG: "flag", FLAG_TEXT: "flag_text", "flag": FIRST_FLAG, "flag_text": FIRST_TEXT}
     for rows in first.pick(places):
-        rows = rows.drop_columns([HIGHEST, "flag", "flag_text"])
+        rows = rows.drop_columns([HIGHEST])
         rows = rows.rename_columns([before.get(name, name) for name in rows.column_names])
         for start in range(0, len(rows), CHUNK):
             table = rows.slice(start, CHUNK)
@@ -259,13 +310,12 @@ def _replaced(first: ResumableTable, careful: ResumableTable, places: np.ndarray
     """The parts of the first pass as Arrow tables, with rows at `places` (n,) replaced by those of the careful pass."""
     ends = np.searchsorted(places, first.starts)
     for table, start, begin, end in zip(first, first.starts, ends, ends[1:], strict=False):
-        table = table.drop_columns([HIGHEST, FLAG, FLAG_TEXT])
+        table = table.drop_columns(list(NOT_SHOWN))
         rows = np.arange(len(table))
-        numbers = rows + start
         if end > begin:
             rows[places[begin:end] - start] = len(table) + np.arange(end - begin)
             table = joined([table, *careful.pick(np.arange(begin, end))]).take(rows)
-        yield table.append_column(PLACE, [numbers])
+        yield table
 
 
 def _write_ranked(
@@ -276,7 +326,7 @@ def _write_ranked(
     settings: ScreenSettings,
     whole_ids: bool,
 ) -> Table:
-    """Writes the candidates, best first, and returns those to show with their indices in the input.
+    """Writes the candidates, best first, and returns those to show.
 
     These are the first `settings.best` that can be trusted, or of all if that is asked for.
     """
@@ -295,7 +345,7 @@ def _write_ranked(
             yield table
 
     schema = joined_schema([first.schema(), *([careful.schema()] if len(places) else [])])
-    names = [name for name in schema.names if name not in (HIGHEST, FLAG, FLAG_TEXT)]
+    names = [name for name in schema.names if name not in NOT_SHOWN]
     schema = pa.schema([*map(schema.field, names), ("rank", pa.int64())], metadata=schema.metadata)
     path = run.path(CANDIDATES)
     tables = in_order(_replaced(first, careful, places), "score", run.folder / SORTED)

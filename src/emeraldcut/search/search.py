@@ -40,13 +40,17 @@ VIEWS = ("a4", "a6", "axis_ratio", "error", "radius_kpc")
 class SearchSettings(Settings):
     """How much is tried, with how many particles, and what a remnant must have done to count."""
 
-    evaluations: int = setting(96, "encounters that are tried with few particles", at_least=1)
-    sobol: int = setting(32, "of these, the first ones, spread evenly over the priors", at_least=1)
-    population: int = setting(8, "encounters of each generation after that", at_least=2)
-    particles: int = setting(44_000, "particles of the best encounters, which are run again", at_least=200)
-    small_particles: int = setting(19_500, "particles of the encounters that are tried", at_least=200)
-    best: int = setting(5, "best encounters that are run again", at_least=1)
-    repeats: int = setting(2, "runs of each of them, each with particles of its own", at_least=1)
+    evaluations: int = setting(96, "encounters that are tried with few particles", at_least=1, at_most=1_000_000)
+    sobol: int = setting(32, "of these, the first ones, spread evenly over the priors", at_least=1, at_most=1_000_000)
+    population: int = setting(8, "encounters of each generation after that", at_least=2, at_most=10_000)
+    particles: int = setting(
+        44_000, "particles of the best encounters, which are run again", at_least=200, at_most=100_000_000
+    )
+    small_particles: int = setting(
+        19_500, "particles of the encounters that are tried", at_least=200, at_most=100_000_000
+    )
+    best: int = setting(5, "best encounters that are run again", at_least=1, at_most=10_000)
+    repeats: int = setting(2, "runs of each of them, each with particles of its own", at_least=1, at_most=1_000)
     cpu_hours: float | None = setting(
         None, "CPU time after which no new generation is begun; if not given, evaluations alone end the search", above=0
     )

@@ -35,9 +35,13 @@ class CompareSettings(Settings):
     """Which references images are compared with, and by which method."""
 
     reference: tuple[str, ...] = setting(
-        (BUILT_IN_REFERENCE,), "reference galaxy: the built-in model leda074886, or image files, separated by commas"
+        (BUILT_IN_REFERENCE,),
+        "reference galaxy: the built-in model leda074886, or image files, separated by commas",
+        reads=True,
     )
-    negative: tuple[str, ...] = setting((), "image files of galaxies that matches should be unlike (method frame)")
+    negative: tuple[str, ...] = setting(
+        (), "image files of galaxies that matches should be unlike (method frame)", reads=True
+    )
     method: str = setting(
         "frame",
         "frame: in the galaxies' own frames; cosine: raw pixels, the thesis method; sift: keypoints",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -14,12 +15,12 @@ from astropy.table import Table, vstack
 from emeraldcut.data import ImageSet, concatenate, describe_columns
 from emeraldcut.data.columns import numbers, table_from_rows
 from emeraldcut.errors import UsageError
-from emeraldcut.images import write_images
+from emeraldcut.images import NoImagesError, write_images
 from emeraldcut.mergers import SuiteSettings, simulate, suite_file
 from emeraldcut.nbody import EvolveSettings
 from emeraldcut.networks import CLASSES
 from emeraldcut.runs import SILENT, Progress, Run, map_chunks
-from emeraldcut.runs.run import MANIFEST
+from emeraldcut.runs.run import MANIFEST, changes, provenance, read_manifest
 from emeraldcut.settings import from_file
 from emeraldcut.similarity import References, prepare_references, read_references
 from emeraldcut.studies.fractions import (
@@ -97,12 +98,19 @@ def study(
         There is no source and the settings name no suite.
     FileNotFoundError
         There is no finished suite in `source`.
+    NoImagesError
+        No snapshot there is late enough to be studied.
     FileExistsError
         The folder holds a finished study and `overwrite` is not set.
     """
     if source is None:
         source = run_suites(Path(folder) / "suites", settings, seed=seed, jobs=jobs, progress=progress)
     found = chosen_snapshots(source, settings)
+    if not any(snapshot.facts["phase"] != "alone" for snapshot in found):
+        raise NoImagesError(
+            f"no snapshot of a merger in '{source}' can be studied: none is {settings.relaxed_gyr:g} Gyr after "
+            "coalescence or between first passage and coalescence; simulate longer (--duration-gyr)."
+        )
     known = [range(first, min(first + CHUNK, settings.known)) for first in range(0, settings.known, CHUNK)]
     run = Run.start(folder, "study", settings, seed, [source], overwrite)
     references = read_references(settings.reference)
@@ -154,16 +162,28 @@ def _as_thesis(
 def run_suites(
     folder: Path, settings: StudySettings, *, seed: int = 0, jobs: int = 1, progress: Progress = SILENT
 ) -> Path:
-    """Runs the suites of the settings that are not finished, each in a folder of its name, and returns `folder`."""
+    """Runs the suites of the settings that are not finished, each in a folder of its name, and returns `folder`.
+
+    FileExistsError, which names what is different, if one is there that was run with other settings.
+    """
     if not settings.suites:
         raise UsageError(
             "a study needs a run of `simulate`, or settings that name `suites` (presets, TOML files); received neither."
         )
     for name in settings.suites:
         own = folder / Path(name).stem
+        suite, evolve = from_file(suite_file(name), SuiteSettings, EvolveSettings)
         if not (own / MANIFEST).exists():
-            suite, evolve = from_file(suite_file(name), SuiteSettings, EvolveSettings)
             simulate(own, suite, evolve, seed=seed, jobs=jobs, progress=progress)
+            continue
+        now = provenance("simulate", (suite, evolve), seed)
+        asked = {fact: now[fact] for fact in now if fact.startswith("settings.") or fact == "seed"}
+        manifest = read_manifest(own)
+        if changed := changes({fact: manifest.get(fact) for fact in asked}, json.loads(json.dumps(asked))):
+            raise FileExistsError(
+                f"'{own}' holds a suite that was run with other settings: {'; '.join(changed[:3])}. Use those, "
+                "another output, or remove that folder."
+            )
     return folder
 
 

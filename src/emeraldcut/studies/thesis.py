@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,16 @@ RECTANGULAR = "rectangular"
 def thesis_network(folder: Path, epochs: int, *, seed: int = 0, progress: Progress = SILENT) -> Path:
     """The network of the thesis for ovals and rectangles, trained on its original grid of maps; kept in `folder`.
 
+    One that is there is trained again if it is of another seed or number of epochs.
+
     Unlike in the thesis, maps are divided by their peak, because the masses of simulations have other units than the
     maps that the network is trained on.
     """
-    if not (folder / "card.json").exists():
+    settings, card = TrainSettings(network="thesis", classes=("oval", RECTANGULAR), epochs=epochs, patience=0), {}
+    if (folder / "card.json").exists():
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    if (card.get("settings"), card.get("seed")) != (json.loads(json.dumps(asdict(settings))), seed):
         maps = thesis_maps(thesis_grid(repaired=False, seed=seed), seed=seed)
-        settings = TrainSettings(network="thesis", classes=("oval", RECTANGULAR), epochs=epochs, patience=0)
         maps = maps[np.isin(np.array(maps.table["label"], dtype=str), settings.classes)]
         train(maps, settings, seed=seed, progress=progress).save(folder)
     return folder

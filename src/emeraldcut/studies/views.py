@@ -41,12 +41,15 @@ _TERMS = {"a3": "a3", "b3": "b3", "a4": "a4", "b4": "b4_sin", "a6": "a6"}
 class StudySettings(Settings):
     """Which snapshots of each merger are observed, from how many directions, and through which telescope."""
 
-    suites: tuple[str, ...] = setting((), "suites to run first if no run is given: names of presets, or TOML files")
-    views: int = setting(40, "views of each snapshot, from isotropic directions", at_least=1)
+    suites: tuple[str, ...] = setting(
+        (), "suites to run first if no run is given: names of presets, or TOML files", reads=True
+    )
+    views: int = setting(40, "views of each snapshot, from isotropic directions", at_least=1, at_most=100_000)
     snapshots: int = setting(
         2,
         "snapshots of each phase of a merger: of the relaxed phase the last ones, of the merging phase some before",
         at_least=1,
+        at_most=1_000,
     )
     relaxed_gyr: float = setting(
         0.5, "time in Gyr after coalescence from which a remnant counts as relaxed", at_least=0
@@ -54,17 +57,23 @@ class StudySettings(Settings):
     snr: float = setting(100.0, "S/N within the half-light radius of the noisy images", above=0)
     radius_pix: float = setting(9.0, "half-light radius of a typical view in pixels", above=0)
     psf_fwhm_pix: float = setting(2.5, "FWHM of the PSF in pixels", above=0)
-    network: str = setting("screener", "'screener', which ships with the package, or a network folder")
-    reference: tuple[str, ...] = setting(("leda074886",), "reference galaxy that remnants are compared with")
-    known: int = setting(
-        4000, "synthetic galaxies of known shape that calibrate how often each method errs", at_least=1
+    network: str = setting("screener", "'screener', which ships with the package, or a network folder", reads=True)
+    reference: tuple[str, ...] = setting(
+        ("leda074886",), "reference galaxy that remnants are compared with", reads=True
     )
-    best: int = setting(12, "number of remnants most similar to the reference to show", at_least=1)
+    known: int = setting(
+        4000,
+        "synthetic galaxies of known shape that calibrate how often each method errs",
+        at_least=1,
+        at_most=10_000_000,
+    )
+    best: int = setting(12, "number of remnants most similar to the reference to show", at_least=1, at_most=10_000)
     thesis_epochs: int = setting(
         0,
         "epochs to train the thesis network for, to compare the conclusions of the thesis method on the same mergers; "
         "0: skip (needs the extra [train])",
         at_least=0,
+        at_most=10_000,
     )
 
     def camera(self) -> ObserveSettings:

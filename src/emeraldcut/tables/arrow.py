@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,6 +36,16 @@ def column_of(files: Iterable[Path], name: str) -> np.ndarray:
     return np.concatenate(pieces)
 
 
+def for_arrow(path: str | Path, mode: str = "rb") -> Any:
+    """A path as Arrow takes it, which asks for names in UTF-8; a file that is open where the name is not."""
+    name = os.fspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return open(name, mode, buffering=0)  # closed when Arrow has done with it
+    return name
+
+
 class Columns:
     """The columns of a Parquet table, of which none stays in memory.
 
@@ -44,8 +55,8 @@ class Columns:
     def __init__(self, file: Path) -> None:
         import pyarrow.parquet as pq
 
-        self._file, self._rows = file, pq.read_metadata(file).num_rows
-        self._schema = pq.read_schema(file)
+        self._file, self._rows = file, pq.read_metadata(for_arrow(file)).num_rows
+        self._schema = pq.read_schema(for_arrow(file))
         self.colnames = self._schema.names
 
     def __len__(self) -> int:
@@ -65,7 +76,7 @@ def rows_of(file: Path, places: np.ndarray, columns: list[str]) -> Table:
     """Rows of a Parquet table at `places` (n,), which rise, of those `columns` that it has."""
     import pyarrow.parquet as pq
 
-    schema, start = pq.read_schema(file), 0
+    schema, start = pq.read_schema(for_arrow(file)), 0
     columns = [name for name in columns if name in schema.names]
     pieces = [schema.empty_table().select(columns)]
     for piece in arrow_pieces(file, PIECE_ROWS, columns):
@@ -126,7 +137,7 @@ def write_joined(
     import pyarrow.parquet as pq
 
     schema = for_astropy(schema, lengths or {})
-    with complete(path) as temporary, pq.ParquetWriter(temporary, schema, **written(schema)) as writer:
+    with complete(path) as temporary, pq.ParquetWriter(for_arrow(temporary, "wb"), schema, **written(schema)) as writer:
         for table in row_groups(fitted(table, schema) for table in tables):
             writer.write_table(table)
 
@@ -278,7 +289,7 @@ def arrow_pieces(path: Path, size: int, columns: list[str] | None = None) -> Ite
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(size, columns=columns):
+    for batch in pq.ParquetFile(for_arrow(path), pre_buffer=False).iter_batches(size, columns=columns):
         yield pa.Table.from_batches([batch])
 
 

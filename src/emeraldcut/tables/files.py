@@ -8,7 +8,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,8 @@ from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.notices import printable
+from emeraldcut.runs.reading import check_regular
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.tables.arrow import (
     ASTROPY,
@@ -26,6 +28,7 @@ from emeraldcut.tables.arrow import (
     as_column,
     as_text,
     check_names,
+    for_arrow,
     for_astropy,
     from_arrow,
     is_text,
@@ -36,6 +39,7 @@ from emeraldcut.tables.arrow import (
 )
 from emeraldcut.tables.column_names import is_id_name, is_object_id
 from emeraldcut.tables.foreign import (
+    as_table,
     astropy_parquet,
     best_of,
     fits_table,
@@ -54,6 +58,12 @@ if TYPE_CHECKING:
 
 ENDINGS = (".parquet", ".ecsv", ".csv", ".fits", ".vot", ".vot.xml", ".out")
 RECORD_LINES = 50  # at most, of the first row of CSV with line breaks in quotes
+FORMULA = r"^'*[=+\-@\t\r]"  # how a cell begins that a spreadsheet would compute, or that was made to be one no more
+NUMBER = r"[+-]?(\d+([: ]\d+)*\.?\d*|\.\d+)([eE][+-]?\d+)?"  # also sexagesimal; these stay as they are
+RAW_HELP = (
+    "write cells of .csv as they are; otherwise text that a spreadsheet would take for a formula (= + - @) gets an "
+    "apostrophe before it"
+)
 THESIS_CLASSES = ("oval", "rectangular", "obround")  # integer labels 1, 2, 3
 
 
@@ -80,13 +90,22 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
 
 
 def write_table(
-    table: Table, path: str | Path, *, provenance: dict[str, Any] | None = None, overwrite: bool = False
+    table: Table,
+    path: str | Path,
+    *,
+    provenance: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    raw: bool = False,
 ) -> Path:
     """Writes `table` in the format of the ending of `path`, completely or not at all.
 
     Text, masked values, units, descriptions and `table.meta` survive in .parquet, .ecsv, .fits and .vot; .csv
     keeps text and masked values. `provenance` becomes `meta["provenance"]`, and for .csv and .out the file
     `NAME.manifest.json` beside the table.
+
+    In .csv a text, or a column's name, that a spreadsheet would take for a formula, since it begins with = + - @, a tab
+    or a carriage return and is no number, gets an apostrophe before it, which `read_table` takes away again. With `raw`
+    it is written as it is.
 
     Raises
     ------
@@ -96,7 +115,7 @@ def write_table(
         `path` exists and `overwrite` is not set.
     """
     path, ending = check_output(path, overwrite), table_ending(path)
-    table = plain_copy(table)
+    table = plain_copy(as_table(table))
     path.parent.mkdir(parents=True, exist_ok=True)
     if provenance is not None:
         table.meta["provenance"] = provenance
@@ -104,7 +123,7 @@ def write_table(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _WRITERS[ending](table, temporary)
+            _WRITERS[ending](_neutral(table) if ending == ".csv" and not raw else table, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -135,6 +154,10 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
         raise FileNotFoundError(f"there is no table '{path}'.")
     if path.is_dir():
         raise UsageError(f"'{path}' is a folder, not a table.")
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be read as a table: {error.strerror}.") from None
     ending = next((e for e in sorted(ENDINGS, key=len, reverse=True) if path.name.lower().endswith(e)), "")
     try:
         with warnings.catch_warnings():
@@ -144,8 +167,8 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
             table = _read(path, ending, ids)
             return table if columns is None else table[[name for name in columns if name in table.colnames]]
     except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UsageError(f"'{path}' cannot be read as a {f'{ending} ' * bool(ending)}table: {reason}") from error
+        reason = printable(str(error).strip().split("\n")[0]).rstrip(".: ") or type(error).__name__
+        raise UsageError(f"'{path}' cannot be read as a {f'{ending} ' * bool(ending)}table: {reason}.") from error
 
 
 def _read(path: Path, ending: str, ids: Iterable[str]) -> Table:
@@ -179,13 +202,13 @@ def _write_parquet(table: Table, path: Path) -> None:
 
     data = to_arrow(table)
     data = data.cast(for_astropy(data.schema, text_lengths([data])))
-    pq.write_table(data, path, **written(data.schema))
+    pq.write_table(data, for_arrow(path, "wb"), **written(data.schema))
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
+    file = pq.ParquetFile(for_arrow(path))
     check_names(file.schema_arrow.names)
     data = file.read(columns)
     metadata = {**(data.schema.metadata or {}), **(file.metadata.metadata or {})}
@@ -199,7 +222,7 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
 def _write_csv(table: Table, path: Path) -> None:
     import pyarrow.csv as pc
 
-    pc.write_csv(to_arrow(table), path)
+    pc.write_csv(to_arrow(table), for_arrow(path, "wb"))
 
 
 def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:
@@ -249,13 +272,44 @@ def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:
             is_float = pa.types.is_floating(data[name].type)
             is_id = name in ids or (is_object_id(name) if is_float else is_id_name(name))
             data = data.set_column(data.column_names.index(name), name, _with_digits(data[name], digits[name], is_id))
-    table = from_arrow(data.rename_columns([name.strip() for name in data.column_names]))
+    table = _as_given(from_arrow(data.rename_columns([name.strip() for name in data.column_names])))
     for name in table.colnames:  # a column of whole numbers, or of nothing, has lost its type
         if name in BY_NAME and BY_NAME[name].dtype is float and table[name].dtype.kind == "i":
             table[name] = table[name].astype(float)
     if _sidecar(path).exists():
         table.meta["provenance"] = json.loads(_sidecar(path).read_text(encoding="utf-8"))
     return table
+
+
+def _neutral(table: Table) -> Table:
+    """A table whose texts and names of columns no spreadsheet takes for formulas."""
+
+    def neutral(text: str) -> str:
+        return f"'{text}" if re.match(FORMULA, text) and not re.fullmatch(NUMBER, text) else text
+
+    return _with_texts(table, neutral)
+
+
+def _as_given(table: Table) -> Table:
+    """Undoes `_neutral`."""
+
+    def given(text: str) -> str:
+        return text[1:] if text.startswith("'") and re.match(FORMULA, text) else text
+
+    return _with_texts(table, given)
+
+
+def _with_texts(table: Table, changed: Callable[[str], str]) -> Table:
+    """A table with its texts and the names of its columns `changed`."""
+    names = [changed(name) for name in table.colnames]
+    columns = {}
+    for name, new in zip(table.colnames, names, strict=True):
+        column = columns[new] = table[name]
+        if is_text(column):
+            mask = np.ma.getmaskarray(column)
+            texts = [v if m else changed(str(v)) for v, m in zip(np.ma.getdata(column), mask, strict=True)]
+            columns[new] = as_column(np.array(texts, dtype=object), mask, column.unit, column.description)
+    return Table(columns, meta=table.meta, copy=False) if len(columns) == len(names) else table
 
 
 def _quoted_columns(path: Path, comments: int) -> list[str]:

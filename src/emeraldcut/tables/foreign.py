@@ -8,7 +8,8 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,25 @@ import numpy as np
 from astropy.table import Column, MaskedColumn, Table, vstack
 
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.apart import apart
+from emeraldcut.runs.reading import open_hdf5
 from emeraldcut.tables.column_names import DOT, find_column
 
 FITS_WITHIN_BYTES = 1_000_000  # of a VOTable, in which its data begin
 HEAD_BYTES = 4096  # of a file, which say what it is
 PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+LARGEST_UNPACKED_BYTES = 4_000_000_000  # of a table; what it unpacks to is in memory
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
+
+
+SIGNATURES = {
+    b"PAR1": ".parquet",
+    b"SIMPLE  =": ".fits",
+    b"ARROW1": "feather",
+    b"\x89HDF\r\n": "hdf5",
+    b"PK\x03\x04": "zip",
+}
+KINDS_OF_TABLES = ("feather", "hdf5", "zip", "sextractor", "ipac")  # besides those that are written here
 
 
 def unpacked_bytes(path: Path) -> bytes | None:
@@ -31,7 +45,10 @@ def unpacked_bytes(path: Path) -> bytes | None:
     for signature, opened in PACKED.items():
         if first.startswith(signature):
             with opened(path, "rb") as content:
-                return bytes(content.read())
+                data = bytes(content.read(LARGEST_UNPACKED_BYTES + 1))
+            if len(data) > LARGEST_UNPACKED_BYTES:
+                raise UsageError(f"it unpacks to more than {LARGEST_UNPACKED_BYTES / 1e9:g} GB; unpack it yourself.")
+            return data
     return None
 
 
@@ -39,14 +56,7 @@ def kind_of_table(path: Path) -> str:
     """What the first bytes say that a table is: an ending of ours, the name of a reader of astropy, or nothing."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    signatures = {
-        b"PAR1": ".parquet",
-        b"SIMPLE  =": ".fits",
-        b"ARROW1": "feather",
-        b"\x89HDF\r\n": "hdf5",
-        b"PK\x03\x04": "zip",
-    }
-    for signature, kind in signatures.items():
+    for signature, kind in SIGNATURES.items():
         if head.startswith(signature):
             return kind
     text = head.decode("utf-8-sig", "replace")
@@ -83,8 +93,17 @@ def read_other(path: Path, kind: str) -> Table:
         from emeraldcut.tables.arrow import from_arrow
 
         return from_arrow(pyarrow.feather.read_table(path))
-    formats = {"sextractor": "ascii.sextractor", "ipac": "ascii.ipac", "hdf5": "hdf5"}
+    if kind == "hdf5":
+        with closing(apart("emeraldcut.tables.foreign:hdf5_table", path)) as answers:
+            return next(answers)
+    formats = {"sextractor": "ascii.sextractor", "ipac": "ascii.ipac"}
     return Table.read(path, format=formats[kind])
+
+
+def hdf5_table(path: Path) -> Iterator[Table]:
+    """The table of an HDF5 file, to be read apart: the library crashes on some damaged files."""
+    open_hdf5(path).close()  # has all of it inside
+    yield Table.read(path, format="hdf5")
 
 
 # --- FITS
@@ -240,3 +259,15 @@ def with_votable_metadata(table: Table, content: bytes) -> Table:
         if field.ucd:
             column.meta["ucd"] = field.ucd
     return table
+
+
+def as_table(given: Any) -> Table:
+    """A table of astropy, pandas, polars or pyarrow as one of astropy."""
+    if isinstance(given, Table):
+        return Table(given)
+    library = type(given).__module__.split(".")[0]
+    if library == "pandas":
+        return Table.from_pandas(given)
+    from emeraldcut.tables.arrow import from_arrow
+
+    return from_arrow(given.to_arrow() if library == "polars" else given)

@@ -47,7 +47,9 @@ class ProgramSettings(Settings):
     """How an engine that is a program of its own is started. Results do not depend on it but for rounding."""
 
     executable: str = setting("", "path of the compiled code, for the engines gadget2, gadget4 and swift")
-    mpi: int = setting(1, "MPI processes of the external code, started by mpirun; threads for swift", at_least=1)
+    mpi: int = setting(
+        1, "MPI processes of the external code, started by mpirun; threads for swift", at_least=1, at_most=100_000
+    )
     patience_minutes: float = setting(60.0, "stop the external code after this many minutes without progress", above=0)
     script: bool = setting(False, "write the input and a script for sbatch instead of starting the external code")
 

@@ -30,7 +30,7 @@ class ExplainSettings(Settings):
     explain: str | None = setting(
         None, "also draw the best matches next to their references to this file (.png, .pdf, .svg)"
     )
-    explain_best: int = setting(5, "number of best matches to draw", at_least=1)
+    explain_best: int = setting(5, "number of best matches to draw", at_least=1, at_most=1_000)
 
 
 def explain_best(chunks: Iterable[ImageSet], table: Table, references: ImageSet, settings: ExplainSettings) -> Path:

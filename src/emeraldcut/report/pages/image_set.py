@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet, usable
+from emeraldcut.images.origin import SET_ROW
 from emeraldcut.images.readers import CUTOUTS
 from emeraldcut.images.source_images import SourceImages
 from emeraldcut.images.store import TABLE
@@ -28,6 +29,7 @@ def set_page(folder: Path) -> str:
     """The page of an image set, or of the cutouts of `fetch`. See `report`."""
     manifest = read_manifest(folder)
     table = read_table(folder / (TABLE if (folder / TABLE).exists() else CUTOUTS))
+    table[SET_ROW] = np.arange(len(table))
     return page(
         "image_set.html",
         f"Image set: {folder.resolve().name}",

@@ -1,0 +1,1 @@
+"""The functions that `import emeraldcut` gives: see `stages` and `runs`."""

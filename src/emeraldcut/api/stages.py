@@ -1,0 +1,313 @@
+"""The stages of images for Python users.
+
+They take images as people have them and settings as keywords, and give tables that show themselves. Below, `images` is
+whatever `emeraldcut.as_images` takes: arrays, objects of astropy, tables with files, paths, lists. Settings are
+keywords (`prevalence=0.02`) or settings objects. With `output` the work is done chunk by chunk, goes on where it was
+stopped, and takes as many `jobs` as there are cores; `images` is then a path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.api.progress import told_by
+from emeraldcut.camera import ObserveSettings
+from emeraldcut.data.imageset import ImageSet
+from emeraldcut.errors import UsageError
+from emeraldcut.frame import CleanSettings
+from emeraldcut.galaxies import SynthesiseSettings
+from emeraldcut.images import ReadSettings, apply_to_images
+from emeraldcut.images.given import as_images
+from emeraldcut.isophotes import MeasureSettings
+from emeraldcut.networks import ClassifySettings
+from emeraldcut.results import Result
+from emeraldcut.runs import Progress, Run
+from emeraldcut.runs.run import provenance
+from emeraldcut.screening import ScreenSettings
+from emeraldcut.settings import from_keywords
+from emeraldcut.similarity import CompareSettings
+from emeraldcut.tables import read_table, write_table
+from emeraldcut.tables.files import check_output
+
+
+def measure(images: Any, *settings: Any, output: str | Path | None = None, jobs: int | str = 1,
+            overwrite: bool = False, progress: bool | Progress = False, **keywords: Any) -> Result:  # fmt: skip
+    """Axis ratio, size and isophote shape of the galaxy in the middle of every image, with errors.
+
+    Parameters
+    ----------
+    images : anything that `as_images` takes
+    *settings : MeasureSettings, ReadSettings
+        Or their values as keywords.
+    output : str or Path, optional
+        A table to write; its ending says in which format. `images` may then be more than fit into memory.
+    jobs : int or str
+        Workers, if there is an `output`.
+    overwrite : bool
+        Replace the table if it exists.
+    progress : bool or Progress
+        Show a bar, or tell an object of yours.
+    **keywords
+        Settings by name; `emeraldcut measure --help` lists them. `psf` may be an array.
+
+    Returns
+    -------
+    Result
+        See `emeraldcut.isophotes.measure` for its columns.
+
+    Raises
+    ------
+    UsageError
+        The images are none, or a setting is unknown or not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np, emeraldcut
+    >>> y, x = np.mgrid[:64, :64] - 31.5
+    >>> image = 100 * np.exp(-np.hypot(x / 8, y / 5)) + np.random.default_rng(1).normal(size=x.shape)
+    >>> shapes = emeraldcut.measure(image, psf_fwhm_pix=2.0)
+    >>> round(float(shapes["axis_ratio"][0]), 2)
+    0.61
+    """
+    return _table_of("measure", MeasureSettings, images, settings, keywords, output, jobs, overwrite, progress)
+
+
+def classify(images: Any, *settings: Any, output: str | Path | None = None, jobs: int | str = 1,
+             overwrite: bool = False, progress: bool | Progress = False, **keywords: Any) -> Result:  # fmt: skip
+    """The probability of each class (oval, rectangular, obround, other) for every image.
+
+    Parameters are those of `measure`, with `ClassifySettings`.
+
+    Returns
+    -------
+    Result
+        See `emeraldcut.networks.classify` for its columns.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> classes = emeraldcut.classify(emeraldcut.synthesise(4, seed=1), prevalence=0.01)
+    >>> len(classes), classes.colnames[0]
+    (4, 'id')
+    """
+    return _table_of("classify", ClassifySettings, images, settings, keywords, output, jobs, overwrite, progress)
+
+
+def compare(images: Any, *settings: Any, reference: Any = None, output: str | Path | None = None, jobs: int | str = 1,
+            overwrite: bool = False, progress: bool | Progress = False, **keywords: Any) -> Result:  # fmt: skip
+    """How similar the galaxy of every image is to a reference galaxy, whatever its orientation and size.
+
+    Parameters are those of `measure`, with `CompareSettings`; `reference` is the name of a built-in galaxy
+    ('leda074886'), or anything that `as_images` takes.
+
+    Returns
+    -------
+    Result
+        See `emeraldcut.similarity.compare` for its columns.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> galaxies = emeraldcut.synthesise(3, seed=1)
+    >>> emeraldcut.compare(galaxies, reference=galaxies.pixels[0])["reference"].tolist()
+    ['0', '0', '0']
+    """
+    if isinstance(reference, str | os.PathLike):
+        keywords["reference"], reference = os.fspath(reference), None
+    references = None if reference is None else as_images(reference)
+    return _table_of(
+        "compare", CompareSettings, images, settings, keywords, output, jobs, overwrite, progress, references=references
+    )
+
+
+def screen(images: Any, *settings: Any, output: str | Path | None = None, jobs: int | str = 1,
+           overwrite: bool = False, progress: bool | Progress = False, **keywords: Any) -> Result | Run:  # fmt: skip
+    """Candidates for rectangular galaxies, best first.
+
+    Parameters are those of `measure`, with `ScreenSettings`; `output` is a folder.
+
+    Returns
+    -------
+    Result or Run
+        The ranked table; with `output` the run, with its page, which `emeraldcut.review` takes.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> candidates = emeraldcut.screen(emeraldcut.synthesise(4, seed=1), prevalence=0.02)
+    >>> candidates.colnames[:3], candidates["rank"].tolist()
+    (['rank', 'id', 'score'], [1, 2, 3, 4])
+    """
+    from emeraldcut.report import report
+    from emeraldcut.screening import screen as of_images
+    from emeraldcut.screening import screen_run
+
+    with _psf_in_file(keywords):
+        chosen, read_settings = from_keywords(settings, keywords, ScreenSettings, ReadSettings)
+        if output is None:
+            given = as_images(images, read_settings)
+            table = of_images(given, chosen)
+            table.meta["provenance"] = provenance("screen", (chosen, read_settings))
+            return Result.of(table, given)
+        with told_by(progress, "screen") as told:
+            run = screen_run(
+                _in_files(images), output, chosen, read_settings, jobs=jobs, overwrite=overwrite, progress=told
+            )
+    report(run.folder)
+    return run
+
+
+def clean(images: Any, *settings: Any, **keywords: Any) -> ImageSet:
+    """The images without their noise; parameters are those of `measure`, with `CleanSettings`.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> len(emeraldcut.clean(emeraldcut.synthesise(2, seed=1)))
+    2
+    """
+    from emeraldcut.frame import clean as of_images
+
+    with _psf_in_file(keywords):
+        chosen, read_settings = from_keywords(settings, keywords, CleanSettings, ReadSettings)
+        return of_images(as_images(images, read_settings), chosen)
+
+
+def synthesise(number: int | SynthesiseSettings | None = None, *settings: Any, seed: int = 0,
+               **keywords: Any) -> ImageSet:  # fmt: skip
+    """Labelled images of synthetic galaxies: oval, rectangular, obround, and what is none of these.
+
+    Parameters
+    ----------
+    number : int, optional
+        How many; or a `SynthesiseSettings`.
+    seed : int
+        Same seed, same images.
+    **keywords
+        Settings by name; `emeraldcut synthesise --help` lists them.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> len(emeraldcut.synthesise(10, size=48))
+    10
+    """
+    from emeraldcut.galaxies import synthesise as of_settings
+
+    if isinstance(number, SynthesiseSettings):
+        settings, number = (number, *settings), None
+    (chosen,) = from_keywords(settings, keywords | ({} if number is None else {"number": number}), SynthesiseSettings)
+    return of_settings(chosen, seed=seed)
+
+
+def observe(snapshots: Any, *settings: Any, seed: int = 0, **keywords: Any) -> ImageSet:
+    """Mock images of simulated galaxies from random or chosen directions.
+
+    Parameters
+    ----------
+    snapshots : Snapshot, path of a snapshot file, or a list of them
+    *settings, **keywords
+        `ObserveSettings`, or its values by name; `emeraldcut observe --help` lists them.
+    seed : int
+        Of directions and noise.
+
+    Examples
+    --------
+    >>> import numpy as np, emeraldcut
+    >>> from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
+    >>> places = np.random.default_rng(0).normal(size=(4000, 3)) * [3, 2, 1]
+    >>> disc = np.full(len(places), COMPONENTS.index("disc"), np.int8)
+    >>> galaxy = Snapshot(places, np.zeros_like(places), np.ones(len(places)), disc, np.zeros_like(disc))
+    >>> len(emeraldcut.observe(galaxy, views=2))
+    2
+    """
+    from emeraldcut.camera import observe as of_snapshots
+    from emeraldcut.nbody import read_snapshot
+
+    (chosen,) = from_keywords(settings, keywords, ObserveSettings)
+    given = snapshots if isinstance(snapshots, list | tuple) else [snapshots]
+    read = [read_snapshot(os.fspath(one)) if isinstance(one, str | os.PathLike) else one for one in given]
+    return of_snapshots(read, chosen, seed=seed)
+
+
+# --- what they have in common
+
+
+def _table_of(
+    name: str,
+    cls: type,
+    images: Any,
+    settings: tuple[Any, ...],
+    keywords: dict[str, Any],
+    output: str | Path | None,
+    jobs: int | str,
+    overwrite: bool,
+    progress: bool | Progress,
+    **others: Any,
+) -> Result:
+    """What a stage that makes a table gives, in memory, or by way of a table that is written to `output`."""
+    with _psf_in_file(keywords):
+        chosen, read_settings = from_keywords(settings, keywords, cls, ReadSettings)
+        stage = partial(_stage(name), settings=chosen, **{k: v for k, v in others.items() if v is not None})
+        if output is None:
+            given = as_images(images, read_settings)
+            table = stage(given)
+            table.meta["provenance"] = provenance(name, (chosen, read_settings))
+            return Result.of(table, given)
+        if isinstance(images, str | os.PathLike):
+            with told_by(progress, name) as told:
+                path = apply_to_images(
+                    stage, os.fspath(images), read_settings, output, command=name, settings=chosen, jobs=jobs,
+                    overwrite=overwrite, progress=told,
+                )  # fmt: skip
+            return Result.of(read_table(path))
+        path, given = check_output(output, overwrite), as_images(images, read_settings)
+        table, origin = stage(given), provenance(name, (chosen, read_settings))
+        write_table(table, path, provenance=origin, overwrite=overwrite)
+        table.meta["provenance"] = origin
+        return Result.of(table, given)
+
+
+def _stage(name: str) -> Callable[..., Table]:
+    """The function of a stage that takes image sets."""
+    from emeraldcut.isophotes import measure
+    from emeraldcut.networks import classify
+    from emeraldcut.similarity import compare
+
+    stages: dict[str, Callable[..., Table]] = {"measure": measure, "classify": classify, "compare": compare}
+    return stages[name]
+
+
+def _in_files(images: Any) -> str | Path:
+    """Images as a path; those in memory have to be written first."""
+    if isinstance(images, str | os.PathLike):
+        return Path(images)
+    raise UsageError(
+        "with an output, screen reads images from files, so that it can go on where it was stopped; write them first "
+        "with emeraldcut.write_images, or leave out `output`."
+    )
+
+
+@contextmanager
+def _psf_in_file(keywords: dict[str, Any]) -> Iterator[None]:
+    """Within it a PSF that is given as an array is the name of a file."""
+    psf = keywords.get("psf")
+    if psf is None or isinstance(psf, str | os.PathLike):
+        yield
+        return
+    from astropy.io import fits
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "psf.fits")
+        fits.writeto(path, np.asarray(getattr(psf, "data", psf), dtype=np.float32))
+        keywords["psf"] = str(path)
+        yield

@@ -1,0 +1,54 @@
+"""Thumbnails: images as small grey pictures for notebooks."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from html import escape
+from io import BytesIO
+
+import numpy as np
+
+from emeraldcut.numerics.stretch import asinh_stretch
+
+SIDE_PIX = 96  # of a thumbnail
+MAD_TO_SIGMA = 1.4826  # of a Gaussian
+
+
+def thumbnail(image: np.ndarray) -> str:
+    """A PNG of an image (ny, nx) as a data URL, its first row at the bottom; empty where it has no data.
+
+    Examples
+    --------
+    >>> thumbnail(np.eye(8))[:22]
+    'data:image/png;base64,'
+    """
+    from PIL import Image
+
+    values = np.asarray(image, dtype=np.float64)
+    known = np.isfinite(values)
+    if values.ndim != 2 or not known.any():
+        return ""
+    sky = float(np.median(values[known]))
+    top = float(np.percentile(values[known], 99.8)) - sky
+    noise = max(MAD_TO_SIGMA * float(np.median(np.abs(values[known] - sky))), 1e-3 * abs(top), np.finfo(float).tiny)
+    grey = asinh_stretch(values - sky, -0.5, max(float(np.arcsinh(top / (2 * noise))), 1.0), 2 * noise)
+    picture = np.stack([255 * np.where(known, grey, 0), 255 * known], axis=-1)[::-1].astype(np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(picture, "LA").resize((SIDE_PIX, SIDE_PIX), Image.Resampling.NEAREST).save(buffer, "png")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def figure_html(image: np.ndarray, caption: str) -> str:
+    """A thumbnail with a caption below, as HTML."""
+    source = thumbnail(image)
+    picture = f'<img src="{source}" width="{SIDE_PIX}" height="{SIDE_PIX}" alt="">' if source else "no data"
+    words = f'<figcaption style="font-size:smaller;overflow-wrap:anywhere">{escape(caption)}</figcaption>'
+    style = f"display:inline-block;margin:4px;width:{SIDE_PIX}px;vertical-align:top"
+    return f'<figure style="{style}">{picture}{words}</figure>'
+
+
+def gallery_html(title: str, images: Iterable[tuple[np.ndarray, str]], more: int = 0) -> str:
+    """Thumbnails with captions below a title, and how many more there are."""
+    rest = f"<p>and {more:,} more</p>" if more else ""
+    return f"<div><p>{escape(title)}</p>{''.join(figure_html(*one) for one in images)}{rest}</div>"

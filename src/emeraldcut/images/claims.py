@@ -1,0 +1,302 @@
+"""Claims: what a file says that it holds, checked against its size and the limits before memory is taken for it."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from emeraldcut.data.flags import Flag
+from emeraldcut.images.options import DEFAULT, PictureSettings
+from emeraldcut.runs.reading import open_regular
+
+UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip and of tiled FITS, makes nothing more than 1032 times smaller
+BLOCK_BYTES, CARD_BYTES = 2880, 80  # of FITS
+LONGEST_HEADER_BYTES = 1000 * BLOCK_BYTES  # 36,000 cards; those of stacks with all their history have some thousand
+MOST_UNITS = 10_000  # of a FITS file; the largest of surveys have some hundred
+MOST_AXES = 999  # by the FITS standard
+# A file that was cut short has lost some of its planes; one that has fewer than one in so many never had them.
+MOST_PLANES_LOST = 1000
+
+
+class BadImage(Exception):
+    """An image that cannot be used: the flag to set, and one sentence of detail."""
+
+    def __init__(self, flag: Flag, detail: str = "") -> None:
+        super().__init__(detail)
+        self.flag, self.detail = flag, detail
+
+    def __reduce__(self) -> tuple[Any, ...]:  # by which it comes through from another process
+        return BadImage, (self.flag, self.detail)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a file says that it holds.
+
+    Attributes
+    ----------
+    planes : int
+        Images, or bands of one.
+    shape : tuple of int
+        Of each of them, y first; with colours last where they belong together.
+    item_bytes : float
+        Of one value.
+    stored_bytes : int
+        That the file has for them.
+    compression : float
+        How many times smaller its way of packing can make data; 1 for what is not packed, infinite if unknown.
+    file_bytes : int
+        Of the whole file, if that is more, to be said.
+    """
+
+    planes: int
+    shape: tuple[int, ...]
+    item_bytes: float
+    stored_bytes: int
+    compression: float = 1.0
+    file_bytes: int = 0
+
+    @property
+    def plane_bytes(self) -> float:
+        """Of one plane in memory."""
+        return math.prod(map(float, self.shape)) * self.item_bytes
+
+    @property
+    def whole_planes(self) -> int:
+        """How many of the planes the file can hold, from the first on."""
+        if self.plane_bytes <= 0 or math.isinf(self.compression):
+            return self.planes
+        return int(min(self.stored_bytes * self.compression // self.plane_bytes, self.planes))
+
+    def check(self, settings: PictureSettings = DEFAULT, largest_megapixels: float | None = None) -> None:
+        """BadImage where the file cannot hold one plane or nearly all are lost, or where a plane is beyond the limit.
+
+        The limit is that of the settings unless it is given.
+        """
+        limit = settings.largest_megapixels if largest_megapixels is None else largest_megapixels
+        if self.planes < 0 or min(self.shape, default=0) < 0:
+            raise BadImage(Flag.UNREADABLE, f"It claims {self.said} pixels.")
+        if self.planes and self.whole_planes < max(self.planes / MOST_PLANES_LOST, min(self.planes, 1)):
+            there = max(self.file_bytes, self.stored_bytes)
+            detail = (
+                f"It is truncated or damaged: its header claims {self.said} pixels, the file has only {there} bytes."
+            )
+            raise BadImage(Flag.UNREADABLE, detail)
+        if math.prod(map(float, self.shape)) > limit * 1e6:
+            raise BadImage(Flag.UNREADABLE, too_large(self.shape, limit))
+
+    def check_together(self, settings: PictureSettings = DEFAULT) -> None:
+        """BadImage where all planes, which are unpacked at one time, are beyond the limit of the settings."""
+        self.check(settings)
+        check_unpacked(self.planes * self.plane_bytes, settings)
+
+    @property
+    def said(self) -> str:
+        """The claim in words: planes x pixels along x x pixels along y."""
+        sides = [*reversed(self.shape[:2]), *self.shape[2:]]
+        return " x ".join(str(n) for n in ([self.planes] if self.planes != 1 else []) + sides)
+
+
+def too_large(shape: tuple[int, ...], limit: float) -> str:
+    """Why an image (ny, nx, ...) is not read that has more than `limit` million pixels, and what to do."""
+    return (
+        f"Its {shape[1]:,} x {shape[0]:,} pixels are more than the limit of {limit:g} million; raise it with "
+        "--largest-megapixels, or if it is a mosaic, `emeraldcut detect` makes a --catalogue."
+    )
+
+
+def check_unpacked(number: float, settings: PictureSettings = DEFAULT) -> None:
+    """BadImage for what unpacks to more bytes than the settings allow."""
+    if number > settings.largest_unpacked_gb * 1e9:
+        raise BadImage(
+            Flag.UNREADABLE,
+            f"It unpacks to more than the limit of {settings.largest_unpacked_gb:g} GB; raise it with "
+            "--largest-unpacked-gb if that is right.",
+        )
+
+
+def unpacker_of(path: Path) -> Callable[..., Any] | None:
+    """What opens a compressed file; None for others."""
+    with open_regular(path) as file:
+        return unpacker(file.read(8))
+
+
+def unpacker(head: bytes) -> Callable[..., Any] | None:
+    """What opens a compressed file that begins so; None for others."""
+    return next((opened for signature, opened in UNPACKERS.items() if head.startswith(signature)), None)
+
+
+# --- FITS
+
+
+@dataclass(frozen=True)
+class FitsFile:
+    """What the headers of a FITS file say of it as a whole.
+
+    Attributes
+    ----------
+    units : int
+    unpacked_bytes : int
+        Its length, where it is compressed when it is unpacked.
+    is_packed : bool
+        Whether some of its images are in compressed tiles.
+    """
+
+    units: int
+    unpacked_bytes: int
+    is_packed: bool
+
+
+def fits_file(path: Path, settings: PictureSettings = DEFAULT) -> FitsFile:
+    """Walks through the headers of a FITS file. A compressed file is unpacked to its end, where its checksum is.
+
+    Raises BadImage for a header without an end or with axes that cannot be, and for what unpacks to more than
+    `settings.largest_unpacked_gb`; OSError, EOFError, zlib.error or lzma.LZMAError where it cannot be unpacked.
+    """
+    status = os.stat(path)
+    known = _known(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+    if not known:
+        with open_regular(path) as file:
+            opened = unpacker(file.read(8))
+            file.seek(0)
+            if opened is None:
+                known.append(_walk(_Plain(file, status.st_size)))
+            else:
+                with opened(file, "rb") as content:
+                    known.append(_walk(_Packed(content, settings)))
+    check_unpacked(known[0].unpacked_bytes, settings)
+    return known[0]
+
+
+@lru_cache(32)
+def _known(path: Path, changed: tuple[int, ...]) -> list[FitsFile]:
+    """Where to keep what a file holds, until it is changed or many others were read."""
+    return []
+
+
+class _Plain:
+    """A file whose parts can be passed over."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size, self.place = file, size, 0
+
+    def read(self, number: int) -> bytes:
+        """The next bytes."""
+        data = self._file.read(number)
+        self.place += len(data)
+        return data
+
+    def skip(self, number: int) -> int:
+        """Passes over bytes; returns how many there were."""
+        there = max(min(number, self._size - self.place), 0)
+        self.place += there
+        self._file.seek(self.place)
+        return there
+
+
+class _Packed:
+    """The same of what a compressed file unpacks to; BadImage where that is too long."""
+
+    def __init__(self, file: Any, settings: PictureSettings) -> None:
+        self._file, self._settings, self.place = file, settings, 0
+
+    def read(self, number: int) -> bytes:
+        """The next bytes."""
+        data = bytes(self._file.read(number))
+        self.place += len(data)
+        check_unpacked(self.place, self._settings)
+        return data
+
+    def skip(self, number: int) -> int:
+        """Passes over bytes; returns how many there were."""
+        start = self.place
+        while number > self.place - start and self.read(min(2**20, number - (self.place - start))):
+            pass
+        return self.place - start
+
+
+def _walk(file: _Plain | _Packed) -> FitsFile:
+    """From unit to unit of a FITS file."""
+    units, is_packed = 0, False
+    while (header := _header(file, first=not units)) is not None:
+        is_packed |= _pass_over(header, file)
+        units += 1
+        if units > MOST_UNITS:
+            raise BadImage(Flag.UNREADABLE, f"It has more than {MOST_UNITS:,} units.")
+    start = file.place
+    if file.skip(LONGEST_HEADER_BYTES) == LONGEST_HEADER_BYTES and file.read(1):
+        raise BadImage(Flag.UNREADABLE, f"After its last unit, at byte {start:,}, more follows that is no FITS.")
+    return FitsFile(units, file.place, is_packed)
+
+
+CARD = re.compile(rb"(SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|ZIMAGE|ZBITPIX|ZTILE\d+) *= *([^/]*)")
+END = re.compile(rb"END([^A-Z0-9_-]|$)")
+
+
+def _header(file: _Plain | _Packed, *, first: bool) -> dict[str, str] | None:
+    """The cards of a header that say how much data follow; None where no unit begins."""
+    cards: dict[str, str] = {}
+    begun = 0
+    while block := file.read(BLOCK_BYTES):
+        if not begun and not block.startswith(b"SIMPLE  =" if first else b"XTENSION"):
+            return None
+        begun += len(block)
+        for start in range(0, len(block), CARD_BYTES):
+            card = block[start : start + CARD_BYTES]
+            if END.match(card):
+                return cards
+            if found := CARD.match(card):
+                cards.setdefault(found[1].decode("ascii"), found[2].decode("ascii", "replace").strip())
+        if begun > LONGEST_HEADER_BYTES:
+            raise BadImage(Flag.UNREADABLE, f"A header of it has no end within {LONGEST_HEADER_BYTES:,} bytes.")
+    if first:
+        raise BadImage(Flag.UNREADABLE, "It is truncated or damaged (its header has no end).")
+    return None
+
+
+def _pass_over(cards: dict[str, str], file: _Plain | _Packed) -> bool:
+    """Passes over the data of a unit with these cards; returns whether it is an image in compressed tiles."""
+
+    def number(name: str, default: int) -> int:
+        text = cards.get(name, str(default))
+        try:
+            value = int(text)
+        except ValueError:
+            raise BadImage(Flag.UNREADABLE, f"Its header is damaged ({name} is '{text[:20]}').") from None
+        if value < 0 and "BITPIX" not in name:
+            raise BadImage(Flag.UNREADABLE, f"Its header claims a negative {name}.")
+        return value
+
+    def axes(before: str) -> tuple[int, ...]:
+        n = number(f"{before}NAXIS", 0)
+        if n > MOST_AXES:
+            raise BadImage(Flag.UNREADABLE, f"Its header claims {n} axes.")
+        return tuple(number(f"{before}NAXIS{k}", 0) for k in range(n, 0, -1))
+
+    shape = axes("")
+    of_groups = shape[:-1] if cards.get("GROUPS", "F").startswith("T") and shape[-1:] == (0,) else shape
+    items = number("GCOUNT", 1) * (number("PCOUNT", 0) + math.prod(of_groups)) if shape else 0
+    data_bytes = items * abs(number("BITPIX", 8)) // 8
+    file.skip(data_bytes + -data_bytes % BLOCK_BYTES)
+    is_packed = cards.get("ZIMAGE", "F").startswith("T")
+    if is_packed:
+        inside = axes("Z")
+        _check_tiles(inside, tuple(number(f"ZTILE{k}", 1) for k in range(len(inside), 0, -1)))
+    return is_packed
+
+
+def _check_tiles(shape: tuple[int, ...], tile: tuple[int, ...]) -> None:
+    """BadImage for tiles that are larger than their image: whoever unpacks them takes memory for them."""
+    if math.prod(map(float, tile)) > max(math.prod(map(float, shape)), 1.0):
+        sides = " x ".join(f"{n:,}" for n in reversed(tile))
+        raise BadImage(Flag.UNREADABLE, f"Its header claims tiles of {sides} pixels in a smaller image.")

@@ -1,0 +1,158 @@
+"""Images as Python users have them: arrays, objects of astropy, tables, paths, and lists of these, as an image set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from emeraldcut.data.imageset import ImageSet, concatenate
+from emeraldcut.errors import UsageError
+from emeraldcut.images.formats import Picture, array_pictures, counted
+from emeraldcut.images.readers import ReadSettings, _from_pictures, _open_table, read_images, unique_ids
+from emeraldcut.tables.catalogues import as_catalogue
+from emeraldcut.tables.foreign import as_table
+
+EXPECTED = (
+    "an array (ny, nx) or (n, ny, nx), an NDData, CCDData, Cutout2D, HDU or HDUList of astropy, a path of a file or "
+    "folder, a table with a column of files, an ImageSet, or a list of these"
+)
+
+
+def as_images(given: Any, settings: ReadSettings = ReadSettings()) -> ImageSet:
+    """Whatever a Python user has as an image set.
+
+    Parameters
+    ----------
+    given : array, NDData, CCDData, Cutout2D, HDU, HDUList, path, Run, Table, DataFrame, ImageSet, or a list of them
+        An array is one image (ny, nx), images (n, ny, nx), a colour picture (ny, nx, 3) or images of bands (n, ny, nx,
+        bands). Of an `NDData` mask, uncertainty and WCS are used; HDUs are read as the same FITS file is. Paths are all
+        that `open_images` takes. Tables of astropy, pandas, polars or pyarrow have a column of files, relative to where
+        the program runs.
+    settings : ReadSettings
+
+    Returns
+    -------
+    ImageSet
+        Images of arrays and HDUs are called 0, 1, 2, ... in the order in which they are given.
+
+    Raises
+    ------
+    UsageError
+        It is none of these, or holds no image; FileNotFoundError for a path that is not there.
+
+    Examples
+    --------
+    >>> as_images(np.ones((64, 64))).table["id"].tolist()
+    ['0']
+    >>> as_images([np.ones((64, 64)), np.ones((3, 48, 48))]).table["id"].tolist()
+    ['0', '1#0', '1#1', '1#2']
+    """
+    if isinstance(given, ImageSet):
+        return given
+    if isinstance(given, Iterator) or (isinstance(given, np.ndarray) and given.dtype == object):
+        given = list(given)
+    if not isinstance(given, list | tuple) or _as_hdus(given) is not None:
+        return _part(given, "", settings)
+    if not given:
+        raise UsageError(f"an empty list holds no image; expected {EXPECTED}.")
+    if all(np.isscalar(item) and not isinstance(item, str | bytes) for item in given):
+        raise UsageError(f"a list of numbers is no image; expected {EXPECTED}.")
+    sets = [item if isinstance(item, ImageSet) else _part(item, str(k), settings) for k, item in enumerate(given)]
+    return _with_unique_ids(concatenate(sets))
+
+
+def _part(given: Any, name: str, settings: ReadSettings) -> ImageSet:
+    """One thing that is no list.
+
+    If it has no names itself its images are called `name`, or `name#0`, `name#1`, ... where it holds several; without a
+    name 0, 1, ...
+    """
+    if isinstance(given, str | bytes | os.PathLike):
+        return read_images(os.fsdecode(given), settings)
+    hdus = _as_hdus(given)
+    if hdus is not None:
+        return _of_hdus(hdus, name, settings)
+    if hasattr(given, "__array__") and not _is_table(given):
+        return _of_array(given, name, settings)
+    if _is_table(given):
+        named = {wanted: getattr(settings, wanted) for wanted in ("ra", "dec", "x", "y", "id", "file")}
+        catalogue = as_catalogue(as_table(given), {wanted: column for wanted, column in named.items() if column})
+        return concatenate(list(_open_table(Path("the table"), catalogue, settings).chunks()))
+    kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
+    raise UsageError(f"images must be {EXPECTED}; received {kind}.")
+
+
+def _is_table(given: Any) -> bool:
+    """Whether it is a table of astropy, pandas, polars or pyarrow."""
+    return isinstance(given, Table) or (
+        type(given).__module__.split(".")[0] in ("pandas", "polars", "pyarrow") and hasattr(given, "columns")
+    )
+
+
+def _of_array(given: Any, name: str, settings: ReadSettings) -> ImageSet:
+    """Images of an array; masked values are missing, units are left out."""
+    array: Any = given if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
+    if array.dtype.kind not in "buif":
+        raise UsageError(f"an array of images holds numbers; received one of type {array.dtype}.")
+    if array.ndim not in (2, 3, 4) or 0 in array.shape:
+        raise UsageError(
+            f"an array of images has the shape (ny, nx), (n, ny, nx) or (n, ny, nx, bands); received {array.shape}."
+        )
+    if isinstance(array, np.ma.MaskedArray):
+        array = np.ma.filled(array.astype(float if array.dtype.itemsize > 4 else np.float32), np.nan)
+
+    def items() -> Iterator[tuple[Picture, dict[str, Any]]]:
+        for picture in counted(array_pictures(array, len(array), settings))[1]:
+            yield picture, {"id": _name(name, picture.index)}
+
+    return concatenate(list(_from_pictures(None, items, settings).chunks()))
+
+
+def _name(name: str, index: int | None) -> str:
+    if name and index is not None:
+        return f"{name}#{index}"
+    return name or str(index or 0)
+
+
+def _of_hdus(hdus: Any, name: str, settings: ReadSettings) -> ImageSet:
+    """Images of HDUs, by way of a file, so that they are what the same file would give."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"{name or 0}.fits")
+        hdus.writeto(path, output_verify="silentfix")
+        images = read_images(path, settings)
+    if "file" in images.table.colnames:
+        images.table.remove_column("file")
+    return images
+
+
+def _as_hdus(given: Any) -> Any:
+    """An HDUList of an HDU, HDUList, NDData, CCDData or Cutout2D; None if it is none of them."""
+    from astropy.io import fits
+    from astropy.nddata import CCDData, Cutout2D, NDData
+
+    if isinstance(given, fits.HDUList):
+        return given
+    if isinstance(given, fits.PrimaryHDU):
+        return fits.HDUList([given])
+    if isinstance(given, fits.hdu.base._BaseHDU):
+        return fits.HDUList([fits.PrimaryHDU(), given])
+    if isinstance(given, Cutout2D):
+        header = given.wcs.to_header() if given.wcs is not None else None
+        return fits.HDUList([fits.PrimaryHDU(np.asarray(given.data), header)])
+    if not isinstance(given, NDData):
+        return None
+    data = given if isinstance(given, CCDData) else CCDData(given, unit=given.unit or "adu")
+    return data.to_hdu(hdu_mask="MASK", hdu_uncertainty="UNCERT", hdu_flags=None, as_image_hdu=False)
+
+
+def _with_unique_ids(images: ImageSet) -> ImageSet:
+    """Ids that appear twice get an ending, as in folders."""
+    unique = unique_ids()
+    images.table["id"] = np.array([unique(str(identity)) for identity in images.table["id"]], dtype=object)
+    return images

@@ -1,0 +1,90 @@
+"""Files opened to be read: only such as are files. A pipe would wait for ever, a device has no end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import h5py
+
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+MOST_LINKS = 100_000  # of an HDF5 file that are looked through; files with images or particles have some dozens
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """OSError, with a sentence, for a path that is there and no regular file, such as a pipe, a device or a folder."""
+    _check_mode(os.stat(path).st_mode, path)
+
+
+def _check_mode(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"It is {kind}, not a regular file", os.fspath(path))
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file, open to read its bytes; never waits for the other end of a pipe. OSError as `check_regular`."""
+    check_regular(path)  # opening a device can have effects
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _check_mode(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
+    """An HDF5 file whose content is all in it, open to be read.
+
+    Raises OSError where it is no HDF5 file, is no regular file, or has links to, or data in, other files: whoever made
+    it could otherwise have any file of this machine read.
+    """
+    import h5py
+
+    check_regular(path)
+    file = h5py.File(path, "r")
+    try:
+        elsewhere = _elsewhere(file)
+    except BaseException:
+        file.close()
+        raise
+    if elsewhere:
+        file.close()
+        raise OSError(f"'{elsewhere}' of '{Path(path).name}' is in another file, which is not followed")
+    return file
+
+
+def _elsewhere(file: h5py.File) -> str:
+    """The name of a link or of a dataset of an HDF5 file that leads to another file; empty if there is none."""
+    import h5py
+
+    seen = 0
+
+    def look(name: bytes | str, link: Any) -> str | None:
+        nonlocal seen
+        seen += 1
+        if seen > MOST_LINKS:
+            raise OSError(f"the HDF5 file has more than {MOST_LINKS} members")
+        text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+        if isinstance(link, h5py.ExternalLink):
+            return text
+        if isinstance(link, h5py.HardLink):
+            item = file[name]
+            if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                return text
+        return None
+
+    return str(file.visititems_links(look) or "")

@@ -1,0 +1,289 @@
+"""Files of every format that is read, and how they are damaged: for tests, and by hand for `benchmarks/fuzz.py`."""
+
+import io
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tifffile
+from astropy.io import fits
+from astropy.table import Table
+from PIL import Image
+from pyarrow import feather
+
+from emeraldcut.data import ImageSet
+from emeraldcut.data.flags import SENTENCES, usable
+from emeraldcut.errors import EmeraldcutError
+from emeraldcut.images import open_images, write_images
+from emeraldcut.images.claims import UNPACKERS
+from emeraldcut.images.formats import KINDS
+from emeraldcut.tables import read_table, write_table
+from emeraldcut.tables.files import ENDINGS
+from emeraldcut.tables.foreign import KINDS_OF_TABLES
+from tests.helpers import fits_bytes, npy_bytes
+
+PLANES, SIDE = 3, 12
+LONGEST_S = 20.0  # for one damaged file on a busy machine; a hang takes for ever
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A whole file: its name, how it is made, where its data begin, and how many rows it has."""
+
+    name: str
+    content: bytes
+    data: int = 0
+    rows: int = 1
+
+
+def pixels(number=PLANES, kind="f4"):
+    return (np.random.default_rng(1).normal(size=(number, SIDE, SIDE)) * 20 + 100).astype(kind)
+
+
+def picture(form, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels(1, "u1")[0]).save(file, form, **options)
+    return file.getvalue()
+
+
+def tiff(**options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels(), photometric="minisblack", **options)
+    return file.getvalue()
+
+
+def packed(kind):
+    """A cube in compressed tiles."""
+    tiles = {"tile_shape": (1, SIDE, SIDE)}
+    unit = fits.CompImageHDU(pixels(kind="i2" if kind == "PLIO_1" else "f4"), compression_type=kind, **tiles)
+    return fits_bytes(fits.PrimaryHDU(), unit)
+
+
+def hdf5():
+    file = io.BytesIO()
+    with h5py.File(file, "w") as target:
+        target.create_dataset("images", data=pixels(), chunks=(1, SIDE, SIDE), compression="gzip")
+        target["ans"] = np.arange(PLANES)
+    return file.getvalue()
+
+
+def parquet():
+    file = io.BytesIO()
+    rows = [{"bytes": picture("PNG"), "path": None}] * PLANES
+    pq.write_table(pa.table({"image": rows, "id": ["a", "b", "c"]}), file)
+    return file.getvalue()
+
+
+def text_map():
+    return "".join(f"{value:.3f}\n" for value in pixels().ravel()).encode()
+
+
+@cache
+def table(ending):
+    """A table of files in a format, by its ending or by the name of its reader."""
+    from tempfile import TemporaryDirectory
+
+    rows = Table({"id": ["a", "b"], "file": ["a.npy", "b.npy"], "ra": [1.5, 2.5], "n": [1, 2]})
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"t{ending}" if ending.startswith(".") else "t")
+        if ending == "feather":
+            feather.write_feather(pa.table({"file": ["a.npy"], "ra": [1.0]}), path)
+        elif ending == "hdf5":
+            rows["ra", "n"].write(path, format="hdf5", path="t")
+        elif ending == "ipac":
+            rows.write(path, format="ascii.ipac")
+        elif ending == "sextractor":
+            path.write_text("#   1 NUMBER  Running number\n#   2 ALPHA_J2000  Position  [deg]\n 1 2.5\n 2 3.5\n")
+        elif ending == "zip":
+            path.write_bytes(b"PK\x03\x04" + bytes(100))
+        elif ending == ".out":
+            rows = Table({f"p_{name}": [0.2, 0.3] for name in ("oval", "rectangular", "obround")})
+            write_table(rows, path)
+        else:
+            write_table(rows, path)
+        return path.read_bytes()
+
+
+def fits_data(content):
+    """Where the data of the last unit of a FITS file begin: after the first END behind the last header's beginning."""
+    begin = max(content.rfind(b"XTENSION="), 0)
+    return (content.index(b"END" + b" " * 77, begin) // 2880 + 1) * 2880
+
+
+def of_fits(name, content, rows=1):
+    return Sample(name, content, fits_data(content), rows)
+
+
+CUBE = partial(fits_bytes, pixels())
+IMAGES: dict[str, Callable[[], Sample]] = {
+    "fits": lambda: of_fits("x.fits", fits_bytes(pixels(1)[0])),
+    "fits cube": lambda: of_fits("x.fits", CUBE(), PLANES),
+    "fits with maps": lambda: of_fits(
+        "x.fits", fits_bytes(fits.PrimaryHDU(), fits.ImageHDU(pixels(1)[0], name="SCI"),
+                             fits.ImageHDU(pixels(1, "i2")[0] % 2, name="DQ"))),
+    **{f"fits {kind}": partial(lambda kind: of_fits("x.fits.fz", packed(kind), PLANES), kind)
+       for kind in ("RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1")},
+    **{f"fits packed {opened.__module__}": partial(lambda opened: Sample("x.fits.gz", squeezed(opened, CUBE())), opened)
+       for opened in UNPACKERS.values()},
+    "png": lambda: Sample("x.png", picture("PNG")),
+    "jpeg": lambda: Sample("x.jpg", picture("JPEG")),
+    "gif": lambda: Sample("x.gif", picture("GIF")),
+    "bmp": lambda: Sample("x.bmp", picture("BMP")),
+    "webp": lambda: Sample("x.webp", picture("WEBP")),
+    "tiff": lambda: Sample("x.tif", tiff()),
+    "tiff packed": lambda: Sample("x.tif", tiff(compression="zlib")),
+    "npy": lambda: Sample("x.npy", npy_bytes(pixels()), 128, PLANES),
+    "hdf5": lambda: Sample("x.h5", hdf5()),
+    "parquet": lambda: Sample("x.parquet", parquet()),
+    "votable": lambda: Sample("x.vot", table(".vot")),
+    "": lambda: Sample("x.dat", text_map(), 0, PLANES),
+}  # fmt: skip
+TABLES = {name: partial(lambda name: Sample(f"t{name if name.startswith('.') else ''}", table(name)), name)
+          for name in (*ENDINGS, *KINDS_OF_TABLES) if name != ".vot.xml"}  # fmt: skip
+SAMPLES = IMAGES | TABLES
+assert {name.partition(" ")[0] for name in IMAGES} == {*KINDS, ""}, "a format has no sample"
+
+
+def squeezed(opened, content):
+    """What a packer of the standard library makes of some bytes."""
+    file = io.BytesIO()
+    with opened(file, "wb") as target:
+        target.write(content)
+    return file.getvalue()
+
+
+def variants(name: str) -> int:
+    """How many samples there are of the format of a sample."""
+    return sum(_form(other) == _form(name) for other in SAMPLES)
+
+
+def _form(name: str) -> str:
+    if name.endswith(("_1", "_2")):
+        return "fits in tiles"
+    return "fits packed" if name.startswith("fits packed") else name.partition(" ")[0]
+
+
+# --- damage
+
+Damage = tuple[str, int, int]  # what is done, where (of 10^6 parts of the file), and with which number
+KINDS_OF_DAMAGE = ("byte", "bit", "zeros", "cut", "add", "number", "repeat")
+NUMBERS = (0, 1, 2, 3, 5, 9, 64, 255, 256, 65535, 10**6, 2**31 - 1, 2**31, 2**32 - 1, 2**62, -1, -64)
+
+
+def damaged(sample: Sample, damages: list[Damage], *, only_data: bool = False) -> bytes:
+    """The content of a file with damages; of its data alone its length stays the same."""
+    content = bytearray(sample.content)
+    begin = sample.data if only_data else 0
+    for kind, place, value in damages:
+        at = begin + place * max(len(content) - begin - 1, 0) // 10**6
+        if only_data and kind in ("cut", "add", "number", "repeat"):
+            kind = "byte"
+        if not content:
+            break
+        if kind == "byte":
+            content[at] = value % 256
+        elif kind == "bit":
+            content[at] ^= 1 << value % 8
+        elif kind == "zeros":
+            content[at : at + 16] = bytes(len(content[at : at + 16]))
+        elif kind == "cut":
+            del content[at:]
+        elif kind == "add":
+            content[at:at] = bytes([value % 256]) * (1 + value % 3000)
+        elif kind == "repeat":
+            content[at:at] = content[at : at + 64]
+        else:
+            content = _with_number(content, place, NUMBERS[value % len(NUMBERS)])
+    return bytes(content)
+
+
+def _with_number(content: bytearray, place: int, number: int) -> bytearray:
+    """One of the numbers of a header in text replaced by another, or else of 4 bytes."""
+    found = list(re.finditer(rb"(?<=[=(,\s\"])-?\d+(?=[\s,)/\"])", bytes(content[:9000])))
+    if found:
+        match = found[place % len(found)]
+        text = str(number).encode().rjust(match.end() - match.start())
+        in_card = content[max(match.start() - 12, 0) : match.start()].isspace()  # of FITS, whose columns stay
+        start = match.end() - len(text) if in_card else match.start()
+        return content[:start] + text + content[match.end() :]
+    at = place % max(min(len(content), 400), 1)
+    content[at : at + 4] = (number % 2**32).to_bytes(4, "little" if place % 2 else "big")
+    return content
+
+
+# --- what must hold
+
+
+def check_images(sample: Sample, content: bytes, folder: Path, *, only_data: bool = False) -> int:
+    """Reads a damaged file: rows with pixels or with a flag and a sentence, as many as there should be; how many."""
+    path = folder / sample.name
+    path.write_bytes(content)
+    begun = time.monotonic()
+    number = 0
+    try:
+        for chunk in open_images(path).chunks():
+            number += len(chunk)
+            check_rows(chunk)
+    except EmeraldcutError as error:  # of the source as a whole, before it has a row
+        said = str(error)
+    else:
+        said = ""
+    assert (number >= 1) != said.endswith("."), said
+    assert time.monotonic() - begun < LONGEST_S, "it hangs"
+    if only_data and sample.data:
+        assert number == sample.rows, f"{number} rows of {sample.rows}"
+    return number
+
+
+def check_rows(chunk: ImageSet) -> None:
+    """Each row of a chunk has pixels, or a flag and the sentence of it."""
+    for image, row in zip(chunk.pixels, chunk.table, strict=True):
+        flag, text = int(row["flag"]), str(row["flag_text"])
+        said = [sentence for bit, sentence in SENTENCES.items() if flag & bit]
+        assert all(sentence in text for sentence in said) and bool(text) == bool(flag)
+        assert image.dtype == np.float32 and image.ndim == 2 and len(text) < 2000
+        assert not usable(flag) or np.isfinite(image).any()
+
+
+def check_table(sample: Sample, content: bytes, folder: Path) -> int:
+    """Reads a damaged table: it is one, or one sentence says why not."""
+    path = folder / sample.name
+    path.write_bytes(content)
+    begun = time.monotonic()
+    try:
+        number = len(read_table(path))
+    except EmeraldcutError:
+        number = 0
+    assert time.monotonic() - begun < LONGEST_S, "it hangs"
+    return number
+
+
+class StoredSample:
+    """A set of ours whose file of pixels is damaged: as many rows, each as it was or flagged."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "set"
+        table = Table({"id": [f"g{k}" for k in range(PLANES)]})
+        write_images(ImageSet(pixels(), table), self.folder, command="test")
+        self.sample = Sample("images.h5", (self.folder / "images.h5").read_bytes(), 0, PLANES)
+
+    def check(self, content: bytes) -> int:
+        """Rows that are read as they were."""
+        (self.folder / "images.h5").write_bytes(content)
+        chunks = list(open_images(self.folder).chunks())
+        assert sum(map(len, chunks)) == PLANES
+        good = 0
+        for chunk in chunks:
+            check_rows(chunk)
+            for image, row in zip(chunk.pixels, chunk.table, strict=True):
+                if not row["flag"]:
+                    np.testing.assert_array_equal(image, pixels()[int(str(row["id"])[1:])])
+                    good += 1
+        return good

@@ -1,0 +1,495 @@
+"""What is wrong with one image is its row: kinds of damage, claims and files that are none."""
+
+import gzip
+import io
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from emeraldcut import cli
+from emeraldcut.data import Flag, ImageSet
+from emeraldcut.images import ReadSettings, apply_to_images, open_images, read_images, readers, write_images
+from emeraldcut.images.formats import failed, read_file
+from emeraldcut.images.parquet import parquet_images
+from emeraldcut.runs import map_chunks
+from emeraldcut.runs.apart import Crashed, apart
+from emeraldcut.runs.notices import listening
+from emeraldcut.tables import read_table
+from tests import fuzzing
+from tests.helpers import ROOT, fits_bytes, npy_bytes
+
+RAMP = (np.arange(24 * 20).reshape(24, 20) % 37).astype(np.float32)
+
+
+def rows(source, **settings):
+    """Flag and sentence of each row."""
+    images = read_images(source, ReadSettings(**settings))
+    return [(int(flag), str(text)) for flag, text in images.table["flag", "flag_text"].iterrows()]
+
+
+def within(seconds, function, *arguments, **options):
+    """What a function gives, which must come in time."""
+    begun = time.monotonic()
+    found = function(*arguments, **options)
+    assert time.monotonic() - begun < seconds
+    return found
+
+
+# --- only files are opened
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_file_is_a_row(tmp_path, kind):
+    path = tmp_path / "x.fits"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as place:
+            os.chdir(tmp_path)
+            place.bind("x.fits")
+    else:
+        path.symlink_to("/dev/zero")
+    np.save(tmp_path / "good.npy", RAMP)
+    Table({"file": ["x.fits", "good.npy"]}).write(tmp_path / "t.csv")
+    for source in (tmp_path, tmp_path / "t.csv", path):
+        found = within(10, rows, source)
+        bad = [text for flag, text in found if flag == Flag.UNREADABLE]
+        assert len(bad) == 1 and "not a regular file" in bad[0]
+        assert len(found) == (1 if source == path else 2)
+    with pytest.raises(ValueError, match="not a regular file"):
+        read_table(path)
+
+
+# --- any error is a row
+
+
+def test_names_that_no_file_has_are_rows(tmp_path, monkeypatch):
+    np.save(tmp_path / "good.npy", RAMP)
+    files = ["x" * 5000 + ".fits", "good.npy", "closed/a.fits", "a\0b.fits"]
+    Table({"file": files[:3]}).write(tmp_path / "t.csv")
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "a.fits").write_bytes(fits_bytes(RAMP))
+    closed.chmod(0)
+    really = os.stat
+
+    def stat(path, *arguments, **options):  # also for root, who may enter any folder
+        if os.fspath(path) == os.fspath(closed / "a.fits"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return really(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    found = rows(tmp_path / "t.csv")
+    closed.chmod(0o700)
+    assert [flag for flag, _ in found] == [1, 0, 1]
+    assert "File name too long" in found[0][1]
+
+
+@pytest.mark.parametrize("tail", [(1,), (2,)])
+def test_hdf5_of_one_and_two_bands(tmp_path, tail):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["images"] = np.stack([RAMP, RAMP + 1])[..., None] * np.ones(tail, np.float32)
+    assert rows(tmp_path / "x.h5") == [(0, ""), (0, "")]
+
+
+def test_hdf5_of_text_is_rows(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("images", data=np.full((2, 9, 9), "text", dtype=object), dtype=h5py.string_dtype())
+    found = rows(tmp_path / "x.h5")
+    assert [flag for flag, _ in found] == [Flag.NOT_AN_IMAGE] * 2
+
+
+@pytest.mark.parametrize("shape", [(1, 96_000, 96_000), (10**9, 64, 64)])
+def test_hdf5_that_was_never_written_is_one_row(tmp_path, shape):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("images", shape=shape, dtype="f4", chunks=(1, 64, 64))
+    ((flag, text),) = within(20, rows, tmp_path / "x.h5")
+    assert flag == Flag.UNREADABLE and "claims" in text
+
+
+def test_hdf5_with_a_damaged_chunk_keeps_the_others(tmp_path):
+    images = np.random.default_rng(0).normal(size=(6, 16, 16)).astype("f4")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        data = file.create_dataset("images", data=images, chunks=(1, 16, 16), fletcher32=True)
+        place = data.id.get_chunk_info(2).byte_offset
+    content = bytearray((tmp_path / "x.h5").read_bytes())
+    content[place + 50] ^= 255
+    (tmp_path / "x.h5").write_bytes(content)
+    assert [flag for flag, _ in rows(tmp_path / "x.h5")] == [0, 0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("how", ["link", "storage", "virtual"])
+def test_hdf5_does_not_lead_to_other_files(tmp_path, how):
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["images"] = RAMP[None]
+    (tmp_path / "secret.bin").write_bytes(RAMP.tobytes())
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        if how == "link":
+            file["images"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "images")
+        elif how == "storage":
+            outside = [(str(tmp_path / "secret.bin"), 0, RAMP.nbytes)]
+            file.create_dataset("images", (1, *RAMP.shape), "f4", external=outside)
+        else:
+            layout = h5py.VirtualLayout((1, *RAMP.shape), "f4")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "images", (1, *RAMP.shape))
+            file.create_virtual_dataset("images", layout)
+    ((flag, text),) = rows(tmp_path / "x.h5")
+    assert flag == Flag.UNREADABLE and "another file" in text
+
+
+def test_parquet_with_a_damaged_page_has_all_its_rows(tmp_path):
+    picture = {"bytes": npy_bytes(RAMP), "path": None}
+    images = [{"bytes": fuzzing.picture("PNG"), "path": None}] * 9
+    table = pa.table({"image": images, "id": [f"g{k}" for k in range(9)], "z": np.arange(9.0)})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=3, use_dictionary=False, compression="zstd")
+    about = pq.read_metadata(tmp_path / "x.parquet").row_group(1)
+    column = next(about.column(k) for k in range(about.num_columns) if "bytes" in about.column(k).path_in_schema)
+    content = bytearray((tmp_path / "x.parquet").read_bytes())
+    content[column.data_page_offset : column.data_page_offset + column.total_compressed_size] = bytes(
+        column.total_compressed_size
+    )
+    (tmp_path / "x.parquet").write_bytes(content)
+    images = read_images(tmp_path / "x.parquet")
+    assert list(images.table["flag"]) == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+    assert list(images.table["id"]) == [f"g{k}" for k in range(9)]
+    assert list(images.table["z"]) == list(range(9))  # what is known of them is kept
+    assert picture and len(list(parquet_images(tmp_path / "x.parquet", "image"))) == 9
+
+
+def test_a_cube_cut_short_keeps_what_is_there(tmp_path):
+    cube = np.random.default_rng(0).normal(size=(10, 32, 32)).astype("f4")
+    content = {"x.fits": fits_bytes(cube), "x.npy": npy_bytes(cube)}
+    for name, whole in content.items():
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        found = read_images(tmp_path / name)
+        assert len(found) == 10 and list(found.table["id"]) == [f"x#{k}" for k in range(10)]
+        good = np.flatnonzero(found.table["flag"] == 0)
+        assert 3 <= len(good) <= 5 and list(good) == list(range(len(good)))
+        for k in good:
+            np.testing.assert_array_equal(found.pixels[k], cube[k])
+
+
+def test_an_array_of_no_planes_is_a_row(tmp_path):
+    np.save(tmp_path / "none.npy", np.zeros((0, 32, 32), np.float32))
+    np.save(tmp_path / "one.npy", RAMP)
+    assert sorted(flag for flag, _ in rows(tmp_path)) == [0, Flag.NOT_AN_IMAGE]
+
+
+def test_a_damaged_map_beside_an_image_is_its_row(tmp_path):
+    (tmp_path / "a.fits").write_bytes(fits_bytes(RAMP))
+    (tmp_path / "a_psf.fits").write_bytes(b"SIMPLE  = nothing of it")
+    (tmp_path / "b.fits").write_bytes(fits_bytes(RAMP))
+    found = read_images(tmp_path)
+    assert list(found.table["flag"]) == [1, 0] and "PSF" in found.table["flag_text"][0]
+
+
+def test_a_psf_that_a_row_names_and_that_is_not_there(tmp_path):
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", RAMP)
+    Table({"file": ["a.npy", "b.npy"], "psf_file": ["gone.fits", ""]}).write(tmp_path / "t.csv")
+    found = rows(tmp_path / "t.csv")
+    assert [flag for flag, _ in found] == [1, 0] and "PSF" in found[0][1]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(12, "Cannot allocate memory"), RecursionError("too deep"), KeyError("x")]
+)
+def test_errors_of_every_kind_have_a_sentence(error):
+    picture = failed(error)
+    memory = "memory" in str(error) or isinstance(error, MemoryError)
+    assert picture.flag == Flag.UNREADABLE and ("memory" in picture.detail) == memory
+    assert ("damaged" in picture.detail) != memory and picture.detail.endswith(".")
+
+
+# --- crashes
+
+
+def test_damage_of_tiles_costs_no_other_image(tmp_path):
+    """RICE with other lengths of its tiles makes the decompressor of astropy read behind its data: SIGSEGV."""
+    sample = fuzzing.of_fits("x.fits", fuzzing.packed("PLIO_1"), fuzzing.PLANES)
+    crashed = 0
+    for k in range(30):
+        rng = np.random.default_rng(k)
+        content = bytearray(sample.content)
+        for place in rng.integers(sample.data, sample.data + 8 * fuzzing.PLANES, 3):
+            content[place] = rng.integers(256)
+        (tmp_path / "x.fits").write_bytes(content)
+        np.save(tmp_path / "y.npy", RAMP)
+        found = rows(tmp_path)
+        assert len(found) == fuzzing.PLANES + 1 and found[-1] == (0, "")
+        crashed += any("crashed (SIG" in text for _, text in found)
+    assert crashed
+
+
+def killing(number):
+    """Yields numbers, and crashes at 3."""
+    for k in range(number):
+        if k == 3:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        yield k
+
+
+def raising():
+    yield 0
+    raise ZeroDivisionError("of a library")
+
+
+def test_what_crashes_apart_is_an_error_here():
+    for _ in range(3):
+        items = apart("tests.images.test_borders:killing", 9)
+        assert [next(items) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(Crashed, match="SIGSEGV"):
+            next(items)
+    assert list(apart("tests.images.test_borders:killing", 3)) == [0, 1, 2]
+    with pytest.raises(ZeroDivisionError):
+        list(apart("tests.images.test_borders:raising"))
+    few = apart("tests.images.test_borders:killing", 3)
+    assert next(few) == 0
+    few.close()
+    assert list(apart("tests.images.test_borders:killing", 2)) == [0, 1]
+
+
+def test_what_hangs_apart_ends(monkeypatch):
+    monkeypatch.setattr("emeraldcut.runs.apart.SLOWEST_S", 1)
+    with pytest.raises(Crashed, match="did not come to an end in 1 s"):
+        within(30, list, apart("tests.images.test_borders:endless"))
+
+
+def endless():
+    while True:
+        pass
+    yield
+
+
+class Named:
+    """A chunk of named images of which the reading of some kills the process."""
+
+    def __init__(self, numbers, deadly=()):
+        self.numbers, self.deadly = list(numbers), set(deadly)
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __getitem__(self, part):
+        return Named(self.numbers[part], self.deadly)
+
+    def load(self, lost=None):
+        for place, number in enumerate(self.numbers):
+            if number in self.deadly and place not in (lost or {}):
+                os.kill(os.getpid(), signal.SIGSEGV)
+        return SimpleNamespace(numbers=self.numbers, lost=dict(lost or {}))
+
+
+def as_is(chunk):
+    return chunk
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_of_an_image_costs_that_image():
+    chunks = [Named(range(4 * k, 4 * k + 4), deadly={5, 6}) for k in range(3)]
+    done = list(map_chunks(as_is, chunks, jobs=2))
+    assert [one.numbers for one in done] == [list(range(4 * k, 4 * k + 4)) for k in range(3)]
+    assert [sorted(one.lost) for one in done] == [[], [1, 2], []]
+    assert all("SIGSEGV" in why for one in done for why in one.lost.values())
+
+
+@pytest.mark.slow
+def test_workers_of_a_script_without_a_guard_say_so(tmp_path):
+    script = "from emeraldcut.runs import map_chunks\nprint(list(map_chunks(len, [[1], [2]], jobs=2)))\n"
+    (tmp_path / "script.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    ended = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode != 0 and "__name__ == '__main__'" in ended.stderr and "lack of memory" not in ended.stderr
+
+
+# --- claims
+
+
+def header_bomb(content=b"", fill=b" ", megabytes=400):
+    """A gzip file of a beginning and a long rest."""
+    file = io.BytesIO()
+    with gzip.open(file, "wb", compresslevel=1) as target:
+        target.write(content)
+        part = fill * 10**7
+        for _ in range(megabytes // 10):
+            target.write(part)
+    return file.getvalue()
+
+
+BOMBS = {
+    "zeros.fits.gz": partial(header_bomb, b"", b"\0"),
+    "image and zeros.fits.gz": partial(header_bomb, fits_bytes(RAMP), b"\0"),
+    "header.fits.gz": partial(header_bomb, b"SIMPLE  =                    T".ljust(80)),
+    "million.npy": lambda: npy_bytes(np.zeros((2, 8, 8), "f4")).replace(b"(2, 8, 8), ", b"(9**9,8,8),"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_end_at_once(tmp_path, name):
+    (tmp_path / name).write_bytes(BOMBS[name]())
+    ((flag, _),) = within(20, rows, tmp_path / name)
+    assert flag == Flag.UNREADABLE
+
+
+def test_an_array_that_claims_a_million_planes(tmp_path):
+    file = io.BytesIO()
+    about = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 64, 64)}
+    np.lib.format.write_array_header_1_0(file, about)
+    (tmp_path / "x.npy").write_bytes(file.getvalue()[:128])
+    ((flag, text),) = rows(tmp_path / "x.npy")
+    assert flag == Flag.UNREADABLE and "claims 1000000 x 64 x 64" in text
+
+
+def test_limits_can_be_raised(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((1100, 1000), np.float32))
+    ((flag, text),) = rows(tmp_path / "x.npy", largest_megapixels=1)
+    assert flag == Flag.UNREADABLE and "--largest-megapixels" in text
+    assert rows(tmp_path / "x.npy", largest_megapixels=2) == [(0, "")]
+    (tmp_path / "x.fits.gz").write_bytes(gzip.compress(fits_bytes(np.zeros((600, 600), "f4") + RAMP[0, 1])))
+    ((flag, text),) = rows(tmp_path / "x.fits.gz", largest_unpacked_gb=1e-3)
+    assert flag == Flag.UNREADABLE and "--largest-unpacked-gb" in text
+
+
+def test_chunks_are_counted_in_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "CHUNK_BYTES", 3 * RAMP.nbytes)
+    monkeypatch.setattr("emeraldcut.images.store.CHUNK_BYTES", 3 * RAMP.nbytes)
+    for k in range(10):
+        np.save(tmp_path / f"{k}.npy", np.tile(RAMP, (2, 2)) if k == 4 else RAMP)
+    source = open_images(tmp_path)
+    sizes = [len(chunk) for chunk in source.chunks(5)]
+    assert sizes == [3, 1, 1, 3, 2]
+    write_images(source.chunks(), tmp_path / "set", command="test")
+    stored = open_images(tmp_path / "set")
+    assert [len(chunk) for chunk in stored.chunks(5)] == [3, 1, 1, 3, 2]
+    ids = [name for chunk in source.chunks(5) for name in chunk.table["id"]]
+    for one in (source, stored):
+        for done in range(11):
+            after = [name for chunk in one.chunks_after(done, 5) for name in readers.loaded(chunk).table["id"]]
+            assert after == ids[done:]
+
+
+@pytest.mark.slow
+def test_large_images_are_few_at_a_time(tmp_path):
+    """30 images of 2,000 x 2,000 take the memory of some, not of all."""
+    for k in range(30):
+        np.save(tmp_path / f"{k}.npy", np.random.default_rng(k).random((2000, 2000), np.float32))
+    code = (
+        "import resource, sys; from emeraldcut.images import open_images; "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "n = sum(len(chunk) for chunk in open_images(sys.argv[1]).chunks()); "
+        "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True)
+    number, grown_kb = map(int, said.stdout.split())
+    assert number == 30 and grown_kb < 30 * 16_000 * 0.75
+
+
+def test_lack_of_memory_is_no_damage(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((4000, 4000), np.float32))
+    code = (
+        "import resource, sys; from emeraldcut.images import read_images; import emeraldcut.images.formats; "
+        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize(); "
+        "resource.setrlimit(resource.RLIMIT_AS, (size + 30_000_000, -1)); "
+        "print(read_images(sys.argv[1]).table['flag_text'][0])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("the memory of a process is limited here as Linux does it")
+    said = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.npy")], env=environment, capture_output=True)
+    assert b"not enough memory" in said.stdout and b"damaged" not in said.stdout, said
+    assert resource.RLIMIT_AS
+
+
+def test_long_texts_are_cut(tmp_path):
+    np.save(tmp_path / "a.npy", RAMP)
+    np.save(tmp_path / "b.npy", RAMP)
+    words = ["x" * 10**6, "x" * 10**6 + "y"]
+    Table({"id": words, "file": ["a.npy", "b.npy"], "note": words}).write(tmp_path / "t.parquet")
+    images = read_images(tmp_path / "t.parquet")
+    ids = list(images.table["id"])
+    assert len(set(ids)) == 2 and max(map(len, ids)) == readers.LONGEST_ID
+    assert max(map(len, images.table["note"])) == readers.LONGEST_TEXT
+
+
+@pytest.mark.parametrize(
+    "words", [["simulate", "--orbits"], ["synthesise", "--number"], ["simulate", "--star-particles"]]
+)
+def test_numbers_that_no_run_ends_with_are_refused(words, tmp_path, capsys):
+    begun = time.monotonic()
+    assert cli.main([*words, "1000000000", "--output", str(tmp_path / "run")]) == 2
+    assert "must be from" in capsys.readouterr().err and time.monotonic() - begun < 30
+
+
+# --- our own sets
+
+
+def test_a_set_notices_each_damage_of_its_pixels(tmp_path):
+    """29 of 30 damages were silent."""
+    stored = fuzzing.StoredSample(tmp_path)
+    whole = np.frombuffer(stored.sample.content, np.uint8)
+    noticed = 0
+    for k in range(30):
+        content = whole.copy()
+        place = np.random.default_rng(k).integers(len(content) // 2, len(content))
+        content[place] ^= 0x55
+        noticed += stored.check(content.tobytes()) < fuzzing.PLANES  # and never gives other pixels
+    assert noticed
+
+
+def test_a_damaged_block_of_a_set_is_flagged_rows(tmp_path):
+    number = 40
+    table = Table({"id": [f"g{k}" for k in range(number)]})
+    images = np.random.default_rng(0).normal(size=(number, 16, 16)).astype("f4")
+    write_images(ImageSet(images, table), tmp_path / "set", command="test")
+    with h5py.File(tmp_path / "set" / "images.h5") as file:
+        place = file["pixels"].id.get_chunk_info(1).byte_offset
+    content = bytearray((tmp_path / "set" / "images.h5").read_bytes())
+    content[place + 200] ^= 255
+    (tmp_path / "set" / "images.h5").write_bytes(content)
+    found = read_images(tmp_path / "set")
+    bad = np.flatnonzero(found.table["flag"])
+    assert list(bad) == list(range(16, 32))
+    for k in sorted({*range(number)} - {*bad.tolist()}):
+        np.testing.assert_array_equal(found.pixels[k], images[k])
+
+
+def test_how_many_could_not_be_read_is_said(tmp_path):
+    np.save(tmp_path / "a.npy", RAMP)
+    (tmp_path / "b.npy").write_bytes(b"\x93NUMPY nothing")
+    said = []
+    with listening(said.append):
+        stage = lambda images: images.table.copy()  # noqa: E731
+        apply_to_images(stage, tmp_path, ReadSettings(), tmp_path / "t.parquet", command="x")
+    assert said[0] == "1 of 2 images could not be read; the rows of these are flagged and say why."
+    table = read_table(tmp_path / "t.parquet")
+    assert table.meta["provenance"]["unreadable_images"] == 1 and len(table) == 2
+
+
+def test_a_file_is_read_from_any_plane_on(tmp_path):
+    cube = np.random.default_rng(0).normal(size=(5, 16, 16)).astype("f4")
+    (tmp_path / "x.fits").write_bytes(fits_bytes(cube))
+    (tmp_path / "x.npy").write_bytes(npy_bytes(cube))
+    unit = fits.CompImageHDU(cube, compression_type="GZIP_1", quantize_level=0)
+    (tmp_path / "y.fits").write_bytes(fits_bytes(fits.PrimaryHDU(), unit))
+    for name in ("x.fits", "x.npy", "y.fits"):
+        pictures = list(read_file(tmp_path / name, start=3))
+        assert [picture.index for picture in pictures] == [3, 4]
+        np.testing.assert_array_equal(pictures[0].pixels, cube[3])
