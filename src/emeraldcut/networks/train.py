@@ -415,8 +415,8 @@ def _painted(images: ImageSet, classes: tuple[str, ...], seed: int) -> ImageSet:
             fwhm = widths[k] if np.isfinite(widths[k]) else ASSUMED_PSF_FWHM_PIX
             painted, row = paint(
                 square,
-                replace(SURVEY, classes=(label,)),
-                psf_fwhm_pix=min(fwhm, SURVEY.radius_min * side),
+                replace(WIDE, classes=(label,)),
+                psf_fwhm_pix=min(fwhm, WIDE.radius_min * side),
                 sky_sigma=sigma,
                 centre=(centre[0], centre[1]),
                 rng=rng,
