@@ -9,7 +9,7 @@ from pathlib import Path
 
 from emeraldcut.cli import COMMANDS, load
 from emeraldcut.data.columns import COLUMNS
-from emeraldcut.data.flags import SENTENCES
+from emeraldcut.data.flags import SENTENCES, level_of
 from emeraldcut.settings import items
 
 HERE = Path(__file__).parent
@@ -69,12 +69,13 @@ def columns_page() -> str:
         "",
         "## flag",
         "",
-        "0 is good; else the sum of these bits.",
+        "0 is good; else the sum of these bits. A *note* says what to look at. *Do not trust* says that shape and",
+        "class may be wrong; `trusted` is False for rows with such a bit.",
         "",
-        "| bit | name | meaning |",
-        "|---|---|---|",
+        "| bit | name | level | meaning |",
+        "|---|---|---|---|",
     ]
-    lines += [f"| {int(bit)} | {bit.name} | {text} |" for bit, text in SENTENCES.items()]
+    lines += [f"| {int(bit)} | {bit.name} | {level_of(bit)} | {text} |" for bit, text in SENTENCES.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from emeraldcut.data import Flag
+from emeraldcut.data import UNUSABLE, Flag, trusted
+from emeraldcut.data.flags import SENTENCES, level_of
 from emeraldcut.galaxies import SynthesiseSettings, draw_galaxy, shapes, synthesise
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.isophotes import measure
@@ -111,3 +112,62 @@ def test_what_the_network_has_not_seen_is_unusual():
     """A cross so bright that noise hides nothing of it."""
     table = classify(images(*[noisy(cross(), 1000, k) for k in range(6)]))
     assert np.all(table["flag"] & Flag.UNUSUAL) and np.all(table["typical"] < 0.001)
+
+
+# --- SATURATED, UNRESOLVED without a stated PSF, levels
+
+
+def saturated_star(radius, fwhm, noise, seed):
+    """Moffat's profile cut off at the level that it has at a radius, on a noisy sky, plateau without noise."""
+    light = moffat(fwhm, 0.3, -0.2)
+    level = moffat(fwhm, 0.3, -0.2)[np.abs(np.hypot(X - 0.3, Y + 0.2) - radius) < 0.7].mean()
+    image = np.minimum(light / level, 1.0)
+    noisy_image = image + np.random.default_rng(seed).normal(0, noise, image.shape)
+    return np.where(image >= 1, 1.0, np.minimum(noisy_image, 1.0))
+
+
+@pytest.mark.parametrize("radius", [3, 5, 8, 12])
+def test_a_saturated_star_is_unresolved_whatever_is_known_of_the_psf(radius):
+    stars = [saturated_star(radius, fwhm, noise, k) for k, (fwhm, noise) in enumerate([(2, 0.003), (3, 0.01)])]
+    table = measure(images(*stars))
+    assert np.all(table["flag"] & Flag.UNRESOLVED) and np.all(table["flag"] & Flag.SATURATED)
+    # the plateau over the half-light ellipse, from the images themselves
+    for star, row in zip(stars, table, strict=True):
+        bright = np.sort(star, axis=None)[::-1]
+        area = np.searchsorted(np.cumsum(bright), star.sum() / 2)  # of the half-light isophote
+        assert row["saturated"] == pytest.approx(np.sum(star > 0.98) / area, rel=0.35)
+    assert np.all(classify(images(*stars))["flag"] & Flag.UNRESOLVED)  # it is found with the frame
+
+
+def test_smooth_galaxies_have_no_marks_of_a_star():
+    """Gaussian to cuspy profiles, boxes too, and the same with an arcsinh stretch."""
+    drawn = [
+        draw_galaxy(shapes.superellipse(0.7, c), Sersic(n), radius_pix=r, psf_fwhm_pix=2.5, position_angle_deg=20)
+        for c in (2, 4) for n in (0.6, 1, 2.5) for r in (5, 9)
+    ]  # fmt: skip
+    scenes = [noisy(light, 150, k) for k, light in enumerate(drawn)]
+    stretched = [np.arcsinh(s / (20 * sky_noise_for(light, 150))) for s, light in zip(scenes, drawn, strict=True)]
+    for group in (scenes, stretched):
+        table = measure(images(*group))
+        assert not np.any(table["flag"] & (Flag.UNRESOLVED | Flag.SATURATED))
+        assert np.max(table["saturated"]) < 0.08 and np.max(table["spikes"]) == 0
+
+
+def test_spikes_give_a_star_away():
+    angle = np.arctan2(Y, X)
+    light = moffat(3.0, 0, 0) * 3000
+    for fold in (4, 6):
+        rays = sum(np.exp(-0.5 * (np.hypot(X, Y) * np.sin(angle - 2 * np.pi * k / fold)) ** 2)
+                   * (np.cos(angle - 2 * np.pi * k / fold) > 0) for k in range(fold))  # fmt: skip
+        star = light + 60 * rays / (1 + np.hypot(X, Y) / 3)
+        row = measure(images(star + np.random.default_rng(fold).normal(size=star.shape)))[0]
+        assert row["spikes"] > 1 and row["flag"] & Flag.UNRESOLVED
+
+
+def test_every_flag_has_a_sentence_and_a_level():
+    for flag in Flag:
+        if flag:
+            assert SENTENCES[flag] and level_of(flag) in ("note", "do not trust")
+            assert trusted(np.array([int(flag)]))[0] == (level_of(flag) == "note")
+    assert trusted(np.array([0]))[0] and not trusted(np.array([int(UNUSABLE)]))[0]
+    assert trusted(np.array([int(Flag.NEIGHBOUR | Flag.STRUCTURE)]))[0]  # notes add up to a note

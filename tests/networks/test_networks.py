@@ -671,7 +671,7 @@ def test_thesis_network_learns_discs_and_squares(tmp_path, keras):
 def test_screener_learns_and_resumes(tmp_path, keras, monkeypatch):
     """Boxes and ellipses that it draws itself: better than chance, the same again, and the same if it was stopped."""
     bright = {"population": "standard", "pictures": 0.0, "correlated": 0.0, "snr_min": 150.0, "psf_fwhm_max_pix": 2.0}
-    monkeypatch.setattr(train_module, "WIDE", replace(train_module.WIDE, **bright))
+    monkeypatch.setattr(train_module, "SURVEY", replace(train_module.SURVEY, **bright))
     monkeypatch.setattr(train_module, "PAUSE_SECONDS", 0.0)
     options = TrainSettings(classes=("oval", "rectangular"), number=1500, epochs=4, batch_size=16)
     whole = train(None, options, seed=1)
@@ -688,7 +688,7 @@ def test_screener_learns_and_resumes(tmp_path, keras, monkeypatch):
         np.testing.assert_array_equal(a, b)
     assert again.card["metrics"]["accuracy"] > 0.75
     network = load_network(again.save(folder))
-    fresh = synthesise(replace(train_module.WIDE, number=100, classes=("oval", "rectangular")), seed=77)
+    fresh = synthesise(replace(train_module.SURVEY, number=100, classes=("oval", "rectangular")), seed=77)
     p = network.predict(fresh)
     scored = np.array(fresh.table["scored"]) & np.isfinite(p[:, 0])
     right = np.array(network.classes)[p[scored].argmax(axis=1)] == np.array(fresh.table["label"])[scored]

@@ -160,7 +160,7 @@ def test_report_says_what_the_run_found(tmp_path):
     page = checked(folder)
     above = int((table["score"] > 0.5).sum())
     assert "The best candidate among 30 images is g0 (score 0.79, a4/a = −0.071 ± 0.010 )." in page.text
-    assert f"). {above} images score above 0.5. The network" in page.text
+    assert f"). {above} images score above 0.5. The scores of all images" in page.text
     assert "add up to 2.3 rectangular galaxies" in page.text
     assert "prevalence of 1 %" in page.text
     assert "0.877" in page.text and "0.46" in page.text and "1.60″" in page.text
@@ -267,6 +267,23 @@ def test_a_page_says_when_nothing_convinces(tmp_path):
     page = checked(make_run(tmp_path, rows(["a", "b"], score=[0.41, 0.2]), [galaxy()]))
     assert "No convincing rectangular galaxy among 2 images: none scores above 0.5." in page.text
     assert "The highest-ranked is a (score 0.41," in page.text and "score above" not in page.text
+
+
+def test_a_page_shows_what_can_be_trusted_and_says_what_it_leaves_out(tmp_path):
+    """The first image scores highest, but its flags say not to trust it."""
+    table = rows(["star", "a", "b"], score=[0.99, 0.8, 0.3], trusted=[False, True, True])
+    table["flag"][0] = int(Flag.UNRESOLVED)
+    facts = {"found": 1, "found_untrusted": 1, "expected_true": [0.8, 1, 1], "expected_false": [0.2, 0, 0]}
+    facts |= {"forecast_true": [3, 1, 5], "forecast_false": [0.5, 0, 1], "thresholds": {"0.85": 0.41}}
+    facts |= {"above": {"0.85": 1}, "ranks_to_inspect": {"0.5": 2, "0.8": 2, "0.9": 3}}
+    folder = make_run(tmp_path, table[[1, 2, 0]], [galaxy(), galaxy(seed=2)], **facts)
+    write_table(table, folder / "candidates.parquet", overwrite=True)
+    page = checked(folder)
+    assert "The best candidate among 3 images is a (score 0.80," in page.text
+    assert "1 image scores above 0.5; by their scores about 0.8 (1.0 to 1.0) of them should be rectangular" in page.text
+    assert "Not shown: 1 image above it whose quality flags say not to trust" in page.text
+    assert "Forecast before looking at the images" in page.text and "score ≥ 0.41: 1 image" in page.text
+    assert "do not trust" in page.text
 
 
 HOSTILE = "<script>alert('x')</script>\"&amp;$id é星"

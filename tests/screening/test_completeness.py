@@ -115,11 +115,18 @@ def test_expected_numbers_are_those_of_the_rates():
 
 
 def test_how_far_to_look():
-    table = Table({"p_rectangular": [0.9, 0.6, 0.3, 0.1, 0.05, 0.05], "snr": [50.0] * 6})
+    table = Table({"score": [0.9, 0.6, 0.3, 0.1, 0.05, 0.05], "snr": [50.0] * 6, "trusted": [True] * 6})
     facts = expectations(table, ScreenSettings())
     assert facts["expected_rectangular"] == pytest.approx(2) and facts["found"] == 2
     assert facts["ranks_to_inspect"] == {"0.5": 2, "0.8": 3, "0.9": 3}
-    assert facts["expected_true"][1] <= facts["expected_true"][0] <= facts["expected_true"][2]
+    # of two found with 0.9 and 0.6, both are rectangular in 0.54 of cases and none in 0.04
+    assert facts["expected_true"] == pytest.approx([1.5, 1, 2])
+    assert facts["expected_false"] == pytest.approx([0.5, 0, 1])
+    for name in ("forecast_true", "forecast_false"):  # before looking at them
+        assert facts[name][1] <= facts[name][0] <= facts[name][2] and facts[name][0] < 0.1
+    table["trusted"][0] = False
+    facts = expectations(table, ScreenSettings())
+    assert (facts["found"], facts["found_untrusted"]) == (1, 1) and facts["expected_true"][0] == pytest.approx(0.6)
 
 
 def test_backgrounds_must_be_usable(tmp_path):

@@ -1,19 +1,21 @@
 """Screening: scores, priors, ranks, and planted galaxies found again."""
 
+import sys
+
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emeraldcut.data import ImageSet, concatenate
+from emeraldcut.data import Flag, ImageSet, concatenate, trusted
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.images import ImageSource, read_images, write_images
 from emeraldcut.networks import CLASSES, shift_priors
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import unlock_all
 from emeraldcut.screening import ScreenSettings, screen, two_passes
-from emeraldcut.screening.screen import rank, scores
+from emeraldcut.screening.screen import rank
 from emeraldcut.tables import read_table, resumable, write_table
 
 EASY = {"snr_min": 120.0, "neighbours": 0.3, "psf_fwhm_max_pix": 2.0, "blemishes": 0.0}
@@ -31,26 +33,6 @@ def test_prior_shift_is_bayes_rule():
 def test_a_rarer_kind_gets_a_lower_probability(a, b):
     low, high = (shift_priors(np.array([[0.2, 0.5, 0.2, 0.1]]), CLASSES, p)[0, 1] for p in sorted((a, b)))
     assert low <= high + 1e-7
-
-
-def score(network, boxy, alike):
-    """Of one image; None is missing."""
-    column = lambda name, v: Table({name: MaskedColumn([0.0 if v is None else v], mask=[v is None])})  # noqa: E731
-    return scores(column("p_rectangular", network), column("p_boxy", boxy), column("similarity", alike))[0]
-
-
-def test_a_score_is_the_root_of_the_weighed_probability():
-    for network in (0.04, 0.25, 0.81):
-        assert score(network, 1, 1) == pytest.approx(np.sqrt(network))  # none is higher, see `sure_ranks`
-        assert score(network, 1, 0) == score(network, 0, 1) == pytest.approx(np.sqrt(network * 2 / 3))
-        assert score(network, 0, 0) == pytest.approx(np.sqrt(network / 3))
-
-
-def test_a_score_needs_the_network_and_is_raised_by_measurements():
-    assert score(1, 1, 1) == 1 and score(0, 1, 1) == 0
-    assert 0 < score(0.9, 0.0, -0.5) < score(0.9, 0.0, 0.9) < score(0.9, 0.9, 0.9)
-    assert score(0.9, None, None) == score(0.9, 0.0, 0.0)
-    assert score(None, None, None) is np.ma.masked
 
 
 def test_ranks_start_at_one_and_ties_go_by_id():
@@ -71,6 +53,23 @@ def test_rectangles_come_first(pool):
     assert len(table) == len(pool)
     first = np.asarray(table["label"])[:10] == "rectangular"
     assert first.sum() >= 6
+
+
+def test_the_score_is_a_probability_at_the_stated_prevalence(pool):
+    """A rarer kind gets lower scores, whatever is measured; the network's probabilities stand beside them."""
+    common, rare = (screen(pool, ScreenSettings(prevalence=p)) for p in (0.05, 0.001))
+    order = {name: row for row, name in enumerate(rare["id"])}
+    rare = rare[[order[name] for name in common["id"]]]
+    assert (common["score"] >= rare["score"]).all() and (common["score"] <= 1).all() and (rare["score"] >= 0).all()
+    assert (np.diff(np.ma.filled(common["score"], -1)) <= 0).all()
+    assert all(text for text, known in zip(common["why"], ~np.ma.getmaskarray(common["score"]), strict=True) if known)
+    np.testing.assert_array_equal(common["trusted"], trusted(common["flag"]))
+
+
+def test_a_network_without_a_ranking_gives_the_score_itself(pool, monkeypatch):
+    monkeypatch.setattr(sys.modules["emeraldcut.screening.screen"], "read_rankings", lambda folder: None)
+    table = screen(pool[:10])
+    np.testing.assert_array_equal(table["score"], table["p_rectangular"])
 
 
 def test_order_and_chunks_do_not_matter(pool):
@@ -141,6 +140,32 @@ def test_the_careful_pass_is_that_of_all(pool, tmp_path, few_carefully, written)
     best = read_images(run.folder / "best")
     assert list(best.table["id"]) == list(table["id"][:5])
     np.testing.assert_array_equal(best.pixels[0], pool.pixels[list(pool.table["id"]).index(table["id"][0])])
+
+
+@pytest.mark.slow
+def test_the_page_shows_trusted_candidates_unless_asked(pool, tmp_path):
+    """The best box is also shown twice: once as it is, and once in an image that ends in its middle."""
+    best = screen(pool[:8])["id"][0]
+    box = pool[[list(pool.table["id"]).index(best)]]
+    cut = box.pixels[0].copy()
+    cut[:, 36:] = np.nan
+    table = box.table.copy()
+    table["id"] = ["cut"]
+    source = stored(concatenate([pool[:8], ImageSet([cut], table)]), tmp_path)
+    shown, everything = (
+        two_passes.screen_run(source, tmp_path / str(asked), ScreenSettings(best=9, include_untrusted=asked))
+        for asked in (False, True)
+    )
+    whole = read_table(shown.path("candidates.parquet"))
+    hidden = whole[~np.array(whole["trusted"])]
+    assert "cut" in hidden["id"] and (hidden["flag"] & int(Flag.HIDDEN)).any() and len(whole) == 9
+    assert not set(read_images(shown.folder / "best").table["id"]) & set(hidden["id"])
+    assert set(read_images(everything.folder / "best").table["id"]) == set(whole["id"])
+    facts = read_manifest(shown.folder)
+    good = np.array(whole["trusted"]) & (np.ma.filled(whole["score"], 0) >= 0.5)
+    assert facts["found"] == good.sum() and facts["expected_true"][0] == pytest.approx(whole["score"][good].sum())
+    assert facts["expected_true"][0] + facts["expected_false"][0] == pytest.approx(facts["found"])
+    assert set(facts["above"]) == set(facts["thresholds"])
 
 
 @pytest.mark.slow

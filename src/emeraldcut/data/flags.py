@@ -1,4 +1,4 @@
-"""Quality flags: problems of an image, as a bit mask and in sentences."""
+"""Quality flags: problems of an image, as a bit mask, in sentences, and on two levels."""
 
 from __future__ import annotations
 
@@ -30,11 +30,16 @@ class Flag(IntFlag):
     OFF_CENTRE = 16384
     STRUCTURE = 32768
     UNUSUAL = 65536
+    SATURATED = 131072
     NOT_LISTED = 262144
     FIRST_PASS_ONLY = 524288
+    HIDDEN = 1048576
 
 
 UNUSABLE = Flag.UNREADABLE | Flag.NOT_AN_IMAGE | Flag.NO_DATA | Flag.TOO_SMALL | Flag.NO_GALAXY
+
+# Flags of two levels: those that say not to trust a measurement, and notes, which say what to look at.
+UNTRUSTED = UNUSABLE | Flag.LOW_SNR | Flag.UNRESOLVED | Flag.NOT_CONVERGED | Flag.UNUSUAL | Flag.HIDDEN
 
 SENTENCES = {
     Flag.UNREADABLE: "The file could not be read.",
@@ -45,7 +50,7 @@ SENTENCES = {
     Flag.LOW_SNR: "The signal-to-noise ratio is below 10.",
     Flag.NEIGHBOUR: "A neighbour overlaps the galaxy; its pixels were masked.",
     Flag.CUT_BY_EDGE: "The galaxy is cut by the edge of the image or by missing pixels.",
-    Flag.UNRESOLVED: "The galaxy is hardly larger than the resolution of the image.",
+    Flag.UNRESOLVED: "The object is hardly larger than the resolution of the image, or has the marks of a star.",
     Flag.NOT_CONVERGED: "The fit of centre, axes and isophotes did not settle.",
     Flag.MISSING_PIXELS: "More than a tenth of the galaxy's pixels are missing or masked.",
     Flag.NOT_COMPARED: "The image has nothing that this method of comparison can use.",
@@ -54,6 +59,8 @@ SENTENCES = {
     Flag.OFF_CENTRE: "The galaxy lies far from the middle of the image; it may not be the one that was meant.",
     Flag.STRUCTURE: "A bar, arms, dust, clumps or a twist: no smooth profile on one ellipse describes the galaxy.",
     Flag.UNUSUAL: "The network was trained on nothing like this; its class means little.",
+    Flag.SATURATED: "The brightest pixels are cut off at one level.",
+    Flag.HIDDEN: "A third of the galaxy or more cannot be seen: cut off, missing, or behind a neighbour.",
     Flag.NOT_LISTED: "The catalogue has no row of this image.",
     Flag.FIRST_PASS_ONLY: "The image could not be read again for the careful pass; this is the result of the first.",
 }
@@ -69,3 +76,14 @@ def usable(flags: np.ndarray) -> NDArray[np.bool_]:
     """Boolean (n,): rows whose `flag` (n,) has no bit that prevents a measurement."""
     good: NDArray[np.bool_] = (np.asarray(flags, dtype=np.int64) & int(UNUSABLE)) == 0
     return good
+
+
+def trusted(flags: np.ndarray) -> NDArray[np.bool_]:
+    """Boolean (n,): rows whose `flag` (n,) has no bit that says not to trust the measurement; notes do not count."""
+    good: NDArray[np.bool_] = (np.asarray(flags, dtype=np.int64) & int(UNTRUSTED)) == 0
+    return good
+
+
+def level_of(flag: Flag) -> str:
+    """What a single flag means for its row: "do not trust", or "note"."""
+    return "do not trust" if flag & UNTRUSTED else "note"

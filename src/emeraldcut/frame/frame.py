@@ -57,6 +57,7 @@ from emeraldcut.frame.quick_shape import (
 from emeraldcut.frame.resample import STAMP_SIZE, bin_down, stamp_of, unbinned
 from emeraldcut.frame.ring_harmonics import RingHarmonics, ring_harmonics
 from emeraldcut.frame.segmentation import SKY, Segmentation
+from emeraldcut.frame.star_marks import STAR_BITS, StarMarks
 from emeraldcut.numerics.jit import compile_ahead, compiled
 from emeraldcut.numerics.median import MAD_TO_SIGMA
 
@@ -141,8 +142,8 @@ class FrameSet:
     ----------
     table : Table, n rows
         `id, x, y` (pixels), `axis_ratio` (as seen, after the PSF), `position_angle_deg`,
-        `radius_pix` (semi-major axis of the half-light ellipse), `snr`, `background`, `sky_sigma`, `flag`, `flag_text`;
-        masked where there is no galaxy.
+        `radius_pix` (semi-major axis of the half-light ellipse), `snr`, `background`, `sky_sigma`, `saturated`,
+        `edge_width`, `spikes` (see `star_marks`), `flag`, `flag_text`; masked where there is no galaxy.
     galaxies : list of FramedGalaxy or None
     """
 
@@ -272,6 +273,7 @@ def frame_galaxy(
     if not (0 <= shape[X] < nx and 0 <= shape[Y] < ny):  # the fit ran away from it
         return None
     snr, flag = signal_of(division, shape, size.radius)
+    flag |= int(first.flag) & STAR_BITS
     if not fit.converged:
         flag |= NOT_CONVERGED_BIT
     return FramedGalaxy(
@@ -333,7 +335,7 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
     missing = np.array([g is None for g in galaxies], dtype=bool)
     rows = np.array(
         [
-            (0.0,) * 8
+            (0.0,) * 13
             if g is None
             else (
                 *np.asarray(unbinned(g.shape[:2], g.binning)),
@@ -343,12 +345,14 @@ def _frame_table(images: ImageSet, galaxies: list[FramedGalaxy | None]) -> Table
                 g.snr,
                 g.quick.background,
                 g.quick.sky_sigma,
+                *g.quick.marks,
             )
             for g in galaxies
         ]
-    ).reshape(-1, 8)
+    ).reshape(-1, 13)
     table = Table({"id": Column(images.table["id"], dtype=object)})
-    names = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
+    seen = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
+    names = (*seen, *StarMarks._fields)
     for name, values in zip(names, rows.T, strict=True):
         table[name] = MaskedColumn(values, mask=missing, dtype=float)
     table["flag"] = np.array(images.table["flag"], dtype=np.int64)

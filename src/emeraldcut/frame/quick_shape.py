@@ -34,6 +34,7 @@ from emeraldcut.frame.ellipse_fit import (
 )
 from emeraldcut.frame.resample import binned_down
 from emeraldcut.frame.segmentation import GALAXY, MISSING, NEIGHBOUR, Segmentation, segment, smoothed_noise
+from emeraldcut.frame.star_marks import NO_MARKS, StarMarks, flags_of_star, marks_of_star
 from emeraldcut.numerics.jit import compile_ahead, compiled, part
 from emeraldcut.numerics.linalg import solve
 
@@ -59,12 +60,14 @@ LARGEST_RADIUS_PIX = 14.0  # images of larger galaxies are binned down to this h
 LOW_SNR = 10.0
 NEIGHBOUR_SHARE = 0.02  # of the area within 2.5 half-light radii; a smaller neighbour is not worth a flag
 UNCUT_SHARE, UNHIDDEN_SHARE = 0.95, 0.9  # of the area within two half-light radii, that is in the image, and seen
+LEAST_SEEN_SHARE = 2 / 3  # of the same area, from which on a shape can be trusted
 EDGE_ON = 0.3  # axis ratio
 OFF_CENTRE = 0.12  # distance from the middle of the image, in its sides
 GRADIENT_SIGMA = 1.0  # change of the sky across the image, in units of its noise
 # Compiled code sees flags as integers.
 LOW_SNR_BIT, NEIGHBOUR_BIT, CUT_BY_EDGE_BIT = int(Flag.LOW_SNR), int(Flag.NEIGHBOUR), int(Flag.CUT_BY_EDGE)
 MISSING_PIXELS_BIT, NOT_CONVERGED_BIT = int(Flag.MISSING_PIXELS), int(Flag.NOT_CONVERGED)
+HIDDEN_BIT = int(Flag.HIDDEN)
 SKY_GRADIENT_BIT, EDGE_ON_BIT, OFF_CENTRE_BIT = int(Flag.SKY_GRADIENT), int(Flag.EDGE_ON), int(Flag.OFF_CENTRE)
 as_flag = cache(Flag)  # making one takes longer than many a step here
 
@@ -507,6 +510,8 @@ class QuickShape:
     binning : int
         Side in image pixels of one pixel here.
     flag : Flag
+    marks : StarMarks
+        What gives away a star.
     """
 
     segmentation: Segmentation
@@ -516,6 +521,7 @@ class QuickShape:
     snr: float
     binning: int
     flag: Flag
+    marks: StarMarks = NO_MARKS
 
     @property
     def background(self) -> float:
@@ -594,6 +600,8 @@ def _signal(division, shape, radius):
         flag |= CUT_BY_EDGE_BIT
     if counts.seen - counts.hidden < UNHIDDEN_SHARE * area:
         flag |= MISSING_PIXELS_BIT
+    if counts.seen - counts.hidden < LEAST_SEEN_SHARE * area:
+        flag |= HIDDEN_BIT
     if q < EDGE_ON:
         flag |= EDGE_ON_BIT
     if np.hypot((shape[X] - (nx - 1) / 2) / nx, (shape[Y] - (ny - 1) / 2) / ny) > OFF_CENTRE:
@@ -616,23 +624,29 @@ def quick_shape_of(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma:
         Noise per pixel that the image's own map of it states, see `segment`; NaN if there is none.
     """
     compile_ahead("finding galaxies", quick_shape_example)
-    psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else ASSUMED_PSF_FWHM_PIX
-    found, division, first, snr, binning, flag = _quick_shape_of(as_float32(image), psf, noise_sigma)
-    return QuickShape(Segmentation(*division), *first, snr, binning, as_flag(flag)) if found else None
+    psf = psf_fwhm_pix if psf_fwhm_pix < np.inf else np.inf  # NaN too is not known
+    found, division, first, snr, binning, flag, marks = _quick_shape_of(as_float32(image), psf, noise_sigma)
+    if not found:
+        return None
+    return QuickShape(Segmentation(*division), *first, snr, binning, as_flag(flag), StarMarks(*marks))
 
 
 @compiled
-def _quick_shape_of(image, psf_fwhm, noise):
+def _quick_shape_of(image, stated_psf, noise):
     """See `quick_shape_of`: whether there is a galaxy, and what makes a `QuickShape` of it, in plain tuples."""
+    psf_fwhm = stated_psf if stated_psf < np.inf else ASSUMED_PSF_FWHM_PIX
     found, division, binning, shape, size = _divide(image, noise)
     first, snr, flag = FirstShape(shape, np.zeros(2, np.float32), 0.0), 0.0, 0
+    marks = StarMarks(0.0, 0.0, 0.0, 0.0, 0.0)
     if found:
         first = refined(division, psf_fwhm / binning, shape, size)
         ny, nx = division.image.shape
         found = 0 <= first.shape[X] < nx and 0 <= first.shape[Y] < ny  # else what was found is no galaxy
     if found:
         snr, flag = _signal(division, first.shape, first.radius)
-    return found, division[:], first[:], snr, binning, flag
+        marks = marks_of_star(division, first.shape, first.radius, first.light, binning)
+        flag |= flags_of_star(marks, first.radius * binning, stated_psf)
+    return found, division[:], first[:], snr, binning, flag, marks[:]
 
 
 @part

@@ -120,15 +120,48 @@ def _is_noisy(image, good, flat):
 
 
 @part
+def _keep_plateaus(image, good, flat):
+    """Takes from the `flat` places those at the highest level, if what borders on them is bright, as beside a star.
+
+    A fill value has the sky beside it.
+    """
+    ny, nx = image.shape
+    top, any_flat = np.float32(-np.inf), False
+    for y in range(ny):
+        for x in range(nx):
+            if good[y, x]:
+                top = max(top, image[y, x])
+    total, n, everything, n_all = 0.0, 0, 0.0, 0
+    for y in range(1, ny - 1):
+        for x in range(1, nx - 1):
+            value = image[y, x]
+            any_flat |= flat[y, x] and value == top
+            if good[y, x] and value < top:
+                everything += value
+                n_all += 1
+                if image[y, x - 1] == top or image[y, x + 1] == top or image[y - 1, x] == top or image[y + 1, x] == top:
+                    total += value
+                    n += 1
+    if not any_flat or n == 0 or total / n < 0.5 * (top + everything / n_all):
+        return
+    for y in range(ny):
+        for x in range(nx):
+            if image[y, x] == top:
+                flat[y, x] = False
+
+
+@part
 def _mark_empty(image, good):
     """Takes from `good` the parts of a mosaic that were filled with one value: 3 x 3 equal pixels in a noisy image.
 
-    Pictures of few grey levels and drawings without noise have such places too, and keep them.
+    Pictures of few grey levels and drawings without noise have such places too, and keep them, and so do the plateaus
+    of saturated stars.
     """
     ny, nx = image.shape
     flat, n_flat = _flat_places(image, good)
     if n_flat < 9 or not _is_noisy(image, good, flat):
         return
+    _keep_plateaus(image, good, flat)
     for y in range(1, ny - 1):
         for x in range(1, nx - 1):
             if flat[y, x]:

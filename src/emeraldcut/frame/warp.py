@@ -12,14 +12,18 @@ from emeraldcut.frame.resample import unbinned
 SMALLEST_PIX = 6.0  # half-light radius; a warp of a smaller galaxy would warp its PSF
 
 
-def warped(image: np.ndarray, exponent: float) -> np.ndarray | None:
+def warped(image: np.ndarray, exponent: float, *, whatever: bool = False) -> np.ndarray | None:
     """A real galaxy whose elliptical isophotes have become superellipses; None if it is not suited.
+
+    With `whatever`, flagged and small galaxies are warped too, and None is returned only where there is no galaxy.
 
     The pixel at (x, y) in the galaxy's axes takes the light from the point in the same elliptical direction whose
     elliptical radius is (|x|^c + |y/q|^c)^(1/c). The warp fades out beyond four half-light radii.
     """
     galaxy = frame_galaxy(image)
-    if galaxy is None or galaxy.flag or galaxy.binning * galaxy.radius < SMALLEST_PIX:
+    if galaxy is None:
+        return None
+    if not whatever and (galaxy.flag or galaxy.binning * galaxy.radius < SMALLEST_PIX):
         return None
     binning, axes = galaxy.binning, axes_of(galaxy.shape)
     axes = axes._replace(x=unbinned(axes.x, binning), y=unbinned(axes.y, binning))

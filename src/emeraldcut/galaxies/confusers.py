@@ -243,6 +243,151 @@ def artefact(size: int, psf: Psf, rng: np.random.Generator) -> tuple[np.ndarray,
     return image, {"form": form}
 
 
+@dataclass(frozen=True)
+class BrightStar:
+    """How a star is imaged that saturates the detector.
+
+    Attributes
+    ----------
+    radius_pix : float
+        Of the saturated disc.
+    spikes : int
+        Number of diffraction spikes: twice the number of the vanes that hold the secondary mirror; 0 for none.
+    spike_light : float
+        Light of all spikes over that of the PSF.
+    spike_reach : float
+        Radius at which a spike ends, in radii of the saturated disc.
+    turn : float
+        Angle of the first spike, radians from +x.
+    aureole : float
+        Fraction of the light in the aureole that scattering in the air and in the telescope adds.
+    slope : float
+        The aureole falls as this power of the radius, about -2 (King 1971, PASP 83, 199).
+    bleed_reach : float
+        How far charge runs along the columns, in radii of the saturated disc; 0 for not at all.
+    bleed_along_x : bool
+        Whether it runs along the rows instead.
+    ghost : float
+        Brightness of the out-of-focus reflection over the saturation level; 0 for none.
+    """
+
+    radius_pix: float
+    spikes: int = 4
+    spike_light: float = 0.02
+    spike_reach: float = 4.0
+    turn: float = 0.0
+    aureole: float = 0.03
+    slope: float = -2.0
+    bleed_reach: float = 0.0
+    bleed_along_x: bool = False
+    ghost: float = 0.0
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, largest_pix: float) -> BrightStar:
+        """A star whose saturated disc has a radius of 2 to `largest_pix` pixels."""
+        return cls(
+            radius_pix=_log_uniform(rng, 2.0, max(largest_pix, 2.5)),
+            spikes=int(rng.choice([0, 4, 4, 4, 6, 8])),
+            spike_light=_log_uniform(rng, 0.003, 0.1),
+            spike_reach=rng.uniform(1.5, 8.0),
+            turn=rng.choice([0.0, np.pi / 4]) if rng.random() < 0.4 else rng.uniform(0, np.pi / 2),
+            aureole=_log_uniform(rng, 0.005, 0.2),
+            slope=rng.uniform(-3.0, -1.8),
+            bleed_reach=rng.uniform(1.1, 5.0) if rng.random() < 0.4 else 0.0,
+            bleed_along_x=bool(rng.random() < 0.25),
+            ghost=_log_uniform(rng, 0.005, 0.1) if rng.random() < 0.15 else 0.0,
+        )
+
+
+def bright_star(
+    size: int, centre: tuple[float, float], psf: Psf, star: BrightStar, rng: np.random.Generator
+) -> np.ndarray:
+    """An image (size, size) of a saturated star whose saturation level is 1."""
+    dx, dy = np.arange(size) - centre[0], (np.arange(size) - centre[1])[:, None]
+    radius = np.hypot(dx, dy)
+    core = draw_star(psf, size, centre)
+    scale = 0.5 * psf.fwhm_pix
+    halo = (1 + (radius / (2 * psf.fwhm_pix)) ** 2) ** (star.slope / 2)
+    light = (1 - star.aureole) * core + star.aureole * halo / halo.sum()
+    reach = max(star.spike_reach * star.radius_pix, 2 * psf.fwhm_pix)
+    for k in range(star.spikes // 2):
+        along, across = _turned(dx, dy, star.turn + 2 * np.pi * k / star.spikes)
+        width = scale * rng.uniform(0.5, 1.0)
+        # diffraction by a straight edge falls as 1/r^2 along the spike
+        fall = np.exp(-np.abs(along) / reach) / (along**2 + psf.fwhm_pix**2)
+        spike = fall * np.exp(-0.5 * (across / width) ** 2)
+        light = light + 2 * star.spike_light / max(star.spikes, 1) * spike / spike.sum()
+    level = _level_at(light, radius, star.radius_pix)
+    light = light / level
+    if star.ghost:
+        light = light + ghost(size, centre, star.radius_pix * rng.uniform(1.5, 4.0), rng) * star.ghost
+    if star.bleed_reach:
+        along, across = (dx, dy) if star.bleed_along_x else (dy, dx)
+        wide = max(0.5, rng.uniform(0.05, 0.3) * star.radius_pix)
+        ends = star.bleed_reach * star.radius_pix * rng.uniform(0.6, 1.0, 2)
+        light = np.where((np.abs(across) <= wide) & (along < ends[0]) & (along > -ends[1]), np.inf, light)
+    return np.minimum(light, 1.0)
+
+
+def _level_at(light: np.ndarray, radius: np.ndarray, at: float) -> float:
+    """The median of `light` between two thirds of a pixel inside and outside of a radius."""
+    ring = np.abs(radius - at) < 0.67
+    if not ring.any():  # the star saturates the whole image
+        return float(light.min())
+    return float(np.median(light[ring]))
+
+
+def star_blend(size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Generator) -> np.ndarray:
+    """An image (size, size) of two to four stars that overlap, each saturated or not; arbitrary brightness."""
+    number, level = int(rng.integers(2, 5)), np.inf
+    image = np.zeros((size, size))
+    spread = psf.fwhm_pix * rng.uniform(0.5, 1.6)
+    places = rng.normal(0, spread, (number, 2))
+    places -= places.mean(axis=0)
+    for place in places:
+        image += _log_uniform(rng, 0.25, 1.0) * draw_star(psf, size, (centre[0] + place[0], centre[1] + place[1]))
+    if rng.random() < 0.5:
+        level = image.max() * _log_uniform(rng, 0.02, 0.5)
+    return np.minimum(image, level)
+
+
+def ghost(size: int, centre: tuple[float, float], radius_pix: float, rng: np.random.Generator) -> np.ndarray:
+    """An out-of-focus reflection of a star: an evenly bright disc with a hole, off the star, brightness 1."""
+    angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.8) * radius_pix
+    dx = np.arange(size) - centre[0] - away * np.cos(angle)
+    dy = (np.arange(size) - centre[1] - away * np.sin(angle))[:, None]
+    radius, edge = np.hypot(dx, dy), rng.uniform(0.5, 1.5)
+    hole = rng.uniform(0.15, 0.5) * radius_pix
+    return 1 / (1 + np.exp((radius - radius_pix) / edge)) / (1 + np.exp((hole - radius) / edge))
+
+
+def defect(size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Generator) -> np.ndarray:
+    """An image (size, size) of what reduction leaves over, brightness about 1.
+
+    A block of wrong pixels, a step between two amplifiers with a source on it, a bright strip along an edge, crossing
+    trails, or an out-of-focus ghost.
+    """
+    form, half = int(rng.integers(5)), _log_uniform(rng, 2.0, 0.3 * size)
+    x, y = np.arange(size) - centre[0], (np.arange(size) - centre[1])[:, None]
+    if form == 0:
+        return ((np.abs(x) < half) & (np.abs(y) < max(half * rng.uniform(0.1, 1), 1.0))).astype(float)
+    if form == 1:
+        step = (x if rng.random() < 0.5 else y) > rng.normal(0, 0.1 * size)
+        return step * rng.uniform(0.05, 0.5) + draw_star(psf, size, centre) / draw_star(psf, size, centre).max()
+    if form == 2:
+        distance = np.arange(size) if rng.random() < 0.5 else np.arange(size)[::-1]
+        strip = np.exp(-distance / rng.uniform(1, 0.3 * size)) + np.zeros((size, 1))
+        return strip if rng.random() < 0.5 else strip.T
+    if form == 3:
+        one, other = (satellite_trail(size, psf, rng=rng) * rng.uniform(0.5, 1) for _ in range(2))
+        return one + other
+    return ghost(size, centre, half, rng)
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def cut_by_edge(
     image: np.ndarray, centre: tuple[float, float], radius_pix: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, dict]:

@@ -44,8 +44,16 @@ WIDE_KINDS = {
     "obround": KINDS["obround"] | {"cored_obround": 1},
     "other": KINDS["other"] | {kind.__name__: 7 for kind in (confusers.dusty, confusers.faint_spiral)},
 }
-POPULATIONS = {"standard": KINDS, "wide": WIDE_KINDS}
-ON_PIXELS = ("star", "artefact")
+# What a survey really gives: boxes that change with radius or hold a disc as often as plain ones, and the stars, blends
+# and defects that a list of its sources holds.
+SURVEY_KINDS = {
+    "oval": WIDE_KINDS["oval"],
+    "rectangular": WIDE_KINDS["rectangular"] | {"leda_like": 4, "gradual_box": 4, "cored_box": 4},
+    "obround": WIDE_KINDS["obround"],
+    "other": WIDE_KINDS["other"] | {"star": 10, "artefact": 7, "bright_star": 30, "star_blend": 10, "defect": 8},
+}
+POPULATIONS = {"standard": KINDS, "wide": WIDE_KINDS, "survey": SURVEY_KINDS}
+ON_PIXELS = ("star", "artefact", "bright_star", "star_blend", "defect")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from emeraldcut.galaxies.sky import (
     hot_columns,
     neighbours,
 )
+from emeraldcut.galaxies.survey_effects import Resampling, colour_picture, cropped, halo
 from emeraldcut.galaxies.thesis_grid import thesis_grid, thesis_maps
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.settings import Settings, setting
@@ -32,6 +33,12 @@ from emeraldcut.settings import Settings, setting
 _READ_NOISE_ELECTRONS = 5.0
 _SKY_ELECTRONS = (100.0, 5000.0)  # from noise of the galaxy's own photons to noise of the sky alone
 _SMALLEST_RADIUS_FWHM = 1.2
+_LARGEST_STAR = 0.35  # radius of a star's saturated disc, in sides of the image
+_BRIGHTER = 10.0  # a saturated star's S/N is up to so many times that of the galaxies
+_LARGEST_ENLARGED = 0.3  # half-light radius after resampling, in sides of the image
+_MOST_ENLARGED = 5.0  # pixels into which one is divided along a side, as in cutouts of a small field
+_HALO_SIGMA = (1.0, 15.0)  # light of a star's halo at the galaxy, in units of the sky noise
+_RED = 0.5  # the light of a galaxy in two bands of a colour picture differs by a factor of up to e^this
 _TRUTH = (
     "truth_axis_ratio",
     "truth_a3",
@@ -85,7 +92,7 @@ class SynthesiseSettings(Settings):
     population: str = setting(
         "standard",
         "variety within each class; 'wide' adds twists, cores, inner discs, shapes that change with radius, dust and "
-        "faint arms",
+        "faint arms; 'survey' also saturated and blended stars, defects, and more boxes that change with radius",
         choices=tuple(POPULATIONS),
     )
     correlated: float = setting(
@@ -93,6 +100,16 @@ class SynthesiseSettings(Settings):
     )
     pictures: float = setting(
         0.0, "fraction of images that are 8-bit JPEG pictures with an arcsinh stretch", at_least=0, at_most=1
+    )
+    colour: float = setting(
+        0.0, "fraction of these pictures that are in colour, of which the luminance is seen", at_least=0, at_most=1
+    )
+    resampled: float = setting(
+        0.0, "fraction of images that are enlarged, turned and resampled once or twice", at_least=0, at_most=1
+    )
+    haloes: float = setting(0.0, "fraction of images in the halo of a bright star", at_least=0, at_most=1)
+    cropped: float = setting(
+        0.0, "fraction of images that end close to the galaxy, 1.2 to 4 half-light radii away", at_least=0, at_most=1
     )
     grid: str = setting(
         "none",
@@ -222,6 +239,12 @@ class _View:
     angle: float
     radius: float
 
+    def resampled(self, how: Resampling, size: int) -> _View:
+        """The same view as it is after a resampling, but for its light."""
+        psf = Psf(self.psf.fwhm_pix * how.factor, self.psf.beta)
+        angle = (self.angle + how.turn_deg) % 180
+        return replace(self, psf=psf, centre=how.place(self.centre, size), angle=angle, radius=self.radius * how.factor)
+
 
 def paint(
     background: np.ndarray,
@@ -260,24 +283,62 @@ def _view(settings: SynthesiseSettings, rng: np.random.Generator, centre: tuple[
 
 def _expose(view: _View, settings: SynthesiseSettings, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
     """A noisy image of the galaxy, and its row of the table."""
-    psf, radius = view.psf, view.radius
+    psf, radius, size, sigma = view.psf, view.radius, settings.size, settings.sky_sigma
     sky_electrons = _log_uniform(rng, *_SKY_ELECTRONS)
-    gain = np.sqrt(sky_electrons + _READ_NOISE_ELECTRONS**2) / settings.sky_sigma
+    gain = np.sqrt(sky_electrons + _READ_NOISE_ELECTRONS**2) / sigma
     snr = _log_uniform(rng, settings.snr_min, settings.snr_max)
-    light = view.light * amplitude(view.light, snr, gain, settings.sky_sigma)
+    if view.galaxy.kind in ("bright_star", "star_blend"):
+        snr *= _log_uniform(rng, 1, _BRIGHTER)
+    factor = amplitude(view.light, snr, gain, sigma)
+    light = view.light * factor
     number, clear = rng.poisson(settings.neighbours), 1.2 * radius
-    scene = light + neighbours(number, settings.size, psf, flux=light.sum(), keep_clear_pix=clear, rng=rng)
+    scene = light + neighbours(number, size, psf, flux=light.sum(), keep_clear_pix=clear, rng=rng)
     if rng.random() < settings.blemishes:
         blemish = cosmic_rays if rng.random() < 0.7 else hot_columns
-        scene += scene.max() * blemish(settings.size, 1, rng=rng)
+        scene += scene.max() * blemish(size, 1, rng=rng)
+    if _happens(settings.haloes, rng):
+        scene += _halo(view, settings, rng)
     image = expose(scene, sky_electrons=sky_electrons, read_noise_electrons=_READ_NOISE_ELECTRONS, gain=gain, rng=rng)
-    slope = settings.gradient * rng.uniform() * gradient(settings.size, rng=rng)
-    image += settings.sky_sigma * (settings.sky_residual * rng.normal() + slope)
+    if view.galaxy.kind == "bright_star" and rng.random() < 0.6:  # the detector, not the sky, sets its level
+        full = view.light >= view.light.max()
+        image = np.where(full, factor * view.light.max(), np.minimum(image, factor * view.light.max()))
+    slope = settings.gradient * rng.uniform() * gradient(size, rng=rng)
+    image += sigma * (settings.sky_residual * rng.normal() + slope)
     if settings.correlated and rng.random() < settings.correlated:
         image = correlate(image, rng.uniform(0.3, 0.8))
+    if _happens(settings.resampled, rng):
+        of_star = view.galaxy.kind in ON_PIXELS
+        largest = _LARGEST_ENLARGED * size / (1.5 * psf.fwhm_pix if of_star else radius)
+        how = Resampling.drawn(rng, min(largest, _MOST_ENLARGED))
+        image, view = how(image, rng), view.resampled(how, size)
     if settings.pictures and rng.random() < settings.pictures:
-        image = as_picture(image, settings.sky_sigma, rng=rng)
+        image = _picture(image, settings, rng)
+    if _happens(settings.cropped, rng):
+        image = cropped(image, view.centre, view.radius, rng)
     return _cut(image, view, rng).astype(np.float32), _row(view, settings, snr)
+
+
+def _happens(fraction: float, rng: np.random.Generator) -> bool:
+    """True in this fraction of cases; nothing is drawn for a fraction of 0, so that older series stay as they were."""
+    return fraction > 0 and bool(rng.random() < fraction)
+
+
+def _halo(view: _View, settings: SynthesiseSettings, rng: np.random.Generator) -> np.ndarray:
+    """The light of a bright star near the galaxy, in counts."""
+    wings = halo(settings.size, view.centre, view.radius, rng)
+    return settings.sky_sigma * _log_uniform(rng, *_HALO_SIGMA) * wings
+
+
+def _picture(image: np.ndarray, settings: SynthesiseSettings, rng: np.random.Generator) -> np.ndarray:
+    """`image` as a picture for the eye, in one band or, a fraction `colour` of them, in three."""
+    if not _happens(settings.colour, rng):
+        return as_picture(image, settings.sky_sigma, rng=rng)
+    # three bands of different light, whose independent noise adds as much again to their mean
+    more = settings.sky_sigma * rng.normal(size=(3, *image.shape))
+    more -= more.mean(axis=0)
+    ratios = np.exp(rng.uniform(-_RED, _RED, 3))
+    return colour_picture([ratio * image + noise for ratio, noise in zip(ratios, more, strict=True)],
+                          settings.sky_sigma, rng)  # fmt: skip
 
 
 def _cut(image: np.ndarray, view: _View, rng: np.random.Generator) -> np.ndarray:
@@ -323,11 +384,7 @@ def _light(
     """An object of the class `label` and its noise-free image, of arbitrary brightness."""
     kind = draw_kind(label, rng, settings.population)
     if kind in ON_PIXELS:
-        if kind == "star":
-            light, _ = confusers.star(settings.size, centre, psf, rng)
-        else:
-            light, _ = confusers.artefact(settings.size, psf, rng)
-        return Galaxy(kind, label, np.zeros_like), light
+        return Galaxy(kind, label, np.zeros_like), _on_pixels(kind, settings.size, centre, psf, rng)
     galaxy = draw_object(
         label,
         kind,
@@ -344,3 +401,16 @@ def _light(
         psf=psf,
     )
     return galaxy, light
+
+
+def _on_pixels(kind: str, size: int, centre: tuple[float, float], psf: Psf, rng: np.random.Generator) -> np.ndarray:
+    """The image (size, size) of a star or an artefact, see `population.ON_PIXELS`."""
+    if kind == "star":
+        return confusers.star(size, centre, psf, rng)[0]
+    if kind == "bright_star":
+        return confusers.bright_star(size, centre, psf, confusers.BrightStar.drawn(rng, _LARGEST_STAR * size), rng)
+    if kind == "star_blend":
+        return confusers.star_blend(size, centre, psf, rng)
+    if kind == "defect":
+        return confusers.defect(size, centre, psf, rng)
+    return confusers.artefact(size, psf, rng)[0]

@@ -15,6 +15,7 @@ from emeraldcut.frame import ALL, GEOMETRY, FrameSet, frame_galaxies, known_psf
 from emeraldcut.frame.ellipse_fit import ANGLE, C4, C6, C8, Q, fit_example
 from emeraldcut.frame.frame import frame_example
 from emeraldcut.frame.quick_shape import quick_shape_example
+from emeraldcut.frame.star_marks import StarMarks
 from emeraldcut.isophotes.galaxy_fit import (
     COLUMN_OF,
     LEAST_A4,
@@ -65,7 +66,8 @@ def measure(
         disturbs least. Errors are from the noise, its correlation, masked sectors and the PSF, with centre and axes
         left free. `p_boxy` is the probability that a4 < -0.03; `boxy_kind` says what kind of shape it is (see
         `isophotes.kind`); `residual` is the scatter about the fitted model that neighbouring pixels share, over the
-        light, small for a smooth galaxy.
+        light, small for a smooth galaxy. `saturated`, `edge_width` and `spikes` are the marks of a star, see
+        `frame.star_marks`.
         With `zones`, `a4_inner`, `a4_outer`, `a4_slope`, `a4_extreme` (all with errors), `a4_extreme_radius_pix` and
         `boxy_zones` say how a4 changes with radius, see `isophotes.zones`.
         Where the image of the PSF is known (`ImageSet.psfs`), or else `psf_fwhm_pix`, axes and harmonics are those
@@ -80,7 +82,8 @@ def measure(
         for i, galaxy in enumerate(frames.galaxies)
     ]
     table = images.table.copy()
-    for name in ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma"):
+    seen = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
+    for name in (*seen, *StarMarks._fields):
         table[name] = frames.table[name].copy()
     table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
     missing = np.array([fit is None for fit in fits], dtype=bool)

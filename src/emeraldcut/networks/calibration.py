@@ -14,6 +14,7 @@ KNOTS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)  # signal-to-noise ratios between
 SNR_BINS = (0.0, 15.0, 30.0, 60.0, 120.0, np.inf)  # in each of which prediction sets have their coverage
 CONFIDENCE = 0.9  # coverage of prediction sets
 PREVALENCES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # at which found galaxies are counted
+MOST_EXACT = 1000  # galaxies whose number of true ones is computed exactly
 FOUND = 0.5  # a galaxy is found if its probability at the prevalence is at least this
 _RIDGE = 1e-3  # keeps the calibration near the identity where there are few galaxies
 
@@ -154,6 +155,26 @@ def expected_found(
         ends = gamma.ppf((0.16, 0.84), mean**2 / spread, scale=spread / mean) if mean > 0 else (0.0, 0.0)
         result[name] = [mean, min(mean, float(ends[0])), max(mean, float(ends[1]))]
     return result
+
+
+def number_true(probabilities: np.ndarray) -> tuple[list[float], list[float]]:
+    """How many of some galaxies with these probabilities (n,) are rectangular, and how many are not.
+
+    Each is [mean, low, high] with the 68 % interval of the sum of n independent draws (Poisson's binomial distribution,
+    exact up to MOST_EXACT galaxies, beyond that a normal one with its variance, the sum of p (1 - p)).
+    """
+    p = np.asarray(probabilities, dtype=float)
+    mean, number = float(p.sum()), len(p)
+    if number <= MOST_EXACT:
+        chances = np.ones(1)
+        for one in p:
+            chances = np.convolve(chances, [1 - one, one])
+        low, high = (float(np.searchsorted(np.cumsum(chances), level)) for level in (0.16, 0.84))
+    else:
+        spread = float(np.sqrt(np.sum(p * (1 - p))))
+        low, high = mean - spread, mean + spread
+    low, high = min(low, mean), min(max(high, mean), float(number))
+    return [mean, low, high], [number - mean, number - high, number - low]
 
 
 def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:

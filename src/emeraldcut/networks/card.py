@@ -16,7 +16,18 @@ def card_page(card: dict[str, Any]) -> str:
         lines += _figures(metrics, classes)
     if metrics.get("by_snr"):
         lines += _by_snr(metrics["by_snr"])
+    if card.get("thresholds"):
+        lines += _thresholds(card["thresholds"])
     return "\n".join(lines)
+
+
+def _thresholds(thresholds: dict[str, dict[str, float]]) -> list[str]:
+    """The scores of `screen` from which on a list has a given precision."""
+    columns = list(dict.fromkeys(name for limits in thresholds.values() for name in limits))
+    rows = {at: [f"{limits[name]:.3f}" if name in limits else "–" for name in columns]
+            for at, limits in thresholds.items()}  # fmt: skip
+    heads = [f"precision {name}" for name in columns]
+    return ["## Thresholds of the score of `screen`", "", *_table("prevalence", heads, rows), ""]
 
 
 def _purpose(card: dict[str, Any]) -> list[str]:

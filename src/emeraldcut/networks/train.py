@@ -62,6 +62,10 @@ WIDE = SynthesiseSettings(
     correlated=0.25,
     pictures=0.25,
 )
+# And as they come from surveys: with saturated stars, defects, haloes, tight crops, resampling and colour pictures.
+SURVEY = replace(
+    WIDE, population="survey", gradient=2.0, pictures=0.35, colour=0.5, resampled=0.3, haloes=0.1, cropped=0.12
+)
 TRUTH = {"a4": (0, 0.05), "a6": (0, 0.02), "a8": (0, 0.02), "axis_ratio": (0.6, 0.2)}  # with typical middle and scatter
 DRAWN_EPOCHS = 4  # for hundreds of thousands of drawn galaxies, with three images of each
 PAUSE_SECONDS = 30.0  # between two checkpoints
@@ -213,7 +217,7 @@ def train(
 
     Parameters
     ----------
-    images : with a column `label`; if not given, `settings.number` galaxies are drawn from the ranges `WIDE`.
+    images : with a column `label`; if not given, `settings.number` galaxies are drawn as in `SURVEY`.
     real, backgrounds : images of real galaxies, see the settings of these names.
     jobs : worker processes that draw and prepare the images; the network itself is trained in this process.
     folder : where checkpoints are kept until the training is finished; the same call resumes from there, and ends with
@@ -255,7 +259,7 @@ def train(
         "preprocessing": preprocessing,
         **results,
         "epochs_run": len(history),
-        "drawn_from": asdict(replace(WIDE, classes=classes)) if images is None else None,
+        "drawn_from": asdict(replace(SURVEY, classes=classes)) if images is None else None,
         "settings": asdict(settings),
         "seed": seed,
         "version": emeraldcut.__version__,
@@ -289,7 +293,7 @@ def _work_to_do(
     """Functions that make the chunks of the training set, from given images or drawn galaxies and from real ones."""
     work: list[Callable[[], ImageSet]]
     if images is None:
-        drawn = replace(WIDE, classes=classes, number=number * WIDE.exposures)
+        drawn = replace(SURVEY, classes=classes, number=number * SURVEY.exposures)
         work = [
             partial(_drawn, range(start, min(start + CHUNK, drawn.number)), settings=drawn, seed=seed)
             for start in range(0, drawn.number, CHUNK)

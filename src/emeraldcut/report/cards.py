@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import Row, Table
 
 from emeraldcut.data import Flag
-from emeraldcut.data.flags import SENTENCES
+from emeraldcut.data.flags import SENTENCES, level_of
 from emeraldcut.networks import CLASSES
 from emeraldcut.report.figures.comparison import Comparison
 from emeraldcut.report.figures.pictures import GalaxyPictures, Picture, number, png, text
@@ -70,7 +70,7 @@ def card(
             {"name": fact.name, "value": fact.words(row), "hint": fact.hint, "wide": fact.wide}
             for fact in FACTS if fact.column in row.colnames
         ],
-        "flags": [{"bit": bit.value, "name": flag_name(bit), "sentence": SENTENCES[bit]}
+        "flags": [{"bit": bit.value, "name": flag_name(bit), "sentence": SENTENCES[bit], "level": level_of(bit)}
                   for bit in SENTENCES if int(row["flag"]) & bit],
         "alike": _alike(found, table, shown),
         "links": _links(row),
@@ -141,6 +141,7 @@ def half_light_radius(row: Row) -> str:
 
 
 FACTS = (
+    Fact("why", "why", lambda row: text(row, "why") or NONE, "what changed the odds most, as factors", wide=True),
     Fact("a4/a", "a4", lambda row: with_error(row, "a4"), wide=True),
     Fact("a6/a", "a6", lambda row: with_error(row, "a6"), wide=True),
     Fact("similarity", "similarity", lambda row: decimal(number(row, "similarity"), 2),

@@ -1,8 +1,8 @@
 """Screen: a list of images ranked by one score, from a first pass over all and a careful pass over the best.
 
 The first pass finds the frame of each galaxy, the harmonics of its observed isophotes, and the probabilities of the
-network. The careful pass corrects the harmonics for the PSF and compares the galaxy with the references. As a score
-cannot exceed the square root of the network's probability, the images with the highest probabilities get the careful
+network. The careful pass corrects the harmonics for the PSF and compares the galaxy with the references. What these can
+add to a score is limited (`ranking.Ranking.highest`), so the images with the highest possible scores get the careful
 pass. The same bound gives the rank (`sure_ranks`) down to which the list is as if all images had had it.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
-from emeraldcut.data import Flag, ImageSet, add_flags, describe_columns
+from emeraldcut.data import Flag, ImageSet, add_flags, describe_columns, trusted
 from emeraldcut.data.columns import numbers
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.frame.ellipse_fit import fit_example
@@ -31,8 +31,10 @@ from emeraldcut.networks import (
     load_network,
     shift_priors,
 )
+from emeraldcut.networks.calibration import number_true
 from emeraldcut.networks.classify import classify_example
 from emeraldcut.numerics.jit import compile_ahead
+from emeraldcut.screening.ranking import PRECISIONS, probability, read_rankings
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
@@ -61,21 +63,9 @@ class ScreenSettings(Settings):
         at_least=0,
         at_most=1,
     )
-
-
-def scores(classified: Table, measured: Table, compared: Table) -> MaskedColumn:
-    """Scores between 0 and 1: the network's probability, weighted by two measurements.
-
-    The score is sqrt(network (1 + boxy + alike) / 3), where `network` is the probability of `rectangular` at equal
-    priors, `boxy` the probability that a4 < -0.03, and `alike` the similarity (0 where it is negative). The 1 keeps a
-    candidate whose measurements failed, next to a neighbour for instance, from the very end of the list. Among weights
-    of 0 to 4 it gave the highest average precision on synthetic galaxies. A missing value counts as 0, and a row
-    without any of the three has no score.
-    """
-    columns = [classified["p_rectangular"], measured["p_boxy"], compared["similarity"]]
-    missing = np.all([np.ma.getmaskarray(column) for column in columns], axis=0)
-    network, boxy, alike = (np.clip(numbers(column, 0.0), 0.0, 1.0) for column in columns)
-    return MaskedColumn(np.sqrt(network * (1 + boxy + alike) / 3), mask=missing)
+    include_untrusted: bool = setting(
+        False, "show candidates on the page whose flags say not to trust them; the table always has all images"
+    )
 
 
 def examine(
@@ -116,14 +106,37 @@ def examine_with_bound(
         for name in names:
             if name in source.colnames:
                 table[name] = source[name]
-    table["score"] = scores(classified, measured, compared)
     equal = np.stack([numbers(classified[f"p_{name}"], 0.0) for name in CLASSES], axis=1)
     shifted = shift_priors(equal, CLASSES, settings.prevalence)
+    missing = np.ma.getmaskarray(classified["p_rectangular"])
     for k, name in enumerate(CLASSES):
         table[f"p_{name}"] = MaskedColumn(shifted[:, k], mask=np.ma.getmaskarray(classified[f"p_{name}"]))
     table["careful"] = np.full(len(table), careful)
     add_flags(table, np.array(classified["flag"]) & int(Flag.UNUSUAL))
-    return describe_columns(table), np.sqrt(np.clip(numbers(classified["p_rectangular"]), 0, 1))
+    table["trusted"] = trusted(table["flag"])
+    score, highest, why = scores(table, settings, careful=careful)
+    table["score"] = MaskedColumn(np.where(missing, 0.0, score), mask=missing)
+    table["why"] = np.where(missing, "", why)
+    return describe_columns(table), np.where(missing, np.nan, highest)
+
+
+def scores(table: Table, settings: ScreenSettings, *, careful: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The score (n,) of each image, the highest that a careful pass could give it, and after that pass the reasons.
+
+    All are meaningless where the network gives no probability. The score is the probability of `rectangular` at the
+    stated prevalence from everything that is measured, see `screening.ranking`; with a network that has no ranking it
+    is the network's own.
+    """
+    rankings = read_rankings(load_network(settings.network).folder)
+    if rankings is None:
+        own = numbers(table["p_rectangular"], 0.0)
+        return own, own, np.full(len(table), "", dtype=object)
+    ranking = rankings.careful if careful else rankings.first
+    return (
+        probability(ranking.log_odds(table, settings.prevalence)),
+        probability(rankings.careful.highest(table, settings.prevalence)),
+        ranking.reasons(table, settings.prevalence) if careful else np.full(len(table), "", dtype=object),
+    )
 
 
 def _not_compared(number: int) -> Table:
@@ -158,33 +171,55 @@ def screen(images: ImageSet, settings: ScreenSettings = ScreenSettings()) -> Tab
     -------
     Table
         One row per image with the columns of `measure`, `classify` and `compare`, `score` and `rank`. The class
-        probabilities are those at the stated prevalence; `class` is the most probable class at equal priors.
+        probabilities are those of the network at the stated prevalence; `class` is the most probable class at equal
+        priors. `score` is the probability from everything that is measured, see `screening.ranking`. `trusted` is
+        False where a flag says not to trust it.
     """
     return rank(examine(images, settings))
 
 
 def expectations(candidates: Table, settings: ScreenSettings) -> dict[str, object]:
-    """What to expect of a ranked table, for the manifest of a run.
+    """What a ranked table says of the numbers of rectangular galaxies, for the manifest of a run.
+
+    Parameters
+    ----------
+    candidates : table with `score`, `snr` and `trusted`
 
     Returns
     -------
     dict
-        - `expected_rectangular`: the sum of p_rectangular.
+        - `expected_rectangular`: the sum of all scores.
         - `ranks_to_inspect`: how many of the best candidates contain 50 %, 80 % and 90 % of that sum.
-        - `found`: number of images whose p_rectangular is at least 0.5.
-        - `expected_true`, `expected_false`: numbers of rectangular and of other galaxies among those found, at the
-          stated prevalence, as [mean, low, high] with a 68 % interval. They assume that the images are like the
-          held-out galaxies of the network at the same S/N, and are missing for a network without test results.
+        - `found`: number of trusted images whose score is at least 0.5; `found_untrusted`: of the others.
+        - `expected_true`, `expected_false`: how many of those found are rectangular and how many are not, by their
+          scores, as [mean, low, high] with a 68 % interval.
+        - `forecast_true`, `forecast_false`: how many of each the network alone is expected to find in as many images of
+          this S/N at the stated prevalence, before looking at them, as [mean, low, high]. They assume that the images
+          are like the held-out galaxies of the network at the same S/N, and are missing for one without test results.
+        - `thresholds`, `above`: by precision, the score from which on a list at this prevalence has it, and the number
+          of trusted images above.
     """
-    p = numbers(candidates["p_rectangular"], 0.0)
+    p, good = numbers(candidates["score"], 0.0), np.array(candidates["trusted"], dtype=bool)
     total, growth = float(p.sum(dtype=float)), np.cumsum(p, dtype=float)
-    facts: dict[str, object] = {"expected_rectangular": total, "found": int(np.sum(p >= FOUND))}
+    found = good & (p >= FOUND)
+    facts: dict[str, object] = {
+        "expected_rectangular": total,
+        "found": int(found.sum()),
+        "found_untrusted": int((~good & (p >= FOUND)).sum()),
+    }
     if total > 0:
         facts["ranks_to_inspect"] = {
             f"{level:g}": int(np.searchsorted(growth, level * total)) + 1 for level in COMPLETENESS_LEVELS
         }
-    snr = numbers(candidates["snr"])
-    expected = load_network(settings.network).expected_found(settings.prevalence, snr[np.isfinite(snr)])
-    if expected is not None:
-        facts |= {f"expected_{name}": interval for name, interval in expected.items()}
+    facts["expected_true"], facts["expected_false"] = number_true(p[found])
+    network, snr = load_network(settings.network), numbers(candidates["snr"])
+    forecast = network.expected_found(settings.prevalence, snr[np.isfinite(snr)])
+    if forecast is not None:
+        facts |= {f"forecast_{name}": interval for name, interval in forecast.items()}
+    rankings = read_rankings(network.folder)
+    if rankings is not None:
+        limits = {f"{precision:g}": rankings.threshold(precision, settings.prevalence) for precision in PRECISIONS}
+        known = {name: limit for name, limit in limits.items() if limit is not None}
+        facts["thresholds"] = known
+        facts["above"] = {name: int((good & (p >= limit)).sum()) for name, limit in known.items()}
     return facts

@@ -113,7 +113,7 @@ def _screen_run(
         )
         if len(first) == 0:
             raise NoImagesError(f"'{source}' holds no images.")
-    best = _write_ranked(first, careful, passes.places, run, settings.best, images.whole_ids)
+    best = _write_ranked(first, careful, passes.places, run, settings, images.whole_ids)
     kept = _with_images(best, source, read_settings)
     for name, shown, whole in ((BEST, kept, images.whole_ids), (REFERENCES, references, False)):
         write_images(shown, run.path(name), command="screen", settings=settings, overwrite=True, whole_ids=whole)
@@ -121,7 +121,8 @@ def _screen_run(
     facts = passes.facts(column) | {"usable": int(usable(column("flag")).sum())}
     passes.say_what_was_not_read()
     facts["seconds"] = passes.seconds | {"list": round(time.perf_counter() - passes.ended, 2)}
-    ranked = Table({"p_rectangular": np.nan_to_num(column("p_rectangular")), "snr": column("snr")}, copy=False)
+    ranked = Table({name: np.nan_to_num(column(name)) for name in ("score", "trusted")}, copy=False)
+    ranked["snr"] = column("snr")
     sentences = reading.pop("notices", [])
     run.finish(**images.facts, **facts, **reading, **expectations(ranked, settings), notices=[*said(), *sentences])
     for sentence in sentences:
@@ -318,9 +319,17 @@ def _replaced(first: ResumableTable, careful: ResumableTable, places: np.ndarray
 
 
 def _write_ranked(
-    first: ResumableTable, careful: ResumableTable, places: np.ndarray, run: Run, number: int, whole_ids: bool
+    first: ResumableTable,
+    careful: ResumableTable,
+    places: np.ndarray,
+    run: Run,
+    settings: ScreenSettings,
+    whole_ids: bool,
 ) -> Table:
-    """Writes the candidates, best first, and returns the first `number` of them."""
+    """Writes the candidates, best first, and returns those to show.
+
+    These are the first `settings.best` that can be trusted, or of all if that is asked for.
+    """
     import pyarrow as pa
 
     best: list[pa.Table] = []
@@ -330,8 +339,9 @@ def _write_ranked(
         for table in tables:
             table = table.append_column("rank", [np.arange(start, start + len(table))])
             start += len(table)
-            if (lacking := number - sum(map(len, best))) > 0:
-                best.append(table.take(np.arange(min(lacking, len(table)))))
+            if (lacking := settings.best - sum(map(len, best))) > 0:
+                shown = np.arange(len(table)) if settings.include_untrusted else np.flatnonzero(table["trusted"])
+                best.append(table.take(shown[:lacking]))
             yield table
 
     schema = joined_schema([first.schema(), *([careful.schema()] if len(places) else [])])

@@ -191,7 +191,8 @@ def compare(
             rows = np.arange(len(images))
             extra["turn_deg"], extra["mirrored"] = turn[rows, best_oriented], mirrored[rows, best_oriented]
     missing = ~np.isfinite(values) | ~usable(table["flag"])
-    table["similarity"] = MaskedColumn(np.where(missing, 0.0, values), mask=missing)
+    # the noise is corrected for on average, so that the value of a single galaxy may exceed that of an identical one
+    table["similarity"] = MaskedColumn(np.where(missing, 0.0, np.minimum(values, 1.0)), mask=missing)
     for name, column in extra.items():
         table[name] = MaskedColumn(np.where(missing, 0, column), mask=missing)
     table["reference"] = MaskedColumn(np.array(reference_images.table["id"], dtype=object)[best], mask=missing)

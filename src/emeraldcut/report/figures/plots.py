@@ -242,8 +242,8 @@ def plot_chances(table: Table) -> str:
 
 
 def plot_growth(table: Table) -> str:
-    """SVG: rectangular and other galaxies to expect against how many of the list are inspected; empty without p."""
-    p, rank = np.nan_to_num(column(table, "p_rectangular")), column(table, "rank")
+    """SVG: rectangular and other galaxies to expect by how many of the list are inspected; empty without scores."""
+    p, rank = np.nan_to_num(column(table, "score")), column(table, "rank")
     if (rank[1:] < rank[:-1]).any():
         p = p[np.argsort(rank)]
     if not p.sum() > 0:

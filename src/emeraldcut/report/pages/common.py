@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.flags import SENTENCES
+from emeraldcut.data.flags import SENTENCES, level_of
 from emeraldcut.report.cards import flag_name
 from emeraldcut.report.figures import plots
 from emeraldcut.report.html import Listing, Plot
@@ -48,7 +48,7 @@ def all_images(table: Table, marked: list[int], shown: Table | None = None) -> l
             plots.plot_growth(table) if "score" in table.colnames else "",
             "Expected yield",
             "Expected number of rectangular galaxies (line) and of others (dashed) among the top-ranked images, from "
-            "the network's probabilities at the stated prevalence. It shows the completeness and the false positives "
+            "their scores. It shows the completeness and the false positives "
             "of inspecting the list down to a given rank.",
         ),
         Plot(
@@ -66,6 +66,6 @@ def flag_counts(table: Table) -> Listing:
     flags = np.asarray(table["flag"], dtype=np.int64)
     counts = {bit: int(((flags & bit) != 0).sum()) for bit in SENTENCES}
     raised = [bit for bit, count in counts.items() if count]
-    rows = [["none", "Nothing is known to be wrong.", f"{(flags == 0).sum():,}"]]
-    rows += [[f"{flag_name(bit)} ({bit.value})", SENTENCES[bit], f"{counts[bit]:,}"] for bit in raised]
-    return Listing(["flag", "meaning", "images"], rows, ["", *(f"flag-{bit.value}" for bit in raised)])
+    rows = [["none", "", "Nothing is known to be wrong.", f"{(flags == 0).sum():,}"]]
+    rows += [[f"{flag_name(bit)} ({bit.value})", level_of(bit), SENTENCES[bit], f"{counts[bit]:,}"] for bit in raised]
+    return Listing(["flag", "level", "meaning", "images"], rows, ["", *(f"flag-{bit.value}" for bit in raised)])

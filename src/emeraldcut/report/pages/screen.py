@@ -30,7 +30,7 @@ SAMPLED = 50_000  # rows that the plots are of, evenly along the ranks
 HARMONICS = [f"{name}{end}" for name in TERMS for end in ("", "_err")]
 # Columns of the rows that are shown one by one.
 COLUMNS = ["id", "axis_ratio", "axis_ratio_err", *HARMONICS, "class", "rank", "score", "flag", "p_rectangular"]
-COLUMNS += ["similarity_p"]
+COLUMNS += ["similarity_p", "trusted"]
 
 
 @dataclass(frozen=True)
@@ -126,21 +126,30 @@ def _page(contents: Contents) -> str:
 
 
 def _first(contents: Contents) -> dict[str, str] | None:
-    """The best candidate for the conclusion; None if nothing has a score."""
+    """The best candidate for the conclusion, one that can be trusted if there is any; None if nothing has a score."""
     table = contents.table
     if len(table) == 0 or number(table[0], "score") is None:
         return None
+    row = contents.best[0].row if contents.best else table[int(np.argmax(_shown(table, contents.manifest)))]
     return {
-        "id": text(table[0], "id"),
-        "link": f"#rank-{int(contents.best[0].row['rank'])}" if contents.best else "",
-        "order": f"score {decimal(number(table[0], 'score'), 2)}",
-        "a4": "" if number(table[0], "a4") is None else with_error(table[0], "a4"),
+        "id": text(row, "id"),
+        "link": f"#rank-{int(row['rank'])}" if contents.best else "",
+        "order": f"score {decimal(number(row, 'score'), 2)}",
+        "a4": "" if number(row, "a4") is None else with_error(row, "a4"),
     }
 
 
+def _shown(table: Table | Columns, manifest: dict[str, Any]) -> np.ndarray:
+    """Which rows (n,) the page may show: those that can be trusted, or all if that was asked for or is not known."""
+    if "trusted" not in table.colnames or manifest.get("settings.include_untrusted"):
+        return np.ones(len(table), dtype=bool)
+    return np.asarray(table["trusted"], dtype=bool)
+
+
 def _clear(contents: Contents) -> int:
-    """How many images have a score above the threshold of the page."""
-    return int((plots.column(contents.ranks, "score") > plots.CLEAR_SCORE).sum())
+    """How many of the images that the page may show have a score above its threshold."""
+    shown = _shown(contents.ranks, contents.manifest)
+    return int((shown & (plots.column(contents.ranks, "score") > plots.CLEAR_SCORE)).sum())
 
 
 def _details(contents: Contents) -> list[str]:
@@ -151,24 +160,37 @@ def _details(contents: Contents) -> list[str]:
     sentences = []
     if clear:
         verb = "scores" if clear == 1 else "score"
-        sentences.append(f"{counted(clear, 'image')} {verb} above {plots.CLEAR_SCORE}.")
+        sentences.append(f"{counted(clear, 'image')} {verb} above {plots.CLEAR_SCORE}{_of_these(manifest)}.")
+    if manifest.get("found_untrusted"):
+        sentences.append(
+            f"Not shown: {counted(manifest['found_untrusted'], 'image')} above it whose quality flags say not to trust "
+            "them (--include-untrusted shows them)."
+        )
     expected, prevalence = manifest.get("expected_rectangular"), manifest.get("settings.prevalence")
     if expected is None:
         return sentences
     among = f" at the stated prevalence of {percent(prevalence)}" if prevalence is not None else ""
-    sentences.append(f"The network's probabilities{among} add up to {_about(expected)} rectangular galaxies.")
+    sentences.append(f"The scores of all images{among} add up to {_about(expected)} rectangular galaxies.")
     ranks = manifest.get("ranks_to_inspect")
     if ranks:
         half, most = (f"{ranks[fraction]:,}" for fraction in ("0.5", "0.9"))
-        sentences.append(f"The top {half} contain half of the expected total, the top {most} contain 90 %.")
-    true, false = manifest.get("expected_true"), manifest.get("expected_false")
+        sentences.append(f"The top {half} contain half of that sum, the top {most} contain 90 %.")
+    true, false = manifest.get("forecast_true"), manifest.get("forecast_false")
     if true is not None and false is not None:
         sentences.append(
-            f"At that prevalence, {_between(true)} rectangular galaxies and {_between(false)} others are expected to "
-            f"have p(rectangular) ≥ 0.5 (68 % intervals), if the images are like the network's held-out galaxies of "
-            f"the same S/N; {counted(manifest['found'], 'image')} {'has' if manifest['found'] == 1 else 'have'} it."
+            f"Forecast before looking at the images: at that prevalence, and if they are like the network's held-out "
+            f"galaxies of the same S/N, {_between(true)} rectangular galaxies and {_between(false)} others get "
+            "p(rectangular) ≥ 0.5 (68 % intervals)."
         )
     return sentences
+
+
+def _of_these(manifest: dict[str, Any]) -> str:
+    """How many of those found are rectangular by their scores; empty for a run that does not say it."""
+    true = manifest.get("expected_true")
+    if true is None:
+        return ""
+    return f"; by their scores {_between(true)} of them should be rectangular (68 % interval)"
 
 
 def _about(value: float) -> str:
@@ -197,6 +219,8 @@ def _facts(contents: Contents) -> dict[str, Any]:
         "Reference": ", ".join(manifest.get("settings.reference") or []),
         "Prevalence": None if prevalence is None else percent(prevalence),
     }
+    for precision, limit in (manifest.get("thresholds") or {}).items():
+        facts[f"For precision {precision}"] = f"score ≥ {limit:.2f}: {counted(manifest['above'][precision], 'image')}"
     return facts | made_by(manifest, speed)
 
 
