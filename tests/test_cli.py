@@ -87,7 +87,7 @@ def test_an_existing_output_is_kept_unless_told(pool, tmp_path, capsys):
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "--inner-radius", "3"], 2, "inner_radius < outer_radius"),
         (["measure", "{pool}", "-o", "{tmp}/t.csv", "--limit", "inf"], 2, "'limit' expects a whole number"),
         (["measure", "{pool}", "-o", "{tmp}/t.out"], 2, "only `classify` makes"),
-        (["synthesise", "--number", "0", "-o", "{tmp}/s"], 2, "'number' must be from 1 to 100000000; received 0"),
+        (["synthesise", "--number", "0", "-o", "{tmp}/s"], 2, "'number' must be from 1 to 100,000,000; received 0"),
         (["classify", "{pool}", "-o", "{tmp}/t.csv", "--network", "{empty}"], 2, "weights"),
     ],
 )

@@ -813,13 +813,14 @@ def _run(name: str, argv: list[str]) -> int:
 
 
 def _summarise(written: str, arguments: argparse.Namespace, seconds: float) -> None:
-    """Says in a few lines what was done, unless only the path is wanted."""
-    if not arguments.quiet:
+    """Says in a few lines what was found, unless only the path is wanted. What cannot be said is no failure."""
+    if not arguments.quiet and arguments.command in GROUPS["find and measure galaxies"]:
         from emeraldcut.runs.notices import printable
         from emeraldcut.summary import summary
 
-        for line in summary(written, seconds):
-            _say(printable(line))
+        with suppress(OSError, ValueError):
+            for line in summary(written, seconds):
+                _say(printable(line))
 
 
 def _was_interrupted(name: str) -> int:

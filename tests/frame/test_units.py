@@ -6,14 +6,15 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import emeraldcut
 from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
 from emeraldcut.detection import detect_sources
 from emeraldcut.frame import clean
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
-from emeraldcut.isophotes import radial_profiles
+from emeraldcut.isophotes import measure, radial_profiles
+from emeraldcut.networks import classify
+from emeraldcut.similarity import compare
 
 SIGMA = 2.0  # of the sky's noise
 COUNTS = {
@@ -54,10 +55,10 @@ def _images(unit: float, level: float, psf: bool) -> ImageSet:
 
 
 STAGES = {
-    "measure": emeraldcut.measure,
+    "measure": measure,
     "profiles": radial_profiles,
-    "classify": emeraldcut.classify,
-    "compare": emeraldcut.compare,
+    "classify": classify,
+    "compare": compare,
     "clean": lambda images: clean(images).table,
 }
 EXPECTED = {}
@@ -144,11 +145,9 @@ def test_the_brightest_pixels_do_not_set_the_unit():
     """Nor do the many of no light: a bad pixel of 1e30, and a drawing that fills little of its image."""
     images = _images(1.0, 0.0, True)
     images.pixels[:, 3, 3] = 1e30
-    spoilt, expected = emeraldcut.measure(images), emeraldcut.measure(_images(1.0, 0.0, True))
+    spoilt, expected = measure(images), measure(_images(1.0, 0.0, True))
     np.testing.assert_allclose(spoilt["a4"][:2], expected["a4"][:2], atol=0.1 * max(expected["a4_err"]))
     drawing = draw_galaxy(shapes.superellipse(0.6, 4), Sersic(1), size=400, radius_pix=8).astype(np.float32)
     drawing[drawing < 0.02 * drawing.max()] = 0  # one pixel in 190 has light
-    large, small = (
-        emeraldcut.measure(ImageSet([d], Table({"id": ["a"]}))) for d in (drawing, drawing[150:250, 150:250])
-    )
+    large, small = (measure(ImageSet([d], Table({"id": ["a"]}))) for d in (drawing, drawing[150:250, 150:250]))
     assert large["a4"][0] == pytest.approx(small["a4"][0], abs=0.005)

@@ -243,7 +243,7 @@ def test_settings_that_cannot_be_met_are_refused():
     for wrong, sentence in (
         ({"weights": (1.0,)}, "one number for each of the classes"),
         ({"classes": ()}, "at least one value"),
-        ({"size": 8}, "'size' must be at least 16; received 8"),
+        ({"size": 8}, "'size' must be from 16 to 4096; received 8"),
         ({"snr_min": 30.0, "snr_max": 20.0}, "snr_min <= snr_max; received 30.0 and 20.0"),
         ({"axis_ratio_max": 1.2}, "'axis_ratio_max' must be above 0 and at most 1; received 1.2"),
         ({"psf_fwhm_min_pix": 9.0, "psf_fwhm_max_pix": 9.0}, r"psf_fwhm_min_pix <= radius_min \* size"),
@@ -323,5 +323,5 @@ def test_exposures_show_the_same_galaxy():
     np.testing.assert_array_equal(part.pixels, images.pixels[4:9])
     once = synthesise(replace(settings, number=4, exposures=1), seed=5)
     np.testing.assert_array_equal(once.pixels, images.pixels[::3])  # the first of each is what it was
-    with pytest.raises(ValueError, match="'exposures' must be at least 1; received 0"):
+    with pytest.raises(ValueError, match="'exposures' must be from 1 to 1000; received 0"):
         SynthesiseSettings(exposures=0)

@@ -162,7 +162,7 @@ def test_what_cannot_be_is_said_before_it_is_tried(pair, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="multiples of one step"):
         list(evolve_elsewhere(pair, replace(HOW, engine="amuse:fi"), ProgramSettings(), until_gyr=0.5 + np.pi / 100,
                               folder=tmp_path))  # fmt: skip
-    with pytest.raises(ValueError, match="'mpi' must be at least 1; received 0"):
+    with pytest.raises(ValueError, match="'mpi' must be from 1 to 100,000; received 0"):
         ProgramSettings(mpi=0)
     with pytest.raises(RuntimeError, match="cannot be started"):
         (tmp_path / "program").write_text("#!/no/such/interpreter\n")

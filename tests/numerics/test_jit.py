@@ -18,6 +18,7 @@ from emeraldcut.cli import COMMANDS, _command_parser, load, main
 from emeraldcut.frame.ellipse_fit import fit_example
 from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
+from emeraldcut.isophotes.isophote_fit import rings_example
 from emeraldcut.isophotes.measure import measure_example
 from emeraldcut.nbody.gravity import direct_example, tree_example
 from emeraldcut.nbody.leapfrog import step_example
@@ -25,7 +26,7 @@ from emeraldcut.nbody.sph import flow_example
 from emeraldcut.networks.classify import classify_example
 from emeraldcut.numerics import jit
 
-EXAMPLES = (quick_shape_example, fit_example, frame_example, maps_example, measure_example, classify_example,
+EXAMPLES = (quick_shape_example, fit_example, frame_example, maps_example, measure_example, rings_example, classify_example,
             camera_example, particle_isophote_example, tree_example, direct_example, step_example,
             flow_example)  # fmt: skip
 # A module with one small function, so that tests compile in a second.

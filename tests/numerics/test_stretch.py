@@ -55,7 +55,7 @@ def test_pictures_for_zoobot_are_as_before(image, tmp_path):
     stretched = np.arcsinh((image - black) / (SOFTENING_SIGMAS * sigma))
     white = max(np.nanpercentile(stretched, WHITE_PERCENTILE), 1e-6)
     before = np.round(255 * np.clip(np.nan_to_num(stretched / white), 0, 1)).astype(np.uint8)
-    _write_png(image, tmp_path / "a.png", None)
+    _write_png(image, tmp_path / "a.png", None, {})
     assert_array_equal(np.asarray(Image.open(tmp_path / "a.png"))[..., 0], before)
 
 

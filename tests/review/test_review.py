@@ -70,7 +70,7 @@ def galaxies() -> ImageSet:
 
 @pytest.fixture(scope="module")
 def finished(galaxies, tmp_path_factory):
-    flags = np.array([64 + 256] + [0] * (len(HOSTILE) - 1))
+    flags = np.array([64 + 128] + [0] * (len(HOSTILE) - 1))
     place = {"ra": np.linspace(10, 20, len(HOSTILE)), "dec": np.linspace(-5, 5, len(HOSTILE)), "flag": flags}
     return made_run(tmp_path_factory.mktemp("review") / "run", galaxies, **place)
 

@@ -27,7 +27,7 @@ def test_the_page_says_what_was_found_and_how(tmp_path):
 @pytest.mark.parametrize(
     "arguments, words",
     [(["m87"], "targets are leda074886, box"), (["box", "--tilt-deg", "3,1"], "lower and the upper end"),
-     (["box", "--evaluations", "0"], "at least 1")],
+     (["box", "--evaluations", "0"], "from 1 to")],
 )  # fmt: skip
 def test_wrong_use_is_one_sentence(tmp_path, capsys, arguments, words):
     assert main(["search", *arguments, "-o", str(tmp_path / "run")]) == 2

@@ -29,7 +29,9 @@ SPIKE_RADII, SPIKE_RADII_PIX = (2.0, 5.0), (6.0, 16.0)  # half-light radii, at l
 FEWEST_RINGS, LEAST_OF_RING = 4, 0.5  # rings, and share of a ring that is on the image
 LEAST_CORRELATION = 0.2  # of neighbouring pixels, from which on an image may have been enlarged
 LONGEST_GRAIN, MOST_DIFFERENCES, FEWEST_DIFFERENCES = 13, 1500, 100  # pixels; second differences at each distance
-LEAST_ROUGH = 0.01  # median square of those at 1 pixel over the largest; 0.04 in an image enlarged four times
+INDEPENDENT = 6 * 0.455  # median square of those of Gaussian noise without correlation, over its variance
+# Of that, the largest that is noise: it is .5 to 1.1 in images enlarged 2 to 4 times, below .06 in smooth drawings.
+LEAST_NOISE = 0.2
 SPIKY = 50.0  # times the noise: the highest light from which on a star's spikes, a few per cent of it, may be seen
 SPIKE_SIGMA = 5.0  # significance from which spikes count
 
@@ -159,7 +161,7 @@ def _grain(division, binning):
             break
         squares[k] = median_of(work, n) ** 2
         largest = max(largest, squares[k])
-    if largest <= 0 or squares[1] < LEAST_ROUGH * largest:  # smooth light, as in a drawing without noise
+    if largest <= LEAST_NOISE * INDEPENDENT * division.sky_sigma**2:  # smooth light, as in a drawing without noise
         return 0.5 * binning
     for k in range(1, LONGEST_GRAIN):
         if squares[k] >= 0.5 * largest:
