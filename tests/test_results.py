@@ -13,9 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 RECORDS = sorted(RESULTS.glob("*.json"))
-SCRIPTS = sorted(
-    file for file in (ROOT / "benchmarks").glob("*.py") if file.stem not in ("record", "blind")
-)  # which others import
+IMPORTED = ("record", "blind")  # by the others
+SCRIPTS = sorted(file for file in (ROOT / "benchmarks").glob("*.py") if file.stem not in IMPORTED)
 FULL, QUICK = Namespace(quick=False), Namespace(quick=True)
 # The keys that the contract promises to those who read the last line.
 CONTRACT = {

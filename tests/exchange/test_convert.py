@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.units import Unit
 from astropy.table import Table
+from astropy.units import Unit
 from astropy.wcs import WCS
 from PIL import Image
 

@@ -26,8 +26,8 @@ from emeraldcut.nbody.sph import flow_example
 from emeraldcut.networks.classify import classify_example
 from emeraldcut.numerics import jit
 
-EXAMPLES = (quick_shape_example, fit_example, frame_example, maps_example, measure_example, rings_example, classify_example,
-            camera_example, particle_isophote_example, tree_example, direct_example, step_example,
+EXAMPLES = (quick_shape_example, fit_example, frame_example, maps_example, measure_example, rings_example,
+            classify_example, camera_example, particle_isophote_example, tree_example, direct_example, step_example,
             flow_example)  # fmt: skip
 # A module with one small function, so that tests compile in a second.
 MODULE = """

@@ -54,6 +54,7 @@ def made_run(folder, images: ImageSet, **columns):
     """A finished run of `screen` on stored images, with made-up numbers."""
     source = write_images(images, folder.with_name(f"{folder.name}-images"), command="test")
     run = Run.start(folder, "screen", ReadSettings(), 0, [source])
+    columns["set_row"] = np.arange(len(images))  # where the pixels of each row are
     write_table(candidates(list(images.table["id"]), **columns), run.path("candidates.parquet"))
     run.finish()
     return folder
