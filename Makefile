@@ -4,6 +4,7 @@
 # make amuse: Fi and Gadget-2 in .amuse, see docs/engines.md.
 PYTHON ?= python3
 BIN := .venv/bin
+TESTS := $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: demo test quick lint wheel amuse clean
 
@@ -11,10 +12,10 @@ demo: .venv/core
 	$(BIN)/emeraldcut demo --output demo --overwrite
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 quick: .venv/test
-	$(BIN)/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 lint: .venv/test
 	$(BIN)/python -m ruff check .

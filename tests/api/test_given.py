@@ -161,6 +161,7 @@ def test_a_psf_may_be_an_array():
     assert emeraldcut.measure(galaxy(), psf=psf)["psf_fwhm_pix"][0].value == pytest.approx(2.355 * 2**0.5, rel=0.05)
 
 
+@pytest.mark.slow
 def test_results_show_and_draw_themselves(tmp_path):
     candidates = emeraldcut.screen(emeraldcut.synthesise(3, seed=1, size=48), prevalence=0.02)
     assert candidates.colnames[:3] == ["rank", "id", "score"]
@@ -179,6 +180,7 @@ def test_results_show_and_draw_themselves(tmp_path):
         assert emeraldcut.read_table(path)["score"][0] == pytest.approx(candidates["score"][0])
 
 
+@pytest.mark.slow
 def test_sets_and_runs_are_short_in_a_notebook(tmp_path):
     images = emeraldcut.synthesise(30, seed=1, size=24)
     assert len(repr(images)) < 500 and "30 images" in repr(images)

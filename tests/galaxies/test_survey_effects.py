@@ -74,6 +74,7 @@ def test_spikes_point_in_their_directions(spikes, rng):
     assert on.min() > 5 * between.max()
 
 
+@pytest.mark.slow
 def test_survey_draws_everything_and_older_series_stay(rng):
     """All kinds come up, and settings of 0 draw nothing: series of older versions are unchanged."""
     images = synthesise(replace(SURVEY, number=150, exposures=1, classes=("other",)), seed=3)

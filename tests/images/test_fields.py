@@ -99,6 +99,7 @@ def test_folders_and_lists_are_what_most_of_their_images_are(tmp_path, monkeypat
     assert not found.is_mosaic and "200 x 200" in found.sentence
 
 
+@pytest.mark.slow
 def test_screen_and_others_find_the_sources_and_say_so(tmp_path, mosaic, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["measure", str(mosaic), "--output", "m.parquet", "-j", "1"]) == 0
@@ -142,6 +143,7 @@ def test_sources_that_are_listed_are_not_searched_again(tmp_path, mosaic, monkey
         detection.with_sources(mosaic, ReadSettings(), tmp_path / "mine.ecsv")
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_resumes(tmp_path, mosaic, monkeypatch):
     from emeraldcut import detection
 

@@ -249,6 +249,7 @@ def test_a4_of_a_box_is_photutils(axis_ratio):
 # --- zones
 
 
+@pytest.mark.slow
 def test_zones_say_what_changes_with_radius():
     rng = np.random.default_rng(0)
     light, _ = changing(a4=(0.04, -0.06), axis_ratio=(0.55, 0.7), angle_deg=(20, 20), ends=(0.8, 1.3))

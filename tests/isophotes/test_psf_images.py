@@ -120,6 +120,7 @@ def test_what_is_no_psf_is_not_used(broken):
     assert one["a4"] == two["a4"]
 
 
+@pytest.mark.slow
 def test_binned_images_bin_their_psf():
     """A large galaxy is binned; a PSF as wide as three binned pixels must be, too."""
     shape = shapes.superellipse(0.6, 3)

@@ -9,6 +9,7 @@ from emeraldcut.isophotes import measure
 from tests.helpers import images, sky_noise_for
 
 
+@pytest.mark.slow
 def test_errors_grow_by_a_second_order_at_low_snr():
     """Without it, errors would hold half of the truths at S/N 15, where they are about 0.07."""
     rng, held = np.random.default_rng(0), []

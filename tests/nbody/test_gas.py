@@ -38,6 +38,7 @@ def flow(position, velocity=None, mass=None, speed=1.0, **options):
 # --- sums over neighbours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neighbours", [40, 64, 100])
 def test_the_density_of_a_lattice(neighbours):
     place = lattice((-6,) * 3, (6,) * 3, 1.0)

@@ -278,6 +278,7 @@ def test_a_part_that_fails_is_heard_of():
         in_parts(lambda begin, end: 1 // (9 - begin), 10, 2)
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, number=st.integers(1, 800), symmetric=st.booleans(), size=st.floats(0.01, 3))
 def test_neighbours_are_scipys(seed, number, symmetric, size):

@@ -117,6 +117,7 @@ def test_what_a_merger_conserves():
     assert all(row["force_seconds"] > 0 and row["other_seconds"] >= 0 for row in rows[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["tree", "direct"])
 def test_a_run_that_goes_on_is_the_undisturbed_one(engine):
     settings = alike(0.1, output_gyr=0.01, engine=engine)

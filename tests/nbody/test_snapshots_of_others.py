@@ -469,6 +469,7 @@ def folder(tmp_path):
     return there
 
 
+@pytest.mark.slow
 def test_a_folder_is_observed_file_by_file(folder):
     found, passed_over = find_snapshots(folder)
     names = ["broken", "few", "page", "snapshot_005", "subhalo_12", "more-subhalo_12"]
@@ -490,6 +491,7 @@ def test_a_folder_is_observed_file_by_file(folder):
         np.testing.assert_array_equal(one.pixels, images.pixels)
 
 
+@pytest.mark.slow
 def test_the_command_takes_folders_and_says_what_it_guesses_once(folder, tmp_path, capsys):
     write(folder / "a.hdf5", CODES["SIMBA"], 0.5)
     write(folder / "b.hdf5", CODES["SIMBA"], 0.5)

@@ -501,6 +501,7 @@ def test_folded_maps_by_plain_numpy(rng):
         np.testing.assert_allclose(found[5, 7, 5:], planes, atol=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6))
 def test_folded_maps_are_those_of_the_mirror_images(seed):

@@ -145,6 +145,7 @@ def test_the_fit_is_a_least_squares_fit():
         assert shape[k] == pytest.approx(theirs[k], abs=0.75 * errors[k])
 
 
+@pytest.mark.slow
 def test_the_fit_before_the_psf_does_not_depend_on_the_matrix_that_guides_it():
     """Steps guided by every second pixel end where those guided by all pixels do."""
     rng = np.random.default_rng(3)
@@ -188,6 +189,7 @@ def test_one_compiled_fit_serves_all():
     assert len(deconvolved_fit._fit_before_psf.signatures) == 1
 
 
+@pytest.mark.slow
 def test_segments_of_a_blend():
     galaxy = draw_galaxy(shapes.ellipse(0.7), Sersic(1), radius_pix=6)
     y, x = np.mgrid[0:64, 0:64]

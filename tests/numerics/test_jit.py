@@ -105,6 +105,7 @@ def place(tmp_path):
     return Place(tmp_path)
 
 
+@pytest.mark.slow
 def test_one_process_compiles_and_all_load(place):
     for _ in range(2):
         assert place.run() == ("9.0\n", "")
@@ -113,6 +114,7 @@ def test_one_process_compiles_and_all_load(place):
     assert (key / "small.example").is_dir() and not list(key.glob("*.new-*"))
 
 
+@pytest.mark.slow
 def test_the_time_of_a_source_does_not_matter(place):
     """Nor where it lies: wheels, and checkouts, have files of any date."""
     place.run()
@@ -121,6 +123,7 @@ def test_the_time_of_a_source_does_not_matter(place):
     assert len(place.compilers()) == 1
 
 
+@pytest.mark.slow
 def test_other_sources_and_other_processors_have_folders_of_their_own(place, tmp_path):
     shutil.copytree(jit.PACKAGE, tmp_path / "emeraldcut", ignore=shutil.ignore_patterns("__pycache__", "weights"))
     path = os.pathsep.join([str(tmp_path), str(tmp_path)])
@@ -171,6 +174,7 @@ def _known_to(path: Path, names: set[str], seen: set[tuple[Path, str]]) -> set[P
     return files
 
 
+@pytest.mark.slow
 def test_the_key_holds_all_that_machine_code_depends_on():
     """Files with compiled functions or examples, and those of the constants that compiled functions know."""
     kinds, needed = {"compiled", "part", "kernel", "register_jitable"}, set()
@@ -186,6 +190,7 @@ def test_the_key_holds_all_that_machine_code_depends_on():
     assert jit.PACKAGE / "data" / "flags.py" in needed and jit.PACKAGE / "numerics" / "median.py" in needed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [
@@ -203,6 +208,7 @@ def test_where_nothing_can_be_kept_one_sentence_says_so(place, environment):
     assert re.fullmatch(r"emeraldcut: .*each start compiles again.*EMERALDCUT_CACHE_DIR\.\n", err)
 
 
+@pytest.mark.slow
 def test_what_others_compiled_is_read_where_nothing_can_be_written(place):
     """As root one may write anywhere, so the system is told that one may not."""
     place.run()
@@ -228,6 +234,7 @@ def test_an_example_that_fails_says_why(place):
     assert re.search(r"UserWarning: 'small.broken' could not be compiled ahead; .* ValueError: no such thing", err)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind")
 def test_of_processes_that_start_together_one_compiles(place):
     """Nor does a process that was killed while it compiled keep the others waiting."""
@@ -242,6 +249,7 @@ def test_of_processes_that_start_together_one_compiles(place):
     assert not list(place.keys()[0].glob("*.new-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind")
 def test_whose_parent_was_killed_still_compiles_alone(place):
     killed = place.start(SECONDS="3")
@@ -266,6 +274,7 @@ def test_ctrl_c_leaves_nothing_behind(place):
     assert not [path for path in key.iterdir() if path.is_dir()]
 
 
+@pytest.mark.slow
 def test_folders_that_were_not_used_for_long_are_removed_but_none_in_use(place):
     place.cache.mkdir()
     for k in range(jit.KEPT + 3):
@@ -297,6 +306,7 @@ def test_progress_is_shown_on_a_terminal(monkeypatch, capsys):
     assert erased == " " * len(lines[-1]) and nothing == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stages",
     [
@@ -331,6 +341,7 @@ images = emeraldcut.ImageSet.from_rows(pixels, rows)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr + done.stdout
 
 
+@pytest.mark.slow
 def test_examples_compile_all_that_mergers_need():
     program = """
 import numpy
@@ -365,6 +376,7 @@ def test_every_example_is_known_here():
     assert written == {example.__name__ for example in EXAMPLES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_does_not_depend_on_what_stands_in_for_packages(command, capsys):
     """It is made without astropy, numba and others, which take seconds to import, and says the same."""

@@ -269,6 +269,7 @@ def test_a_page_says_when_nothing_convinces(tmp_path):
     assert "The highest-ranked is a (score 0.41," in page.text and "score above" not in page.text
 
 
+@pytest.mark.slow
 def test_a_page_shows_what_can_be_trusted_and_says_what_it_leaves_out(tmp_path):
     """The first image scores highest, but its flags say not to trust it."""
     table = rows(["star", "a", "b"], score=[0.99, 0.8, 0.3], trusted=[False, True, True])
@@ -654,6 +655,7 @@ def hostile_study(folder):
     run.finish(mergers=9, snapshots=9, **{"settings.network": HOSTILE})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [hostile_completeness, hostile_network, hostile_suite, hostile_study])
 def test_hostile_words_are_text_on_other_pages(make, tmp_path):
     """As on those of runs of `screen`, of tables and of sets, which have tests of their own."""

@@ -76,6 +76,7 @@ def test_settings_that_make_no_sense():
         CompletenessSettings(prevalence=2.0)
 
 
+@pytest.mark.slow
 def test_completeness_as_a_command(tmp_path, capsys):
     """Into the user's own images, and what the folder then holds."""
     assert main(["synthesise", "--number", "5", "--classes", "oval", "-o", str(tmp_path / "set"), "--quiet"]) == 0

@@ -58,6 +58,7 @@ def test_log_odds_at_another_prevalence_are_bayes_rule(rng):
     np.testing.assert_allclose(log_odds(table, 0.02, 0.001), np.log(p / (1 - p)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fit_finds_the_odds_that_were_put_in(rng):
     """Truths drawn from the network's odds and a step in a4: both come back, and the score is calibrated."""
     table = measured(5000, rng)

@@ -48,6 +48,7 @@ def pool():
     return concatenate([few, many])
 
 
+@pytest.mark.slow
 def test_rectangles_come_first(pool):
     table = screen(pool)
     assert len(table) == len(pool)
@@ -55,6 +56,7 @@ def test_rectangles_come_first(pool):
     assert first.sum() >= 6
 
 
+@pytest.mark.slow
 def test_the_score_is_a_probability_at_the_stated_prevalence(pool):
     """A rarer kind gets lower scores, whatever is measured; the network's probabilities stand beside them."""
     common, rare = (screen(pool, ScreenSettings(prevalence=p)) for p in (0.05, 0.001))
@@ -72,6 +74,7 @@ def test_a_network_without_a_ranking_gives_the_score_itself(pool, monkeypatch):
     np.testing.assert_array_equal(table["score"], table["p_rectangular"])
 
 
+@pytest.mark.slow
 def test_order_and_chunks_do_not_matter(pool):
     shuffled = pool[np.random.default_rng(0).permutation(len(pool))]
     a, b = screen(pool), screen(shuffled)

@@ -160,6 +160,7 @@ def test_a_run_that_was_stopped_notices_what_changed(galaxies, tmp_path, monkeyp
         np.testing.assert_array_equal(np.ma.filled(table[name], -1), np.ma.filled(undisturbed[name], -1))
 
 
+@pytest.mark.slow
 def test_equal_ids_take_time_in_proportion():
     from time import process_time
 

@@ -23,6 +23,7 @@ def test_directions_are_even():
     assert np.abs(directions.T @ directions / 64 - np.eye(3) / 3).max() < 0.01
 
 
+@pytest.mark.slow
 def test_a_box_is_boxy_from_its_sides_at_all_radii():
     """The projection of a box along its axes is no perfect rectangle, but clearly boxy."""
     views = view_remnant([body_of(superellipsoid(120_000, (1.4, 1.0, 0.7), 8.0))], AXES[:2])

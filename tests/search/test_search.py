@@ -44,6 +44,7 @@ def undisturbed(tmp_path_factory):
     return search("box", folder / "run", FEW, TWO_FREE, seed=7, runner=toy_remnant).folder
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_encounter_that_makes_boxes(undisturbed):
     rows = read_rows(undisturbed)
     small = [row for row in rows if row["kind"] == "small"]
@@ -58,6 +59,7 @@ def test_a_search_finds_the_encounter_that_makes_boxes(undisturbed):
     assert len(table) == 16
 
 
+@pytest.mark.slow
 def test_a_known_encounter_is_found_again(tmp_path):
     """The target is what the edge-on view of a toy shows: a4 and axis ratio at three radii, as a user would measure."""
     truth = TWO_FREE.at(np.array([0.5, 0.2]))  # 80 and 6 degrees
@@ -95,6 +97,7 @@ def test_full_runs_repeat_the_best_with_other_seeds(undisturbed):
         assert row["particles"] > 1.9 * rows[row["of"]]["particles"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [3, 13])
 def test_a_search_that_was_stopped_ends_the_same(undisturbed, tmp_path, after):
     done = []
@@ -112,6 +115,7 @@ def test_a_search_that_was_stopped_ends_the_same(undisturbed, tmp_path, after):
     assert read_rows(tmp_path / "run") == read_rows(undisturbed)
 
 
+@pytest.mark.slow
 def test_two_workers_find_the_same(undisturbed, tmp_path):
     search("box", tmp_path / "run", FEW, TWO_FREE, seed=7, jobs=2, runner=toy_remnant)
     assert read_rows(tmp_path / "run") == read_rows(undisturbed)
@@ -138,6 +142,7 @@ def test_unfinished_work_with_other_settings_is_not_gone_on_with(tmp_path):
         search("leda074886", tmp_path / "run", few, TWO_FREE, runner=toy_remnant)
 
 
+@pytest.mark.slow
 def test_cpu_hours_end_a_search(tmp_path):
     """Each run of the toy says that it took a second."""
     run = search("box", tmp_path / "run", replace(FEW, cpu_hours=4 / 3600), TWO_FREE, runner=toy_remnant)
@@ -194,6 +199,7 @@ def test_cma_finds_a_peak_that_the_sobol_points_miss():
     assert max(best) > -1e-3 > best[0]
 
 
+@pytest.mark.slow
 def test_remnants_that_have_not_mixed_are_rejected():
     def judged(mixed, apart=0.0):
         body = body_of(inclined_orbits(20_000, 41.0, 8.0, mixed=mixed))

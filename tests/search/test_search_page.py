@@ -11,6 +11,7 @@ from tests.search.test_search import FEW, TWO_FREE
 from tests.search.toys import toy_remnant
 
 
+@pytest.mark.slow
 def test_the_page_says_what_was_found_and_how(tmp_path):
     run = search("box", tmp_path / "run", replace(FEW, best=1), TWO_FREE, seed=7, runner=toy_remnant)
     page = report(run.folder).read_text(encoding="utf-8")

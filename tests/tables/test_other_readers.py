@@ -69,6 +69,7 @@ def test_what_astropy_and_voparquet_say_in_parquet_is_read(tmp_path):
     assert str(column.unit) == "rad" and column.description == "where" and column.meta["ucd"] == about["lon"]["ucd"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("stilts") is None, reason="STILTS is not installed (Debian's package `stilts`)")
 def test_stilts_accepts_votables_and_reads_fits(tmp_path):
     """Its colfits and the forms of VOTable that it writes are read too, or are one sentence."""
