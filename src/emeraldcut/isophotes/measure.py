@@ -73,8 +73,8 @@ def measure(
         Where the image of the PSF is known (`ImageSet.psfs`), or else `psf_fwhm_pix`, axes and harmonics are those
         before the PSF.
     """
-    examples = (quick_shape_example, fit_example, measure_example, frame_example)
-    compile_ahead("measure", *examples, *((rings_example,) if settings.zones else ()))
+    zones = (rings_example,) if settings.zones else ()
+    compile_ahead("measure", quick_shape_example, measure_example, *zones, fit_example, frame_example)
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
     fits = [

@@ -39,8 +39,14 @@ from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
 
 EXAMPLES = (
-    quick_shape_example, fit_example, measure_example, rings_example, classify_example, maps_example, frame_example,
-)  # fmt: skip
+    quick_shape_example,
+    measure_example,
+    rings_example,
+    fit_example,
+    classify_example,
+    frame_example,
+    maps_example,
+)  # fmt: skip  the longest first, so that two cores end together
 LEAST_CAREFUL = 10_000  # images that get the careful pass, whatever the setting `careful`
 COMPLETENESS_LEVELS = (0.5, 0.8, 0.9)  # of the expected rectangular galaxies, for each of which a rank is given
 
