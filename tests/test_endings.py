@@ -181,12 +181,14 @@ def test_an_interrupt_that_is_swallowed_ends_the_work_all_the_same():
             time.sleep(1)
         return chunk
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # libraries of other tests may have their own
     with noticing_interrupts():
         with pytest.raises(KeyboardInterrupt):
             list(map_chunks(swallows, [range(3), range(3)]))
         assert interrupted()
     with noticing_interrupts():
         assert not interrupted()
+    signal.signal(signal.SIGINT, before)
 
 
 # --- scripts

@@ -58,7 +58,7 @@ def check_installed(wheel: Path, folder: Path) -> None:
     version, file = output_of(python, "-c", TRY, folder=folder).split(" ", 1)
     if not Path(file).resolve().is_relative_to(folder.resolve()):
         sys.exit(f"'{file}' was imported instead of the wheel")
-    said = output_of(folder / "bin" / "emeraldcut", "--version", folder=folder)
+    said = output_of(folder / "bin" / "emeraldcut", "--version", folder=folder).splitlines()[0]
     if said != f"emeraldcut {version}" or wheel.name.split("-")[1] != version:
         sys.exit(f"{wheel.name}, emeraldcut.__version__ '{version}' and '{said}' are of different versions")
 

@@ -14,7 +14,7 @@ from astropy.table import Table
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import Picture, array_pictures, counted
-from emeraldcut.images.readers import ReadSettings, _from_pictures, _open_table, read_images, unique_ids
+from emeraldcut.images.readers import ReadSettings, from_pictures, open_table, read_images, unique_ids
 from emeraldcut.tables.catalogues import as_catalogue
 from emeraldcut.tables.foreign import as_table
 
@@ -83,7 +83,7 @@ def _part(given: Any, name: str, settings: ReadSettings) -> ImageSet:
     if _is_table(given):
         named = {wanted: getattr(settings, wanted) for wanted in ("ra", "dec", "x", "y", "id", "file")}
         catalogue = as_catalogue(as_table(given), {wanted: column for wanted, column in named.items() if column})
-        return concatenate(list(_open_table(Path("the table"), catalogue, settings).chunks()))
+        return concatenate(list(open_table(Path("the table"), catalogue, settings).chunks()))
     kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
     raise UsageError(f"images must be {EXPECTED}; received {kind}.")
 
@@ -111,7 +111,7 @@ def _of_array(given: Any, name: str, settings: ReadSettings) -> ImageSet:
         for picture in counted(array_pictures(array, len(array), settings))[1]:
             yield picture, {"id": _name(name, picture.index)}
 
-    return concatenate(list(_from_pictures(None, items, settings).chunks()))
+    return concatenate(list(from_pictures(None, items, settings).chunks()))
 
 
 def _name(name: str, index: int | None) -> str:

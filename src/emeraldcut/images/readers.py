@@ -223,7 +223,7 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
     if kind == "" and is_text_map(path):
         return _open_text_map(path, settings)
     inputs = Inputs(lambda: [os.path.abspath(path)], names=NAMED)
-    return _from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings, inputs=inputs)
+    return from_pictures(None, lambda: _file(path, stem_of(path.name), settings), settings, inputs=inputs)
 
 
 def _together(*files: Path) -> Inputs:
@@ -265,7 +265,7 @@ def read_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
 # --- from pictures to sets
 
 
-def _from_pictures(
+def from_pictures(
     n_images: int | None,
     items: Callable[[], Iterator[Item]],
     settings: ReadSettings,
@@ -273,6 +273,7 @@ def _from_pictures(
     whole_ids: bool = False,
     inputs: Inputs = FROM_IMAGES,
 ) -> ImageSource:
+    """A source of the pictures that `items` gives, each with what its row holds besides what the file tells."""
     if settings.limit is not None:
         n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
 
@@ -431,7 +432,7 @@ def _open_folder(folder: Path, settings: ReadSettings) -> ImageSource:
                 yield from _file(group.path, _name(group, folder), settings, group=group)
 
     notice(band_sentence(groups, folder))
-    return _from_pictures(None, items, settings, len(groups), inputs=_of_groups(groups))
+    return from_pictures(None, items, settings, len(groups), inputs=_of_groups(groups))
 
 
 def _of_groups(groups: Iterable[FileGroup]) -> Inputs:
@@ -534,10 +535,11 @@ def _walked(folder: Path) -> Iterator[Path]:
 
 def _open_listed(path: Path, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
     """The images of a table of files, whose content decides what is read."""
-    return _open_table(path, read_catalogue(path, _named(settings)), settings, inputs)
+    return open_table(path, read_catalogue(path, _named(settings)), settings, inputs)
 
 
-def _open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
+def open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
+    """A source of the images that the column of files of a table names; `path` is the table's, for messages."""
     column = find_columns(table, {"file": settings.file} if settings.file else {}, str(path)).get("file")
     if column is None:
         raise NoImagesError(
@@ -563,7 +565,7 @@ def _open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs
                     continue
                 yield from _at_border(_of_named_file(origin, files, row, settings, path.parent), row, number)
 
-    return _from_pictures(None, items, settings, len(table), whole, inputs)
+    return from_pictures(None, items, settings, len(table), whole, inputs)
 
 
 def _of_named_file(
@@ -690,7 +692,7 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
         picture = failed(error)
         picture.origin = Origin(str(path), files=(stamp_of(path),))
         item = (picture, {"id": stem_of(path.name)})
-        return _from_pictures(1, lambda: iter([item]), settings, inputs=_together(path))
+        return from_pictures(1, lambda: iter([item]), settings, inputs=_together(path))
     if contents.shape is None or contents.problem:
         found = ", ".join(contents.names[:MOST_MEMBERS]) or "nothing"
         problem = f", {contents.problem}" if contents.problem else ""
@@ -707,12 +709,12 @@ def _open_hdf5(path: Path, settings: ReadSettings) -> ImageSource:
             picture.origin = Origin(str(path), plane=i, files=stamps)
             yield picture, {"id": f"{stem_of(path.name)}#{i}", **known}
 
-    return _from_pictures(number, items, settings, inputs=_together(path))
+    return from_pictures(number, items, settings, inputs=_together(path))
 
 
 def _open_text_map(path: Path, settings: ReadSettings) -> ImageSource:
     maps = partial(text_map, path, settings.text_map_size)
-    return _from_pictures(None, maps, settings, inputs=_together(path, *label_files(path)))
+    return from_pictures(None, maps, settings, inputs=_together(path, *label_files(path)))
 
 
 def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource:
@@ -732,7 +734,7 @@ def _open_parquet(files: dict[Path, str], settings: ReadSettings) -> ImageSource
                 picture.origin = Origin(str(file), plane=number + 1, files=stamps)
                 yield picture, _of_parquet_row(picture.origin, {})
 
-    return _from_pictures(_rows_of(files), items, settings, inputs=_together(*files))
+    return from_pictures(_rows_of(files), items, settings, inputs=_together(*files))
 
 
 def _rows_of(files: Iterable[Path]) -> int | None:
@@ -854,7 +856,7 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     notice(sentence)
     number = sum(max(len(images), 1) for images in match.images) + len(match.without_row)
     inputs = replace(inner.inputs, files=None)
-    return replace(_from_pictures(number, items, settings, None, whole, inputs), facts={"catalogue_match": sentence})
+    return replace(from_pictures(number, items, settings, None, whole, inputs), facts={"catalogue_match": sentence})
 
 
 def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str]] | tuple[None, None]:
@@ -949,7 +951,7 @@ def _open_matched(
         notice(said)
     number = sum(max(len(images), 1) for images in match.images) + len(match.without_row) + len(lonely)
     order = [groups[image] for image in (*chain.from_iterable(match.images), *match.without_row)]
-    source = _from_pictures(None, items, settings, number, whole, _of_groups([*order, *lonely]))
+    source = from_pictures(None, items, settings, number, whole, _of_groups([*order, *lonely]))
     return replace(source, facts={"catalogue_match": sentence})
 
 

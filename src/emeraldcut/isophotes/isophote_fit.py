@@ -406,9 +406,23 @@ def _keep_variances(variance, covariance, step, radius):
     return drift
 
 
+class _RingFit(NamedTuple):
+    """One ring: shape and variance (12,), light and its variance, slope, scatter, pixels, coverage, why it stopped."""
+
+    shape: np.ndarray
+    variance: np.ndarray
+    light: float
+    light_variance: float
+    slope: float
+    scatter: float
+    pixels: float
+    coverage: float
+    stop: int
+
+
 @part
 def _fit_ring(pixels, start, coefficients, radius, options):
-    """Shape, variance (12,), light, its variance, slope, scatter, number of pixels, coverage and stop of one ring."""
+    """See `fit_rings`, for one of them."""
     half = min(max(options.half_width * radius, options.least_half_width), radius)
     shape, variance, factor = start.copy(), np.full(ALL, np.nan), np.array([1.0, 0.0, 0.0])
     ring = _gather(pixels, shape, radius, half)
@@ -464,7 +478,7 @@ def _fit_ring(pixels, start, coefficients, radius, options):
         factor, light_variance, sigma = _light_alone(ring, shape, profile, table, work, options, pixels.sigma)
     slope = -(profile[1] * factor[0] + profile[0] * factor[1]) / half
     light = profile[0] * factor[0]
-    return shape, variance, light, light_variance, slope, sigma, n, min(n / ring.area, 1.0), stop
+    return _RingFit(shape, variance, light, light_variance, slope, sigma, n, min(n / ring.area, 1.0), stop)
 
 
 @part
@@ -531,12 +545,12 @@ def _fit_rings(pixels, starts, coefficients, radii, first, options):
         k = first + place if first + place < number else number - 1 - place
         if k == first - 1:
             start = shapes[first].copy()
-        fitted = _fit_ring(image, start if how.chained else starts[k], coefficients, radii[k], how)
-        shapes[k], variances[k], stops[k] = fitted[0], fitted[1], fitted[8]
-        numbers[k, 0], numbers[k, 1], numbers[k, 2] = fitted[2], fitted[3], fitted[4]
-        numbers[k, 3], numbers[k, 4], numbers[k, 5] = fitted[5], fitted[6], fitted[7]
-        if fitted[8] == CONVERGED:
-            start = fitted[0].copy()
+        fit = _fit_ring(image, start if how.chained else starts[k], coefficients, radii[k], how)
+        shapes[k], variances[k], stops[k] = fit.shape, fit.variance, fit.stop
+        numbers[k, 0], numbers[k, 1], numbers[k, 2] = fit.light, fit.light_variance, fit.slope
+        numbers[k, 3], numbers[k, 4], numbers[k, 5] = fit.scatter, fit.pixels, fit.coverage
+        if fit.stop == CONVERGED:
+            start = fit.shape.copy()
     return shapes, variances, numbers, stops
 
 

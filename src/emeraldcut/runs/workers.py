@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial, wraps
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from emeraldcut.errors import MissingPackageError, UsageError, WorkError
@@ -351,11 +351,15 @@ def slurm_cluster(file: str | Path) -> Iterator[str]:
     `file` is TOML with the arguments of `dask_jobqueue.SLURMCluster` (cores, processes, memory, queue, account,
     walltime, ...) and `jobs`, the number of Slurm jobs. Waits until the first worker is there, however long it queues.
     """
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         from dask_jobqueue import SLURMCluster
         from distributed import Client
     except ImportError:
         raise MissingPackageError("Slurm needs dask-jobqueue: pip install 'emeraldcut[cluster]'.") from None
+    finally:
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)  # which importing dask_jobqueue makes a silent end
     options = read_toml(file)
     try:
         jobs = int(options.pop("jobs", 1))
