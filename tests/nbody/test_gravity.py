@@ -168,16 +168,18 @@ def test_the_place_and_the_direction_do_not_matter(seed, far):
 
 @pytest.mark.parametrize("engine", ["tree", "direct"])
 @few
-@given(seed=seeds, length=st.integers(-20, 20), weight=st.floats(1e-8, 1e8))
+@given(seed=seeds, length=st.integers(-16, 16), weight=st.floats(1e-8, 1e8))
 def test_scaling(engine, seed, length, weight):
-    """The field of w times the mass on l times the scale is w / l^2 times as strong."""
+    """The field of w times the mass on l times the scale is w / l^2 times as strong.
+
+    From 2^19 on the fifth powers of the distances of quadrupoles would leave the range of single precision.
+    """
     position, mass, softening = particles(400, seed)
     size = 2.0**length
     force, potential = accelerations(position, mass, softening, engine=engine)
     scaled, depth = accelerations(size * position, weight * mass, size * softening, engine=engine)
     np.testing.assert_allclose(scaled * size**2 / weight, force, rtol=1e-4, atol=1e-5 * np.abs(force).mean())
-    rounding = 1e-6 * np.abs(potential).max()  # of sums in single precision, in which large terms cancel
-    np.testing.assert_allclose(depth * size / weight, potential, rtol=1e-5, atol=rounding)
+    np.testing.assert_allclose(depth * size / weight, potential, rtol=1e-5)
 
 
 @pytest.mark.parametrize("engine, most", [("tree", 2e-3), ("direct", 1e-6)])
@@ -278,7 +280,6 @@ def test_a_part_that_fails_is_heard_of():
         in_parts(lambda begin, end: 1 // (9 - begin), 10, 2)
 
 
-@pytest.mark.slow
 @few
 @given(seed=seeds, number=st.integers(1, 800), symmetric=st.booleans(), size=st.floats(0.01, 3))
 def test_neighbours_are_scipys(seed, number, symmetric, size):
