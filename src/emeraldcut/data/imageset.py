@@ -135,8 +135,12 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
 
 def _joined(maps: Iterable[list[np.ndarray | None]]) -> list[np.ndarray | None] | None:
     """The PSFs, or noise maps, of several sets as one list; None if there is none."""
-    joined = [one for several in maps for one in several]
-    return joined if any(one is not None for one in joined) else None
+    return some([one for several in maps for one in several])
+
+
+def some(maps: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
+    """The PSFs, or noise maps, of images; None if there is none."""
+    return maps if any(one is not None for one in maps) else None
 
 
 def add_flags(table: Table, flags: np.ndarray, detail: str = "") -> None:

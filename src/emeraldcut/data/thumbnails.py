@@ -12,7 +12,6 @@ import numpy as np
 from emeraldcut.numerics.stretch import asinh_stretch
 
 SIDE_PIX = 96  # of a thumbnail
-MAD_TO_SIGMA = 1.4826  # of a Gaussian
 
 
 def thumbnail(image: np.ndarray) -> str:
@@ -24,6 +23,8 @@ def thumbnail(image: np.ndarray) -> str:
     'data:image/png;base64,'
     """
     from PIL import Image
+
+    from emeraldcut.numerics.median import MAD_TO_SIGMA  # with numba, which takes time to import
 
     values = np.asarray(image, dtype=np.float64)
     known = np.isfinite(values)

@@ -14,7 +14,14 @@ from astropy.table import Table
 from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import Picture, array_pictures, counted
-from emeraldcut.images.readers import ReadSettings, from_pictures, open_table, read_images, unique_ids
+from emeraldcut.images.readers import (
+    ReadSettings,
+    from_pictures,
+    named_columns,
+    open_table,
+    read_images,
+    unique_ids,
+)
 from emeraldcut.tables.catalogues import as_catalogue
 from emeraldcut.tables.foreign import as_table
 
@@ -81,8 +88,7 @@ def _part(given: Any, name: str, settings: ReadSettings) -> ImageSet:
     if hasattr(given, "__array__") and not _is_table(given):
         return _of_array(given, name, settings)
     if _is_table(given):
-        named = {wanted: getattr(settings, wanted) for wanted in ("ra", "dec", "x", "y", "id", "file")}
-        catalogue = as_catalogue(as_table(given), {wanted: column for wanted, column in named.items() if column})
+        catalogue = as_catalogue(as_table(given), named_columns(settings))
         return concatenate(list(open_table(Path("the table"), catalogue, settings).chunks()))
     kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
     raise UsageError(f"images must be {EXPECTED}; received {kind}.")

@@ -21,7 +21,7 @@ from astropy.table import Row, Table, vstack
 
 from emeraldcut.data.columns import RESULTS, free_name, keep_apart
 from emeraldcut.data.flags import Flag, describe
-from emeraldcut.data.imageset import ImageSet, concatenate
+from emeraldcut.data.imageset import ImageSet, concatenate, some
 from emeraldcut.errors import UsageError
 from emeraldcut.images.band_files import joined_bands, read_group
 from emeraldcut.images.band_files import sentence as band_sentence
@@ -326,11 +326,6 @@ def _image_set(items: list[Item], unique: Callable[[str], str], settings: Pictur
     return made
 
 
-def some(maps: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
-    """The maps of images, None if there is none."""
-    return maps if any(one is not None for one in maps) else None
-
-
 def noise_of(picture: Picture) -> np.ndarray | None:
     """The noise of the pixels of a picture, if it is one of these pixels."""
     noise = picture.noise
@@ -535,7 +530,7 @@ def _walked(folder: Path) -> Iterator[Path]:
 
 def _open_listed(path: Path, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
     """The images of a table of files, whose content decides what is read."""
-    return open_table(path, read_catalogue(path, _named(settings)), settings, inputs)
+    return open_table(path, read_catalogue(path, named_columns(settings)), settings, inputs)
 
 
 def open_table(path: Path, table: Table, settings: ReadSettings, inputs: Inputs = Inputs()) -> ImageSource:
@@ -763,7 +758,7 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
     return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole, inputs=inputs)
 
 
-def _named(settings: ReadSettings) -> dict[str, str]:
+def named_columns(settings: ReadSettings) -> dict[str, str]:
     """The columns of a catalogue that the settings name."""
     named = {wanted: getattr(settings, wanted) for wanted in WANTED}
     return {wanted: name for wanted, name in named.items() if name}
@@ -773,7 +768,7 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
     """Images that a catalogue names, or mosaics in which it has positions, whichever these are."""
     if Path(positions).is_dir():
         return _open_mosaics(path, positions, settings, None)
-    table = read_catalogue(positions, _named(settings))
+    table = read_catalogue(positions, named_columns(settings))
     if len(table) == 0:
         raise NoImagesError(f"the catalogue '{positions}' has no rows.")
     detected = table.meta.get("provenance", {}).get("command") == "detect"
@@ -910,9 +905,9 @@ def _as_items(images: ImageSet) -> Iterator[Item]:
 
 def _named_after(table: Table, settings: ReadSettings) -> dict[str, str]:
     """Columns of `read_catalogue`'s table that the settings name: ra, dec and id have these names there."""
-    return {wanted: wanted if wanted in table.colnames else name for wanted, name in _named(settings).items()} | (
-        {"file": settings.file} if settings.file else {}
-    )
+    return {
+        wanted: wanted if wanted in table.colnames else name for wanted, name in named_columns(settings).items()
+    } | ({"file": settings.file} if settings.file else {})
 
 
 def _open_matched(
@@ -957,7 +952,7 @@ def _open_matched(
 
 def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue: Table | None) -> ImageSource:
     """Cut-outs at the positions of a catalogue, which is read from a folder of Parquet files if it is None."""
-    groups, columns = mosaic_files(path, settings), _named(settings)
+    groups, columns = mosaic_files(path, settings), named_columns(settings)
     inputs, tiles = _together(*chain.from_iterable(map(files_of, groups))), Tiles(groups, settings)
     notice(tiles.two_bands())
     in_folder = catalogue is None

@@ -16,14 +16,14 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import UNUSABLE, Flag, describe
-from emeraldcut.data.imageset import ImageSet
+from emeraldcut.data.imageset import ImageSet, some
 from emeraldcut.images.band_files import ONE_FILE_EACH, read_group
 from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, checked, failed
 from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.origin import SET_ROW, Origins, stamps_of
 from emeraldcut.images.planes import FileGroup
 from emeraldcut.images.psf import Psf, psf_of_row
-from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, noise_of, some
+from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, noise_of
 from emeraldcut.images.store import PIXELS, PSF_NUMBER, TABLE, StoredImages, is_stored_set
 from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.runs.stamps import Stamp, stamp_of

@@ -13,7 +13,7 @@ from astropy.table import MaskedColumn, Table, vstack
 
 from emeraldcut.data.columns import keep_apart, numbers
 from emeraldcut.data.flags import Flag
-from emeraldcut.data.imageset import ImageSet, add_flag
+from emeraldcut.data.imageset import ImageSet, add_flag, some
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import NO_PIXELS, Picture, already_unusable, checked, failed
 from emeraldcut.images.mosaic import BLOCK_PIX, Mosaic, Tile, on_sky, open_mosaic, tiles_in
@@ -322,7 +322,7 @@ def _cutouts(
     psfs = _psfs(tiles, table, number, x, y, settings)
     pixels = np.stack([p.pixels if p.pixels.size else nothing for p in pictures])
     noises = [p.noise if p.pixels.size else None for p in pictures]
-    images = ImageSet(pixels, keep_apart(table), psfs, noises if any(n is not None for n in noises) else None)
+    images = ImageSet(pixels, keep_apart(table), psfs, some(noises))
     if any(FILE_BYTES in origin for origin in origins):
         images.table[FILE_BYTES] = np.array([origin.get(FILE_BYTES, "") for origin in origins], dtype=object)
     for row, picture in enumerate(pictures):
