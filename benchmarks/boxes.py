@@ -1,0 +1,80 @@
+"""How long a box lives alone in its halo, against the number of halo particles; and whether boxes are recognised.
+
+    python benchmarks/boxes.py [--quick] [--galaxy dwarf naab_burkert] [--halo N ...] [--seeds N]
+        [--duration GYR]
+
+A galaxy whose stars all have orbits of about one inclination (`mergers.boxes.boxy_galaxy`) is boxy when seen from the
+side, and nothing but the noise of the halo's particles can change that for long. It is evolved alone with the softening
+and accuracy of the dwarf suites. a4/a is the mean at 1.5, 2 and 2.5 half-light semi-major axes from 16 directions
+around the equator, of five snapshots that are stacked. The first stack begins after 0.5 Gyr, when the body has settled
+in its own potential; the last one ends with the run.
+
+Keys of the last line: for each galaxy and number of halo particles
+
+    a4_begin, a4_end   of all seeds
+    kept               a4_end / a4_begin, with kept_low and kept_high, the least and most of the seeds
+    cpu_s              of one run
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import record
+
+from emeraldcut.mergers import PROGENITORS
+from emeraldcut.mergers.boxes import boxy_galaxy
+from emeraldcut.nbody import EvolveSettings, Snapshot
+from emeraldcut.nbody.leapfrog import evolve
+from emeraldcut.search import body_of, view_remnant
+from emeraldcut.search.remnant_shape import BOX_RADII
+
+SETTLED_GYR, STACK = 0.5, 5
+EQUATOR = np.array([[np.cos(phi), np.sin(phi), 0.0] for phi in np.linspace(0, np.pi, 16, endpoint=False)])
+STARS = 16_000
+SOFTENING_KPC = {"dwarf": (0.4, 0.1, 0.1, 0.1, 0.1), "naab_burkert": (1.4, 0.35, 0.35, 0.35, 0.35)}
+
+
+def boxiness(snapshots: list[Snapshot]) -> float:
+    """Mean a4/a of stacked snapshots from the side."""
+    return float(np.nanmean(view_remnant([body_of(one) for one in snapshots], EQUATOR, BOX_RADII).a4))
+
+
+def run(galaxy: str, halo: int, seed: int, duration_gyr: float) -> dict[str, float]:
+    """One galaxy alone."""
+    settings = PROGENITORS[galaxy]
+    settings = type(settings)(**vars(settings) | {"halo_particles": halo, "star_particles": STARS})
+    begun = time.process_time()
+    softening = SOFTENING_KPC[galaxy]
+    evolve_settings = EvolveSettings(softening_kpc=softening, accuracy=0.6, output_gyr=0.125)
+    first = boxy_galaxy(settings, seed=seed, softening_kpc=softening)
+    states = [state for state, _ in evolve(first, evolve_settings, until_gyr=duration_gyr, seed=seed)]
+    settled = [state for state in states if state.time_gyr > SETTLED_GYR - 1e-9]
+    begin, end = boxiness(settled[:STACK]), boxiness(settled[-STACK:])
+    found = {"a4_start": boxiness(states[:1]), "a4_begin": begin, "a4_end": end, "kept": end / begin}
+    return found | {"cpu_s": time.process_time() - begun}
+
+
+def main() -> None:
+    parser = record.parser(__doc__, "one short run")
+    parser.add_argument("--galaxy", nargs="+", default=["dwarf"], choices=sorted(SOFTENING_KPC))
+    parser.add_argument("--halo", nargs="+", type=int, default=[8_000, 30_000, 60_000, 100_000], help="halo particles")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--duration", type=float, default=3.5, help="in Gyr")
+    arguments = parser.parse_args()
+    figures: dict[str, dict[str, float]] = {}
+    for galaxy in arguments.galaxy:
+        for halo in [4_000] if arguments.quick else arguments.halo:
+            runs = []
+            for seed in range(1 if arguments.quick else arguments.seeds):
+                runs.append(run(galaxy, halo, seed, 1.5 if arguments.quick else arguments.duration))
+                print(galaxy, halo, seed, {name: round(value, 4) for name, value in runs[-1].items()}, flush=True)
+            own = {name: float(np.mean([one[name] for one in runs])) for name in runs[0]}
+            kept = [one["kept"] for one in runs]
+            figures[f"{galaxy}_{halo}"] = own | {"halo": halo, "kept_low": min(kept), "kept_high": max(kept)}
+    record.finish("boxes", figures, arguments)
+
+
+if __name__ == "__main__":
+    main()
