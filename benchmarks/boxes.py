@@ -1,7 +1,9 @@
 """How long a box lives alone in its halo, against the number of halo particles; and whether boxes are recognised.
 
     python benchmarks/boxes.py [--quick] [--galaxy dwarf naab_burkert] [--halo N ...] [--seeds N]
-        [--duration GYR]
+        [--duration GYR] [--runs FOLDER]
+
+With --runs each run is kept as a file in that folder, and is not repeated.
 
 A galaxy whose stars all have orbits of about one inclination (`mergers.boxes.boxy_galaxy`) is boxy when seen from the
 side, and nothing but the noise of the halo's particles can change that for long. It is evolved alone with the softening
@@ -18,7 +20,9 @@ Keys of the last line: for each galaxy and number of halo particles
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import record
@@ -56,19 +60,33 @@ def run(galaxy: str, halo: int, seed: int, duration_gyr: float) -> dict[str, flo
     return found | {"cpu_s": time.process_time() - begun}
 
 
+def run_or_read(folder: Path | None, galaxy: str, halo: int, seed: int, duration_gyr: float) -> dict[str, float]:
+    """The same, kept in a folder if one is given."""
+    path = None if folder is None else folder / f"{galaxy}-{halo}-{seed}-{duration_gyr:g}.json"
+    if path is not None and path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    found = run(galaxy, halo, seed, duration_gyr)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
 def main() -> None:
     parser = record.parser(__doc__, "one short run")
     parser.add_argument("--galaxy", nargs="+", default=["dwarf"], choices=sorted(SOFTENING_KPC))
     parser.add_argument("--halo", nargs="+", type=int, default=[8_000, 30_000, 60_000, 100_000], help="halo particles")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--duration", type=float, default=3.5, help="in Gyr")
+    parser.add_argument("--runs", type=Path, help="folder that keeps every run")
     arguments = parser.parse_args()
     figures: dict[str, dict[str, float]] = {}
     for galaxy in arguments.galaxy:
         for halo in [4_000] if arguments.quick else arguments.halo:
             runs = []
             for seed in range(1 if arguments.quick else arguments.seeds):
-                runs.append(run(galaxy, halo, seed, 1.5 if arguments.quick else arguments.duration))
+                duration_gyr = 1.5 if arguments.quick else arguments.duration
+                runs.append(run_or_read(arguments.runs, galaxy, halo, seed, duration_gyr))
                 print(galaxy, halo, seed, {name: round(value, 4) for name, value in runs[-1].items()}, flush=True)
             own = {name: float(np.mean([one[name] for one in runs])) for name in runs[0]}
             kept = [one["kept"] for one in runs]

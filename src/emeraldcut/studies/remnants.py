@@ -33,7 +33,7 @@ from emeraldcut.search.remnant_shape import (
 # ends of what is published for LEDA 074886, -0.05 to -0.08 (Graham et al. 2012, ApJ 750, 121).
 EXPONENTS = (3.0, 4.0)
 AXIS_RATIO = 0.7
-TRIALS = 32  # views of each known shape for each remnant
+TRIALS = 64  # views of each known shape for each remnant
 LEAST_POWER = 0.8  # below which nothing is concluded from what was not found
 UNMIXED = 0.35  # agreement of the nodes of either galaxy's stars above which they have not mixed, as in the search
 LOW = 0.1  # quantile of a4 over directions: what the boxiest tenth of all views reach
@@ -73,8 +73,8 @@ def judge_remnant(snapshots: Sequence[Snapshot], early: Sequence[Snapshot], *, s
         - `stars`, their number in one snapshot; `snapshots`, how many are judged together; `independent_snapshots`, to
           how many independent ones these amount, see `independent_number`
         - `boxy_fraction`: of the directions from which it is boxy (`remnant_shape.Views.boxy`)
-        - `a4_RADIUS`, `a4_low_RADIUS`, `a4_err_RADIUS`: median and 10 % quantile over directions of a4/a, and its median
-          standard error, at half-light semi-major axes of 0.5 to 2.5
+        - `a4_RADIUS`, `a4_low_RADIUS`, `a4_err_RADIUS`: median and 10 % quantile over directions of a4/a, and its
+          median standard error, at half-light semi-major axes of 0.5 to 2.5
         - `boxy_fraction_early`, `a4_early`, `a4_late`: the fraction before, and the mean of a4 over the judged radii
           and the directions, before and at the end; NaN where there are no earlier snapshots
         - `nodes_host`, `nodes_companion`, `inclination_spread_deg`: see `remnant_shape.families`
@@ -97,7 +97,8 @@ def judge_remnant(snapshots: Sequence[Snapshot], early: Sequence[Snapshot], *, s
     row["boxy_fraction_early"] = float(before.boxy().mean()) if before else np.nan
     row["a4_early"] = _mean_a4(before) if before else np.nan
     row["a4_late"] = _mean_a4(views)
-    found = families(bodies[-1])
+    with np.errstate(invalid="ignore"):  # stars at rest have no orbits, and NaN for their nodes
+        found = families(bodies[-1])
     row |= {name: found[name] for name in ("nodes_host", "nodes_companion", "inclination_spread_deg")}
     return row | powers(bodies, row["independent_snapshots"], seed=seed)
 

@@ -119,8 +119,8 @@ def study(
     found = chosen_snapshots(tasks, settings)
     if not any(snapshot.facts["phase"] != "alone" for snapshot in found):
         raise NoImagesError(
-            f"no snapshot of a merger in '{source}' can be studied: none is {settings.relaxed_periods:g} orbital periods "
-            "after coalescence or between first passage and coalescence; simulate longer (--duration-gyr)."
+            f"no snapshot of a merger in '{source}' can be studied: none is {settings.relaxed_periods:g} orbital "
+            "periods after coalescence or between first passage and coalescence; simulate longer (--duration-gyr)."
         )
     known = [range(first, min(first + CHUNK, settings.known)) for first in range(0, settings.known, CHUNK)]
     run = Run.start(folder, "study", settings, seed, [source], overwrite)

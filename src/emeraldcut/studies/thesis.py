@@ -47,8 +47,8 @@ def classify_as_thesis(
 ) -> Table:
     """The results of the thesis method for density maps of snapshots from its directions, one row for each map.
 
-    Columns are `model`, `merger`, `orbit_id` and `phase`; `called`, the class given by its network; `cosine` of raw pixels with the
-    reference; and `label`, the class of the true outline.
+    Columns are `model`, `merger`, `orbit_id` and `phase`; `called`, the class given by its network; `cosine` of raw
+    pixels with the reference; and `label`, the class of the true outline.
     """
     rows = []
     for snapshot in snapshots:

@@ -155,8 +155,8 @@ def _conclusion(boxes: Table) -> str:
             "orbits)."
         )
     return (
-        f"The relaxed remnants of {orbits} are boxy from {_interval(row, 'boxy')} of all directions (90 % interval over "
-        f"orbits); the test would find {100 * row['power']:.0f} % of true boxes of a4/a −0.057."
+        f"The relaxed remnants of {orbits} are boxy from {_interval(row, 'boxy')} of all directions (90 % interval "
+        f"over orbits); the test would find {100 * row['power']:.0f} % of true boxes of a4/a −0.057."
     )
 
 
@@ -172,8 +172,8 @@ def _details(boxes: Table, fractions: Table, tests: Table) -> list[str]:
         f"{percent(row['power_strong'])} of boxes of a4/a −0.086, and calls {percent(row['false_boxy'])} of ellipses "
         "boxy, drawn with the remnants' own stars.",
         f"Of {counted(int(true['images']), 'view')} of single snapshots, {_interval(true)} have an outline that is "
-        f"closest to a rectangle (power {_power(true, 'power')}), and {_interval(true, 'sure')} are clearly rectangular "
-        f"(power {_power(true, 'power_sure')}).",
+        f"closest to a rectangle (power {_power(true, 'power')}), and {_interval(true, 'sure')} are clearly "
+        f"rectangular (power {_power(true, 'power_sure')}).",
         f"The network classifies {_interval(seen)} of them as rectangular in noise (power {_power(seen, 'power')}); "
         f"corrected for its known errors, that is {_interval(seen, 'corrected')}.",
     ]
@@ -243,8 +243,8 @@ def _settled(remnants: Table) -> str:
     periods, moved = numbers(own["since_merging_periods"]), np.abs(numbers(own["a4_late"]) - numbers(own["a4_early"]))
     change = f"; their mean a4/a changes by {np.nanmedian(moved):.3f} (median)" if np.isfinite(moved).any() else ""
     return (
-        f"The remnants are seen {np.nanmin(periods):.1f} to {np.nanmax(periods):.1f} orbital periods after coalescence, "
-        f"at 2.5 half-light radii{change}. The nodes of {counted(int(np.sum(nodes > UNMIXED)), 'remnant')} of "
+        f"The remnants are seen {np.nanmin(periods):.1f} to {np.nanmax(periods):.1f} orbital periods (at 2.5 "
+        f"half-light radii) after coalescence{change}. The nodes of {counted(int(np.sum(nodes > UNMIXED)), 'remnant')} of "
         f"{len(own)} have not mixed (above {UNMIXED:g})."
     )
 
@@ -438,15 +438,15 @@ def _words() -> dict[str, str]:
         "Corrected": "The true fractions that would appear as those observed, if the method errs as it does on "
         "synthetic galaxies of known shape that are as large and noisy. Simulated mergers may be unlike them; the "
         "true outline is there to compare.",
-        "Power": "The fraction of true boxes that a test would have found: generalised ellipses of axis ratio 0.7, drawn "
-        "as particles with the radii and the number of each remnant's stars, and judged in the same way. For the "
+        "Power": "The fraction of true boxes that a test would have found: generalised ellipses of axis ratio 0.7, "
+        "drawn as particles with the radii and the number of each remnant's stars, and judged in the same way. For the "
         "network and the isophotes, synthetic galaxies of known shape. Where the power is below "
         f"{100 * LEAST_POWER:.0f} %, that nothing was found means nothing.",
         "Before": "The same as at the end, of as many earlier snapshots that are also relaxed.",
         "Nodes": "How much the directions of the stars' orbital nodes agree: 1 for a disc that is tilted as a whole, 0 "
         "for orbits that have mixed.",
-        "Independent snapshots": "The number of independent snapshots that would have as little noise as those that are "
-        "judged together.",
+        "Independent snapshots": "The number of independent snapshots that would have as little noise as those that "
+        "are judged together.",
         "Intervals": "An orbit is one draw, however many mergers and views share it: the bootstrap draws orbits.",
     }
 
