@@ -1,27 +1,33 @@
-"""How long a box lives alone in its halo, against the number of halo particles; and whether boxes are recognised.
+"""How long does a box live alone in its halo, and are boxes recognised with the stars of a suite?
 
-    python benchmarks/boxes.py [--quick] [--galaxy dwarf naab_burkert] [--halo N ...] [--seeds N]
+    python benchmarks/boxes.py --only live [--quick] [--galaxy dwarf naab_burkert] [--halo N ...] [--seeds N]
         [--duration GYR] [--runs FOLDER]
+    python benchmarks/boxes.py --only power [--quick] [--seeds N]
 
-With --runs each run is kept as a file in that folder, and is not repeated.
-
-A galaxy whose stars all have orbits of about one inclination (`mergers.boxes.boxy_galaxy`) is boxy when seen from the
-side, and nothing but the noise of the halo's particles can change that for long. It is evolved alone with the softening
-and accuracy of the dwarf suites. a4/a is the mean at 1.5, 2 and 2.5 half-light semi-major axes from 16 directions
-around the equator, of five snapshots that are stacked. The first stack begins after 0.5 Gyr, when the body has settled
-in its own potential; the last one ends with the run.
-
-Keys of the last line: for each galaxy and number of halo particles
+`live`: a galaxy whose stars all have orbits of about one inclination (`mergers.boxes.boxy_galaxy`) is boxy when seen
+from the side, and nothing but the noise of the halo's particles can change that for long. It is evolved alone with the
+softening and accuracy of the shipped suites. a4/a is the mean at 1.5, 2 and 2.5 half-light semi-major axes from 16
+directions around the equator, of five snapshots that are stacked. The first stack begins after 0.5 Gyr, when the body
+has settled in its own potential; the last one ends with the run. With --runs each run is kept as a file in that folder,
+and is not repeated. Keys of the last line, for each galaxy and number of halo particles:
 
     a4_begin, a4_end   of all seeds
     kept               a4_end / a4_begin, with kept_low and kept_high, the least and most of the seeds
     cpu_s              of one run
+
+`power`: generalised ellipses and ellipses of axis ratio 0.7, drawn with the profile of Hernquist's sphere and judged as
+remnants are (`studies.remnants.powers`). Keys, for each number of stars and of independent snapshots:
+
+    power, power_strong   fraction of boxes of a4/a -0.057, and -0.086, that are found boxy
+    false_boxy            fraction of ellipses that are
+    sure                  fraction of the former that the rule of former versions finds, a6 = 0 within two errors
 """
 
 from __future__ import annotations
 
 import json
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +38,13 @@ from emeraldcut.mergers.boxes import boxy_galaxy
 from emeraldcut.nbody import EvolveSettings, Snapshot
 from emeraldcut.nbody.leapfrog import evolve
 from emeraldcut.search import body_of, view_remnant
-from emeraldcut.search.remnant_shape import BOX_RADII
+from emeraldcut.search.remnant_shape import BOX_RADII, Body
+from emeraldcut.studies.remnants import EXPONENTS, powers
 
 SETTLED_GYR, STACK = 0.5, 5
 EQUATOR = np.array([[np.cos(phi), np.sin(phi), 0.0] for phi in np.linspace(0, np.pi, 16, endpoint=False)])
 STARS = 16_000
+POWER_STARS, INDEPENDENT = (14_000, 20_000, 40_000), (1, 2, 3, 5)
 SOFTENING_KPC = {"dwarf": (0.4, 0.1, 0.1, 0.1, 0.1), "naab_burkert": (1.4, 0.35, 0.35, 0.35, 0.35)}
 
 
@@ -72,15 +80,9 @@ def run_or_read(folder: Path | None, galaxy: str, halo: int, seed: int, duration
     return found
 
 
-def main() -> None:
-    parser = record.parser(__doc__, "one short run")
-    parser.add_argument("--galaxy", nargs="+", default=["dwarf"], choices=sorted(SOFTENING_KPC))
-    parser.add_argument("--halo", nargs="+", type=int, default=[8_000, 30_000, 60_000, 100_000], help="halo particles")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--duration", type=float, default=3.5, help="in Gyr")
-    parser.add_argument("--runs", type=Path, help="folder that keeps every run")
-    arguments = parser.parse_args()
-    figures: dict[str, dict[str, float]] = {}
+def live(arguments: Namespace) -> dict[str, dict[str, float]]:
+    """Figures of boxes that are evolved alone."""
+    figures = {}
     for galaxy in arguments.galaxy:
         for halo in [4_000] if arguments.quick else arguments.halo:
             runs = []
@@ -90,8 +92,45 @@ def main() -> None:
                 print(galaxy, halo, seed, {name: round(value, 4) for name, value in runs[-1].items()}, flush=True)
             own = {name: float(np.mean([one[name] for one in runs])) for name in runs[0]}
             kept = [one["kept"] for one in runs]
-            figures[f"{galaxy}_{halo}"] = own | {"halo": halo, "kept_low": min(kept), "kept_high": max(kept)}
-    record.finish("boxes", figures, arguments)
+            facts = {"galaxy": galaxy, "halo": halo, "seeds": len(runs), "kept_low": min(kept), "kept_high": max(kept)}
+            figures[f"{galaxy}_{halo}"] = own | facts
+    return figures
+
+
+def hernquist(number: int, seed: int) -> Body:
+    """Stars of Hernquist's sphere with a scale length of 1, cut at 50."""
+    rng = np.random.default_rng(seed)
+    root = np.sqrt(rng.random(number)) * 50 / 51
+    way = rng.normal(size=(number, 3))
+    position = (root / (1 - root) / np.linalg.norm(way, axis=1))[:, None] * way
+    return Body(position, np.zeros_like(position), np.ones(number), np.zeros(number, int), 2.4)
+
+
+def power(arguments: Namespace) -> dict[str, dict[str, float]]:
+    """Figures of shapes that are known."""
+    figures = {}
+    for stars in POWER_STARS[:1] if arguments.quick else POWER_STARS:
+        for snapshots in INDEPENDENT[:2] if arguments.quick else INDEPENDENT:
+            runs = [powers([hernquist(stars, seed)], snapshots, seed=seed) for seed in range(arguments.seeds)]
+            own = {name: float(np.mean([one[name] for one in runs])) for name in runs[0]}
+            found = {"stars": stars, "snapshots": snapshots, "power": own["power"], "false_boxy": own["false_boxy"]}
+            found |= {"power_strong": own[f"power_{max(EXPONENTS):g}"], "sure": own["power_sure"]}
+            figures[f"{stars}_{snapshots}"] = found
+            print(found, flush=True)
+    return figures
+
+
+def main() -> None:
+    parser = record.parser(__doc__, "one short run")
+    parser.add_argument("--only", choices=("live", "power"), required=True)
+    parser.add_argument("--galaxy", nargs="+", default=["dwarf"], choices=sorted(SOFTENING_KPC))
+    parser.add_argument("--halo", nargs="+", type=int, default=[8_000, 30_000, 60_000, 100_000], help="halo particles")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--duration", type=float, default=3.5, help="in Gyr")
+    parser.add_argument("--runs", type=Path, help="folder that keeps every run")
+    arguments = parser.parse_args()
+    figures = live(arguments) if arguments.only == "live" else power(arguments)
+    record.finish(f"boxes-{arguments.only}", figures, arguments)
 
 
 if __name__ == "__main__":

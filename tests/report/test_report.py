@@ -630,7 +630,8 @@ def hostile_study(folder):
     shares = [
         {"group": group, "value": group, "phase": "relaxed", "image_quality": quality, "method": method, "class": name,
          "fraction": 0.3, "fraction_low": 0.2, "fraction_high": 0.4, "sure": 0.1, "sure_low": 0.0, "sure_high": 0.2,
-         "corrected": 0.2, "corrected_low": 0.1, "corrected_high": 0.4, "mergers": 9, "images": 90}
+         "corrected": 0.2, "corrected_low": 0.1, "corrected_high": 0.4, "mergers": 9, "orbits": 3, "images": 90,
+         "power": 0.9, "power_sure": 0.1}
         for group in ("all", HOSTILE) for quality, method in seen
         for name in ("oval", "rectangular", "obround", "other")
     ]  # fmt: skip
@@ -645,14 +646,18 @@ def hostile_study(folder):
     tested |= {f"{name}{end}": 0.1 for name in ("slope", "difference") for end in ("", "_low", "_high")}
     views = {"phase": ["relaxed"], "image_quality": ["clear"], "truth_a4": [np.nan], "merger": [HOSTILE]}
     write_table(Table(shares), run.path(studies.FRACTIONS))
-    write_table(Table([tested | {"mergers": 9}]), run.path(studies.TESTS))
+    write_table(Table([tested | {"mergers": 9, "orbits": 3}]), run.path(studies.TESTS))
+    boxy = {"group": HOSTILE, "value": HOSTILE, "phase": "relaxed", "mergers": 9, "orbits": 3, "boxy": 0.1}
+    boxy |= {"boxy_low": 0.0, "boxy_high": 0.2, "boxy_early": 0.1, "power": 0.9, "power_strong": 1.0, "false_boxy": 0.0}
+    write_table(Table([boxy]), run.path(studies.BOXES))
+    write_table(Table({"merger": np.array([], dtype=str)}), run.path(studies.REMNANTS))
     write_table(Table(views | {"boxy_around_disky": [True]}), run.path(studies.IMAGES))
     write_table(Table({"method": np.array([], dtype=str)}), run.path(studies.ACCURACY))
     remnant = {"id": HOSTILE, "rank": 1, "similarity": 0.5, "mass_ratio": 1.0, "gas_fraction": 0.0, "label": HOSTILE}
     remnant |= {"since_merging_gyr": 1.0, "truth_a4": -0.05, "reference": HOSTILE}
     for name in (studies.CLOSEST, studies.REFERENCE):
         write_images(ImageSet([galaxy()], Table([remnant])), run.path(name), command="study")
-    run.finish(mergers=9, snapshots=9, **{"settings.network": HOSTILE})
+    run.finish(mergers=9, orbits=3, snapshots=9, **{"settings.network": HOSTILE})
 
 
 @pytest.mark.slow
