@@ -236,6 +236,9 @@ def test_shipped_gas_is_resolved_where_stars_begin_to_form(name):
         assert found["gas_kernel_msun"] == pytest.approx(64 * particle, rel=1e-5)
         assert found["gas_kernel_msun"] < found["jeans_mass_msun"] == pytest.approx(1.887e8, rel=1e-3)
         assert jeans_mass_msun(found["gas_resolved_msun_kpc3"], 10.0) == pytest.approx(found["gas_kernel_msun"])
+    (line,) = [line for line in (ROOT / "docs" / "gas.md").read_text().splitlines() if f"`{name}`" in line]
+    told = [float(cell) for cell in line.strip("|").split("|")[1:]]  # of the most gas
+    assert told == pytest.approx([found["gas_kernel_msun"], found["gas_resolved_msun_kpc3"]], rel=0.05)
 
 
 def test_bad_suites_say_why(tmp_path):

@@ -242,10 +242,11 @@ def _settled(remnants: Table) -> str:
     nodes = np.fmax(numbers(own["nodes_host"]), numbers(own["nodes_companion"]))
     periods, moved = numbers(own["since_merging_periods"]), np.abs(numbers(own["a4_late"]) - numbers(own["a4_early"]))
     change = f"; their mean a4/a changes by {np.nanmedian(moved):.3f} (median)" if np.isfinite(moved).any() else ""
+    unmixed = counted(int(np.sum(nodes > UNMIXED)), "remnant")
     return (
         f"The remnants are seen {np.nanmin(periods):.1f} to {np.nanmax(periods):.1f} orbital periods (at 2.5 "
-        f"half-light radii) after coalescence{change}. The nodes of {counted(int(np.sum(nodes > UNMIXED)), 'remnant')} of "
-        f"{len(own)} have not mixed (above {UNMIXED:g})."
+        f"half-light radii) after coalescence{change}. The nodes of {unmixed} of {len(own)} have not mixed (above "
+        f"{UNMIXED:g})."
     )
 
 

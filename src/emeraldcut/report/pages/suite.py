@@ -95,14 +95,14 @@ def _power_of_ten(value: float) -> str:
 
 
 def _start(facts: list[dict[str, Any]]) -> list[str]:
-    """A sentence about galaxies that start inside each other's halos; none if they do not, or in runs that do not say."""
+    """A sentence about galaxies that start inside each other's halos; none if they do not, or if it is not known."""
     inside = [row["mass_inside_start"] for row in facts if row.get("mass_inside_start") is not None]
     overlapping = sum(value < 1 - LEAST_OUTSIDE for value in inside)
     if not overlapping:
         return []
     return [
-        f"In {counted(overlapping, 'merger')} of {len(inside)} the galaxies start inside each other's halos: nearer than "
-        f"{100 * (1 - min(inside)):.0f} % of the heavier one's mass."
+        f"In {counted(overlapping, 'merger')} of {len(inside)} the galaxies start inside each other's halos: nearer "
+        f"than {100 * (1 - min(inside)):.0f} % of the heavier one's mass."
     ]
 
 
