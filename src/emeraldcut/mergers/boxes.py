@@ -9,7 +9,7 @@ import numpy as np
 from emeraldcut.mergers.progenitors import ProgenitorSettings, make_progenitor
 from emeraldcut.nbody.snapshot import Snapshot
 
-INCLINATION_DEG, SPREAD_DEG = 40.0, 12.0  # seen edge-on, a4/a is about -0.08 between 1.5 and 2.5 a_e
+INCLINATION_DEG, SPREAD_DEG = 40.0, 12.0  # from the side a4/a is -0.10 between 1.5 and 2.5 a_e, once settled
 _STREAM = 24  # of random numbers, apart from those of the galaxy
 
 
