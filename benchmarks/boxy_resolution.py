@@ -4,11 +4,11 @@
     emeraldcut simulate published_facts_3to1 --seed 2003 -o 3to1
     python benchmarks/boxy_resolution.py 1to1 3to1 [--quick] [--views N] [--stack N]
 
-Published: half of the projections of dry 1:1 remnants are boxy, a4 < 0 (Naab & Burkert 2003, ApJ 597, 893), on images of
-128 x 128 pixels that are smoothed by 1.5 pixels. How wide an image was could not be read. Here the light is smoothed as
-in images 10, 15 and 20 scale lengths of the disc wide, and not at all: each star is moved by a Gaussian of that width,
-which is the same as smoothing the light, without pixels. a4/a is that of single isophotes, from the particles of the
-last snapshots of each merger, stacked.
+Published: half of the projections of dry 1:1 remnants are boxy, a4 < 0 (Naab & Burkert 2003, ApJ 597, 893), on images
+of 128 x 128 pixels that are smoothed by 1.5 pixels. How wide an image was could not be read. Here the light is
+smoothed as in images 10, 15 and 20 scale lengths of the disc wide, and not at all: each star is moved by a Gaussian
+of that width, which is the same as smoothing the light, without pixels. a4/a is that of single isophotes, from the
+particles of the last snapshots of each merger, stacked.
 
 Keys of the last line: for each group of mergers, smoothing in kpc and radius in half-light semi-major axes
 
