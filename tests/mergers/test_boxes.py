@@ -25,7 +25,7 @@ def test_each_vector_is_turned_by_a_rotation_of_its_own(seed, inclination, node)
 
 
 def test_only_the_orbits_of_the_stars_are_tilted():
-    """Radii, speeds and the halo stay; angular momenta have the inclinations that were asked for, nodes are all round."""
+    """Radii, speeds and the halo stay; angular momenta have the inclinations asked for, and nodes are all round."""
     disc, box = make_progenitor(SMALL, seed=3), boxy_galaxy(SMALL, seed=3, inclination_deg=50.0, spread_deg=5.0)
     stars = disc.stars
     np.testing.assert_array_equal(box.position[~stars], disc.position[~stars])

@@ -624,6 +624,19 @@ def hostile_suite(folder):
     run.finish(**alone, disc_scale_kpc=1.0, **{"settings.engine": HOSTILE})
 
 
+def test_a_suite_says_whether_gas_is_resolved_and_whether_galaxies_start_apart():
+    from emeraldcut.report.pages.suite import _gas, _start
+
+    wet = {"gas_kernel_msun": 3.6e8, "jeans_mass_msun": 1.9e8, "gas_resolved_msun_kpc3": 8e5, "mass_inside_start": 0.3}
+    (said,) = _gas([wet, {"gas_kernel_msun": None}])
+    assert "3.6e8 Msun" in said and "1.9e8 Msun" in said and "is not resolved where stars form" in said
+    (said,) = _gas([wet | {"gas_kernel_msun": 1e8, "gas_resolved_msun_kpc3": 1.1e7}])
+    assert "less than the Jeans mass" in said and "1.1e7 Msun/kpc^3" in said
+    assert _gas([{"gas_kernel_msun": None}]) == _gas([{}]) == _start([{}]) == _start([{"mass_inside_start": 1.0}]) == []
+    (said,) = _start([wet, {"mass_inside_start": 1.0}])
+    assert said.startswith("In 1 merger of 2") and "70 %" in said
+
+
 def hostile_study(folder):
     run = Run.start(folder, "study", seed=1)
     seen = [("clear", "truth"), ("noisy", "network")]
@@ -646,7 +659,7 @@ def hostile_study(folder):
     tested |= {f"{name}{end}": 0.1 for name in ("slope", "difference") for end in ("", "_low", "_high")}
     views = {"phase": ["relaxed"], "image_quality": ["clear"], "truth_a4": [np.nan], "merger": [HOSTILE]}
     write_table(Table(shares), run.path(studies.FRACTIONS))
-    write_table(Table([tested | {"mergers": 9, "orbits": 3}]), run.path(studies.TESTS))
+    write_table(Table([tested | {"mergers": 9, "orbits": 3, "paired": True}]), run.path(studies.TESTS))
     boxy = {"group": HOSTILE, "value": HOSTILE, "phase": "relaxed", "mergers": 9, "orbits": 3, "boxy": 0.1}
     boxy |= {"boxy_low": 0.0, "boxy_high": 0.2, "boxy_early": 0.1, "power": 0.9, "power_strong": 1.0, "false_boxy": 0.0}
     write_table(Table([boxy]), run.path(studies.BOXES))

@@ -123,6 +123,19 @@ def test_only_mergers_are_compared_that_have_a_partner():
     assert not complete(np.r_[0.0, 1.0], np.array(["a", "b"])).any()
 
 
+def test_the_same_orbits_are_compared_if_there_are_any():
+    """Else those of different orbits, unless some mergers share one."""
+    from emeraldcut.studies.study import _comparable
+
+    gas, kinds, ratio = np.r_[np.zeros(4), np.ones(2)], np.full(6, ""), np.ones(6)
+    known, alike, paired = _comparable(gas, kinds, ratio, np.array(list("abcdab")))
+    assert paired and known.tolist() == [True, True, False, False, True, True] and alike[0] == alike[4] != alike[1]
+    known, alike, paired = _comparable(gas, kinds, ratio, np.array(list("abcdef")))
+    assert not paired and known.all() and len(set(alike)) == 1
+    assert _comparable(gas, kinds, ratio, np.array(list("aacdef"))) is None
+    assert _comparable(gas, kinds, np.arange(6), np.array(list("abcdef"))) is None
+
+
 def test_what_is_lost_on_every_orbit_is_found_however_much_orbits_differ():
     """Orbits set the fraction, and gas takes .1 of it: pairs show that, 18 independent mergers would not."""
     rng = np.random.default_rng(8)

@@ -404,8 +404,9 @@ def dependence_table(images: Table, judged: Table, *, seed: int = 0) -> Table:
         their numbers.
 
         Only mergers are compared that are alike in all else: of one orbit and one value of the other variable, and of
-        one model (suite) if each model has several values, where every value of the variable was run. Mergers with gas
-        are so compared with those without on the same orbits. A variable of which no orbit has all values has no row.
+        one model (suite) if each model has several values, where every value of the variable was run (`paired`).
+        Mergers with gas are so compared with those without on the same orbits. Where no orbit has all values, and each
+        has one merger, those on different orbits are compared. A variable that leaves nothing to compare has no row.
     """
     rng, rows = np.random.default_rng([seed, 2]), []
     relaxed = images[np.array(images["phase"]) == "relaxed"]
@@ -436,19 +437,35 @@ def _dependences(
     within = all(len(np.unique(values[models == model])) > 1 for model in set(models))
     kinds = models if within else np.full(len(models), "")
     orbits = np.array(facts["orbit_id"], dtype=str)
-    alike = np.array(
-        [f"{kind} {value} {orbit}" for kind, value, orbit in zip(kinds, facts[other], orbits, strict=True)]
-    )
-    known = complete(values, alike)
-    if len(np.unique(values[known])) < 2:
+    found = _comparable(values, kinds, np.asarray(facts[other]), orbits)
+    if found is None:
         return []
+    known, alike, paired = found
     rows = []
     for name, own in fractions.items():
-        found = dependence(own[known], values[known], alike[known], orbits[known], rng)
-        row = {"class": name, "mergers": int(known.sum()), "orbits": len(set(orbits[known]))}
-        row |= as_columns("slope", found.slope) | as_columns("difference", found.difference)
-        rows.append(row | {"explained": found.explained, "p": found.p})
+        result = dependence(own[known], values[known], alike[known], orbits[known], rng)
+        row = {"class": name, "mergers": int(known.sum()), "orbits": len(set(orbits[known])), "paired": paired}
+        row |= as_columns("slope", result.slope) | as_columns("difference", result.difference)
+        rows.append(row | {"explained": result.explained, "p": result.p})
     return rows
+
+
+def _comparable(
+    values: np.ndarray, kinds: np.ndarray, others: np.ndarray, orbits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, bool] | None:
+    """Which mergers (m,) are compared, with which of them they are alike (m,), and whether on the same orbits.
+
+    On the same orbits if there are any with all values; else, where no two mergers share an orbit, on different ones.
+    None if nothing can be compared.
+    """
+    rest = list(zip(kinds, others, strict=True))
+    for paired in (True, False):
+        ends = [f" {orbit}" if paired else "" for orbit in orbits]
+        alike = np.array([f"{kind} {other}{end}" for (kind, other), end in zip(rest, ends, strict=True)])
+        known = complete(values, alike)
+        if len(np.unique(values[known])) > 1 and (paired or len(set(orbits[known])) == known.sum()):
+            return known, alike, paired
+    return None
 
 
 def accuracy_table(images: Table, *, seed: int = 0) -> Table:

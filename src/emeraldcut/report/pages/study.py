@@ -178,7 +178,8 @@ def _details(boxes: Table, fractions: Table, tests: Table) -> list[str]:
         f"corrected for its known errors, that is {_interval(seen, 'corrected')}.",
     ]
     sentences += [
-        f"Dependence on the {NAMES[row['on']]}, over {counted(int(row['orbits']), 'orbit')} with every value: p = "
+        f"Dependence on the {NAMES[row['on']]}, over {counted(int(row['orbits']), 'orbit')} "
+        f"{'with every value' if row['paired'] else 'that differ from value to value'}: p = "
         f"{row['p']:.2g}; from the smallest to the largest value the boxy fraction of directions changes by "
         f"{_signed(row, 'difference')}."
         for row in tests
