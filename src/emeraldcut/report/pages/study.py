@@ -383,10 +383,10 @@ def _concluded(row: Row) -> list[str]:
             f"The cosine of a rectangular map is above that of another in {_cases(row)}; by chance it would be half."
         )
     if not np.ma.is_masked(row["boxy"]):
-        sentences.append(
-            f"What holds: relaxed remnants are boxy from {_interval(row, 'boxy')} of all directions, by a test that "
-            f"finds {_power(row, 'power')} of true boxes."
-        )
+        found = f"relaxed remnants are boxy from {_interval(row, 'boxy')} of all directions"
+        if row["power"] < LEAST_POWER:
+            found = "nothing, since this run cannot tell whether its remnants are boxes"
+        sentences.append(f"What holds: {found}, by a test that finds {100 * row['power']:.0f} % of true boxes.")
     return sentences
 
 
