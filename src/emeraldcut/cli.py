@@ -206,12 +206,17 @@ def _run_export(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_convert(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.exchange import convert_images, convert_table
+    from emeraldcut.exchange import convert_images, convert_table, write_hats, write_moc, write_obscore
 
     source, output, overwrite = arguments.source, arguments.output, arguments.overwrite
     if not settings[0].to:
         return str(convert_table(source, output, settings[0], overwrite=overwrite))
+    if settings[0].to == "hats":
+        return str(write_hats(source, output, overwrite=overwrite))
     with _bar(arguments) as bar:
+        if settings[0].to in ("moc", "obscore"):
+            write = write_moc if settings[0].to == "moc" else write_obscore
+            return str(write(source, output, settings[1], overwrite=overwrite, progress=bar))
         read_settings = _with_sources(arguments, settings[1], bar)
         return str(convert_images(source, output, settings[0], read_settings, overwrite=overwrite, progress=bar).folder)
 
@@ -463,6 +468,7 @@ COMMANDS = {
         examples=(
             "convert run/candidates.parquet --output candidates.vot",
             "convert galaxies --to fits --output galaxies_fits",
+            "convert cutouts/ --to moc --output searched.fits",
         ),
     ),
     "classify": Command(
