@@ -27,6 +27,7 @@ LABELS = {  # of the columns, in their order; those that the table lacks are lef
     "id": "id",
     "score": "score",
     "p_rectangular": "p(rectangular)",
+    "p_boxy": "p(boxy)",
     "class": "class",
     "similarity": "similarity",
     "similarity_p": "p-value of similarity",
@@ -57,6 +58,8 @@ def explorer(table: Any, shown: Iterable[int] = ()) -> dict[str, Any]:
     """
     rows = min(len(table), MOST_ROWS)
     names = [name for name in LABELS if name in table.colnames or name == "rank"]
+    if "score" in names and "p_boxy" in names:  # of which it is a part
+        names.remove("p_boxy")
     columns = [{"name": name, "label": LABELS[name], "values": _values(table, name, rows)} for name in names]
     flags = [[bit.value, str(bit.name).lower().replace("_", " "), SENTENCES[bit], level_of(bit)]
              for bit in _raised(table, rows)]  # fmt: skip

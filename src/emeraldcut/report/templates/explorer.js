@@ -79,7 +79,7 @@
     if (name === "trusted") return value ? "yes" : "no";
     if (name === "rank") return value.toLocaleString("en");
     if (name === "ra" || name === "dec") return value.toFixed(4).replace("-", "−");
-    if (name.startsWith("p_") && (value < 0.001 || value > 0.999)) return value < 0.001 ? "< 0.001" : "> 0.999";
+    if ((name.startsWith("p_") || name === "similarity_p") && (value < 0.001 || value > 0.999)) return value < 0.001 ? "< 0.001" : "> 0.999";
     if (typeof value !== "number") return value;
     const digits = name === "snr" ? 0 : ["radius_pix"].includes(name) ? 1 : ["axis_ratio", "similarity"].includes(name) ? 2 : 3;
     return (Math.round(value * 10 ** digits) / 10 ** digits + 0).toFixed(digits).replace("-", "−");
@@ -92,7 +92,7 @@
       const chips = raised.map(([, word, sentence, level]) => make("span", { class: level === "note" ? "chip note" : "chip", title: sentence }, word));
       return make("td", { class: "flags" }, ...chips);
     }
-    const number = typeof value === "number" || value === null;
+    const number = (typeof value === "number" || value === null) && name !== "trusted";
     const rank = column("rank").values[row];
     const text = words(name, value);
     if (name === "id" && data.cards.includes(rank)) return make("td", {}, make("a", { class: "id", href: `#rank-${rank}` }, text));
@@ -127,7 +127,7 @@
   function begin(content) {
     data = content;
     const head = data.columns.map(({ name, label, values }, k) =>
-      make("th", { scope: "col", class: typeof values.find((v) => v !== null) === "number" && name !== "flag" ? "right" : null },
+      make("th", { scope: "col", class: typeof values.find((v) => v !== null) === "number" && name !== "flag" && name !== "trusted" ? "right" : null },
         make("button", { type: "button", click: () => sortBy(k) }, label)));
     $("explorer-head").replaceChildren(...head);
     const classes = [...new Set(column("class")?.values ?? [])].filter((name) => name !== "").sort();
