@@ -588,6 +588,7 @@ GROUPS = {
     "results": ("report", "review", "demo"),
 }
 SPELLINGS = {"synthesize": "synthesise"}  # also understood
+RESUMED = ("screen", "measure", "classify", "compare", "fetch", "detect", "simulate", "search", "train", "review")
 
 
 def load(name: str) -> Any:
@@ -680,6 +681,9 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         parser.add_argument("--raw", action="store_true", help=RAW_HELP)
     parser.add_argument(
         "--quiet", action="store_true", help="print only the path of the result: no progress bar, no summary"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show also what libraries, such as TensorFlow, say of themselves"
     )
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     add_flags(parser, *classes)
@@ -800,6 +804,9 @@ def _run(name: str, argv: list[str]) -> int:
     classes = [load(cls) for cls in command.settings]
     arguments = _command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name
+    from emeraldcut.runs.chatter import show_chatter
+
+    show_chatter(arguments.verbose)
     begun = monotonic()
     try:
         written = _carry_out(command, arguments, classes)
@@ -830,7 +837,9 @@ def _summarise(written: str, arguments: argparse.Namespace, seconds: float) -> N
 
 
 def _was_interrupted(name: str) -> int:
-    _say(f"emeraldcut {name}: interrupted.")
+    """Says so in one line, and how to go on where what is done is kept; returns the exit status."""
+    again = "; rerun the command to resume" if name in RESUMED else ""
+    _say(f"emeraldcut {name}: interrupted{again}.")
     return 130
 
 
