@@ -302,7 +302,7 @@ def _run_report(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report, write_latex, write_pdf
 
     (options,) = settings
-    page = report(arguments.source)
+    page = report(arguments.source, movies=options.movie)
     if options.format == "pdf":
         page = write_pdf(page)
     if arguments.output != COMMANDS["report"].default_output:
@@ -328,7 +328,7 @@ def _run_review(arguments: argparse.Namespace, settings: tuple) -> str:
 
 def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.demo import demo
-    from emeraldcut.report.page import PAGE
+    from emeraldcut.runs.run import PAGE
 
     with _bar(arguments) as bar:
         say = (lambda text: None) if arguments.quiet else bar.write

@@ -22,6 +22,7 @@ from emeraldcut.images.readers import (
     read_images,
     unique_ids,
 )
+from emeraldcut.settings import from_keywords
 from emeraldcut.tables.catalogues import as_catalogue
 from emeraldcut.tables.foreign import as_table
 
@@ -31,7 +32,7 @@ EXPECTED = (
 )
 
 
-def as_images(given: Any, settings: ReadSettings = ReadSettings()) -> ImageSet:
+def as_images(given: Any, settings: ReadSettings = ReadSettings(), **keywords: Any) -> ImageSet:
     """Whatever a Python user has as an image set.
 
     Parameters
@@ -42,6 +43,8 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings()) -> ImageSet:
         that `open_images` takes. Tables of astropy, pandas, polars or pyarrow have a column of files, relative to where
         the program runs.
     settings : ReadSettings
+    **keywords
+        Settings by name, such as `psf_fwhm_pix` or `pixel_scale_arcsec`.
 
     Returns
     -------
@@ -62,6 +65,7 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings()) -> ImageSet:
     """
     if isinstance(given, ImageSet):
         return given
+    (settings,) = from_keywords([settings], keywords, ReadSettings)
     if isinstance(given, Iterator) or (isinstance(given, np.ndarray) and given.dtype == object):
         given = list(given)
     if not isinstance(given, list | tuple) or _as_hdus(given) is not None:
