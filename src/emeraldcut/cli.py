@@ -561,13 +561,14 @@ COMMANDS = {
         examples=(
             "report run",
             "report shapes.parquet --output page.html",
+            "report mergers --movie",
         ),
     ),
     "review": Command(
-        "inspect the candidates of a finished run in the browser (needs the extra [review])",
+        "judge the candidates of a run, or the images of any table, in the browser (needs the extra [review])",
         ("emeraldcut.review:ReviewSettings",),
         _run_review,
-        source="folder of a run of `screen` or `demo`",
+        source="folder of a run of `screen` or `demo`, or any table of images",
         source_name="DIR",
         output="FOLDER",
         output_help="folder to write with --static",
@@ -576,6 +577,7 @@ COMMANDS = {
         examples=(
             "review run",
             "review run --export judged.csv",
+            "review table.parquet --classes spiral,ring,other --images cutouts/",
         ),
     ),
 }
