@@ -87,7 +87,7 @@ def _values(table: Any, name: str, rows: int) -> list[Any]:
     if name == "rank" and name not in table.colnames:
         return list(range(1, rows + 1))
     if name in TEXTS:
-        column = np.ma.filled(np.ma.asarray(table[name][:rows], dtype=object), "")
+        column: np.ndarray = np.ma.filled(np.ma.asarray(table[name][:rows], dtype=object), "")
         return [str(value) for value in column]
     values = numbers(table[name])[:rows]
     if name in ("rank", "flag", "trusted"):

@@ -139,8 +139,11 @@ class ReviewedRun:
             images = self.source_images.shown([row], own)
             if images.pixels[0].size:
                 return images
-        kept = [] if self._best is None else np.flatnonzero(self._best.table["id"] == self._ids[row])
-        return ImageSet([self._best.pixels[kept[0]] if len(kept) else np.zeros((0, 0), np.float32)], own)
+        pixels = np.zeros((0, 0), np.float32)
+        if self._best is not None:
+            kept = np.flatnonzero(self._best.table["id"] == self._ids[row])
+            pixels = self._best.pixels[kept[0]] if len(kept) else pixels
+        return ImageSet([pixels], own)
 
     def _compared(self, images: ImageSet) -> tuple[str, Picture | None, Picture | None]:
         """The name of a candidate's reference, its picture, and that of the residual; None where there is none."""
