@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from emeraldcut.runs import SILENT, Bar, map_chunks
+from tests.helpers import Stretches
 
 
 def length(chunk):
@@ -30,6 +31,24 @@ def test_a_silent_bar_says_nothing(capsys):
         progress.begin(2)
         assert list(map_chunks(length, [range(2)], progress=progress)) == [2]
     assert capsys.readouterr() == ("", "")
+
+
+def test_stages_announce_as_much_as_they_do(tmp_path):
+    from emeraldcut.galaxies import SynthesiseSettings, synthesise
+    from emeraldcut.images import apply_to_images, write_images
+    from emeraldcut.images.readers import ReadSettings
+    from emeraldcut.isophotes import measure
+    from emeraldcut.screening import screen_run
+
+    images = write_images(synthesise(SynthesiseSettings(number=12, size=48), seed=1), tmp_path / "set", command="test")
+    table = tmp_path / "t.csv"
+    for work in (
+        lambda told: apply_to_images(measure, images, ReadSettings(), table, command="measure", progress=told),
+        lambda told: screen_run(images, tmp_path / "run", progress=told),
+    ):  # fmt: skip
+        told = Stretches()
+        work(told)
+        told.check()
 
 
 # --- what libraries say of themselves

@@ -421,9 +421,9 @@ function drawCard(item, its) {
         { class: "pictures" },
         make("figure", { class: "large" }, sky, make("figcaption", {}, "on the sky")),
         make("div", { class: "frames" },
-          framed ? make("figure", {}, framed, make("figcaption", {}, "in its own frame, where an ellipse is a circle and a rectangle a square")) : null,
+          framed ? make("figure", {}, framed, make("figcaption", { title: "where an ellipse is a circle and a rectangle a square" }, "in its own frame")) : null,
           reference ? make("figure", {}, reference, make("figcaption", {}, "the reference ", make("span", { class: "id" }, its.compared))) : null,
-          residual ? make("figure", {}, residual, make("figcaption", {}, "galaxy minus reference")) : null),
+          residual ? make("figure", {}, residual, make("figcaption", { title: "scaled to the galaxy's profile; red: excess light, blue: missing light" }, "galaxy minus reference")) : null),
         make("div", { class: "display" }, ...zooms, ...switches),
       ),
       make(
