@@ -102,7 +102,7 @@ def test_full_runs_repeat_the_best_with_other_seeds(undisturbed):
 def test_a_search_that_was_stopped_ends_the_same(undisturbed, tmp_path, after):
     done = []
 
-    def stopping(encounter, seed, settings):
+    def stopping(encounter, seed, settings, folder):
         if len(done) == after:
             raise Stopped
         done.append(seed)
