@@ -22,7 +22,7 @@ from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.numerics.jit import compile_ahead
-from emeraldcut.search.remnant_shape import Body, Views, body_of, families, view_remnant
+from emeraldcut.search.remnant_shape import DIRECTIONS, Body, Views, body_of, even_directions, families, view_remnant
 from emeraldcut.settings import items
 
 STACK = 6  # last snapshots: every other one to choose views by, the rest to score them
@@ -159,9 +159,12 @@ class Evaluated:
     families: dict[str, float]
 
 
-def evaluate(bodies: Sequence[Body], radii: tuple[float, ...], motion: bool = False) -> Evaluated:
+def evaluate(
+    bodies: Sequence[Body], radii: tuple[float, ...], motion: bool = False, directions: int = DIRECTIONS
+) -> Evaluated:
     """The views of a remnant's last snapshots, every other one apart, from the same directions."""
-    choosing, scoring = (view_remnant(bodies[k::2], radii=radii, motion=motion) for k in (1, 0))
+    seen_from = even_directions(directions)
+    choosing, scoring = (view_remnant(bodies[k::2], seen_from, radii, motion) for k in (1, 0))
     return Evaluated(choosing, scoring, families(bodies[-1]))
 
 

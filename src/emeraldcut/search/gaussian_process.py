@@ -18,7 +18,7 @@ ROOT5 = np.sqrt(5.0)
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """A Gaussian process with a Matern 5/2 kernel and a length for each parameter (Rasmussen & Williams 2006, ch. 2, 4).
+    """A Gaussian process with a Matern 5/2 kernel and a length for each parameter (Rasmussen & Williams 2006).
 
     Attributes
     ----------

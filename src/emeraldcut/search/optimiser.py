@@ -108,9 +108,7 @@ def _by_process(
 
 
 @single_threaded
-def _most_promising(
-    points: np.ndarray, scores: np.ndarray, population: int, rng: np.random.Generator
-) -> np.ndarray:
+def _most_promising(points: np.ndarray, scores: np.ndarray, population: int, rng: np.random.Generator) -> np.ndarray:
     """The next generation (population, d)."""
     process = fitted(points, scores)
     asked = []

@@ -146,7 +146,9 @@ def encounter_of(parameters: dict[str, float], start: str, particles: int) -> En
     merger = "companion_scale_kpc" in parameters
     host_stars = round((_HOST_STARS if merger else _ALONE_STARS) * particles)
     host_halo = round(_HOST_HALO * particles) if merger else particles - host_stars
-    host = _galaxy("host", parameters, parameters["host_stars_msun"], parameters["host_halo_msun"], host_halo, host_stars)
+    host = _galaxy(
+        "host", parameters, parameters["host_stars_msun"], parameters["host_halo_msun"], host_halo, host_stars
+    )
     if not merger:
         tide = None
         if "tide_mass_msun" in parameters:

@@ -67,6 +67,7 @@ class SearchSettings(Settings):
     halo_softening_kpc: float = setting(0.4, "Plummer softening length of halos", above=0)
     accuracy: float = setting(0.6, "time step in units of sqrt(softening / acceleration)", above=0)
     output_gyr: float = setting(0.125, "time between the snapshots, the last six of which are viewed", above=0)
+    directions: int = setting(64, "directions from which a remnant is viewed", at_least=8, at_most=10_000)
     unmixed_nodes: float = setting(
         0.35, "most that the nodes of either galaxy's stars may agree: 1 for a tilted disc, 0 for mixed orbits", above=0
     )
@@ -148,7 +149,7 @@ def evaluate_trial(
     encounter = encounter_of(trial.parameters, start, particles)
     remnant = runner(encounter, trial.seed, settings, folder / UNFINISHED / path.stem)
     bodies = bodies_of(remnant.snapshots)
-    evaluated = evaluate(bodies, tuple(sorted({*RADII, *target.radii})), target.motion)
+    evaluated = evaluate(bodies, tuple(sorted({*RADII, *target.radii})), target.motion, settings.directions)
     row = asdict(trial) | remnant.facts | evaluated.families | judge(evaluated, target, remnant.facts, settings.limits)
     row["views"] = {
         "radii": list(evaluated.scoring.radii),
@@ -192,10 +193,11 @@ def search(
 ) -> Run:
     """Finds encounters whose remnants look like a target, and writes all that were tried, and the best as suites.
 
-    Small runs first: a Sobol sequence over the priors, then generations of CMA-ES or of a Gaussian process. The best of them are run again with
-    more particles and other seeds. Each evaluation is kept when it is done, so that a search which was stopped goes on
-    with the next one, and ends with the same evaluations; how many work on it does not matter either. (A budget of CPU
-    hours ends it after another number of generations where evaluations took another time.)
+    Small runs first: a Sobol sequence over the priors, then generations of CMA-ES or of a Gaussian process. The best of
+    them are run again with more particles and other seeds. Each evaluation is kept when it is done, and while it runs
+    its last snapshots, so that a search which was stopped goes on where it was, and ends with the same evaluations; how
+    many work on it does not matter either. (A budget of CPU hours ends it after another number of generations where
+    evaluations took another time.)
 
     Parameters
     ----------
@@ -279,9 +281,7 @@ def search_small(
     """The rows of all small evaluations, in the order of asking."""
     rows: list[dict[str, Any]] = []
     first = min(settings.sobol, settings.evaluations)
-    asking = proposals(
-        len(priors.free), start=first, population=settings.population, seed=seed, method=settings.method
-    )
+    asking = proposals(len(priors.free), start=first, population=settings.population, seed=seed, method=settings.method)
     points = next(asking)
     while True:
         left = settings.evaluations - len(rows)
@@ -311,9 +311,7 @@ def _rank(best: list[dict[str, Any]], full: list[dict[str, Any]]) -> list[dict[s
     return sorted(best, key=lambda row: -scores[row["number"]])
 
 
-def _prevalence(
-    sobol: list[dict[str, Any]], priors: PriorSettings, nature: NatureSettings
-) -> dict[str, Any] | None:
+def _prevalence(sobol: list[dict[str, Any]], priors: PriorSettings, nature: NatureSettings) -> dict[str, Any] | None:
     """See `prevalence`; None of what is no merger."""
     return asdict(prevalence(sobol, priors, nature)) if priors.formation == "merger" else None
 

@@ -14,6 +14,7 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.errors import UsageError
 from emeraldcut.search.remnant_shape import BOX_A4, BOX_RADII, Views
 from emeraldcut.settings import read_toml
+from emeraldcut.tables.files import ENDINGS as TABLES
 from emeraldcut.tables.files import read_table
 
 QUANTITIES = {  # and how far outside its limits counts as much as another's
@@ -139,14 +140,16 @@ BUILT_IN = {"leda074886": LEDA074886, "box": BOX, "leda074886_outside": LEDA_OUT
 
 
 def read_target(source: str | Path) -> Target:
-    """A target that is built in (leda074886, box), or that a TOML file describes.
+    """A target that is built in (`BUILT_IN`), that a TOML file describes, or a table of `measure --profiles`.
 
-    The file has `name`, and either a list of tables `[[isophote]]`, each with `radius` in half-light semi-major axes
-    and any of `QUANTITIES`, as NAME with NAME_err (two standard errors on both sides match), or as NAME_at_least,
-    NAME_at_most or both; or `profile`, a table of `measure --profiles`, with `half_light_radius_pix`
-    (the half-light semi-major axis of the galaxy in pixels), `use` (which of a4, a6 and axis_ratio to compare; all
-    three if not given),
-    and `id` if the table holds several galaxies.
+    The TOML file has `name`, and either a list of tables `[[isophote]]`, each with `radius` in half-light semi-major
+    axes and any of `QUANTITIES`, as NAME with NAME_err (two standard errors on both sides match), or as NAME_at_least,
+    NAME_at_most or both; or `profile`, a table of `measure --profiles`, with
+
+    - `half_light_radius_pix`, the half-light semi-major axis of the galaxy in pixels; if not given, from the growth
+      curve in the table, which ends at its last isophote;
+    - `use`, which of a4, a6 and axis_ratio to compare; if not given, all three;
+    - `id`, if the table holds several galaxies.
 
     Raises
     ------
@@ -156,8 +159,9 @@ def read_target(source: str | Path) -> Target:
     if str(source) in BUILT_IN:
         return BUILT_IN[str(source)]
     if not Path(source).is_file():
-        raise UsageError(f"no target or TOML file named '{source}'; targets are {', '.join(BUILT_IN)}.")
-    values = read_toml(source)
+        raise UsageError(f"no target, TOML file or table named '{source}'; targets are {', '.join(BUILT_IN)}.")
+    table = str(source).lower().endswith(TABLES)
+    values: dict[str, Any] = {"profile": Path(source).name} if table else read_toml(source)
     name = str(values.get("name", Path(source).stem))
     if "profile" in values:
         return profile_target(name, values, Path(source).parent)
@@ -200,7 +204,7 @@ def profile_target(name: str, values: Mapping[str, Any], folder: Path) -> Target
         rows = rows[np.asarray(rows["id"]).astype(str) == str(values["id"])]
     if len(rows) == 0 or len(set(np.asarray(rows["id"]).astype(str))) > 1:
         raise UsageError(f"'{values['profile']}' must hold one galaxy, or name its `id`; found {len(rows)} isophotes.")
-    half = values.get("half_light_radius_pix", 0)
+    half = values.get("half_light_radius_pix", _half_light_pix(rows))
     if isinstance(half, bool) or not isinstance(half, int | float) or not half > 0:
         raise UsageError("a target with a profile needs half_light_radius_pix, above 0.")
     names = list(values.get("use", LEAST_ERROR))
@@ -208,6 +212,17 @@ def profile_target(name: str, values: Mapping[str, Any], folder: Path) -> Target
         raise UsageError(f"a profile gives {', '.join(LEAST_ERROR)}; received '{min(unknown)}' to use.")
     found = [c for quantity in names for c in _of_profile(rows, quantity, float(half))]
     return Target(name, tuple(found), f"The profile of {values['profile']}.")
+
+
+def _half_light_pix(rows: Table) -> float:
+    """Semi-major axis that holds half of the light inside the last isophote; 0 where the growth curve is not there."""
+    if "light_inside" not in rows.colnames:
+        return 0.0
+    radius, light = numbers(rows["isophote_radius_pix"]), numbers(rows["light_inside"])
+    good = np.isfinite(radius) & np.isfinite(light)
+    order = np.argsort(radius[good])
+    radius, light = radius[good][order], np.maximum.accumulate(light[good][order])
+    return float(np.interp(light[-1] / 2, light, radius)) if len(light) and light[-1] > 0 else 0.0
 
 
 def _of_profile(rows: Table, quantity: str, half_light_pix: float) -> list[Constraint]:

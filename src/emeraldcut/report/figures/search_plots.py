@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.camera.projection import count, project, smooth
+from emeraldcut.galaxies.leda074886 import ARCSEC_PER_KPC, BODY_RADIUS_ARCSEC, leda074886
 from emeraldcut.report.figures.palette import EMERALD, GREY
 from emeraldcut.report.figures.style import ACCENT, INK, LINE, MUTED, SECOND, new_figure, save_figure, svg_of
 from emeraldcut.search import Body, Target
@@ -79,30 +80,47 @@ def plot_profile(quantity: str, target: Target, best: Sequence[tuple[str, dict[s
     return svg_of(f"profile-{quantity.replace('_', '-')}", draw)
 
 
-def remnants_figure(remnants: Sequence[tuple[str, list[Body], np.ndarray]], path: str | Path) -> Path:
+def remnants_figure(
+    remnants: Sequence[tuple[str, list[Body], np.ndarray]], path: str | Path, leda: bool = False
+) -> Path:
     """Draws each remnant, `(name, snapshots, best direction)`, from three sides, with isophotes.
 
-    The sides are the direction of the best view, edge-on along the middle axis, and face-on.
+    The sides are the direction of the best view, edge-on along the middle axis, and face-on; with `leda` there is our
+    model of LEDA 074886 beside them, as large in half-light radii.
     """
     sides = ("best view", "edge-on", "face-on")
-    figure = new_figure(9.0, 3.1 * len(remnants))
+    figure = new_figure(3.0 * (len(sides) + leda), 3.1 * len(remnants))
     figure.set_layout_engine("tight")
-    panels = figure.subplots(len(remnants), len(sides), squeeze=False)
+    panels = figure.subplots(len(remnants), len(sides) + leda, squeeze=False)
     for row, (name, bodies, best) in zip(panels, remnants, strict=True):
         half = float(np.mean([body.half_light_kpc for body in bodies]))
         for panel, side, direction in zip(
-            row, sides, (best, np.array([0.0, 1, 0]), np.array([0.0, 0, 1])), strict=True
+            row, sides, (best, np.array([0.0, 1, 0]), np.array([0.0, 0, 1])), strict=False
         ):
             draw_remnant(panel, bodies, direction, WIDTH_HALF_LIGHT * half)
             angle = np.degrees(np.arccos(abs(direction[2])))
             panel.set_title(f"{name}, {side}" + (f" ({angle:.0f}°)" if side == "best view" else ""), fontsize=9)
         row[0].set_ylabel("kpc")
+        if leda:
+            _draw_leda(row[-1])
     return save_figure(figure, path)
+
+
+def _draw_leda(panel) -> None:
+    """Our model of LEDA 074886, which uses no pixel of its picture."""
+    kpc_per_pixel = WIDTH_HALF_LIGHT * BODY_RADIUS_ARCSEC / ARCSEC_PER_KPC / PIXELS
+    model = leda074886(size=PIXELS, pixel_scale_arcsec=kpc_per_pixel * ARCSEC_PER_KPC)
+    draw_light(panel, model, PIXELS * kpc_per_pixel)
+    panel.set_title("LEDA 074886, our model", fontsize=9)
 
 
 def draw_remnant(panel, bodies: Sequence[Body], direction: np.ndarray, width_kpc: float) -> None:
     """Surface density of stacked snapshots from a direction, logarithmic, with isophotes every `STEPS_MAG`."""
-    image = remnant_image(bodies, direction, width_kpc)
+    draw_light(panel, remnant_image(bodies, direction, width_kpc), width_kpc)
+
+
+def draw_light(panel, image: np.ndarray, width_kpc: float) -> None:
+    """An image of so many kpc, logarithmic, with isophotes every `STEPS_MAG`."""
     magnitude = -2.5 * np.log10(np.maximum(image, 1e-9) / image.max())
     extent = (-width_kpc / 2, width_kpc / 2, -width_kpc / 2, width_kpc / 2)
     panel.imshow(-magnitude, origin="lower", extent=extent, cmap="Greys", vmin=-FAINTEST_MAG - 1, vmax=0)
@@ -142,7 +160,7 @@ def _smoothed(bodies: Sequence[Body], turn: np.ndarray, light: np.ndarray, width
 
 
 def motion_figure(remnants: Sequence[tuple[str, list[Body], np.ndarray]], path: str | Path) -> Path:
-    """Maps of mean velocity and of dispersion of each remnant, `(name, snapshots, best direction)`, in its best view."""
+    """Maps of mean velocity and dispersion of each remnant, `(name, snapshots, best direction)`, in its best view."""
     figure = new_figure(8.0, 3.3 * len(remnants))
     figure.set_layout_engine("tight")
     panels = figure.subplots(len(remnants), 2, squeeze=False)
@@ -158,7 +176,12 @@ def motion_figure(remnants: Sequence[tuple[str, list[Body], np.ndarray]], path: 
             (row[1], dispersion, "dispersion", "viridis", tuple(np.quantile(dispersion[seen], [0.01, 0.99]))),
         ):
             drawn = panel.imshow(
-                np.where(seen, values, np.nan), origin="lower", extent=extent, cmap=colours, vmin=limits[0], vmax=limits[1]
+                np.where(seen, values, np.nan),
+                origin="lower",
+                extent=extent,
+                cmap=colours,
+                vmin=limits[0],
+                vmax=limits[1],
             )
             panel.contour(-magnitude, np.arange(-FAINTEST_MAG, 0, 2 * STEPS_MAG), extent=extent, colors=GREY,
                           linewidths=0.6, linestyles="solid")  # fmt: skip

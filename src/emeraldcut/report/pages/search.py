@@ -40,7 +40,7 @@ def search_page(folder: Path) -> str:
     bodies = [
         (name, _bodies(folder, row), np.array(row["views"]["directions"][row["best_view"]])) for name, row in best
     ]
-    remnants_figure(bodies, folder / PICTURE)
+    remnants_figure(bodies, folder / PICTURE, leda="LEDA 074886" in target.name)
     motion_figure(bodies, folder / MOTION_PICTURE)
     return page(
         "search.html",
@@ -84,7 +84,7 @@ COURSE = (
     "has not mixed. The line is the best so far among runs with few particles; left of the grey line the Sobol points."
 )
 WORDS = {
-    "Fraction": "Of 64 directions spread evenly over the sphere, those from which the remnant is within the target's "
+    "Fraction": "Of directions spread evenly over the sphere, those from which the remnant is within the target's "
     "limits at all radii. It is measured on three snapshots that took no part in choosing the best view.",
     "Boxy fraction": f"The same for a4/a of at most {BOX_A4:g} at 1.5, 2 and 2.5 half-light semi-major axes.",
     "Noise": "Standard deviation of the fraction among runs of the same encounter whose particles were drawn anew.",
@@ -127,7 +127,8 @@ def _conclusion(manifest: dict[str, Any], full: list[dict[str, Any]], target: Ta
     fraction, runs = _mean(full, number, "fraction"), sum(row["of"] == number for row in full)
     tried = counted(manifest["evaluations"], "evaluation")
     if fraction == 0:
-        return f"No remnant looks like {target.name} from any of 64 directions, after {tried}."
+        views = len(full[0]["views"]["directions"])
+        return f"No remnant looks like {target.name} from any of {views} directions, after {tried}."
     return (
         f"The best remnant looks like {target.name} from {percent(round(fraction, 3))} of all directions, the mean of "
         f"{counted(runs, 'run')} with new particles, after {tried}."
@@ -172,12 +173,14 @@ def _encounters(best: list[tuple[str, dict[str, Any]]]) -> list[Plot]:
     if not met:
         return []
     return [
-        Plot(plot_separations(met), "Separation against time", "Distance of the densest places of both galaxies' stars."),
+        Plot(
+            plot_separations(met), "Separation against time", "Distance of the densest places of both galaxies' stars."
+        ),
         Plot(
             plot_orbits(met),
             "Orbits",
-            "The companion's course about the host, whose disc lies in the horizontal line at the start. Square: start; "
-            "points are snapshots, so that lines between them cut corners.",
+            "The companion's course about the host, whose disc lies in the horizontal line at the start. Square: "
+            "start; points are snapshots, so that lines between them cut corners.",
         ),
     ]
 
@@ -187,17 +190,17 @@ def _prevalence(manifest: dict[str, Any]) -> str:
     found = manifest.get("prevalence")
     if not found:
         return ""
-    low, _, high = found["inside"]
-    least, _, most = found["overall"]
-    draws = counted(found["draws"], "merger")
-    fixed = f" Held fixed, so that nothing is said of other values: {', '.join(found['fixed'])}." if found["fixed"] else ""
+    low, _, high = (percent(round(value, 3)) for value in found["inside"])
+    least, most = percent(round(found["overall"][0], 5)), percent(round(found["overall"][2], 4))
+    kept = ", ".join(found["fixed"])
+    fixed = f" Held fixed, so that nothing is said of other values: {kept}." if kept else ""
     return (
-        f"Of {draws} drawn evenly over the region that was searched, weighted to the prior of mergers, "
-        f"{percent(round(low, 3))} to {percent(round(high, 3))} (90 % interval) match from at least "
-        f"{percent(COUNTS_FROM)} of all directions. The region holds {percent(round(found['region'], 4))} of the prior. "
-        f"What lies outside was not tried: of all mergers of the prior it is at least {percent(round(least, 5))} if none "
-        f"outside matches, and at most {percent(round(most, 4))} if all do.{fixed} The prior itself is our statement, "
-        "and says nothing of how often dwarfs meet, of halos that are not spherical, or of gas."
+        f"Of {counted(found['draws'], 'merger')} drawn evenly over the region that was searched, weighted to the prior "
+        f"of mergers, {low} to {high} (90 % interval) match from at least {percent(COUNTS_FROM)} of all directions. "
+        f"The region holds {percent(round(found['region'], 4))} of the prior. What lies outside was not tried: of all "
+        f"mergers of the prior it is at least {least} if none outside matches, and at most {most} if all do.{fixed} The "
+        "prior itself is our statement, and says nothing of how often dwarfs meet, of halos that are not spherical, or "
+        "of gas."
     )
 
 
