@@ -198,9 +198,9 @@ def _prevalence(manifest: dict[str, Any]) -> str:
         f"Of {counted(found['draws'], 'merger')} drawn evenly over the region that was searched, weighted to the prior "
         f"of mergers, {low} to {high} (90 % interval) match from at least {percent(COUNTS_FROM)} of all directions. "
         f"The region holds {percent(round(found['region'], 4))} of the prior. What lies outside was not tried: of all "
-        f"mergers of the prior it is at least {least} if none outside matches, and at most {most} if all do.{fixed} The "
-        "prior itself is our statement, and says nothing of how often dwarfs meet, of halos that are not spherical, or "
-        "of gas."
+        f"mergers of the prior it is at least {least} if none outside matches, and at most {most} if all do.{fixed} "
+        "The prior itself is our statement, and says nothing of how often dwarfs meet, of halos that are not "
+        "spherical, or of gas."
     )
 
 
