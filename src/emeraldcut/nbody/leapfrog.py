@@ -230,8 +230,7 @@ def evolve(
         since the beginning; force_seconds and other_seconds, CPU time in and outside the forces since the beginning.
 
         gas_energy is internal energy, of isothermal gas its free energy, see `Gas.energy`; radiated is what has left,
-        see `Gas`. energy is the sum of all four, and of what a tide adds (`Tide.energy`), so that it stays; a tide
-        changes momentum and angular momentum.
+        see `Gas`. energy is the sum of all four, and of what a tide adds (`Tide.energy`), so that it stays.
 
     Raises
     ------
@@ -246,9 +245,8 @@ def evolve(
     if not np.isfinite(snapshot.velocity).all():
         raise UsageError("particles without velocities cannot be moved; the snapshot has none, or not of all.")
     lengths, gas = lengths_of(snapshot, settings), gas_of(snapshot, settings, seed, threads)
-    tide = tide_of(settings)
     compile_ahead("simulate", *examples(settings, len(gas.places) > 0))
-    return _evolve(snapshot, settings, lengths, gas, tide, until_gyr, threads)
+    return _evolve(snapshot, settings, lengths, gas, tide_of(settings), until_gyr, threads)
 
 
 def lengths_of(snapshot: Snapshot, settings: EvolveSettings) -> np.ndarray:

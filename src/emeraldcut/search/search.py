@@ -18,7 +18,7 @@ from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.runs.writing import write_text
-from emeraldcut.search.evaluation import Encounter, Remnant, bodies_of, evaluate, run_encounter
+from emeraldcut.search.evaluation import ACCURACY, Encounter, Remnant, bodies_of, evaluate, run_encounter
 from emeraldcut.search.objective import Limits, judge
 from emeraldcut.search.optimiser import METHODS, proposals
 from emeraldcut.search.parameters import PriorSettings, encounter_of
@@ -65,7 +65,7 @@ class SearchSettings(Settings):
     duration_gyr: float = setting(4.0, "simulated time in Gyr", above=0)
     star_softening_kpc: float = setting(0.1, "Plummer softening length of stars and gas", above=0)
     halo_softening_kpc: float = setting(0.4, "Plummer softening length of halos", above=0)
-    accuracy: float = setting(0.6, "time step in units of sqrt(softening / acceleration)", above=0)
+    accuracy: float = setting(ACCURACY, "time step in units of sqrt(softening / acceleration)", above=0)
     output_gyr: float = setting(0.125, "time between the snapshots, the last six of which are viewed", above=0)
     directions: int = setting(64, "directions from which a remnant is viewed", at_least=8, at_most=10_000)
     unmixed_nodes: float = setting(
