@@ -26,8 +26,8 @@ from emeraldcut.search.remnant_shape import DIRECTIONS, Body, Views, body_of, ev
 from emeraldcut.settings import items
 
 STACK = 6  # last snapshots: every other one to choose views by, the rest to score them
-# With an accuracy of 0.6 the emerald takes 1,800 steps and not 900, its energy drifts by 2e-4 and not by 3e-4, and its
-# boxy fraction is 0.47 in place of 0.45: within the noise of both.
+# With 0.6 the emerald takes 1,792 steps and not 896, its energy drifts by 2.4e-4 and not by 2.6e-4, and its boxy
+# fraction is 0.47 in place of 0.45: within the noise of both.
 ACCURACY = 1.2
 EVOLVE = EvolveSettings(softening_kpc=(0.4, 0.1, 0.1, 0.1, 0.1), accuracy=ACCURACY, output_gyr=0.125)
 DURATION_GYR = 4.0
