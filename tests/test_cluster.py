@@ -205,8 +205,9 @@ def test_slurm_starts_the_workers(tmp_path, monkeypatch, capsys):
 
 
 def test_a_search_on_a_cluster_finds_what_one_core_finds(address, tmp_path):
+    few = replace(FEW, evaluations=6, best=1, repeats=1)
     here, there = (
-        search("box", tmp_path / name, FEW, TWO_FREE, seed=7, jobs=jobs, runner=toy_remnant).folder
+        search("box", tmp_path / name, few, TWO_FREE, seed=7, jobs=jobs, runner=toy_remnant).folder
         for name, jobs in (("here", 1), ("there", address))
     )
     assert read_rows(there) == read_rows(here)

@@ -80,7 +80,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_particles(tmp_path, monkeypat
         with pytest.raises(KeyboardInterrupt):
             run_encounter(encounter, seed=5, settings=evolve, duration_gyr=1.0, folder=tmp_path / "run")
     again = run_encounter(encounter, seed=5, settings=evolve, duration_gyr=1.0, folder=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    at_the_end = run_encounter(encounter, seed=5, settings=evolve, duration_gyr=1.0, folder=tmp_path / "run")
+    assert at_the_end.facts == again.facts | {"simulate_cpu_s": at_the_end.facts["simulate_cpu_s"]}
+    assert len(at_the_end.snapshots) == 6
     assert len(again.snapshots) == len(whole.snapshots) == 6
     for one, other in zip(again.snapshots, whole.snapshots, strict=True):
         np.testing.assert_array_equal(one.position, other.position)

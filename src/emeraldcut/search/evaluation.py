@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,8 +99,8 @@ def run_encounter(
 ) -> Remnant:
     """Runs an encounter to its end, in one thread: the particles of `simulate` with `Encounter.suite` and this seed.
 
-    With a `folder` its last snapshots are kept there while it runs, and a run that was stopped goes on from them, to
-    the same particles; at the end the folder is removed.
+    With a `folder` its last snapshots are kept there, and a run that was stopped goes on from them, to the same
+    particles. Who has taken what the remnant shows removes the folder.
     """
     suite, settings = encounter.suite(duration_gyr), encounter.evolve(settings)
     (task,) = plan(suite)
@@ -109,12 +108,15 @@ def run_encounter(
     begun = time.process_time()
     kept, rows, spent = _kept(folder)
     last = deque(kept, maxlen=STACK)
-    first = last.pop() if last else begin(task, suite, seed, settings.softening_kpc)
-    for state, row in evolve(first, settings, until_gyr=duration_gyr, seed=evolution_seed(seed, task)):
-        place = offset(state)
+    states: Iterable[tuple[Snapshot, dict[str, Any]]] = ()
+    if not last or last[-1].time_gyr < duration_gyr:
+        first = last.pop() if last else begin(task, suite, seed, settings.softening_kpc)
+        rows = rows[:-1]  # that of `first` comes again
+        states = evolve(first, settings, until_gyr=duration_gyr, seed=evolution_seed(seed, task))
+    for state, row in states:
         rows.append(
             {"energy": row["energy"], "new_stars": row["new_stars_mass"],
-             "course": [float(v) for v in (state.time_gyr, *place)]}
+             "course": [float(v) for v in (state.time_gyr, *offset(state))]}
         )  # fmt: skip
         last.append(state)
         if folder is not None:
@@ -122,28 +124,26 @@ def run_encounter(
             _keep(folder, replace(state, about=about))
     energies = np.array([row["energy"] for row in rows])
     facts = {
-        "particles": len(first),
+        "particles": len(last[-1]),
         "duration_gyr": float(duration_gyr),
         "energy_drift": float(np.max(np.abs(energies / energies[0] - 1))),
-        "separation_kpc": float(np.nan_to_num(np.linalg.norm(place))),
+        "separation_kpc": float(np.nan_to_num(np.linalg.norm(rows[-1]["course"][1:]))),
         "new_stars_msun": float(rows[-1]["new_stars"]),
         "simulate_cpu_s": spent + time.process_time() - begun,
         "course": [[round(v, 4) for v in row["course"]] for row in rows],
     }
-    if folder is not None:
-        shutil.rmtree(folder)
     return Remnant(list(last), facts)
 
 
 def _kept(folder: Path | None) -> tuple[list[Snapshot], list[dict[str, Any]], float]:
-    """The last snapshots of a run that was stopped, in the order of time; the rows before the last; CPU time so far."""
+    """The last snapshots of a run that was stopped, in the order of time; the rows so far, and CPU time."""
     paths = [] if folder is None else sorted(folder.glob("state_*.hdf5"))[-STACK:]
     if not paths:
         return [], [], 0.0
     states = [read_snapshot(path) for path in paths]
     rows, spent = states[-1].about["rows"], states[-1].about["cpu_s"]
     own = [{name: v for name, v in state.about.items() if name not in ("rows", "cpu_s")} for state in states]
-    return [replace(state, about=about) for state, about in zip(states, own, strict=True)], rows[:-1], spent
+    return [replace(state, about=about) for state, about in zip(states, own, strict=True)], rows, spent
 
 
 def _keep(folder: Path, state: Snapshot) -> None:

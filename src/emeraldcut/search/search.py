@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -161,6 +162,7 @@ def evaluate_trial(
         keep_stars(folder / WINNERS / f"{trial.of:06}" / f"seed{trial.seed}", remnant)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(row) + "\n")
+    shutil.rmtree(folder / UNFINISHED / path.stem, ignore_errors=True)
     return row
 
 
@@ -240,6 +242,7 @@ def search(
     table.sort(["kind", "score"])
     table.reverse()
     write_table(table, folder / TABLE, overwrite=True)
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     for place, row in enumerate(ranked, start=1):
         _write_winner(folder, place, row, full, settings, priors)
     run.finish(
