@@ -100,7 +100,7 @@ def _run_measure(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.isophotes import band_profiles, band_shapes, measure, radial_profiles
     from emeraldcut.tables.files import check_output
 
-    options, profiles, read_settings = settings
+    options, profiles, plots, read_settings = settings
     bands, beside = options.bands is not None, _beside(arguments.output, "-bands")
     for path in [*[beside] * bands, *[profiles.profiles] * bool(profiles.profiles)]:
         check_output(path, arguments.overwrite)  # before the first table is made
@@ -112,7 +112,20 @@ def _run_measure(arguments: argparse.Namespace, settings: tuple) -> str:
         stage = partial(band_profiles if bands else radial_profiles, settings=options, profile_settings=profiles)
         both = (options, profiles)
         written.append(_to_table(stage, arguments, both, read_settings, profiles.profiles, bands=bands))
+    if plots.plots:
+        written.append(_draw_isophotes(arguments, options, profiles, plots, read_settings))
     return "\n".join(written)
+
+
+def _draw_isophotes(arguments: argparse.Namespace, options: Any, profiles: Any, plots: Any, read_settings: Any) -> str:
+    """The folder in which the first galaxies are drawn."""
+    from emeraldcut.images import open_images
+    from emeraldcut.report import save_isophote_plots
+
+    with _bar(arguments) as bar:
+        read_settings = _with_sources(arguments, read_settings, bar)
+    save_isophote_plots(open_images(arguments.source, read_settings).chunks(), options, profiles, plots)
+    return str(plots.plots)
 
 
 def _beside(output: str, ending: str) -> str:
@@ -489,11 +502,17 @@ COMMANDS = {
     ),
     "measure": Command(
         "axis ratio, size and isophote shape, with errors, for every image",
-        ("emeraldcut.isophotes:MeasureSettings", "emeraldcut.isophotes:ProfileSettings", READ),
+        (
+            "emeraldcut.isophotes:MeasureSettings",
+            "emeraldcut.isophotes:ProfileSettings",
+            "emeraldcut.report:PlotSettings",
+            READ,
+        ),
         _run_measure,
         examples=(
             "measure cutouts/ --output shapes.parquet",
-            "measure galaxy.fits --psf psf.fits --profiles profiles.ecsv --output shape.ecsv",
+            "measure galaxy.fits --psf psf.fits --profiles profiles.ecsv --plots plots --output shape.ecsv",
+            "measure grz.fits --bands joint --output shape.ecsv",
             "measure pictures/*.jpg --output shapes.csv",
         ),
     ),
