@@ -149,8 +149,8 @@ def _thickness(alone: dict[str, Table]) -> list[Plot]:
 def _controls(alone: dict[str, Table], manifest: dict[str, Any]) -> Listing:
     """The shape of the heavier galaxy in isolation."""
     rows = [
-        [name, f"{manifest['thickening'][name]:.2f}", when, *(_known(value, "+.3f") for value in values[:3]),
-         _known(values[3], ".3f")]
+        [name, _known(manifest["thickening"].get(name, np.nan), ".2f"), when,
+         *(_known(value, "+.3f") for value in values[:3]), _known(values[3], ".3f")]
         for name, shapes in manifest["control_a4"].items() if name in alone
         for when, values in shapes.items()
     ]  # fmt: skip
