@@ -71,7 +71,7 @@ class GalaxyPictures:
 
 
 def number(row: Row, name: str) -> float | None:
-    """The value of a column in `row`; None where there is no such column, or its value is masked or no finite number."""
+    """The value of a column in `row`; None without such a column, or where its value is masked or no finite number."""
     if name not in row.colnames or np.ma.is_masked(row[name]) or np.asarray(row[name]).dtype.kind not in "buif":
         return None
     return float(row[name]) if np.isfinite(row[name]) else None
