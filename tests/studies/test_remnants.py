@@ -56,6 +56,7 @@ def test_true_boxes_are_found_and_ellipses_are_not(stars, independent):
     assert np.mean([one["power_4"] for one in found]) >= 0.99
 
 
+@pytest.mark.slow
 def test_the_rule_that_a6_is_zero_at_two_sigma_finds_no_box():
     """Why nothing rests on it: with 20,000 stars it finds none of these boxes."""
     found = powers([body(STARS)], 1.0)
