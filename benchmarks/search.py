@@ -179,9 +179,12 @@ def main() -> None:
         recovered = recovery(targets, settings, arguments.seed)
         figures |= {"targets": targets, "evaluations": settings.evaluations, "method": settings.method,
                     "recovered": recovered}  # fmt: skip
+        record.save("search-recovery", figures, arguments)
     if arguments.only != "recovery":
-        figures |= cost(*((9_000, 0.5) if arguments.quick else (44_000, 4.0)), arguments.seed)
-    record.finish("search", figures, arguments)
+        spent = cost(*((9_000, 0.5) if arguments.quick else (44_000, 4.0)), arguments.seed)
+        record.save("search-cost", spent, arguments)
+        figures |= spent
+    record.show(figures)
 
 
 if __name__ == "__main__":

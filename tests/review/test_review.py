@@ -743,3 +743,29 @@ def test_images_of_a_table_are_found_by_name_by_row_and_in_a_set(tmp_path):
         ReviewedRun(tmp_path / "other.ecsv", ReviewSettings(images=str(tmp_path / "files")))
     with pytest.raises(FileNotFoundError):
         ReviewedRun(tmp_path / "same.ecsv", ReviewSettings(images=str(tmp_path / "nothing")))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"rank": ["first", "second"]},
+        {"rank": [1.5, np.nan]},
+        {"flag": ["ok", "bad"], "flag_text": [1, 2]},
+        {"score": ["high", "low"]},
+        {"score": [np.nan, 1e9]},
+        {"id": ["same", "same"]},
+        {"file": ["gone.fits", "/nowhere/at all.png"]},
+        {"p_spiral": [np.inf, -1.0], "note": [None, "x"]},
+        {"ra": [10.0, np.nan], "dec": [95.0, 2.0]},
+    ],
+)
+def test_whatever_columns_a_table_has_it_is_reviewed(tmp_path, columns):
+    Table(columns | {"name": ["a", "b"]}).write(tmp_path / "t.ecsv", serialize_method="data_mask")
+    run = ReviewedRun(tmp_path / "t.ecsv", ReviewSettings(classes=("spiral", "ring")))
+    names = [item["id"] for item in run.judge("Ann", count=9)["queue"]]
+    assert len(set(names)) == 2
+    run.add([entry(k, name, "ring") for k, name in enumerate(names)])
+    run.learn()
+    assert len(run.grid("Ann")["items"]) == 2 and all(json.dumps(run.card(row), allow_nan=False) for row in (0, 1))
+    assert list(run.joined()["verdict"]) == ["ring", "ring"]
+    run.close()

@@ -63,6 +63,7 @@ LEAST_COVERAGE = 0.3  # fraction of a ring's area that must have data
 STEPS_OF_EDGES = 2
 LEAST_SCATTER = 0.5  # of a ring's pixels, in the noise of the sky
 MARGIN_PIX = 1.0  # by which the steps of a fit may move a ring before its pixels are looked for anew
+MOST_CORRELATED = 0.7  # residuals of neighbouring pixels, so that few of them do not make errors without bounds
 UNCERTAIN = 0.15  # error of the second harmonic from which on a ring has no axes of its own
 # Why the fit of a ring ended; the numbers are those of photutils' `stop_code`.
 CONVERGED, FEW_PIXELS, NOT_CONVERGED, FAINT = 0, 1, 2, 4
@@ -117,6 +118,9 @@ class Rings(NamedTuple):
         - dI/dr along the major axis.
     scatter : (n,)
         Noise per pixel about the model.
+    correlation : (n,)
+        Sum of the correlation of the residuals between a pixel and all around it, at least 1: spiral arms and clumps
+        are larger than a pixel, and do not average out as noise does.
     pixels, coverage : (n,)
         Number of pixels with data, and the fraction of the ring's area that they are.
     stop : (n,) int64
@@ -129,6 +133,7 @@ class Rings(NamedTuple):
     light_variance: np.ndarray
     slope: np.ndarray
     scatter: np.ndarray
+    correlation: np.ndarray
     pixels: np.ndarray
     coverage: np.ndarray
     stop: np.ndarray
@@ -407,7 +412,7 @@ def _keep_variances(variance, covariance, step, radius):
 
 
 class _RingFit(NamedTuple):
-    """One ring: shape and variance (12,), light and its variance, slope, scatter, pixels, coverage, why it stopped."""
+    """One ring, see `Rings`: shape and variance (12,), then numbers."""
 
     shape: np.ndarray
     variance: np.ndarray
@@ -415,6 +420,7 @@ class _RingFit(NamedTuple):
     light_variance: float
     slope: float
     scatter: float
+    correlation: float
     pixels: float
     coverage: float
     stop: int
@@ -478,7 +484,33 @@ def _fit_ring(pixels, start, coefficients, radius, options):
         factor, light_variance, sigma = _light_alone(ring, shape, profile, table, work, options, pixels.sigma)
     slope = -(profile[1] * factor[0] + profile[0] * factor[1]) / half
     light = profile[0] * factor[0]
-    return _RingFit(shape, variance, light, light_variance, slope, sigma, n, min(n / ring.area, 1.0), stop)
+    shared = _correlation(ring, table[RESIDUAL])
+    return _RingFit(shape, variance, light, light_variance, slope, sigma, shared, n, min(n / ring.area, 1.0), stop)
+
+
+@part
+def _correlation(ring, residual):
+    """Sum of the correlation of the residuals between a pixel and all around it, from that of neighbours in a row.
+
+    If correlation falls by the same factor rho from pixel to pixel along both axes, the sum is ((1 + rho) / (1 - rho))
+    squared. One standard error of rho in noise that is independent from pixel to pixel is taken from it.
+    """
+    product, pairs, square, used = 0.0, 0.0, 0.0, 0.0
+    for j in range(len(residual)):
+        square += residual[j] * residual[j]
+        used += residual[j] != 0
+        if (
+            j > 0
+            and ring.y[j] == ring.y[j - 1]
+            and ring.x[j] == ring.x[j - 1] + 1
+            and residual[j] * residual[j - 1] != 0
+        ):
+            product += residual[j] * residual[j - 1]
+            pairs += 1
+    if pairs < SPARE_PIXELS or square == 0:
+        return 1.0
+    rho = min(max(product / pairs / (square / used) - 1 / np.sqrt(pairs), 0.0), MOST_CORRELATED)
+    return ((1 + rho) / (1 - rho)) ** 2
 
 
 @part
@@ -529,8 +561,8 @@ def fit_rings(
     """
     found = _fit_rings(tuple(pixels), starts, coefficients, np.asarray(radii, float), first, tuple(options))
     shape, variance, numbers, stop = found
-    light, light_variance, slope, scatter, n, coverage = numbers.T
-    return Rings(shape, variance, light, light_variance, slope, scatter, n, coverage, stop)
+    light, light_variance, slope, scatter, correlation, n, coverage = numbers.T
+    return Rings(shape, variance, light, light_variance, slope, scatter, correlation, n, coverage, stop)
 
 
 @compiled
@@ -538,7 +570,7 @@ def _fit_rings(pixels, starts, coefficients, radii, first, options):
     """`fit_rings` for Python."""
     image, how, number = Pixels(*pixels), RingOptions(*options), len(radii)
     shapes, variances = starts.copy(), np.full((number, ALL), np.nan)
-    numbers, stops = np.full((number, 6), np.nan), np.full(number, FEW_PIXELS)
+    numbers, stops = np.full((number, 7), np.nan), np.full(number, FEW_PIXELS)
     start = starts[first].copy()
     for place in range(number):
         # outwards from the first one, then inwards
@@ -548,7 +580,12 @@ def _fit_rings(pixels, starts, coefficients, radii, first, options):
         fit = _fit_ring(image, start if how.chained else starts[k], coefficients, radii[k], how)
         shapes[k], variances[k], stops[k] = fit.shape, fit.variance, fit.stop
         numbers[k, 0], numbers[k, 1], numbers[k, 2] = fit.light, fit.light_variance, fit.slope
-        numbers[k, 3], numbers[k, 4], numbers[k, 5] = fit.scatter, fit.pixels, fit.coverage
+        numbers[k, 3], numbers[k, 4], numbers[k, 5], numbers[k, 6] = (
+            fit.scatter,
+            fit.correlation,
+            fit.pixels,
+            fit.coverage,
+        )
         if fit.stop == CONVERGED:
             start = fit.shape.copy()
     return shapes, variances, numbers, stops

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import MaskedColumn, Row, Table, vstack
@@ -28,6 +28,8 @@ from emeraldcut.frame.ellipse_fit import (
 )
 from emeraldcut.frame.frame import frame_example
 from emeraldcut.frame.quick_shape import quick_shape_example
+from emeraldcut.frame.resample import bin_down
+from emeraldcut.frame.segmentation import MISSING, SKY
 from emeraldcut.isophotes.galaxy_fit import (
     COLUMN_OF,
     Measurement,
@@ -40,6 +42,7 @@ from emeraldcut.isophotes.galaxy_fit import (
 from emeraldcut.isophotes.isophote_fit import CONVERGED, STOPS, RingOptions, Rings, fit_rings, rings_example
 from emeraldcut.isophotes.polar import fourth_harmonics, fourth_variances
 from emeraldcut.numerics.jit import compile_ahead
+from emeraldcut.numerics.median import MAD_TO_SIGMA
 from emeraldcut.settings import Settings, setting
 
 LEAST_HALF_WIDTH_PIX = 1.0  # of the ring around an isophote
@@ -49,6 +52,8 @@ NO_NOISE = 0.9  # correlation between neighbouring pixels of a sky that shows li
 # Error of a harmonic without any noise: EVEN_ERROR, and GRID_ERROR over the fourth power of the minor axis in pixels.
 # Measured on noise-free drawings of ellipses.
 EVEN_ERROR, GRID_ERROR = 3e-4, 0.15
+# Semi-major axis in binned pixels below which isophotes are measured on the pixels of the image; and how far around.
+SMALLEST_BINNED_PIX, MARGIN = 12.0, 1.3
 END = 2.5  # half-light radii out to which isophotes are fitted, where the galaxy does not end farther out
 
 
@@ -120,6 +125,8 @@ class Profile:
         Mean light on the isophote in counts per pixel, and its standard error.
     light_inside : (n,)
         Counts inside the isophote.
+    by_psf : (n, 12) or None
+        What the correction for the PSF added to each shape; None without one.
     """
 
     radii: np.ndarray
@@ -129,6 +136,7 @@ class Profile:
     light: np.ndarray
     light_error: np.ndarray
     light_inside: np.ndarray
+    by_psf: np.ndarray | None = None
 
 
 def radial_profiles(
@@ -166,7 +174,7 @@ def radial_profiles(
         fit = None if galaxy is None else measure_galaxy(galaxy, settings, psf[i], psf_image(images, i))
         if galaxy is None or fit is None:
             continue
-        profile = fit_profile(galaxy, fit, profile_settings)
+        profile = fit_profile(galaxy, fit, profile_settings, images.pixels[i])
         if len(profile.radii):
             tables.append(profile_rows(images.table[i], profile, galaxy.binning, profile_settings))
     return describe_columns(
@@ -174,10 +182,35 @@ def radial_profiles(
     )
 
 
-def fit_profile(galaxy: FramedGalaxy, fit: Measurement, settings: ProfileSettings = ProfileSettings()) -> Profile:
-    """The isophotes of one framed galaxy, whose shape as a whole is `fit`."""
+def fit_profile(
+    galaxy: FramedGalaxy,
+    fit: Measurement,
+    settings: ProfileSettings = ProfileSettings(),
+    image: np.ndarray | None = None,
+) -> Profile:
+    """The isophotes of one framed galaxy, whose shape as a whole is `fit`.
+
+    Of a large galaxy, whose frame has binned pixels, small isophotes are measured on the pixels of `image` (ny, nx)
+    themselves, if it is given.
+    """
     end = max(galaxy.limit, END * galaxy.radius)
     radii = settings.radii(end * galaxy.binning) / galaxy.binning
+    profile = profile_at(galaxy, fit, radii, *_options(galaxy, fit, radii, settings))
+    small = radii < SMALLEST_BINNED_PIX
+    if image is None or galaxy.binning == 1 or not small.any():
+        return profile
+    fine, corner = unbinned_galaxy(galaxy, image, SMALLEST_BINNED_PIX)
+    of_fine = replace(fit, seen=_unbinned_shape(fit.seen, galaxy.binning, corner), model=None,
+                      correlation=_same_variance(galaxy, fit, fine))  # fmt: skip
+    radii = radii[small] * galaxy.binning
+    inner = profile_at(fine, of_fine, radii, *_options(fine, of_fine, radii, settings))
+    return _with_inner(profile, inner, galaxy.binning, corner)
+
+
+def _options(
+    galaxy: FramedGalaxy, fit: Measurement, radii: np.ndarray, settings: ProfileSettings
+) -> tuple[RingOptions, np.ndarray]:
+    """How rings with these semi-major axes (n,) in the galaxy's pixels are fitted; their harmonics' least errors."""
     half = (settings.radius_step if settings.radius_step_pix is None or settings.radii_pix else 0.0) / 2
     least = LEAST_HALF_WIDTH_PIX
     if settings.radius_step_pix is not None and not settings.radii_pix:
@@ -185,8 +218,104 @@ def fit_profile(galaxy: FramedGalaxy, fit: Measurement, settings: ProfileSetting
     n_free = GEOMETRY if settings.fix_harmonics else ALL
     fixed = settings.fix_centre, settings.fix_eps, settings.fix_pa or galaxy.square
     options = RingOptions(half, least, n_free, STEPS, *fixed, True)
-    least = np.hypot(EVEN_ERROR, GRID_ERROR / np.maximum(radii * fit.seen[Q], 1.0) ** 4)
-    return profile_at(galaxy, fit, radii, options, least)
+    return options, np.hypot(EVEN_ERROR, GRID_ERROR / np.maximum(radii * fit.seen[Q], 1.0) ** 4)
+
+
+# --- small isophotes of large galaxies, on pixels that are not binned
+
+
+def unbinned_galaxy(galaxy: FramedGalaxy, image: np.ndarray, reach: float) -> tuple[FramedGalaxy, tuple[int, int]]:
+    """The middle of a framed galaxy on the pixels of its image, and where its first pixel (x, y) is in the image.
+
+    Parameters
+    ----------
+    galaxy : FramedGalaxy
+    image : (ny, nx)
+    reach : float
+        Semi-major axis in binned pixels out to which isophotes are wanted.
+    """
+    bins, division = galaxy.binning, galaxy.segmentation
+    ny, nx = division.image.shape
+    side = reach * MARGIN + 2
+    x0, y0 = (int(max(np.floor(galaxy.shape[k] - side), 0)) for k in (X, Y))
+    x1, y1 = (int(min(np.ceil(galaxy.shape[k] + side) + 1, n)) for k, n in ((X, nx), (Y, ny)))
+    pixels = np.asarray(image, np.float32)[y0 * bins : y1 * bins, x0 * bins : x1 * bins]
+    known, ones = np.isfinite(pixels), np.ones((bins, bins), np.uint8)
+    # the frame's image is the mean of blocks less the sky, so that the difference is the sky
+    sky = np.kron(bin_down(np.ascontiguousarray(pixels), bins) / division.unit - division.image[y0:y1, x0:x1], ones)
+    classes = np.kron(division.pixel_class[y0:y1, x0:x1], ones)
+    noise = galaxy.noise if not galaxy.noise.size else np.kron(galaxy.noise[y0:y1, x0:x1], ones)
+    light = np.where(known, pixels / np.float32(division.unit) - sky, 0).astype(np.float32)
+    fine = division._replace(
+        image=light,
+        pixel_class=np.where(known, classes, np.uint8(MISSING)),
+        sky_sigma=_noise_unbinned(galaxy, image),
+    )
+    places = np.arange(int(len(galaxy.light) * bins))
+    shape = _unbinned_shape(galaxy.shape, bins, (x0 * bins, y0 * bins))
+    return replace(
+        galaxy,
+        quick=replace(galaxy.quick, segmentation=fine, binning=1),
+        shape=shape,
+        light=np.interp(places / bins, np.arange(len(galaxy.light)), galaxy.light).astype(galaxy.light.dtype),
+        radius=galaxy.radius * bins,
+        limit=galaxy.limit * bins,
+        noise=np.ascontiguousarray(noise),
+    ), (x0 * bins, y0 * bins)
+
+
+def _noise_unbinned(galaxy: FramedGalaxy, image: np.ndarray) -> float:
+    """Noise per pixel of the image in the sky around a framed galaxy, in the unit of its frame.
+
+    Of differences from the blocks that the frame's pixels are: these have no gradient. A block of n pixels takes 1 / n
+    of the variance with it.
+    """
+    bins, division = galaxy.binning, galaxy.segmentation
+    ny, nx = (bins * n for n in division.image.shape)
+    pixels = np.asarray(image, np.float32)[:ny, :nx]
+    blocks = np.kron(bin_down(np.ascontiguousarray(pixels), bins), np.ones((bins, bins), np.float32))
+    sky = np.kron(division.pixel_class == SKY, np.ones((bins, bins), bool)) & np.isfinite(pixels)
+    within = float(MAD_TO_SIGMA * np.median(np.abs(pixels - blocks)[sky])) if sky.any() else 0.0
+    # what the blocks themselves scatter by is the part that the differences do not see
+    return float(np.hypot(within / division.unit, division.sky_sigma))
+
+
+def _same_variance(galaxy: FramedGalaxy, fit: Measurement, fine: FramedGalaxy) -> float:
+    """The correlation of the noise in single pixels: the mean of many pixels has the variance that it has in blocks."""
+    ratio = galaxy.segmentation.sky_sigma * galaxy.binning / fine.segmentation.sky_sigma
+    return max(fit.correlation * ratio**2, 1.0)
+
+
+def _unbinned_shape(shape: np.ndarray, bins: int, corner: tuple[int, int]) -> np.ndarray:
+    """A shape (12,) in binned pixels in those of a part of the image that begins at `corner` (x, y)."""
+    fine = shape.copy()
+    for k, first in zip((X, Y), corner, strict=True):
+        fine[k] = unbinned(shape[k], bins) - first
+    return fine
+
+
+def _with_inner(profile: Profile, inner: Profile, bins: int, corner: tuple[int, int]) -> Profile:
+    """A profile in binned pixels whose first isophotes are those of `inner`, in pixels of the image from `corner` on.
+
+    What the PSF changes is known in binned pixels only, and is added.
+    """
+    n = len(inner.radii)
+    shape, errors, seen = inner.shape.copy(), inner.errors.copy(), inner.seen.shape.copy()
+    for k, first in zip((X, Y), corner, strict=True):
+        shape[:, k], seen[:, k] = ((values[:, k] + first + 0.5) / bins - 0.5 for values in (shape, seen))
+        errors[:, k] /= bins
+    if profile.by_psf is not None:
+        shape[:, Q:] += profile.by_psf[:n, Q:]
+    joined = {
+        name: np.concatenate([first, getattr(profile.seen, name)[n:]])
+        for name, first in inner.seen._replace(shape=seen)._asdict().items()
+    }
+    whole = {"shape": shape, "errors": errors, "light": inner.light, "light_error": inner.light_error}
+    return replace(
+        profile,
+        seen=Rings(**joined),
+        **{name: np.concatenate([first, getattr(profile, name)[n:]]) for name, first in whole.items()},
+    )
 
 
 def profile_at(
@@ -214,11 +343,14 @@ def profile_at(
         coefficients = galaxy.coefficients
     seen = fit_rings(pixels, np.tile(fit.seen, (n, 1)), coefficients, radii, first, options)
     shape = seen.shape.copy()
-    if fit.model is not None:
-        shape += _change_by_psf(galaxy, fit, seen, coefficients, radii, first, options)
+    by_psf = None if fit.model is None else _change_by_psf(galaxy, fit, seen, coefficients, radii, first, options)
+    if by_psf is not None:
+        shape += by_psf
     smooth = galaxy.segmentation.neighbour_correlation > NO_NOISE
     correlation = 1.0 if smooth else fit.correlation
-    shape, errors = settled_rings(shape, seen.shape, seen.variance, correlation, galaxy.square, fit.psf_trust, least)
+    shared = np.maximum(seen.correlation / correlation, 1.0)  # by structure of the galaxy, beyond that of the noise
+    variance = seen.variance * shared[:, None]
+    shape, errors = settled_rings(shape, seen.shape, variance, correlation, galaxy.square, fit.psf_trust, least)
     own = np.isfinite(seen.variance)  # amplitudes of patterns; the first two are the centre along both axes
     shape[:, ANGLE] %= np.pi
     shape[:, Q] = np.minimum(shape[:, Q], 1)
@@ -229,9 +361,9 @@ def profile_at(
     unit = galaxy.segmentation.unit
     # an uncertain axis ratio moves the isophote with this semi-major axis through the light; c_2 is half of its change
     moved = (seen.slope * radii) ** 2 * np.nan_to_num(seen.variance[:, C2])
-    error = np.sqrt((np.maximum(seen.light_variance, 0) + moved) * correlation) * unit
+    error = np.sqrt((np.maximum(seen.light_variance, 0) + moved) * correlation * shared) * unit
     inside = light_inside(galaxy, radii, seen.shape[:, Q]) * unit * galaxy.binning**2
-    return Profile(radii, shape, errors, seen, seen.light * unit, error, inside)
+    return Profile(radii, shape, errors, seen, seen.light * unit, error, inside, by_psf)
 
 
 def _change_by_psf(galaxy, fit: Measurement, seen: Rings, coefficients, radii, first: int, options) -> np.ndarray:

@@ -33,22 +33,17 @@ def features(table: Table) -> np.ndarray:
     its columns of numbers. Missing values are replaced by the median, and values in the outer 0.5 % on both sides are
     clipped.
     """
-    have = set(table.colnames)
+    have = {name for name in table.colnames if table[name].dtype.kind in "buif" and table[name].ndim == 1}
     columns = [numbers(table[name]) for name in PLAIN if name in have]
-    columns += [numbers(table[name]) for name in table.colnames if name.startswith("feature_")]
+    columns += [numbers(table[name]) for name in table.colnames if name.startswith("feature_") and name in have]
     with np.errstate(divide="ignore", invalid="ignore"):
         columns += [numbers(table[n]) / numbers(table[f"{n}_err"]) for n in PER_ERROR if {n, f"{n}_err"} <= have]
         columns += [np.log(numbers(table[name])) for name in LOGARITHMS if name in have]
     columns += [_log_odds(numbers(table[name])) for name in PROBABILITIES if name in have]
     if not have & set(PLAIN):  # a table of somebody else
-        columns += [numbers(table[name]) for name in table.colnames if _is_feature(table, name)]
+        columns += [numbers(table[name]) for name in table.colnames if name in have and name not in NO_FEATURES]
     scaled = [_scaled(column) for column in columns if np.isfinite(column).any()]
     return np.stack(scaled, axis=1) if scaled else np.zeros((len(table), 1))
-
-
-def _is_feature(table: Table, name: str) -> bool:
-    """Whether a column of any table has numbers that say something of the galaxy."""
-    return name not in NO_FEATURES and table[name].dtype.kind in "buif" and table[name].ndim == 1
 
 
 def _log_odds(p: np.ndarray) -> np.ndarray:

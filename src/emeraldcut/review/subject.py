@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data import ImageSet
-from emeraldcut.data.columns import numbers
+from emeraldcut.data.columns import free_name, numbers
 from emeraldcut.errors import UsageError
 from emeraldcut.images import ReadSettings, read_images
 from emeraldcut.images.matching import match_names
@@ -159,6 +159,8 @@ def _of_table(path: Path, verdicts: tuple[str, ...], images: str | None, referen
     table = read_catalogue(path)
     if len(table) == 0:
         raise UsageError(f"'{path}' has no rows.")
+    if "rank" in table.colnames and not _is_rank(table["rank"]):
+        table.rename_column("rank", free_name("input_rank", table.colnames))
     before, manifest = set(table.colnames), dict(table.meta.get("provenance", {}))
     named = find_columns(table, {}).get("file")
     if named and FILE not in before:
@@ -178,6 +180,11 @@ def _of_table(path: Path, verdicts: tuple[str, ...], images: str | None, referen
         path.with_name(f"{stem}.{LOG}"), path.with_name(f"{stem}.review"), verdicts, found, references=references,
         added=tuple(name for name in table.colnames if name not in before),
     )  # fmt: skip
+
+
+def _is_rank(column: Any) -> bool:
+    """Whether a column has a whole number for every row."""
+    return column.dtype.kind in "iu" and not np.ma.getmaskarray(column).any()
 
 
 def _identify(table: Table) -> None:
@@ -243,4 +250,4 @@ def _score(table: Table, sought: str) -> np.ndarray:
         order = np.argsort(np.argsort(values[known], kind="stable"), kind="stable")
         values = values.copy()
         values[known] = (order + 0.5) / known.sum()
-    return np.nan_to_num(values)
+    return np.where(known, values, 0.0)

@@ -71,10 +71,10 @@ class GalaxyPictures:
 
 
 def number(row: Row, name: str) -> float | None:
-    """The value of a column in `row`; None where the column is missing, or the value masked or not finite."""
-    if name not in row.colnames or np.ma.is_masked(row[name]) or not np.isfinite(row[name]):
+    """The value of a column in `row`; None without such a column, or where its value is masked or no finite number."""
+    if name not in row.colnames or np.ma.is_masked(row[name]) or np.asarray(row[name]).dtype.kind not in "buif":
         return None
-    return float(row[name])
+    return float(row[name]) if np.isfinite(row[name]) else None
 
 
 def text(row: Row, name: str) -> str:
