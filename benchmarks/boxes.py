@@ -6,11 +6,12 @@
     python benchmarks/boxes.py --only coverage [--quick]
 
 `live`: a galaxy whose stars all have orbits of about one inclination (`mergers.boxes.boxy_galaxy`) is boxy when seen
-from the side, and nothing but the noise of the halo's particles can change that for long. It is evolved alone with the
-softening and accuracy of the shipped suites. a4/a is the mean at 1.5, 2 and 2.5 half-light semi-major axes from 16
-directions around the equator, of five snapshots that are stacked. The first stack begins after 0.5 Gyr, when the body
-has settled in its own potential; the last one ends with the run. With --runs each run is kept as a file in that folder,
-and is not repeated. Keys of the last line, for each galaxy and number of halo particles:
+from the side, and nothing but the noise of the halo's particles can change that for long. It is evolved alone with
+the softening and accuracy of the shipped suites. a4/a is the mean at 1.5, 2 and 2.5 half-light semi-major axes from
+16 directions around the equator, of five snapshots that are stacked. The first stack begins after 0.5 Gyr, when the
+body has settled in its own potential; the last one ends with the run. With --runs each run is kept as a file in that
+folder, and is not repeated; the figures are then of all runs there. Keys of the last line, for each galaxy and number
+of halo particles:
 
     a4_begin, a4_end   of all seeds
     kept               a4_end / a4_begin, with kept_low and kept_high, the least and most of the seeds
@@ -87,19 +88,26 @@ def run_or_read(folder: Path | None, galaxy: str, halo: int, seed: int, duration
 
 
 def live(arguments: Namespace) -> dict[str, dict[str, float]]:
-    """Figures of boxes that are evolved alone."""
-    figures = {}
+    """Figures of boxes that are evolved alone, of all runs in the folder of kept ones."""
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
     for galaxy in arguments.galaxy:
         for halo in [4_000] if arguments.quick else arguments.halo:
-            runs = []
             for seed in range(1 if arguments.quick else arguments.seeds):
                 duration_gyr = 1.5 if arguments.quick else arguments.duration
-                runs.append(run_or_read(arguments.runs, galaxy, halo, seed, duration_gyr))
-                print(galaxy, halo, seed, {name: round(value, 4) for name, value in runs[-1].items()}, flush=True)
-            own = {name: float(np.mean([one[name] for one in runs])) for name in runs[0]}
-            kept = [one["kept"] for one in runs]
-            facts = {"galaxy": galaxy, "halo": halo, "seeds": len(runs), "kept_low": min(kept), "kept_high": max(kept)}
-            figures[f"{galaxy}_{halo}"] = own | facts
+                own = run_or_read(arguments.runs, galaxy, halo, seed, duration_gyr)
+                found.setdefault((galaxy, halo), []).append(own)
+                print(galaxy, halo, seed, {name: round(value, 4) for name, value in own.items()}, flush=True)
+    if arguments.runs is not None and not arguments.quick:
+        found = {}
+        for path in sorted(arguments.runs.glob(f"*-{arguments.duration:g}.json")):
+            galaxy, halo, *_ = path.stem.split("-")
+            found.setdefault((galaxy, int(halo)), []).append(json.loads(path.read_text(encoding="utf-8")))
+    figures = {}
+    for (galaxy, halo), runs in sorted(found.items()):
+        own = {name: float(np.mean([one[name] for one in runs])) for name in runs[0]}
+        kept = [one["kept"] for one in runs]
+        facts = {"galaxy": galaxy, "halo": halo, "seeds": len(runs), "kept_low": min(kept), "kept_high": max(kept)}
+        figures[f"{galaxy}_{halo}"] = own | facts
     return figures
 
 

@@ -17,7 +17,7 @@ from emeraldcut.tables import read_table, write_table
 from tests.helpers import isotropic, snapshot
 from tests.search.toys import inclined_orbits
 
-STARS = 20_000  # of a galaxy in the suites `small` and `thesis`; a merger has twice as many
+STARS = 20_000  # of a merger in the suites `small` and `thesis`; in the published facts twice as many
 
 
 def hernquist(number: int, seed: int = 0) -> np.ndarray:
@@ -47,15 +47,16 @@ def test_known_shapes_have_the_harmonics_that_were_asked_for():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stars", "independent"), [(STARS, 2.0), (2 * STARS, 1.0), (2 * STARS, 3.0)])
+@pytest.mark.parametrize(("stars", "independent"), [(STARS, 2.0), (2 * STARS, 1.0)])
 def test_true_boxes_are_found_and_ellipses_are_not(stars, independent):
     """The bars: power .9 on boxes of a4/a -0.057 with the default numbers of stars, and .01 of ellipses."""
-    found = [powers([body(stars, seed)], independent, seed=seed) for seed in range(4)]
+    found = [powers([body(stars, seed)], independent, seed=seed) for seed in range(3)]
     power, false = (np.mean([one[name] for one in found]) for name in ("power", "false_boxy"))
     assert power >= 0.9 and false <= 0.01
     assert np.mean([one["power_4"] for one in found]) >= 0.99
 
 
+@pytest.mark.slow
 def test_the_rule_that_a6_is_zero_at_two_sigma_finds_no_box():
     """Why nothing rests on it: with 20,000 stars it finds none of these boxes."""
     found = powers([body(STARS)], 1.0)
