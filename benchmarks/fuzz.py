@@ -62,6 +62,8 @@ def work(name: str, seed: int, start: int, number: int, folder: Path, answers: A
                 stored.check(content)
             elif name in fuzzing.IMAGES:
                 fuzzing.check_images(sample, content, folder, only_data=only_data)
+            elif name in fuzzing.SNAPSHOTS:
+                fuzzing.check_snapshot(sample, content, folder)
             else:
                 fuzzing.check_table(sample, content, folder)
         except Exception as error:

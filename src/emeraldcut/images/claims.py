@@ -16,10 +16,9 @@ from typing import Any, BinaryIO
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.runs.reading import open_regular
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, open_regular
 
 UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip and of tiled FITS, makes nothing more than 1032 times smaller
 BLOCK_BYTES, CARD_BYTES = 2880, 80  # of FITS
 LONGEST_HEADER_BYTES = 1000 * BLOCK_BYTES  # 36,000 cards; those of stacks with all their history have some thousand
 MOST_UNITS = 10_000  # of a FITS file; the largest of surveys have some hundred
@@ -125,12 +124,6 @@ def check_unpacked(number: float, settings: PictureSettings = DEFAULT) -> None:
         )
 
 
-def unpacker_of(path: Path) -> Callable[..., Any] | None:
-    """What opens a compressed file; None for others."""
-    with open_regular(path) as file:
-        return unpacker(file.read(8))
-
-
 def unpacker(head: bytes) -> Callable[..., Any] | None:
     """What opens a compressed file that begins so; None for others."""
     return next((opened for signature, opened in UNPACKERS.items() if head.startswith(signature)), None)
@@ -146,14 +139,18 @@ class FitsFile:
     Attributes
     ----------
     units : int
-    unpacked_bytes : int
-        Its length, where it is compressed when it is unpacked.
+    file_bytes, unpacked_bytes : int
+        Its length, and where it is compressed that when it is unpacked.
+    is_compressed : bool
+        Whether it is so as a whole.
     is_packed : bool
         Whether some of its images are in compressed tiles.
     """
 
     units: int
+    file_bytes: int
     unpacked_bytes: int
+    is_compressed: bool
     is_packed: bool
 
 
@@ -170,10 +167,10 @@ def fits_file(path: Path, settings: PictureSettings = DEFAULT) -> FitsFile:
             opened = unpacker(file.read(8))
             file.seek(0)
             if opened is None:
-                known.append(_walk(_Plain(file, status.st_size)))
+                known.append(_walk(_Plain(file, status.st_size), status.st_size))
             else:
                 with opened(file, "rb") as content:
-                    known.append(_walk(_Packed(content, settings)))
+                    known.append(_walk(_Packed(content, settings), status.st_size))
     check_unpacked(known[0].unpacked_bytes, settings)
     return known[0]
 
@@ -225,8 +222,8 @@ class _Packed:
         return self.place - start
 
 
-def _walk(file: _Plain | _Packed) -> FitsFile:
-    """From unit to unit of a FITS file."""
+def _walk(file: _Plain | _Packed, file_bytes: int) -> FitsFile:
+    """From unit to unit of a FITS file of that length."""
     units, is_packed = 0, False
     while (header := _header(file, first=not units)) is not None:
         is_packed |= _pass_over(header, file)
@@ -236,7 +233,7 @@ def _walk(file: _Plain | _Packed) -> FitsFile:
     start = file.place
     if file.skip(LONGEST_HEADER_BYTES) == LONGEST_HEADER_BYTES and file.read(1):
         raise BadImage(Flag.UNREADABLE, f"After its last unit, at byte {start:,}, more follows that is no FITS.")
-    return FitsFile(units, file.place, is_packed)
+    return FitsFile(units, file_bytes, file.place, isinstance(file, _Packed), is_packed)
 
 
 CARD = re.compile(rb"(SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|ZIMAGE|ZBITPIX|ZTILE\d+) *= *([^/]*)")
@@ -300,3 +297,45 @@ def _check_tiles(shape: tuple[int, ...], tile: tuple[int, ...]) -> None:
     if math.prod(map(float, tile)) > max(math.prod(map(float, shape)), 1.0):
         sides = " x ".join(f"{n:,}" for n in reversed(tile))
         raise BadImage(Flag.UNREADABLE, f"Its header claims tiles of {sides} pixels in a smaller image.")
+
+
+def file_of(unit: Any) -> Path | None:
+    """The file that a unit is in, if it is in one."""
+    info = unit.fileinfo()
+    return Path(info["file"].name) if info and info["file"].name else None
+
+
+def in_tiles(unit: Any) -> bool:
+    """Whether a unit of an open FITS file is an image in compressed tiles."""
+    return hasattr(unit, "tile_shape")
+
+
+def shape_of(unit: Any) -> tuple[int, ...]:
+    """Axis lengths of an image unit, y first, from its header alone; leading axes of length 1 are dropped."""
+    header = unit.header
+    shape = [int(header.get(f"NAXIS{i}", 0)) for i in range(int(header.get("NAXIS", 0)), 0, -1)]
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return tuple(shape)
+
+
+def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.largest_megapixels) -> None:
+    """BadImage if the header of a unit claims more data than its file can hold, before memory is taken for it.
+
+    Of a stack, some planes must be there.
+    """
+    shape, about = shape_of(unit), fits_file(path, OPENED)
+    packed = in_tiles(unit)
+    before = 0 if packed or about.is_compressed else unit.fileinfo()["datLoc"]
+    claim = Claim(
+        math.prod(shape[:-2]),
+        shape[-2:],
+        abs(int(unit.header["BITPIX"])) / 8,
+        about.unpacked_bytes - before,
+        LARGEST_COMPRESSION if packed else 1.0,
+        about.file_bytes,
+    )
+    claim.check(largest_megapixels=largest_megapixels)
+
+
+OPENED = PictureSettings(largest_unpacked_gb=1e6)  # the limit was checked when the file was opened

@@ -10,7 +10,7 @@ from typing import Any
 
 from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS
-from emeraldcut.images.claims import fits_file
+from emeraldcut.images.claims import file_of, fits_file, shape_of
 from emeraldcut.images.masks import MaskRule, mask_rule
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import (
@@ -116,15 +116,6 @@ def first_image(units: Any) -> tuple[Any, Any] | None:
     return next(((unit, units[0]) for unit in units if unit.is_image and len(shape_of(unit)) >= 2), None)
 
 
-def shape_of(unit: Any) -> tuple[int, ...]:
-    """Axis lengths of an image unit, y first, from its header alone; leading axes of length 1 are dropped."""
-    header = unit.header
-    shape = [int(header.get(f"NAXIS{i}", 0)) for i in range(int(header.get("NAXIS", 0)), 0, -1)]
-    while len(shape) > 2 and shape[0] == 1:
-        shape = shape[1:]
-    return tuple(shape)
-
-
 def contents_of(
     units: Any,
     settings: PictureSettings = DEFAULT,
@@ -190,8 +181,8 @@ def _label(unit: Any) -> str:
     """The name of a unit; that of its file where it has none."""
     if unit.name and unit.name not in ("PRIMARY", "COMPRESSED_IMAGE"):
         return str(unit.name) + (f",{unit.ver}" if unit.ver > 1 else "")
-    info = unit.fileinfo()
-    return Path(info["file"].name).name if info and info["file"].name else "primary"
+    path = file_of(unit)
+    return path.name if path else "primary"
 
 
 def same_place(one: Any, other: Any) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.errors import UsageError
-from emeraldcut.images.claims import LARGEST_COMPRESSION, BadImage, Claim, check_unpacked
+from emeraldcut.images.claims import BadImage, Claim, check_unpacked
 from emeraldcut.images.formats import (
     MOST_CRASHES,
     Picture,
@@ -25,7 +25,7 @@ from emeraldcut.images.formats import (
 )
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.runs.apart import Crashed, apart
-from emeraldcut.runs.reading import open_hdf5
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, open_hdf5
 
 GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
 IMAGES = "images"
