@@ -8,11 +8,12 @@ import lzma
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakKeyDictionary
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.images.options import DEFAULT, PictureSettings
@@ -164,8 +165,7 @@ def fits_file(path: Path, settings: PictureSettings = DEFAULT) -> FitsFile:
     known = _known(path, (status.st_mtime_ns, status.st_size, status.st_ino))
     if not known:
         with open_regular(path) as file:
-            opened = unpacker(file.read(8))
-            file.seek(0)
+            opened = unpacker(file.peek(8))
             if opened is None:
                 known.append(_walk(_Plain(file, status.st_size), status.st_size))
             else:
@@ -186,18 +186,23 @@ class _Plain:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size, self.place = file, size, 0
+        self._at = 0  # in the file, which is moved when something is read
 
     def read(self, number: int) -> bytes:
         """The next bytes."""
+        if self.place >= self._size:
+            return b""
+        if self._at != self.place:
+            self._file.seek(self.place)
         data = self._file.read(number)
         self.place += len(data)
+        self._at = self.place
         return data
 
     def skip(self, number: int) -> int:
         """Passes over bytes; returns how many there were."""
         there = max(min(number, self._size - self.place), 0)
         self.place += there
-        self._file.seek(self.place)
         return there
 
 
@@ -238,6 +243,7 @@ def _walk(file: _Plain | _Packed, file_bytes: int) -> FitsFile:
 
 CARD = re.compile(rb"(SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|ZIMAGE|ZBITPIX|ZTILE\d+) *= *([^/]*)")
 END = re.compile(rb"END([^A-Z0-9_-]|$)")
+_E, _FIRST = ord("E"), frozenset(b"SXBNZPG")  # letters with which END and these cards begin
 
 
 def _header(file: _Plain | _Packed, *, first: bool) -> dict[str, str] | None:
@@ -249,10 +255,10 @@ def _header(file: _Plain | _Packed, *, first: bool) -> dict[str, str] | None:
             return None
         begun += len(block)
         for start in range(0, len(block), CARD_BYTES):
-            card = block[start : start + CARD_BYTES]
-            if END.match(card):
+            first = block[start]
+            if first == _E and END.match(block[start : start + CARD_BYTES]):
                 return cards
-            if found := CARD.match(card):
+            if first in _FIRST and (found := CARD.match(block[start : start + CARD_BYTES])):
                 cards.setdefault(found[1].decode("ascii"), found[2].decode("ascii", "replace").strip())
         if begun > LONGEST_HEADER_BYTES:
             raise BadImage(Flag.UNREADABLE, f"A header of it has no end within {LONGEST_HEADER_BYTES:,} bytes.")
@@ -299,6 +305,61 @@ def _check_tiles(shape: tuple[int, ...], tile: tuple[int, ...]) -> None:
         raise BadImage(Flag.UNREADABLE, f"Its header claims tiles of {sides} pixels in a smaller image.")
 
 
+class Cards(Mapping[str, Any]):
+    """The cards of a FITS header by their names, each parsed once.
+
+    Most that are asked for are not there, which takes a header of astropy as long to find as one that is.
+    """
+
+    def __init__(self, header: Any) -> None:
+        self.header = header
+        self._values: dict[str, Any] = dict.fromkeys(header, _UNREAD)
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._values[name]
+        if value is _UNREAD:
+            value = self._values[name] = self.header[name]
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a card; `default` if it is not there."""
+        return self[name] if name in self._values else default
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """What `shape_of` says."""
+        shape = [int(self.get(f"NAXIS{i}", 0)) for i in range(int(self.get("NAXIS", 0)), 0, -1)]
+        while len(shape) > 2 and shape[0] == 1:
+            shape = shape[1:]
+        return tuple(shape)
+
+    @property
+    def comments(self) -> Any:
+        """Those of the cards, by their names."""
+        return self.header.comments
+
+
+_UNREAD = object()
+_cards: WeakKeyDictionary[Any, Cards] = WeakKeyDictionary()
+
+
+def cards_of(unit: Any) -> Cards:
+    """The cards of a unit of an open FITS file, as they were when they were asked for first."""
+    cards = _cards.get(unit)
+    if cards is None:
+        cards = _cards[unit] = Cards(unit.header)
+    return cards
+
+
 def file_of(unit: Any) -> Path | None:
     """The file that a unit is in, if it is in one."""
     info = unit.fileinfo()
@@ -312,11 +373,7 @@ def in_tiles(unit: Any) -> bool:
 
 def shape_of(unit: Any) -> tuple[int, ...]:
     """Axis lengths of an image unit, y first, from its header alone; leading axes of length 1 are dropped."""
-    header = unit.header
-    shape = [int(header.get(f"NAXIS{i}", 0)) for i in range(int(header.get("NAXIS", 0)), 0, -1)]
-    while len(shape) > 2 and shape[0] == 1:
-        shape = shape[1:]
-    return tuple(shape)
+    return cards_of(unit).shape
 
 
 def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.largest_megapixels) -> None:
@@ -330,7 +387,7 @@ def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.large
     claim = Claim(
         math.prod(shape[:-2]),
         shape[-2:],
-        abs(int(unit.header["BITPIX"])) / 8,
+        abs(int(cards_of(unit)["BITPIX"])) / 8,
         about.unpacked_bytes - before,
         LARGEST_COMPRESSION if packed else 1.0,
         about.file_bytes,

@@ -30,6 +30,7 @@ from emeraldcut.images.bands import MOST_BANDS, Layout, band_names, bands_last, 
 from emeraldcut.images.claims import (
     BadImage,
     Claim,
+    cards_of,
     check_claim,
     file_of,
     fits_file,
@@ -355,7 +356,7 @@ def _guarded(file: _OpenFile, image: ImageUnits, plan: Layout, start: int) -> It
 
 
 def _layout(image: ImageUnits, settings: PictureSettings) -> Layout:
-    header = image.units[0].header
+    header = cards_of(image.units[0])
     if len(image.units) > 1:
         return Layout.PLANE
     return layout(header, image.shape, on_sky=sky_axes(header), stack=settings.stack)
@@ -372,7 +373,7 @@ def _no_picture(units) -> BadImage:
 def _read(file: _OpenFile, image: ImageUnits, plan: Layout, start: int) -> Iterator[Picture]:
     """The pictures of one image of a FITS file: one, or one a plane of a stack from the `start`-th on."""
     units, contents, group, settings = file
-    shape, header = image.shape, image.units[0].header
+    shape, header = image.shape, cards_of(image.units[0])
     if len(shape) > 3:
         yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, f"Its array has {len(shape)} axes.")
         return
@@ -429,7 +430,7 @@ class _Layers:
 
 def linear(pixels: np.ndarray, unit: Any) -> np.ndarray:
     """Pixels of a FITS unit as light."""
-    stretch = stretch_of(unit.header) if unit is not None else None
+    stretch = stretch_of(cards_of(unit)) if unit is not None else None
     return pixels if stretch is None else stretch.undo(pixels)
 
 
@@ -440,7 +441,7 @@ def _plane(unit: Any, k: int, last: bool) -> np.ndarray | None:
     shape = shape_of(unit)
     if len(shape) == 2:
         return unit.data.reshape(shape)
-    leading = (0,) * (int(unit.header["NAXIS"]) - 3)
+    leading = (0,) * (int(cards_of(unit)["NAXIS"]) - 3)
     return unit.section[(*leading, slice(None), slice(None), k) if last else (*leading, k)]
 
 
@@ -483,7 +484,7 @@ def _banded(
     image: ImageUnits, plan: Layout, layers: list[_Layers], facts: dict, notes: list[str], settings: PictureSettings
 ) -> Picture:
     """Bands as one image; its fact `bands` says which it is made of."""
-    shape, header = image.shape, image.units[0].header
+    shape, header = image.shape, cards_of(image.units[0])
     last = plan is Layout.BANDS_LAST
     number = len(layers) if len(layers) > 1 else shape[-1 if last else 0]
     names = image.bands if len(layers) > 1 else band_names(header, number)

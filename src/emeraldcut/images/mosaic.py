@@ -16,7 +16,7 @@ from emeraldcut.data.flags import Flag
 from emeraldcut.errors import UsageError
 from emeraldcut.images.band_files import ONE_FILE_EACH, SAME_PIXEL, mean_psf
 from emeraldcut.images.bands import Layout, band_names, chosen_bands, combine, layout
-from emeraldcut.images.claims import OPENED, BadImage, check_claim, file_of, fits_file, in_tiles, shape_of
+from emeraldcut.images.claims import OPENED, BadImage, cards_of, check_claim, file_of, fits_file, in_tiles, shape_of
 from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, unit_band
 from emeraldcut.images.formats import (
     MOST_CRASHES,
@@ -230,7 +230,7 @@ PLANS = (Layout.PLANE, Layout.FIRST_PLANE, Layout.BANDS_FIRST)  # what can be cu
 
 
 def _plan(image: ImageUnits, settings: PictureSettings) -> Layout:
-    header = image.units[0].header
+    header = cards_of(image.units[0])
     return layout(header, image.shape, on_sky=sky_axes(header), stack=settings.stack)
 
 
@@ -250,11 +250,14 @@ def _fits_tiles(group: FileGroup, settings: PictureSettings) -> list[Tile]:
                 bands = ",".join(name for _, _, name in _parts(image, settings))
             except BadImage as error:
                 fault = error.detail
-            notes = contents.notes(image) + [s.said for s in [stretch_of(unit.header)] if s]
+            notes = contents.notes(image) + [s.said for s in [stretch_of(cards_of(unit))] if s]
             notes += [f"PSF from {contents.psf.name}"] if contents.psf is not None else []
-            wcs = wcs_or_none(unit.header, units)
+            header = cards_of(unit)
+            wcs = wcs_or_none(header, units)
             notes += (
-                [] if wcs is not None else missing_facts(unit.header, header_facts(unit.header, image.shape, units))
+                []
+                if wcs is not None
+                else missing_facts(cards_of(unit), header_facts(cards_of(unit), image.shape, units))
             )
             ny, nx = image.shape[-2:]
             tile = Tile(
@@ -283,7 +286,7 @@ def _parts(image: ImageUnits, settings: PictureSettings) -> list[tuple[int, int,
 
     BadImage for a band that is not there.
     """
-    header, shape = image.units[0].header, image.shape
+    header, shape = cards_of(image.units[0]), image.shape
     if len(image.units) == 1 and _plan(image, settings) is not Layout.BANDS_FIRST:
         check_band(image.units[0], settings)
         return [(0, 0, "")]
@@ -424,7 +427,7 @@ class _Unit:
     """A FITS unit of which a part [rows, columns] of a plane is read without the rest; axes of length 1 are ignored."""
 
     def __init__(self, unit, plane: int = 0) -> None:
-        leading = int(unit.header["NAXIS"]) - 2
+        leading = int(cards_of(unit)["NAXIS"]) - 2
         self._section, self._leading = unit.section, (0,) * (leading - 1) + (plane,) * (leading > 0)
 
     def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
@@ -449,7 +452,7 @@ class _PlainUnit:
     """
 
     def __init__(self, unit, plane: int = 0) -> None:
-        info, header = unit.fileinfo(), unit.header
+        info, header = unit.fileinfo(), cards_of(unit)
         ny, nx = shape_of(unit)[-2:]
         offset = info["datLoc"] + plane * ny * nx * abs(int(header["BITPIX"])) // 8
         self._place = {"filename": info["file"].name, "offset": offset, "shape": (ny, nx)}
@@ -486,7 +489,7 @@ class _PackedUnit:
 
     def __init__(self, unit: Any, plane: int = 0) -> None:
         self._unit, self._shape = unit, shape_of(unit)[-2:]
-        leading = int(unit.header["NAXIS"]) - 2
+        leading = int(cards_of(unit)["NAXIS"]) - 2
         self._leading = (0,) * (leading - 1) + (plane,) * (leading > 0)
         self._sides = [min(-(-BLOCK_PIX // n) * n, m) for n, m in zip(unit.tile_shape[-2:], self._shape, strict=True)]
         block_bytes = 4 * self._sides[0] * self._sides[1]
@@ -528,7 +531,7 @@ def _light(source: Any, plane: int) -> Any:
     else:
         packed = fits_file(Path(source.fileinfo()["file"].name), OPENED).is_compressed
         pixels = _Unit(source, plane) if packed else _PlainUnit(source, plane)
-    stretch = stretch_of(source.header)
+    stretch = stretch_of(cards_of(source))
     return _Linear(pixels, stretch) if stretch else pixels
 
 

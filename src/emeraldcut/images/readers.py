@@ -69,6 +69,7 @@ FITS_ENDINGS = (
     ".fz",
 )
 IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".gif", ".bmp", ".webp")
+LONGEST_FIRST = sorted(IMAGE_ENDINGS, key=len, reverse=True)
 # Of these, which hold images too but are not read among others, each is a row that says so.
 OTHER_ENDINGS = (".asdf", ".fits.z", ".fits.zip", ".fits.zst", ".npz", ".h5", ".hdf5", ".jp2", ".jxl", ".imh", ".nc")
 PSF_ENDING = ".psf"  # of PSFEx
@@ -391,7 +392,9 @@ def safe_names() -> Callable[[str], str]:
 
 def stem_of(name: str) -> str:
     """A file name without the ending of an image file."""
-    ending = max((e for e in IMAGE_ENDINGS if name.lower().endswith(e)), key=len, default=Path(name).suffix)
+    lower = name.lower()
+    ending = next((e for e in LONGEST_FIRST if lower.endswith(e)), None)
+    ending = Path(name).suffix if ending is None else ending
     return file_text(name[: len(name) - len(ending)] or name)
 
 

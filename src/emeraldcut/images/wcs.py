@@ -156,7 +156,7 @@ def celestial_wcs(header: Any, units: Any = None):
         str(header.get(f"{key}{i}", "")).strip() == "Lookup" for key in ("CPDIS", "D2IMDIS") for i in (1, 2)
     )
     in_tables |= any(f"{key}{i}" in header for key in ("D2IMERR", "CPERR") for i in (1, 2))
-    wcs = WCS(header, _unpacked_tables(units) if in_tables else None, naxis=2)
+    wcs = WCS(getattr(header, "header", header), _unpacked_tables(units) if in_tables else None, naxis=2)
     if not wcs.has_celestial:
         raise ValueError("the first two axes have no celestial coordinates.")
     return wcs

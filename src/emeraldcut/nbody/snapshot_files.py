@@ -40,6 +40,11 @@ _OTHERS = {0: "gas", 1: "halo", 2: "disc", 3: "bulge", 4: "disc"}  # PartTypes o
 _COSMOLOGICAL = {0: "gas", 1: "halo", 2: "halo", 4: "disc"}  # and of boxes, where 2 is coarse dark matter
 _FACTORS = {"Coordinates": (1, -1), "Velocities": (0.5, 0), "Masses": (0, -1)}  # powers of a and h in GADGET
 _FACTORS_SWIFT = {"Coordinates": (1, 0), "Velocities": (0, 0), "Masses": (0, 0)}
+_TYPES = {  # of the arrays of a snapshot
+    **dict.fromkeys(("position", "velocity", "mass"), np.float32),
+    **dict.fromkeys(("component", "galaxy"), np.int8),
+    **dict.fromkeys(("formed_gyr", "internal_energy"), np.float32),
+}
 HDF5_ENDINGS = (".hdf5", ".h5", ".hdf")
 _SMALLEST_BOX_KPC = 3000.0  # of a cosmological run; isolated galaxies are in smaller ones
 _LARGEST_BOX_MPC = 1000.0  # a cosmological run whose box is a smaller number than this has lengths in Mpc
@@ -81,7 +86,7 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
             ours = file.create_group(_OURS)
             ours["about"] = about
             ours.attrs["time_gyr"] = float(snapshot.time_gyr)
-            ours.attrs["sha256"] = _hash_of(float(snapshot.time_gyr), about.encode())
+            ours.attrs["sha256"] = _hash_of(snapshot, about.encode())
             for part in _PARTS:
                 _write_part(file, part, snapshot)
         os.replace(temporary, path)
@@ -283,12 +288,9 @@ def _read_ours(file: Any) -> Snapshot:
     groups = [file[f"PartType{part}"] for part in _PARTS if f"PartType{part}" in file]
     n = sum(len(group["ParticleIDs"]) for group in groups)
     arrays: dict[str, Any] = {
-        "position": np.empty((n, 3), np.float32),
-        "velocity": np.empty((n, 3), np.float32),
-        "mass": np.empty(n, np.float32),
-        "component": np.empty(n, np.int8),
-        "galaxy": np.empty(n, np.int8),
-        "formed_gyr": np.empty(n, np.float32),
+        name: np.empty((n, 3) if name in ("position", "velocity") else n, kind)
+        for name, kind in _TYPES.items()
+        if name != "internal_energy"
     }
     names = ("Coordinates", "Velocities", "Masses", "Component", "Galaxy", "FormedGyr")
     internal_energy, there = np.full(n, np.nan, np.float32), np.zeros(n, bool)
@@ -305,15 +307,25 @@ def _read_ours(file: Any) -> Snapshot:
     if not there.all():
         raise ValueError("its ParticleIDs do not count its particles")
     ours = file[_OURS]
-    time_gyr, about = float(ours.attrs["time_gyr"]), ours["about"][()]
-    if ours.attrs.get("sha256", hash_of := _hash_of(time_gyr, about)) != hash_of:
-        raise ValueError("its time or what it says about the run is damaged")
-    return Snapshot(**arrays, internal_energy=internal_energy, time_gyr=time_gyr, about=json.loads(about))
+    found = Snapshot(
+        **arrays,
+        internal_energy=internal_energy,
+        time_gyr=float(ours.attrs["time_gyr"]),
+        about=json.loads(ours["about"][()]),
+    )
+    if ours.attrs.get("sha256", hash_of := _hash_of(found, ours["about"][()])) != hash_of:
+        raise ValueError("what it holds is not what was written")
+    return found
 
 
-def _hash_of(time_gyr: float, about: bytes) -> str:
-    """By which it is seen that neither of these was changed; what is stored of particles has checksums of HDF5."""
-    return sha256(f"{time_gyr!r} ".encode() + about).hexdigest()
+def _hash_of(snapshot: Snapshot, about: bytes) -> str:
+    """By which it is seen that nothing was changed, also where damage leads HDF5 past the checksums of its chunks."""
+    digest = sha256(f"{float(snapshot.time_gyr)!r} ".encode() + about)
+    energy = np.where(np.asarray(snapshot.component) == COMPONENTS.index("gas"), snapshot.internal_energy, np.nan)
+    kept = {"internal_energy": energy if np.isfinite(energy).any() else np.full(len(energy), np.nan)}
+    for name, kind in _TYPES.items():
+        digest.update(np.ascontiguousarray(kept.get(name, getattr(snapshot, name)), kind))
+    return digest.hexdigest()
 
 
 def _read_others(file: Any) -> Snapshot:
