@@ -255,10 +255,10 @@ def _header(file: _Plain | _Packed, *, first: bool) -> dict[str, str] | None:
             return None
         begun += len(block)
         for start in range(0, len(block), CARD_BYTES):
-            first = block[start]
-            if first == _E and END.match(block[start : start + CARD_BYTES]):
+            letter = block[start]
+            if letter == _E and END.match(block[start : start + CARD_BYTES]):
                 return cards
-            if first in _FIRST and (found := CARD.match(block[start : start + CARD_BYTES])):
+            if letter in _FIRST and (found := CARD.match(block[start : start + CARD_BYTES])):
                 cards.setdefault(found[1].decode("ascii"), found[2].decode("ascii", "replace").strip())
         if begun > LONGEST_HEADER_BYTES:
             raise BadImage(Flag.UNREADABLE, f"A header of it has no end within {LONGEST_HEADER_BYTES:,} bytes.")

@@ -24,7 +24,7 @@ from emeraldcut.images.formats import (
     read_array,
 )
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.runs.apart import Crashed, apart
+from emeraldcut.runs.apart import Crashed, apart, first_apart
 from emeraldcut.runs.reading import LARGEST_COMPRESSION, open_hdf5
 
 GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
@@ -56,8 +56,7 @@ class Hdf5Contents:
 
 def hdf5_contents(path: Path, settings: PictureSettings = DEFAULT) -> Hdf5Contents:
     """What an HDF5 file holds. BadImage for a claim that cannot be true, OSError for a damaged file, Crashed."""
-    with closing(apart("emeraldcut.images.hdf5:contents_here", path, settings)) as answers:
-        contents: Hdf5Contents = next(answers)
+    contents: Hdf5Contents = first_apart("emeraldcut.images.hdf5:contents_here", path, settings)
     return contents
 
 

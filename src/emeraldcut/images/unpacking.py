@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.images.claims import check_claim, file_of, in_tiles
-from emeraldcut.runs.apart import apart, is_apart
+from emeraldcut.runs.apart import first_apart, is_apart
 
 Part = tuple[int | slice, ...] | EllipsisType
 KEPT_OPEN = 8  # files, in the other process
@@ -35,8 +35,8 @@ def part_of(unit: Any, part: Part) -> np.ndarray:
         return np.asarray(unit.section[part])
     found = os.stat(path)
     as_it_is = (found.st_mtime_ns, found.st_size, found.st_ino)
-    values: np.ndarray
-    (values,) = apart("emeraldcut.images.unpacking:part_here", str(path), as_it_is, unit.fileinfo()["hdrLoc"], part)
+    header_at = unit.fileinfo()["hdrLoc"]
+    values: np.ndarray = first_apart("emeraldcut.images.unpacking:part_here", str(path), as_it_is, header_at, part)
     return values
 
 

@@ -29,7 +29,7 @@ from emeraldcut.nbody.snapshot import (
     UNITS,
     Snapshot,
 )
-from emeraldcut.runs.apart import Crashed, apart
+from emeraldcut.runs.apart import Crashed, first_apart
 from emeraldcut.runs.notices import printable
 from emeraldcut.runs.reading import check_regular, open_hdf5, values_of
 from emeraldcut.runs.writing import new_hdf5
@@ -203,7 +203,7 @@ def read_snapshot(path: str | Path) -> Snapshot:
     if not path.exists():
         raise FileNotFoundError(f"there is no snapshot '{path}'.")
     try:
-        (snapshot,) = apart("emeraldcut.nbody.snapshot_files:snapshot_here", path)
+        snapshot = first_apart("emeraldcut.nbody.snapshot_files:snapshot_here", path)
     except Crashed as error:
         raise UsageError(f"'{path}' cannot be read as a snapshot: {error}.") from None
     assert isinstance(snapshot, Snapshot)
@@ -259,7 +259,7 @@ def snapshot_kind(path: str | Path) -> str:
     path = Path(path)
     try:
         check_regular(path)
-        (kind,) = apart("emeraldcut.nbody.snapshot_files:kind_here", path)
+        kind = first_apart("emeraldcut.nbody.snapshot_files:kind_here", path)
     except OSError:
         kind = "broken" if path.suffix.lower() in HDF5_ENDINGS else ""
     except Crashed:
@@ -324,7 +324,7 @@ def _hash_of(snapshot: Snapshot, about: bytes) -> str:
     energy = np.where(np.asarray(snapshot.component) == COMPONENTS.index("gas"), snapshot.internal_energy, np.nan)
     kept = {"internal_energy": energy if np.isfinite(energy).any() else np.full(len(energy), np.nan)}
     for name, kind in _TYPES.items():
-        digest.update(np.ascontiguousarray(kept.get(name, getattr(snapshot, name)), kind))
+        digest.update(np.asarray(kept.get(name, getattr(snapshot, name)), kind).tobytes())
     return digest.hexdigest()
 
 

@@ -46,7 +46,7 @@ def apart(function: str, *arguments: Any) -> Generator[Any]:
     """
     helper = _taken(function.partition(":")[0])
     try:
-        helper.send((function, arguments, _here()))
+        helper.send((function, arguments, _here(), False))
         while (answer := helper.receive())[0] == "item":
             helper.send("next")
             yield answer[1]
@@ -61,6 +61,25 @@ def apart(function: str, *arguments: Any) -> Generator[Any]:
         helper.end()
         raise
     _give_back(helper)
+    _check(answer)
+
+
+def first_apart(function: str, *arguments: Any) -> Any:
+    """The first of what `apart` yields, and nothing more of it. Raises the same."""
+    helper = _taken(function.partition(":")[0])
+    try:
+        helper.send((function, arguments, _here(), True))
+        answer = helper.receive()
+    except BaseException:
+        helper.end()
+        raise
+    _give_back(helper)
+    _check(answer)
+    return answer[1]
+
+
+def _check(answer: tuple[str, Any]) -> None:
+    """Raises what went wrong in the process, by its last answer."""
     if answer[0] == "crashed":
         raise Crashed(f"The library that reads it crashed ({answer[1]})")
     if answer[0] == "error":
@@ -242,18 +261,20 @@ def serve(module: str) -> None:
             os._exit(0)
         if request == "stop":  # of a call that had come to its end
             continue
-        name, arguments, here = request
+        name, arguments, here, only_first = request
         with suppress(OSError):
             os.chdir(here)
         module, _, function = name.partition(":")
-        _work(getattr(import_module(module), function), arguments, requests, answers)
+        _work(getattr(import_module(module), function), arguments, requests, answers, only_first)
 
 
-def _work(function: Any, arguments: tuple[Any, ...], requests: Any, answers: Any) -> None:
+def _work(function: Any, arguments: tuple[Any, ...], requests: Any, answers: Any, only_first: bool) -> None:
     """Sends what `function` yields, and how it ends."""
     try:
         for item in _alarmed(function(*arguments)):
             _write(answers, ("item", item))
+            if only_first:
+                return
             if _read(requests) == "stop":
                 break
         last: tuple[str, Any] = ("end", None)
