@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -173,6 +174,16 @@ def fits_file(path: Path, settings: PictureSettings = DEFAULT) -> FitsFile:
                     known.append(_walk(_Packed(content, settings), status.st_size))
     check_unpacked(known[0].unpacked_bytes, settings)
     return known[0]
+
+
+def remember(path: Path, file: BinaryIO) -> None:
+    """Walks through the headers of an open FITS file, which is not compressed, so that `fits_file` need not open it."""
+    status = os.fstat(file.fileno())
+    known = _known(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+    if not known:
+        file.seek(0)
+        with suppress(BadImage):  # which `fits_file` raises
+            known.append(_walk(_Plain(file, status.st_size), status.st_size))
 
 
 @lru_cache(32)

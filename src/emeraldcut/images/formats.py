@@ -34,6 +34,7 @@ from emeraldcut.images.claims import (
     check_claim,
     file_of,
     fits_file,
+    remember,
     shape_of,
     too_large,
     unpacker,
@@ -153,6 +154,8 @@ def kind_of(path: Path) -> str:
             file.seek(0)
             with opened(file, "rb") as content:
                 head = content.read(80)
+        elif head.startswith(b"SIMPLE  ="):
+            remember(path, file)
     for signature, kind in SIGNATURES.items():
         if head.startswith(signature):
             return kind
