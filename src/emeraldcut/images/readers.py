@@ -200,8 +200,8 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         An unfinished set, or a mosaic or catalogue that cannot be used.
     """
     settings, path = settings or ReadSettings(), Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
+    if not os.fspath(source) or not path.exists():  # an empty name would be the folder where the program runs
+        raise FileNotFoundError(f"there is no file or folder '{source}' to read images from.")
     if settings.catalogue is not None:
         return _open_with_catalogue(path, settings.catalogue, settings)
     if path.is_dir():
