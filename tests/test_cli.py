@@ -175,7 +175,7 @@ def test_the_traceback_of_an_expected_error(tmp_path, capsys):
         (MemoryError(), 1, "there is not enough memory; use fewer --jobs, or smaller images."),
         (KeyError("a"), 1, "unexpected error (KeyError: 'a')."),
         (RuntimeError(), 1, "unexpected error (RuntimeError)."),
-        (KeyboardInterrupt(), 130, "interrupted."),
+        (KeyboardInterrupt(), 130, "interrupted; rerun the command to resume."),
     ],
 )
 def test_each_kind_of_error_has_its_status(error, code, said, tmp_path, capsys, monkeypatch):
@@ -321,10 +321,10 @@ def test_several_images_are_the_files_of_their_folder(tmp_path, capsys):
 @pytest.mark.parametrize("seed", ["-1", "x", "1.5"])
 def test_a_seed_that_is_none_is_wrong_usage(seed, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["synthesise", "--seed", seed, "-o", str(tmp_path / "set")])
+        cli.main(["synthesise", "--seed", seed, "-o", str(tmp_path / "set")])
     assert ended.value.code == 2 and "at least 0; received" in capsys.readouterr().err
 
 
 def test_no_name_is_not_the_folder_where_the_program_runs(tmp_path, capsys):
-    assert main(["measure", "", "-o", str(tmp_path / "t.csv")]) == 2
+    assert cli.main(["measure", "", "-o", str(tmp_path / "t.csv")]) == 2
     assert "no file or folder ''" in capsys.readouterr().err

@@ -18,11 +18,13 @@ from emeraldcut.images.readers import (
     ImageSource,
     ReadSettings,
     from_pictures,
+    keeping_colours,
     named_columns,
     open_table,
     read_images,
     unique_ids,
 )
+from emeraldcut.settings import from_keywords
 from emeraldcut.tables.catalogues import as_catalogue
 from emeraldcut.tables.foreign import as_table
 
@@ -32,7 +34,7 @@ EXPECTED = (
 )
 
 
-def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: bool = False) -> ImageSet:
+def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: bool = False, **keywords: Any) -> ImageSet:
     """Whatever a Python user has as an image set.
 
     Parameters
@@ -45,6 +47,8 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: boo
     settings : ReadSettings
     bands : bool
         Keep the single bands of images that are made of several.
+    **keywords
+        Settings by name, such as `psf_fwhm_pix` or `pixel_scale_arcsec`.
 
     Returns
     -------
@@ -65,17 +69,20 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: boo
     """
     if isinstance(given, ImageSet):
         return given
+    (settings,) = from_keywords([settings], keywords, ReadSettings)
     if isinstance(given, Iterator) or (isinstance(given, np.ndarray) and given.dtype == object):
         given = list(given)
     if not isinstance(given, list | tuple) or _as_hdus(given) is not None:
-        return _part(given, "", settings, bands)
+        with keeping_colours():
+            return _part(given, "", settings, bands)
     if not given:
         raise UsageError(f"an empty list holds no image; expected {EXPECTED}.")
     if all(np.isscalar(item) and not isinstance(item, str | bytes) for item in given):
         raise UsageError(f"a list of numbers is no image; expected {EXPECTED}.")
-    sets = [
-        item if isinstance(item, ImageSet) else _part(item, str(k), settings, bands) for k, item in enumerate(given)
-    ]
+    with keeping_colours():
+        sets = [
+            item if isinstance(item, ImageSet) else _part(item, str(k), settings, bands) for k, item in enumerate(given)
+        ]
     return _with_unique_ids(concatenate(sets))
 
 

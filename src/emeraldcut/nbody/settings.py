@@ -63,3 +63,13 @@ class EvolveSettings(Settings):
     star_threshold: float = setting(
         3e6, "gas density in Msun/kpc^3 below which no stars form", at_least=0, at_most=1e18
     )
+    tide_mass_msun: float = setting(
+        0.0, "mass of an external Hernquist sphere whose tide acts on all particles; 0: none", at_least=0, at_most=1e18
+    )
+    tide_scale_kpc: float = setting(30.0, "scale length of that sphere", at_least=0.001, at_most=100_000)
+    tide_start_kpc: tuple[float, ...] = setting(
+        (0.0, 0.0, 0.0), "centre of that sphere at the time 0: x, y, z", at_least=-1_000_000, at_most=1_000_000
+    )
+    tide_velocity_km_s: tuple[float, ...] = setting(
+        (0.0, 0.0, 0.0), "velocity of that sphere, which nothing changes: x, y, z", at_least=-100_000, at_most=100_000
+    )
