@@ -62,6 +62,8 @@ def work(name: str, seed: int, start: int, number: int, folder: Path, answers: A
                 stored.check(content)
             elif name in fuzzing.IMAGES:
                 fuzzing.check_images(sample, content, folder, only_data=only_data)
+            elif name in fuzzing.SNAPSHOTS:
+                fuzzing.check_snapshot(sample, content, folder)
             else:
                 fuzzing.check_table(sample, content, folder)
         except Exception as error:
@@ -98,6 +100,11 @@ def fuzz(name: str, seed: int, number: int) -> Counter:
     return found
 
 
+def said(name: str) -> str:
+    """A format by a name that can be given."""
+    return name or "text map"
+
+
 def main() -> None:
     """Runs all formats and prints what was found."""
     parser = record.parser(__doc__, "200 examples of each format", seed=1)
@@ -105,11 +112,12 @@ def main() -> None:
     parser.add_argument("--only", default="", help="formats, separated by commas")
     arguments = parser.parse_args()
     number = 200 if arguments.quick else arguments.examples
-    names = [name for name in (*fuzzing.SAMPLES, "set") if not arguments.only or name in arguments.only.split(",")]
+    only = arguments.only.split(",") if arguments.only else []
+    names = [name for name in (*fuzzing.SAMPLES, "set") if not only or said(name) in only]
     total: Counter = Counter()
     for name in names:
         found = fuzz(name, arguments.seed, number)
-        print(f"{name or 'text map'}: {dict(found) or 'nothing'}", flush=True)
+        print(f"{said(name)}: {dict(found) or 'nothing'}", flush=True)
         total += found
     figures = {"examples": number, "formats": len(names)} | {n: total[n] for n in ("crashes", "hangs", "faults")}
     record.finish("fuzz", figures | {"cpu_seconds": round(sum(os.times()[:4]), 1)}, arguments)

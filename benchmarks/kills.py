@@ -226,7 +226,8 @@ COMMANDS = {
     "detect": Work(make_mosaic, "detect {place}/mosaic.fits -o {output}.parquet --part-pix 256", columns_of),
     "fetch": Work(
         make_catalogue,
-        "fetch --catalogue {place}/positions.csv -o {output} --service {server} --cutout-size 24 --rate 30",
+        "fetch --catalogue {place}/positions.csv -o {output} --service {server} --survey sky --cutout-size 24 "
+        "--rate 30",
         lambda out: [*of_run(out, "cutouts.parquet"), *map(np.asarray, read_images(out).pixels)],
     ),
     "observe": Work(make_suite, "observe {place}/suite -o {output} --views 12", of_set),

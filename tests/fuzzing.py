@@ -1,7 +1,9 @@
 """Files of every format that is read, and how they are damaged: for tests, and by hand for `benchmarks/fuzz.py`."""
 
+import dataclasses
 import io
 import re
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,12 +26,15 @@ from emeraldcut.errors import EmeraldcutError
 from emeraldcut.images import open_images, write_images
 from emeraldcut.images.claims import UNPACKERS
 from emeraldcut.images.formats import KINDS
+from emeraldcut.nbody import Snapshot, read_snapshot, write_snapshot
+from emeraldcut.nbody.snapshot import COMPONENTS
 from emeraldcut.tables import read_table, write_table
 from emeraldcut.tables.files import ENDINGS
 from emeraldcut.tables.foreign import KINDS_OF_TABLES
 from tests.helpers import fits_bytes, npy_bytes
 
 PLANES, SIDE = 3, 12
+OWN = "snapshot_000.hdf5"
 LONGEST_S = 20.0  # for one damaged file on a busy machine; a hang takes for ever
 
 
@@ -147,7 +152,64 @@ IMAGES: dict[str, Callable[[], Sample]] = {
 }  # fmt: skip
 TABLES = {f"table {name}": partial(lambda name: Sample(f"t{name if name.startswith('.') else ''}", table(name)), name)
           for name in (*ENDINGS, *KINDS_OF_TABLES) if name != ".vot.xml"}  # fmt: skip
-SAMPLES = IMAGES | TABLES
+
+
+def snapshot(n=30):
+    """Particles of all kinds."""
+    rng = np.random.default_rng(2)
+    component = np.arange(n, dtype=np.int8) % len(COMPONENTS)
+    return Snapshot(
+        position=rng.normal(size=(n, 3)).astype("f4"), velocity=rng.normal(0, 90, (n, 3)).astype("f4"),
+        mass=rng.uniform(1e5, 1e6, n).astype("f4"), component=component, galaxy=component % np.int8(2),
+        time_gyr=1.25, about={"orbit": [1.0, 2.0], "name": "merger"},
+    )  # fmt: skip
+
+
+def own_snapshot():
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        return write_snapshot(snapshot(), Path(folder, "s.hdf5")).read_bytes()
+
+
+def gadget_snapshot():
+    """HDF5 as GADGET and AREPO write it, without checksums."""
+    made, file = snapshot(), io.BytesIO()
+    with h5py.File(file, "w") as target:
+        header = {"Time": 0.5, "Redshift": 1.0, "HubbleParam": 0.7, "Omega0": 0.3, "OmegaLambda": 0.7, "BoxSize": 5e4}
+        target.create_group("Header").attrs.update(header | {"MassTable": np.zeros(6), "NumFilesPerSnapshot": 1})
+        for part in (0, 1, 4):
+            group = target.create_group(f"PartType{part}")
+            group["Coordinates"], group["Velocities"], group["Masses"] = made.position, made.velocity, made.mass
+        group.create_dataset("StellarFormationTime", data=np.full(len(made), 0.2), compression="gzip")
+    return file.getvalue()
+
+
+def binary_snapshot(number, order="<"):
+    """GADGET's binary format 1 or 2."""
+    made, counts = snapshot(), [6, 12, 6, 0, 6, 0]
+
+    def record(content):
+        return struct.pack(f"{order}i", len(content)) + content + struct.pack(f"{order}i", len(content))
+
+    header = struct.pack(f"{order}6i6d2d2i6i2i4d", *counts, *[0.0] * 6, 1.5, 0, 0, 0, *counts, 0, 1, 0, 0, 0, 1)
+    blocks = {"HEAD": header.ljust(256, b"\0")}
+    arrays = {"POS ": made.position, "VEL ": made.velocity, "ID  ": np.arange(30, dtype="i4"), "MASS": made.mass}
+    blocks |= {name: array.astype(array.dtype.newbyteorder(order)).tobytes() for name, array in arrays.items()}
+    blocks |= {"AGE ": np.zeros(6, order + "f4").tobytes()} if number == 2 else {}
+    return b"".join(
+        (record(name.encode() + struct.pack(f"{order}i", len(content) + 8)) if number == 2 else b"") + record(content)
+        for name, content in blocks.items()
+    )
+
+
+SNAPSHOTS: dict[str, Callable[[], Sample]] = {
+    "snapshot of ours": lambda: Sample(OWN, own_snapshot()),
+    "snapshot of others": lambda: Sample("s.hdf5", gadget_snapshot()),
+    "snapshot binary": lambda: Sample("snapshot_001", binary_snapshot(1)),
+    "snapshot binary with labels": lambda: Sample("snapshot_001", binary_snapshot(2, ">")),
+}
+SAMPLES = IMAGES | TABLES | SNAPSHOTS
 assert {name.partition(" ")[0] for name in IMAGES} == {*KINDS, ""}, "a format has no sample"
 
 
@@ -167,6 +229,8 @@ def variants(name: str) -> int:
 def _form(name: str) -> str:
     if name.endswith(("_1", "_2")):
         return "fits in tiles"
+    if name.startswith("snapshot"):
+        return "snapshot"
     return name if name.startswith("table") else "fits packed" if "fits packed" in name else name.partition(" ")[0]
 
 
@@ -261,6 +325,25 @@ def check_table(sample: Sample, content: bytes, folder: Path) -> int:
         number = len(read_table(path))
     except EmeraldcutError:
         number = 0
+    assert time.monotonic() - begun < LONGEST_S, "it hangs"
+    return number
+
+
+def check_snapshot(sample: Sample, content: bytes, folder: Path) -> int:
+    """Reads a damaged snapshot: it is one, or one sentence says why not; ours is as it was, or a sentence says so."""
+    path = folder / sample.name
+    path.write_bytes(content)
+    begun = time.monotonic()
+    number, said = 0, ""
+    try:
+        found = read_snapshot(path)
+        number = len(found)
+    except EmeraldcutError as error:
+        said = str(error)
+    assert bool(number) != (said.endswith(".") and str(path) in said), said
+    if number and sample.name == OWN:
+        for field in dataclasses.fields(Snapshot):
+            np.testing.assert_equal(getattr(found, field.name), getattr(snapshot(), field.name))
     assert time.monotonic() - begun < LONGEST_S, "it hangs"
     return number
 

@@ -316,3 +316,15 @@ def test_several_images_are_the_files_of_their_folder(tmp_path, capsys):
     only = ["measure", str(tmp_path), "--only", "*b.fits", "--quiet", "--output", str(tmp_path / "v.parquet")]
     assert cli.main(only) == 0 and read_table(tmp_path / "v.parquet")["id"].tolist() == ["b"]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", "1.5"])
+def test_a_seed_that_is_none_is_wrong_usage(seed, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["synthesise", "--seed", seed, "-o", str(tmp_path / "set")])
+    assert ended.value.code == 2 and "at least 0; received" in capsys.readouterr().err
+
+
+def test_no_name_is_not_the_folder_where_the_program_runs(tmp_path, capsys):
+    assert cli.main(["measure", "", "-o", str(tmp_path / "t.csv")]) == 2
+    assert "no file or folder ''" in capsys.readouterr().err

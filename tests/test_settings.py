@@ -76,14 +76,28 @@ def test_bounds_hold_and_are_named(cls):
     for item in items(cls):
         if item.kind not in (int, float):
             continue
-        step = 1 if item.kind is int else 1e-9
+        next_to = (lambda bound, end: bound + int(math.copysign(1, end))) if item.kind is int else math.nextafter
         outside = [math.nan, math.inf, "wide", True]
         limits = item.limits
-        outside += [bound - step for bound in (limits.at_least,) if bound is not None]
-        outside += [bound + step for bound in (limits.at_most,) if bound is not None]
+        outside += [next_to(bound, -math.inf) for bound in (limits.at_least,) if bound is not None]
+        outside += [next_to(bound, math.inf) for bound in (limits.at_most,) if bound is not None]
         outside += [bound for bound in (limits.above, limits.below) if bound is not None]
         for value in outside:
             with pytest.raises(UsageError, match=f"setting '{item.name}' (must be|expects)"):
+                cls(**{item.name: value})
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_number_has_a_largest_and_a_smallest_value(cls):
+    """Of 1e300 and the like some made a command run for ever, or end in a traceback."""
+    for item in items(cls):
+        if item.kind not in (int, float) or item.name == "seed":
+            continue
+        limits = item.limits
+        assert limits.at_least is not None or limits.above is not None, item.name
+        assert limits.at_most is not None or limits.below is not None, item.name
+        for value in (1e300, -1e300):
+            with pytest.raises(UsageError, match=f"setting '{item.name}' must be"):
                 cls(**{item.name: value})
 
 
@@ -239,7 +253,7 @@ def test_help_tells_ranges_and_defaults():
     assert "--number N" in text and "number of images (from 1 to 100,000,000; default: 1000)" in text
     assert "--weights X,..." in text
     assert "(above 0 and at most 0.5; default: 0.2)" in text
-    assert "equal if not given (at least 0)" in text
+    assert "equal if not given (from 0 to 1,000,000)" in text
 
 
 @pytest.mark.parametrize(

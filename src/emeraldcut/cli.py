@@ -700,7 +700,7 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         if command.random
         else "has no effect: nothing is random in this command"
     )
-    parser.add_argument("--seed", type=int, default=0, help=seed)
+    parser.add_argument("--seed", type=_seed, default=0, help=seed)
     parser.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
     cluster = parser.add_mutually_exclusive_group()
     cluster.add_argument(
@@ -724,6 +724,17 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
 
 
 @contextmanager
+def _seed(text: str) -> int:
+    """A seed, as numpy takes it."""
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0; received {text!r}")
+    return seed
+
+
 def _workers(arguments: argparse.Namespace) -> Iterator[int | str]:
     """Who does the work, as `map_chunks` takes it. Workers elsewhere are told whole paths."""
     if arguments.cluster or arguments.slurm:

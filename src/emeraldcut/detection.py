@@ -47,7 +47,9 @@ SOURCES = "sources.parquet"  # the catalogue of what was found for another comma
 class DetectSettings(Settings):
     """What counts as a source, and how much of a mosaic is searched at a time."""
 
-    n_sigma: float = setting(3.0, "detection threshold above the local sky, in units of its noise", above=0)
+    n_sigma: float = setting(
+        3.0, "detection threshold above the local sky, in units of its noise", above=0, at_most=1_000_000
+    )
     min_area_pix: int = setting(60, "smallest number of connected pixels of a source", at_least=1, at_most=1_000_000)
     part_pix: int = setting(
         1024, "side in pixels of the tiles that a mosaic is searched in, one at a time", at_least=128, at_most=16_384

@@ -4,8 +4,9 @@ import io
 import socket
 import time
 import unicodedata
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -349,3 +350,22 @@ def test_a_resolver_that_says_nothing_ends_in_seconds(monkeypatch):
     with pytest.raises(UnknownHost, match=r"no answer in 0\.2 s"):
         addresses("host", 80)
     assert time.monotonic() - begun < 2
+
+
+def test_a_server_that_drips_ends_in_time():
+    """One byte of the headers every .1 s would keep a socket's own timeout from ever ending it."""
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while True:
+                connection.sendall(b"a")
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=drip, args=(listener,), daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(ConnectionError, match=r"took more than 0\.5 s"):
+            Client(timeout_s=0.5).get(f"http://127.0.0.1:{listener.getsockname()[1]}/", 1000)
+        assert time.monotonic() - begun < 10

@@ -23,10 +23,11 @@ from astropy.table import Table
 
 from emeraldcut import cli
 from emeraldcut.data import Flag, ImageSet
+from emeraldcut.errors import UsageError
 from emeraldcut.images import ReadSettings, apply_to_images, open_images, read_images, readers, write_images
 from emeraldcut.images.formats import failed, read_file
 from emeraldcut.images.parquet import parquet_images
-from emeraldcut.runs import map_chunks
+from emeraldcut.runs import map_chunks, read_manifest
 from emeraldcut.runs.apart import Crashed, apart
 from emeraldcut.runs.notices import listening
 from emeraldcut.tables import read_table
@@ -73,6 +74,32 @@ def test_what_is_no_file_is_a_row(tmp_path, kind):
         assert len(found) == (1 if source == path else 2)
     with pytest.raises(ValueError, match="not a regular file"):
         read_table(path)
+
+
+def test_a_set_of_which_a_part_is_a_pipe_does_not_wait(tmp_path):
+    table = Table({"id": ["a", "b"]})
+    write_images(ImageSet(np.stack([RAMP, RAMP + 1]), table), tmp_path / "set", command="test")
+    for name in ("images.h5", "table.parquet", "manifest.json"):
+        (tmp_path / "set" / name).rename(tmp_path / "kept")
+        os.mkfifo(tmp_path / "set" / name)
+        if name == "images.h5":
+            found = within(20, rows, tmp_path / "set")
+            assert [flag for flag, _ in found] == [1, 1] and all("not a regular file" in text for _, text in found)
+        else:
+            with pytest.raises(OSError, match="not a regular file"):
+                PARTS_OF_A_SET[name](tmp_path / "set")
+        (tmp_path / "set" / name).unlink()
+        (tmp_path / "kept").rename(tmp_path / "set" / name)
+
+
+PARTS_OF_A_SET = {"table.parquet": read_images, "manifest.json": read_manifest}
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b"\xff", b'{"a":' * 10_000 + b"1" + b"}" * 10_000])
+def test_a_damaged_manifest_is_a_sentence(tmp_path, content):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"manifest.json' cannot be read as JSON: .*\."):
+        read_manifest(tmp_path)
 
 
 # --- any error is a row

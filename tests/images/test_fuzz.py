@@ -62,6 +62,20 @@ def test_damaged_tables_are_tables_or_a_sentence(name, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", fuzzing.SNAPSHOTS)
+def test_damaged_snapshots_are_snapshots_or_a_sentence(name, folder):
+    sample = fuzzing.SNAPSHOTS[name]()
+    assert fuzzing.check_snapshot(sample, sample.content, folder) >= len(fuzzing.snapshot())
+
+    @many(fuzzing.variants(name))
+    @given(DAMAGES)
+    def check(damages):
+        fuzzing.check_snapshot(sample, fuzzing.damaged(sample, damages), folder)
+
+    check()
+
+
+@pytest.mark.slow
 def test_a_damaged_set_of_ours_never_gives_other_pixels(folder):
     stored = fuzzing.StoredSample(folder)
     assert stored.check(stored.sample.content) == fuzzing.PLANES

@@ -1,5 +1,6 @@
 """Mosaics: tiles that overlap or meet, their masks and weights, catalogues of many files; the truth is of astropy."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,14 +19,18 @@ from photutils.centroids import centroid_com
 from photutils.datasets import make_model_image
 
 from emeraldcut.data import Flag
+from emeraldcut.detection import DetectSettings, detect
 from emeraldcut.frame import frame_galaxies
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
 from emeraldcut.images import NoImagesError, ReadSettings, open_images, read_images
+from emeraldcut.images import mosaic as mosaic_module
+from emeraldcut.images.formats import MOST_CRASHES
 from emeraldcut.images.mosaic import tiles_in
+from emeraldcut.images.psf import read_psf
 from emeraldcut.images.source_images import SourceImages
 from emeraldcut.images.tiles import Tiles
-from tests.helpers import tan_wcs
+from tests.helpers import fits_bytes, tan_wcs
 
 
 def sources(shape, wcs, ra, dec, sigma=1.0, seed=0):
@@ -194,6 +199,58 @@ def test_a_tile_whose_pixels_are_damaged_within(tmp_path):
     images = read_images(tmp_path / "m.fits.fz", options)
     assert images.table["flag"][0] == 0 and images.table["flag"][1] != 0
     np.testing.assert_allclose(images.pixels[0], pixels[15:47, 85:117], atol=2)
+
+
+def crashing(pixels, side, **options):
+    """A file in tiles of HCOMPRESS, of which the last says that it has `side` x `side` pixels: SIGABRT of astropy."""
+    unit = fits.CompImageHDU(pixels, compression_type="HCOMPRESS_1", **options)
+    whole = bytearray(fits_bytes(fits.PrimaryHDU(), unit))
+    last = whole.rindex(b"\xdd\x99\0\0")
+    whole[last + 2 : last + 10] = np.array([side, side], ">i4").tobytes()
+    return bytes(whole)
+
+
+def test_tiles_that_crash_the_library_cost_only_their_cutouts(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 9, (600, 300)).astype(np.int16)
+    pixels[50:70, 90:115] += 90  # a source
+    (tmp_path / "m.fits.fz").write_bytes(crashing(pixels, 300, tile_shape=(50, 300)))
+    positions = listed(tmp_path / "c.ecsv", x=[100, 200, 100, 200], y=[30, 30, 580, 580])
+    images = read_images(tmp_path / "m.fits.fz", ReadSettings(catalogue=positions, cutout_size=32))
+    assert list(images.table["flag"]) == [0, 0, Flag.UNREADABLE, Flag.UNREADABLE]
+    assert all("crashed (SIG" in text for text in images.table["flag_text"][2:])
+    np.testing.assert_array_equal(images.pixels[1], pixels[15:47, 185:217])
+    found = detect(tmp_path / "m.fits.fz", DetectSettings(part_pix=128))
+    assert (found["x"][0], found["y"][0]) == pytest.approx((102, 59.5), abs=4) and found["flag"][0] == 0
+    lost = found[found["flag"] != 0]
+    assert len(lost) and all(lost["flag"] == Flag.UNREADABLE) and all("crashed" in text for text in lost["flag_text"])
+
+
+def test_a_mosaic_in_which_much_crashes_is_given_up(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 9, (256, 1280)).astype(np.int16)
+    unit = fits.CompImageHDU(pixels, tile_shape=(128, 128), compression_type="HCOMPRESS_1")
+    whole = bytearray(fits_bytes(fits.PrimaryHDU(), unit))
+    starts = [found.start() for found in re.finditer(rb"\xdd\x99\0\0", whole)]
+    assert len(starts) == 20
+    for start in starts[:-1]:
+        whole[start + 2 : start + 10] = np.array([300, 300], ">i4").tobytes()
+    (tmp_path / "m.fits").write_bytes(whole)
+    asked = []
+    really = mosaic_module.part_of
+    monkeypatch.setattr(mosaic_module, "part_of", lambda unit, part: asked.append(part) or really(unit, part))
+    positions = listed(tmp_path / "c.ecsv", x=[*range(64, 1280, 128)] * 4, y=[64] * 20 + [192] * 20)
+    images = read_images(tmp_path / "m.fits", ReadSettings(catalogue=positions, cutout_size=32))
+    assert len(images) == 40 and all(images.table["flag"] == Flag.UNREADABLE)
+    assert len(asked) == MOST_CRASHES == len(set(map(str, asked)))
+
+
+def test_a_psf_in_compressed_tiles_that_crashes_the_library_is_a_sentence(tmp_path):
+    psf = (100 * np.exp(-(np.hypot(*np.indices((21, 21)) - 10.0) ** 2) / 8)).astype(np.int16)
+    unit = fits.CompImageHDU(psf, compression_type="HCOMPRESS_1", tile_shape=(21, 21))
+    (tmp_path / "p.fits").write_bytes(fits_bytes(fits.PrimaryHDU(), unit))
+    np.testing.assert_allclose(read_psf(tmp_path / "p.fits").at(), psf / psf.sum(), rtol=1e-6)
+    (tmp_path / "p.fits").write_bytes(crashing(psf, 50, tile_shape=(21, 21)))
+    with pytest.raises(ValueError, match=r"cannot be read as FITS \(The library that reads it crashed \(SIG"):
+        read_psf(tmp_path / "p.fits")
 
 
 def test_several_images_in_one_file_are_tiles(divided, tmp_path):

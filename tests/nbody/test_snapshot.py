@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from emeraldcut.nbody import Snapshot, read_snapshot, write_snapshot
 from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR
+from emeraldcut.nbody.snapshot_files import snapshot_here
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -123,7 +124,7 @@ def test_what_cannot_be_read_is_said(tmp_path, monkeypatch):
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "pynbody", None)
         with pytest.raises(ValueError, match=r"pip install 'emeraldcut\[snapshots\]'"):
-            read_snapshot(tmp_path / "text.hdf5")
+            list(snapshot_here(tmp_path / "text.hdf5"))
     with h5py.File(tmp_path / "s.hdf5", "w") as file:
         file["images"] = np.zeros(3)
     with pytest.raises(ValueError, match="no groups Header and PartType0"):
@@ -247,7 +248,7 @@ def test_binary_gadget_is_read_without_pynbody(tmp_path, monkeypatch):
     blocks = (position, velocity, np.arange(39, dtype=np.int32), mass, energy)
     content = record(header.ljust(256, b"\0")) + b"".join(record(block.tobytes()) for block in blocks)
     (tmp_path / "snapshot_005").write_bytes(content)
-    snapshot = read_snapshot(tmp_path / "snapshot_005")
+    (snapshot,) = snapshot_here(tmp_path / "snapshot_005")
     assert snapshot.component.tolist() == [3] * 2 + [0] * 30 + [1] * 4 + [2] + [4] * 2
     np.testing.assert_allclose(snapshot.position, position, rtol=1e-6)
     np.testing.assert_allclose(snapshot.velocity, velocity, rtol=1e-6)

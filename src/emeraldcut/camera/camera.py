@@ -47,28 +47,44 @@ class ObserveSettings(Settings):
     )
     aligned: bool = setting(False, "rotate stacked snapshots to the principal axes of the last one")
     size: int = setting(64, "side of an image in pixels", at_least=16, at_most=4_096)
-    pixel_scale_arcsec: float = setting(0.2, "pixel scale", above=0)
-    distance_mpc: float | None = setting(None, "distance; if not given, the one at which radius_pix holds", above=0)
-    radius_pix: float = setting(9.0, "half-light radius of a typical view in pixels, if no distance is given", above=0)
-    psf_fwhm_pix: float = setting(2.5, "FWHM of the PSF in pixels; 0: no PSF", at_least=0)
-    psf_beta: float = setting(3.5, "beta of the PSF's Moffat profile", above=1)
+    pixel_scale_arcsec: float = setting(0.2, "pixel scale", at_least=1e-6, at_most=3_600)
+    distance_mpc: float | None = setting(
+        None, "distance; if not given, the one at which radius_pix holds", at_least=1e-6, at_most=1_000_000
+    )
+    radius_pix: float = setting(
+        9.0, "half-light radius of a typical view in pixels, if no distance is given", above=0, at_most=10_000
+    )
+    psf_fwhm_pix: float = setting(2.5, "FWHM of the PSF in pixels; 0: no PSF", at_least=0, at_most=1_000)
+    psf_beta: float = setting(3.5, "beta of the PSF's Moffat profile", above=1, at_most=1_000)
     smoothing: float = setting(
-        32.0, "number of particles within the smoothing kernel of a pixel; 0: no smoothing", at_least=0
+        32.0,
+        "number of particles within the smoothing kernel of a pixel; 0: no smoothing",
+        at_least=0,
+        at_most=1_000_000,
     )
     pixel_values: str = setting(
         "light", "unit of the pixels: counts, or stellar mass in Msun", choices=("light", "mass")
     )
-    mass_to_light_disc: float = setting(2.0, "mass-to-light ratio of disc stars in solar units, r band", above=0)
-    mass_to_light_bulge: float = setting(3.0, "mass-to-light ratio of bulge stars in solar units, r band", above=0)
-    mass_to_light_new: float = setting(
-        3.0, "mass-to-light ratio of stars formed during the run at an age of 10 Gyr; scales as age^0.75", above=0
+    mass_to_light_disc: float = setting(
+        2.0, "mass-to-light ratio of disc stars in solar units, r band", at_least=1e-6, at_most=1_000_000
     )
-    zero_point_mag: float = setting(27.0, "magnitude of one count")
+    mass_to_light_bulge: float = setting(
+        3.0, "mass-to-light ratio of bulge stars in solar units, r band", at_least=1e-6, at_most=1_000_000
+    )
+    mass_to_light_new: float = setting(
+        3.0,
+        "mass-to-light ratio of stars formed during the run at an age of 10 Gyr; scales as age^0.75",
+        at_least=1e-6,
+        at_most=1_000_000,
+    )
+    zero_point_mag: float = setting(27.0, "magnitude of one count", at_least=-100, at_most=100)
     noise: bool = setting(True, "add photon, sky and read-out noise")
-    sky_mag_arcsec2: float = setting(21.0, "surface brightness of the sky")
-    gain: float = setting(100.0, "electrons per count", above=0)
-    read_noise_electrons: float = setting(5.0, "read-out noise per pixel", at_least=0)
-    snr: float | None = setting(None, "S/N within the half-light radius; if given, the light is scaled to it", above=0)
+    sky_mag_arcsec2: float = setting(21.0, "surface brightness of the sky", at_least=-100, at_most=100)
+    gain: float = setting(100.0, "electrons per count", at_least=1e-6, at_most=1e9)
+    read_noise_electrons: float = setting(5.0, "read-out noise per pixel", at_least=0, at_most=1e9)
+    snr: float | None = setting(
+        None, "S/N within the half-light radius; if given, the light is scaled to it", above=0, at_most=1_000_000
+    )
 
     def check(self) -> None:
         """UsageError for images of mass with the noise of light."""

@@ -68,15 +68,20 @@ class FetchSettings(Settings):
         "{ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
     )
     cutout_size: int = setting(64, "side of a cutout in pixels", at_least=SMALLEST_SIDE_PIX, at_most=8_192)
-    pixel_scale_arcsec: float = setting(0.25, "pixel scale of the cutouts; best that of the survey", above=0)
-    rate: float = setting(2.0, "highest number of requests per second, over all jobs", above=0)
+    pixel_scale_arcsec: float = setting(
+        0.25, "pixel scale of the cutouts; best that of the survey", at_least=1e-6, at_most=3_600
+    )
+    rate: float = setting(2.0, "highest number of requests per second, over all jobs", at_least=1e-6, at_most=10_000)
     retries: int = setting(
         4, "retries after a server or network error, or an answer that is not an image", at_least=0, at_most=100
     )
     wait_s: float = setting(
-        1.0, "wait before the first retry, doubled each time; the server's Retry-After is respected", at_least=0
+        1.0,
+        "wait before the first retry, doubled each time; the server's Retry-After is respected",
+        at_least=0,
+        at_most=86_400,
     )
-    timeout_s: float = setting(60.0, "time limit for one request", above=0)
+    timeout_s: float = setting(60.0, "time limit for one request", above=0, at_most=86_400)
     public_only: bool = setting(
         False, "refuse servers at addresses of this machine or of private networks, also after redirects"
     )

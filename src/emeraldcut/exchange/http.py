@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.client
 import socket
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException
 from ipaddress import ip_address
 from queue import Empty, Queue
-from threading import Thread
+from threading import Event, Thread, Timer, local
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -76,15 +76,12 @@ class Client:
         """
         from emeraldcut import __version__
 
-        deadline = time.monotonic() + self.timeout_s
         body = bytearray()
         request = Request(checked(url), headers={"User-Agent": f"emeraldcut/{__version__}"})
         try:
-            with self._opener.open(request, timeout=self.timeout_s) as response:
+            with _InTime(self.timeout_s), self._opener.open(request, timeout=self.timeout_s) as response:
                 while part := response.read1(PART_BYTES):
                     body += part
-                    if time.monotonic() > deadline:
-                        raise TimeoutError(f"the answer took more than {self.timeout_s:g} s")
                     if len(body) > largest_bytes:
                         raise BadImage(Flag.UNREADABLE, f"the answer is longer than {largest_bytes} bytes")
                 promised = response.headers.get("Content-Length", "")
@@ -112,6 +109,45 @@ class Client:
         for handler in (*handlers, _Redirects(), _Plain(self.public_only), _Secure(self.public_only)):
             opener.add_handler(handler)
         return opener
+
+
+class _InTime:
+    """Ends the connections that are made within it after some time, however slowly a server sends; then TimeoutError.
+
+    The timeout of a socket is that of one byte, which a server can begin anew with each.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._made, self._late = seconds, list[socket.socket](), Event()
+        self._timer = Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def add(self, connection: socket.socket) -> None:
+        """A connection that is to end in time; a copy of it, since TLS takes the socket itself over."""
+        self._made.append(connection.dup())
+        if self._late.is_set():
+            self._end()
+
+    def _end(self) -> None:
+        self._late.set()
+        for one in self._made:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> None:
+        _asking.now = self
+        self._timer.start()
+
+    def __exit__(self, *error: object) -> None:
+        _asking.now = None
+        self._timer.cancel()
+        for one in self._made:
+            one.close()
+        if self._late.is_set():
+            raise TimeoutError(f"the answer took more than {self._seconds:g} s")
+
+
+_asking = local()  # in each thread, the `_InTime` that it is in
 
 
 def checked(url: str) -> str:
@@ -171,9 +207,13 @@ def _connection(kind: type[http.client.HTTPConnection], public_only: bool) -> An
             error: OSError | None = None
             for found in addresses(*address, public_only=public_only):
                 try:
-                    return socket.create_connection(found, timeout, source_address)
+                    opened = socket.create_connection(found, timeout, source_address)
                 except OSError as this:
                     error = this
+                else:
+                    if (in_time := getattr(_asking, "now", None)) is not None:
+                        in_time.add(opened)
+                    return opened
             raise error or ConnectionError(f"'{address[0]}' has no address")
 
         connection._create_connection = connect  # type: ignore[attr-defined]

@@ -26,7 +26,9 @@ class CleanSettings(Settings):
         "'nlm', non-local means (Buades et al. 2005), or 'wavelet', BayesShrink (Chang et al. 2000), of scikit-image",
         choices=("nlm", "wavelet"),
     )
-    strength: float = setting(0.8, "nlm: scale of the weights, in standard deviations of the noise", above=0)
+    strength: float = setting(
+        0.8, "nlm: scale of the weights, in standard deviations of the noise", above=0, at_most=1_000
+    )
 
 
 def clean(images: ImageSet, settings: CleanSettings = CleanSettings()) -> ImageSet:

@@ -61,11 +61,18 @@ class SynthesiseSettings(Settings):
     )
     size: int = setting(64, "side of an image in pixels", at_least=16, at_most=4_096)
     classes: tuple[str, ...] = setting(shapes.LABELS, "classes to draw", choices=shapes.LABELS, not_empty=True)
-    weights: tuple[float, ...] = setting((), "relative frequencies of the classes; equal if not given", at_least=0)
-    snr_min: float = setting(15.0, "smallest S/N within the half-light radius; drawn log-uniformly", above=0)
-    snr_max: float = setting(300.0, "largest S/N within the half-light radius", above=0)
+    weights: tuple[float, ...] = setting(
+        (), "relative frequencies of the classes; equal if not given", at_least=0, at_most=1_000_000
+    )
+    snr_min: float = setting(
+        15.0, "smallest S/N within the half-light radius; drawn log-uniformly", above=0, at_most=1_000_000
+    )
+    snr_max: float = setting(300.0, "largest S/N within the half-light radius", above=0, at_most=1_000_000)
     radius_min: float = setting(
-        0.08, "smallest half-light semi-major axis as a fraction of the image side; drawn log-uniformly", above=0
+        0.08,
+        "smallest half-light semi-major axis as a fraction of the image side; drawn log-uniformly",
+        above=0,
+        at_most=0.5,
     )
     radius_max: float = setting(
         0.2, "largest half-light semi-major axis as a fraction of the image side", above=0, at_most=0.5
@@ -76,19 +83,25 @@ class SynthesiseSettings(Settings):
         0.5, "smallest Sersic index; 6 of 7 are drawn from the lower 57 % of the range", above=0, at_most=10
     )
     sersic_max: float = setting(4.0, "largest Sersic index", above=0, at_most=10)
-    psf_fwhm_min_pix: float = setting(1.5, "smallest FWHM of the PSF in pixels; drawn uniformly", above=0)
+    psf_fwhm_min_pix: float = setting(
+        1.5, "smallest FWHM of the PSF in pixels; drawn uniformly", above=0, at_most=1_000
+    )
     psf_fwhm_max_pix: float = setting(
-        4.0, "largest FWHM of the PSF in pixels; never above the half-light radius / 1.2", above=0
+        4.0, "largest FWHM of the PSF in pixels; never above the half-light radius / 1.2", above=0, at_most=1_000
     )
     offset_pix: float = setting(
-        1.0, "scatter of the centre along each axis in pixels, truncated at 3 sigma", at_least=0
+        1.0, "scatter of the centre along each axis in pixels, truncated at 3 sigma", at_least=0, at_most=10_000
     )
-    neighbours: float = setting(1.5, "mean number of neighbouring stars and galaxies", at_least=0)
+    neighbours: float = setting(1.5, "mean number of neighbouring stars and galaxies", at_least=0, at_most=1_000)
     blemishes: float = setting(0.05, "fraction of images with a cosmic ray or a hot column", at_least=0, at_most=1)
-    sky_sigma: float = setting(1.0, "noise of the sky per pixel, in counts", at_least=0)
-    sky_residual: float = setting(0.2, "scatter of the residual sky level, in units of the sky noise", at_least=0)
-    gradient: float = setting(0.3, "largest sky gradient from centre to corner, in units of the sky noise", at_least=0)
-    pixel_scale_arcsec: float = setting(0.2, "pixel scale written to the table", above=0)
+    sky_sigma: float = setting(1.0, "noise of the sky per pixel, in counts", at_least=0, at_most=1e9)
+    sky_residual: float = setting(
+        0.2, "scatter of the residual sky level, in units of the sky noise", at_least=0, at_most=1_000
+    )
+    gradient: float = setting(
+        0.3, "largest sky gradient from centre to corner, in units of the sky noise", at_least=0, at_most=1_000
+    )
+    pixel_scale_arcsec: float = setting(0.2, "pixel scale written to the table", above=0, at_most=3_600)
     population: str = setting(
         "standard",
         "variety within each class; 'wide' adds twists, cores, inner discs, shapes that change with radius, dust and "

@@ -66,6 +66,10 @@ def joined_bands(groups: Sequence[FileGroup], name_of: Callable[[Path], str]) ->
     members: dict[tuple[str, str], list[tuple[int, _Place]]] = defaultdict(list)
     letters: dict[tuple[str, str], set[str]] = defaultdict(set)
     names = [name_of(group.path) for group in groups]
+    if not any(
+        is_band(word) for name in names for word in WORD.findall(f"{name}/{readable_stem(name.rpartition('/')[2])}")
+    ):
+        return list(groups)
     for number, name in enumerate(names):
         folder, _, stem = name.rpartition("/")
         for place in _places("/".join(part for part in (folder, readable_stem(stem)) if part)):

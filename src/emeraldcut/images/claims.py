@@ -8,18 +8,19 @@ import lzma
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakKeyDictionary
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.runs.reading import open_regular
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, open_regular
 
 UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip and of tiled FITS, makes nothing more than 1032 times smaller
 BLOCK_BYTES, CARD_BYTES = 2880, 80  # of FITS
 LONGEST_HEADER_BYTES = 1000 * BLOCK_BYTES  # 36,000 cards; those of stacks with all their history have some thousand
 MOST_UNITS = 10_000  # of a FITS file; the largest of surveys have some hundred
@@ -125,12 +126,6 @@ def check_unpacked(number: float, settings: PictureSettings = DEFAULT) -> None:
         )
 
 
-def unpacker_of(path: Path) -> Callable[..., Any] | None:
-    """What opens a compressed file; None for others."""
-    with open_regular(path) as file:
-        return unpacker(file.read(8))
-
-
 def unpacker(head: bytes) -> Callable[..., Any] | None:
     """What opens a compressed file that begins so; None for others."""
     return next((opened for signature, opened in UNPACKERS.items() if head.startswith(signature)), None)
@@ -146,14 +141,18 @@ class FitsFile:
     Attributes
     ----------
     units : int
-    unpacked_bytes : int
-        Its length, where it is compressed when it is unpacked.
+    file_bytes, unpacked_bytes : int
+        Its length, and where it is compressed that when it is unpacked.
+    is_compressed : bool
+        Whether it is so as a whole.
     is_packed : bool
         Whether some of its images are in compressed tiles.
     """
 
     units: int
+    file_bytes: int
     unpacked_bytes: int
+    is_compressed: bool
     is_packed: bool
 
 
@@ -167,15 +166,24 @@ def fits_file(path: Path, settings: PictureSettings = DEFAULT) -> FitsFile:
     known = _known(path, (status.st_mtime_ns, status.st_size, status.st_ino))
     if not known:
         with open_regular(path) as file:
-            opened = unpacker(file.read(8))
-            file.seek(0)
+            opened = unpacker(file.peek(8))
             if opened is None:
-                known.append(_walk(_Plain(file, status.st_size)))
+                known.append(_walk(_Plain(file, status.st_size), status.st_size))
             else:
                 with opened(file, "rb") as content:
-                    known.append(_walk(_Packed(content, settings)))
+                    known.append(_walk(_Packed(content, settings), status.st_size))
     check_unpacked(known[0].unpacked_bytes, settings)
     return known[0]
+
+
+def remember(path: Path, file: BinaryIO) -> None:
+    """Walks through the headers of an open FITS file, which is not compressed, so that `fits_file` need not open it."""
+    status = os.fstat(file.fileno())
+    known = _known(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+    if not known:
+        file.seek(0)
+        with suppress(BadImage):  # which `fits_file` raises
+            known.append(_walk(_Plain(file, status.st_size), status.st_size))
 
 
 @lru_cache(32)
@@ -189,18 +197,23 @@ class _Plain:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size, self.place = file, size, 0
+        self._at = 0  # in the file, which is moved when something is read
 
     def read(self, number: int) -> bytes:
         """The next bytes."""
+        if self.place >= self._size:
+            return b""
+        if self._at != self.place:
+            self._file.seek(self.place)
         data = self._file.read(number)
         self.place += len(data)
+        self._at = self.place
         return data
 
     def skip(self, number: int) -> int:
         """Passes over bytes; returns how many there were."""
         there = max(min(number, self._size - self.place), 0)
         self.place += there
-        self._file.seek(self.place)
         return there
 
 
@@ -225,8 +238,8 @@ class _Packed:
         return self.place - start
 
 
-def _walk(file: _Plain | _Packed) -> FitsFile:
-    """From unit to unit of a FITS file."""
+def _walk(file: _Plain | _Packed, file_bytes: int) -> FitsFile:
+    """From unit to unit of a FITS file of that length."""
     units, is_packed = 0, False
     while (header := _header(file, first=not units)) is not None:
         is_packed |= _pass_over(header, file)
@@ -236,11 +249,12 @@ def _walk(file: _Plain | _Packed) -> FitsFile:
     start = file.place
     if file.skip(LONGEST_HEADER_BYTES) == LONGEST_HEADER_BYTES and file.read(1):
         raise BadImage(Flag.UNREADABLE, f"After its last unit, at byte {start:,}, more follows that is no FITS.")
-    return FitsFile(units, file.place, is_packed)
+    return FitsFile(units, file_bytes, file.place, isinstance(file, _Packed), is_packed)
 
 
 CARD = re.compile(rb"(SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|ZIMAGE|ZBITPIX|ZTILE\d+) *= *([^/]*)")
 END = re.compile(rb"END([^A-Z0-9_-]|$)")
+_E, _FIRST = ord("E"), frozenset(b"SXBNZPG")  # letters with which END and these cards begin
 
 
 def _header(file: _Plain | _Packed, *, first: bool) -> dict[str, str] | None:
@@ -252,10 +266,10 @@ def _header(file: _Plain | _Packed, *, first: bool) -> dict[str, str] | None:
             return None
         begun += len(block)
         for start in range(0, len(block), CARD_BYTES):
-            card = block[start : start + CARD_BYTES]
-            if END.match(card):
+            letter = block[start]
+            if letter == _E and END.match(block[start : start + CARD_BYTES]):
                 return cards
-            if found := CARD.match(card):
+            if letter in _FIRST and (found := CARD.match(block[start : start + CARD_BYTES])):
                 cards.setdefault(found[1].decode("ascii"), found[2].decode("ascii", "replace").strip())
         if begun > LONGEST_HEADER_BYTES:
             raise BadImage(Flag.UNREADABLE, f"A header of it has no end within {LONGEST_HEADER_BYTES:,} bytes.")
@@ -300,3 +314,96 @@ def _check_tiles(shape: tuple[int, ...], tile: tuple[int, ...]) -> None:
     if math.prod(map(float, tile)) > max(math.prod(map(float, shape)), 1.0):
         sides = " x ".join(f"{n:,}" for n in reversed(tile))
         raise BadImage(Flag.UNREADABLE, f"Its header claims tiles of {sides} pixels in a smaller image.")
+
+
+class Cards(Mapping[str, Any]):
+    """The cards of a FITS header by their names, each parsed once.
+
+    Most that are asked for are not there, which takes a header of astropy as long to find as one that is.
+    """
+
+    def __init__(self, header: Any) -> None:
+        self.header = header
+        self._values: dict[str, Any] = dict.fromkeys(header, _UNREAD)
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._values[name]
+        if value is _UNREAD:
+            value = self._values[name] = self.header[name]
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a card; `default` if it is not there."""
+        return self[name] if name in self._values else default
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """What `shape_of` says."""
+        shape = [int(self.get(f"NAXIS{i}", 0)) for i in range(int(self.get("NAXIS", 0)), 0, -1)]
+        while len(shape) > 2 and shape[0] == 1:
+            shape = shape[1:]
+        return tuple(shape)
+
+    @property
+    def comments(self) -> Any:
+        """Those of the cards, by their names."""
+        return self.header.comments
+
+
+_UNREAD = object()
+_cards: WeakKeyDictionary[Any, Cards] = WeakKeyDictionary()
+
+
+def cards_of(unit: Any) -> Cards:
+    """The cards of a unit of an open FITS file, as they were when they were asked for first."""
+    cards = _cards.get(unit)
+    if cards is None:
+        cards = _cards[unit] = Cards(unit.header)
+    return cards
+
+
+def file_of(unit: Any) -> Path | None:
+    """The file that a unit is in, if it is in one."""
+    info = unit.fileinfo()
+    return Path(info["file"].name) if info and info["file"].name else None
+
+
+def in_tiles(unit: Any) -> bool:
+    """Whether a unit of an open FITS file is an image in compressed tiles."""
+    return hasattr(unit, "tile_shape")
+
+
+def shape_of(unit: Any) -> tuple[int, ...]:
+    """Axis lengths of an image unit, y first, from its header alone; leading axes of length 1 are dropped."""
+    return cards_of(unit).shape
+
+
+def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.largest_megapixels) -> None:
+    """BadImage if the header of a unit claims more data than its file can hold, before memory is taken for it.
+
+    Of a stack, some planes must be there.
+    """
+    shape, about = shape_of(unit), fits_file(path, OPENED)
+    packed = in_tiles(unit)
+    before = 0 if packed or about.is_compressed else unit.fileinfo()["datLoc"]
+    claim = Claim(
+        math.prod(shape[:-2]),
+        shape[-2:],
+        abs(int(cards_of(unit)["BITPIX"])) / 8,
+        about.unpacked_bytes - before,
+        LARGEST_COMPRESSION if packed else 1.0,
+        about.file_bytes,
+    )
+    claim.check(largest_megapixels=largest_megapixels)
+
+
+OPENED = PictureSettings(largest_unpacked_gb=1e6)  # the limit was checked when the file was opened

@@ -10,7 +10,7 @@ from typing import Any
 
 from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS
-from emeraldcut.images.claims import fits_file
+from emeraldcut.images.claims import cards_of, file_of, fits_file, shape_of
 from emeraldcut.images.masks import MaskRule, mask_rule
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import (
@@ -116,15 +116,6 @@ def first_image(units: Any) -> tuple[Any, Any] | None:
     return next(((unit, units[0]) for unit in units if unit.is_image and len(shape_of(unit)) >= 2), None)
 
 
-def shape_of(unit: Any) -> tuple[int, ...]:
-    """Axis lengths of an image unit, y first, from its header alone; leading axes of length 1 are dropped."""
-    header = unit.header
-    shape = [int(header.get(f"NAXIS{i}", 0)) for i in range(int(header.get("NAXIS", 0)), 0, -1)]
-    while len(shape) > 2 and shape[0] == 1:
-        shape = shape[1:]
-    return tuple(shape)
-
-
 def contents_of(
     units: Any,
     settings: PictureSettings = DEFAULT,
@@ -134,7 +125,7 @@ def contents_of(
     """What the units of a FITS file, and the maps `beside` it in files of their own, hold."""
     name = group.path.name if group else ""
     images = [unit for unit in units if unit.is_image and len(shape_of(unit)) >= 2 and 0 not in shape_of(unit)]
-    kinds = {id(unit): kind_of_unit(unit.header, unit.name) for unit in images}
+    kinds = {id(unit): kind_of_unit(cards_of(unit), unit.name) for unit in images}
     contents = Contents()
     if settings.hdu is not None or settings.image_extension is not None:
         chosen = _asked_for(units, settings)
@@ -149,7 +140,7 @@ def contents_of(
     elif len(images) == 1 and not kinds[id(images[0])].sure:
         kinds[id(images[0])] = Kind(Role.SCIENCE)
     for unit in (unit for unit in images if kinds[id(unit)].role is Role.PSF):
-        fwhm = unit.header.get("FWHM")
+        fwhm = cards_of(unit).get("FWHM")
         contents.psf_fwhm_pix = float(fwhm) if isinstance(fwhm, int | float) and fwhm > 0 else None
         contents.psf = psf_of_unit(unit, _label(unit))
     if group is not None and group.psf is not None and contents.psf is None:
@@ -190,19 +181,19 @@ def _label(unit: Any) -> str:
     """The name of a unit; that of its file where it has none."""
     if unit.name and unit.name not in ("PRIMARY", "COMPRESSED_IMAGE"):
         return str(unit.name) + (f",{unit.ver}" if unit.ver > 1 else "")
-    info = unit.fileinfo()
-    return Path(info["file"].name).name if info and info["file"].name else "primary"
+    path = file_of(unit)
+    return path.name if path else "primary"
 
 
 def same_place(one: Any, other: Any) -> bool:
     """Whether two units show one place: the same WCS cards, or none in the second."""
-    if not sky_axes(other.header):
+    if not sky_axes(cards_of(other)):
         return True
     return _wcs_cards(one) == _wcs_cards(other)
 
 
 def _wcs_cards(unit: Any) -> tuple[Any, ...]:
-    return tuple(unit.header.get(card) for card in WCS_CARDS)
+    return tuple(cards_of(unit).get(card) for card in WCS_CARDS)
 
 
 def _pictures(images: list[Any], kinds: dict[int, Kind], settings: PictureSettings, contents: Contents) -> list[Any]:
@@ -250,7 +241,7 @@ def unit_band(unit: Any) -> str:
 def band_of(unit: Any, kind: Kind) -> str:
     """The band of a unit by its header or its name; empty if it is not said."""
     for card in ("FILTER", "BAND"):
-        text = str(unit.header.get(card, "")).strip()
+        text = str(cards_of(unit).get(card, "")).strip()
         if text:
             return text.split()[0]
     return next((word.lower() for word in (*kind.rest, unit.name) if is_band(word)), "")
@@ -279,12 +270,14 @@ def _maps(
         before = [p for p in alike or owners if places[id(p)] < places[id(unit)]]
         for owner in (before or alike or owners)[-1:]:
             band = band_of(owner, kinds[id(owner)])
-            _set_map(maps[id(owner)], unit, kind, units[0].header, name, settings, band)
+            _set_map(maps[id(owner)], unit, kind, cards_of(units[0]), name, settings, band)
     without = [p for p in pictures if maps[id(p)].mask is None]
     shared = [one for one in maps.values() if one.mask is not None]
     if len(shared) == 1 and len(pictures) > 1 and not kinds[id(shared[0].mask)].rest:
         for picture in without:
-            if _fits(picture, shared[0].mask) and all(same_place(p, picture) and sky_axes(p.header) for p in pictures):
+            if _fits(picture, shared[0].mask) and all(
+                same_place(p, picture) and sky_axes(cards_of(p)) for p in pictures
+            ):
                 maps[id(picture)].mask, maps[id(picture)].rule = shared[0].mask, shared[0].rule
     return maps
 
@@ -295,7 +288,7 @@ def _set_map(
     """Gives an image a map; of several noise maps, the one that says most, the last of equals."""
     if kind.role is Role.MASK:
         good = kind.holds == "good pixels"
-        rule = mask_rule(unit.header, primary, name, mask_bits=settings.mask_bits, band=band, good_pixels=good)
+        rule = mask_rule(cards_of(unit), primary, name, mask_bits=settings.mask_bits, band=band, good_pixels=good)
         maps.mask, maps.rule = unit, rule
     elif maps.noise is None or NOISE_ORDER.index(kind.holds) <= NOISE_ORDER.index(maps.holds):
         maps.noise, maps.holds = unit, kind.holds
@@ -324,7 +317,7 @@ def _add_files(
             known = maps[id(picture)].mask if role is Role.MASK else maps[id(picture)].noise
             if known is None:
                 band = band_of(picture, Kind(Role.SCIENCE)) or group.band
-                _set_map(maps[id(picture)], unit, Kind(role, holds), primary.header, file_name, settings, band)
+                _set_map(maps[id(picture)], unit, Kind(role, holds), cards_of(primary), file_name, settings, band)
     return unused
 
 
@@ -332,11 +325,13 @@ def _with_bands(
     pictures: Iterable[Any], maps: dict[int, MaskAndNoise], kinds: dict[int, Kind], settings: PictureSettings
 ) -> list[ImageUnits]:
     """The images, those of 2 to 9 two-dimensional units with one WCS on the sky as one of several bands."""
-    together: dict[Any, list[Any]] = {}
+    pictures, together = list(pictures), dict[Any, list[Any]]()
+    if len(pictures) == 1:  # as nearly always
+        return [ImageUnits(pictures, [maps[id(pictures[0])]])]
     for number, unit in enumerate(pictures):
         flat = len(shape_of(unit)) == 2
-        one_place = (shape_of(unit), _wcs_cards(unit)) if flat and sky_axes(unit.header) else number
-        named = band_of(unit, kinds[id(unit)]) if not sky_axes(unit.header) and is_band(unit.name) else ""
+        one_place = (shape_of(unit), _wcs_cards(unit)) if flat and sky_axes(cards_of(unit)) else number
+        named = band_of(unit, kinds[id(unit)]) if not sky_axes(cards_of(unit)) and is_band(unit.name) else ""
         key = (shape_of(unit), "bands") if named else one_place
         together.setdefault(number if settings.stack else key, []).append(unit)
     images = []

@@ -20,7 +20,7 @@ from itertools import islice
 from math import inf, prod
 from pathlib import Path
 from threading import RLock
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -28,15 +28,18 @@ from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS, Layout, band_names, bands_last, chosen_bands, combine, layout
 from emeraldcut.images.claims import (
-    LARGEST_COMPRESSION,
     BadImage,
     Claim,
+    cards_of,
+    check_claim,
+    file_of,
     fits_file,
+    remember,
+    shape_of,
     too_large,
     unpacker,
-    unpacker_of,
 )
-from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of, unit_band
+from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, unit_band
 from emeraldcut.images.light import stretch_of
 from emeraldcut.images.masks import MaskRule
 from emeraldcut.images.options import DEFAULT, PictureSettings
@@ -163,6 +166,8 @@ def kind_of(path: Path) -> str:
             file.seek(0)
             with opened(file, "rb") as content:
                 head = content.read(80)
+        elif head.startswith(b"SIMPLE  ="):
+            remember(path, file)
     for signature, kind in SIGNATURES.items():
         if head.startswith(signature):
             return kind
@@ -290,6 +295,15 @@ def _fits(group: FileGroup, settings: PictureSettings, start: int = 0) -> Counte
         yield from pictures.after(start)
 
 
+class _OpenFile(NamedTuple):
+    """An open FITS file: its units, what they hold, the files of its maps, and how it is read."""
+
+    units: Any
+    contents: Contents
+    group: FileGroup
+    settings: PictureSettings
+
+
 class FitsPictures:
     """The images of an open FITS file, in order or one alone. BadImage where it holds none that can be chosen."""
 
@@ -299,7 +313,7 @@ class FitsPictures:
         if not contents.images:
             raise _no_picture(units)
         places = {id(unit): place for place, unit in enumerate(units)}
-        self._read = partial(_guarded, units=units, contents=contents, group=group, settings=settings)
+        self._read = partial(_guarded, _OpenFile(units, contents, group, settings))
         self._images = [(image, _layout(image, settings)) for image in contents.images]
         self._numbers = [_number(image, plan, group, settings) for image, plan in self._images]
         self._hdus = [places[id(image.units[0])] for image, _ in self._images]
@@ -315,7 +329,7 @@ class FitsPictures:
                 continue
             first = max(start - index, 0)
             index += first
-            for plane, picture in enumerate(self._read(image, plan, start=first), start=first):
+            for plane, picture in enumerate(self._read(image, plan, first), start=first):
                 if not self._alone:
                     picture.index, picture.hdu = index, hdu
                     picture.plane = plane if plan is Layout.STACK else None
@@ -346,18 +360,10 @@ def _number(image: ImageUnits, plan: Layout, group: FileGroup, settings: Picture
     return image.shape[0]
 
 
-def _guarded(
-    image: ImageUnits,
-    plan: Layout,
-    units: Any,
-    contents: Contents,
-    group: FileGroup,
-    settings: PictureSettings,
-    start: int,
-) -> Iterator[Picture]:
+def _guarded(file: _OpenFile, image: ImageUnits, plan: Layout, start: int) -> Iterator[Picture]:
     """The pictures of one image of a file with several, of which one that fails does not take the others along."""
     try:
-        yield from _read(image, plan, units, contents, group, settings, start)
+        yield from _read(file, image, plan, start)
     except UsageError:
         raise
     except Exception as error:  # image libraries raise errors of every kind on damaged files
@@ -365,7 +371,7 @@ def _guarded(
 
 
 def _layout(image: ImageUnits, settings: PictureSettings) -> Layout:
-    header = image.units[0].header
+    header = cards_of(image.units[0])
     if len(image.units) > 1:
         return Layout.PLANE
     return layout(header, image.shape, on_sky=sky_axes(header), stack=settings.stack)
@@ -379,17 +385,10 @@ def _no_picture(units) -> BadImage:
     return BadImage(Flag.NOT_AN_IMAGE, detail)
 
 
-def _read(
-    image: ImageUnits,
-    plan: Layout,
-    units: Any,
-    contents: Contents,
-    group: FileGroup,
-    settings: PictureSettings,
-    start: int,
-) -> Iterator[Picture]:
+def _read(file: _OpenFile, image: ImageUnits, plan: Layout, start: int) -> Iterator[Picture]:
     """The pictures of one image of a FITS file: one, or one a plane of a stack from the `start`-th on."""
-    shape, header = image.shape, image.units[0].header
+    units, contents, group, settings = file
+    shape, header = image.shape, cards_of(image.units[0])
     if len(shape) > 3:
         yield Picture(NO_PIXELS, Flag.NOT_AN_IMAGE, f"Its array has {len(shape)} axes.")
         return
@@ -404,7 +403,7 @@ def _read(
     for maps in image.maps:
         for unit in (maps.mask, maps.noise):
             if unit is not None:
-                check_claim(unit, _file_of(unit, group.path), settings.largest_megapixels)
+                check_claim(unit, file_of(unit) or group.path, settings.largest_megapixels)
     facts = {} if plan is Layout.BANDS_LAST else header_facts(header, shape, units)
     notes = [*contents.notes(image), *([] if plan is Layout.BANDS_LAST else missing_facts(header, facts))]
     if contents.psf is not None:
@@ -446,7 +445,7 @@ class _Layers:
 
 def linear(pixels: np.ndarray, unit: Any) -> np.ndarray:
     """Pixels of a FITS unit as light."""
-    stretch = stretch_of(unit.header) if unit is not None else None
+    stretch = stretch_of(cards_of(unit)) if unit is not None else None
     return pixels if stretch is None else stretch.undo(pixels)
 
 
@@ -457,7 +456,7 @@ def _plane(unit: Any, k: int, last: bool) -> np.ndarray | None:
     shape = shape_of(unit)
     if len(shape) == 2:
         return unit.data.reshape(shape)
-    leading = (0,) * (int(unit.header["NAXIS"]) - 3)
+    leading = (0,) * (int(cards_of(unit)["NAXIS"]) - 3)
     return unit.section[(*leading, slice(None), slice(None), k) if last else (*leading, k)]
 
 
@@ -500,7 +499,7 @@ def _banded(
     image: ImageUnits, plan: Layout, layers: list[_Layers], facts: dict, notes: list[str], settings: PictureSettings
 ) -> Picture:
     """Bands as one image; its fact `bands` says which it is made of."""
-    shape, header = image.shape, image.units[0].header
+    shape, header = image.shape, cards_of(image.units[0])
     last = plan is Layout.BANDS_LAST
     number = len(layers) if len(layers) > 1 else shape[-1 if last else 0]
     names = image.bands if len(layers) > 1 else band_names(header, number)
@@ -549,35 +548,6 @@ def check_band(unit: Any, settings: PictureSettings) -> None:
     own, wanted = plain_band(unit_band(unit)), {plain_band(band) for band in settings.band}
     if wanted and is_band(own) and own not in wanted:
         raise BadImage(Flag.NOT_AN_IMAGE, f"It is of band {own}, not {', '.join(settings.band)} (--band).")
-
-
-def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.largest_megapixels) -> None:
-    """BadImage if the header of a unit claims more data than its file can hold, before memory is taken for it.
-
-    Of a stack, some planes must be there.
-    """
-    shape = shape_of(unit)
-    item_bytes = abs(int(unit.header["BITPIX"])) / 8
-    stored, compression = path.stat().st_size, 1.0
-    in_tiles = type(unit).__name__ == "CompImageHDU"
-    if unpacker_of(path) is not None:
-        stored = fits_file(path, OPENED).unpacked_bytes
-    elif not in_tiles:
-        stored -= unit.fileinfo()["datLoc"]
-    if in_tiles:
-        compression = LARGEST_COMPRESSION
-    claim = Claim(prod(shape[:-2]), shape[-2:], item_bytes, stored, compression, path.stat().st_size)
-    claim.check(largest_megapixels=largest_megapixels)
-
-
-OPENED = PictureSettings(largest_unpacked_gb=1e9)  # the limit was checked when the file was opened
-
-
-def _file_of(unit: Any, otherwise: Path) -> Path:
-    """The file that a unit is in."""
-    info = unit.fileinfo()
-    name = info["file"].name if info else None
-    return Path(name) if name else otherwise
 
 
 def masked(pixels, mask, rule: MaskRule = MaskRule()) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.errors import UsageError
-from emeraldcut.images.claims import LARGEST_COMPRESSION, BadImage, Claim, check_unpacked
+from emeraldcut.images.claims import BadImage, Claim, check_unpacked
 from emeraldcut.images.formats import (
     MOST_CRASHES,
     Picture,
@@ -24,8 +24,8 @@ from emeraldcut.images.formats import (
     read_array,
 )
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.runs.apart import Crashed, apart
-from emeraldcut.runs.reading import open_hdf5
+from emeraldcut.runs.apart import Crashed, apart, first_apart
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, open_hdf5
 
 GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
 IMAGES = "images"
@@ -56,8 +56,7 @@ class Hdf5Contents:
 
 def hdf5_contents(path: Path, settings: PictureSettings = DEFAULT) -> Hdf5Contents:
     """What an HDF5 file holds. BadImage for a claim that cannot be true, OSError for a damaged file, Crashed."""
-    with closing(apart("emeraldcut.images.hdf5:contents_here", path, settings)) as answers:
-        contents: Hdf5Contents = next(answers)
+    contents: Hdf5Contents = first_apart("emeraldcut.images.hdf5:contents_here", path, settings)
     return contents
 
 

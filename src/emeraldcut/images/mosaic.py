@@ -16,24 +16,25 @@ from emeraldcut.data.flags import Flag
 from emeraldcut.errors import UsageError
 from emeraldcut.images.band_files import ONE_FILE_EACH, SAME_PIXEL, mean_psf
 from emeraldcut.images.bands import Layout, band_names, chosen_bands, combine, layout
-from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, shape_of, unit_band
+from emeraldcut.images.claims import OPENED, BadImage, cards_of, check_claim, file_of, fits_file, in_tiles, shape_of
+from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, unit_band
 from emeraldcut.images.formats import (
+    MOST_CRASHES,
     NO_PIXELS,
-    BadImage,
     check_band,
-    check_claim,
     kind_of,
     masked,
     noise_per_pixel,
     read_file,
-    unpacker_of,
     weighed,
 )
 from emeraldcut.images.light import Stretch, stretch_of
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import WEIGHT, FileGroup, plain_band
 from emeraldcut.images.psf import Psf
+from emeraldcut.images.unpacking import part_of
 from emeraldcut.images.wcs import from_icrs, header_facts, missing_facts, sky_axes, sky_facts, wcs_or_none
+from emeraldcut.runs.apart import Crashed
 
 FITS_TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}  # by BITPIX
 SAMPLE_PIX, SAMPLES_A_SIDE = 128, 3  # parts of a mosaic that tell how its weights and its noise go together
@@ -229,7 +230,7 @@ PLANS = (Layout.PLANE, Layout.FIRST_PLANE, Layout.BANDS_FIRST)  # what can be cu
 
 
 def _plan(image: ImageUnits, settings: PictureSettings) -> Layout:
-    header = image.units[0].header
+    header = cards_of(image.units[0])
     return layout(header, image.shape, on_sky=sky_axes(header), stack=settings.stack)
 
 
@@ -244,16 +245,19 @@ def _fits_tiles(group: FileGroup, settings: PictureSettings) -> list[Tile]:
         for image in images:
             unit, fault, bands = image.units[0], "", ""
             try:
-                for one in image.units:
-                    check_claim(one, path, largest_megapixels=np.inf)
+                for one in image.units + [m for maps in image.maps for m in (maps.mask, maps.noise) if m is not None]:
+                    check_claim(one, file_of(one) or path, largest_megapixels=np.inf)
                 bands = ",".join(name for _, _, name in _parts(image, settings))
             except BadImage as error:
                 fault = error.detail
-            notes = contents.notes(image) + [s.said for s in [stretch_of(unit.header)] if s]
+            notes = contents.notes(image) + [s.said for s in [stretch_of(cards_of(unit))] if s]
             notes += [f"PSF from {contents.psf.name}"] if contents.psf is not None else []
-            wcs = wcs_or_none(unit.header, units)
+            header = cards_of(unit)
+            wcs = wcs_or_none(header, units)
             notes += (
-                [] if wcs is not None else missing_facts(unit.header, header_facts(unit.header, image.shape, units))
+                []
+                if wcs is not None
+                else missing_facts(cards_of(unit), header_facts(cards_of(unit), image.shape, units))
             )
             ny, nx = image.shape[-2:]
             tile = Tile(
@@ -263,7 +267,7 @@ def _fits_tiles(group: FileGroup, settings: PictureSettings) -> list[Tile]:
                 (ny, nx),
                 wcs,
                 fault,
-                hasattr(unit, "tile_shape"),
+                in_tiles(unit),
                 group,
                 settings,
                 contents.images.index(image),
@@ -282,7 +286,7 @@ def _parts(image: ImageUnits, settings: PictureSettings) -> list[tuple[int, int,
 
     BadImage for a band that is not there.
     """
-    header, shape = image.units[0].header, image.shape
+    header, shape = cards_of(image.units[0]), image.shape
     if len(image.units) == 1 and _plan(image, settings) is not Layout.BANDS_FIRST:
         check_band(image.units[0], settings)
         return [(0, 0, "")]
@@ -423,7 +427,7 @@ class _Unit:
     """A FITS unit of which a part [rows, columns] of a plane is read without the rest; axes of length 1 are ignored."""
 
     def __init__(self, unit, plane: int = 0) -> None:
-        leading = int(unit.header["NAXIS"]) - 2
+        leading = int(cards_of(unit)["NAXIS"]) - 2
         self._section, self._leading = unit.section, (0,) * (leading - 1) + (plane,) * (leading > 0)
 
     def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
@@ -448,7 +452,7 @@ class _PlainUnit:
     """
 
     def __init__(self, unit, plane: int = 0) -> None:
-        info, header = unit.fileinfo(), unit.header
+        info, header = unit.fileinfo(), cards_of(unit)
         ny, nx = shape_of(unit)[-2:]
         offset = info["datLoc"] + plane * ny * nx * abs(int(header["BITPIX"])) // 8
         self._place = {"filename": info["file"].name, "offset": offset, "shape": (ny, nx)}
@@ -477,17 +481,34 @@ class _Array:
 
 
 class _PackedUnit:
-    """The same of a compressed unit: blocks that were unpacked last are kept a while, since unpacking takes long."""
+    """The same of a unit in compressed tiles, which are unpacked in a process of their own.
 
-    def __init__(self, unit, plane: int = 0) -> None:
-        self._unit, self._shape = _Unit(unit, plane), shape_of(unit)[-2:]
+    Blocks that were unpacked last are kept a while, since unpacking takes long. One at which the library crashed is not
+    tried again, and after MOST_CRASHES of them nothing more of the unit.
+    """
+
+    def __init__(self, unit: Any, plane: int = 0) -> None:
+        self._unit, self._shape = unit, shape_of(unit)[-2:]
+        leading = int(cards_of(unit)["NAXIS"]) - 2
+        self._leading = (0,) * (leading - 1) + (plane,) * (leading > 0)
         self._sides = [min(-(-BLOCK_PIX // n) * n, m) for n, m in zip(unit.tile_shape[-2:], self._shape, strict=True)]
         block_bytes = 4 * self._sides[0] * self._sides[1]
         self._block = lru_cache(max(KEPT_BYTES // int(block_bytes), 2))(self._unpack)
+        self._crashed: dict[tuple[int, int], str] = {}
 
     def _unpack(self, row: int, column: int) -> np.ndarray:
+        why = self._crashed.get((row, column))
+        if why is None and len(self._crashed) >= MOST_CRASHES:
+            why = next(iter(self._crashed.values()))
+        if why is not None:
+            raise Crashed(why)
         ny, nx = self._sides
-        return self._unit[row * ny : (row + 1) * ny, column * nx : (column + 1) * nx]
+        there = slice(row * ny, (row + 1) * ny), slice(column * nx, (column + 1) * nx)
+        try:
+            return part_of(self._unit, (*self._leading, *there))
+        except Crashed as error:
+            self._crashed[row, column] = str(error)
+            raise
 
     def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
         (y0, y1), (x0, x1) = (sorted((max(s.start, 0), min(s.stop, n))) for s, n in zip(part, self._shape, strict=True))
@@ -505,12 +526,12 @@ def _light(source: Any, plane: int) -> Any:
     if not hasattr(source, "section"):
         return source
     plane = plane if len(shape_of(source)) == 3 else 0
-    if hasattr(source, "tile_shape"):
+    if in_tiles(source):
         pixels: Any = _PackedUnit(source, plane)
     else:
-        packed = source.fileinfo()["file"].compression or unpacker_of(Path(source.fileinfo()["file"].name))
+        packed = fits_file(Path(source.fileinfo()["file"].name), OPENED).is_compressed
         pixels = _Unit(source, plane) if packed else _PlainUnit(source, plane)
-    stretch = stretch_of(source.header)
+    stretch = stretch_of(cards_of(source))
     return _Linear(pixels, stretch) if stretch else pixels
 
 

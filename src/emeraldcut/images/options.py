@@ -38,13 +38,19 @@ class PictureSettings(PlaneSettings):
     psf: str | None = setting(
         None, "file with the PSF of all images: a FITS image, or a PSFEx model (.psf)", reads=True
     )
-    psf_fwhm_arcsec: float | None = setting(None, "FWHM of the PSF of all images in arcsec", above=0)
-    psf_fwhm_pix: float | None = setting(None, "FWHM of the PSF of all images in pixels", above=0)
+    psf_fwhm_arcsec: float | None = setting(None, "FWHM of the PSF of all images in arcsec", above=0, at_most=3_600)
+    psf_fwhm_pix: float | None = setting(None, "FWHM of the PSF of all images in pixels", above=0, at_most=1_000)
     largest_megapixels: float = setting(
-        400.0, "largest image that is read as one, in millions of pixels; a larger one is damage, or a mosaic", above=0
+        400.0,
+        "largest image that is read as one, in millions of pixels; a larger one is damage, or a mosaic",
+        above=0,
+        at_most=1_000_000,
     )
     largest_unpacked_gb: float = setting(
-        4.0, "largest content of a compressed file, in GB; one that unpacks to more is not read", above=0
+        4.0,
+        "largest content of a compressed file, in GB; one that unpacks to more is not read",
+        above=0,
+        at_most=1_000_000,
     )
 
     def check(self) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 from emeraldcut.data.flags import Flag
 from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import chosen_bands
-from emeraldcut.images.claims import LARGEST_COMPRESSION, BadImage, check_unpacked
+from emeraldcut.images.claims import BadImage, check_unpacked
 from emeraldcut.images.formats import NO_PIXELS, Picture, failed, noise_per_pixel, of_bands, raster
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.planes import INVERSE_VARIANCE
-from emeraldcut.runs.reading import check_regular
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, check_regular
 from emeraldcut.tables.arrow import for_arrow
 
 ROWS_AT_ONCE = 64

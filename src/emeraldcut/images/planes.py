@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ def words_of(name: str) -> list[str]:
     return [word for word in re.split(r"[^A-Za-z0-9]+", name.upper()) if word]
 
 
+@lru_cache(1024)
 def kind_of_name(name: str) -> Kind:
     """What the name of a unit, or of a file without its ending, says."""
     words = words_of(name)
@@ -145,8 +147,8 @@ def _role_of(word: str) -> tuple[Role, str]:
 def kind_of_unit(header: Mapping[str, Any], name: str) -> Kind:
     """What a unit of a FITS file is, by its cards, else its name, else its units; SCIENCE if nothing is said."""
     for card in TYPE_CARDS:
-        kind = kind_of_name(str(header.get(card, "")))
-        if kind.role is not Role.UNKNOWN:
+        said = str(header.get(card, ""))
+        if said and (kind := kind_of_name(said)).role is not Role.UNKNOWN:
             return Kind(kind.role, kind.holds or _holds_error(header), words_besides(name))
     if name and name not in ("PRIMARY", "COMPRESSED_IMAGE"):
         told = {"VarianceUncertainty": VARIANCE, "InverseVariance": INVERSE_VARIANCE}.get(str(header.get("UTYPE", "")))

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.errors import UsageError
+from emeraldcut.images.claims import fits_file, shape_of
 from emeraldcut.images.options import PictureSettings
+from emeraldcut.images.unpacking import data_of
 from emeraldcut.images.wcs import header_facts
+from emeraldcut.runs.stamps import Stamp, stamp_of
 
 LEAST_SIDE_PIX = 3
 SAME_SCALE = 0.01  # relative: a PSF with pixels of this size needs no other sampling
@@ -129,16 +132,17 @@ def read_psf(path: str | Path, band: str = "") -> Psf:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file '{path}' to read a PSF from.")
-    return _read_psf(path, band.lower())
+    return _read_psf(path, band.lower(), stamp_of(path))
 
 
 @lru_cache(64)
-def _read_psf(path: Path, band: str) -> Psf:
+def _read_psf(path: Path, band: str, as_it_is: Stamp) -> Psf:
     from astropy.io import fits
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            fits_file(path)
             with fits.open(path) as units:
                 psf = psf_in(units, path.name, band)
     except Exception as error:  # astropy raises many kinds of errors on damaged files
@@ -157,14 +161,14 @@ def psf_in(units: Any, name: str, band: str = "") -> Psf | None:
     tables = [unit for unit in units if not unit.is_image and "RROWS" in (unit.columns.names or ())]
     if tables:
         return _sdss(tables, name, band)
-    images = [unit for unit in units if unit.is_image and unit.data is not None and np.squeeze(unit.data).ndim >= 2]
+    images = [unit for unit in units if unit.is_image and sum(n > 1 for n in shape_of(unit)) >= 2]
     named = [unit for unit in images if str(unit.header.get("BAND", unit.header.get("FILTER", ""))).lower() == band]
     return psf_of_unit((named or images)[0], name) if images else None
 
 
 def psf_of_unit(unit: Any, name: str) -> Psf | None:
     """The PSF in an image unit; the average of several planes; None if it is no such image."""
-    data = np.squeeze(np.asarray(unit.data, dtype=np.float64))
+    data = np.squeeze(np.asarray(data_of(unit), dtype=np.float64))
     while data.ndim > 2:
         data = np.nanmean(data, axis=0)
     if np.isfinite(data).any():  # borders may have no data

@@ -70,6 +70,7 @@ FITS_ENDINGS = (
     ".fz",
 )
 IMAGE_ENDINGS = (*FITS_ENDINGS, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".gif", ".bmp", ".webp")
+LONGEST_FIRST = sorted(IMAGE_ENDINGS, key=len, reverse=True)
 # Of these, which hold images too but are not read among others, each is a row that says so.
 OTHER_ENDINGS = (".asdf", ".fits.z", ".fits.zip", ".fits.zst", ".npz", ".h5", ".hdf5", ".jp2", ".jxl", ".imh", ".nc")
 PSF_ENDING = ".psf"  # of PSFEx
@@ -200,8 +201,8 @@ def open_images(source: str | Path, settings: ReadSettings | None = None) -> Ima
         An unfinished set, or a mosaic or catalogue that cannot be used.
     """
     settings, path = settings or ReadSettings(), Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder '{path}' to read images from.")
+    if not os.fspath(source) or not path.exists():  # an empty name would be the folder where the program runs
+        raise FileNotFoundError(f"there is no file or folder '{source}' to read images from.")
     if settings.catalogue is not None:
         return _open_with_catalogue(path, settings.catalogue, settings)
     if path.is_dir():
@@ -418,7 +419,9 @@ def safe_names() -> Callable[[str], str]:
 
 def stem_of(name: str) -> str:
     """A file name without the ending of an image file."""
-    ending = max((e for e in IMAGE_ENDINGS if name.lower().endswith(e)), key=len, default=Path(name).suffix)
+    lower = name.lower()
+    ending = next((e for e in LONGEST_FIRST if lower.endswith(e)), None)
+    ending = Path(name).suffix if ending is None else ending
     return file_text(name[: len(name) - len(ending)] or name)
 
 

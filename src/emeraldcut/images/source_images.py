@@ -26,6 +26,7 @@ from emeraldcut.images.psf import Psf, psf_of_row
 from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, noise_of
 from emeraldcut.images.store import PIXELS, PSF_NUMBER, TABLE, StoredImages, is_stored_set
 from emeraldcut.images.tiles import Tiles, first_pixel
+from emeraldcut.runs.reading import check_regular
 from emeraldcut.runs.stamps import Stamp, stamp_of
 from emeraldcut.tables.arrow import from_arrow, rows_of
 
@@ -101,6 +102,7 @@ class SourceImages:
         self._psf_numbers = None
         if PSF_NUMBER in read.colnames:
             self._psf_numbers = np.ma.filled(read[PSF_NUMBER], -1)[np.argsort(order)]
+        check_regular(self._source / PIXELS)
         self._images = self._open.enter_context(h5py.File(self._source / PIXELS, "r"))["pixels"]
 
     @classmethod

@@ -20,6 +20,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import NO_PIXELS, failed
 from emeraldcut.images.origin import SET_ROW
 from emeraldcut.runs.progress import SILENT, Progress
+from emeraldcut.runs.reading import check_regular
 from emeraldcut.runs.run import MANIFEST, Run
 from emeraldcut.runs.writing import NewFile
 from emeraldcut.tables.arrow import arrow_pieces, for_arrow, from_arrow, to_arrow
@@ -268,6 +269,7 @@ class StoredImages:
         psfs: list[np.ndarray | None] | None = None
         noises: list[np.ndarray | None] | None = None
         try:
+            check_regular(self.folder / PIXELS)
             with h5py.File(self.folder / PIXELS, "r") as file:
                 pixels = _pixels(file[LIGHT], self.places, shapes, why)
                 if numbered is not None:

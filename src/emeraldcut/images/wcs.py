@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.images.claims import in_tiles
+from emeraldcut.images.unpacking import data_of
+
 # Longitudes of frames other than those that astropy's WCS tells by itself.
 LONGITUDES = {"RA", "GLON", "ELON", "SLON"}
 SKY_AXES = LONGITUDES | {"DEC", "GLAT", "ELAT", "SLAT"}
@@ -28,6 +31,7 @@ UNIT_WORDS = "|".join(sorted((re.escape(word) for word in ARCSEC if word.isalpha
 LENGTH_UNIT = re.compile(r"(?<![a-z])(um|micron|microns|micrometers?|micrometres?|mm|cm|nm|m)(?![a-z])")
 OTHER_AXIS = re.compile(r"^[A-Z]{2,4}-+[A-Z]{3}$")  # on a sphere other than that of the stars
 NO_SCALE, NO_POSITION = "its WCS states no pixel scale", "its WCS states no position"  # what is said of headers
+DISTORTIONS = ("WCSDVARR", "D2IMARR")  # names of units with tables of distortion (astropy, after the draft Paper IV)
 CENTRE_PIX = 0.51  # a reference pixel no further from the middle of an image is its middle
 
 
@@ -152,10 +156,20 @@ def celestial_wcs(header: Any, units: Any = None):
         str(header.get(f"{key}{i}", "")).strip() == "Lookup" for key in ("CPDIS", "D2IMDIS") for i in (1, 2)
     )
     in_tables |= any(f"{key}{i}" in header for key in ("D2IMERR", "CPERR") for i in (1, 2))
-    wcs = WCS(header, units if in_tables else None, naxis=2)
+    wcs = WCS(getattr(header, "header", header), _unpacked_tables(units) if in_tables else None, naxis=2)
     if not wcs.has_celestial:
         raise ValueError("the first two axes have no celestial coordinates.")
     return wcs
+
+
+def _unpacked_tables(units: Any) -> Any:
+    """The units of a file; where tables of distortion are in compressed tiles, these alone, unpacked."""
+    from astropy.io import fits
+
+    tables = [unit for unit in units or () if unit.name in DISTORTIONS]
+    if not any(map(in_tiles, tables)):
+        return units
+    return fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(data_of(unit), unit.header) for unit in tables)])
 
 
 def wcs_or_none(header: Any, units: Any = None):

@@ -45,7 +45,7 @@ class MeasureSettings(Settings):
     """Which part of a galaxy is measured."""
 
     inner_radius: float = setting(
-        0.7, "inner edge of the measured range, in half-light radii along the major axis", at_least=0
+        0.7, "inner edge of the measured range, in half-light radii along the major axis", at_least=0, at_most=10
     )
     outer_radius: float = setting(
         2.5, "outer edge of the measured range, in half-light radii along the major axis", above=0, at_most=10
@@ -63,7 +63,10 @@ class MeasureSettings(Settings):
         choices=("joint", "forced"),
     )
     unresolved_ratio: float = setting(
-        1.0, "flag galaxies as unresolved whose half-light radius is below this many FWHM of the PSF", at_least=0
+        1.0,
+        "flag galaxies as unresolved whose half-light radius is below this many FWHM of the PSF",
+        at_least=0,
+        at_most=1_000,
     )
 
     def check(self) -> None:

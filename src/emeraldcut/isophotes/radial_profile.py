@@ -68,14 +68,22 @@ class ProfileSettings(Settings):
         0.1, "step between the radii of the profiles, as a fraction of the radius", at_least=0.01, at_most=1
     )
     radius_step_pix: float | None = setting(
-        None, "step between the radii in pixels, the same everywhere, instead of `radius_step`", at_least=0.5
+        None,
+        "step between the radii in pixels, the same everywhere, instead of `radius_step`",
+        at_least=0.5,
+        at_most=10_000,
     )
     radii_pix: tuple[float, ...] = setting(
-        (), "semi-major axes in pixels at which the profiles are measured, instead of steps", above=0
+        (), "semi-major axes in pixels at which the profiles are measured, instead of steps", above=0, at_most=10_000
     )
-    smallest_radius_pix: float = setting(2.0, "semi-major axis in pixels at which the profiles begin", above=0)
+    smallest_radius_pix: float = setting(
+        2.0, "semi-major axis in pixels at which the profiles begin", at_least=0.01, at_most=10_000
+    )
     largest_radius_pix: float | None = setting(
-        None, "semi-major axis in pixels at which the profiles end; where the galaxy ends if not given", above=0
+        None,
+        "semi-major axis in pixels at which the profiles end; where the galaxy ends if not given",
+        above=0,
+        at_most=10_000,
     )
     fix_centre: bool = setting(False, "keep the centre of the whole galaxy for all isophotes")
     fix_eps: bool = setting(False, "keep the axis ratio (ellipticity) of the whole galaxy for all isophotes")

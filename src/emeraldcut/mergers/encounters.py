@@ -28,24 +28,33 @@ class EncounterSettings(Settings):
         "what start_kpc means: the distance at the start, or the radius of the circular orbit of the same energy",
         choices=STARTS,
     )
-    start_kpc: float = setting(5.0, "distance at the start, or radius of the circular orbit of its energy", above=0)
+    start_kpc: float = setting(
+        5.0, "distance at the start, or radius of the circular orbit of its energy", at_least=0.001, at_most=100_000
+    )
     circularity: float = setting(
         0.8,
         "speed at the start in units of the circular speed (start: distance), or angular momentum in units of that of "
         "the circular orbit (start: energy); the companion starts at right angles to its direction from the host",
         at_least=0,
+        at_most=1_000,
     )
     orbit_angle_deg: float = setting(
         90.0, "angle between the host's spin and the pole of the orbit", at_least=0, at_most=180
     )
     phase_deg: float = setting(
-        0.0, "angle along the orbit from the point where it rises through the host's disc to the starting point"
+        0.0,
+        "angle along the orbit from the point where it rises through the host's disc to the starting point",
+        at_least=-360,
+        at_most=360,
     )
     tilt_deg: float = setting(
         0.0, "angle between the companion's spin and the pole of the orbit", at_least=0, at_most=180
     )
     azimuth_deg: float = setting(
-        0.0, "azimuth of the companion's spin about the pole of the orbit, counted from the starting point"
+        0.0,
+        "azimuth of the companion's spin about the pole of the orbit, counted from the starting point",
+        at_least=-360,
+        at_most=360,
     )
 
     def check(self) -> None:

@@ -45,9 +45,9 @@ class Orbit:
 class OrbitSettings(Settings):
     """A Kepler orbit of two point masses, on which the galaxies approach each other in the plane of x and y."""
 
-    pericentre_kpc: float = setting(2.0, "pericentre of the two-body orbit", above=0)
-    eccentricity: float = setting(1.0, "1: parabola; below 1: bound orbit; above: hyperbola", at_least=0)
-    separation_kpc: float = setting(60.0, "separation of the two centres at the start", above=0)
+    pericentre_kpc: float = setting(2.0, "pericentre of the two-body orbit", at_least=0.001, at_most=100_000)
+    eccentricity: float = setting(1.0, "1: parabola; below 1: bound orbit; above: hyperbola", at_least=0, at_most=1_000)
+    separation_kpc: float = setting(60.0, "separation of the two centres at the start", at_least=0.001, at_most=100_000)
 
     def check(self) -> None:
         """UsageError for a starting separation that the orbit does not reach."""

@@ -39,24 +39,26 @@ class ProgenitorSettings(Settings):
     """
 
     halo: str = setting("hernquist", "profile of the halo", choices=("hernquist", "nfw"))
-    halo_mass_msun: float = setting(6e10, "total mass of the halo", above=0)
+    halo_mass_msun: float = setting(6e10, "total mass of the halo", at_least=1, at_most=1e18)
     halo_concentration: float = setting(
-        11.0, "concentration r200 / r_s of the NFW halo that is meant, or equivalent", above=0
+        11.0, "concentration r200 / r_s of the NFW halo that is meant, or equivalent", at_least=0.01, at_most=10_000
     )
     halo_scale_kpc: float | None = setting(
-        None, "scale length of the halo; if not given, from its mass and concentration", above=0
+        None, "scale length of the halo; if not given, from its mass and concentration", at_least=0.001, at_most=100_000
     )
-    disc_mass_msun: float = setting(5e8, "mass of the disc, stars and gas", above=0)
-    disc_scale_kpc: float = setting(0.9, "scale length of the disc of stars", above=0)
-    disc_height_kpc: float = setting(0.25, "height z0 of the disc of stars, density as sech^2(z / z0)", above=0)
-    toomre_q: float = setting(2.5, "lowest Toomre Q of the stellar disc", above=0)
+    disc_mass_msun: float = setting(5e8, "mass of the disc, stars and gas", at_least=1, at_most=1e18)
+    disc_scale_kpc: float = setting(0.9, "scale length of the disc of stars", at_least=0.001, at_most=100_000)
+    disc_height_kpc: float = setting(
+        0.25, "height z0 of the disc of stars, density as sech^2(z / z0)", at_least=0.001, at_most=100_000
+    )
+    toomre_q: float = setting(2.5, "lowest Toomre Q of the stellar disc", above=0, at_most=1_000)
     gas_fraction: float = setting(0.0, "gas fraction of the disc's mass", at_least=0, below=1)
     gas_scale_kpc: float | None = setting(
-        None, "scale length of the gas disc; if not given, that of the stars", above=0
+        None, "scale length of the gas disc; if not given, that of the stars", at_least=0.001, at_most=100_000
     )
-    sound_speed_km_s: float = setting(8.0, "isothermal sound speed of the gas", above=0)
-    bulge_mass_msun: float = setting(0.0, "mass of the bulge, a Hernquist sphere", at_least=0)
-    bulge_scale_kpc: float = setting(0.2, "scale length of the bulge", above=0)
+    sound_speed_km_s: float = setting(8.0, "isothermal sound speed of the gas", at_least=0.001, at_most=100_000)
+    bulge_mass_msun: float = setting(0.0, "mass of the bulge, a Hernquist sphere", at_least=0, at_most=1e18)
+    bulge_scale_kpc: float = setting(0.2, "scale length of the bulge", at_least=0.001, at_most=100_000)
     # With so many a box of known strength keeps nine tenths of its a4 for 3 Gyr, with 30,000 83 % and with 8,000 35 %
     # (`python benchmarks/boxes.py --only live`).
     halo_particles: int = setting(60_000, "number of halo particles", at_least=2, at_most=100_000_000)
@@ -65,7 +67,7 @@ class ProgenitorSettings(Settings):
     )
     gas_particles: int = setting(10_000, "number of gas particles, where there is gas", at_least=2, at_most=100_000_000)
     halo_grading: float = setting(
-        1.0, "0: halo particles of one mass; 1: those that come close to the disc are light", at_least=0
+        1.0, "0: halo particles of one mass; 1: those that come close to the disc are light", at_least=0, at_most=4
     )
 
 

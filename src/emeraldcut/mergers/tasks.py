@@ -52,7 +52,11 @@ class SuiteSettings(EncounterSettings):
         reads=True,
     )
     mass_ratios: tuple[float, ...] = setting(
-        (1.0, 2.0, 3.0, 4.0), "mass of the heavier galaxy over that of the lighter one", at_least=1, not_empty=True
+        (1.0, 2.0, 3.0, 4.0),
+        "mass of the heavier galaxy over that of the lighter one",
+        at_least=1,
+        not_empty=True,
+        at_most=1_000_000,
     )
     gas_fractions: tuple[float, ...] = setting(
         (), "gas fractions of the discs; if not given, that of the progenitor", at_least=0, below=1
@@ -63,10 +67,15 @@ class SuiteSettings(EncounterSettings):
         "suites with the same group and seed have the same isotropic spins, so that they can be compared in pairs; if "
         "not given, every suite draws its own",
     )
-    pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc", above=0)
-    eccentricity: float = setting(1.0, "eccentricity of the orbit; 1 is parabolic, less is bound", at_least=0)
+    pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc", at_least=0.001, at_most=100_000)
+    eccentricity: float = setting(
+        1.0, "eccentricity of the orbit; 1 is parabolic, less is bound", at_least=0, at_most=1_000
+    )
     separation: float = setting(
-        30.0, "distance of the galaxies at the start, in scale lengths of the heavier disc", above=0
+        30.0,
+        "distance of the galaxies at the start, in scale lengths of the heavier disc",
+        at_least=0.001,
+        at_most=100_000,
     )
     grid: str = setting(
         "isotropic",
@@ -78,7 +87,7 @@ class SuiteSettings(EncounterSettings):
     grid_step: int = setting(
         1, "run every Nth orbit of the lattice, or of the distinct orbits of the thesis", at_least=1, at_most=1_000_000
     )
-    duration_gyr: float = setting(3.0, "simulated time in Gyr", above=0)
+    duration_gyr: float = setting(3.0, "simulated time in Gyr", at_least=1e-6, at_most=1_000)
     halo_particles: int | None = setting(
         None,
         "halo particles of the heavier galaxy; if not given, those of the progenitor",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.reading import open_regular
 
 _HEADER_BYTES = 256
 _TYPES = 6
@@ -39,7 +41,7 @@ _BLOCKS = (
 
 def is_gadget_binary(path: str | Path) -> bool:
     """Whether a file begins as GADGET's binary formats 1 and 2 do, written on a machine of either byte order."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return _format_and_order(file.read(8)) is not None
 
 
@@ -63,7 +65,7 @@ def as_hdf5(path: str | Path) -> Any:
     """
     import h5py
 
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         found = _format_and_order(file.read(8))
         if found is None:
             raise UsageError("it does not begin with the header of a binary file of GADGET")
@@ -133,7 +135,8 @@ def _record(file: BinaryIO, order: str, name: str, sizes: list[int] | None = Non
         length = next((size for size in sizes if size % 2**32 == length), -2)
     if length == -2:
         raise UsageError(f"its block {name} has not the length that its header says")
-    content = file.read(length) if length >= 0 else b""
+    there = os.fstat(file.fileno()).st_size - file.tell()  # asked first, since reading takes memory for all of it
+    content = file.read(length) if 0 <= length <= there else b""
     if length < 0 or len(content) < length or file.read(4) != marker:
         raise UsageError(f"it is cut off in its {name}")
     return content

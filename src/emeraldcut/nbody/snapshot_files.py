@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from functools import cached_property
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,9 @@ from emeraldcut.nbody.snapshot import (
     UNITS,
     Snapshot,
 )
-from emeraldcut.runs.reading import check_regular, open_hdf5
+from emeraldcut.runs.apart import Crashed, first_apart
+from emeraldcut.runs.notices import printable
+from emeraldcut.runs.reading import check_regular, open_hdf5, values_of
 from emeraldcut.runs.writing import new_hdf5
 
 _OURS = "emeraldcut"  # group that only our own files have
@@ -36,6 +40,11 @@ _OTHERS = {0: "gas", 1: "halo", 2: "disc", 3: "bulge", 4: "disc"}  # PartTypes o
 _COSMOLOGICAL = {0: "gas", 1: "halo", 2: "halo", 4: "disc"}  # and of boxes, where 2 is coarse dark matter
 _FACTORS = {"Coordinates": (1, -1), "Velocities": (0.5, 0), "Masses": (0, -1)}  # powers of a and h in GADGET
 _FACTORS_SWIFT = {"Coordinates": (1, 0), "Velocities": (0, 0), "Masses": (0, 0)}
+_TYPES = {  # of the arrays of a snapshot
+    **dict.fromkeys(("position", "velocity", "mass"), np.float32),
+    **dict.fromkeys(("component", "galaxy"), np.int8),
+    **dict.fromkeys(("formed_gyr", "internal_energy"), np.float32),
+}
 HDF5_ENDINGS = (".hdf5", ".h5", ".hdf")
 _SMALLEST_BOX_KPC = 3000.0  # of a cosmological run; isolated galaxies are in smaller ones
 _LARGEST_BOX_MPC = 1000.0  # a cosmological run whose box is a smaller number than this has lengths in Mpc
@@ -77,6 +86,7 @@ def write_snapshot(snapshot: Snapshot, path: str | Path) -> Path:
             ours = file.create_group(_OURS)
             ours["about"] = about
             ours.attrs["time_gyr"] = float(snapshot.time_gyr)
+            ours.attrs["sha256"] = _hash_of(snapshot, about.encode())
             for part in _PARTS:
                 _write_part(file, part, snapshot)
         os.replace(temporary, path)
@@ -107,6 +117,7 @@ def _header(snapshot: Snapshot) -> dict[str, Any]:
         "NumPart_Total": numbers.astype(np.uint32),
         "NumPart_Total_HighWord": np.zeros(6, np.uint32),
         "MassTable": np.zeros(6),
+        "Code": _OURS,
         "Time": float(snapshot.time_gyr) * KPC_PER_KM_S_GYR,
         "Time_GYR": float(snapshot.time_gyr),
         "Redshift": 0.0,
@@ -188,30 +199,55 @@ def read_snapshot(path: str | Path) -> Snapshot:
     ValueError
         With one sentence, for a file that cannot be read, lacks what is needed, or is one of several pieces.
     """
-    import h5py
-
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no snapshot '{path}'.")
     try:
-        check_regular(path)
-        file = open_hdf5(path)
-    except OSError as error:
-        if not path.is_file() or "another file" in str(error):
-            raise UsageError(f"'{path}' cannot be read as a snapshot: {error.strerror or error}.") from None
-        if h5py.is_hdf5(path):
-            raise UsageError(f"'{path}' cannot be opened as HDF5: {str(error).rstrip('.')}.") from None
-        if not is_gadget_binary(path):
-            return _read_by_pynbody(path)
-        file = None
+        snapshot = first_apart("emeraldcut.nbody.snapshot_files:snapshot_here", path)
+    except Crashed as error:
+        raise UsageError(f"'{path}' cannot be read as a snapshot: {error}.") from None
+    assert isinstance(snapshot, Snapshot)
+    return snapshot
+
+
+def snapshot_here(path: Path) -> Iterator[Snapshot]:
+    """`read_snapshot` of a file that is there, in this process, which a damaged file may crash."""
     try:
-        with as_hdf5(path) if file is None else file as file:
-            return _read_ours(file) if _OURS in file else _read_others(file)
+        with _opened(path) as file:
+            found = (
+                _read_by_pynbody(path) if file is None else _read_ours(file) if _OURS in file else _read_others(file)
+            )
+    except NotOpenedError as error:
+        raise UsageError(f"'{path}' cannot be opened as HDF5{error}") from None
     except KeyError as error:
         reason = str(error).strip("\"'")
-    except (ValueError, TypeError, OSError) as error:
-        reason = str(error)
-    raise UsageError(f"'{path}' cannot be read as a snapshot: {reason.rstrip('.')}.")
+    except MemoryError:
+        reason = "there is not enough memory for it"
+    except Exception as error:  # the libraries raise errors of every kind on damaged files
+        reason = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    else:
+        yield found
+        return
+    raise UsageError(f"'{path}' cannot be read as a snapshot: {printable(reason).rstrip('.')}.")
+
+
+class NotOpenedError(Exception):
+    """A file is no HDF5 that can be opened, and why; the rest of a sentence."""
+
+
+def _opened(path: Path) -> Any:
+    """An open HDF5 file, or one in memory as GADGET would have written it; None for what only pynbody may read."""
+    import h5py
+
+    check_regular(path)
+    if is_gadget_binary(path):
+        return as_hdf5(path)
+    if not h5py.is_hdf5(path):
+        return nullcontext()
+    try:
+        return open_hdf5(path)
+    except Exception as error:
+        raise NotOpenedError(f": {printable(str(error)).rstrip('.')}.") from None
 
 
 def snapshot_kind(path: str | Path) -> str:
@@ -220,54 +256,84 @@ def snapshot_kind(path: str | Path) -> str:
     `ours` was written by emeraldcut, `others` by another program, and `broken` has the name or the first bytes of HDF5
     but cannot be opened. Formats that only pynbody reads are not recognised.
     """
-    import h5py
-
     path = Path(path)
     try:
         check_regular(path)
+        kind = first_apart("emeraldcut.nbody.snapshot_files:kind_here", path)
+    except OSError:
+        kind = "broken" if path.suffix.lower() in HDF5_ENDINGS else ""
+    except Crashed:
+        kind = "broken"
+    return str(kind)
+
+
+def kind_here(path: Path) -> Iterator[str]:
+    """`snapshot_kind` of a regular file, in this process, which a damaged file may crash."""
+    import h5py
+
+    try:
         with h5py.File(path, "r") as file:
             if _OURS in file:
-                return "ours"
-            return "others" if "Header" in file and any(name.startswith("PartType") for name in file) else ""
-    except OSError:
-        if path.suffix.lower() in HDF5_ENDINGS or (path.is_file() and h5py.is_hdf5(path)):
-            return "broken"
-        return "others" if path.is_file() and is_gadget_binary(path) else ""
+                yield "ours"
+            else:
+                yield "others" if "Header" in file and any(name.startswith("PartType") for name in file) else ""
+    except Exception:  # the library raises errors of every kind on damaged files
+        if path.suffix.lower() in HDF5_ENDINGS or h5py.is_hdf5(path):
+            yield "broken"
+        else:
+            yield "others" if is_gadget_binary(path) else ""
 
 
 def _read_ours(file: Any) -> Snapshot:
     groups = [file[f"PartType{part}"] for part in _PARTS if f"PartType{part}" in file]
     n = sum(len(group["ParticleIDs"]) for group in groups)
     arrays: dict[str, Any] = {
-        "position": np.empty((n, 3), np.float32),
-        "velocity": np.empty((n, 3), np.float32),
-        "mass": np.empty(n, np.float32),
-        "component": np.empty(n, np.int8),
-        "galaxy": np.empty(n, np.int8),
-        "formed_gyr": np.empty(n, np.float32),
+        name: np.empty((n, 3) if name in ("position", "velocity") else n, kind)
+        for name, kind in _TYPES.items()
+        if name != "internal_energy"
     }
     names = ("Coordinates", "Velocities", "Masses", "Component", "Galaxy", "FormedGyr")
-    internal_energy = np.full(n, np.nan, np.float32)
+    internal_energy, there = np.full(n, np.nan, np.float32), np.zeros(n, bool)
     for group in groups:
-        places = group["ParticleIDs"][:].astype(np.int64) - 1
+        places = values_of(group["ParticleIDs"]).astype(np.int64) - 1
+        if places.size and not 0 <= places.min() <= places.max() < n:
+            raise ValueError("its ParticleIDs do not count its particles")
+        there[places] = True
         if "InternalEnergy" in group:
-            internal_energy[places] = group["InternalEnergy"][:]
+            internal_energy[places] = values_of(group["InternalEnergy"])
         for name, array in zip(names, arrays.values(), strict=True):
-            values = group[name][:]
+            values = values_of(group[name])
             array[places] = values * UNIT_MASS_MSUN if name == "Masses" else values
+    if not there.all():
+        raise ValueError("its ParticleIDs do not count its particles")
     ours = file[_OURS]
-    return Snapshot(
+    found = Snapshot(
         **arrays,
         internal_energy=internal_energy,
         time_gyr=float(ours.attrs["time_gyr"]),
         about=json.loads(ours["about"][()]),
     )
+    if ours.attrs.get("sha256", hash_of := _hash_of(found, ours["about"][()])) != hash_of:
+        raise ValueError("what it holds is not what was written")
+    return found
+
+
+def _hash_of(snapshot: Snapshot, about: bytes) -> str:
+    """By which it is seen that nothing was changed, also where damage leads HDF5 past the checksums of its chunks."""
+    digest = sha256(f"{float(snapshot.time_gyr)!r} ".encode() + about)
+    energy = np.where(np.asarray(snapshot.component) == COMPONENTS.index("gas"), snapshot.internal_energy, np.nan)
+    kept = {"internal_energy": energy if np.isfinite(energy).any() else np.full(len(energy), np.nan)}
+    for name, kind in _TYPES.items():
+        digest.update(np.asarray(kept.get(name, getattr(snapshot, name)), kind).tobytes())
+    return digest.hexdigest()
 
 
 def _read_others(file: Any) -> Snapshot:
     if "Header" not in file or not any(name.startswith("PartType") for name in file):
         raise ValueError("it has no groups Header and PartType0 to PartType5, as Gadget-style files have")
     facts = _Facts(file)
+    if facts.code == _OURS:
+        raise ValueError(f"it was written by {_OURS}, and the group in which it says more is damaged")
     _check_pieces(file, facts)
     names = _COSMOLOGICAL if facts.cosmological or facts.code == "SWIFT" else _OTHERS
     parts, left_out, incomplete = [], {}, None
@@ -362,7 +428,7 @@ def _read_part(group: Any, number: int, component: str, facts: _Facts) -> dict[s
     arrays["mass"] = mass
     born = next((name for name in _BIRTH if name in group), None)
     if number == 4 and born is not None:
-        formed_gyr, wind = facts.formation_times(born, group[born][:].astype(np.float64))
+        formed_gyr, wind = facts.formation_times(born, values_of(group[born]).astype(np.float64))
         arrays["formed_gyr"][:] = formed_gyr
         arrays["component"][np.isfinite(formed_gyr)] = COMPONENTS.index("new_stars")
         arrays["component"][wind] = COMPONENTS.index("gas")
@@ -383,7 +449,7 @@ def _physical(group: Any, names: tuple[str, str], unit: float, facts: _Facts) ->
     power_of_a, power_of_h = _powers(given, facts.factors[names[0]])
     if np.ravel(given.get("Value stored as physical", 0))[0]:  # by SWIFT, where a power is that for the comoving value
         power_of_a = 0.0
-    return group[name][:].astype(np.float64) * unit * facts.scale_factor**power_of_a * facts.h**power_of_h
+    return values_of(group[name]).astype(np.float64) * unit * facts.scale_factor**power_of_a * facts.h**power_of_h
 
 
 def _powers(given: Mapping[str, Any], otherwise: tuple[float, float]) -> tuple[float, float]:
@@ -530,7 +596,7 @@ class _Facts:
         if not (self.number("Omega0", "Omega_Matter", default=0.0) > 0 and 0 < self.hubble < 1 and box.min() > 0):
             return False
         discs = [file[name] for name in ("PartType2", "PartType3") if name in file and _length(file[name])]
-        outside = any(np.mean(group["Coordinates"][:] < 0) > 0.01 for group in discs if "Coordinates" in group)
+        outside = any(np.mean(values_of(group["Coordinates"]) < 0) > 0.01 for group in discs if "Coordinates" in group)
         too_small = box.min() * self.length_kpc < _SMALLEST_BOX_KPC
         return not (outside or (too_small and (discs or not self._units_guessed)))
 
@@ -614,17 +680,16 @@ def _read_by_pynbody(path: Path) -> Snapshot:
     try:
         import pynbody
     except ImportError:
-        raise UsageError(
-            f"'{path}' cannot be opened as HDF5; a snapshot must be a Gadget-style HDF5 file, or one that pynbody "
-            "reads: pip install 'emeraldcut[snapshots]'."
+        raise NotOpenedError(
+            "; a snapshot must be a Gadget-style HDF5 file, or one that pynbody reads: "
+            "pip install 'emeraldcut[snapshots]'."
         ) from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _from_pynbody(pynbody.load(str(path)))
     except Exception as error:  # whatever its many readers meet in a file that is none of theirs
-        reason = str(error).rstrip(".")
-        raise UsageError(f"'{path}' cannot be opened as HDF5, nor read by pynbody: {reason}.") from None
+        raise NotOpenedError(f", nor read by pynbody: {printable(str(error)).rstrip('.')}.") from None
 
 
 def _from_pynbody(seen: Any) -> Snapshot:

@@ -119,7 +119,10 @@ class TrainSettings(Settings):
         None, "images per step; default for the screener 128, for the thesis network 200", at_least=1, at_most=100_000
     )
     learning_rate: float | None = setting(
-        None, "largest learning rate; default for the screener 0.004, for the thesis network 1.0", above=0
+        None,
+        "largest learning rate; default for the screener 0.004, for the thesis network 1.0",
+        above=0,
+        at_most=1_000,
     )
     patience: int | None = setting(
         None,

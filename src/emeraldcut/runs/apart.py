@@ -13,14 +13,15 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from importlib import import_module
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from emeraldcut.errors import WorkError
 
 SLOWEST_S = 60  # for one item; 400 megapixels, the largest image, are unpacked in some 20 s
 LONGEST_START_S = 300  # for the process to start, on a machine with other work
-LENGTH = struct.Struct("<Q")  # of a message, before it
+LENGTH = struct.Struct("<Q")  # of a part of a message
+PIPE_BYTES = 2**20  # what Linux allows everybody: an image goes through in few turns
 SERVE = "import sys; sys.path[:] = {path!r}; from emeraldcut.runs.apart import serve; serve({module!r})"
 LOADED = ("astropy.io.fits", "h5py")  # what the functions import when they are called
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # a process with threads should not be copied
@@ -45,7 +46,7 @@ def apart(function: str, *arguments: Any) -> Generator[Any]:
     """
     helper = _taken(function.partition(":")[0])
     try:
-        helper.send((function, arguments))
+        helper.send((function, arguments, _here(), False))
         while (answer := helper.receive())[0] == "item":
             helper.send("next")
             yield answer[1]
@@ -60,10 +61,37 @@ def apart(function: str, *arguments: Any) -> Generator[Any]:
         helper.end()
         raise
     _give_back(helper)
+    _check(answer)
+
+
+def first_apart(function: str, *arguments: Any) -> Any:
+    """The first of what `apart` yields, and nothing more of it. Raises the same."""
+    helper = _taken(function.partition(":")[0])
+    try:
+        helper.send((function, arguments, _here(), True))
+        answer = helper.receive()
+    except BaseException:
+        helper.end()
+        raise
+    _give_back(helper)
+    _check(answer)
+    return answer[1]
+
+
+def _check(answer: tuple[str, Any]) -> None:
+    """Raises what went wrong in the process, by its last answer."""
     if answer[0] == "crashed":
         raise Crashed(f"The library that reads it crashed ({answer[1]})")
     if answer[0] == "error":
         raise answer[1]
+
+
+def _here() -> str:
+    """The folder in which this process works, from which relative names are meant."""
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return os.sep
 
 
 class _Helper:
@@ -83,6 +111,10 @@ class _Helper:
             start_new_session=True,  # so that it ends with its copy
         )
         self.owner = os.getpid()
+        with suppress(ImportError, AttributeError, OSError):  # of systems whose pipes have one size
+            import fcntl
+
+            fcntl.fcntl(self._process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)  # type: ignore[union-attr]
         self.receive(LONGEST_START_S)  # "ready"
 
     def send(self, message: Any) -> None:
@@ -134,6 +166,12 @@ def how_ended(status: int | None) -> str:
     return f"signal {-status}"
 
 
+def is_apart() -> bool:
+    """Whether this process is one that works for another."""
+    return _SERVING.is_set()
+
+
+_SERVING = Event()
 _IDLE: list[_Helper] = []
 _LOCK = Lock()
 
@@ -161,16 +199,22 @@ def _end_all() -> None:
 
 
 def _write(pipe: Any, message: Any) -> None:
-    content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    for part in (LENGTH.pack(len(content)), content):
-        rest = memoryview(part)
-        while rest:
-            rest = rest[pipe.write(rest) :]
+    """Sends a message: how many parts it has, their lengths, and the parts; pixels are parts, which are not copied."""
+    arrays: list[pickle.PickleBuffer] = []
+    content = pickle.dumps(message, protocol=5, buffer_callback=arrays.append)
+    parts = [memoryview(content), *(array.raw() for array in arrays)]
+    lengths = b"".join(LENGTH.pack(number) for number in (len(parts), *map(len, parts)))
+    for part in (memoryview(lengths), *parts):
+        while part:
+            part = part[pipe.write(part) :]
     pipe.flush()
 
 
 def _read(pipe: Any) -> Any:
-    return pickle.loads(_exactly(pipe, *LENGTH.unpack(_exactly(pipe, LENGTH.size))))
+    (number,) = LENGTH.unpack(_exactly(pipe, LENGTH.size))
+    lengths = [length for (length,) in LENGTH.iter_unpack(_exactly(pipe, number * LENGTH.size))]
+    content, *arrays = [_exactly(pipe, length) for length in lengths]
+    return pickle.loads(content, buffers=arrays)
 
 
 def _exactly(pipe: Any, number: int) -> bytearray:
@@ -190,6 +234,7 @@ def _exactly(pipe: Any, number: int) -> bytearray:
 
 def serve(module: str) -> None:
     """Works on calls of functions of a module until its caller is gone."""
+    _SERVING.set()
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
@@ -216,16 +261,20 @@ def serve(module: str) -> None:
             os._exit(0)
         if request == "stop":  # of a call that had come to its end
             continue
-        name, arguments = request
+        name, arguments, here, only_first = request
+        with suppress(OSError):
+            os.chdir(here)
         module, _, function = name.partition(":")
-        _work(getattr(import_module(module), function), arguments, requests, answers)
+        _work(getattr(import_module(module), function), arguments, requests, answers, only_first)
 
 
-def _work(function: Any, arguments: tuple[Any, ...], requests: Any, answers: Any) -> None:
+def _work(function: Any, arguments: tuple[Any, ...], requests: Any, answers: Any, only_first: bool) -> None:
     """Sends what `function` yields, and how it ends."""
     try:
         for item in _alarmed(function(*arguments)):
             _write(answers, ("item", item))
+            if only_first:
+                return
             if _read(requests) == "stop":
                 break
         last: tuple[str, Any] = ("end", None)

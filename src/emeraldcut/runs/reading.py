@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import h5py
@@ -17,6 +18,8 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip, HDF5 and tiled FITS, makes nothing more than 1032 times smaller
+SAME_SIZE_FILTERS = {2, 3}  # of HDF5: shuffle and Fletcher-32
 MOST_LINKS = 100_000  # of an HDF5 file that are looked through; files with images or particles have some dozens
 
 
@@ -33,7 +36,7 @@ def _check_mode(mode: int, path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, f"It is {kind}, not a regular file", os.fspath(path))
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """A regular file, open to read its bytes; never waits for the other end of a pipe. OSError as `check_regular`."""
     check_regular(path)  # opening a device can have effects
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -88,3 +91,14 @@ def _elsewhere(file: h5py.File) -> str:
         return None
 
     return str(file.visititems_links(look) or "")
+
+
+def values_of(dataset: Any) -> Any:
+    """All values of a dataset of HDF5; OSError, before memory is taken, where it claims more than the file can hold."""
+    stored, claimed = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
+    plist = dataset.id.get_create_plist()
+    packed = any(plist.get_filter(k)[0] not in SAME_SIZE_FILTERS for k in range(plist.get_nfilters()))
+    if claimed > stored * (LARGEST_COMPRESSION if packed else 1):
+        shape = " x ".join(map(str, dataset.shape))
+        raise OSError(f"'{dataset.name}' claims {shape} values, the file has only {stored} bytes of them")
+    return dataset[()]

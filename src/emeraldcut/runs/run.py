@@ -20,6 +20,7 @@ from typing import Any
 
 from emeraldcut.errors import UsageError
 from emeraldcut.runs.endings import leave_if_imported_by_a_worker
+from emeraldcut.runs.reading import open_regular
 from emeraldcut.runs.stamps import content_of, file_facts
 from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import read_toml, to_toml
@@ -325,6 +326,10 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"'{folder}' is not a finished run (no {MANIFEST}); rerun the command to finish it.")
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:  # of the encoding, or of JSON
+        with open_regular(path) as file:
+            found = json.loads(file.read())
+        if not isinstance(found, dict):
+            raise ValueError("it is no list of facts with names")
+    except (ValueError, RecursionError) as error:  # of the encoding, or of JSON
         raise UsageError(f"'{path}' cannot be read as JSON: {error}.") from None
+    return found

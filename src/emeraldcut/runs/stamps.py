@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from emeraldcut.runs.reading import open_regular
+
 LARGEST_HASHED_BYTES = 64 * 1024**2  # about 0.2 s of SHA-256; of what is larger, a sample is
 SAMPLED_BLOCKS, BLOCK_BYTES = 64, 16 * 1024
 MOST_HASHED_FILES = 1000  # of a folder; of one with more, as of a catalogue in HATS, names, sizes and times are
@@ -59,7 +61,7 @@ def _sample(path: str, size: int, mtime_ns: int) -> str:
 def sample_of(path: str | os.PathLike[str], size: int) -> str:
     """SHA-256 of blocks of a file of this many bytes, the first and the last among them."""
     digest, last = hashlib.sha256(), max(size - BLOCK_BYTES, 0)
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         for k in range(SAMPLED_BLOCKS):
             file.seek(last * k // (SAMPLED_BLOCKS - 1))
             digest.update(file.read(BLOCK_BYTES))
@@ -72,7 +74,7 @@ def file_facts(path: Path) -> dict[str, int | str]:
     if found.st_size > LARGEST_HASHED_BYTES:
         sample = sample_of(path, found.st_size)
         return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "sampled_sha256": sample}
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return {"bytes": found.st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 

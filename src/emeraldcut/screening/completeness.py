@@ -52,20 +52,24 @@ class CompletenessSettings(Settings):
         at_most=1_000_000,
     )
     snr: tuple[float, ...] = setting(
-        (20.0, 40.0, 80.0, 160.0, 320.0), "S/N within the half-light radius", above=0, not_empty=True
+        (20.0, 40.0, 80.0, 160.0, 320.0), "S/N within the half-light radius", above=0, not_empty=True, at_most=1_000_000
     )
     radius_fwhm: tuple[float, ...] = setting(
-        (1.5, 2.5, 4.0), "half-light semi-major axes in units of the FWHM of the PSF", above=0, not_empty=True
+        (1.5, 2.5, 4.0),
+        "half-light semi-major axes in units of the FWHM of the PSF",
+        above=0,
+        not_empty=True,
+        at_most=1_000,
     )
     axis_ratio: tuple[float, ...] = setting(
         (0.5, 0.8), "axis ratios of the outline", above=0, at_most=1, not_empty=True
     )
     exponent: tuple[float, ...] = setting(
-        (3.0, 4.0, 6.0), "exponents of the superellipse; 2 is an ellipse", at_least=1, not_empty=True
+        (3.0, 4.0, 6.0), "exponents of the superellipse; 2 is an ellipse", at_least=1, not_empty=True, at_most=1_000
     )
-    sersic_min: float = setting(0.5, "smallest Sersic index; drawn uniformly", above=0)
-    sersic_max: float = setting(2.5, "largest Sersic index", above=0)
-    psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not state it", above=0)
+    sersic_min: float = setting(0.5, "smallest Sersic index; drawn uniformly", above=0, at_most=10)
+    sersic_max: float = setting(2.5, "largest Sersic index", above=0, at_most=10)
+    psf_pix: float = setting(2.5, "FWHM of the PSF in pixels, where the images do not state it", above=0, at_most=1_000)
     size: int = setting(64, "side of the empty sky in pixels", at_least=16, at_most=4_096)
     threshold: float = setting(
         0.5, "a galaxy counts as found if p_rectangular, at the given prevalence, is at least this", above=0, below=1

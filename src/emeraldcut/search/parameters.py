@@ -44,23 +44,39 @@ class PriorSettings(Settings):
         "heavier galaxy or group (tide); the others' parameters then do not count",
         choices=FORMATIONS,
     )
-    host_stars_msun: tuple[float, ...] = setting((5e8, 1.2e9), f"mass of the host's disc: {_RANGE}", above=0)
-    host_halo_msun: tuple[float, ...] = setting((1e10, 6e10), "mass of the host's dark halo", above=0)
-    host_scale_kpc: tuple[float, ...] = setting((0.6, 1.3), "scale length of the host's disc", above=0)
-    host_height_kpc: tuple[float, ...] = setting((0.15,), "height z0 of the host's disc", above=0)
-    host_toomre_q: tuple[float, ...] = setting((1.5,), "lowest Toomre Q of the host's disc", above=0)
-    host_concentration: tuple[float, ...] = setting((11.0,), "concentration of the host's halo", above=0)
+    host_stars_msun: tuple[float, ...] = setting(
+        (5e8, 1.2e9), f"mass of the host's disc: {_RANGE}", at_least=1, at_most=1e18
+    )
+    host_halo_msun: tuple[float, ...] = setting((1e10, 6e10), "mass of the host's dark halo", at_least=1, at_most=1e18)
+    host_scale_kpc: tuple[float, ...] = setting(
+        (0.6, 1.3), "scale length of the host's disc", at_least=0.001, at_most=100_000
+    )
+    host_height_kpc: tuple[float, ...] = setting(
+        (0.15,), "height z0 of the host's disc", at_least=0.001, at_most=100_000
+    )
+    host_toomre_q: tuple[float, ...] = setting((1.5,), "lowest Toomre Q of the host's disc", above=0, at_most=1_000)
+    host_concentration: tuple[float, ...] = setting(
+        (11.0,), "concentration of the host's halo", at_least=0.01, at_most=10_000
+    )
     host_gas_fraction: tuple[float, ...] = setting((0.0,), "gas fraction of the host's disc", at_least=0, below=1)
     companion_stars_over_host: tuple[float, ...] = setting(
-        (0.5, 1.2), "mass of the companion's disc over that of the host's", above=0
+        (0.5, 1.2), "mass of the companion's disc over that of the host's", at_least=1e-6, at_most=1_000_000
     )
     companion_halo_over_stars: tuple[float, ...] = setting(
-        (1.0, 5.0), "mass of the companion's dark halo over that of its disc", above=0
+        (1.0, 5.0), "mass of the companion's dark halo over that of its disc", at_least=1e-6, at_most=1_000_000
     )
-    companion_scale_kpc: tuple[float, ...] = setting((0.6, 1.3), "scale length of the companion's disc", above=0)
-    companion_height_kpc: tuple[float, ...] = setting((0.15,), "height z0 of the companion's disc", above=0)
-    companion_toomre_q: tuple[float, ...] = setting((1.5,), "lowest Toomre Q of the companion's disc", above=0)
-    companion_concentration: tuple[float, ...] = setting((15.0,), "concentration of the companion's halo", above=0)
+    companion_scale_kpc: tuple[float, ...] = setting(
+        (0.6, 1.3), "scale length of the companion's disc", at_least=0.001, at_most=100_000
+    )
+    companion_height_kpc: tuple[float, ...] = setting(
+        (0.15,), "height z0 of the companion's disc", at_least=0.001, at_most=100_000
+    )
+    companion_toomre_q: tuple[float, ...] = setting(
+        (1.5,), "lowest Toomre Q of the companion's disc", above=0, at_most=1_000
+    )
+    companion_concentration: tuple[float, ...] = setting(
+        (15.0,), "concentration of the companion's halo", at_least=0.01, at_most=10_000
+    )
     companion_gas_fraction: tuple[float, ...] = setting(
         (0.0,), "gas fraction of the companion's disc", at_least=0, below=1
     )
@@ -70,36 +86,46 @@ class PriorSettings(Settings):
         choices=STARTS,
     )
     start_kpc: tuple[float, ...] = setting(
-        (3.0, 9.0), "distance at the start, or radius of that circular orbit", above=0
+        (3.0, 9.0), "distance at the start, or radius of that circular orbit", at_least=0.001, at_most=100_000
     )
     circularity: tuple[float, ...] = setting(
-        (0.5, 1.0), "speed over the circular one, or angular momentum over that of the circular orbit", at_least=0
+        (0.5, 1.0),
+        "speed over the circular one, or angular momentum over that of the circular orbit",
+        at_least=0,
+        at_most=1_000,
     )
     orbit_angle_deg: tuple[float, ...] = setting(
         (65.0, 100.0), "angle between the host's spin and the pole of the orbit", at_least=0, at_most=180
     )
     phase_deg: tuple[float, ...] = setting(
-        (0.0, 360.0), "angle along the orbit from the point where it rises through the host's disc to the start"
+        (0.0, 360.0),
+        "angle along the orbit from the point where it rises through the host's disc to the start",
+        at_least=-360,
+        at_most=360,
     )
     tilt_deg: tuple[float, ...] = setting(
         (0.0, 30.0), "angle between the companion's spin and the pole of the orbit", at_least=0, at_most=180
     )
     azimuth_deg: tuple[float, ...] = setting(
-        (0.0, 360.0), "azimuth of the companion's spin about the pole of the orbit"
+        (0.0, 360.0), "azimuth of the companion's spin about the pole of the orbit", at_least=-360, at_most=360
     )
     tide_mass_msun: tuple[float, ...] = setting(
-        (1e12, 1e14), "formation tide: mass of the Hernquist sphere in which the host moves", above=0
+        (1e12, 1e14), "formation tide: mass of the Hernquist sphere in which the host moves", at_least=1, at_most=1e18
     )
-    tide_scale_kpc: tuple[float, ...] = setting((20.0, 200.0), "scale length of that sphere", above=0)
-    tide_start_kpc: tuple[float, ...] = setting((50.0, 300.0), "distance from its centre at the start", above=0)
+    tide_scale_kpc: tuple[float, ...] = setting(
+        (20.0, 200.0), "scale length of that sphere", at_least=0.001, at_most=100_000
+    )
+    tide_start_kpc: tuple[float, ...] = setting(
+        (50.0, 300.0), "distance from its centre at the start", at_least=0.001, at_most=100_000
+    )
     tide_circularity: tuple[float, ...] = setting(
-        (0.1, 1.0), "speed over the circular one at the start, at right angles to the centre", at_least=0
+        (0.1, 1.0), "speed over the circular one at the start, at right angles to the centre", at_least=0, at_most=1_000
     )
     tide_angle_deg: tuple[float, ...] = setting(
         (0.0, 180.0), "angle between the host's spin and the pole of that orbit", at_least=0, at_most=180
     )
     tide_phase_deg: tuple[float, ...] = setting(
-        (0.0, 360.0), "angle along that orbit from the node on the host's disc to the start"
+        (0.0, 360.0), "angle along that orbit from the node on the host's disc to the start", at_least=-360, at_most=360
     )
 
     def check(self) -> None:

@@ -26,18 +26,28 @@ class NatureSettings(Settings):
     a measurement. A parameter that is missing here is taken to be as it was searched.
     """
 
-    host_stars_msun: tuple[float, ...] = setting((3e8, 3e9), "mass of the host's disc", above=0)
-    host_halo_msun: tuple[float, ...] = setting((1e10, 1e11), "mass of the host's dark halo", above=0)
-    host_scale_kpc: tuple[float, ...] = setting((0.5, 2.0), "scale length of the host's disc", above=0)
-    companion_stars_over_host: tuple[float, ...] = setting((0.1, 1.0), "mass of the discs", above=0)
-    companion_halo_over_stars: tuple[float, ...] = setting(
-        (1.0, 100.0), "mass of the companion's dark halo over that of its disc", above=0
+    host_stars_msun: tuple[float, ...] = setting((3e8, 3e9), "mass of the host's disc", at_least=1, at_most=1e18)
+    host_halo_msun: tuple[float, ...] = setting((1e10, 1e11), "mass of the host's dark halo", at_least=1, at_most=1e18)
+    host_scale_kpc: tuple[float, ...] = setting(
+        (0.5, 2.0), "scale length of the host's disc", at_least=0.001, at_most=100_000
     )
-    companion_scale_kpc: tuple[float, ...] = setting((0.3, 2.0), "scale length of the companion's disc", above=0)
-    start_kpc: tuple[float, ...] = setting((3.0, 30.0), "distance at the start", above=0)
-    circularity: tuple[float, ...] = setting((0.0, 1.0), "speed over the circular one", at_least=0)
-    orbit_angle_deg: tuple[float, ...] = setting((0.0, 180.0), "angle between the host's spin and the orbit's pole")
-    tilt_deg: tuple[float, ...] = setting((0.0, 180.0), "angle between the companion's spin and the orbit's pole")
+    companion_stars_over_host: tuple[float, ...] = setting(
+        (0.1, 1.0), "mass of the discs", at_least=1e-6, at_most=1_000_000
+    )
+    companion_halo_over_stars: tuple[float, ...] = setting(
+        (1.0, 100.0), "mass of the companion's dark halo over that of its disc", at_least=1e-6, at_most=1_000_000
+    )
+    companion_scale_kpc: tuple[float, ...] = setting(
+        (0.3, 2.0), "scale length of the companion's disc", at_least=0.001, at_most=100_000
+    )
+    start_kpc: tuple[float, ...] = setting((3.0, 30.0), "distance at the start", at_least=0.001, at_most=100_000)
+    circularity: tuple[float, ...] = setting((0.0, 1.0), "speed over the circular one", at_least=0, at_most=1_000)
+    orbit_angle_deg: tuple[float, ...] = setting(
+        (0.0, 180.0), "angle between the host's spin and the orbit's pole", at_least=0, at_most=180
+    )
+    tilt_deg: tuple[float, ...] = setting(
+        (0.0, 180.0), "angle between the companion's spin and the orbit's pole", at_least=0, at_most=180
+    )
 
     def check(self) -> None:
         """UsageError unless each is a rising range."""

@@ -61,18 +61,30 @@ class SearchSettings(Settings):
     best: int = setting(5, "best encounters that are run again", at_least=1, at_most=10_000)
     repeats: int = setting(2, "runs of each of them, each with particles of its own", at_least=1, at_most=1_000)
     cpu_hours: float | None = setting(
-        None, "CPU time after which no new generation is begun; if not given, evaluations alone end the search", above=0
+        None,
+        "CPU time after which no new generation is begun; if not given, evaluations alone end the search",
+        above=0,
+        at_most=1e9,
     )
-    duration_gyr: float = setting(4.0, "simulated time in Gyr", above=0)
-    star_softening_kpc: float = setting(0.1, "Plummer softening length of stars and gas", above=0)
-    halo_softening_kpc: float = setting(0.4, "Plummer softening length of halos", above=0)
-    accuracy: float = setting(ACCURACY, "time step in units of sqrt(softening / acceleration)", above=0)
-    output_gyr: float = setting(0.125, "time between the snapshots, the last six of which are viewed", above=0)
+    duration_gyr: float = setting(4.0, "simulated time in Gyr", at_least=1e-6, at_most=1_000)
+    star_softening_kpc: float = setting(0.1, "Plummer softening length of stars and gas", at_least=1e-6, at_most=1_000)
+    halo_softening_kpc: float = setting(0.4, "Plummer softening length of halos", at_least=1e-6, at_most=1_000)
+    accuracy: float = setting(
+        ACCURACY, "time step in units of sqrt(softening / acceleration)", at_least=1e-4, at_most=100
+    )
+    output_gyr: float = setting(
+        0.125, "time between the snapshots, the last six of which are viewed", at_least=1e-6, at_most=1_000
+    )
     directions: int = setting(64, "directions from which a remnant is viewed", at_least=8, at_most=10_000)
     unmixed_nodes: float = setting(
-        0.35, "most that the nodes of either galaxy's stars may agree: 1 for a tilted disc, 0 for mixed orbits", above=0
+        0.35,
+        "most that the nodes of either galaxy's stars may agree: 1 for a tilted disc, 0 for mixed orbits",
+        above=0,
+        at_most=1,
     )
-    apart_kpc: float = setting(0.5, "most that the centres of both galaxies' stars may be apart at the end", above=0)
+    apart_kpc: float = setting(
+        0.5, "most that the centres of both galaxies' stars may be apart at the end", above=0, at_most=100_000
+    )
 
     nature: str = setting(
         "", "TOML file of the prior of mergers for the prevalence; if not given, ours, see the docs", reads=True

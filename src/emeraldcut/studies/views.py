@@ -56,13 +56,14 @@ class StudySettings(Settings):
         2.0,
         "circular orbital periods at 2.5 half-light radii, after coalescence, from which a remnant counts as relaxed",
         at_least=0,
+        at_most=10_000,
     )
     stack: int = setting(
         5, "last snapshots of each remnant whose particles are judged together", at_least=1, at_most=1_000
     )
-    snr: float = setting(100.0, "S/N within the half-light radius of the noisy images", above=0)
-    radius_pix: float = setting(9.0, "half-light radius of a typical view in pixels", above=0)
-    psf_fwhm_pix: float = setting(2.5, "FWHM of the PSF in pixels", above=0)
+    snr: float = setting(100.0, "S/N within the half-light radius of the noisy images", above=0, at_most=1_000_000)
+    radius_pix: float = setting(9.0, "half-light radius of a typical view in pixels", above=0, at_most=1_000)
+    psf_fwhm_pix: float = setting(2.5, "FWHM of the PSF in pixels", above=0, at_most=1_000)
     network: str = setting("screener", "'screener', which ships with the package, or a network folder", reads=True)
     reference: tuple[str, ...] = setting(
         ("leda074886",), "reference galaxy that remnants are compared with", reads=True

@@ -14,6 +14,7 @@ from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.errors import UsageError
+from emeraldcut.runs.reading import check_regular
 from emeraldcut.runs.writing import complete
 from emeraldcut.tables.identifiers import id_texts
 
@@ -38,8 +39,13 @@ def column_of(files: Iterable[Path], name: str) -> np.ndarray:
 
 
 def for_arrow(path: str | Path, mode: str = "rb") -> Any:
-    """A path as Arrow takes it, which asks for names in UTF-8; a file that is open where the name is not."""
+    """A path as Arrow takes it, which asks for names in UTF-8; a file that is open where the name is not.
+
+    OSError, with a sentence, for what is to be read and is no regular file.
+    """
     name = os.fspath(path)
+    if mode == "rb":
+        check_regular(name)
     try:
         name.encode()
     except UnicodeEncodeError:

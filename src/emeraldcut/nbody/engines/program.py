@@ -50,7 +50,9 @@ class ProgramSettings(Settings):
     mpi: int = setting(
         1, "MPI processes of the external code, started by mpirun; threads for swift", at_least=1, at_most=100_000
     )
-    patience_minutes: float = setting(60.0, "stop the external code after this many minutes without progress", above=0)
+    patience_minutes: float = setting(
+        60.0, "stop the external code after this many minutes without progress", above=0, at_most=1_000_000
+    )
     script: bool = setting(False, "write the input and a script for sbatch instead of starting the external code")
 
 
