@@ -101,5 +101,3 @@ def _summary(module: str, names: list[str]) -> list[str]:
         *(f"   {name}" for name in names),
         "```",
     ]
-
-

@@ -1,8 +1,7 @@
-"""What Sphinx needs to know of emeraldcut: settings as tables, pages without a place of their own, formulas as MathML."""
+"""What Sphinx needs to know: settings as tables, pages without a place of their own, formulas as MathML."""
 
 from __future__ import annotations
 
-import html
 import inspect
 import re
 from pathlib import Path
@@ -82,12 +81,9 @@ def other_pages(folder: Path) -> list[str]:
     """Names of the pages directly in `folder` that no `toctree` names."""
     placed = {"index"}
     for page in folder.rglob("*.md"):
-        for block in re.findall(r"^[`:]{3,}\{toctree\}\n(.*?)^[`:]{3,}$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+        for block in re.findall(
+            r"^[`:]{3,}\{toctree\}\n(.*?)^[`:]{3,}$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
+        ):
             names = LISTED.findall(block)
             placed |= {(page.parent / name).relative_to(folder).as_posix() for name in names}
     return [page.stem for page in sorted(folder.glob("*.md")) if page.stem not in placed]
-
-
-def escaped(text: str) -> str:
-    """A text that is safe in HTML."""
-    return html.escape(text)
