@@ -211,3 +211,10 @@ def test_examples_in_docstrings_run(path, tmp_path, monkeypatch):
 def test_no_page_takes_the_name_of_one_that_the_site_has_by_itself():
     """A page `search` would be lost: Sphinx writes its own search page over it."""
     assert not {"search", "genindex"} & {page.stem for page in DOCS if page.parent == ROOT / "docs"}
+
+
+def test_the_paper_cites_what_its_bibliography_has_and_says_what_was_checked():
+    text, entries = ((ROOT / "paper" / name).read_text() for name in ("paper.md", "paper.bib"))
+    cited = set(re.findall(r"@([A-Za-z]+\d*[A-Za-z]*\d*)", text.split("---", 2)[2]))
+    listed = re.findall(r"^% (?:Checked|Not checked)[^\n]*\n(?:%[^\n]*\n)*@\w+\{(\w+),", entries, re.MULTILINE)
+    assert cited == set(listed) and len(listed) == len(re.findall(r"^@", entries, re.MULTILINE))
