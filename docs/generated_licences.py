@@ -46,7 +46,7 @@ LICENCES = {
     "pytest-xdist": "MIT",
     "pytreegrav": "MIT",
     "pyvo": "BSD-3-Clause",
-    "pywavelets": "MIT",
+    "pywavelets": "MIT AND BSD-3-Clause",
     "regions": "BSD-3-Clause",
     "ruff": "MIT",
     "scikit-image": "BSD-3-Clause",
