@@ -31,6 +31,7 @@ extensions = [
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
 exclude_patterns = ["_static", "**/jupyter_execute"]
 default_role = "literal"
+highlight_language = "sh"  # of blocks that do not name theirs
 nitpicky = False
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_inline"]
