@@ -28,7 +28,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_additions",
 ]
-source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}  # the first is that of generated pages
 exclude_patterns = ["_static", "**/jupyter_execute"]
 default_role = "literal"
 highlight_language = "sh"  # of blocks that do not name theirs

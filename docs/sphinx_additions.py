@@ -19,6 +19,7 @@ LISTED = re.compile(r"^(?:[^<\n]*<)?([\w/.-]+)>?$", re.MULTILINE)
 
 def setup(app: Any) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (inline_formula, None), (formula, None))
+    app.connect("autodoc-process-docstring", keep_bars, priority=100)  # before numpydoc
     app.connect("autodoc-process-docstring", describe_settings)
     app.connect("autodoc-process-signature", short_signature)
     app.connect("source-read", place_other_pages)
@@ -41,6 +42,13 @@ def inline_formula(writer: Any, node: nodes.math) -> None:
 def formula(writer: Any, node: nodes.math_block) -> None:
     writer.body.append(f'<div class="math formula">{_mathml(node.astext(), block=True)}</div>')
     raise nodes.SkipNode
+
+
+def keep_bars(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Absolute values in docstrings are no substitutions of reStructuredText."""
+    for k, line in enumerate(lines):
+        parts = re.split(r"(`[^`]*`)", line)
+        lines[k] = "".join(part if part.startswith("`") else part.replace("|", "\\|") for part in parts)
 
 
 def describe_settings(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
