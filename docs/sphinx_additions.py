@@ -40,7 +40,7 @@ def inline_formula(writer: Any, node: nodes.math) -> None:
 
 
 def formula(writer: Any, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="math formula">{_mathml(node.astext(), block=True)}</div>')
+    writer.body.append(f'<div class="formula">{_mathml(node.astext(), block=True)}</div>')
     raise nodes.SkipNode
 
 
