@@ -39,7 +39,7 @@ myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # CHANGELOG has headings by kind, whatever the page above them
 
 nb_execution_mode = "force"
-nb_execution_timeout = 300
+nb_execution_timeout = 1200  # of one cell, in seconds; on a machine with other work
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_merge_streams = True
