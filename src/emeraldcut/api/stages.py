@@ -261,8 +261,9 @@ def _table_of(
     with _psf_in_file(keywords):
         chosen, read_settings = from_keywords(settings, keywords, cls, ReadSettings)
         stage = partial(_stage(name), settings=chosen, **{k: v for k, v in others.items() if v is not None})
+        bands = getattr(chosen, "bands", None) is not None
         if output is None:
-            given = _in_memory(images, read_settings)
+            given = _in_memory(images, read_settings, bands)
             table = stage(given)
             table.meta["provenance"] = provenance(name, (chosen, read_settings))
             return Result.of(table, given)
@@ -274,23 +275,23 @@ def _table_of(
                     read_settings = with_sources(source, read_settings, sources_of(output), jobs=jobs, progress=told)
                 path = apply_to_images(
                     stage, source, read_settings, output, command=name, settings=chosen, jobs=jobs,
-                    overwrite=overwrite, progress=told,
+                    overwrite=overwrite, bands=bands, progress=told,
                 )  # fmt: skip
             return Result.of(read_table(path))
-        path, given = check_output(output, overwrite), as_images(images, read_settings)
+        path, given = check_output(output, overwrite), as_images(images, read_settings, bands=bands)
         table, origin = stage(given), provenance(name, (chosen, read_settings))
         write_table(table, path, provenance=origin, overwrite=overwrite)
         table.meta["provenance"] = origin
         return Result.of(table, given)
 
 
-def _in_memory(images: Any, read_settings: ReadSettings) -> ImageSet:
+def _in_memory(images: Any, read_settings: ReadSettings, bands: bool = False) -> ImageSet:
     """See `as_images`; of mosaics that come as a path, without a catalogue, all sources that are found in them."""
     if not isinstance(images, str | os.PathLike):
-        return as_images(images, read_settings)
+        return as_images(images, read_settings, bands=bands)
     with TemporaryDirectory() as folder, listening(_warn):
         found = with_sources(os.fspath(images), read_settings, Path(folder, SOURCES))
-        return as_images(images, found)
+        return as_images(images, found, bands=bands)
 
 
 def _warn(sentence: str) -> None:
