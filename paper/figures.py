@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 
 import emeraldcut
 from emeraldcut.camera import measure_remnant
+from emeraldcut.data import trusted
 from emeraldcut.data.columns import numbers
 from emeraldcut.mergers import simulate, snapshots_of, suite_file
 from emeraldcut.nbody import EvolveSettings, read_snapshot
@@ -32,7 +33,7 @@ def shapes() -> None:
     table = emeraldcut.measure(galaxies, zones=False)
     true, a4 = numbers(galaxies.table["truth_a4"]), numbers(table["a4"])
     error = numbers(table["a4_err"])
-    known = np.asarray(table["trusted"], bool) & np.isfinite(a4) & np.isfinite(true)
+    known = trusted(table["flag"]) & np.isfinite(a4) & np.isfinite(true)
     pull = (a4 - true)[known] / error[known]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4))
     left.plot(true[known], a4[known], ".", markersize=2, alpha=0.5, color="tab:green")

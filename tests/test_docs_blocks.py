@@ -1,8 +1,8 @@
 """Every block of code in README and docs runs, or is marked as one that does not, with the reason.
 
-The mark is a comment before the block: `<!-- not run: REASON -->`, or `<!-- not run where "PATTERN": REASON -->` for the
-lines in which this regular expression is found. Commands of marked blocks are still read by their parsers. Cells of tutorials run when the
-site is built.
+The mark is a comment before the block: `<!-- not run: REASON -->`, or `<!-- not run where "PATTERN": REASON -->` for
+the lines in which this regular expression is found. Commands of marked blocks are still read by their parsers. Cells of
+tutorials run when the site is built.
 """
 
 import re
