@@ -15,6 +15,7 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 LICENCES = {
     "astropy": "BSD-3-Clause",
     "build": "MIT",
+    "cdshealpix": "BSD-3-Clause",
     "cma": "BSD-3-Clause",
     "crepes": "BSD-3-Clause",
     "dask-jobqueue": "BSD-3-Clause",
@@ -27,8 +28,10 @@ LICENCES = {
     "jinja2": "BSD-3-Clause",
     "keras": "Apache-2.0",
     "matplotlib": "PSF-based (Matplotlib licence)",
+    "mocpy": "BSD-3-Clause",
     "mypy": "MIT",
     "myst-nb": "BSD-3-Clause",
+    "nbclient": "BSD-3-Clause",
     "numba": "BSD-2-Clause",
     "numpy": "BSD-3-Clause",
     "numpydoc": "BSD-2-Clause",

@@ -301,8 +301,11 @@ RESULTS = frozenset(
 
 
 def numbers(column: ArrayLike, missing: float = np.nan) -> np.ndarray:
-    """A column as plain floats (n,), `missing` where it is masked."""
-    return np.ma.filled(np.ma.asarray(column, dtype=float), missing)
+    """A column as plain floats (n,) without its unit, `missing` where it is masked."""
+    values: Any = getattr(column, "value", column)
+    if hasattr(values, "unmasked"):  # of astropy's `Masked`, as columns with units of a QTable are
+        values = np.ma.MaskedArray(values.unmasked, values.mask)
+    return np.ma.filled(np.ma.asarray(values, dtype=float), missing)
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:

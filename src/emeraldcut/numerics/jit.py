@@ -196,7 +196,8 @@ def _compile(purpose: str, waiting: list[str], folder: Path) -> None:
             show(n - len(waiting))
             for compiler in [one for one in running if one.process.poll() is not None]:
                 running.remove(compiler)
-                waiting = [name for name in waiting if name != compiler.failed()]
+                failed = compiler.failed()
+                waiting = [name for name in waiting if name != failed]
             if not running:
                 free = [name for name in waiting if not (folder / name).exists() and _is_free(folder, name)]
                 running = [_Compiler(folder, free[k:] + free[:k]) for k in range(min(_n_cores(), len(free)))]
