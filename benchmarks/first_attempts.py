@@ -1,4 +1,4 @@
-"""What happens when a new user tries the obvious thing: 15 attempts in Python and 15 in the shell, before and now.
+"""What happens when a new user tries the obvious thing, in 15 attempts in Python and 15 in the shell, before and now?
 
     python benchmarks/first_attempts.py [--quick] [--before FOLDER]
 
@@ -10,6 +10,7 @@ in the shell are left out. Keys of the last line:
     python, shell    attempts that work now, and of how many
     python_before, shell_before
     failed           those that do not work now
+    attempts         of each way (python, shell) what became of each attempt, by state (now, before)
 """
 
 from __future__ import annotations
@@ -174,6 +175,7 @@ def main() -> None:
     ways = {"python": tried_in_python} | ({} if arguments.quick else {"shell": tried_in_shell})
     figures: dict[str, object] = {}
     failed: list[str] = []
+    attempts: dict[str, dict[str, dict[str, str]]] = {}
     for way, tried in ways.items():
         found = {}
         for state, checkout in states.items():
@@ -186,7 +188,8 @@ def main() -> None:
         for attempt, said in found["now"].items():
             print(f"| `{attempt}` | {' | '.join(found[state][attempt] for state in reversed(states))} |")
             failed += [attempt] if said != "works" else []
-    record.show(figures | {"failed": failed})
+        attempts[way] = {name: {state: found[state][name] for state in states} for name in found["now"]}
+    record.finish("first_attempts", figures | {"failed": failed, "attempts": attempts}, arguments)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/merger.py [--quick] [--seed N]
 
-The default galaxies and steps of `simulate`: 100,000 particles, 40,000 of them stars, over 3 Gyr; with --quick 10,000
+The default galaxies and steps of `simulate`: 160,000 particles, 40,000 of them stars, over 3 Gyr; with --quick 10,000
 particles over 1 Gyr. Times are CPU seconds of one core.
 
 Keys of the last line:

@@ -12,11 +12,12 @@ of these remnants rotate slowly, (v/sigma)* < 0.4; 3:1 and 4:1 remnants are fast
 Burkert 2003, ApJ 597, 893); a tenth of the discs as gas removes strong boxiness (Naab, Jesseit & Burkert 2006, MNRAS
 372, 839).
 
-The suite `published_facts_lattice` has the published spins. With --images, a4/a is also measured as published (Naab,
-Burkert & Hernquist 1999, ApJ 523, L133): on images of 128 x 128 pixels over 10 scale lengths, smoothed by a Gaussian of
-1.5 pixels, from isophotes (fitted by photutils) between a quarter of the spatial half-light radius and that radius.
-They take the mean a4/a, or that of a strong peak; they do not say how strong, so both the mean and the value farthest
-from 0 are given. The record of that run is `published_facts-images`.
+The suite `published_facts_lattice` has spins at the corners of tetrahedra, as the published ones; the angles are
+ours. With --images, a4/a is also measured as published (Naab, Burkert & Hernquist 1999, ApJ 523, L133): on images of
+128 x 128 pixels over 10 scale lengths, smoothed by a Gaussian of 1.5 pixels, from isophotes (fitted by photutils)
+between a quarter of the spatial half-light radius and that radius. They take the mean a4/a, or that of a strong peak;
+they do not say how strong, so both the mean and the value farthest from 0 are given. The record of that run is
+`published_facts-images`.
 
 The last snapshots of each merger, 0.1 Gyr apart, are stacked. a4/a is the mean between 0.24 and 1.12 half-light
 semi-major axes of the projected stars, see `mergers.measure_remnant`. Of unfinished suites the finished mergers are

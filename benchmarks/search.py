@@ -132,9 +132,10 @@ def recovery(targets: int, settings: SearchSettings, seed: int) -> int:
                 if known.mean() < 0.05:
                     continue
                 run = search(file, Path(folder) / "run", settings, PRIORS, seed=seed + k, runner=toy)
-                rows = [row for row in read_rows(run) if row["kind"] == "full"]
+                winner = run.manifest["winners"][0]
+                rows = [row for row in read_rows(run) if row["kind"] == "full" and row["of"] == winner]
             break
-        best = np.array([row["fraction"] for row in rows if row["of"] == run.manifest["winners"][0]])
+        best = np.array([row["fraction"] for row in rows])
         error = np.sqrt((known.var(ddof=1) + best.var(ddof=1)) / REPEATS)
         again = best.mean() >= known.mean() - 2 * error
         found += again

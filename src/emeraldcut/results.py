@@ -91,11 +91,11 @@ class Result(QTable):
         return [name for name in FIRST if name in self.colnames] or self.colnames[:8]
 
     def _image(self, identity: Any) -> np.ndarray | None:
-        """The pixels of an image that is at hand, by its id."""
+        """What is shown of an image that is at hand, by its id."""
         if self.images is None:
             return None
         found = np.flatnonzero(self.images.table["id"] == str(identity))
-        return self.images.pixels[found[0]] if len(found) else None
+        return self.images.seen(found[0]) if len(found) else None
 
     def _new_from_slice(self, slice_: Any) -> Any:
         part = super()._new_from_slice(slice_)

@@ -1,5 +1,7 @@
 """Every stage takes what a Python user has, with the result that the same pixels give as an array."""
 
+import base64
+from io import BytesIO
 from pathlib import Path
 
 import astropy.units as u
@@ -12,6 +14,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, Cutout2D, NDData, StdDevUncertainty
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
+from PIL import Image
 
 import emeraldcut
 from emeraldcut import ImageSet, as_images
@@ -203,3 +206,23 @@ def test_a_function_keeps_its_name_when_the_room_of_that_name_is_imported():
     import emeraldcut.report.page
 
     assert callable(emeraldcut.report) and callable(emeraldcut.search) and callable(emeraldcut.review)
+
+
+def test_pictures_in_colour_are_shown_in_colour(tmp_path):
+    """What is measured is the luminance; what a notebook shows has the colours of the file, first row at the bottom."""
+    colour = np.zeros((40, 40, 3), np.uint8)
+    y, x = np.mgrid[:40, :40] - 19.5
+    colour[..., 0] = 200 * np.exp(-np.hypot(x / 8, y / 5)) + np.random.default_rng(0).normal(20, 3, x.shape)
+    colour[0] = [0, 0, 255]
+    Image.fromarray(colour).save(tmp_path / "a.png")
+    Image.fromarray(colour[..., 0]).save(tmp_path / "b.png")
+    images = emeraldcut.as_images(tmp_path)
+    np.testing.assert_array_equal(images.colours[0], colour)
+    assert images.colours[1] is None and images[1:].colours == [None]
+    assert emeraldcut.read_images(tmp_path).colours is None  # what streams does not keep them
+    both = emeraldcut.as_images([colour, images[1]])
+    assert both.colours[0] is not None and both.colours[1] is None
+    shown = emeraldcut.measure(tmp_path)._repr_html_()
+    first = shown.split('src="data:image/png;base64,')[1].split('"')[0]
+    seen = np.asarray(Image.open(BytesIO(base64.b64decode(first))).convert("RGB"))
+    assert tuple(seen[-1, 10]) == (0, 0, 255) and seen[48, 48, 0] > 150 and seen[48, 48, 1] == 0

@@ -355,11 +355,19 @@ def test_centres_of_a_pair():
     assert np.linalg.norm(centre_of(pair.position, pair.mass)) < 0.15
     images = observe(pair, replace(CLEAN, views=3, centre="remnant"))
     assert of(images, "separation_kpc") == pytest.approx(20, abs=0.4)
-    assert list(images.table["label"]) == ["other"] * 3 and not any(images.table["scored"])
     both = observe(pair, replace(CLEAN, views=30, centre="pair", distance_mpc=2000.0))  # far, so that all is seen
     rows, columns = np.indices((64, 64)) - 31.5
     middle = [np.array([(image * k).sum() for k in (columns, rows)]) / image.sum() for image in both.pixels]
     assert np.abs(middle).max() * both.table["kpc_per_pix"][0] < 2.0
+
+
+def test_what_is_seen_has_its_class_however_far_apart_the_galaxies_are():
+    """Two galaxies 20 kpc apart along the line of sight, each an ellipse on the sky: together they are one."""
+    flat = [1.0, 0.6, 0.6]
+    near, far = (snapshot(plummer(30_000, k) * flat + [0, 0, 20 * k], galaxy=k) for k in (0, 1))
+    images = observe(together(near, far), replace(CLEAN, views=1, directions="thesis"))  # the first is from +z
+    assert of(images, "separation_kpc") == pytest.approx(20, abs=0.4) and of(images, "view_theta_deg") == 0
+    assert list(images.table["label"]) == ["oval"]
 
 
 def test_the_middle_of_two_equal_galaxies_is_not_their_centre():

@@ -1,5 +1,6 @@
 """Suites of mergers: plans, seeds, stopping and going on, what the table says, and the commands."""
 
+import re
 import shutil
 from argparse import Namespace
 from dataclasses import replace
@@ -24,16 +25,17 @@ from emeraldcut.mergers import (
     suite_file,
 )
 from emeraldcut.mergers import suite as suite_module
-from emeraldcut.mergers.diagnostics import VECTORS, _spacing, disc_of, summarise
-from emeraldcut.mergers.progenitors import model
-from emeraldcut.mergers.tasks import begin, snapshots_of
+from emeraldcut.mergers.diagnostics import VECTORS, _spacing, disc_of, gas_resolution, summarise
+from emeraldcut.mergers.progenitors import model, scaled
+from emeraldcut.mergers.tasks import begin, orbit_name, orbit_seed, progenitor_of, snapshots_of
 from emeraldcut.nbody import EvolveSettings, read_snapshot
 from emeraldcut.nbody.engines.program import ProgramSettings
-from emeraldcut.nbody.snapshot import Snapshot
+from emeraldcut.nbody.gas import jeans_mass_msun
+from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
 from emeraldcut.runs.run import unlock_all
-from emeraldcut.settings import from_flags
+from emeraldcut.settings import from_file, from_flags
 from emeraldcut.tables import read_table
-from tests.helpers import ROOT
+from tests.helpers import ROOT, snapshot
 
 SMALL = SuiteSettings(
     mass_ratios=(1.0, 2.0), orbits=1, duration_gyr=0.03, halo_particles=300, star_particles=400, separation=10.0
@@ -189,6 +191,56 @@ def test_views_of_a_run(run, tmp_path):
     assert [len(paths) for paths in last_snapshots(folder, 2)] == [2, 2, 2]
 
 
+def test_suites_draw_their_own_orbits_unless_they_share_a_group():
+    """Dry and wet mergers of one group are on the same orbits; those of other mass ratios are on their own."""
+    files = [suite_file(f"published_facts_{kind}") for kind in ("1to1", "gas", "3to1")]
+    dry, gas, other = (from_file(file, SuiteSettings, EvolveSettings)[0] for file in files)
+    names = [[orbit_name(task, suite, 5) for task in plan(suite) if task.mass_ratio] for suite in (dry, gas, other)]
+    assert names[1] == names[0][:6] and not set(names[2]) & set(names[0])
+    assert orbit_name(plan(dry)[0], dry, 5) is None  # a galaxy alone
+    again = [orbit_name(task, dry, 6) for task in plan(dry) if task.mass_ratio]
+    assert not set(again) & set(names[0])  # another seed
+    finer = replace(dry, star_particles=100_000, duration_gyr=9.0)
+    assert orbit_seed(finer, 5) == orbit_seed(dry, 5)  # a suite repeated with more particles has its orbits
+    thesis = replace(dry, grid="thesis")
+    assert orbit_name(plan(thesis)[3], thesis, 5) == orbit_name(plan(thesis)[3], replace(thesis, progenitor="dwarf"), 6)
+
+
+def test_spins_follow_the_group():
+    """The same spins in two suites of one group, and others in one without."""
+    suites = (SMALL, replace(SMALL, gas_fractions=(0.1,)), replace(SMALL, orbit_group="a"))
+    pairs = replace(SMALL, gas_fractions=(0.1,), orbit_group="a")
+    own, wet, shared, shared_wet = (begin(plan(suite)[1], suite, 4).about["orbit"]["first_spin_deg"]
+                                    for suite in (*suites, pairs))  # fmt: skip
+    assert own != wet and shared == shared_wet and shared != own
+
+
+def test_where_the_other_galaxy_starts_is_told():
+    """As the fraction of the heavier galaxy that is nearer: that of its halo, in which nearly all of its mass is."""
+    inside = [begin(plan(replace(SMALL, separation=s))[1], replace(SMALL, separation=s), 4).about["mass_inside_start"]
+              for s in (5.0, 50.0, 1000.0)]  # fmt: skip
+    galaxy = model(SMALL.heavier)
+    wanted = [galaxy.halo.enclosed_mass(s * 0.9) / galaxy.halo.mass_msun for s in (5.0, 50.0, 1000.0)]
+    assert inside == pytest.approx(wanted, abs=0.05) and inside[0] < inside[1] < inside[2] == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["published_facts_gas", "small", "thesis_2", "thesis_3", "sequence_2", "sequence_3"])
+def test_shipped_gas_is_resolved_where_stars_begin_to_form(name):
+    """64 gas particles weigh less than the Jeans mass at the threshold; for c = 10 km/s that is 1.9e8 Msun."""
+    suite, evolve = from_file(suite_file(name), SuiteSettings, EvolveSettings)
+    for fraction in [f for f in suite.gas_fractions if f > 0] or [suite.heavier.gas_fraction]:
+        particle = fraction * suite.heavier.disc_mass_msun / suite.heavier.gas_particles
+        gas = snapshot(np.zeros((10, 3)), mass=particle, component=COMPONENTS.index("gas"),
+                       about={"sound_speed_km_s": suite.heavier.sound_speed_km_s})  # fmt: skip
+        found = gas_resolution(gas, evolve)
+        assert found["gas_kernel_msun"] == pytest.approx(64 * particle, rel=1e-5)
+        assert found["gas_kernel_msun"] < found["jeans_mass_msun"] == pytest.approx(1.887e8, rel=1e-3)
+        assert jeans_mass_msun(found["gas_resolved_msun_kpc3"], 10.0) == pytest.approx(found["gas_kernel_msun"])
+    (line,) = [line for line in (ROOT / "docs" / "gas.md").read_text().splitlines() if f"`{name}`" in line]
+    told = [float(cell) for cell in line.strip("|").split("|")[1:]]  # of the most gas
+    assert told == pytest.approx([found["gas_kernel_msun"], found["gas_resolved_msun_kpc3"]], rel=0.05)
+
+
 def test_bad_suites_say_why(tmp_path):
     for wrong, sentence in (
         ({"mass_ratios": (0.5,)}, "every value of setting 'mass_ratios' must be at least 1; received 0.5"),
@@ -227,9 +279,38 @@ def test_the_commands(tmp_path, capsys):
     assert "unknown setting 'speed'" in capsys.readouterr().err
 
 
-def test_the_page_of_suites_names_all_that_ship():
-    page = (ROOT / "docs" / "suites.md").read_text()
-    assert all(f"`{name}`" in page for name in shipped_suites())
+def rows_of_the_page() -> dict[str, list[str]]:
+    """The cells of each suite's row in docs/suites.md; a row may be of several."""
+    rows = {}
+    for line in (ROOT / "docs" / "suites.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        for name in re.findall(r"`(\w+)`", cells[0]) if line.startswith("|") else []:
+            rows.setdefault(name, cells)
+    return rows
+
+
+@pytest.mark.parametrize("name", shipped_suites())
+def test_the_page_of_suites_agrees_with_their_files(name):
+    """Mergers, controls, particles of a 1:1 merger with the most gas and without, and duration."""
+    suite, _ = from_file(suite_file(name), SuiteSettings, EvolveSettings)
+    cells = rows_of_the_page()[name]
+    tasks = plan(suite)
+    alone = sum(task.mass_ratio is None for task in tasks)
+    controls = {0: "", 1: " and a control"}.get(alone, f" and {alone} controls")
+    assert cells[2].removesuffix(" each") == f"{len(tasks) - alone}{controls}"
+    galaxy = suite.heavier
+    other = progenitor_of(suite.companion) if suite.companion else scaled(galaxy, 1 / suite.mass_ratios[0])
+    dry = sum(one.halo_particles + one.star_particles for one in (galaxy, other))
+    wet = dry + sum(one.gas_particles for one in (galaxy, other))
+    fractions = suite.gas_fractions or (galaxy.gas_fraction,)
+    if name == "published_facts_3to1":
+        assert cells[3].startswith("72,000 over")
+    elif name.startswith("thesis") or (min(fractions) == 0 < max(fractions)):
+        assert cells[3].startswith(f"{dry:,} (")
+        assert f"({wet:,} with gas)" in cells[3] or max(fractions) == 0
+    else:
+        assert cells[3].startswith(f"{wet if max(fractions) else dry:,} over")
+    assert cells[3].endswith(f"over {suite.duration_gyr:g} Gyr")
 
 
 def test_each_merger_has_a_folder_of_its_own():

@@ -664,13 +664,27 @@ def hostile_suite(folder):
     run.finish(**alone, disc_scale_kpc=1.0, **{"settings.engine": HOSTILE})
 
 
+def test_a_suite_says_whether_gas_is_resolved_and_whether_galaxies_start_apart():
+    from emeraldcut.report.pages.suite import _gas, _start
+
+    wet = {"gas_kernel_msun": 3.6e8, "jeans_mass_msun": 1.9e8, "gas_resolved_msun_kpc3": 8e5, "mass_inside_start": 0.3}
+    (said,) = _gas([wet, {"gas_kernel_msun": None}])
+    assert "3.6e8 Msun" in said and "1.9e8 Msun" in said and "is not resolved where stars form" in said
+    (said,) = _gas([wet | {"gas_kernel_msun": 1e8, "gas_resolved_msun_kpc3": 1.1e7}])
+    assert "less than the Jeans mass" in said and "1.1e7 Msun/kpc^3" in said
+    assert _gas([{"gas_kernel_msun": None}]) == _gas([{}]) == _start([{}]) == _start([{"mass_inside_start": 1.0}]) == []
+    (said,) = _start([wet, {"mass_inside_start": 1.0}])
+    assert said.startswith("In 1 merger of 2") and "70 %" in said
+
+
 def hostile_study(folder):
     run = Run.start(folder, "study", seed=1)
     seen = [("clear", "truth"), ("noisy", "network")]
     shares = [
         {"group": group, "value": group, "phase": "relaxed", "image_quality": quality, "method": method, "class": name,
          "fraction": 0.3, "fraction_low": 0.2, "fraction_high": 0.4, "sure": 0.1, "sure_low": 0.0, "sure_high": 0.2,
-         "corrected": 0.2, "corrected_low": 0.1, "corrected_high": 0.4, "mergers": 9, "images": 90}
+         "corrected": 0.2, "corrected_low": 0.1, "corrected_high": 0.4, "mergers": 9, "orbits": 3, "images": 90,
+         "power": 0.9, "power_sure": 0.1}
         for group in ("all", HOSTILE) for quality, method in seen
         for name in ("oval", "rectangular", "obround", "other")
     ]  # fmt: skip
@@ -685,14 +699,18 @@ def hostile_study(folder):
     tested |= {f"{name}{end}": 0.1 for name in ("slope", "difference") for end in ("", "_low", "_high")}
     views = {"phase": ["relaxed"], "image_quality": ["clear"], "truth_a4": [np.nan], "merger": [HOSTILE]}
     write_table(Table(shares), run.path(studies.FRACTIONS))
-    write_table(Table([tested | {"mergers": 9}]), run.path(studies.TESTS))
+    write_table(Table([tested | {"mergers": 9, "orbits": 3, "paired": True}]), run.path(studies.TESTS))
+    boxy = {"group": HOSTILE, "value": HOSTILE, "phase": "relaxed", "mergers": 9, "orbits": 3, "boxy": 0.1}
+    boxy |= {"boxy_low": 0.0, "boxy_high": 0.2, "boxy_early": 0.1, "power": 0.9, "power_strong": 1.0, "false_boxy": 0.0}
+    write_table(Table([boxy]), run.path(studies.BOXES))
+    write_table(Table({"merger": np.array([], dtype=str)}), run.path(studies.REMNANTS))
     write_table(Table(views | {"boxy_around_disky": [True]}), run.path(studies.IMAGES))
     write_table(Table({"method": np.array([], dtype=str)}), run.path(studies.ACCURACY))
     remnant = {"id": HOSTILE, "rank": 1, "similarity": 0.5, "mass_ratio": 1.0, "gas_fraction": 0.0, "label": HOSTILE}
     remnant |= {"since_merging_gyr": 1.0, "truth_a4": -0.05, "reference": HOSTILE}
     for name in (studies.CLOSEST, studies.REFERENCE):
         write_images(ImageSet([galaxy()], Table([remnant])), run.path(name), command="study")
-    run.finish(mergers=9, snapshots=9, **{"settings.network": HOSTILE})
+    run.finish(mergers=9, orbits=3, snapshots=9, **{"settings.network": HOSTILE})
 
 
 @pytest.mark.slow

@@ -13,19 +13,22 @@ import emeraldcut
 from emeraldcut.images import NoImagesError
 from emeraldcut.networks import CLASSES
 from emeraldcut.studies.fractions import (
+    complete,
     confusion_of,
     corrected,
     dependence,
     estimate_fractions,
+    expanded,
     fraction_interval,
     fractions_of,
+    means_of,
 )
 from tests.helpers import Stretches
 
 CONFUSION = np.array([[90, 2, 3, 5], [4, 80, 14, 2], [6, 20, 70, 4], [8, 3, 1, 88]])
 
 
-def test_a_merger_is_one_draw_however_many_views_it_has():
+def test_an_owner_is_one_draw_however_many_views_it_has():
     mergers = np.array(["b"] * 2 + ["a"] * 6)
     labels = np.array(["oval", "rectangular", *["oval"] * 6])
     names, fractions = fractions_of(labels, mergers, CLASSES)
@@ -97,7 +100,7 @@ def test_a_corrected_share_of_nothing_is_not_unknown():
 def test_chance_is_even_where_nothing_depends():
     rng = np.random.default_rng(3)
     values, alike = np.repeat([1.0, 2.0, 3.0], 6), np.tile(np.arange(6), 3)
-    chances = [dependence(rng.beta(0.4, 1, 18), values, alike, rng, repeats=50).p for _ in range(60)]
+    chances = [dependence(rng.beta(0.4, 1, 18), values, alike, alike, rng, repeats=50).p for _ in range(60)]
     assert 0.35 < np.mean(chances) < 0.65 and min(chances) < 0.2
 
 
@@ -105,12 +108,69 @@ def test_a_dependence_is_found_with_its_size():
     rng = np.random.default_rng(4)
     values, alike = np.repeat([0.0, 1.0, 2.0], 8), np.tile(np.arange(8), 3)
     fractions = 0.6 - 0.2 * values + rng.normal(0, 0.05, 24)
-    found = dependence(fractions, values, alike, rng)
+    found = dependence(fractions, values, alike, alike, rng)
     assert found.p < 0.001 and found.explained > 0.8
     assert found.slope.low <= -0.2 <= found.slope.high and found.slope.high < -0.1
     assert found.difference.value == pytest.approx(fractions[16:].mean() - fractions[:8].mean())
     with pytest.raises(ValueError, match="two or more different values"):
-        dependence(fractions, np.ones(24), alike, rng)
+        dependence(fractions, np.ones(24), alike, alike, rng)
+
+
+def test_only_mergers_are_compared_that_have_a_partner():
+    """Twelve dry orbits, six of which were also run with gas: the same six are compared."""
+    values, alike = np.r_[np.zeros(12), np.ones(6)], np.r_[np.arange(12), np.arange(6)].astype(str)
+    known = complete(values, alike)
+    assert known.sum() == 12 and set(alike[known]) == set("012345")
+    assert not complete(np.r_[0.0, 1.0], np.array(["a", "b"])).any()
+
+
+def test_the_same_orbits_are_compared_if_there_are_any():
+    """Else those of different orbits, unless some mergers share one."""
+    from emeraldcut.studies.study import _comparable
+
+    gas, kinds, ratio = np.r_[np.zeros(4), np.ones(2)], np.full(6, ""), np.ones(6)
+    known, alike, paired = _comparable(gas, kinds, ratio, np.array(list("abcdab")))
+    assert paired and known.tolist() == [True, True, False, False, True, True] and alike[0] == alike[4] != alike[1]
+    known, alike, paired = _comparable(gas, kinds, ratio, np.array(list("abcdef")))
+    assert not paired and known.all() and len(set(alike)) == 1
+    assert _comparable(gas, kinds, ratio, np.array(list("aacdef"))) is None
+    assert _comparable(gas, kinds, np.arange(6), np.array(list("abcdef"))) is None
+
+
+def test_what_is_lost_on_every_orbit_is_found_however_much_orbits_differ():
+    """Orbits set the fraction, and gas takes .1 of it: pairs show that, 18 independent mergers would not."""
+    rng = np.random.default_rng(8)
+    orbits = np.r_[np.arange(9), np.arange(9)].astype(str)
+    own = rng.uniform(0.1, 1, 9)
+    fractions, gas = np.r_[own, own - 0.1] + rng.normal(0, 0.01, 18), np.repeat([0.0, 1.0], 9)
+    found = dependence(fractions, gas, orbits, orbits, rng)
+    assert -0.13 < found.difference.low < found.difference.value < found.difference.high < -0.08
+    assert found.p < 0.01
+    unpaired = dependence(fractions, gas, np.full(18, ""), np.arange(18), rng)
+    assert unpaired.difference.high > 0 and unpaired.p > 0.2
+
+
+def test_one_orbit_has_no_interval():
+    found = expanded(lambda w: w @ [0.2, 0.4] / w.sum(axis=1), np.array(["a", "a"]), np.random.default_rng(0))
+    assert found.value == pytest.approx(0.3) and np.isinf([found.low, found.high]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("orbits", [3, 6, 12])
+def test_intervals_over_orbits_hold_the_truth_where_the_orbit_sets_the_fraction(orbits):
+    """500 studies of three mergers on each orbit, which are alike; a mean over mergers as draws would hold 67 %."""
+    rng = np.random.default_rng(orbits)
+    held = {"orbits": 0, "mergers": 0}
+    for _ in range(500):
+        own = rng.beta(1.2, 1.8, orbits)  # boxy fractions of remnants of equal discs range from 0 to 1
+        which = np.repeat(np.arange(orbits), 3)
+        seen = rng.binomial(64, own[which]) / 64
+        _, mean = means_of(seen, which)
+        for name, draws in (("orbits", mean), ("mergers", seen)):
+            (found,) = estimate_fractions(draws[:, None], rng, repeats=200)
+            held[name] += found.low <= 1.2 / 3.0 <= found.high
+    assert 0.85 <= held["orbits"] / 500 <= 0.95
+    assert held["mergers"] / 500 < 0.8
 
 
 def write_suite(folder, shapes):
@@ -129,6 +189,7 @@ def write_suite(folder, shapes):
         for orbit in range(4):
             name = f"ratio{ratio:g}-gas0-orbit{orbit:03d}"
             rows.append({"merger": name, "mass_ratio": ratio, "gas_fraction": 0.0, "orbit": orbit, "merged_gyr": 1.0})
+            rows[-1]["orbit_id"] = f"isotropic-{orbit}"
             n = 60_000
             where = rng.uniform(-1, 1, (n * 6, 3))  # evenly within a superellipsoid, then stretched outwards
             size = np.sum(np.abs(where) ** exponent, axis=1) ** (1 / exponent)
@@ -167,7 +228,8 @@ def test_a_study_does_not_depend_on_the_number_of_workers(finished, tmp_path):
     again = study(
         finished.folder.parent / "run", tmp_path, StudySettings(views=6, snapshots=1, known=60), seed=1, jobs=2
     )
-    for name in ("fractions.ecsv", "tests.ecsv", "accuracy.ecsv", "confusion.ecsv", "images.parquet"):
+    for name in ("fractions.ecsv", "tests.ecsv", "accuracy.ecsv", "confusion.ecsv", "images.parquet", "remnants.ecsv",
+                 "boxes.ecsv"):  # fmt: skip
         one, two = (read_table(run.path(name)) for run in (finished, again))
         assert one.colnames == two.colnames and one.pformat(-1, -1) == two.pformat(-1, -1), name
 
@@ -178,7 +240,7 @@ def test_how_well_eyes_see_is_counted():
 
     from emeraldcut.studies.study import accuracy_table
 
-    views = Table({"merger": ["a"] * 10 + ["b"] * 10})
+    views = Table({"merger": ["a"] * 10 + ["b"] * 10, "orbit_id": ["0"] * 10 + ["1"] * 10})
     views["label"] = ["rectangular"] * 4 + ["oval"] * 6 + ["rectangular"] * 2 + ["oval"] * 8
     views["class_network"] = ["rectangular"] * 2 + ["oval"] * 8 + ["rectangular"] + ["oval"] * 8 + ["rectangular"]
     views["class_isophotes"], views["phase"] = views["label"], "relaxed"
@@ -217,7 +279,8 @@ def test_a_study_sees_the_shapes_that_are_there(finished):
     sure = np.mean((np.array(clear["label"]) == "rectangular") & np.array(clear["scored"]))
     assert fraction(fractions, column="sure", **ours, value="1", **{"class": "rectangular"}) == pytest.approx(sure)
     assert np.ma.getmaskarray(fractions["sure"])[np.array(fractions["method"]) != "truth"].all()
-    row = tests[(np.array(tests["image_quality"]) == "clear") & (np.array(tests["method"]) == "truth")][0]
+    assert tests["class"][0] == "boxy" and tests["difference"][0] < 0
+    row = tests[(np.array(tests["image_quality"]) == "clear") & (np.array(tests["method"]) == "truth")][1]
     assert row["on"] == "mass_ratio" and row["class"] == "rectangular"
     assert row["difference"] == pytest.approx(-boxes) and row["p"] < 0.15  # 2 of 16 permutations
     assert row["slope"] == pytest.approx(-boxes / np.log2(3))
@@ -239,6 +302,7 @@ def classified_as_thesis():
     from astropy.table import Table
 
     maps = Table({"model": ["run"] * 24, "merger": ["a"] * 10 + ["b"] * 10 + ["c"] * 4})
+    maps["orbit_id"] = maps["merger"]
     maps["phase"] = ["relaxed"] * 5 + ["merging"] * 5 + ["relaxed"] * 10 + ["alone"] * 4
     maps["label"] = ["rectangular"] * 4 + ["oval"] * 6 + ["rectangular"] * 4 + ["oval"] * 10
     maps["called"] = ["rectangular"] * 6 + ["oval"] * 18
@@ -253,12 +317,13 @@ def test_what_the_thesis_would_have_concluded_is_counted(finished):
     from emeraldcut.studies.thesis import conclusions
     from emeraldcut.tables import read_table
 
-    images, fractions = (read_table(finished.path(name)) for name in ("images.parquet", "fractions.ecsv"))
-    table = conclusions(classified_as_thesis(), images, fractions)
+    names = ("images.parquet", "fractions.ecsv", "boxes.ecsv")
+    images, fractions, boxes = (read_table(finished.path(name)) for name in names)
+    table = conclusions(classified_as_thesis(), images, fractions, boxes)
     assert table["model"].tolist() == ["run"]
     twice = vstack([classified_as_thesis(), Table(classified_as_thesis(), copy=True)])
     twice["model"] = ["run"] * 24 + ["run2"] * 24
-    assert conclusions(twice, images, fractions)["model"].tolist() == ["all", "run", "run2"]
+    assert conclusions(twice, images, fractions, boxes)["model"].tolist() == ["all", "run", "run2"]
     for row in table:
         assert (row["mergers"], row["maps"]) == (2, 20)
         for name, value in {"called": 0.3, "truly": 0.4, "right": 4 / 6, "found": 0.5}.items():
@@ -267,6 +332,7 @@ def test_what_the_thesis_would_have_concluded_is_counted(finished):
         assert row["cosine_tells"] == pytest.approx(11 / 12)  # of one oval of 12 the cosine is larger
         assert 0 <= row["best_p"] <= 1
     ours = {"phase": "relaxed", "image_quality": "clear", "method": "truth", "group": "model", "class": "rectangular"}
+    assert table["boxy"][0] == boxes["boxy"][0] and table["power"][0] == boxes["power"][0] > 0.9
     assert table["rectangular"][0] == fraction(fractions, **ours) and table["sure"][0] == fraction(
         fractions, "sure", **ours
     )
@@ -281,8 +347,9 @@ def test_the_page_of_a_study(finished):
     page = report(finished.folder).read_text()
     assert "Do mergers make rectangular galaxies?" in page and "Remnants most like the reference" in page
     assert (finished.folder / "figures" / "closest.png").exists() and 'id="thesis"' not in page
-    images, fractions = (read_table(finished.path(name)) for name in ("images.parquet", "fractions.ecsv"))
-    write_table(conclusions(classified_as_thesis(), images, fractions), finished.path(CONCLUSIONS))
+    names = ("images.parquet", "fractions.ecsv", "boxes.ecsv")
+    images, fractions, boxes = (read_table(finished.path(name)) for name in names)
+    write_table(conclusions(classified_as_thesis(), images, fractions, boxes), finished.path(CONCLUSIONS))
     page = report(finished.folder).read_text()
     assert "would have called 30 % (" in page and "merging, whose true outline is oval" in page
 
@@ -320,7 +387,8 @@ def test_a_finished_suite_of_other_settings_is_refused_by_name(tmp_path):
 def test_a_run_that_is_too_short_is_one_sentence(tmp_path, monkeypatch):
     """No snapshot is late enough: numpy said "no values provided to stack."."""
     module = import_module("emeraldcut.studies.study")
+    monkeypatch.setattr(module, "courses", lambda source: [])
     for found in ([], [SimpleNamespace(facts={"phase": "alone"})]):
-        monkeypatch.setattr(module, "chosen_snapshots", lambda source, settings, found=found: found)
-        with pytest.raises(NoImagesError, match=r"none is .* Gyr after coalescence .*--duration-gyr"):
+        monkeypatch.setattr(module, "chosen_snapshots", lambda tasks, settings, found=found: found)
+        with pytest.raises(NoImagesError, match=r"none is .* orbital periods after coalescence .*--duration-gyr"):
             emeraldcut.study(tmp_path, tmp_path / "out")

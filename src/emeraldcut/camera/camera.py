@@ -115,10 +115,10 @@ def observe(
         the isophote at 1.5 half-light semi-major axes, `truth_axis_ratio`, `truth_position_angle_deg`, `truth_x_pix`,
         `truth_y_pix`, `truth_a3`, `truth_a4`, `truth_b4_sin`, `truth_a6`, `truth_a8`, with `_err` the standard error
         from the number of particles; and `truth_radius_pix`, the half-light semi-major axis itself, of all stars of the
-        snapshot, tails too. NaN where no isophote settles. `label` is `galaxies.shapes.label_of` of that truth, and
-        `other` where there is none, or while the progenitors' centres are further apart than the half-light radius.
-        `scored` is False in the grey zone between labels, there, and where a shape two standard errors away has another
-        label.
+        snapshot, tails too. NaN where no isophote settles, as around most pairs of galaxies. `label` is
+        `galaxies.shapes.label_of` of that truth, also while galaxies merge, and `other` where there is none. `scored`
+        is False in the grey zone between labels, where there is no truth, and where a shape two standard errors away
+        has another label.
 
     Raises
     ------
@@ -221,7 +221,6 @@ class _Camera:
     light: np.ndarray
     distance_mpc: float
     kpc_per_pix: float
-    merged: bool
 
     @classmethod
     def at(cls, stars: Stars, settings: ObserveSettings) -> _Camera:
@@ -241,7 +240,6 @@ class _Camera:
             light=(stars.light * counts).astype(np.float32),
             distance_mpc=distance,
             kpc_per_pix=kpc_per_pix,
-            merged=stars.separation_kpc <= stars.half_light_kpc,
         )
 
     def facts(self) -> dict[str, float]:
@@ -300,7 +298,7 @@ class _Camera:
     def truth(self, seen: np.ndarray) -> dict[str, Any]:
         """What the table says of the true shape."""
         true = fit_particle_isophote(seen, self.light)
-        label, scored = judge(true) if self.merged else ("other", False)
+        label, scored = judge(true)
         middle = (self.settings.size - 1) / 2
         row = {
             "label": label,

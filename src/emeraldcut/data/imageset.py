@@ -101,9 +101,14 @@ class ImageSet:
         )
 
     def _repr_html_(self) -> str:
-        shown = self[: min(len(self), SHOWN)]
-        pictures = zip(shown.pixels, map(str, shown.table["id"]), strict=True)
+        shown = range(min(len(self), SHOWN))
+        pictures = ((self.seen(k), str(self.table["id"][k])) for k in shown)
         return gallery_html(f"{len(self):,} images", pictures, len(self) - len(shown))
+
+    def seen(self, place: int) -> np.ndarray:
+        """What is shown of an image: its colours (ny, nx, 3) uint8 where they are known, else its pixels (ny, nx)."""
+        colour = None if self.colours is None else self.colours[place]
+        return self.pixels[place] if colour is None else colour
 
     def __getitem__(self, rows: Rows) -> ImageSet:
         """The chosen rows (slice, indices or boolean mask) as a new set; one integer gives a set of one."""
@@ -127,7 +132,7 @@ class ImageSet:
         return cls(pixels, table_from_rows(rows), psfs, noises)
 
 
-MAPS = ("psfs", "noises", "bands")  # what an image may have besides pixels and a row
+MAPS = ("psfs", "noises", "bands", "colours")  # what an image may have besides pixels and a row
 
 
 def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
@@ -137,17 +142,17 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
     images = [image for s in sets for image in s.pixels]
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
     table = vstack([s.table for s in sets], metadata_conflicts="silent")
-    psfs, noises, bands = (_joined(getattr(s, name) or [None] * len(s) for s in sets) for name in MAPS)
-    return ImageSet(pixels, table, psfs, noises, bands)
+    psfs, noises, bands, colours = (_joined(getattr(s, name) or [None] * len(s) for s in sets) for name in MAPS)
+    return ImageSet(pixels, table, psfs, noises, bands, colours=colours)
 
 
 def _joined(maps: Iterable[list[Any]]) -> list[Any] | None:
-    """The PSFs, noise maps or bands of several sets as one list; None if there is none."""
+    """The PSFs, noise maps, bands or colours of several sets as one list; None if there is none."""
     return some([one for several in maps for one in several])
 
 
 def some(maps: list[Any]) -> list[Any] | None:
-    """The PSFs, noise maps or bands of images; None if there is none."""
+    """The PSFs, noise maps, bands or colours of images; None if there is none."""
     return maps if any(one is not None for one in maps) else None
 
 

@@ -18,6 +18,7 @@ from emeraldcut.images.readers import (
     ImageSource,
     ReadSettings,
     from_pictures,
+    keeping_colours,
     named_columns,
     open_table,
     read_images,
@@ -72,14 +73,16 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: boo
     if isinstance(given, Iterator) or (isinstance(given, np.ndarray) and given.dtype == object):
         given = list(given)
     if not isinstance(given, list | tuple) or _as_hdus(given) is not None:
-        return _part(given, "", settings, bands)
+        with keeping_colours():
+            return _part(given, "", settings, bands)
     if not given:
         raise UsageError(f"an empty list holds no image; expected {EXPECTED}.")
     if all(np.isscalar(item) and not isinstance(item, str | bytes) for item in given):
         raise UsageError(f"a list of numbers is no image; expected {EXPECTED}.")
-    sets = [
-        item if isinstance(item, ImageSet) else _part(item, str(k), settings, bands) for k, item in enumerate(given)
-    ]
+    with keeping_colours():
+        sets = [
+            item if isinstance(item, ImageSet) else _part(item, str(k), settings, bands) for k, item in enumerate(given)
+        ]
     return _with_unique_ids(concatenate(sets))
 
 

@@ -7,7 +7,8 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -282,9 +283,11 @@ def from_pictures(
         n_images, n_files = (None if n is None else min(n, settings.limit) for n in (n_images, n_files))
 
     def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
-        unique = unique_ids()
-        for part in _parts(_grey(islice(items(), settings.limit)), size):
+        unique, coloured = unique_ids(), _COLOURS.get()
+        found = islice(items(), settings.limit)
+        for part in _parts(found if coloured else _grey(found), size):
             images = _image_set(part, unique, settings)
+            images.colours = some([picture.colour for picture, _ in part]) if coloured else None
             images.bands = [picture.bands for picture, _ in part] if bands else None
             yield images
 
@@ -292,8 +295,21 @@ def from_pictures(
     return ImageSource(n_images, chunks, n_files, whole_ids, inputs=inputs, _chunks_with_bands=with_bands)
 
 
+_COLOURS: ContextVar[bool] = ContextVar("colours", default=False)
+
+
+@contextmanager
+def keeping_colours() -> Iterator[None]:
+    """While the block lasts images that are read keep what the eye sees of pictures in colour."""
+    token = _COLOURS.set(True)
+    try:
+        yield
+    finally:
+        _COLOURS.reset(token)
+
+
 def _grey(items: Iterator[Item]) -> Iterator[Item]:
-    """Items without their colours, which only pages show, of single images."""
+    """Items without their colours, which nothing is measured of."""
     for item in items:
         item[0].colour = None
         yield item

@@ -12,6 +12,8 @@ from emeraldcut.camera.remnant import measure_remnant
 from emeraldcut.camera.stars import FEWEST
 from emeraldcut.mergers.tasks import DIAGNOSTICS, SuiteSettings, Task, snapshots_of
 from emeraldcut.nbody.centre import centre_of
+from emeraldcut.nbody.gas import jeans_mass_msun
+from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot import COMPONENTS, Snapshot
 from emeraldcut.nbody.snapshot_files import read_snapshot
 from emeraldcut.tables.files import read_table
@@ -99,6 +101,27 @@ def summarise(task: Task, rows: Table, first: Snapshot, scale_kpc: float) -> dic
         "halo_softening_kpc": softening["halo"],
         "halo_spacing_kpc": _spacing(first, first.component == COMPONENTS.index("halo")),
     }
+
+
+def gas_resolution(first: Snapshot, settings: EvolveSettings) -> dict[str, float | None]:
+    """Whether gas can be followed where stars form, from the state at the beginning of a task; None where it has none.
+
+    `gas_kernel_msun`, the mass of the gas under one SPH kernel; `jeans_mass_msun` at the density from which stars form;
+    `gas_resolved_msun_kpc3`, the density up to which the Jeans mass is the larger one. The latter two are None of gas
+    that is not isothermal, and `jeans_mass_msun` where stars form at any density.
+    """
+    gas = first.component == COMPONENTS.index("gas")
+    found: dict[str, float | None] = dict.fromkeys(("gas_kernel_msun", "jeans_mass_msun", "gas_resolved_msun_kpc3"))
+    if not gas.any():
+        return found
+    kernel = settings.neighbours * float(np.mean(first.mass[gas], dtype=float))
+    found["gas_kernel_msun"] = kernel
+    speed = settings.sound_speed_km_s or first.about.get("sound_speed_km_s")
+    if settings.gas == "isothermal" and speed:
+        found["gas_resolved_msun_kpc3"] = (jeans_mass_msun(1.0, speed) / kernel) ** 2
+        if settings.star_threshold > 0:
+            found["jeans_mass_msun"] = jeans_mass_msun(settings.star_threshold, speed)
+    return found
 
 
 def thickening(folder: Path, tasks: list[Task], settings: SuiteSettings) -> dict[str, float]:

@@ -162,12 +162,13 @@ def draw_orbits(settings: OrbitSettings, mass_msun: float, number: int, *, seed:
 def lattice_orbits(settings: OrbitSettings, mass_msun: float) -> list[Orbit]:
     """Orbits of one kind with 16 pairs of spins, which point to the corners of two regular tetrahedra.
 
-    After Barnes (1998, in Galaxies: Interactions and Induced Star Formation, Saas-Fee 26) and Naab & Burkert (2003, ApJ
-    597, 893): the first galaxy's spin is along that of the orbit, or 109.5 degrees from it; the second one's is against
-    it, or 70.5 degrees from it; every spin of one galaxy with every one of the other. How the three tilted spins lie
-    about the axis is from memory of the table of 2003: arguments of the pericentre (from the node to the other galaxy
-    at the pericentre) of 60, 180 and -60 degrees for inclinations of -109.5, and of 90, -30 and -150 for 70.5. Each
-    four orbits in a row hold every spin once.
+    The lattice is ours. The idea, spins at the corners of tetrahedra, is that of Barnes (1998, in Galaxies:
+    Interactions and Induced Star Formation, Saas-Fee 26), and Naab & Burkert (2003, ApJ 597, 893) drew theirs from it;
+    their table of angles could not be read, and their abstract counts 12 orientations for equal galaxies where there
+    are 16 here. The first galaxy's spin is along that of the orbit, or 109.5 degrees from it; the second one's is
+    against it, or 70.5 degrees from it; every spin of one galaxy with every one of the other. About the axis the
+    arguments of the pericentre (from the node to the other galaxy at the pericentre) are 60, 180 and -60 degrees for
+    inclinations of -109.5, and 90, -30 and -150 for 70.5. Each four orbits in a row hold every spin once.
     """
     tilt = float(np.degrees(np.arccos(-1 / 3)))
     first = [(0.0, 0.0), *((tilt, phi) for phi in (150.0, 270.0, 30.0))]

@@ -16,8 +16,18 @@ from emeraldcut.camera.camera import camera_example
 from emeraldcut.camera.particle_isophote import particle_isophote_example
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.errors import WorkError
-from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, summarise, thickening
-from emeraldcut.mergers.tasks import DIAGNOSTICS, SUITE, SuiteSettings, Task, begin, evolution_seed, plan, snapshots_of
+from emeraldcut.mergers.diagnostics import VECTORS, control_a4, disc_of, gas_resolution, summarise, thickening
+from emeraldcut.mergers.tasks import (
+    DIAGNOSTICS,
+    SUITE,
+    SuiteSettings,
+    Task,
+    begin,
+    evolution_seed,
+    orbit_name,
+    plan,
+    snapshots_of,
+)
 from emeraldcut.nbody.engines.program import NotYetError, ProgramSettings, evolve_elsewhere
 from emeraldcut.nbody.leapfrog import evolve, examples
 from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
@@ -78,7 +88,9 @@ def run_task(
     table = Table(rows=rows)
     write_table(table, folder / DIAGNOSTICS, overwrite=True)
     first = read_snapshot(snapshots_of(folder)[0])
-    summary = summarise(task, table, first, settings.heavier.disc_scale_kpc)
+    summary = summarise(task, table, first, settings.heavier.disc_scale_kpc) | gas_resolution(first, evolve_settings)
+    summary["orbit_id"] = orbit_name(task, settings, seed)
+    summary["mass_inside_start"] = first.about.get("mass_inside_start")
     run.finish(row=summary, **{name: round(value, 2) for name, value in seconds.items()})
     return summary
 
@@ -118,7 +130,10 @@ def simulate(
         `energy_drift`, `momentum_drift`, `angular_momentum_drift` (largest of `drifts`), `new_stars_mass` (Msun),
         `lost` (particles that are not bound), `steps` (0 where another program made them); `disc_softening_kpc` and
         `halo_softening_kpc` against `star_spacing_kpc` and `halo_spacing_kpc`, the mean distance of neighbours in the
-        half-mass sphere of the first galaxy's stars, and halo, at the start. Its `meta` holds `thickening`: for each
+        half-mass sphere of the first galaxy's stars, and halo, at the start; `gas_kernel_msun`, `jeans_mass_msun` and
+        `gas_resolved_msun_kpc3`, see `gas_resolution`; `orbit_id`, the same for mergers that share their orbit, also
+        with other suites; `mass_inside_start`, the fraction of the heavier galaxy's mass that is nearer to its centre
+        than where the other one starts. Its `meta` holds `thickening`: for each
         control how many times as thick as at the start its disc is when the others meet; and `control_a4`: of each
         control the a4/a that its views have without any merger, see `control_a4`.
 

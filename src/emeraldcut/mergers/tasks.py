@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from emeraldcut.errors import UsageError
 from emeraldcut.mergers.encounters import EncounterSettings, encounter_orbit
 from emeraldcut.mergers.orbits import (
+    Orbit,
     OrbitSettings,
     attracting_mass_msun,
     draw_orbits,
@@ -56,6 +58,11 @@ class SuiteSettings(EncounterSettings):
         (), "gas fractions of the discs; if not given, that of the progenitor", at_least=0, below=1
     )
     orbits: int = setting(4, "orbits of each combination, with isotropic spin directions", at_least=1, at_most=10_000)
+    orbit_group: str = setting(
+        "",
+        "suites with the same group and seed have the same isotropic spins, so that they can be compared in pairs; if "
+        "not given, every suite draws its own",
+    )
     pericentre: float = setting(2.0, "pericentre in scale lengths of the heavier disc", above=0)
     eccentricity: float = setting(1.0, "eccentricity of the orbit; 1 is parabolic, less is bound", at_least=0)
     separation: float = setting(
@@ -63,7 +70,7 @@ class SuiteSettings(EncounterSettings):
     )
     grid: str = setting(
         "isotropic",
-        "isotropic spins; the 16 pairs of spins of Barnes and of Naab & Burkert (lattice); the orbits of the thesis; "
+        "isotropic spins; 16 pairs of spins at the corners of tetrahedra (lattice); the orbits of the thesis; "
         "one encounter, or the heavier galaxy alone, of either of which orbits is the number of runs with particles of "
         "their own",
         choices=("isotropic", "lattice", "thesis", "encounter", "alone"),
@@ -236,10 +243,43 @@ def begin(task: Task, settings: SuiteSettings, seed: int, softening_kpc: tuple[f
         )
         mass = attracting_mass_msun(galaxy, other, path.separation_kpc)
         lattice = settings.grid == "lattice"  # either way the same spins at every ratio
-        orbits = lattice_orbits(path, mass) if lattice else draw_orbits(path, mass, task.orbit + 1, seed=seed)
+        spins = orbit_seed(settings, seed)
+        orbits = lattice_orbits(path, mass) if lattice else draw_orbits(path, mass, task.orbit + 1, seed=spins)
         orbit = orbits[task.orbit]
     both = place(galaxy, other, orbit)
-    return replace(both, about=dict(both.about) | about | {"softening_kpc": softening_kpc})
+    about |= {"softening_kpc": softening_kpc, "mass_inside_start": _inside_start(galaxy, orbit)}
+    return replace(both, about=dict(both.about) | about)
+
+
+def _inside_start(galaxy: Snapshot, orbit: Orbit) -> float:
+    """The fraction of a galaxy's mass that is nearer to its centre than where the other galaxy starts."""
+    away = float(np.linalg.norm(orbit.separation_kpc))
+    near = np.linalg.norm(np.asarray(galaxy.position, float), axis=1) < away
+    return float(galaxy.mass[near].sum(dtype=float) / galaxy.mass.sum(dtype=float))
+
+
+def orbit_seed(settings: SuiteSettings, seed: int) -> int:
+    """The seed of the isotropic spins of a suite, from its own and from its group, or else from what merges in it.
+
+    Numbers of particles, duration and steps do not count: a suite that is repeated with more has the same orbits.
+    """
+    merging = (settings.progenitor, settings.mass_ratios, settings.gas_fractions, settings.pericentre)
+    group = settings.orbit_group or repr((*merging, settings.eccentricity))
+    return int(np.random.default_rng([seed, zlib.crc32(group.encode())]).integers(2**31))
+
+
+def orbit_name(task: Task, settings: SuiteSettings, seed: int) -> str | None:
+    """What tells the orbit of a task from all others, also of other suites; None for a galaxy alone.
+
+    All runs of one encounter are on one orbit. Mergers of other galaxies with the same spins count as one orbit.
+    """
+    if task.mass_ratio is None:
+        return None
+    if settings.grid == "encounter":
+        start = [getattr(settings, item.name) for item in items(EncounterSettings)]
+        return f"encounter-{zlib.crc32(repr((settings.progenitor, settings.companion, start)).encode()):08x}"
+    own = {"isotropic": f"-{orbit_seed(settings, seed):x}"}.get(settings.grid, "")
+    return f"{settings.grid}{own}-{task.orbit:03d}"
 
 
 def evolution_seed(seed: int, task: Task) -> int:

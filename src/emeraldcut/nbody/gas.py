@@ -29,6 +29,15 @@ def schmidt_rate(density: ArrayLike, efficiency: float, threshold: float) -> np.
     return np.where(density < threshold, 0.0, efficiency / free_fall)
 
 
+def jeans_mass_msun(density: float, sound_speed_km_s: float) -> float:
+    """Mass in Msun of a sphere as wide as the Jeans length c sqrt(pi / (G rho)), at a density in Msun/kpc^3.
+
+    That is pi^(5/2) c^3 / (6 G^(3/2) rho^(1/2)) (Binney & Tremaine 2008, section 5.2). SPH follows the collapse of
+    gas as long as the mass that it smooths over is less than that (Bate & Burkert 1997, MNRAS 288, 1060).
+    """
+    return float(np.pi**2.5 * sound_speed_km_s**3 / (6 * GRAVITY**1.5 * np.sqrt(density)))
+
+
 def free_energy(density: np.ndarray, sound_speed_km_s: float) -> np.ndarray:
     """Free energy (n,) of a unit of mass of isothermal gas in (km/s)^2, for a density (n,) in Msun/kpc^3."""
     return sound_speed_km_s**2 * np.log(density / ZERO_DENSITY)

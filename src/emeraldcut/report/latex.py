@@ -18,7 +18,7 @@ from emeraldcut.report.pages.completeness import FRACTIONS as FOUND
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.writing import write_text
 from emeraldcut.screening.two_passes import CANDIDATES
-from emeraldcut.studies import CONCLUSIONS, FRACTIONS, TESTS
+from emeraldcut.studies import BOXES, CONCLUSIONS, FRACTIONS, TESTS
 from emeraldcut.tables import read_table
 
 FOLDER = "latex"
@@ -69,7 +69,7 @@ def write_latex(source: str | Path) -> list[Path]:
         manifest, folder, tables = read_manifest(source), source / FOLDER, {}
         if (source / CANDIDATES).exists():
             tables |= _of_galaxies(read_table(source / CANDIDATES))
-        for name in (FOUND, FRACTIONS, TESTS, CONCLUSIONS, SUITE):
+        for name in (FOUND, BOXES, FRACTIONS, TESTS, CONCLUSIONS, SUITE):
             if (source / name).exists():
                 table = read_table(source / name)
                 kept = [column for column in SUITES if column in table.colnames] if name == SUITE else table.colnames

@@ -1,7 +1,8 @@
 """Fractions of classes among views of mergers, with intervals, tests and corrections.
 
-The views of one merger are not independent, since all of them show the effect of its orbit and spins. A merger is
-therefore one draw, with the fraction of a class among its views, and all estimates are means over mergers.
+The views of one merger are not independent, since all of them show the effect of its orbit and spins; nor are mergers
+on the same orbit that differ in mass ratio or gas. An orbit is therefore one draw, with the fraction of a class among
+the views of all its mergers, and all estimates are means over orbits.
 """
 
 from __future__ import annotations
@@ -36,12 +37,18 @@ def as_columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
     return {column: None if estimate is None else getattr(estimate, end) for column, end in ends.items()}
 
 
-def fractions_of(labels: np.ndarray, mergers: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted mergers (m,), and the fractions (m, k) of the classes among the labels (n,) of their views."""
-    names, which = np.unique(mergers, return_inverse=True)
+def fractions_of(labels: np.ndarray, owners: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted owners (m,), orbits or mergers, and the fractions (m, k) of the classes among their labels (n,)."""
+    names, which = np.unique(owners, return_inverse=True)
     hit = labels[:, None] == np.asarray(classes, dtype=labels.dtype)
     views = np.bincount(which, minlength=len(names))
     return names, np.stack([np.bincount(which, column, len(names)) for column in hit.T], axis=1) / views[:, None]
+
+
+def means_of(values: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted owners (m,) and the means (m,) of their values (n,)."""
+    names, which = np.unique(owners, return_inverse=True)
+    return names, np.bincount(which, values, len(names)) / np.bincount(which, minlength=len(names))
 
 
 def rows_where(table: Table, **wanted: str) -> Table:
@@ -52,35 +59,35 @@ def rows_where(table: Table, **wanted: str) -> Table:
     return table[chosen]
 
 
-def resampled(mergers: int, rng: np.random.Generator, repeats: int = REPEATS) -> np.ndarray:
-    """Weights (repeats, mergers) of a bootstrap over mergers; the sum of each row is 1."""
-    return rng.multinomial(mergers, np.full(mergers, 1 / mergers), repeats) / mergers
+def resampled(orbits: int, rng: np.random.Generator, repeats: int = REPEATS) -> np.ndarray:
+    """Weights (repeats, orbits) of a bootstrap over orbits; the sum of each row is 1."""
+    return rng.multinomial(orbits, np.full(orbits, 1 / orbits), repeats) / orbits
 
 
-def fraction_interval(fraction: float, drawn: np.ndarray, mergers: int, level: float = LEVEL) -> Estimate:
-    """The interval of a fraction, from the values `drawn` (repeats,) of a bootstrap over this number of mergers.
+def fraction_interval(fraction: float, drawn: np.ndarray, orbits: int, level: float = LEVEL) -> Estimate:
+    """The interval of a fraction, from the values `drawn` (repeats,) of a bootstrap over this number of orbits.
 
     It is the Jeffreys interval of independent draws, beta(n p + 1/2, n (1 - p) + 1/2). The number of draws n is chosen
     such that m (1 - m) / n is the variance of the bootstrap, where m is its mean. It is then multiplied by (z / t)^2,
-    with quantiles of the normal and of Student's distribution, because a variance from few mergers is uncertain. Korn &
+    with quantiles of the normal and of Student's distribution, because a variance from few orbits is uncertain. Korn &
     Graubard (1998, Survey Methodology 24, 193) do the same with the interval of Clopper & Pearson. The variance of the
-    bootstrap is (mergers - 1) / mergers of the true one.
+    bootstrap is (orbits - 1) / orbits of the true one.
 
-    Where the variance is 0, n is the number of mergers: a class that none of ten mergers shows may still be seen in the
+    Where the variance is 0, n is the number of orbits: a class that none of ten orbits shows may still be seen on the
     next one.
     """
-    if mergers < 2:
+    if orbits < 2:
         return Estimate(fraction, 0.0, 1.0)
     tail, mean = (1 - level) / 2, float(drawn.mean())
-    variance = float(drawn.var()) * mergers / (mergers - 1)
-    draws = max(mean * (1 - mean) / variance, 1.0) if variance > 1e-12 else mergers
-    draws *= (ndtri(tail) / stdtrit(mergers - 1, tail)) ** 2
+    variance = float(drawn.var()) * orbits / (orbits - 1)
+    draws = max(mean * (1 - mean) / variance, 1.0) if variance > 1e-12 else orbits
+    draws *= (ndtri(tail) / stdtrit(orbits - 1, tail)) ** 2
     low, high = betaincinv(draws * fraction + 0.5, draws * (1 - fraction) + 0.5, (tail, 1 - tail))
     return Estimate(fraction, min(float(low), fraction), max(float(high), fraction))
 
 
 def part_of(some: np.ndarray, whole: np.ndarray, rng: np.random.Generator, repeats: int = REPEATS) -> Estimate | None:
-    """The sum of counts `some` (m,) over that of `whole` (m,), with its interval over mergers; None without counts."""
+    """The sum of counts `some` (m,) over that of `whole` (m,), with its interval over orbits; None without counts."""
     if not whole.any():
         return None
     weights = resampled(len(whole), rng, repeats)
@@ -117,20 +124,20 @@ def confusion_of(truth: np.ndarray, called: np.ndarray, classes: Sequence[str]) 
 def estimate_fractions(
     fractions: np.ndarray, rng: np.random.Generator, confusion: np.ndarray | None = None, repeats: int = REPEATS
 ) -> list[Estimate]:
-    """The mean of the mergers' fractions (m, k) of each class, with its interval.
+    """The mean of the orbits' fractions (m, k) of each class, with its interval.
 
     If the counts `confusion` (k, k) of galaxies of known class are given, the fractions are corrected by them. The
-    bootstrap resamples mergers, and draws the rows of the confusion matrix from the Dirichlet distribution of their
+    bootstrap resamples orbits, and draws the rows of the confusion matrix from the Dirichlet distribution of their
     counts + 1/2 (Jeffreys' prior).
     """
-    mergers = len(fractions)
-    mean, drawn = fractions.mean(axis=0), resampled(mergers, rng, repeats) @ fractions
+    orbits = len(fractions)
+    mean, drawn = fractions.mean(axis=0), resampled(orbits, rng, repeats) @ fractions
     if confusion is not None:
         counts = confusion + 0.5
         rows = rng.standard_gamma(counts, (repeats, *counts.shape))
         drawn = corrected(drawn, rows / rows.sum(axis=-1, keepdims=True))
         mean = corrected(mean, counts / counts.sum(axis=1, keepdims=True))
-    return [fraction_interval(float(fraction), values, mergers) for fraction, values in zip(mean, drawn.T, strict=True)]
+    return [fraction_interval(float(fraction), values, orbits) for fraction, values in zip(mean, drawn.T, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -155,14 +162,30 @@ class Dependence:
     p: float
 
 
+def complete(values: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Boolean (m,): the mergers that belong to a group of `alike` (m,) ones with every one of the `values` (m,).
+
+    Others have nothing to be compared with: an orbit that was run without gas alone says nothing of what gas does.
+    """
+    number = len(np.unique(values))
+    names, which = np.unique(alike, return_inverse=True)
+    found = [len(np.unique(values[which == k])) == number for k in range(len(names))]
+    return np.array(found, bool)[which] if len(names) else np.zeros(0, bool)
+
+
 def dependence(
-    fractions: np.ndarray, values: np.ndarray, alike: np.ndarray, rng: np.random.Generator, repeats: int = REPEATS
+    fractions: np.ndarray,
+    values: np.ndarray,
+    alike: np.ndarray,
+    orbits: np.ndarray,
+    rng: np.random.Generator,
+    repeats: int = REPEATS,
 ) -> Dependence:
     """Tests whether the mergers' fractions (m,) of a class depend on their `values` (m,), such as the mass ratio.
 
     The p-value is that of permutations of the fractions among mergers that are `alike` (m,) in everything else. This
-    test is exact for any distribution of the fractions. Intervals are from a bootstrap over the mergers of each value,
-    widened for few mergers as in `expanded`.
+    test is exact for any distribution of the fractions. Intervals are from a bootstrap over the `orbits` (m,), each
+    with all its mergers, widened for few orbits as in `expanded`.
 
     Raises
     ------
@@ -185,34 +208,43 @@ def dependence(
         order[:, own] = rng.permuted(order[:, own], axis=1)
     seen, total = between(fractions[None])[0], float(np.sum((fractions - fractions.mean()) ** 2))
     chance = (1 + np.sum(between(fractions[order]) >= seen - 1e-12)) / (PERMUTATIONS + 1)
-    groups = [np.flatnonzero(which == k) for k in range(len(known))]
-    drawn = np.concatenate([own[rng.integers(len(own), size=(repeats, len(own)))] for own in groups], axis=1)
 
-    def slope(rows: np.ndarray) -> np.ndarray:
-        x = values[rows] - values[rows].mean(axis=1, keepdims=True)
-        return np.sum(x * fractions[rows], axis=1) / np.sum(x * x, axis=1)
+    def slope(weights: np.ndarray) -> np.ndarray:
+        x = values - (weights @ values / weights.sum(axis=1))[:, None]
+        return np.sum(weights * x * fractions, axis=1) / np.sum(weights * x * x, axis=1)
 
-    def difference(rows: np.ndarray) -> np.ndarray:
-        first, last = (np.isin(rows, groups[k]) for k in (0, -1))
-        return np.average(fractions[rows], axis=1, weights=last) - np.average(fractions[rows], axis=1, weights=first)
+    def difference(weights: np.ndarray) -> np.ndarray:
+        first, last = (weights * (which == k) for k in (0, len(known) - 1))
+        return last @ fractions / last.sum(axis=1) - first @ fractions / first.sum(axis=1)
 
     return Dependence(
-        slope=expanded(slope, drawn, len(fractions)),
-        difference=expanded(difference, drawn, len(fractions)),
+        slope=expanded(slope, orbits, rng, repeats),
+        difference=expanded(difference, orbits, rng, repeats),
         explained=float(seen / total) if total > 0 else 0.0,
         p=float(chance),
     )
 
 
 def expanded(
-    statistic: Callable[[np.ndarray], np.ndarray], drawn: np.ndarray, mergers: int, level: float = LEVEL
+    statistic: Callable[[np.ndarray], np.ndarray],
+    orbits: np.ndarray,
+    rng: np.random.Generator,
+    repeats: int = REPEATS,
+    level: float = LEVEL,
 ) -> Estimate:
-    """A statistic of all mergers with its expanded-percentile bootstrap interval, which is wider for few mergers.
+    """A statistic of all mergers with its expanded-percentile bootstrap interval, which is wider for few orbits.
 
-    `statistic` computes the values (r,) for rows (r, m) of indices of mergers. The normal quantiles of the level are
-    replaced by those of Student's distribution times sqrt(m / (m - 1)) (Hesterberg 2015, The American Statistician 69,
-    371).
+    `statistic` computes the values (r,) for weights (r, m) of the mergers, whose `orbits` (m,) are drawn as a whole.
+    Draws in which it is not finite, because a kind of merger is missing, are left out. The normal quantiles of the
+    level are replaced by those of Student's distribution times sqrt(n / (n - 1)) for n orbits (Hesterberg 2015, The
+    American Statistician 69, 371). One orbit has no interval: it is then unbounded.
     """
-    z = np.sqrt(mergers / (mergers - 1)) * stdtrit(mergers - 1, (1 + level) / 2)
-    low, high = np.quantile(statistic(drawn), ndtr((-z, z)))
-    return Estimate(float(statistic(np.arange(mergers)[None])[0]), float(low), float(high))
+    names, which = np.unique(orbits, return_inverse=True)
+    value = float(statistic(np.ones((1, len(orbits))))[0])
+    if len(names) < 2:
+        return Estimate(value, -np.inf, np.inf)
+    z = np.sqrt(len(names) / (len(names) - 1)) * stdtrit(len(names) - 1, (1 + level) / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = statistic(len(names) * resampled(len(names), rng, repeats)[:, which])
+    low, high = np.quantile(drawn[np.isfinite(drawn)], ndtr((-z, z)))
+    return Estimate(value, float(low), float(high))

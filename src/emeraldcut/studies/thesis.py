@@ -47,15 +47,15 @@ def classify_as_thesis(
 ) -> Table:
     """The results of the thesis method for density maps of snapshots from its directions, one row for each map.
 
-    Columns are `model`, `merger` and `phase`; `called`, the class given by its network; `cosine` of raw pixels with the
-    reference; and `label`, the class of the true outline.
+    Columns are `model`, `merger`, `orbit_id` and `phase`; `called`, the class given by its network; `cosine` of raw
+    pixels with the reference; and `label`, the class of the true outline.
     """
     rows = []
     for snapshot in snapshots:
         maps = observe(read_snapshot(snapshot.file), replace(THESIS_MAPS, views=len(THESIS_DIRECTIONS)), seed=seed)
         names = classify(maps, ClassifySettings(network=str(network)))["class"]
         cosine = numbers(compare(maps, CompareSettings(reference=settings.reference, method="cosine"))["similarity"])
-        known = {name: snapshot.facts[name] for name in ("model", "merger", "phase")}
+        known = {name: snapshot.facts[name] for name in ("model", "merger", "orbit_id", "phase")}
         rows += [
             known | {"called": str(name), "cosine": float(value), "label": str(label)}
             for name, value, label in zip(names, cosine, maps.table["label"], strict=True)
@@ -63,18 +63,18 @@ def classify_as_thesis(
     return table_from_rows(rows)
 
 
-def conclusions(classified: Table, images: Table, fractions: Table, *, seed: int = 0) -> Table:
+def conclusions(classified: Table, images: Table, fractions: Table, boxes: Table, *, seed: int = 0) -> Table:
     """The conclusions of the thesis method next to those of emeraldcut: for all models, if several, and for each.
 
     Parameters
     ----------
     classified : as of `classify_as_thesis`
-    images, fractions : of the study, see `study`
+    images, fractions, boxes : of the study, see `study`
 
     Returns
     -------
     Table
-        `model`, or "all" in the first row, and the number of `mergers`.
+        `model`, or "all" in the first row, and the numbers of `mergers` and of `orbits`.
 
         By the thesis method, over all snapshots of the mergers:
 
@@ -91,11 +91,14 @@ def conclusions(classified: Table, images: Table, fractions: Table, *, seed: int
 
         By emeraldcut, for relaxed remnants:
 
+        - `boxy`: the fraction of all directions from which remnants are boxy over a range of radii
+        - `power`: the fraction of true boxes with the remnants' stars that this test finds
         - `rectangular`, `sure`: the fractions of views whose outline is closest to a rectangle, and clearly one
+        - `power_rectangular`, `power_sure`: the fractions of true boxes of which that is found
         - `corrected`: the fraction that the network finds in noise, corrected for its known errors
         - `best_similarity`, `best_p`: the largest similarity in the galaxies' own frames, and its p-value
 
-        Fractions have 90 % intervals over mergers in `..._low` and `..._high`. Values that cannot be computed are
+        Fractions have 90 % intervals over orbits in `..._low` and `..._high`. Values that cannot be computed are
         masked.
     """
     rng, rows = np.random.default_rng([seed, 4]), []
@@ -106,13 +109,14 @@ def conclusions(classified: Table, images: Table, fractions: Table, *, seed: int
         chosen = {} if model == "all" else {"model": model}
         group = {"group": "model", "value": model} if chosen else {"group": "all"}
         row = {"model": model} | _by_thesis(rows_where(classified, **chosen), rng)
-        rows.append(row | _by_us(rows_where(relaxed, **chosen), rows_where(fractions, **group, phase="relaxed")))
+        judged = (rows_where(of, **group, phase="relaxed") if len(of) else of for of in (fractions, boxes))
+        rows.append(row | _by_us(rows_where(relaxed, **chosen), *judged))
     return table_from_rows(rows, unknown=np.nan)
 
 
 def _by_thesis(own: Table, rng: np.random.Generator) -> dict[str, Any]:
     """The conclusions of the thesis method for the maps in `own`, and their accuracy; see `conclusions`."""
-    names, which = np.unique(np.array(own["merger"], dtype=str), return_inverse=True)
+    names, which = np.unique(np.array(own["orbit_id"], dtype=str), return_inverse=True)
     called, box = (np.array(own[name], dtype=str) == RECTANGULAR for name in ("called", "label"))
     seen, true, both, every = (
         np.bincount(which, hit, len(names)) for hit in (called, box, called & box, np.ones(len(own)))
@@ -120,7 +124,8 @@ def _by_thesis(own: Table, rng: np.random.Generator) -> dict[str, Any]:
     cosine = np.asarray(own["cosine"], float)
     best = int(np.nanargmax(cosine))
     row: dict[str, Any] = {
-        "mergers": len(names),
+        "mergers": len(set(own["merger"])),
+        "orbits": len(names),
         "maps": len(own),
         "best_cosine": float(cosine[best]),
         "best_is": str(own["label"][best]),
@@ -133,9 +138,11 @@ def _by_thesis(own: Table, rng: np.random.Generator) -> dict[str, Any]:
     return row
 
 
-def _by_us(views: Table, fractions: Table) -> dict[str, Any]:
+def _by_us(views: Table, fractions: Table, boxes: Table) -> dict[str, Any]:
     """The conclusions of emeraldcut for relaxed remnants; see `conclusions`."""
-    row: dict[str, Any] = {}
+    row: dict[str, Any] = {
+        name: float(boxes[name][0]) if len(boxes) else None for name in ("boxy", "boxy_low", "boxy_high", "power")
+    }
     for column, quality, method, source in (
         ("rectangular", "clear", "truth", "fraction"),
         ("sure", "clear", "truth", "sure"),
@@ -144,6 +151,10 @@ def _by_us(views: Table, fractions: Table) -> dict[str, Any]:
         of_class = rows_where(fractions, class_=RECTANGULAR, image_quality=quality, method=method)
         for end in ("", "_low", "_high"):
             row[column + end] = float(of_class[source + end][0]) if len(of_class) else None
+    true = rows_where(fractions, class_=RECTANGULAR, image_quality="clear", method="truth")
+    for name, source in (("power_rectangular", "power"), ("power_sure", "power_sure")):
+        known = len(true) and not np.ma.is_masked(true[source][0])
+        row[name] = float(true[source][0]) if known else None
     alike = numbers(views["similarity"], -1.0)
     row["best_similarity"] = float(alike.max()) if len(views) else None
     row["best_p"] = float(views["similarity_p"][int(np.argmax(alike))]) if len(views) else None

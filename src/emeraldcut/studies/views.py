@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import MaskedColumn, Table, vstack
+from astropy.table import MaskedColumn, Row, Table, vstack
 
 from emeraldcut.camera import ObserveSettings, observe_both
 from emeraldcut.data import ImageSet, concatenate
@@ -23,6 +23,7 @@ from emeraldcut.networks import ClassifySettings, classify
 from emeraldcut.runs import read_manifest
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity import CompareSettings, References, compare
+from emeraldcut.studies.remnants import period_gyr
 from emeraldcut.tables import read_table
 
 IMAGE_QUALITIES = ("clear", "noisy", "cleaned")  # without noise, with it, and with it removed again
@@ -46,13 +47,18 @@ class StudySettings(Settings):
     )
     views: int = setting(40, "views of each snapshot, from isotropic directions", at_least=1, at_most=100_000)
     snapshots: int = setting(
-        2,
-        "snapshots of each phase of a merger: of the relaxed phase the last ones, of the merging phase some before",
-        at_least=1,
-        at_most=1_000,
+        2, "last snapshots of each relaxed remnant of which images are taken, one by one", at_least=1, at_most=1_000
     )
-    relaxed_gyr: float = setting(
-        0.5, "time in Gyr after coalescence from which a remnant counts as relaxed", at_least=0
+    merging_snapshots: int = setting(
+        4, "snapshots of each merger between first passage and coalescence, evenly spaced", at_least=1, at_most=1_000
+    )
+    relaxed_periods: float = setting(
+        2.0,
+        "circular orbital periods at 2.5 half-light radii, after coalescence, from which a remnant counts as relaxed",
+        at_least=0,
+    )
+    stack: int = setting(
+        5, "last snapshots of each remnant whose particles are judged together", at_least=1, at_most=1_000
     )
     snr: float = setting(100.0, "S/N within the half-light radius of the noisy images", above=0)
     radius_pix: float = setting(9.0, "half-light radius of a typical view in pixels", above=0)
@@ -92,12 +98,70 @@ class MergerSnapshot:
     facts: dict[str, Any]
 
 
-def chosen_snapshots(folder: str | Path, settings: StudySettings = StudySettings()) -> list[MergerSnapshot]:
-    """The snapshots to observe, of all finished suites in and below a folder.
+@dataclass(frozen=True)
+class MergerCourse:
+    """One task of a finished suite: a merger, or a galaxy alone.
 
-    - `relaxed`: the last snapshots of each merger, if they are at least `relaxed_gyr` after coalescence
-    - `merging`: as many, evenly spaced between first passage and coalescence, or the end if there is none
-    - `alone`: the last snapshots of each isolated control galaxy
+    Attributes
+    ----------
+    files : list of Path
+        All its snapshots, by time.
+    times, apart : (n,) arrays
+        Their times in Gyr, and the distances of both centres in kpc.
+    period_gyr : float
+        Circular orbital period at the largest radius that is judged, at the end.
+    facts : dict
+        FACTS, `model`, `merger`, and `orbit_id`, which mergers share that are on one orbit.
+    """
+
+    files: list[Path]
+    times: np.ndarray
+    apart: np.ndarray
+    period_gyr: float
+    facts: dict[str, Any]
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is an isolated control galaxy."""
+        return self.facts["mass_ratio"] is None
+
+    @property
+    def merged_gyr(self) -> float:
+        """Time of coalescence; infinite if there is none, 0 for a galaxy alone."""
+        if self.alone:
+            return 0.0
+        return np.inf if self.facts["merged_gyr"] is None else float(self.facts["merged_gyr"])
+
+    def settled(self, settings: StudySettings) -> np.ndarray:
+        """Indices of the snapshots that are late enough to be judged; all of a galaxy alone."""
+        wait = 0.0 if self.alone else settings.relaxed_periods * self.period_gyr
+        return np.flatnonzero(self.times >= self.merged_gyr + wait)
+
+    def merging(self, settings: StudySettings) -> np.ndarray:
+        """Indices of snapshots in the middle of equal parts of the time from first passage to coalescence or the end.
+
+        The first passage is where the separation is least for the first time.
+        """
+        if self.alone:
+            return np.zeros(0, int)
+        apart = self.apart
+        meeting = np.flatnonzero((apart[1:-1] < apart[:-2]) & (apart[1:-1] <= apart[2:]))
+        first = self.times[meeting[0] + 1] if len(meeting) else self.merged_gyr
+        between = np.flatnonzero((self.times >= first) & (self.times < self.merged_gyr))
+        if len(between) == 0:
+            return between
+        middles = (np.arange(settings.merging_snapshots) + 0.5) / settings.merging_snapshots * len(between)
+        return between[np.unique(middles.astype(int))]
+
+    def facts_at(self, k: int) -> dict[str, Any]:
+        """Its facts, and how long ago it has merged at its k-th snapshot, which is negative before it has."""
+        since = None if self.alone or np.isinf(self.merged_gyr) else float(self.times[k] - self.merged_gyr)
+        periods = None if since is None else since / self.period_gyr
+        return self.facts | {"since_merging_gyr": since, "since_merging_periods": periods}
+
+
+def courses(folder: str | Path) -> list[MergerCourse]:
+    """All tasks of all finished suites in and below a folder.
 
     Raises
     ------
@@ -105,45 +169,48 @@ def chosen_snapshots(folder: str | Path, settings: StudySettings = StudySettings
         There is no finished suite.
     """
     folder = Path(folder)
-    found: list[MergerSnapshot] = []
+    found: list[MergerCourse] = []
     suites = sorted(folder.rglob(SUITE))
     if not suites:
         raise FileNotFoundError(f"'{folder}' holds no finished suite (no {SUITE}); expected a run of `simulate`.")
     for table in suites:
-        read_manifest(table.parent)  # FileNotFoundError, with a sentence, if it is not finished
+        seed = read_manifest(table.parent).get("seed")  # FileNotFoundError, with a sentence, if it is not finished
         model = table.parent.relative_to(folder).as_posix() if len(suites) > 1 else table.parent.resolve().name
         for row in read_table(table):
             own = table.parent / str(row["merger"])
             files, evolution = snapshots_of(own), read_table(own / DIAGNOSTICS)
             facts = {name: None if np.ma.is_masked(row[name]) else row[name] for name in FACTS}
             facts |= {"model": model, "merger": f"{model}/{row['merger']}"}
+            facts["orbit_id"] = _orbit_id(row, facts, seed)
             times, apart = (np.asarray(evolution[name], float) for name in ("time_gyr", "separation_kpc"))
-            merged = facts["merged_gyr"]
-            for phase, chosen in _phases(times, apart, facts, settings).items():
-                for k in chosen:
-                    since = None if merged is None else float(times[k] - merged)
-                    found.append(
-                        MergerSnapshot(files[k], len(found), facts | {"phase": phase, "since_merging_gyr": since})
-                    )
+            found.append(MergerCourse(files, times, apart, period_gyr(read_snapshot(files[-1])), facts))
     return found
 
 
-def _phases(
-    times: np.ndarray, apart: np.ndarray, facts: dict[str, Any], settings: StudySettings
-) -> dict[str, np.ndarray]:
-    """The indices of the snapshots of each phase, from times (n,) and separations (n,) of one merger."""
-    number = np.arange(len(times))
+def _orbit_id(row: Row, facts: dict[str, Any], seed: Any) -> str:
+    """What mergers on one orbit share. A galaxy alone has its own; runs of former versions drew by seed and number."""
     if facts["mass_ratio"] is None:
-        return {"alone": number[-settings.snapshots :]}
-    merged = np.inf if facts["merged_gyr"] is None else facts["merged_gyr"]
-    meeting = np.flatnonzero((apart[1:-1] < apart[:-2]) & (apart[1:-1] <= apart[2:]))
-    first = times[meeting[0] + 1] if len(meeting) else merged
-    between = number[(times >= first) & (times < merged)]
-    evenly = np.unique(np.linspace(0, len(between) - 1, settings.snapshots).round().astype(int))
-    return {
-        "relaxed": number[times >= merged + settings.relaxed_gyr][-settings.snapshots :],
-        "merging": between[evenly] if len(between) else between,
-    }
+        return str(facts["merger"])
+    if "orbit_id" in row.colnames and not np.ma.is_masked(row["orbit_id"]):
+        return str(row["orbit_id"])
+    return f"seed{seed}-{facts['orbit']}"
+
+
+def chosen_snapshots(found: list[MergerCourse], settings: StudySettings = StudySettings()) -> list[MergerSnapshot]:
+    """The snapshots of which images are taken.
+
+    - `relaxed`: the last snapshots of each merger, if they are at least `relaxed_periods` after coalescence
+    - `merging`: some between first passage and coalescence, or the end if there is none
+    - `alone`: the last snapshots of each isolated control galaxy
+    """
+    chosen: list[MergerSnapshot] = []
+    for course in found:
+        late = course.settled(settings)[-settings.snapshots :]
+        phases = {"alone": late} if course.alone else {"relaxed": late, "merging": course.merging(settings)}
+        for phase, numbers_of in phases.items():
+            for k in numbers_of:
+                chosen.append(MergerSnapshot(course.files[k], len(chosen), course.facts_at(k) | {"phase": phase}))
+    return chosen
 
 
 def classify_views(

@@ -156,7 +156,11 @@ def _winners(manifest: dict[str, Any], full: list[dict[str, Any]], priors: Prior
     rows: list[list[str | Cell]] = [
         [name, *(f"{row['parameters'][name]:.4g}" for row in of)] for name in priors.names if name in priors.free
     ]
-    rows += [[Cell(name, "code"), *(_each(full, number, name) for number in manifest["winners"])] for name in names]
+    rows += [
+        [Cell(name, "code"), *(_each(full, number, name) for number in manifest["winners"])]
+        for name in names
+        if np.isfinite(full[0][name])  # a galaxy alone has no companion
+    ]
     columns = ["", *(f"No. {number}" for number in manifest["winners"])]
     return Listing(columns, rows)
 

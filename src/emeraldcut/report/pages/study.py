@@ -1,4 +1,4 @@
-"""The page of a run of `study`: fractions of shapes among mergers, tests, and the remnants nearest the reference."""
+"""The page of a run of `study`: boxy remnants with the power of the test, fractions of shapes, what they depend on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures
 from emeraldcut.report.html import Cell, Listing, Plot, counted, made_by, page, percent
 from emeraldcut.report.pages.suite import GALAXIES
 from emeraldcut.runs import read_manifest
-from emeraldcut.studies import ACCURACY, CLOSEST, CONCLUSIONS, FRACTIONS, IMAGES, REFERENCE, TESTS
+from emeraldcut.studies import ACCURACY, BOXES, CLOSEST, CONCLUSIONS, FRACTIONS, IMAGES, REFERENCE, REMNANTS, TESTS
 from emeraldcut.studies.fractions import rows_where
+from emeraldcut.studies.remnants import LEAST_POWER, UNMIXED
 from emeraldcut.tables import read_table
 
 PHASE_NAMES = {
@@ -34,6 +35,7 @@ def study_page(folder: Path) -> str:
     """The page of a run of `study`; also draws the closest remnants. See `report`."""
     manifest, fractions, tests = read_manifest(folder), read_table(folder / FRACTIONS), read_table(folder / TESTS)
     images, accuracy = read_table(folder / IMAGES), read_table(folder / ACCURACY)
+    boxes, remnants = read_table(folder / BOXES), read_table(folder / REMNANTS)
     own = rows_where(accuracy, phase="relaxed", class_="rectangular") if len(accuracy) else accuracy
     closest = _closest(folder)
     return page(
@@ -41,8 +43,11 @@ def study_page(folder: Path) -> str:
         "Do mergers make rectangular galaxies?",
         manifest,
         folder,
-        conclusion=_conclusion(fractions),
-        details=[*_details(fractions, tests), *_unsettled(images)],
+        conclusion=_conclusion(boxes),
+        details=[*_details(boxes, fractions, tests), *_unsettled(images)],
+        boxes=_boxes(boxes),
+        remnants=_remnants(remnants),
+        settled=_settled(remnants),
         facts=_facts(manifest, images),
         fractions=_fractions(fractions),
         accuracy=_accuracy(own),
@@ -58,7 +63,14 @@ def study_page(folder: Path) -> str:
         thesis=_thesis(folder),
         words=_words(),
         all_fractions=_all_fractions(fractions),
-        files={"fractions": FRACTIONS, "accuracy": ACCURACY, "images": IMAGES, "conclusions": CONCLUSIONS},
+        files={
+            "fractions": FRACTIONS,
+            "accuracy": ACCURACY,
+            "images": IMAGES,
+            "conclusions": CONCLUSIONS,
+            "remnants": REMNANTS,
+            "boxes": BOXES,
+        },
     )
 
 
@@ -66,6 +78,7 @@ def _facts(manifest: dict[str, Any], images: Table) -> dict[str, Any]:
     facts = {
         "Command": "emeraldcut study",
         "Mergers": f"{manifest['mergers']:,}",
+        "Orbits": f"{manifest['orbits']:,}",
         "Snapshots": f"{manifest['snapshots']:,}",
         "Images": f"{len(images):,}",
         "Network": manifest.get("settings.network"),
@@ -93,6 +106,8 @@ def _interval(row: Row, name: str = "fraction") -> str:
 
 def _signed(row: Row, name: str) -> str:
     """A change of a fraction with its interval, in percentage points."""
+    if not np.isfinite([row[f"{name}_low"], row[f"{name}_high"]]).all():
+        return f"{round(100 * row[name]):+d} points (one orbit: no interval)".replace("-", "−")
     value, low, high = (round(100 * row[column]) for column in (name, f"{name}_low", f"{name}_high"))
     return f"{value:+d} points ({low:+d} to {high:+d})".replace("-", "−")
 
@@ -119,43 +134,125 @@ def _row(fractions: Table, phase: str, quality: str, method: str, name: str) -> 
     return found[0] if len(found) else None
 
 
-def _conclusion(fractions: Table) -> str:
-    """The fraction of rectangular views of relaxed remnants, or that there are too few to conclude."""
-    true = _row(fractions, "relaxed", "clear", "truth", "rectangular")
-    if true is None:
+def _relaxed(boxes: Table) -> Row | None:
+    """The row of all relaxed remnants, or None."""
+    found = rows_where(boxes, group="all", phase="relaxed") if len(boxes) else boxes
+    return found[0] if len(found) else None
+
+
+def _conclusion(boxes: Table) -> str:
+    """The fraction of directions from which relaxed remnants are boxy, or why nothing can be concluded."""
+    row = _relaxed(boxes)
+    if row is None:
         return "No merger of this run has a relaxed remnant, so nothing can be concluded about remnants."
-    mergers = counted(int(true["mergers"]), "merger")
-    if true["fraction_high"] - true["fraction_low"] > TOO_WIDE:
-        verb = "is" if true["mergers"] == 1 else "are"
+    orbits = counted(int(row["orbits"]), "orbit")
+    if row["power"] < LEAST_POWER:
         return (
-            f"{mergers} {verb} too few to conclude: between {100 * true['fraction_low']:.0f} and "
-            f"{100 * true['fraction_high']:.0f} % of the views of relaxed remnants are rectangular (90 % interval over "
-            "mergers)."
+            f"This run cannot tell whether its remnants are boxes: with their stars, the test would find only "
+            f"{100 * row['power']:.0f} % of true boxes of a4/a −0.057."
+        )
+    if row["boxy_high"] - row["boxy_low"] > TOO_WIDE:
+        verb = "is" if row["orbits"] == 1 else "are"
+        return (
+            f"{orbits} {verb} too few to conclude: relaxed remnants are boxy from between "
+            f"{100 * row['boxy_low']:.0f} and {100 * row['boxy_high']:.0f} % of all directions (90 % interval over "
+            "orbits)."
         )
     return (
-        f"Of the views of the relaxed remnants of {mergers}, {_interval(true)} have an outline that is closest to a "
-        "rectangle (90 % interval over mergers)."
+        f"The relaxed remnants of {orbits} are boxy from {_interval(row, 'boxy')} of all directions (90 % interval "
+        f"over orbits); the test would find {100 * row['power']:.0f} % of true boxes of a4/a −0.057."
     )
 
 
-def _details(fractions: Table, tests: Table) -> list[str]:
-    """Sentences about clear rectangles, the result of the network, and the dependence on mass ratio and gas."""
+def _details(boxes: Table, fractions: Table, tests: Table) -> list[str]:
+    """Sentences about what boxy means, the classes of outlines, and the dependence on mass ratio and gas."""
+    row = _relaxed(boxes)
     true = _row(fractions, "relaxed", "clear", "truth", "rectangular")
-    if true is None:
+    if row is None or true is None:
         return []
     seen = _row(fractions, "relaxed", "noisy", "network", "rectangular")
     sentences = [
-        f"Of {counted(int(true['images']), 'view')}, {_interval(true, 'sure')} are clearly rectangular.",
-        f"The network classifies {_interval(seen)} of them as rectangular in noise; corrected for its known errors, "
-        f"that is {_interval(seen, 'corrected')}.",
+        "Boxy means a4/a of at most −0.04 at 1.5, 2 and 2.5 half-light semi-major axes; a6 is free. The test finds "
+        f"{percent(row['power_strong'])} of boxes of a4/a −0.086, and calls {percent(row['false_boxy'])} of ellipses "
+        "boxy, drawn with the remnants' own stars.",
+        f"Of {counted(int(true['images']), 'view')} of single snapshots, {_interval(true)} have an outline that is "
+        f"closest to a rectangle (power {_power(true, 'power')}), and {_interval(true, 'sure')} are clearly "
+        f"rectangular (power {_power(true, 'power_sure')}).",
+        f"The network classifies {_interval(seen)} of them as rectangular in noise (power {_power(seen, 'power')}); "
+        f"corrected for its known errors, that is {_interval(seen, 'corrected')}.",
     ]
     sentences += [
-        f"Dependence on the {NAMES[row['on']]}: p = {row['p']:.2g}; from the smallest to the largest value the "
-        f"fraction changes by {_signed(row, 'difference')}."
+        f"Dependence on the {NAMES[row['on']]}, over {counted(int(row['orbits']), 'orbit')} "
+        f"{'with every value' if row['paired'] else 'that differ from value to value'}: p = "
+        f"{row['p']:.2g}; from the smallest to the largest value the boxy fraction of directions changes by "
+        f"{_signed(row, 'difference')}."
         for row in tests
-        if (row["image_quality"], row["method"], row["class"]) == ("clear", "truth", "rectangular")
+        if row["class"] == "boxy"
     ]
     return sentences
+
+
+def _power(row: Row, name: str) -> str:
+    """A power in per cent; one that is too low to conclude anything from a null is said to be so."""
+    if np.ma.is_masked(row[name]) or not np.isfinite(row[name]):
+        return "not known"
+    low = ", too low to conclude anything from what is not found" if row[name] < LEAST_POWER else ""
+    return f"{100 * row[name]:.0f} %{low}"
+
+
+def _boxes(boxes: Table) -> Listing:
+    """The fraction of directions from which remnants are boxy, by group, with the power of the test."""
+    rows = [
+        [str(row["group"]), str(row["value"]), str(row["phase"]), _unbroken(_interval(row, "boxy")),
+         _percent(row["boxy_early"]), percent(row["power"]), percent(row["power_strong"]), percent(row["false_boxy"]),
+         str(row["orbits"]), str(row["mergers"])]
+        for row in boxes
+    ]  # fmt: skip
+    columns = ["group", "value", "phase", "boxy directions", "before", "power, a4/a −0.057", "power, a4/a −0.086",
+               "ellipses called boxy", "orbits", "galaxies"]  # fmt: skip
+    return Listing(columns, rows)
+
+
+def _percent(value: float) -> str:
+    """A fraction in per cent; empty if it is not known."""
+    return "" if np.ma.is_masked(value) or not np.isfinite(value) else percent(value)
+
+
+def _remnants(remnants: Table) -> Listing:
+    """What each remnant shows, and whether it has come to rest."""
+    rows = [
+        [Cell(str(row["merger"]), "id"), percent(row["boxy_fraction"]), _percent(row["boxy_fraction_early"]),
+         _signed_number(row["a4_late"]), _signed_number(row["a4_early"]), _known(row, "a4_err_2"),
+         _known(row, "since_merging_gyr"), _known(row, "since_merging_periods"), _known(row, "nodes_host"),
+         _known(row, "nodes_companion"), percent(row["power"]), f"{row['stars']:,}",
+         f"{row['independent_snapshots']:.1f} of {row['snapshots']}"]
+        for row in remnants
+    ]  # fmt: skip
+    columns = ["galaxy", "boxy directions", "before", "mean a4/a", "before", "error at 2 a_e",
+               "time since coalescence (Gyr)", "in orbital periods", "nodes of the host", "of the companion", "power",
+               "stars", "independent snapshots"]  # fmt: skip
+    return Listing(columns, rows)
+
+
+def _signed_number(value: float) -> str:
+    """A number with its sign; empty if it is not known."""
+    return "" if np.ma.is_masked(value) or not np.isfinite(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def _settled(remnants: Table) -> str:
+    """A sentence about how many remnants have come to rest; empty if there are none."""
+    own = rows_where(remnants, phase="relaxed") if len(remnants) else remnants
+    if not len(own):
+        return ""
+    nodes = np.fmax(numbers(own["nodes_host"]), numbers(own["nodes_companion"]))
+    periods, moved = numbers(own["since_merging_periods"]), np.abs(numbers(own["a4_late"]) - numbers(own["a4_early"]))
+    change = f"; their mean a4/a changes by {np.nanmedian(moved):.3f} (median)" if np.isfinite(moved).any() else ""
+    unmixed = counted(int(np.sum(nodes > UNMIXED)), "remnant")
+    return (
+        f"The remnants are seen {np.nanmin(periods):.1f} to {np.nanmax(periods):.1f} orbital periods (at 2.5 "
+        f"half-light radii) after coalescence{change}. The nodes of {unmixed} of {len(own)} have not mixed (above "
+        f"{UNMIXED:g})."
+    )
 
 
 def _unsettled(images: Table) -> list[str]:
@@ -208,11 +305,11 @@ def _tests(tests: Table) -> Listing | None:
     if not len(tests):
         return None
     columns = ["variable", "class", "method", "p-value", "change per unit", "change from smallest to largest",
-               "variance explained", "mergers"]  # fmt: skip
+               "variance explained", "mergers", "orbits"]  # fmt: skip
     rows = [
         [NAMES[row["on"]], str(row["class"]), _method(row), f"{row['p']:.2g}",
          _unbroken(_signed(row, "slope")), _unbroken(_signed(row, "difference")),
-         percent(row["explained"]), str(row["mergers"])]
+         percent(row["explained"]), str(row["mergers"]), str(row["orbits"])]
         for row in tests
     ]  # fmt: skip
     return Listing(columns, rows)
@@ -295,7 +392,7 @@ def _thesis(folder: Path) -> dict[str, Any] | None:
         return None
     table = read_table(folder / CONCLUSIONS)
     rows = [[question, *map(answer, table)] for question, answer in _QUESTIONS.items()]
-    columns = ["90 % intervals over mergers", *(str(row["model"]) for row in table)]
+    columns = ["90 % intervals over orbits", *(str(row["model"]) for row in table)]
     return {"concluded": _concluded(table[0]), "listing": Listing(columns, rows)}
 
 
@@ -311,11 +408,11 @@ def _concluded(row: Row) -> list[str]:
         sentences.append(
             f"The cosine of a rectangular map is above that of another in {_cases(row)}; by chance it would be half."
         )
-    if not np.ma.is_masked(row["rectangular"]):
-        sentences.append(
-            f"What holds: of the views of relaxed remnants, {_interval(row, 'rectangular')} are closest to a "
-            f"rectangle, and {_interval(row, 'sure')} are clearly rectangular."
-        )
+    if not np.ma.is_masked(row["boxy"]):
+        found = f"relaxed remnants are boxy from {_interval(row, 'boxy')} of all directions"
+        if row["power"] < LEAST_POWER:
+            found = "nothing, since this run cannot tell whether its remnants are boxes"
+        sentences.append(f"What holds: {found}, by a test that finds {100 * row['power']:.0f} % of true boxes.")
     return sentences
 
 
@@ -333,6 +430,7 @@ def _match(row: Row) -> str:
 
 _QUESTIONS = {  # rows of the table of conclusions: their names, and the value of a model
     "mergers": lambda row: str(row["mergers"]),
+    "orbits": lambda row: str(row["orbits"]),
     "maps of all snapshots": lambda row: f"{row['maps']:,}",
     "thesis: classified as rectangular by its network": lambda row: _interval(row, "called"),
     "truth: with a rectangular outline": lambda row: _interval(row, "truly"),
@@ -341,8 +439,12 @@ _QUESTIONS = {  # rows of the table of conclusions: their names, and the value o
     "thesis: largest cosine with the reference": lambda row: f"{row['best_cosine']:.3f}",
     "truth: that map is": _match,
     "truth: a rectangular map has the larger cosine in": _cases,
+    "what holds: directions from which relaxed remnants are boxy": lambda row: _interval(row, "boxy"),
+    "power of that test": lambda row: _power(row, "power"),
     "what holds: relaxed views closest to a rectangle": lambda row: _interval(row, "rectangular"),
+    "power of that": lambda row: _power(row, "power_rectangular"),
     "what holds: clearly rectangular": lambda row: _interval(row, "sure"),
+    "power of that rule": lambda row: _power(row, "power_sure"),
     "what holds: by the screening network in noise, corrected": lambda row: _interval(row, "corrected"),
     "what holds: largest similarity to the reference": lambda row: _known(row, "best_similarity"),
     "what holds: p-value of that similarity": lambda row: _known(row, "best_p"),
@@ -364,8 +466,16 @@ def _words() -> dict[str, str]:
         "Corrected": "The true fractions that would appear as those observed, if the method errs as it does on "
         "synthetic galaxies of known shape that are as large and noisy. Simulated mergers may be unlike them; the "
         "true outline is there to compare.",
-        "Intervals": "A merger is one draw, however many views it has: the bootstrap draws mergers. At fractions of a "
-        "few per cent that few mergers cause, 90 % intervals contain the truth in about 80 % of cases.",
+        "Power": "The fraction of true boxes that a test would have found: generalised ellipses of axis ratio 0.7, "
+        "drawn as particles with the radii and the number of each remnant's stars, and judged in the same way. For the "
+        "network and the isophotes, synthetic galaxies of known shape. Where the power is below "
+        f"{100 * LEAST_POWER:.0f} %, that nothing was found means nothing.",
+        "Before": "The same as at the end, of as many earlier snapshots that are also relaxed.",
+        "Nodes": "How much the directions of the stars' orbital nodes agree: 1 for a disc that is tilted as a whole, 0 "
+        "for orbits that have mixed.",
+        "Independent snapshots": "The number of independent snapshots that would have as little noise as those that "
+        "are judged together.",
+        "Intervals": "An orbit is one draw, however many mergers and views share it: the bootstrap draws orbits.",
     }
 
 
@@ -373,7 +483,7 @@ def _all_fractions(fractions: Table) -> Listing:
     """All rows of the rectangular class."""
     rows = [
         [str(row["group"]), str(row["value"]), str(row["phase"]), _method(row), _unbroken(_interval(row)),
-         _unbroken(_interval(row, "corrected")), str(row["mergers"]), f"{row['images']:,}"]
+         _unbroken(_interval(row, "corrected")), _percent(row["power"]), str(row["orbits"]), f"{row['images']:,}"]
         for row in rows_where(fractions, class_="rectangular")
     ]  # fmt: skip
-    return Listing(["group", "value", "phase", "method", "rectangular", "corrected", "mergers", "views"], rows)
+    return Listing(["group", "value", "phase", "method", "rectangular", "corrected", "power", "orbits", "views"], rows)

@@ -24,6 +24,7 @@ PICTURE = "evolution.png"  # in the folder of each merger: conserved quantities,
 GALAXIES = "galaxies.png"  # the stars and gas at its epochs, and the remnant,
 MOVIE = "galaxies.webp"  # and a movie, if it is asked for
 SHOWN = 12  # mergers whose galaxies are on the page
+LEAST_OUTSIDE = 0.05  # fraction of a galaxy's mass beyond the other one from which on they start inside their halos
 
 
 def suite_page(folder: Path, *, movies: bool = False) -> str:
@@ -54,6 +55,7 @@ def suite_page(folder: Path, *, movies: bool = False) -> str:
         thickening=max(manifest["thickening"].values(), default=None),
         allowed=THICKENING,
         facts=_facts(facts, suite, manifest, len(alone)),
+        cautions=[*_gas(facts), *_start(facts)],
         separations=_separations(evolutions, manifest),
         galaxies=_galaxies(folder, facts),
         more_galaxies=max(len(facts) - SHOWN, 0),
@@ -76,6 +78,42 @@ def _facts(facts: list[dict[str, Any]], suite: Table, manifest: dict[str, Any], 
         "Largest momentum drift": _percent(suite, "momentum_drift"),
     }
     return shown | made_by(manifest)
+
+
+def _gas(facts: list[dict[str, Any]]) -> list[str]:
+    """Whether the gas is resolved where stars form, in a sentence; none without gas, or in runs that do not say."""
+    wet = [row for row in facts if row.get("gas_kernel_msun") is not None and row.get("gas_resolved_msun_kpc3")]
+    if not wet:
+        return []
+    row = max(wet, key=lambda one: one["gas_kernel_msun"])
+    kernel, jeans, resolved = (row[name] for name in ("gas_kernel_msun", "jeans_mass_msun", "gas_resolved_msun_kpc3"))
+    words = f"The gas under one SPH kernel weighs {_power_of_ten(kernel)} Msun"
+    if jeans is None:
+        where = "stars form at any density"
+    elif kernel <= jeans:
+        where = f"less than the Jeans mass where stars begin to form, {_power_of_ten(jeans)} Msun"
+    else:
+        where = (
+            f"more than the Jeans mass where stars begin to form, {_power_of_ten(jeans)} Msun, so the collapse of gas "
+            "is not resolved where stars form"
+        )
+    return [f"{words}, {where}; denser than {_power_of_ten(resolved)} Msun/kpc^3, gas is not resolved."]
+
+
+def _power_of_ten(value: float) -> str:
+    return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+
+
+def _start(facts: list[dict[str, Any]]) -> list[str]:
+    """A sentence about galaxies that start inside each other's halos; none if they do not, or if it is not known."""
+    inside = [row["mass_inside_start"] for row in facts if row.get("mass_inside_start") is not None]
+    overlapping = sum(value < 1 - LEAST_OUTSIDE for value in inside)
+    if not overlapping:
+        return []
+    return [
+        f"In {counted(overlapping, 'merger')} of {len(inside)} the galaxies start inside each other's halos: nearer "
+        f"than {100 * (1 - min(inside)):.0f} % of the heavier one's mass."
+    ]
 
 
 def _percent(suite: Table, name: str) -> str:
