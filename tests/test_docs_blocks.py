@@ -113,7 +113,8 @@ def materials(tmp_path_factory):
     (folder / "cutouts").mkdir()
     names = [f"galaxy{k}" for k in range(len(galaxies))]
     for name, pixels in zip(names, galaxies.pixels, strict=True):
-        fits.writeto(folder / "cutouts" / f"{name}.fits", pixels)
+        wcs = tan_wcs(pixels.shape, ra=150 + len(list((folder / "cutouts").iterdir())) / 1e3)
+        fits.writeto(folder / "cutouts" / f"{name}.fits", pixels, wcs.to_header())
     _tiles(folder, galaxies.pixels)
     Table({"id": names, "ra": 150 + np.arange(6) / 1e3, "dec": np.full(6, 2.0)}).write(folder / "sources.ecsv")
     emeraldcut.measure(galaxies, output=folder / "shapes.ecsv")
@@ -139,6 +140,7 @@ def _tiles(folder, stamps):
             place = wcs.pixel_to_world(x, y)
             ra.append(place.ra.deg), dec.append(place.dec.deg)
         fits.writeto(folder / "tiles" / f"tile{k}.fits", sky.astype(np.float32), wcs.to_header())
+    shutil.copytree(folder / "tiles", folder / "mosaics")
     names = [f"galaxy{k}" for k in range(6)]
     Table({"id": names, "ra": ra, "dec": dec}).write(folder / "survey.fits")
 
