@@ -1,12 +1,13 @@
 # make demo: install into .venv and run the demonstration.   make test: install into .venv and run the tests.
 # make lint: ruff, ruff format and mypy.   make wheel: build a wheel, install it apart, and run it.
 # make quick: those that are not slow, in less than 90 s once the code is compiled.
+# make docs: the documentation as a site, in build/docs; its tutorials are executed.   make paper: the paper's figures.
 # make amuse: Fi and Gadget-2 in .amuse, see docs/engines.md.
 PYTHON ?= python3
 BIN := .venv/bin
 TESTS := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test quick lint wheel amuse clean
+.PHONY: demo test quick lint wheel docs paper amuse clean
 
 demo: .venv/core
 	$(BIN)/emeraldcut demo --output demo --overwrite
@@ -25,6 +26,14 @@ lint: .venv/test
 wheel: .venv/test
 	$(BIN)/python tools/check_wheel.py
 
+docs: .venv/docs
+	rm -rf build/docs docs/generated
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
+	$(BIN)/python tools/check_site.py build/docs
+
+paper: .venv/core
+	$(BIN)/python paper/figures.py
+
 amuse:
 	PYTHON=$(PYTHON) tools/install_amuse.sh .amuse
 
@@ -36,7 +45,12 @@ amuse:
 
 .venv/test: .venv/core
 	$(BIN)/python -m pip install --quiet --editable '.[train,review,test]'
-	$(BIN)/python -m pip install --quiet --no-deps astrovista  # for one image of its, not for its windows
+	# for images of galaxies in them, none of their code; mgefit's licence allows non-commercial use only
+	$(BIN)/python -m pip install --quiet --no-deps astrovista mgefit
+	touch $@
+
+.venv/docs: .venv/core
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 clean:

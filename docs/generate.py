@@ -1,18 +1,30 @@
-"""Writes docs/commands.md and docs/columns.md from the code, and docs/results.md from the records of benchmarks.
+"""Writes the pages that follow from the code, and docs/results.md from the records of benchmarks.
 
-Run `python docs/generate.py`; tests check that all three are up to date.
+Run `python docs/generate.py`; tests check that all are up to date.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from emeraldcut.cli import COMMANDS, load
+from emeraldcut.cli import COMMANDS, command_parser, load
 from emeraldcut.data.columns import COLUMNS
 from emeraldcut.data.flags import SENTENCES, level_of
 from emeraldcut.settings import items
 
 HERE = Path(__file__).parent
+MEANINGS = {  # of flags whose help depends on the command
+    "help": "shows the flags of the command, with examples",
+    "output": "the file or folder to write",
+    "seed": "seed of everything random (default: 0); some commands have nothing that is random",
+    "numbered": "short for the suite `sequence_NUMBER` (`simulate` only)",
+}
+sys.path.insert(0, str(HERE))
+
+from generated_api import api_page  # noqa: E402  from this folder
+from generated_cards import null_card, population_card  # noqa: E402
+from generated_licences import licences_page  # noqa: E402
 
 
 def commands_page() -> str:
@@ -20,13 +32,20 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "Written by `docs/generate.py` from the settings of each stage. Every command also has",
-        "`--output`, `--seed`, `-j/--jobs`, `--cluster`, `--slurm`, `--overwrite`, `--quiet`, `-v/--verbose`,",
-        "`--traceback` and",
-        "`--settings FILE.toml`; the keys of the file are the names in the tables. Values are checked against the",
-        "column *allowed*, wherever they come from; numbers must be finite.",
+        "Every command, its settings, their defaults and what is allowed. Written by `docs/generate.py` from the settings of",
+        "each stage.",
         "",
-        "Exit status:",
+        "A setting `snr_min` is the flag `--snr-min`, the key `snr_min` of a settings file, and the keyword `snr_min` in Python.",
+        "Values are checked against the column *allowed*, wherever they come from; numbers must be finite. A setting that is",
+        "on by default is turned off by `--no-NAME`.",
+        "",
+        "## Flags of every command",
+        "",
+        "| flag | meaning |",
+        "|---|---|",
+        *(f"| {flag} | {meaning} |" for flag, meaning in common_flags().items()),
+        "",
+        "## Exit status",
         "",
         "- 0: done.",
         "- 1: nothing usable, or something outside failed or is not finished: a full disk, a server or scheduler that",
@@ -52,6 +71,19 @@ def commands_page() -> str:
             lines.append(f"| `{item.name}` | {default} | {item.allowed} | {item.help} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def common_flags() -> dict[str, str]:
+    """The flags that do not come from settings, of all commands that have them, with their help."""
+    found: dict[str, str] = {}
+    for name, command in COMMANDS.items():
+        classes = [load(cls) for cls in command.settings]
+        own = {option for cls in classes for item in items(cls) for option in (item.flag, f"--no-{item.flag[2:]}")}
+        for action in command_parser(name, command, classes)._actions:
+            if action.option_strings and not own & set(action.option_strings):
+                flag = ", ".join(f"`{option}`" for option in action.option_strings)
+                found.setdefault(flag, MEANINGS.get(action.dest, str(action.help)))
+    return found
 
 
 def columns_page() -> str:
@@ -80,7 +112,14 @@ def columns_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"commands.md": commands_page, "columns.md": columns_page}
+PAGES = {
+    "commands.md": commands_page,
+    "columns.md": columns_page,
+    "api.md": api_page,
+    "licences.md": licences_page,
+    "cards/null.md": null_card,
+    "cards/population.md": population_card,
+}
 
 if __name__ == "__main__":
     from results import results_page

@@ -275,7 +275,7 @@ def test_the_report_can_be_written_again(pool, tmp_path, capsys):
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_help_ends_with_examples_that_the_command_understands(name):
     command = cli.COMMANDS[name]
-    parser = cli._command_parser(name, command, [cli.load(cls) for cls in command.settings])
+    parser = cli.command_parser(name, command, [cli.load(cls) for cls in command.settings])
     assert command.examples and "examples:" in parser.format_help()
     for line in command.examples:
         first, *words = shlex.split(line)

@@ -1,17 +1,21 @@
-"""Builds a wheel, checks what is in it, installs it into an environment of its own, and runs it there.
+"""Builds an sdist and from it a wheel, checks what is in both, and runs the wheel in an environment of its own.
 
 The environment takes the packages that emeraldcut needs from the one that runs this, but not an editable emeraldcut.
+There the wheel also passes quick tests, those of `TESTS`, as the sdist holds them. All others run with
+`python -m pytest` in the unpacked sdist.
 """
 
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LARGEST_BYTES = 8_000_000  # 4.2 MB of them are the network and what ordinary galaxies are like
+TESTS = ("test_architecture.py", "test_docs.py", "test_docs_blocks.py", "test_settings.py", "galaxies/test_shapes.py")
 TRY = """
 import emeraldcut
 for name in emeraldcut.__all__:
@@ -26,6 +30,26 @@ def output_of(*command: str | Path, folder: Path = ROOT) -> str:
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout.strip()
+
+
+def build(folder: Path) -> tuple[Path, Path]:
+    """The sdist, unpacked in `folder`, and the wheel that is built from it."""
+    output_of(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", folder, ROOT)
+    (archive,), (wheel,) = folder.glob("emeraldcut-*.tar.gz"), folder.glob("emeraldcut-*.whl")
+    with tarfile.open(archive) as held:
+        held.extractall(folder / "sdist", filter="data")
+    (source,) = (folder / "sdist").iterdir()
+    return source, wheel
+
+
+def check_sdist(source: Path) -> None:
+    """Every file that git knows is in the sdist, but for settings of tools that only serve a clone."""
+    known = output_of("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    left_out = {".gitignore", ".pre-commit-config.yaml"}
+    wanted = {name for name in known if name not in left_out and not name.startswith(".ci/") and (ROOT / name).exists()}
+    held = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    if lacking := sorted(wanted - held):
+        sys.exit(f"{source.name}.tar.gz lacks {len(lacking)} files, such as {lacking[0]}")
 
 
 def check_contents(wheel: Path) -> None:
@@ -46,8 +70,8 @@ def check_contents(wheel: Path) -> None:
         sys.exit(f"{wheel.name} has {wheel.stat().st_size:,} bytes; expected {LARGEST_BYTES:,} at most")
 
 
-def check_installed(wheel: Path, folder: Path) -> None:
-    """The wheel, installed in `folder`, imports all its public names, and its command tells the same version."""
+def check_installed(wheel: Path, folder: Path) -> Path:
+    """The Python of `folder`, in which the wheel is installed, imports its public names and tells the same version."""
     output_of(sys.executable, "-m", "venv", "--without-pip", folder)
     python = folder / "bin" / "python"
     paths = {"base": str(folder), "platbase": str(folder)}
@@ -61,16 +85,24 @@ def check_installed(wheel: Path, folder: Path) -> None:
     said = output_of(folder / "bin" / "emeraldcut", "--version", folder=folder).splitlines()[0]
     if said != f"emeraldcut {version}" or wheel.name.split("-")[1] != version:
         sys.exit(f"{wheel.name}, emeraldcut.__version__ '{version}' and '{said}' are of different versions")
+    return python
 
 
 def main() -> None:
     """Builds and checks in a folder that is removed at the end."""
-    with tempfile.TemporaryDirectory() as folder:
-        output_of(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
-        (wheel,) = Path(folder).glob("emeraldcut-*.whl")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source, wheel = build(folder)
+        if (ROOT / ".git").exists():
+            check_sdist(source)
         check_contents(wheel)
-        check_installed(wheel, Path(folder) / "venv")
-        print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, holds all files, installs, imports, runs")
+        python = check_installed(wheel, folder / "venv")
+        tests = [source / "tests" / test for test in TESTS]
+        said = output_of(
+            python, "-m", "pytest", "-m", "not slow", "-k", "not docstrings", "--color=no", *tests, folder=source
+        ).splitlines()[-1]
+        print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, holds all files, installs, imports, runs; "
+              f"tests of the sdist: {said}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -669,7 +669,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _command_parser(name: str, command: Command, classes: Sequence[type]) -> argparse.ArgumentParser:
+def command_parser(name: str, command: Command, classes: Sequence[type]) -> argparse.ArgumentParser:
     """The parser of one command."""
     from emeraldcut.settings import add_flags
     from emeraldcut.tables.files import RAW_HELP
@@ -844,9 +844,9 @@ def _run(name: str, argv: list[str]) -> int:
         from emeraldcut.quick_help import stand_ins
 
         with stand_ins():
-            _command_parser(name, command, [load(cls) for cls in command.settings]).parse_args(["--help"])
+            command_parser(name, command, [load(cls) for cls in command.settings]).parse_args(["--help"])
     classes = [load(cls) for cls in command.settings]
-    arguments = _command_parser(name, command, classes).parse_args(argv[1:])
+    arguments = command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name
     from emeraldcut.runs.chatter import show_chatter
 

@@ -14,7 +14,7 @@ import pytest
 
 from emeraldcut.camera.camera import camera_example
 from emeraldcut.camera.particle_isophote import particle_isophote_example
-from emeraldcut.cli import COMMANDS, _command_parser, load, main
+from emeraldcut.cli import COMMANDS, command_parser, load, main
 from emeraldcut.frame.ellipse_fit import fit_example
 from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
@@ -381,7 +381,7 @@ def test_every_example_is_known_here():
 def test_help_does_not_depend_on_what_stands_in_for_packages(command, capsys):
     """It is made without astropy, numba and others, which take seconds to import, and says the same."""
     classes = [load(cls) for cls in COMMANDS[command].settings]
-    expected = _command_parser(command, COMMANDS[command], classes).format_help()
+    expected = command_parser(command, COMMANDS[command], classes).format_help()
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert capsys.readouterr().out == expected

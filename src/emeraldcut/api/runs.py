@@ -33,7 +33,8 @@ def _freely(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*plain, **own | ({"progress": told} if "progress" in parameters else {}))
 
     called.__module__ = __name__
-    called.__doc__ = f"{function.__doc__}\n\nSettings may be given as keywords, and `progress=True` shows a bar."
+    first, _, rest = (inspect.getdoc(function) or "").partition("\n")
+    called.__doc__ = f"{first}\n\nSettings may be given as keywords, and `progress=True` shows a bar.\n{rest}"
     return called
 
 

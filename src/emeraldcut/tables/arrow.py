@@ -97,7 +97,10 @@ def joined_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
     """The columns of all schemas in the order of their coming; where types differ, one that holds both."""
     import pyarrow as pa
 
-    distinct = list(dict.fromkeys(schemas))
+    distinct: list[pa.Schema] = []  # no keys of a dictionary, which they cannot be before pyarrow 22
+    for schema in schemas:
+        if not any(schema.equals(known, check_metadata=True) for known in distinct):
+            distinct.append(schema)
     if not distinct:
         return pa.schema([])
     return pa.unify_schemas(distinct, promote_options="permissive").with_metadata(distinct[0].metadata)
