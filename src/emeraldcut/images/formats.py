@@ -117,11 +117,39 @@ def already_unusable(row) -> Picture | None:
 
 
 def luminance(array: np.ndarray) -> np.ndarray:
-    """Colour (..., 3), or (..., 4) with alpha last, as luminance (...); NaN where wholly transparent."""
+    """Colour (..., 3), or (..., 4) with alpha last, as luminance (...); NaN where wholly transparent.
+
+    Regions of a picture of 8 bits in which a band is clipped are made even, see `_flatten`.
+    """
     grey = array[..., :3].astype(np.float32) @ LUMINANCE_WEIGHTS
+    if array.dtype == np.uint8 and grey.ndim >= 2:
+        clipped = (array[..., :3] >= CLIPPED).any(axis=-1)
+        for place in np.ndindex(grey.shape[:-2]):
+            if np.count_nonzero(clipped[place]) >= FEWEST_CLIPPED:
+                _flatten(grey[place], clipped[place])
     if array.shape[-1] == 4:
         grey[array[..., 3] == 0] = np.nan
     return grey
+
+
+CLIPPED = 250  # of 255, from which on a band is clipped: its compression as JPEG scatters it by some levels
+FEWEST_CLIPPED, RIM_PIX = 5, 2  # pixels of a region; its rim is what the pictures' resampling mixes with what is beyond
+
+
+def _flatten(grey: np.ndarray, clipped: np.ndarray) -> None:
+    """Gives each clipped region of a picture (ny, nx), in place, the brightest luminance in it and on its rim.
+
+    Where one band is clipped and the others are not, the luminance is too low, lower even than around it: a saturated
+    star would be a ring. What is clipped is at least as bright as what is not.
+    """
+    from scipy.ndimage import find_objects, label, maximum_filter
+
+    regions, _ = label(clipped, np.ones((3, 3)))
+    for k, (rows, columns) in enumerate(find_objects(regions), start=1):
+        near = tuple(slice(max(s.start - RIM_PIX, 0), s.stop + RIM_PIX) for s in (rows, columns))
+        own = regions[near] == k
+        if np.count_nonzero(own) >= FEWEST_CLIPPED:
+            grey[near][own] = grey[near][maximum_filter(own, 2 * RIM_PIX + 1)].max()
 
 
 SIGNATURES = {
