@@ -14,6 +14,7 @@ overall and in bins of S/N. With --write it makes the file of ordinary galaxies 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -30,26 +31,17 @@ from emeraldcut.similarity import prepare_references, read_references
 from emeraldcut.similarity.framed import Deviations
 from emeraldcut.similarity.null import FILE, Ordinary, conditions
 
-# Fractions of kinds among ordinary galaxies; all labelled oval count as one kind.
-KINDS = {"oval": 0.6, "disky": 0.12, "spiral": 0.14, "barred": 0.07, "edge_on_disc": 0.07}
+# Six in ten are labelled oval, the others are discs, see `population.ORDINARY_KINDS`.
+ORDINARY = SynthesiseSettings(
+    population="ordinary", classes=("oval", "other"), weights=(0.6, 0.4), exposures=2, snr_min=10, snr_max=400,
+    neighbours=1.0, blemishes=0.0, psf_fwhm_min_pix=1.2, axis_ratio_min=0.3,
+)  # fmt: skip
 CHUNK = 2000
 
 
 def ordinary_images(number: int, seed: int, start: int = 0) -> ImageSet:
-    """The ordinary galaxies, about a third, among images `start` to `start + number` of a synthetic series."""
-    settings = SynthesiseSettings(
-        number=number, classes=("oval", "other"), weights=(0.25, 0.75), snr_min=10, snr_max=400, neighbours=1.0,
-        blemishes=0.0, psf_fwhm_min_pix=1.2, axis_ratio_min=0.3,
-    )  # fmt: skip
-    images = synthesise(settings, seed=seed, start=start)
-    rng = np.random.default_rng([seed, start])
-    kind = np.where(images.table["label"] == "oval", "oval", np.asarray(images.table["kind"], dtype=object))
-    most = min(np.mean(kind == name) / fraction for name, fraction in KINDS.items())
-    keep = np.zeros(len(images), bool)
-    for name, fraction in KINDS.items():
-        rows = np.nonzero(kind == name)[0]
-        keep[rng.permutation(rows)[: round(fraction * most * len(images))]] = True
-    return images[keep]
+    """Images `start` to `start + number` of a series of ordinary galaxies."""
+    return synthesise(replace(ORDINARY, number=number), seed=seed, start=start)
 
 
 def observe(numbers: range, seed: int) -> Ordinary:

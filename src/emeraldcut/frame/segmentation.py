@@ -35,7 +35,6 @@ FLIPPING, EQUAL = 0.5, 0.1
 LEAST_CORRELATION = 0.2  # of neighbouring pixels, from which on an image may have been enlarged
 NO_GRAIN, LONGEST_GRAIN = 0.5, 13  # pixels
 MOST_DIFFERENCES, FEWEST_DIFFERENCES = 1500, 100  # second differences at each distance
-LEAST_OF_GRAIN = 0.05  # correlation that counts, of what 1,500 differences show to .03
 INDEPENDENT = 6 * 0.455  # median square of those of Gaussian noise without correlation, over its variance
 # Of that, the largest that is noise: it is .5 to 1.1 in images enlarged 2 to 4 times, below .06 in smooth drawings.
 LEAST_NOISE_SHARE = 0.2
@@ -596,28 +595,31 @@ def _grain(image, pixel_class, sigma):
     And in an enlarged image the sum of the noise's correlation, which reaches beyond CORRELATION_PIX, else 1.
 
     Second differences I(x - k) - 2 I(x) + I(x + k) of noise grow with the distance k until its pixels are independent,
-    whatever slopes the sky has. The grain is the distance at which their median square is half of the largest. The
-    square is 6 - 8 r(k) + 2 r(2 k) times the variance, which gives the correlation r along an axis. That of the grains
+    whatever slopes the sky has. The grain is the distance at which their median square is half of that at twice the
+    distance, which structures of the sky that are larger than grains change little. The square is
+    6 - 8 r(k) + 2 r(2 k) times the variance, which gives the correlation r along an axis. That of the grains
     is taken to be a product of one along each axis, as that of interpolations is.
     """
     squares, largest = _second_differences(image, pixel_class)
     if largest <= LEAST_NOISE_SHARE * INDEPENDENT * sigma**2:  # smooth light, as in a drawing without noise
         return NO_GRAIN, 1.0
-    grain, along = NO_GRAIN, 1.0
-    for k in range(1, LONGEST_GRAIN):
-        if squares[k] >= 0.5 * largest:
-            if k == 1:
-                grain = 0.5 * largest / squares[1]
-            elif 2 * k < LONGEST_GRAIN:  # else it still grows
-                grain = k - 1 + (0.5 * largest - squares[k - 1]) / (squares[k] - squares[k - 1])
+    grain, growth = NO_GRAIN, 0.0
+    for k in range(1, (LONGEST_GRAIN + 1) // 2):
+        before, growth = growth, squares[2 * k] / max(squares[k], 1e-30)
+        if 0 < growth <= 2:
+            grain = 0.5 * growth if k == 1 else k - 1 + (before - 2) / (before - growth)
             break
     if grain < ENLARGED:
         return grain, 1.0
+    far, along, beyond, n_beyond = int(np.ceil(2 * grain)), 1.0, 0.0, 0  # from where on pixels are independent
+    for k in range(far, LONGEST_GRAIN):
+        beyond += squares[k]
+        n_beyond += squares[k] > 0
+    beyond = beyond / n_beyond if n_beyond else largest
     later = np.zeros(2 * LONGEST_GRAIN)
-    for k in range(LONGEST_GRAIN - 1, 0, -1):
-        if squares[k] > 0:
-            later[k] = 0.75 * (1 - squares[k] / largest) + 0.25 * later[2 * k]
-            along += 2 * later[k] if later[k] > LEAST_OF_GRAIN else 0.0
+    for k in range(min(far, LONGEST_GRAIN) - 1, 0, -1):
+        later[k] = max(0.75 * (1 - squares[k] / beyond) + 0.25 * later[2 * k], 0.0)
+        along += 2 * later[k]
     return grain, along**2
 
 

@@ -35,6 +35,7 @@ SPIKE_SIGMA = 5.0  # significance from which spikes count
 STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.08, 0.45, 2.0
 STAR_SPIKES = 1.0  # and so is one whose spikes have so much of the light between them
 ASSUMED_FWHM = 2.5  # of a PSF that is not known, in pixels of the detector
+SMALL_FWHM = 1.2  # half-light radius in FWHM, below which nothing is resolved in an enlarged image
 # In one that was, objects are stars within this radius whose edges are no wider than this, both in FWHM: an arcsinh
 # stretch makes stars larger, but not their edges.
 STAR_RADIUS, STAR_EDGE_FWHM = 3.0, 1.2
@@ -212,13 +213,14 @@ def marks_of_star(
 def flags_of_star(marks: StarMarks, radius: float, psf_fwhm: float) -> int:
     """The flags of an object with these marks and half-light radius (pixels); the PSF is infinite if not known.
 
-    Without a PSF, an image resolves nothing below ASSUMED_FWHM pixels of the detector, whose size the grain tells.
+    Without a PSF, that of an enlarged image is taken to be ASSUMED_FWHM pixels of the detector, whose size the grain
+    tells.
     """
     flag = SATURATED_BIT if marks.saturated >= SATURATED_SHARE else 0
     known = psf_fwhm < np.inf
     fwhm = psf_fwhm if known else ASSUMED_FWHM * max(marks.grain_pix, 1.0)
     if not known and marks.grain_pix >= ENLARGED:
-        small = radius < fwhm or (radius < STAR_RADIUS * fwhm and marks.edge_pix < STAR_EDGE_FWHM * fwhm)
+        small = radius < SMALL_FWHM * fwhm or (radius < STAR_RADIUS * fwhm and marks.edge_pix < STAR_EDGE_FWHM * fwhm)
         flag |= UNRESOLVED_BIT if small else 0
     if marks.saturated >= STAR_PLATEAU and (
         marks.edge_width <= STAR_EDGE

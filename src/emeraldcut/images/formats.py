@@ -132,8 +132,9 @@ def luminance(array: np.ndarray) -> np.ndarray:
     return grey
 
 
-CLIPPED = 250  # of 255, from which on a band is clipped: its compression as JPEG scatters it by some levels
+CLIPPED = 250  # of 255, from which on a band is clipped; compression as JPEG scatters it, and makes holes in regions
 FEWEST_CLIPPED, RIM_PIX = 5, 2  # pixels of a region; its rim is what the pictures' resampling mixes with what is beyond
+MOSTLY_CLIPPED = 0.6  # share of a region that is clipped itself and no hole
 
 
 def _flatten(grey: np.ndarray, clipped: np.ndarray) -> None:
@@ -142,13 +143,14 @@ def _flatten(grey: np.ndarray, clipped: np.ndarray) -> None:
     Where one band is clipped and the others are not, the luminance is too low, lower even than around it: a saturated
     star would be a ring. What is clipped is at least as bright as what is not.
     """
-    from scipy.ndimage import find_objects, label, maximum_filter
+    from scipy.ndimage import binary_closing, find_objects, label, maximum_filter
 
-    regions, _ = label(clipped, np.ones((3, 3)))
+    closed = binary_closing(np.pad(clipped, 2), np.ones((3, 3)))[2:-2, 2:-2]
+    regions, _ = label(closed, np.ones((3, 3)))
     for k, (rows, columns) in enumerate(find_objects(regions), start=1):
         near = tuple(slice(max(s.start - RIM_PIX, 0), s.stop + RIM_PIX) for s in (rows, columns))
         own = regions[near] == k
-        if np.count_nonzero(own) >= FEWEST_CLIPPED:
+        if np.count_nonzero(own & clipped[near]) >= max(FEWEST_CLIPPED, MOSTLY_CLIPPED * np.count_nonzero(own)):
             grey[near][own] = grey[near][maximum_filter(own, 2 * RIM_PIX + 1)].max()
 
 
