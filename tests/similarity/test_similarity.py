@@ -173,6 +173,21 @@ def test_p_values_are_shares_of_those_that_are_like_it():
     assert 0 < high[1] <= high[0] < 1e-4 and np.isnan(high[2])
 
 
+def test_small_p_values_are_those_of_a_known_tail():
+    """Exponential scores whose scale depends on the conditions: true p-values are exp(-score / scale)."""
+    rng = np.random.default_rng(3)
+    where = np.stack([rng.uniform(2.5, 6, 24_000), rng.uniform(0.3, 2, 24_000), rng.uniform(0.3, 1, 24_000)], axis=1)
+    scale = 0.5 + 2 * np.exp(-((where[:, 0] - 3) ** 2)) + where[:, 2]
+    null = Null((scale * rng.exponential(size=len(scale)))[:16_000], where[:16_000])
+    true = 10 ** rng.uniform(-5, -1, 8000)
+    found = null.p_values(-scale[16_000:] * np.log(true), where[16_000:])
+    for low, high, limit in ((1e-3, 1e-1, 0.25), (1e-4, 1e-3, 0.5), (1e-5, 1e-4, 1.0)):
+        here = (true >= low) & (true < high)
+        assert abs(np.median(np.log(found[here] / true[here]))) < limit, low
+    p = null.p_values(scale[16_000:] * rng.exponential(size=8000), where[16_000:])
+    assert np.mean(p < 0.01) == pytest.approx(0.01, abs=0.004)
+
+
 def test_p_values_of_ordinary_galaxies_that_ship_are_uniform_among_themselves():
     known = ordinary()
     assert len(known.conditions) > 10_000

@@ -6,7 +6,7 @@ FWHM of the PSF, and their axis ratio 0.3 to 1. How close each of them is to giv
 `python benchmarks/ordinary.py --write` makes the file.
 
 The p-value of an image is the probability that an ordinary galaxy of its S/N, size over PSF and axis ratio is at least
-as close, in three steps. Median and spread of the closeness are polynomials of these conditions (quantile regression,
+as close, in three steps. Median and spread, above and below it, of the closeness are polynomials of these conditions (quantile regression,
 Koenker & Bassett 1978, Econometrica 46, 33). In units of the spread, the fraction of closer ones is counted among the
 ordinary galaxies with the most similar conditions. Beyond the closest tenth of them it is that of a generalised Pareto
 distribution (Pickands 1975, Annals of Statistics 3, 119), whose scale and shape are polynomials of the conditions,
@@ -34,6 +34,7 @@ RANGE = np.array([[2.3, 0.1, 0.3], [6.0, 2.1, 1.0]])  # of the conditions; polyn
 # Degrees of the polynomials of median and spread, of the tail's log scale and of its shape. Higher ones of the tail
 # make p-values of other galaxies than those of the fit too small.
 OF_SPREAD, OF_SCALE, OF_SHAPE = 5, 2, 1
+LEVELS = (0.1, 0.5, 0.9)  # the quantiles that give median and spread
 SMOOTH, LEAST_SPREAD = 0.05, 0.1  # in closeness: the kink of the quantile regression, and the smallest spread
 RIDGE = 1.0  # of the coefficients of log scale, ten times as much of those of the shape: a galaxy's log likelihood
 SMALL = 1e-5  # a shape as near to 0 as this is this
@@ -131,7 +132,7 @@ class Null:
         known = np.isfinite(scores) & np.isfinite(where).all(axis=1)
         scores, where = scores[known].astype(np.float64), where[known].astype(np.float64)
         terms = _polynomials(where, OF_SPREAD)
-        self._middle, self._high = (_quantile_fit(terms, scores, level) for level in (0.5, 0.9))
+        self._quantiles = np.stack([_quantile_fit(terms, scores, level) for level in LEVELS], axis=1)
         self._scores, self._tree = self._in_spreads(scores, where), cKDTree(where / SCALES)
         limit = np.empty(len(scores))
         for start in range(0, len(scores), BATCH):
@@ -143,10 +144,10 @@ class Null:
         self._log_scale, self._shape = np.split(found, [of_scale.shape[1]])
 
     def _in_spreads(self, scores: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """Scores (n,) above the median at their conditions, in units of the spread there."""
-        terms = _polynomials(where, OF_SPREAD)
-        middle = terms @ self._middle
-        return (scores - middle) / np.maximum(terms @ self._high - middle, LEAST_SPREAD)
+        """Scores (n,) above the median at their conditions, in units of the spread above it; below, of that below."""
+        low, middle, high = (_polynomials(where, OF_SPREAD) @ self._quantiles).T
+        spread = np.where(scores > middle, high - middle, middle - low)
+        return (scores - middle) / np.maximum(spread, LEAST_SPREAD)
 
     def _similar(self, where: np.ndarray, *, itself: bool = False) -> np.ndarray:
         """The sorted scores (n, NEAREST) of the ordinary galaxies with the most similar conditions."""
