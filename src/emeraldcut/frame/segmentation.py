@@ -595,20 +595,24 @@ def _grain(image, pixel_class, sigma):
     And in an enlarged image the sum of the noise's correlation, which reaches beyond CORRELATION_PIX, else 1.
 
     Second differences I(x - k) - 2 I(x) + I(x + k) of noise grow with the distance k until its pixels are independent,
-    whatever slopes the sky has. The grain is the distance at which their median square is half of that at twice the
-    distance, which structures of the sky that are larger than grains change little. The square is
-    6 - 8 r(k) + 2 r(2 k) times the variance, which gives the correlation r along an axis. That of the grains
+    whatever slopes the sky has. The grain is the distance at which their median square is half of the largest; where
+    that still grows, of the largest at smaller distances. The square is 6 - 8 r(k) + 2 r(2 k) times the variance, which
+    gives the correlation r along an axis. That of the grains
     is taken to be a product of one along each axis, as that of interpolations is.
     """
     squares, largest = _second_differences(image, pixel_class)
     if largest <= LEAST_NOISE_SHARE * INDEPENDENT * sigma**2:  # smooth light, as in a drawing without noise
         return NO_GRAIN, 1.0
-    grain, growth = NO_GRAIN, 0.0
-    for k in range(1, (LONGEST_GRAIN + 1) // 2):
-        before, growth = growth, squares[2 * k] / max(squares[k], 1e-30)
-        if 0 < growth <= 2:
-            grain = 0.5 * growth if k == 1 else k - 1 + (before - 2) / (before - growth)
-            break
+    grain, reach = NO_GRAIN, LONGEST_GRAIN - 1
+    while grain == NO_GRAIN and reach >= LONGEST_GRAIN // 4:
+        half, k = 0.5 * squares[1 : reach + 1].max(), 1
+        while squares[k] < half:
+            k += 1
+        if k == 1:
+            grain = half / squares[1]
+        elif 2 * k <= reach:
+            grain = k - 1 + (half - squares[k - 1]) / (squares[k] - squares[k - 1])
+        reach //= 2  # they still grow, as structures of the sky do
     if grain < ENLARGED:
         return grain, 1.0
     far, along, beyond, n_beyond = int(np.ceil(2 * grain)), 1.0, 0.0, 0  # from where on pixels are independent
