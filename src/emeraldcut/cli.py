@@ -76,8 +76,9 @@ def _with_sources(arguments: argparse.Namespace, read_settings: Any, bar: Bar, o
 
 
 def _to_table(
-    stage: Callable, arguments: argparse.Namespace, settings: Any, read_settings: Any, output: str | None = None
-) -> str:
+    stage: Callable, arguments: argparse.Namespace, settings: Any, read_settings: Any, output: str | None = None,
+    *, bands: bool = False,
+) -> str:  # fmt: skip
     """The table, at the output, of a stage applied to all images."""
     from emeraldcut.images import apply_to_images
     from emeraldcut.tables.files import check_output
@@ -88,7 +89,7 @@ def _to_table(
             "tables ending in .out hold class probabilities, which only `classify` makes; choose another ending."
         )
     check_output(output, arguments.overwrite)
-    facts = {"command": arguments.command, "settings": settings, "raw": arguments.raw}
+    facts = {"command": arguments.command, "settings": settings, "raw": arguments.raw, "bands": bands}
     with _bar(arguments) as bar:
         read_settings = _with_sources(arguments, read_settings, bar)
         path = apply_to_images(stage, arguments.source, read_settings, output, **facts, **_common(arguments, bar))
@@ -96,17 +97,41 @@ def _to_table(
 
 
 def _run_measure(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.isophotes import measure, radial_profiles
+    from emeraldcut.isophotes import band_profiles, band_shapes, measure, radial_profiles
     from emeraldcut.tables.files import check_output
 
-    options, profiles, read_settings = settings
+    options, profiles, plots, read_settings = settings
+    bands, beside = options.bands is not None, _beside(arguments.output, "-bands")
+    for path in [*[beside] * bands, *[profiles.profiles] * bool(profiles.profiles)]:
+        check_output(path, arguments.overwrite)  # before the first table is made
+    written = [_to_table(partial(measure, settings=options), arguments, options, read_settings, bands=bands)]
+    if bands:
+        stage = partial(band_shapes, settings=options)
+        written.append(_to_table(stage, arguments, options, read_settings, beside, bands=True))
     if profiles.profiles:
-        check_output(profiles.profiles, arguments.overwrite)  # before the first table is made
-    written = [_to_table(partial(measure, settings=options), arguments, options, read_settings)]
-    if profiles.profiles:
-        stage = partial(radial_profiles, settings=options, profile_settings=profiles)
-        written.append(_to_table(stage, arguments, (options, profiles), read_settings, profiles.profiles))
+        stage = partial(band_profiles if bands else radial_profiles, settings=options, profile_settings=profiles)
+        both = (options, profiles)
+        written.append(_to_table(stage, arguments, both, read_settings, profiles.profiles, bands=bands))
+    if plots.plots:
+        written.append(_draw_isophotes(arguments, options, profiles, plots, read_settings))
     return "\n".join(written)
+
+
+def _draw_isophotes(arguments: argparse.Namespace, options: Any, profiles: Any, plots: Any, read_settings: Any) -> str:
+    """The folder in which the first galaxies are drawn."""
+    from emeraldcut.images import open_images
+    from emeraldcut.report import save_isophote_plots
+
+    with _bar(arguments) as bar:
+        read_settings = _with_sources(arguments, read_settings, bar)
+    save_isophote_plots(open_images(arguments.source, read_settings).chunks(), options, profiles, plots)
+    return str(plots.plots)
+
+
+def _beside(output: str, ending: str) -> str:
+    """A table's path with something between its name and what says its format."""
+    path = Path(output)
+    return str(path.with_name(f"{path.name.removesuffix(path.suffix)}{ending}{path.suffix}"))
 
 
 def _run_classify(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -477,11 +502,17 @@ COMMANDS = {
     ),
     "measure": Command(
         "axis ratio, size and isophote shape, with errors, for every image",
-        ("emeraldcut.isophotes:MeasureSettings", "emeraldcut.isophotes:ProfileSettings", READ),
+        (
+            "emeraldcut.isophotes:MeasureSettings",
+            "emeraldcut.isophotes:ProfileSettings",
+            "emeraldcut.report:PlotSettings",
+            READ,
+        ),
         _run_measure,
         examples=(
             "measure cutouts/ --output shapes.parquet",
-            "measure galaxy.fits --psf psf.fits --profiles profiles.ecsv --output shape.ecsv",
+            "measure galaxy.fits --psf psf.fits --profiles profiles.ecsv --plots plots --output shape.ecsv",
+            "measure grz.fits --bands joint --output shape.ecsv",
             "measure pictures/*.jpg --output shapes.csv",
         ),
     ),

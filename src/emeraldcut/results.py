@@ -126,8 +126,8 @@ class Result(QTable):
             if name not in self.colnames or self[name].dtype.kind not in "buif":
                 known = ", ".join(name for name in self.colnames if self[name].dtype.kind in "buif")
                 raise UsageError(f"plot expects a column of numbers; received '{name}'. There are {known}.")
-            points[axis] = self._numbers(name)
-            points[f"{axis}err"] = self._numbers(f"{name}_err") if f"{name}_err" in self.colnames else None
+            points[axis] = numbers(self[name])
+            points[f"{axis}err"] = numbers(self[f"{name}_err"]) if f"{name}_err" in self.colnames else None
         if ax is None:
             from matplotlib import pyplot
 
@@ -140,10 +140,6 @@ class Result(QTable):
         ax.set_xlabel(self._label(x))
         ax.set_ylabel(self._label(y))
         return ax
-
-    def _numbers(self, name: str) -> np.ndarray:
-        column = self[name]
-        return numbers(getattr(column, "value", column))
 
     def _label(self, name: str) -> str:
         unit = getattr(self[name], "unit", None)

@@ -29,7 +29,7 @@ from emeraldcut.frame import CleanSettings
 from emeraldcut.galaxies import SynthesiseSettings
 from emeraldcut.images import ReadSettings, apply_to_images
 from emeraldcut.images.given import as_images
-from emeraldcut.isophotes import MeasureSettings
+from emeraldcut.isophotes import MeasureSettings, ProfileSettings
 from emeraldcut.networks import ClassifySettings
 from emeraldcut.results import Result
 from emeraldcut.runs import Progress, Run
@@ -82,6 +82,41 @@ def measure(images: Any, *settings: Any, output: str | Path | None = None, jobs:
     0.61
     """
     return _table_of("measure", MeasureSettings, images, settings, keywords, output, jobs, overwrite, progress)
+
+
+def radial_profiles(images: Any, *settings: Any, **keywords: Any) -> Result:
+    """Light, axes and harmonics of galaxies isophote by isophote, one row each.
+
+    Parameters
+    ----------
+    images : anything that `as_images` takes
+    *settings, **keywords
+        `ProfileSettings`, `MeasureSettings` and `ReadSettings`, or their values by name. With `bands` the light of each
+        band is measured on the same isophotes.
+
+    Returns
+    -------
+    Result
+        See `emeraldcut.isophotes.radial_profiles` for its columns. `emeraldcut.plot_isophotes(profiles.images,
+        profiles)` draws them.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> profiles = emeraldcut.radial_profiles(emeraldcut.synthesise(1, seed=2), radius_step=0.2)
+    >>> "a4" in profiles.colnames and len(profiles) > 5
+    True
+    """
+    from emeraldcut.isophotes import band_profiles
+    from emeraldcut.isophotes import radial_profiles as of_images
+
+    with _psf_in_file(keywords):
+        classes = (MeasureSettings, ProfileSettings, ReadSettings)
+        measured, chosen, read_settings = from_keywords(settings, keywords, *classes)
+        given = _in_memory(images, read_settings, measured.bands is not None)
+        table = (of_images if measured.bands is None else band_profiles)(given, measured, chosen)
+        table.meta["provenance"] = provenance("measure", (measured, chosen, read_settings))
+        return Result.of(table, given)
 
 
 def classify(images: Any, *settings: Any, output: str | Path | None = None, jobs: int | str = 1,
@@ -261,8 +296,9 @@ def _table_of(
     with _psf_in_file(keywords):
         chosen, read_settings = from_keywords(settings, keywords, cls, ReadSettings)
         stage = partial(_stage(name), settings=chosen, **{k: v for k, v in others.items() if v is not None})
+        bands = getattr(chosen, "bands", None) is not None
         if output is None:
-            given = _in_memory(images, read_settings)
+            given = _in_memory(images, read_settings, bands)
             table = stage(given)
             table.meta["provenance"] = provenance(name, (chosen, read_settings))
             return Result.of(table, given)
@@ -274,23 +310,23 @@ def _table_of(
                     read_settings = with_sources(source, read_settings, sources_of(output), jobs=jobs, progress=told)
                 path = apply_to_images(
                     stage, source, read_settings, output, command=name, settings=chosen, jobs=jobs,
-                    overwrite=overwrite, progress=told,
+                    overwrite=overwrite, bands=bands, progress=told,
                 )  # fmt: skip
             return Result.of(read_table(path))
-        path, given = check_output(output, overwrite), as_images(images, read_settings)
+        path, given = check_output(output, overwrite), as_images(images, read_settings, bands=bands)
         table, origin = stage(given), provenance(name, (chosen, read_settings))
         write_table(table, path, provenance=origin, overwrite=overwrite)
         table.meta["provenance"] = origin
         return Result.of(table, given)
 
 
-def _in_memory(images: Any, read_settings: ReadSettings) -> ImageSet:
+def _in_memory(images: Any, read_settings: ReadSettings, bands: bool = False) -> ImageSet:
     """See `as_images`; of mosaics that come as a path, without a catalogue, all sources that are found in them."""
     if not isinstance(images, str | os.PathLike):
-        return as_images(images, read_settings)
+        return as_images(images, read_settings, bands=bands)
     with TemporaryDirectory() as folder, listening(_warn):
         found = with_sources(os.fspath(images), read_settings, Path(folder, SOURCES))
-        return as_images(images, found)
+        return as_images(images, found, bands=bands)
 
 
 def _warn(sentence: str) -> None:

@@ -106,6 +106,9 @@ COLUMNS = (
     Column("a3_err", float, "", "Standard error of a3", "stat.error"),
     Column("b3", float, "", "Sine term of order 3 of the isophote, over its radius"),
     Column("isophote_radius_pix", float, "pix", "Semi-major axis of the isophote", "phys.angSize.smajAxis"),
+    Column("band", str, "", "Which of the bands that the image is made of", "instr.bandpass"),
+    Column("colour_mag", float, "mag", "Magnitude in the first band less that in the second", "phot.color"),
+    Column("colour_err_mag", float, "mag", "Standard error of colour_mag", "stat.error"),
     Column("brightness", float, "", "Mean light on the isophote, counts per pixel", "phot.count"),
     Column("brightness_err", float, "", "Standard error of brightness", "stat.error"),
     Column("light_inside", float, "", "Light inside the isophote, counts: the growth curve", "phot.count"),
@@ -298,8 +301,11 @@ RESULTS = frozenset(
 
 
 def numbers(column: ArrayLike, missing: float = np.nan) -> np.ndarray:
-    """A column as plain floats (n,), `missing` where it is masked."""
-    return np.ma.filled(np.ma.asarray(column, dtype=float), missing)
+    """A column as plain floats (n,) without its unit, `missing` where it is masked."""
+    values: Any = getattr(column, "value", column)
+    if hasattr(values, "unmasked"):  # of astropy's `Masked`, as columns with units of a QTable are
+        values = np.ma.MaskedArray(values.unmasked, values.mask)
+    return np.ma.filled(np.ma.asarray(values, dtype=float), missing)
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:

@@ -123,23 +123,27 @@ class ImageSet:
         return cls(pixels, table_from_rows(rows), psfs, noises)
 
 
+MAPS = ("psfs", "noises", "bands")  # what an image may have besides pixels and a row
+
+
 def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
     """All `sets` in one; the pixels become one array if all images have one size."""
     if len(sets) == 1:
         return sets[0]
     images = [image for s in sets for image in s.pixels]
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    psfs, noises = (_joined(getattr(s, name) or [None] * len(s) for s in sets) for name in ("psfs", "noises"))
-    return ImageSet(pixels, vstack([s.table for s in sets], metadata_conflicts="silent"), psfs, noises)
+    table = vstack([s.table for s in sets], metadata_conflicts="silent")
+    psfs, noises, bands = (_joined(getattr(s, name) or [None] * len(s) for s in sets) for name in MAPS)
+    return ImageSet(pixels, table, psfs, noises, bands)
 
 
-def _joined(maps: Iterable[list[np.ndarray | None]]) -> list[np.ndarray | None] | None:
-    """The PSFs, or noise maps, of several sets as one list; None if there is none."""
+def _joined(maps: Iterable[list[Any]]) -> list[Any] | None:
+    """The PSFs, noise maps or bands of several sets as one list; None if there is none."""
     return some([one for several in maps for one in several])
 
 
-def some(maps: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
-    """The PSFs, or noise maps, of images; None if there is none."""
+def some(maps: list[Any]) -> list[Any] | None:
+    """The PSFs, noise maps or bands of images; None if there is none."""
     return maps if any(one is not None for one in maps) else None
 
 

@@ -201,7 +201,7 @@ def convert_images(
     run = Run.start(folder, "convert", (settings, read_settings), inputs=[source], overwrite=overwrite)
     tables, left_out, name_of = [], 0, safe_names()
     write: Callable = _write_png if settings.to == "zoobot" else _write_fits
-    chunks = images.chunks_with_bands() if settings.to == "fits" else images.chunks()
+    chunks = (images.with_bands() if settings.to == "fits" else images).chunks()
     ending = ".png" if settings.to == "zoobot" else ".fits"
     progress.begin(images.expected)
     for chunk in chunks:

@@ -13,7 +13,7 @@ from emeraldcut.data.flags import Flag, usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.images.psf import positive
-from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images
+from emeraldcut.images.readers import ImageSource, NoImagesError, ReadSettings, open_images
 from emeraldcut.images.store import ImageSetWriter
 from emeraldcut.images.wcs import NO_POSITION, NO_SCALE
 from emeraldcut.runs.notices import listening, notice, said
@@ -46,6 +46,7 @@ def apply_to_images(
     jobs: int | str = 1,
     overwrite: bool = False,
     raw: bool = False,
+    bands: bool = False,
     progress: Progress = SILENT,
 ) -> Path:
     """Writes the rows that `stage` makes of all images as one table.
@@ -75,6 +76,8 @@ def apply_to_images(
         Replace the table if it exists.
     raw : bool
         For `write_table`.
+    bands : bool
+        Give the stage the single bands of images that are made of several.
     progress : Progress
         Told of each chunk that is done.
 
@@ -103,12 +106,17 @@ def apply_to_images(
     """
     path = check_output(output, overwrite)
     with listening():
-        return _applied(stage, source, read_settings, path, command, settings, seed, jobs, overwrite, raw, progress)
+        images = open_images(source, read_settings)
+        images = images.with_bands() if bands else images
+        return _applied(
+            stage, source, images, read_settings, path, command, settings, seed, jobs, overwrite, raw, progress
+        )
 
 
 def _applied(
     stage: Callable[[ImageSet], Table],
     source: str | Path,
+    images: ImageSource,
     read_settings: ReadSettings,
     path: Path,
     command: str,
@@ -119,7 +127,6 @@ def _applied(
     raw: bool,
     progress: Progress,
 ) -> Path:
-    images = open_images(source, read_settings)
     origin = provenance(command, (*parts_of(settings), read_settings), seed, _inputs(source, read_settings))
     origin |= images.facts
     beside = path.with_name(f".{path.name}.unfinished")

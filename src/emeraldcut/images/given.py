@@ -15,6 +15,7 @@ from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import Picture, array_pictures, counted
 from emeraldcut.images.readers import (
+    ImageSource,
     ReadSettings,
     from_pictures,
     named_columns,
@@ -31,7 +32,7 @@ EXPECTED = (
 )
 
 
-def as_images(given: Any, settings: ReadSettings = ReadSettings()) -> ImageSet:
+def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: bool = False) -> ImageSet:
     """Whatever a Python user has as an image set.
 
     Parameters
@@ -42,6 +43,8 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings()) -> ImageSet:
         that `open_images` takes. Tables of astropy, pandas, polars or pyarrow have a column of files, relative to where
         the program runs.
     settings : ReadSettings
+    bands : bool
+        Keep the single bands of images that are made of several.
 
     Returns
     -------
@@ -65,31 +68,33 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings()) -> ImageSet:
     if isinstance(given, Iterator) or (isinstance(given, np.ndarray) and given.dtype == object):
         given = list(given)
     if not isinstance(given, list | tuple) or _as_hdus(given) is not None:
-        return _part(given, "", settings)
+        return _part(given, "", settings, bands)
     if not given:
         raise UsageError(f"an empty list holds no image; expected {EXPECTED}.")
     if all(np.isscalar(item) and not isinstance(item, str | bytes) for item in given):
         raise UsageError(f"a list of numbers is no image; expected {EXPECTED}.")
-    sets = [item if isinstance(item, ImageSet) else _part(item, str(k), settings) for k, item in enumerate(given)]
+    sets = [
+        item if isinstance(item, ImageSet) else _part(item, str(k), settings, bands) for k, item in enumerate(given)
+    ]
     return _with_unique_ids(concatenate(sets))
 
 
-def _part(given: Any, name: str, settings: ReadSettings) -> ImageSet:
+def _part(given: Any, name: str, settings: ReadSettings, bands: bool) -> ImageSet:
     """One thing that is no list.
 
     If it has no names itself its images are called `name`, or `name#0`, `name#1`, ... where it holds several; without a
     name 0, 1, ...
     """
     if isinstance(given, str | bytes | os.PathLike):
-        return read_images(os.fsdecode(given), settings)
+        return read_images(os.fsdecode(given), settings, bands=bands)
     hdus = _as_hdus(given)
     if hdus is not None:
-        return _of_hdus(hdus, name, settings)
+        return _of_hdus(hdus, name, settings, bands)
     if hasattr(given, "__array__") and not _is_table(given):
-        return _of_array(given, name, settings)
+        return _of_array(given, name, settings, bands)
     if _is_table(given):
         catalogue = as_catalogue(as_table(given), named_columns(settings))
-        return concatenate(list(open_table(Path("the table"), catalogue, settings).chunks()))
+        return _read(open_table(Path("the table"), catalogue, settings), bands)
     kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
     raise UsageError(f"images must be {EXPECTED}; received {kind}.")
 
@@ -101,7 +106,7 @@ def _is_table(given: Any) -> bool:
     )
 
 
-def _of_array(given: Any, name: str, settings: ReadSettings) -> ImageSet:
+def _of_array(given: Any, name: str, settings: ReadSettings, bands: bool) -> ImageSet:
     """Images of an array; masked values are missing, units are left out."""
     array: Any = given if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
     if array.dtype.kind not in "buif":
@@ -117,7 +122,12 @@ def _of_array(given: Any, name: str, settings: ReadSettings) -> ImageSet:
         for picture in counted(array_pictures(array, len(array), settings))[1]:
             yield picture, {"id": _name(name, picture.index)}
 
-    return concatenate(list(from_pictures(None, items, settings).chunks()))
+    return _read(from_pictures(None, items, settings), bands)
+
+
+def _read(source: ImageSource, bands: bool) -> ImageSet:
+    """All images of a source."""
+    return concatenate(list((source.with_bands() if bands else source).chunks()))
 
 
 def _name(name: str, index: int | None) -> str:
@@ -126,12 +136,12 @@ def _name(name: str, index: int | None) -> str:
     return name or str(index or 0)
 
 
-def _of_hdus(hdus: Any, name: str, settings: ReadSettings) -> ImageSet:
+def _of_hdus(hdus: Any, name: str, settings: ReadSettings, bands: bool) -> ImageSet:
     """Images of HDUs, by way of a file, so that they are what the same file would give."""
     with TemporaryDirectory() as folder:
         path = Path(folder, f"{name or 0}.fits")
         hdus.writeto(path, output_verify="silentfix")
-        images = read_images(path, settings)
+        images = read_images(path, settings, bands=bands)
     if "file" in images.table.colnames:
         images.table.remove_column("file")
     return images

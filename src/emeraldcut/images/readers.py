@@ -155,9 +155,9 @@ class ImageSource:
             raise UsageError(f"a chunk must hold at least 1 image; received {size}.")
         return map(loaded, self._chunks(size))
 
-    def chunks_with_bands(self, size: int = 256) -> Iterator[ImageSet]:
-        """The same, with the pixels of single bands of images that are made of several; a set of ours has none."""
-        return map(loaded, self._chunks(size)) if self._chunks_with_bands is None else self._chunks_with_bands(size)
+    def with_bands(self) -> ImageSource:
+        """The same images, with the pixels of the single bands of those that are made of several; a set has none."""
+        return self if self._chunks_with_bands is None else replace(self, _chunks=self._chunks_with_bands)
 
     def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
         """The same without the first `done`; images of a set are named, not yet read."""
@@ -257,9 +257,13 @@ def is_folder_of_files(folder: Path) -> bool:
     return not ((folder / CUTOUTS).is_file() or is_stored_set(folder)) and any(True for _ in image_files(folder))
 
 
-def read_images(source: str | Path, settings: ReadSettings | None = None) -> ImageSet:
-    """All images of `source` in memory; see `open_images` for what it may be and for the errors raised."""
-    return concatenate(list(open_images(source, settings).chunks()))
+def read_images(source: str | Path, settings: ReadSettings | None = None, *, bands: bool = False) -> ImageSet:
+    """All images of `source` in memory; see `open_images` for what it may be and for the errors raised.
+
+    With `bands` the single bands of images that are made of several are kept.
+    """
+    images = open_images(source, settings)
+    return concatenate(list((images.with_bands() if bands else images).chunks()))
 
 
 # --- from pictures to sets

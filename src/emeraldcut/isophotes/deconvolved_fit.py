@@ -569,7 +569,7 @@ def _deconvolved(pixels, start, options, kernel):
     for a in range(ALL):
         for b in range(ALL):
             covariance[a, b] = inverse[a, b]
-    points, ny, nx = _grid_points(canvas, np.int64(1))
+    points, ny, nx = _grid_points(canvas, 1)
     rings = space_for(ny * nx, len(sigmas))
     grid, thrown = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
     work = work_space((ny, nx), fine)

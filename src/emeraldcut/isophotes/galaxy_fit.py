@@ -56,6 +56,12 @@ class MeasureSettings(Settings):
     zones: bool = setting(
         True, "also say how a4 changes with radius: inside, outside, where it is extreme, and its slope"
     )
+    bands: str | None = setting(
+        None,
+        "of images made of several bands: fit one geometry to all bands (joint), or take that of the combined image "
+        "(forced), and also write the harmonics of each band, to OUTPUT-bands",
+        choices=("joint", "forced"),
+    )
     unresolved_ratio: float = setting(
         1.0, "flag galaxies as unresolved whose half-light radius is below this many FWHM of the PSF", at_least=0
     )
@@ -66,6 +72,13 @@ class MeasureSettings(Settings):
             raise UsageError(
                 f"measuring needs inner_radius < outer_radius; received {self.inner_radius} and {self.outer_radius}."
             )
+
+
+class Fitted(NamedTuple):
+    """What a fit found: shape (12,), and covariance (12, 12) of the patterns' amplitudes, see `ellipse_fit`."""
+
+    shape: np.ndarray
+    covariance: np.ndarray
 
 
 class Settled(NamedTuple):
@@ -97,6 +110,10 @@ class Measurement:
         Semi-major axis of the outer end of the measured range.
     psf_trust : float
         Relative error of the correction for the PSF.
+    fitted : Fitted
+        As the fit left it, see `settled`, for noise that is independent from pixel to pixel.
+    seen_covariance : (12, 12)
+        The same of `seen`.
     """
 
     shape: np.ndarray
@@ -108,6 +125,8 @@ class Measurement:
     coefficients: np.ndarray
     outer: float
     psf_trust: float
+    fitted: Fitted
+    seen_covariance: np.ndarray
 
 
 def psf_image(images: ImageSet, row: int) -> np.ndarray | None:
@@ -154,13 +173,17 @@ def measure_galaxy(
     correlation = 1 + (division.correlation - 1) * share
     residual = np.sqrt(max(seen.shared - expected, 0.0)) / max(seen.mean_light, 1e-30)
     trust = PSF_TRUST if psf is None else PSF_IMAGE_TRUST
+    fitted = Fitted(shape, covariance)
     shape, errors = settled(shape, seen.shape, covariance, seen.covariance, correlation, square, trust)
-    return Measurement(shape, errors, seen.shape, float(residual), model, correlation, seen.coefficients, outer, trust)
+    return Measurement(
+        shape, errors, seen.shape, float(residual), model, correlation, seen.coefficients, outer, trust, fitted,
+        seen.covariance,
+    )  # fmt: skip
 
 
 def _held_back(
     galaxy: FramedGalaxy, seen: ShapeFit, before: FitBeforePsf, options: FitOptions, kernel: Kernel | ImageKernel
-) -> Settled:
+) -> Fitted:
     """Shape (12,) and covariance (12, 12) of a galaxy before a PSF, known by its image, that leaves little of it.
 
     There the least-squares fit multiplies noise, and all that its model lacks. What the PSF does to a model with the
@@ -175,7 +198,7 @@ def _held_back(
     )
     again = fit_shape(galaxy.pixels._replace(image=drawn.model), seen.shape, galaxy.light, options)
     if not np.isfinite(again.covariance[C4, C4]) or not np.isfinite(again.shape).all():
-        return Settled(before.shape, before.covariance)
+        return Fitted(before.shape, before.covariance)
     shape, covariance = before.shape.copy(), before.covariance.copy()
     for k in range(GEOMETRY, ALL):
         variance = covariance[k, k]
@@ -193,7 +216,7 @@ def _held_back(
         change = np.sqrt((noise * noise + cut * cut) / variance)
         covariance[k, :] *= change
         covariance[:, k] *= change
-    return Settled(shape, covariance)
+    return Fitted(shape, covariance)
 
 
 def _kernel_of(galaxy: FramedGalaxy, psf_fwhm_pix: float, psf: np.ndarray | None) -> Kernel | ImageKernel | None:

@@ -16,6 +16,7 @@ from emeraldcut.frame.ellipse_fit import ANGLE, C4, C6, C8, Q, fit_example
 from emeraldcut.frame.frame import frame_example
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.frame.star_marks import StarMarks
+from emeraldcut.isophotes.bands import bands_of, fit_together
 from emeraldcut.isophotes.galaxy_fit import (
     COLUMN_OF,
     LEAST_A4,
@@ -81,6 +82,8 @@ def measure(
         None if galaxy is None else measure_galaxy(galaxy, settings, psf[i], psf_image(images, i))
         for i, galaxy in enumerate(frames.galaxies)
     ]
+    if settings.bands is not None:
+        fits = _of_all_bands(images, settings, frames, fits, psf)
     table = images.table.copy()
     seen = ("x", "y", "axis_ratio", "position_angle_deg", "radius_pix", "snr", "background", "sky_sigma")
     for name in (*seen, *StarMarks._fields):
@@ -98,6 +101,18 @@ def measure(
             table["galaxy_ra"], table["galaxy_dec"] = galaxy_position(table, [pixels.shape for pixels in images.pixels])
     _add_flags(table, missing, numbers(table["radius_pix"], np.inf) >= settings.unresolved_ratio * np.nan_to_num(psf))
     return describe_columns(table)
+
+
+def _of_all_bands(
+    images: ImageSet, settings: MeasureSettings, frames: FrameSet, fits: list[Measurement | None], psf: np.ndarray
+) -> list[Measurement | None]:
+    """`fits` with the shapes that all bands of each image have in common."""
+    found = list(fits)
+    for i, (galaxy, fit, planes) in enumerate(zip(frames.galaxies, fits, bands_of(images), strict=True)):
+        if galaxy is not None and fit is not None and planes:
+            together = fit_together(galaxy, fit, planes, settings, psf[i], psf_image(images, i))
+            found[i] = fit if together is None else together.fit
+    return found
 
 
 def _add_flags(table: Table, missing: np.ndarray, resolved: np.ndarray) -> None:

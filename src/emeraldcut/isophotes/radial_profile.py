@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.table import MaskedColumn, Table, vstack
+from astropy.table import MaskedColumn, Row, Table, vstack
 
 from emeraldcut.data.columns import describe_columns, numbers
 from emeraldcut.data.imageset import ImageSet
@@ -168,7 +168,7 @@ def radial_profiles(
             continue
         profile = fit_profile(galaxy, fit, profile_settings)
         if len(profile.radii):
-            tables.append(_rows(images.table[i], profile, galaxy.binning, profile_settings))
+            tables.append(profile_rows(images.table[i], profile, galaxy.binning, profile_settings))
     return describe_columns(
         vstack(tables, metadata_conflicts="silent") if tables else Table({"id": np.zeros(0, object)})
     )
@@ -230,7 +230,7 @@ def profile_at(
     # an uncertain axis ratio moves the isophote with this semi-major axis through the light; c_2 is half of its change
     moved = (seen.slope * radii) ** 2 * np.nan_to_num(seen.variance[:, C2])
     error = np.sqrt((np.maximum(seen.light_variance, 0) + moved) * correlation) * unit
-    inside = _light_inside(galaxy, radii, seen.shape[:, Q]) * unit * galaxy.binning**2
+    inside = light_inside(galaxy, radii, seen.shape[:, Q]) * unit * galaxy.binning**2
     return Profile(radii, shape, errors, seen, seen.light * unit, error, inside)
 
 
@@ -258,7 +258,7 @@ def _change_by_psf(galaxy, fit: Measurement, seen: Rings, coefficients, radii, f
     return change
 
 
-def _light_inside(galaxy: FramedGalaxy, radii: np.ndarray, axis_ratio: np.ndarray) -> np.ndarray:
+def light_inside(galaxy: FramedGalaxy, radii: np.ndarray, axis_ratio: np.ndarray) -> np.ndarray:
     """Light inside ellipses with these semi-major axes and axis ratios (n,), in binned pixels: the growth curve.
 
     From the mean light on the galaxy's ellipses, so that pixels without data count as their ellipse does.
@@ -271,7 +271,7 @@ def _light_inside(galaxy: FramedGalaxy, radii: np.ndarray, axis_ratio: np.ndarra
     return np.where(circular <= edges[-1], inside, np.nan)
 
 
-def _rows(row, profile: Profile, binning: int, settings: ProfileSettings) -> Table:
+def profile_rows(row: Row, profile: Profile, binning: int, settings: ProfileSettings) -> Table:
     """The rows of `radial_profiles` for the galaxy of one row of a table."""
     n, seen, shape, errors = len(profile.radii), profile.seen, profile.shape, profile.errors
     own = np.isfinite(seen.variance)

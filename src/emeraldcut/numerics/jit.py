@@ -5,18 +5,19 @@ Machine code is kept in the user's cache folder, or in $EMERALDCUT_CACHE_DIR, be
     CACHE/KEY/EXAMPLE/   what one example compiled; is given this name when it is complete
     CACHE/KEY/*.lock     who compiles an example, and who uses the folder
 
-Examples are functions of a few lines that call what is to be compiled. Each runs in a process of its own, which takes
-nothing from the cache, so that its machine code is the same whatever else is compiled, and when. All other processes
-only load: one that compiles a function and one that loads it link it differently, and sums that may be reordered then
-round differently.
+Examples are functions of a few lines that call what is to be compiled. They run in processes of their own, which take
+nothing from the cache, so that machine code is the same whatever else is compiled, and when; what several examples need
+such a process compiles once. All other processes only load: one that compiles a function and one that loads it link it
+differently, and sums that may be reordered then round differently.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import hashlib
+import importlib
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from typing import IO, Any
 
 import llvmlite
 import numba
-from numba import njit
+from numba import njit, types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
@@ -191,76 +192,106 @@ def _compile(purpose: str, waiting: list[str], folder: Path) -> None:
     running: list[_Compiler] = []
     n, show = len(waiting), _progress(purpose, len(waiting))
     try:
-        while waiting or running:
-            show(n - len(waiting) - len(running))
-            for compiler in [one for one in running if one.ended()]:
+        while waiting:
+            show(n - len(waiting))
+            for compiler in [one for one in running if one.process.poll() is not None]:
                 running.remove(compiler)
-            for name in list(waiting):
-                if (folder / name).exists():  # another process was quicker
-                    waiting.remove(name)
-                elif len(running) < _n_cores() and (lock := _locked(folder / f"{name}.lock")):
-                    waiting.remove(name)
-                    running.append(_Compiler(name, folder, lock))
+                failed = compiler.failed()
+                waiting = [name for name in waiting if name != failed]
+            if not running:
+                free = [name for name in waiting if not (folder / name).exists() and _is_free(folder, name)]
+                running = [_Compiler(folder, free[k:] + free[:k]) for k in range(min(_n_cores(), len(free)))]
             time.sleep(POLL_S)
+            waiting = [name for name in waiting if not (folder / name).exists()]
         show(n)
     finally:  # also after Ctrl-C
         for compiler in running:
             compiler.stop()
 
 
+def _is_free(folder: Path, name: str) -> bool:
+    """Whether nobody compiles an example."""
+    lock = _locked(folder / f"{name}.lock")
+    if lock is not None:
+        lock.close()
+    return lock is not None
+
+
 class _Compiler:
-    """A process that compiles one example. It holds the lock too, should the process that started it be killed."""
+    """A process that compiles examples of these names one after the other, but for those that others compile."""
 
-    def __init__(self, name: str, folder: Path, lock: IO) -> None:
-        self.name, self.lock, self.complete, self.log = name, lock, folder / name, folder / f"{name}.log"
-        self.process: subprocess.Popen | None = None
-        for left in folder.glob(f"{name}.new-*"):  # by processes that were killed
-            shutil.rmtree(left, ignore_errors=True)
-        if self.complete.exists():  # made between our look and our lock
-            return
-        self.made = folder / f"{name}.new-{secrets.token_hex(4)}"  # of its own, also where there are no locks
-        self.made.mkdir()
-        module, _, function = name.rpartition(".")
+    def __init__(self, folder: Path, names: list[str]) -> None:
         paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", f"from {module} import {function}; {function}()"],
-                env=os.environ | {AHEAD: str(self.made), "PYTHONPATH": os.pathsep.join(paths)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=() if sys.platform == "win32" else (lock.fileno(),),
-            )
-
-    def ended(self) -> bool:
-        """Whether it has ended; if so, what it made is put into its place."""
-        if self.process is not None:
-            if self.process.poll() is None:
-                return False
-            if self.process.returncode == 0:
-                try:
-                    self.made.rename(self.complete)
-                except OSError:
-                    if not self.complete.exists():  # by another, where there are no locks
-                        raise
-            else:
-                self._warn(self.process.returncode)
-        self.stop()
-        return True
-
-    def _warn(self, status: int) -> None:
-        said = self.log.read_text(errors="replace").strip() or f"exit status {status}"
-        warnings.warn(
-            f"'{self.name}' could not be compiled ahead; each process compiles for itself: {said.splitlines()[-1]}",
-            stacklevel=5,
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import _compile_all; _compile_all()", str(folder), *names],
+            env=os.environ | {AHEAD: str(folder), "PYTHONPATH": os.pathsep.join(paths)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
 
+    def failed(self) -> str:
+        """The name of the example that could not be compiled, if one could not; warns of it."""
+        lines = self.process.communicate()[0].splitlines()
+        if self.process.returncode == 0 or not lines:
+            return ""
+        name, _, why = lines[-1].partition("\t")
+        self._tidy()
+        warnings.warn(
+            f"'{name}' could not be compiled ahead; each process compiles for itself: "
+            + (why or f"exit status {self.process.returncode}"),
+            stacklevel=4,
+        )
+        return name
+
+    def _tidy(self) -> None:
+        """Removes what it has not completed."""
+        for left in self.folder.glob(f"*.new-{self.process.pid}"):
+            shutil.rmtree(left, ignore_errors=True)
+
     def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            shutil.rmtree(self.made, ignore_errors=True)
-        self.lock.close()
+        self.process.kill()
+        self.process.communicate()
+        self._tidy()
+
+
+def _compile_all() -> None:
+    """What the process of a `_Compiler` does; it ends with the first example that fails.
+
+    It prints the name of each that it begins, and why it fails.
+    """
+    gc.disable()  # there is little to collect: a tenth of the time
+    folder, parent = Path(sys.argv[1]), os.getppid()
+    for name in sys.argv[2:]:
+        if os.getppid() != parent or (folder / name).exists() or (lock := _locked(folder / f"{name}.lock")) is None:
+            continue
+        with lock:
+            if not (folder / name).exists():  # made between our look and our lock
+                print(name, end="", flush=True)
+                try:
+                    _compile_one(folder, name)
+                except Exception as error:
+                    print(f"\t{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", flush=True)
+                    sys.exit(1)
+                print(flush=True)
+
+
+def _compile_one(folder: Path, name: str) -> None:
+    """Compiles one example; what it makes is put into its place when it is complete."""
+    for left in folder.glob(f"{name}.new-*"):  # by processes that were killed
+        shutil.rmtree(left, ignore_errors=True)
+    made = folder / f"{name}.new-{os.getpid()}"  # of its own, also where there are no locks
+    made.mkdir()
+    os.environ[AHEAD] = str(made)
+    module, _, function = name.rpartition(".")
+    getattr(importlib.import_module(module), function)()
+    try:
+        made.rename(folder / name)
+    except OSError:
+        if not (folder / name).exists():  # by another, where there are no locks
+            raise
 
 
 def _n_cores() -> int:
@@ -327,6 +358,7 @@ class _Cache(FunctionCache):
 
     def _save_overload(self, sig: Any, data: Any) -> None:
         if AHEAD in os.environ:
+            self._cache_file = IndexDataCacheFile(os.environ[AHEAD], self._impl.filename_base, "")
             super()._save_overload(sig, data)
 
 
@@ -391,9 +423,20 @@ class _WholeCompiler(Compiler):
             targetctx.codegen()._library_class = _LinkedCode
 
 
+def _for_any_value(dispatcher: Any) -> Any:
+    """The dispatcher, made to compile once for all integers, and not once more for each that is a constant."""
+    template = dispatcher.get_call_template
+
+    def get_call_template(args: tuple, kws: dict) -> Any:
+        return template(tuple(map(types.unliteral, args)), {name: types.unliteral(kind) for name, kind in kws.items()})
+
+    dispatcher.get_call_template = get_call_template
+    return dispatcher
+
+
 def compiled(function: Callable) -> Any:
     """`function` as machine code. Sums may be reordered, so that they run on vector units; NaN keeps its meaning."""
-    dispatcher = njit(nogil=True, pipeline_class=_WholeCompiler, **FAST)(function)
+    dispatcher = _for_any_value(njit(nogil=True, pipeline_class=_WholeCompiler, **FAST)(function))
     dispatcher._cache = _Cache(function)
     return dispatcher
 
@@ -404,7 +447,8 @@ def kernel(function: Callable) -> Any:
     Where its loops are most of the work, and run on vector units only as long as they see no more arrays than their
     own.
     """
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_WholeCompiler, **FAST)(function)
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _WholeCompiler}
+    return _for_any_value(njit(**options, **FAST)(function))
 
 
 def part(function: Callable) -> Any:
@@ -412,4 +456,5 @@ def part(function: Callable) -> Any:
 
     Without what that would need, and is slow to compile.
     """
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_PartCompiler, **FAST)(function)
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler}
+    return _for_any_value(njit(**options, **FAST)(function))
