@@ -596,9 +596,8 @@ def _grain(image, pixel_class, sigma):
 
     Second differences I(x - k) - 2 I(x) + I(x + k) of noise grow with the distance k until its pixels are independent,
     whatever slopes the sky has. The grain is the distance at which their median square is half of the largest; where
-    that still grows, of the largest at smaller distances. The square is 6 - 8 r(k) + 2 r(2 k) times the variance, which
-    gives the correlation r along an axis. That of the grains
-    is taken to be a product of one along each axis, as that of interpolations is.
+    that still grows, of the largest at half the reach. The square is 6 - 8 r(k) + 2 r(2 k) times the variance, which
+    gives the correlation r along an axis. The sum over a plane is that over an axis squared, as for interpolations.
     """
     squares, largest = _second_differences(image, pixel_class)
     if largest <= LEAST_NOISE_SHARE * INDEPENDENT * sigma**2:  # smooth light, as in a drawing without noise
@@ -606,6 +605,8 @@ def _grain(image, pixel_class, sigma):
     grain, reach = NO_GRAIN, LONGEST_GRAIN - 1
     while grain == NO_GRAIN and reach >= LONGEST_GRAIN // 4:
         half, k = 0.5 * squares[1 : reach + 1].max(), 1
+        if half <= 0:
+            break
         while squares[k] < half:
             k += 1
         if k == 1:

@@ -6,11 +6,11 @@ FWHM of the PSF, and their axis ratio 0.3 to 1. How close each of them is to giv
 `python benchmarks/ordinary.py --write` makes the file.
 
 The p-value of an image is the probability that an ordinary galaxy of its S/N, size over PSF and axis ratio is at least
-as close, in three steps. Median and spread, above and below it, of the closeness are polynomials of these conditions (quantile regression,
-Koenker & Bassett 1978, Econometrica 46, 33). In units of the spread, the fraction of closer ones is counted among the
-ordinary galaxies with the most similar conditions. Beyond the closest tenth of them it is that of a generalised Pareto
-distribution (Pickands 1975, Annals of Statistics 3, 119), whose scale and shape are polynomials of the conditions,
-fitted to all such galaxies (maximum likelihood).
+as close, in three steps. Median and spread, above and below it, of the closeness are polynomials of these conditions
+(quantile regression, Koenker & Bassett 1978, Econometrica 46, 33). In units of the spread, the fraction of closer ones
+is counted among the ordinary galaxies with the most similar conditions. Beyond the closest tenth of them it is that of
+a generalised Pareto distribution (Pickands 1975, Annals of Statistics 3, 119), whose scale and shape are polynomials of
+the conditions, fitted to all such galaxies (maximum likelihood).
 """
 
 from __future__ import annotations
