@@ -11,6 +11,8 @@ Keys of the last line:
 
     ms_SIDE                CPU milliseconds of a profile of 31 isophotes with errors, of SIDE x SIDE pixels
     speed_ratio_SIDE       CPU time of photutils over ours, same images, same radii, one core
+    speed_ratio_elliprof_SIDE
+                           the same of elliprof, where it is installed: the process that it starts, and reads, included
     lost_photutils, lost   fraction of isophotes without harmonics
     coverage_68_*          fraction of intervals of one standard error that hold the truth, by quantity, S/N and radius
     rms_z_a4               root mean square of (measured - true) / error, all of them
@@ -25,10 +27,12 @@ Keys of the last line:
 
 from __future__ import annotations
 
+import resource
 import time
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import record
@@ -151,6 +155,23 @@ def _photutils(image: np.ndarray, centre, radius: float, q: float, angle: float,
     return found
 
 
+def _elliprof_cpu_s(pixels: np.ndarray, radii: np.ndarray, repeats: int) -> float:
+    """CPU seconds of elliprof's own process for one image; it gives amplitudes of order 3 and 4 without errors."""
+    from elliprof import run_elliprof
+
+    ny, nx = pixels.shape
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "image.fits")
+        fits.writeto(path, pixels)
+        start = resource.getrusage(resource.RUSAGE_CHILDREN)
+        for _ in range(repeats):
+            run_elliprof(
+                path, x0=nx / 2, y0=ny / 2, r0=radii[0], r1=radii[-1], nr=len(radii), output_dir=folder, check=False
+            )
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime) / repeats
+
+
 def speed(quick: bool) -> dict:
     """CPU time of a profile of 31 isophotes with errors, and photutils' of the same."""
     rng, figures, lost, lost_peer = np.random.default_rng(5), {}, [], []
@@ -176,6 +197,8 @@ def speed(quick: bool) -> dict:
             lost_peer.append(np.mean([isophote.stop_code not in (0, 2) for isophote in found]))
         theirs = (time.process_time() - start) / peers
         figures |= {f"ms_{side}": 1e3 * ours, f"speed_ratio_{side}": theirs / ours}
+        if find_spec("elliprof"):
+            figures[f"speed_ratio_elliprof_{side}"] = _elliprof_cpu_s(pool.pixels[0], radii, repeats) / ours
     return figures | {"lost": np.mean(lost), "lost_photutils": np.mean(lost_peer)}
 
 

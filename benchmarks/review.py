@@ -41,7 +41,7 @@ from emeraldcut.data import ImageSet, concatenate
 from emeraldcut.data.columns import numbers
 from emeraldcut.images import ReadSettings
 from emeraldcut.review.order import Order
-from emeraldcut.review.reviewed_run import LOG
+from emeraldcut.review.subject import LOG
 from emeraldcut.review.verdicts import VERDICTS, Verdicts
 from emeraldcut.runs import Run
 from emeraldcut.screening import examine

@@ -123,6 +123,23 @@ def png_bytes(array: np.ndarray) -> bytes:
 # --- programs
 
 
+class Stretches:
+    """Progress that remembers each stretch of work: what it is, how much was announced, and how much was done."""
+
+    def __init__(self):
+        self.all: list[list] = []
+
+    def begin(self, total, unit="images", what=""):
+        self.all.append([f"{what} {unit}".strip(), total, 0])
+
+    def advance(self, n=1, **figures):
+        self.all[-1][2] += n
+
+    def check(self):
+        """Every stretch ended where it was said to end."""
+        assert self.all and all(done == total for _, total, done in self.all), self.all
+
+
 SUMMARY = r"^[\d,]+ images?: .*Done in.*\n(Best candidates:\n(  .*\n)*|No image could be given a score.\n)?"
 
 

@@ -175,7 +175,7 @@ def test_the_traceback_of_an_expected_error(tmp_path, capsys):
         (MemoryError(), 1, "there is not enough memory; use fewer --jobs, or smaller images."),
         (KeyError("a"), 1, "unexpected error (KeyError: 'a')."),
         (RuntimeError(), 1, "unexpected error (RuntimeError)."),
-        (KeyboardInterrupt(), 130, "interrupted."),
+        (KeyboardInterrupt(), 130, "interrupted; rerun the command to resume."),
     ],
 )
 def test_each_kind_of_error_has_its_status(error, code, said, tmp_path, capsys, monkeypatch):

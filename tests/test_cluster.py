@@ -19,7 +19,10 @@ from emeraldcut.mergers import SuiteSettings, simulate
 from emeraldcut.nbody import EvolveSettings, read_snapshot
 from emeraldcut.runs import map_chunks
 from emeraldcut.screening import screen_run
+from emeraldcut.search import read_rows, search
 from emeraldcut.tables import read_table
+from tests.search.test_search import FEW, TWO_FREE
+from tests.search.toys import toy_remnant
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of Dask's own threads and sockets
@@ -199,3 +202,12 @@ def test_slurm_starts_the_workers(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert cli.main([*words[:4], str(tmp_path / "bad.toml"), "-o", str(tmp_path / "other")]) == 2
     assert "no description of a Slurm cluster" in capsys.readouterr().err
+
+
+def test_a_search_on_a_cluster_finds_what_one_core_finds(address, tmp_path):
+    few = replace(FEW, evaluations=6, best=1, repeats=1)
+    here, there = (
+        search("box", tmp_path / name, few, TWO_FREE, seed=7, jobs=jobs, runner=toy_remnant).folder
+        for name, jobs in (("here", 1), ("there", address))
+    )
+    assert read_rows(there) == read_rows(here)

@@ -164,7 +164,7 @@ def test_ctrl_c_is_one_line_wherever_it_comes(tmp_path, what):
             break
         ended += 1
         assert process.returncode == 130, error
-        assert error == f"emeraldcut {WORK[what].split()[0]}: interrupted.\n"
+        assert error == f"emeraldcut {WORK[what].split()[0]}: interrupted; rerun the command to resume.\n"
     assert ended
     if what.startswith("measure"):
         done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)

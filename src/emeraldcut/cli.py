@@ -231,12 +231,17 @@ def _run_export(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_convert(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.exchange import convert_images, convert_table
+    from emeraldcut.exchange import convert_images, convert_table, write_hats, write_moc, write_obscore
 
     source, output, overwrite = arguments.source, arguments.output, arguments.overwrite
     if not settings[0].to:
         return str(convert_table(source, output, settings[0], overwrite=overwrite))
+    if settings[0].to == "hats":
+        return str(write_hats(source, output, overwrite=overwrite))
     with _bar(arguments) as bar:
+        if settings[0].to in ("moc", "obscore"):
+            write = write_moc if settings[0].to == "moc" else write_obscore
+            return str(write(source, output, settings[1], overwrite=overwrite, progress=bar))
         read_settings = _with_sources(arguments, settings[1], bar)
         return str(convert_images(source, output, settings[0], read_settings, overwrite=overwrite, progress=bar).folder)
 
@@ -322,7 +327,7 @@ def _run_report(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.report import report, write_latex, write_pdf
 
     (options,) = settings
-    page = report(arguments.source)
+    page = report(arguments.source, movies=options.movie)
     if options.format == "pdf":
         page = write_pdf(page)
     if arguments.output != COMMANDS["report"].default_output:
@@ -348,7 +353,7 @@ def _run_review(arguments: argparse.Namespace, settings: tuple) -> str:
 
 def _run_demo(arguments: argparse.Namespace, settings: tuple) -> str:
     from emeraldcut.demo import demo
-    from emeraldcut.report.page import PAGE
+    from emeraldcut.runs.run import PAGE
 
     with _bar(arguments) as bar:
         say = (lambda text: None) if arguments.quiet else bar.write
@@ -488,6 +493,7 @@ COMMANDS = {
         examples=(
             "convert run/candidates.parquet --output candidates.vot",
             "convert galaxies --to fits --output galaxies_fits",
+            "convert cutouts/ --to moc --output searched.fits",
         ),
     ),
     "classify": Command(
@@ -586,13 +592,14 @@ COMMANDS = {
         examples=(
             "report run",
             "report shapes.parquet --output page.html",
+            "report mergers --movie",
         ),
     ),
     "review": Command(
-        "inspect the candidates of a finished run in the browser (needs the extra [review])",
+        "judge the candidates of a run, or the images of any table, in the browser (needs the extra [review])",
         ("emeraldcut.review:ReviewSettings",),
         _run_review,
-        source="folder of a run of `screen` or `demo`",
+        source="folder of a run of `screen` or `demo`, or any table of images",
         source_name="DIR",
         output="FOLDER",
         output_help="folder to write with --static",
@@ -601,6 +608,7 @@ COMMANDS = {
         examples=(
             "review run",
             "review run --export judged.csv",
+            "review table.parquet --classes spiral,ring,other --images cutouts/",
         ),
     ),
 }
@@ -613,6 +621,7 @@ GROUPS = {
     "results": ("report", "review", "demo"),
 }
 SPELLINGS = {"synthesize": "synthesise"}  # also understood
+RESUMED = ("screen", "measure", "classify", "compare", "fetch", "detect", "simulate", "search", "train", "review")
 
 
 def load(name: str) -> Any:
@@ -705,6 +714,9 @@ def _command_parser(name: str, command: Command, classes: Sequence[type]) -> arg
         parser.add_argument("--raw", action="store_true", help=RAW_HELP)
     parser.add_argument(
         "--quiet", action="store_true", help="print only the path of the result: no progress bar, no summary"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show also what libraries, such as TensorFlow, say of themselves"
     )
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     add_flags(parser, *classes)
@@ -825,6 +837,9 @@ def _run(name: str, argv: list[str]) -> int:
     classes = [load(cls) for cls in command.settings]
     arguments = _command_parser(name, command, classes).parse_args(argv[1:])
     arguments.command = name
+    from emeraldcut.runs.chatter import show_chatter
+
+    show_chatter(arguments.verbose)
     begun = monotonic()
     try:
         written = _carry_out(command, arguments, classes)
@@ -855,7 +870,9 @@ def _summarise(written: str, arguments: argparse.Namespace, seconds: float) -> N
 
 
 def _was_interrupted(name: str) -> int:
-    _say(f"emeraldcut {name}: interrupted.")
+    """Says so in one line, and how to go on where what is done is kept; returns the exit status."""
+    again = "; rerun the command to resume" if name in RESUMED else ""
+    _say(f"emeraldcut {name}: interrupted{again}.")
     return 130
 
 

@@ -9,14 +9,14 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import usable
+from emeraldcut.runs.run import PAGE
 from emeraldcut.screening.two_passes import CANDIDATES
 from emeraldcut.tables import read_table
 from emeraldcut.tables.arrow import Columns, rows_of
+from emeraldcut.tables.files import ENDINGS
 
 NAMED = 5  # of the best candidates
-TABLES = (".parquet", ".ecsv", ".csv", ".fits", ".vot")
 LARGEST_READ_BYTES = 10**9  # of a table that is read once more for this
-PAGE = "report.html"
 FACTS = ("p_rectangular", "a4", "a4_err")
 
 
@@ -34,7 +34,7 @@ def summary(written: str, seconds: float) -> list[str]:
     if path.name == PAGE and (path.parent / CANDIDATES).is_file():
         flags = Columns(path.parent / CANDIDATES)["flag"]
         return [f"{_counted(flags)} Done in {_duration(seconds)}.", *_best(path.parent / CANDIDATES)]
-    if not path.is_file() or not path.name.endswith(TABLES) or path.stat().st_size > LARGEST_READ_BYTES:
+    if not path.is_file() or not path.name.endswith(ENDINGS) or path.stat().st_size > LARGEST_READ_BYTES:
         return []
     columns: Columns | Table = Columns(path) if path.suffix == ".parquet" else read_table(path)
     if not {"flag", "id"} <= set(columns.colnames):

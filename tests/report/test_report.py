@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import shutil
@@ -14,6 +16,7 @@ import pytest
 from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
 from emeraldcut import studies
 from emeraldcut.data import Flag, ImageSet
@@ -21,7 +24,7 @@ from emeraldcut.data.columns import table_from_rows
 from emeraldcut.images import write_images
 from emeraldcut.nbody import Snapshot, write_snapshot
 from emeraldcut.networks import load_network
-from emeraldcut.report import cite, report, write_latex, write_pdf
+from emeraldcut.report import cite, explorer, report, write_latex, write_pdf
 from emeraldcut.report.cards import sky_links
 from emeraldcut.report.figures import galleries, palette, plots, style
 from emeraldcut.report.figures.comparison import alike, compare_with_references
@@ -93,7 +96,7 @@ class Checker(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.stack, self.ids, self.links, self.loads = [], [], [], []
-        self.tags, self.words, self.images = [], [], []
+        self.tags, self.words, self.images, self.scripts = [], [], [], []
         self.feed(html)
         self.close()
 
@@ -121,7 +124,9 @@ class Checker(HTMLParser):
         self.stack.pop()
 
     def handle_data(self, data):
-        if not {"style", "script"} & set(self.stack):
+        if self.stack and self.stack[-1] == "script":
+            self.scripts.append(data.strip())
+        elif "style" not in self.stack:
             self.words.append(data)
 
     @property
@@ -129,17 +134,25 @@ class Checker(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
+def checked_text(html: str) -> Checker:
+    """A page whose tags close, that runs nothing but our own program, and loads nothing."""
+    page = Checker(html)
+    assert page.stack == []
+    assert len(page.ids) == len(set(page.ids))
+    if page.scripts:  # the rows, which have only letters of base64, and our own program; nothing of the data runs
+        packed, program = page.scripts
+        assert re.fullmatch("[A-Za-z0-9+/=]+", packed) and program == explorer.script().strip()
+    assert page.tags.count("script") == len(page.scripts)
+    assert all(value.startswith(("data:image/", "#")) for value in page.loads)
+    assert not re.search(r"url\(\s*['\"]?(?!#)|@import", html)
+    return page
+
+
 def checked(folder) -> Checker:
     """Writes the report of a run and checks all that holds of any report."""
     path = report(folder)
     assert path == folder / "report.html"
-    html = path.read_text(encoding="utf-8")
-    page = Checker(html)
-    assert page.stack == []
-    assert len(page.ids) == len(set(page.ids))
-    assert "script" not in page.tags
-    assert all(value.startswith(("data:image/", "#")) for value in page.loads)
-    assert not re.search(r"url\(\s*['\"]?(?!#)|@import", html)
+    page = checked_text(path.read_text(encoding="utf-8"))
     anchors = {link[1:] for link in page.links if link.startswith("#")}
     assert anchors <= set(page.ids) | {""}
     assert {value[1:] for value in page.loads if value.startswith("#")} <= set(page.ids)
@@ -147,6 +160,11 @@ def checked(folder) -> Checker:
     assert "nan" not in page.text.lower().split()
     assert not list(folder.glob(".*"))  # no temporary file is left
     return page
+
+
+def unpacked(page: Checker) -> dict:
+    """The rows of the table of a page."""
+    return json.loads(gzip.decompress(base64.b64decode(page.scripts[0])))
 
 
 # --- the whole page
@@ -301,7 +319,7 @@ def test_names_are_text_wherever_they_stand(tmp_path):
         "table": {"columns": [HOSTILE], "rows": [[HOSTILE]], "caption": HOSTILE},
     }))  # fmt: skip
     page = checked(folder)
-    assert "script" not in page.tags and page.text.count(HOSTILE) >= 9
+    assert page.text.count(HOSTILE) >= 9 and unpacked(page)["columns"][1]["values"] == [HOSTILE]
     assert len([link for link in page.links if link.startswith("https://")]) == 5
 
 
@@ -539,8 +557,7 @@ def test_tables_of_measure_compare_and_classify_have_pages_with_their_images(tmp
         path = write_table(made, tmp_path / f"{command}.parquet", provenance=facts)
         page = report(path)
         assert page == tmp_path / f"{command}.report.html"
-        read = Checker(page.read_text())
-        assert read.stack == [] and "script" not in read.tags
+        read = checked_text(page.read_text())
         assert read.text.count(HOSTILE) >= 1 and "../../up" in read.text
         assert len(read.images) == 3 * (4 if command == "compare" else 2)
         assert not any("up" in (link or "") for link in read.links)
@@ -549,6 +566,29 @@ def test_tables_of_measure_compare_and_classify_have_pages_with_their_images(tmp
     write_table(Table({"id": ["a"]}), tmp_path / "other.csv")
     with pytest.raises(ValueError, match="has no column"):
         report(tmp_path / "other.csv")
+
+
+@pytest.mark.slow
+def test_pictures_in_colour_stay_in_colour(tmp_path):
+    """A red galaxy in a JPEG file and one in a grey PNG, on the pages of a table and of a screening."""
+    import emeraldcut
+
+    (tmp_path / "pictures").mkdir()
+    grey = np.clip(galaxy(peak=200), 0, 255).astype(np.uint8)
+    red = np.stack([grey, grey // 2, grey // 4], axis=-1)
+    PillowImage.fromarray(red).save(tmp_path / "pictures" / "red.jpg", quality=95, subsampling=0)
+    PillowImage.fromarray(grey).save(tmp_path / "pictures" / "grey.png")
+    emeraldcut.classify(tmp_path / "pictures", output=tmp_path / "classes.parquet")
+    run = emeraldcut.screen(tmp_path / "pictures", output=tmp_path / "run")
+    for path in (report(tmp_path / "classes.parquet"), run.folder / "report.html"):
+        shown = {image["alt"]: image["src"] for image in checked_text(path.read_text()).images}
+        colours = {}
+        for name in ("red.jpg", "grey.png"):
+            data = base64.b64decode(shown[f"{name[:-4]} on the sky"].partition(",")[2])
+            colours[name] = np.asarray(PillowImage.open(BytesIO(data)).convert("RGB")).astype(float)
+        middle = colours["red.jpg"][28:36, 28:36].mean(axis=(0, 1))
+        np.testing.assert_allclose(middle[1:] / middle[0], [0.5, 0.25], atol=0.05)
+        assert not np.allclose(colours["grey.png"][..., 1], colours["grey.png"][..., 0] / 2, atol=5)
 
 
 def test_a_set_has_a_page_with_examples_of_every_label(tmp_path):

@@ -13,6 +13,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,9 +25,10 @@ from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.images import ReadSettings, write_images
 from emeraldcut.review import ReviewSettings, agreement, cohen_kappa, fleiss_kappa, review
 from emeraldcut.review.order import INFORMATIVE_EVERY, Order, features
-from emeraldcut.review.reviewed_run import LOG, REMEMBERED, ReviewedRun
+from emeraldcut.review.reviewed_run import REMEMBERED, ReviewedRun
 from emeraldcut.review.server import PAGES, application, page
 from emeraldcut.review.static import CARDS_A_FILE
+from emeraldcut.review.subject import LOG
 from emeraldcut.review.verdicts import VERDICTS, Entry, Verdicts
 from emeraldcut.runs import Run
 from emeraldcut.tables import read_table, write_table
@@ -647,7 +649,7 @@ def test_a_bad_log_is_one_sentence(galaxies, tmp_path, damage, capsys, monkeypat
 
 
 def test_a_locked_log_is_tried_again_then_said(run, client, monkeypatch):
-    other = sqlite3.connect(run.folder / LOG, isolation_level=None)
+    other = sqlite3.connect(run.log, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     run.verdicts._connection.execute("PRAGMA busy_timeout = 100")
     answer = post(client, entry(1, HOSTILE[0]))
@@ -665,3 +667,79 @@ def test_candidates_without_a_column_are_one_sentence(galaxies, tmp_path, capsys
     write_table(table, folder / "candidates.parquet", overwrite=True)
     assert cli.main(["review", str(folder)]) == 2
     assert "lacks the column 'id'" in capsys.readouterr().err
+
+
+# --- any table
+
+
+def judged(run, number: int, truth: dict[str, str]) -> list[str]:
+    """The first `number` candidates that a reviewer who knows the truth is shown, each judged before the next."""
+    shown: list[str] = []
+    while len(shown) < number:
+        name = run.judge("Ann", count=1, skip=[])["queue"][0]["id"]
+        run.add([entry(len(shown), name, truth[name], "Ann")])
+        run.learn()
+        shown.append(name)
+    return shown
+
+
+def test_a_table_of_anybody_is_reviewed_in_an_active_order(tmp_path):
+    """60 rows, 6 of them rings, which differ in two columns of the user's own; the score says nothing."""
+    rng, n = np.random.default_rng(5), 60
+    truth = np.array(["ring"] * 6 + ["disc"] * 54)
+    table = Table({"name": [f"g{k}" for k in range(n)], "score": np.full(n, 0.1)})
+    table["colour"] = np.where(truth == "ring", 3.0, 0.0) + rng.normal(size=n)
+    table["spots"] = np.where(truth == "ring", 3.0, 0.0) + rng.normal(size=n)
+    table = table[rng.permutation(n)]
+    write_table(table, tmp_path / "mine.ecsv")
+    run = ReviewedRun(tmp_path / "mine.ecsv", ReviewSettings(classes=("ring", "disc"), refresh=1000, repeats=0))
+    known = {name: "ring" if int(name[1:]) < 6 else "disc" for name in table["name"]}
+    run.add([entry(900, "g0", "ring")])
+    run.learn()
+    shown = judged(run, 12, known)
+    assert sum(known[name] == "ring" for name in shown) >= 4  # of the 5 left; 1.1 by chance
+    results = run.results()
+    assert results["agreement"].keys() == {"all verdicts", "ring or not"}
+    rings = sum(known[name] == "ring" for name in shown)
+    assert results["reviewers"][0]["counts"] == {"ring": rings + 1, "disc": len(shown) - rings, "unsure": 0}
+    assert run.card(0)["sky"] is None and run.card(0)["classes"] == {}  # there are no images, and nothing fails
+    with pytest.raises(ValueError, match="a verdict is one of ring, disc, unsure"):
+        run.add([entry(901, "g1", "rectangular")])
+    assert {*run.joined().colnames} >= {"id", "score", "colour", "spots", "verdict"}
+    assert not {"rank", "flag"} & {*run.joined().colnames}
+    run.close()
+
+
+@pytest.mark.parametrize(
+    "classes", [("one",), ("a", "a"), ("", "b"), tuple("abcdefghi"), ("a", "b" * 41), ("a\n", "b\x1b")]
+)
+def test_classes_are_a_few_names(tmp_path, classes):
+    write_table(Table({"id": ["x"]}), tmp_path / "t.csv")
+    with pytest.raises(ValueError, match="classes expects|a class has"):
+        ReviewedRun(tmp_path / "t.csv", ReviewSettings(classes=classes))
+
+
+def test_images_of_a_table_are_found_by_name_by_row_and_in_a_set(tmp_path):
+    pixels = np.array([np.full((12, 12), k + 1.0) + np.eye(12) for k in range(3)], np.float32)
+    ids = ["c-3", "a_1", "b"]
+    write_images(ImageSet(pixels, Table({"id": ids})), tmp_path / "set", command="test")
+    np.save(tmp_path / "stack.npy", pixels)
+    (tmp_path / "files").mkdir()
+    for name, one in zip(ids, pixels, strict=True):
+        fits.writeto(tmp_path / "files" / f"{name}.fits", one)
+    write_table(Table({"id": ids[::-1]}), tmp_path / "turned.ecsv")
+    write_table(Table({"id": ids}), tmp_path / "same.ecsv")
+    for name, images, order in (
+        ("turned", "set", [2, 1, 0]),
+        ("turned", "files", [2, 1, 0]),
+        ("same", "stack.npy", [0, 1, 2]),
+    ):
+        run = ReviewedRun(tmp_path / f"{name}.ecsv", ReviewSettings(images=str(tmp_path / images)))
+        for row, place in enumerate(order):
+            np.testing.assert_array_equal(run.source_images[row], pixels[place])
+        run.close()
+    with pytest.raises(ValueError, match="have other names"):
+        write_table(Table({"id": ["x", "y", "z"]}), tmp_path / "other.ecsv")
+        ReviewedRun(tmp_path / "other.ecsv", ReviewSettings(images=str(tmp_path / "files")))
+    with pytest.raises(FileNotFoundError):
+        ReviewedRun(tmp_path / "same.ecsv", ReviewSettings(images=str(tmp_path / "nothing")))

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
+from PIL import Image
 
 from emeraldcut.data import ImageSet
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
-from emeraldcut.review.reviewed_run import LOG, ReviewedRun, ReviewSettings
-from emeraldcut.review.server import HERE, application
+from emeraldcut.review.reviewed_run import ReviewedRun, ReviewSettings
+from emeraldcut.review.server import application
 from emeraldcut.review.static import write_static
+from emeraldcut.review.subject import LOG
 from emeraldcut.review.verdicts import VERDICTS
 
 pytestmark = pytest.mark.slow
@@ -241,7 +243,47 @@ def test_everything_one_can_use_has_a_name(page, home):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_each_verdict_has_a_key_of_its_own():
-    script = (HERE / "review.js").read_text()
-    keys = [{"other": "x", "obround": "b"}.get(name, name[0]) for name in VERDICTS]
-    assert len(set(keys)) == len(keys) and 'other: "x"' in script and 'name === "obround" ? "b"' in script
+def test_each_verdict_has_a_key_of_its_own(page, home):
+    begin(page, f"{home}/?token={TOKEN}")
+    assert page.evaluate("names => verdictKeys(names)", list(VERDICTS)) == ["r", "o", "b", "x", "u"]
+    own = set("sclizjkn")  # what the page itself listens to
+    for names in (["spiral", "ring", "smooth", "other", "unsure"], ["nnn", "nn", "n"], ["élan", "星", "1"]):
+        keys = page.evaluate("names => verdictKeys(names)", names)
+        known = [key for key in keys if key]
+        assert len(keys) == len(names) and len(set(known)) == len(known) and not own & set(known)
+
+
+def test_a_table_with_classes_of_its_own_is_judged_beside_the_reference(page, tmp_path):
+    """Cutouts that a catalogue names by their ids only, of which one is in colour."""
+    folder, rng = tmp_path / "cutouts", np.random.default_rng(1)
+    folder.mkdir()
+    images = synthesise(SynthesiseSettings(number=4, size=48, snr_min=100), seed=4).pixels
+    for name, pixels in zip("abcd", images, strict=True):
+        grey = np.clip(255 * pixels / np.percentile(pixels, 99.9), 0, 255)
+        colour = np.stack([grey, 0.5 * grey, 0.2 * grey], axis=-1) if name == "b" else grey
+        Image.fromarray(colour.astype(np.uint8)).save(folder / f"{name}.png")
+    table = Table({"objid": list("abcd"), "p_spiral": [0.1, 0.9, 0.5, 0.2], "size": rng.random(4)})
+    table.write(tmp_path / "table.csv")
+    settings = ReviewSettings(
+        classes=("spiral", "ring", "other"), images=str(folder), reference="leda074886", repeats=0
+    )
+    run = ReviewedRun(tmp_path / "table.csv", settings)
+    begin(page, (write_static(run, tmp_path / "static").parent / "index.html").as_uri(), "Eve")
+    assert page.text_content("h1") == "b"  # the most probable spiral
+    buttons = page.locator(".verdicts button")
+    assert [buttons.nth(k).get_attribute("data-verdict") for k in range(4)] == ["spiral", "ring", "other", "unsure"]
+    captions = page.locator("figcaption").all_text_contents()
+    assert "the reference leda074886" in captions and "galaxy minus reference" in captions, captions
+    assert page.locator("figure.large image.plain").count() == 1  # in its own colours
+    press(page, "p", "c")  # s is for the stretch
+    assert page.locator("figure.large image.plain").count() == 0
+    press(page, "2", "d")
+    with page.expect_download() as download:
+        page.click("#save")
+    run.add(json.loads(Path(download.value.path()).read_text())["entries"])
+    joined = run.joined()
+    assert {"id", "p_spiral", "size"} <= set(joined.colnames)
+    assert "rank" not in joined.colnames and "flag" not in joined.colnames
+    assert list(joined["verdict"].filled("")) == ["", "spiral", "ring", ""]
+    run.close()
+    assert (tmp_path / "table.verdicts.sqlite").exists()

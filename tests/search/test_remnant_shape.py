@@ -67,6 +67,20 @@ def test_discs_that_have_not_mixed_are_told():
     assert found["nodes_companion"] > 0.9
 
 
+def test_rotation_and_dispersion_are_those_of_the_stars():
+    """A thin ring of circular speed 40 km/s, seen at 60 degrees, with 12 km/s of random motion."""
+    rng = np.random.default_rng(2)
+    snapshot = inclined_orbits(40_000, 1.0, 0.5)
+    moved = snapshot.velocity + rng.normal(0, 12, snapshot.velocity.shape)
+    body = body_of(as_snapshot(snapshot.position, moved))
+    direction = np.array([[np.sin(np.radians(60)), 0.0, np.cos(np.radians(60))]])
+    views = view_remnant([body], direction, (1.0, 2.0), motion=True)
+    assert views.rotation_km_s[0] == pytest.approx(np.full(2, 40 * np.sin(np.radians(60))), rel=0.03)
+    assert views.dispersion_km_s[0] == pytest.approx(np.full(2, 12.0), rel=0.08)
+    face_on = view_remnant([body], np.array([[0.0, 0, 1]]), (1.0,), motion=True)
+    assert face_on.rotation_km_s[0, 0] < 1.5
+
+
 def test_a_snapshot_without_stars_is_refused():
     halo = Snapshot(*np.zeros((2, 9, 3)), np.ones(9), np.zeros(9, int), np.zeros(9, int))
     with pytest.raises(ValueError, match="needs stars"):

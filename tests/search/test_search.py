@@ -1,6 +1,9 @@
 """Searches with a toy in place of simulations: the same whatever stops them, and whoever does the work."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 
 from emeraldcut.errors import UsageError
 from emeraldcut.mergers import SuiteSettings
+from emeraldcut.mergers.encounters import EncounterSettings
 from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.search.evaluation import Evaluated, bodies_of
 from emeraldcut.search.objective import Limits, judge
@@ -21,7 +25,7 @@ from emeraldcut.tables.files import read_table
 from tests.search.toys import BEST_ANGLE_DEG, inclined_orbits, toy_remnant
 
 FEW = SearchSettings(
-    evaluations=12, sobol=4, population=4, best=2, repeats=2, particles=12_000, small_particles=6_000
+    evaluations=12, sobol=4, population=4, best=2, repeats=2, particles=12_000, small_particles=6_000, directions=16
 )  # fmt: skip
 TWO_FREE = PriorSettings(
     host_stars_msun=(8e8,), host_halo_msun=(3e10,), host_scale_kpc=(0.8,), companion_stars_over_host=(0.7,),
@@ -45,8 +49,9 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_search_finds_the_encounter_that_makes_boxes(undisturbed):
-    rows = read_rows(undisturbed)
+def test_a_search_finds_the_encounter_that_makes_boxes(tmp_path):
+    folder = search("box", tmp_path / "run", replace(FEW, directions=64), TWO_FREE, seed=7, runner=toy_remnant).folder
+    rows = read_rows(folder)
     small = [row for row in rows if row["kind"] == "small"]
     assert len(small) == 12
     best = max(small, key=lambda row: row["score"])
@@ -54,7 +59,7 @@ def test_a_search_finds_the_encounter_that_makes_boxes(undisturbed):
     away = [abs(r["parameters"]["orbit_angle_deg"] - BEST_ANGLE_DEG) + r["parameters"]["tilt_deg"] for r in small]
     assert away[best["number"]] < min(away[: FEW.sobol])  # what CMA-ES is for
     assert away[best["number"]] < 20
-    table = read_table(undisturbed / TABLE)
+    table = read_table(folder / TABLE)
     assert list(table["kind"][:4]) == ["small"] * 4 or list(table["kind"][:4]) == ["full"] * 4
     assert len(table) == 16
 
@@ -102,7 +107,7 @@ def test_full_runs_repeat_the_best_with_other_seeds(undisturbed):
 def test_a_search_that_was_stopped_ends_the_same(undisturbed, tmp_path, after):
     done = []
 
-    def stopping(encounter, seed, settings):
+    def stopping(encounter, seed, settings, folder):
         if len(done) == after:
             raise Stopped
         done.append(seed)
@@ -113,6 +118,56 @@ def test_a_search_that_was_stopped_ends_the_same(undisturbed, tmp_path, after):
     assert len(list((tmp_path / "run" / EVALUATIONS).glob("*.json"))) == after
     search("box", tmp_path / "run", FEW, TWO_FREE, seed=7, runner=toy_remnant)
     assert read_rows(tmp_path / "run") == read_rows(undisturbed)
+
+
+KILLED_TEN_TIMES = """
+import os, random, signal, sys, time
+from pathlib import Path
+from emeraldcut.search.search import EVALUATIONS, search
+from tests.search.test_search import FEW, TWO_FREE
+from tests.search.toys import toy_remnant
+
+folder, chance, kills = Path(sys.argv[1]), random.Random(3), 0
+for least in [0, 0, 1, 2, 4, 6, 9, 11, 12, 14]:
+    child = os.fork()
+    if child == 0:
+        search("box", folder, FEW, TWO_FREE, seed=7, runner=toy_remnant)
+        os._exit(0)
+    while len(list((folder / EVALUATIONS).glob("*.json"))) < least and os.waitpid(child, os.WNOHANG)[0] == 0:
+        time.sleep(0.002)
+    time.sleep(chance.uniform(0, 0.1))
+    os.kill(child, signal.SIGKILL)
+    kills += os.waitpid(child, 0)[1] == signal.SIGKILL
+print(kills)
+search("box", folder, FEW, TWO_FREE, seed=7, runner=toy_remnant)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_ten_kills_leave_the_same_evaluations(undisturbed, tmp_path):
+    command = [sys.executable, "-c", KILLED_TEN_TIMES, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 10
+    assert read_rows(tmp_path / "run") == read_rows(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_gaussian_process_is_resumed_like_cma(tmp_path):
+    few = replace(FEW, evaluations=8, method="gp", best=1, repeats=1)
+    whole = search("box", tmp_path / "whole", few, TWO_FREE, seed=2, runner=toy_remnant)
+    done = []
+
+    def stopping(encounter, seed, settings, folder):
+        if len(done) == 6:
+            raise Stopped
+        done.append(seed)
+        return toy_remnant(encounter, seed, settings)
+
+    with pytest.raises(Stopped):
+        search("box", tmp_path / "stopped", few, TWO_FREE, seed=2, runner=stopping)
+    search("box", tmp_path / "stopped", few, TWO_FREE, seed=2, runner=toy_remnant)
+    assert read_rows(tmp_path / "stopped") == read_rows(whole)
 
 
 @pytest.mark.slow
@@ -211,6 +266,48 @@ def test_remnants_that_have_not_mixed_are_rejected():
     assert not judged(True, apart=2.0)["mixed"]
     assert not judged(False)["mixed"]
     assert judged(False)["score"] < judged(True)["score"] - 0.9
+
+
+def test_rivals_have_parameters_of_their_own():
+    alone = PriorSettings(formation="isolated", host_height_kpc=(0.1, 0.6), host_toomre_q=(0.8, 2.0))
+    assert set(alone.free) == {
+        "host_stars_msun",
+        "host_halo_msun",
+        "host_scale_kpc",
+        "host_height_kpc",
+        "host_toomre_q",
+    }
+    encounter = encounter_of(alone.at(np.full(5, 0.5)), "distance", 20_000)
+    assert encounter.companion is None
+    assert encounter.host.toomre_q == pytest.approx(1.4)
+    assert encounter.host.halo_particles + encounter.host.star_particles == 20_000
+    assert encounter.suite(1.0).grid == "alone"
+    tidal = PriorSettings(formation="tide")
+    assert "tide_mass_msun" in tidal.free
+    assert "start_kpc" not in tidal.names
+    encounter = encounter_of(tidal.at(np.full(len(tidal.free), 0.5)), "distance", 20_000)
+    moved = encounter.evolve(EvolveSettings())
+    assert moved.tide_mass_msun == pytest.approx(1e13)
+    assert np.linalg.norm(moved.tide_start_kpc) == pytest.approx(np.sqrt(50 * 300))
+    with pytest.raises(UsageError, match="nothing is left to search"):
+        PriorSettings(formation="isolated", host_stars_msun=(1e9,), host_halo_msun=(1e10,), host_scale_kpc=(1.0,))
+
+
+@pytest.mark.slow
+def test_a_galaxy_alone_is_searched_too(tmp_path):
+    alone = PriorSettings(formation="isolated")
+    run = search("box", tmp_path / "run", replace(FEW, evaluations=4, best=1), alone, runner=lonely)
+    assert run.manifest["prevalence"] is None
+    row = read_rows(run.folder)[0]
+    assert np.isnan(row["inclination_companion_deg"])
+    assert row["mixed"]
+
+
+def lonely(encounter, seed, settings, folder):
+    """A toy of one galaxy."""
+    remnant = toy_remnant(replace(encounter, companion=encounter.host, start=EncounterSettings()), seed, settings)
+    stars = [replace(snapshot, galaxy=np.zeros_like(snapshot.galaxy)) for snapshot in remnant.snapshots]
+    return replace(remnant, snapshots=stars)
 
 
 def test_noise_is_pooled_over_encounters():

@@ -1,10 +1,16 @@
 """Targets: built in, from TOML, from a measured profile; and what matches them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.table import Table
 
+from emeraldcut.cli import main
 from emeraldcut.errors import UsageError
+from emeraldcut.galaxies.profiles import Body, Sersic
+from emeraldcut.galaxies.shapes import superellipse
+from emeraldcut.galaxies.sky import draw
 from emeraldcut.search.remnant_shape import RADII, Views
 from emeraldcut.search.target import BUILT_IN, Constraint, Target, read_target
 from emeraldcut.tables.files import write_table
@@ -71,6 +77,20 @@ def test_files_that_say_too_little_are_refused(tmp_path, text, words):
         read_target(file)
 
 
+def test_rotation_can_be_asked_for(tmp_path):
+    file = tmp_path / "t.toml"
+    file.write_text("[[isophote]]\nradius = 0.5\nrotation_km_s = 33\nrotation_km_s_err = 5\n")
+    target = read_target(file)
+    assert target.motion
+    assert not read_target("box").motion
+    views = replace(views_of(np.zeros((2, 5)), 0.7), rotation_km_s=np.array([[30.0] * 5, [50.0] * 5]))
+    assert list(target.matches(views)) == [True, False]
+
+
+def test_the_inner_disc_of_leda_can_be_left_out():
+    assert read_target("leda074886_outside").radii == (1.5, 2.0, 2.5)
+
+
 def test_an_unknown_name_is_refused():
     with pytest.raises(UsageError, match="targets are leda074886, box"):
         read_target("m87")
@@ -96,6 +116,20 @@ def test_a_measured_profile_is_a_target(tmp_path):
         file.write_text(f'profile = "profiles.ecsv"\n{wrong}\n')
         with pytest.raises(UsageError, match=words):
             read_target(file)
+
+
+@pytest.mark.slow
+def test_the_profile_of_an_image_is_a_target(tmp_path):
+    """A box of exponent 3 and axis ratio 0.7, whose a4/a is -0.057 (superellipse): measured, and then a target."""
+    light = draw(Body(superellipse(0.7, 3.0), Sersic(1.0), 12.0), 161)
+    np.save(tmp_path / "box.npy", 1e6 * light + np.random.default_rng(1).normal(0, 1, light.shape))
+    measure = ["measure", str(tmp_path / "box.npy"), "--profiles", str(tmp_path / "profiles.ecsv")]
+    assert main([*measure, "-o", str(tmp_path / "shapes.ecsv"), "--quiet"]) == 0
+    target = read_target(tmp_path / "profiles.ecsv")
+    at = {(c.quantity, c.radius): c for c in target.constraints}
+    for radius in (1.0, 1.5):
+        assert at["a4", radius].low < -0.057 < at["a4", radius].high
+        assert at["axis_ratio", radius].low < 0.7 < at["axis_ratio", radius].high
 
 
 def test_a_target_needs_a_constraint():

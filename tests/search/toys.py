@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from emeraldcut.nbody.snapshot import Snapshot
@@ -55,7 +57,7 @@ def inclined_orbits(
     return as_snapshot(position, velocity, galaxy)
 
 
-def toy_remnant(encounter: Encounter, seed: int, settings: SearchSettings) -> Remnant:
+def toy_remnant(encounter: Encounter, seed: int, settings: SearchSettings, folder: Path | None = None) -> Remnant:
     """In place of a simulation: stars inclined by half of the orbit's angle, more alike the better the encounter."""
     start = encounter.start
     away = abs(start.orbit_angle_deg - BEST_ANGLE_DEG) + start.tilt_deg
@@ -70,6 +72,8 @@ def toy_remnant(encounter: Encounter, seed: int, settings: SearchSettings) -> Re
         "duration_gyr": 4.0,
         "energy_drift": 0.0,
         "separation_kpc": 0.0,
+        "new_stars_msun": 0.0,
         "simulate_cpu_s": 1.0,
+        "course": [[0.0, 5.0, 0.0, 0.0], [2.0, 0.0, 1.0, 2.0], [4.0, 0.0, 0.0, 0.0]],
     }
     return Remnant(snapshots, facts)

@@ -20,6 +20,7 @@ from emeraldcut.studies.fractions import (
     fraction_interval,
     fractions_of,
 )
+from tests.helpers import Stretches
 
 CONFUSION = np.array([[90, 2, 3, 5], [4, 80, 14, 2], [6, 20, 70, 4], [8, 3, 1, 88]])
 
@@ -152,7 +153,10 @@ def finished(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("study")
     write_suite(folder / "run", {1.0: 6.0, 3.0: 2.0})
-    return study(folder / "run", folder / "out", StudySettings(views=6, snapshots=1, known=60), seed=1)
+    told = Stretches()
+    run = study(folder / "run", folder / "out", StudySettings(views=6, snapshots=1, known=60), seed=1, progress=told)
+    told.check()  # a study once ran to 505 of 10
+    return run
 
 
 @pytest.mark.slow

@@ -43,6 +43,8 @@ class ImageSet:
         for.
     sources : tuple
         Stamps of the files that the images were read from (`runs.stamps`); of a set that a reader has made.
+    colours : list of (ny, nx, 3) uint8 arrays or None, optional
+        What the eye sees of pictures in colour, None of others; only where they are to be shown.
     """
 
     pixels: Pixels
@@ -51,6 +53,7 @@ class ImageSet:
     noises: list[np.ndarray | None] | None = None
     bands: list[dict[str, np.ndarray] | None] | None = None
     sources: tuple[tuple[str, int, int, str], ...] = ()
+    colours: list[np.ndarray | None] | None = None
 
     def __post_init__(self) -> None:
         if len(self.pixels) != len(self.table):
@@ -108,8 +111,9 @@ class ImageSet:
         psfs = None if self.psfs is None else [self.psfs[i] for i in index]
         noises = None if self.noises is None else [self.noises[i] for i in index]
         bands = None if self.bands is None else [self.bands[i] for i in index]
+        colours = None if self.colours is None else [self.colours[i] for i in index]
         pixels = self.pixels[index] if isinstance(self.pixels, np.ndarray) else [self.pixels[i] for i in index]
-        return ImageSet(pixels, self.table[index], psfs, noises, bands, self.sources)
+        return ImageSet(pixels, self.table[index], psfs, noises, bands, self.sources, colours)
 
     @classmethod
     def from_rows(

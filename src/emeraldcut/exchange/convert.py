@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from unicodedata import normalize
 
 import numpy as np
@@ -16,6 +15,7 @@ from emeraldcut.data.columns import describe_columns, free_name, numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
+from emeraldcut.exchange.headers import sky_header
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
 from emeraldcut.images.tiles import first_pixel
 from emeraldcut.runs.notices import said
@@ -47,8 +47,9 @@ class ConvertSettings(Settings):
 
     to: str | None = setting(
         None,
-        "write a folder of images for this program, instead of a table",
-        choices=("fits", "zoobot", "hyrax", "anomalymatch"),
+        "write a folder of images for this program, instead of a table; or of IMAGES the area of the sky that they "
+        "cover (moc) or a table in ObsCore (obscore); or of a TABLE a folder in HATS (moc and hats: extra [sky])",
+        choices=("fits", "zoobot", "hyrax", "anomalymatch", "moc", "obscore", "hats"),
     )
     send: bool = setting(
         False, "also send the table (.vot) through SAMP to TOPCAT, Aladin and others that run on this machine"
@@ -245,31 +246,6 @@ def _write_fits(pixels: np.ndarray, path: Path, row: Row, bands: Mapping[str, np
         of_band["FILTER"] = name
         units.append(fits.ImageHDU(plane, of_band, name=f"BAND{name}" if name.isdigit() else name))
     fits.HDUList(units).writeto(path, overwrite=True, output_verify="silentfix")
-
-
-def sky_header(row: Row, shape: tuple[int, ...]) -> Any:
-    """A FITS header with the WCS of an image (ny, nx): its local matrix, around the middle of the image.
-
-    Without the matrix only the pixel scale is in it, if that is known.
-    """
-    from astropy.io import fits
-
-    def value(name: str) -> float:
-        return float(numbers(row[name])) if name in row.colnames else np.nan
-
-    header = fits.Header()
-    place = [value(f"image_{n}") if np.isfinite(value(f"image_{n}")) else value(n) for n in ("ra", "dec")]
-    matrix = [value(f"cd{k}") for k in (11, 12, 21, 22)]
-    if np.isfinite([*place, *matrix]).all():
-        header["CTYPE1"], header["CTYPE2"], header["RADESYS"] = "RA---TAN", "DEC--TAN", "ICRS"
-        header["CUNIT1"], header["CUNIT2"] = "deg", "deg"
-        header["CRVAL1"], header["CRVAL2"] = place
-        header["CRPIX1"], header["CRPIX2"] = (shape[1] + 1) / 2, (shape[0] + 1) / 2
-        for key, cd in zip(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), matrix, strict=True):
-            header[key] = cd
-    elif np.isfinite(value("pixel_scale_arcsec")):
-        header["PIXSCALE"] = (value("pixel_scale_arcsec"), "arcsec")
-    return header
 
 
 def _write_png(pixels: np.ndarray, path: Path, row: Row, bands: Mapping[str, np.ndarray]) -> None:

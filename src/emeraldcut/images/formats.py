@@ -62,7 +62,8 @@ class Picture:
 
     `hdu` and `plane` say where it is among several images, see `Origin`; `origin` is set by who knows the file.
     `noise` (ny, nx) is the noise per pixel that its map states, or weights say up to a factor.
-    `bands` are the pixels of each band that it is made of, if there are several.
+    `bands` are the pixels of each band that it is made of, if there are several; `colour` (ny, nx, 3) uint8 is what
+    the eye sees of a picture in colour.
     """
 
     pixels: np.ndarray
@@ -76,6 +77,7 @@ class Picture:
     origin: Origin | None = None
     noise: np.ndarray | None = None
     bands: dict[str, np.ndarray] | None = None
+    colour: np.ndarray | None = None
 
 
 HOLDS_NONE = BadImage(Flag.NOT_AN_IMAGE, "It holds no image.")
@@ -152,6 +154,16 @@ def _flatten(grey: np.ndarray, clipped: np.ndarray) -> None:
         own = regions[near] == k
         if np.count_nonzero(own & clipped[near]) >= max(FEWEST_CLIPPED, MOSTLY_CLIPPED * np.count_nonzero(own)):
             grey[near][own] = grey[near][maximum_filter(own, 2 * RIM_PIX + 1)].max()
+
+
+def seen_colours(array: np.ndarray) -> np.ndarray | None:
+    """Colours (ny, nx, 3 or 4) of 8 or 16 bits as (ny, nx, 3) uint8; None of other numbers, and of what is grey."""
+    if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16):
+        return None
+    colour = array[..., :3]
+    if (colour[..., 0] == colour[..., 1]).all() and (colour[..., 0] == colour[..., 2]).all():
+        return None
+    return colour if array.dtype == np.uint8 else (colour >> 8).astype(np.uint8)
 
 
 SIGNATURES = {
@@ -687,7 +699,9 @@ def of_colours(array: np.ndarray, settings: PictureSettings, facts: dict[str, An
         channels = array[..., :3].astype(np.float32)
         wanted = _chosen(settings, ("r", "g", "b"), 3)
         return of_bands([(channels[..., k], None) for k in wanted], [("r", "g", "b")[k] for k in wanted], facts, [])
-    return checked(luminance(array) if array.ndim == 3 else array, facts=dict(facts))
+    picture = checked(luminance(array) if array.ndim == 3 else array, facts=dict(facts))
+    picture.colour = seen_colours(array)
+    return picture
 
 
 def _tiff(path: Path, settings: PictureSettings) -> Counted:
@@ -752,7 +766,7 @@ def _of_tiff(array: np.ndarray, axes: str, page: Any, settings: PictureSettings)
         return [_of_last_axis(image, settings) for image in array.reshape(-1, *array.shape[-3:])]
     if settings.band:
         return [of_colours(image, settings, facts) for image in array.reshape(-1, *array.shape[-3:])]
-    return list(each_plane(*_planes(luminance(array), facts=facts)))
+    return list(each_plane(*_planes(array, colour=True, facts=facts)))
 
 
 def bands_axis(shape: tuple[int, ...]) -> int | None:
@@ -866,15 +880,20 @@ def _planes(
     """
     facts = facts or {}
     axes = array.ndim - colour
+
+    def one(plane: np.ndarray, index: int | None = None) -> Picture:
+        grey = luminance(plane) if colour and plane.dtype.kind in "buif" else plane
+        picture = checked(grey, index=index, facts=dict(facts))
+        picture.colour = seen_colours(plane) if colour else None
+        return picture
+
     if axes != 3 or array.dtype.kind not in "buif":
-        grey = luminance(array) if colour and array.dtype.kind in "buif" else array
-        return 1, lambda k: checked(grey, facts=dict(facts))
+        return 1, lambda k: one(array)
     number = max(number, len(array))
 
     def picture(k: int) -> Picture:
         if k >= len(array):
             raise BadImage(Flag.UNREADABLE, "The file ends before this image.")
-        plane = luminance(array[k]) if colour else array[k]
-        return checked(plane, index=k if number > 1 else None, facts=dict(facts))
+        return one(array[k], k if number > 1 else None)
 
     return number, picture

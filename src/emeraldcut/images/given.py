@@ -23,6 +23,7 @@ from emeraldcut.images.readers import (
     read_images,
     unique_ids,
 )
+from emeraldcut.settings import from_keywords
 from emeraldcut.tables.catalogues import as_catalogue
 from emeraldcut.tables.foreign import as_table
 
@@ -32,7 +33,7 @@ EXPECTED = (
 )
 
 
-def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: bool = False) -> ImageSet:
+def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: bool = False, **keywords: Any) -> ImageSet:
     """Whatever a Python user has as an image set.
 
     Parameters
@@ -45,6 +46,8 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: boo
     settings : ReadSettings
     bands : bool
         Keep the single bands of images that are made of several.
+    **keywords
+        Settings by name, such as `psf_fwhm_pix` or `pixel_scale_arcsec`.
 
     Returns
     -------
@@ -65,6 +68,7 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: boo
     """
     if isinstance(given, ImageSet):
         return given
+    (settings,) = from_keywords([settings], keywords, ReadSettings)
     if isinstance(given, Iterator) or (isinstance(given, np.ndarray) and given.dtype == object):
         given = list(given)
     if not isinstance(given, list | tuple) or _as_hdus(given) is not None:

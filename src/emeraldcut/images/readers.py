@@ -283,13 +283,20 @@ def from_pictures(
 
     def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
         unique = unique_ids()
-        for part in _parts(islice(items(), settings.limit), size):
+        for part in _parts(_grey(islice(items(), settings.limit)), size):
             images = _image_set(part, unique, settings)
             images.bands = [picture.bands for picture, _ in part] if bands else None
             yield images
 
     with_bands = partial(chunks, bands=True)
     return ImageSource(n_images, chunks, n_files, whole_ids, inputs=inputs, _chunks_with_bands=with_bands)
+
+
+def _grey(items: Iterator[Item]) -> Iterator[Item]:
+    """Items without their colours, which only pages show, of single images."""
+    for item in items:
+        item[0].colour = None
+        yield item
 
 
 def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

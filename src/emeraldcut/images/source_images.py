@@ -131,6 +131,12 @@ class SourceImages:
         except Exception as error:  # libraries raise errors of every kind on damaged files
             return failed(error)
 
+    def shown(self, rows: Iterable[int], table: Table) -> ImageSet:
+        """The images of some rows for a page, those in colour with their colours; `table` has these rows."""
+        pictures = [self.picture(int(row)) for row in rows]
+        colours = [one.colour if one.colour is not None and one.pixels.size else None for one in pictures]
+        return ImageSet([one.pixels for one in pictures], table, colours=some(colours))
+
     def chunk(self, rows: range, table: Any) -> ImageSet | StoredImages:
         """The images of some rows, which are now those of an Arrow table; of a set they are only named, not yet read.
 

@@ -18,9 +18,9 @@ RANGE = (0.3, 2.5)  # half-light radii between which isophotes are looked at
 INNER, OUTER = (0.3, 0.8), (1.25, 2.5)  # the two zones, in half-light radii
 WIDTH, LEAST_WIDTH_PIX = 0.24, 1.5  # of a ring, relative to its inner edge, and in pixels; rings do not overlap
 STEPS = 4  # Gauss-Newton steps at most
-# Standard errors from which on a zone is boxy or disky: alone, since two zones are two chances to err; and where the
-# other one is the opposite.
-ZONE_SIGMA, OPPOSITE_SIGMA = 3.0, 2.0
+# Standard errors from which on a zone is boxy or disky by itself; from which on zones of opposite signs differ; and
+# which each of these then needs. Of ellipses, .7 % are beyond one of them by chance.
+ZONE_SIGMA, DIFFERENCE_SIGMA, SIGN_SIGMA = 3.2, 2.8, 1.0
 MOST_ERROR = 0.1  # of a4 in a ring that counts
 
 
@@ -71,7 +71,11 @@ def _mean(course: Course, zone: tuple[float, float]) -> tuple[float, float]:
     weight = 1 / course.error[inside] ** 2
     total = weight.sum()
     common = np.sum(weight * course.common[inside]) / total
-    return float(np.sum(weight * course.a4[inside]) / total), float(np.sqrt(1 / total + common**2))
+    mean = float(np.sum(weight * course.a4[inside]) / total)
+    # rings that scatter by more than their errors make the mean less certain, as in `_slope`
+    freedom = max(int(inside.sum()) - 1, 1)
+    scatter = max(float(np.sum(weight * (course.a4[inside] - mean) ** 2)) / freedom, 1.0)
+    return mean, float(np.sqrt(scatter / total + common**2))
 
 
 def _slope(course: Course) -> tuple[float, float]:
@@ -117,9 +121,14 @@ def _word(a4: float, error: float, sigmas: float) -> str:
 
 
 def zones_in_words(inner: tuple[float, float], outer: tuple[float, float]) -> str:
-    """What a4 and its error say inside and outside, as in "boxy outside, disky inside"."""
-    inside, outside = _word(*inner, OPPOSITE_SIGMA), _word(*outer, OPPOSITE_SIGMA)
-    if not (inside and outside and inside != outside):
+    """What a4 and its error say inside and outside, as in "boxy outside, disky inside".
+
+    Two zones of opposite signs are called so if their difference is significant: there is one difference, but there
+    are two zones, each of which may err.
+    """
+    inside, outside = _word(*inner, SIGN_SIGMA), _word(*outer, SIGN_SIGMA)
+    differ = abs(inner[0] - outer[0]) > DIFFERENCE_SIGMA * np.hypot(inner[1], outer[1])
+    if not (differ and inside and outside and inside != outside):
         inside, outside = _word(*inner, ZONE_SIGMA), _word(*outer, ZONE_SIGMA)
     if inside and inside == outside:
         return f"{inside} throughout"

@@ -103,6 +103,8 @@ def summarise(task: Task, rows: Table, first: Snapshot, scale_kpc: float) -> dic
 
 def thickening(folder: Path, tasks: list[Task], settings: SuiteSettings) -> dict[str, float]:
     """For each control the thickness of its disc when the galaxies would meet, as points, over that at the start."""
+    if settings.grid == "alone":  # these are no controls of anything
+        return {}
     meeting = 1.0
     for task in tasks:
         if task.mass_ratio is not None and settings.grid not in ("thesis", "encounter"):

@@ -1,8 +1,8 @@
-"""Encounters: a companion on a bound orbit about a host, with an angle, a speed and spins that are chosen."""
+"""Encounters: a companion on a bound orbit about a host, with chosen angle, speed and spins; orbits in a tide."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from emeraldcut.errors import UsageError
 from emeraldcut.mergers.orbits import Orbit
 from emeraldcut.mergers.progenitors import Model, ProgenitorSettings, model
+from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot import GRAVITY
 from emeraldcut.settings import Settings, setting
 
@@ -129,11 +130,8 @@ def encounter_orbit(host: ProgenitorSettings, companion: ProgenitorSettings, set
         For settings of a galaxy that cannot be, see `progenitors.model`.
     """
     distance, speed = start_of((model(host), model(companion)), settings)
-    angles = (settings.orbit_angle_deg, settings.phase_deg, settings.tilt_deg, settings.azimuth_deg)
-    angle, phase, tilt, azimuth = np.radians(angles)
-    pole = np.array([0.0, -np.sin(angle), np.cos(angle)])
-    outwards = np.array([np.cos(phase), np.sin(phase) * np.cos(angle), np.sin(phase) * np.sin(angle)])
-    forwards = np.cross(pole, outwards)
+    outwards, forwards, pole = _directions(settings.orbit_angle_deg, settings.phase_deg)
+    tilt, azimuth = np.radians([settings.tilt_deg, settings.azimuth_deg])
     spin = np.cos(tilt) * pole + np.sin(tilt) * (np.cos(azimuth) * outwards + np.sin(azimuth) * forwards)
     theta, phi = np.degrees([np.arccos(np.clip(spin[2], -1, 1)), np.arctan2(spin[1], spin[0])])
     return Orbit(
@@ -142,6 +140,55 @@ def encounter_orbit(host: ProgenitorSettings, companion: ProgenitorSettings, set
         second_spin_deg=(float(theta), float(phi)),
         about=asdict(settings) | {"distance_kpc": float(distance), "speed_km_s": float(speed)},
     )
+
+
+@dataclass(frozen=True)
+class TidalOrbit:
+    """The orbit of a galaxy in the tide of a far heavier one, a Hernquist sphere. The galaxy spins about +z.
+
+    Attributes
+    ----------
+    mass_msun, scale_kpc : float
+        Of the sphere.
+    start_kpc : float
+        Distance from its centre at the start.
+    circularity : float
+        Speed at the start over the circular one, at right angles to the direction from the centre.
+    orbit_angle_deg, phase_deg : float
+        As in `EncounterSettings`.
+    """
+
+    mass_msun: float
+    scale_kpc: float
+    start_kpc: float
+    circularity: float
+    orbit_angle_deg: float
+    phase_deg: float
+
+    @property
+    def speed_km_s(self) -> float:
+        """At the start: circular speed sqrt(G M r) / (r + a) of the Hernquist sphere, times the circularity."""
+        circular = np.sqrt(GRAVITY * self.mass_msun * self.start_kpc) / (self.start_kpc + self.scale_kpc)
+        return float(self.circularity * circular)
+
+    def applied(self, settings: EvolveSettings) -> EvolveSettings:
+        """The same settings with this tide, in the frame in which the galaxy begins at rest at the origin."""
+        outwards, forwards, _ = _directions(self.orbit_angle_deg, self.phase_deg)
+        return replace(
+            settings,
+            tide_mass_msun=self.mass_msun,
+            tide_scale_kpc=self.scale_kpc,
+            tide_start_kpc=_vector(-self.start_kpc * outwards),
+            tide_velocity_km_s=_vector(-self.speed_km_s * forwards),
+        )
+
+
+def _directions(orbit_angle_deg: float, phase_deg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors from the host to the start, of the velocity there, and of the orbit's pole, for a host along +z."""
+    angle, phase = np.radians([orbit_angle_deg, phase_deg])
+    pole = np.array([0.0, -np.sin(angle), np.cos(angle)])
+    outwards = np.array([np.cos(phase), np.sin(phase) * np.cos(angle), np.sin(phase) * np.sin(angle)])
+    return outwards, np.cross(pole, outwards), pole
 
 
 def _vector(values: np.ndarray) -> tuple[float, float, float]:

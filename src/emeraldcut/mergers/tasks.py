@@ -64,8 +64,9 @@ class SuiteSettings(EncounterSettings):
     grid: str = setting(
         "isotropic",
         "isotropic spins; the 16 pairs of spins of Barnes and of Naab & Burkert (lattice); the orbits of the thesis; "
-        "or one encounter, of which orbits is the number of runs with particles of their own",
-        choices=("isotropic", "lattice", "thesis", "encounter"),
+        "one encounter, or the heavier galaxy alone, of either of which orbits is the number of runs with particles of "
+        "their own",
+        choices=("isotropic", "lattice", "thesis", "encounter", "alone"),
     )
     grid_step: int = setting(
         1, "run every Nth orbit of the lattice, or of the distinct orbits of the thesis", at_least=1, at_most=1_000_000
@@ -175,6 +176,12 @@ def plan(settings: SuiteSettings) -> list[Task]:
         orbits = list(range(settings.orbits))
     fractions = settings.gas_fractions or (settings.heavier.gas_fraction,)
     number = count()
+    if settings.grid == "alone":
+        return [
+            Task(f"alone-gas{_digits(gas)}-run{orbit:03d}", next(number), None, gas, orbit)
+            for gas in fractions
+            for orbit in orbits
+        ]
     controls = [Task(f"control-gas{_digits(gas)}", next(number), None, gas) for gas in fractions if settings.control]
     if settings.grid == "encounter":
         host, other = settings.heavier, progenitor_of(settings.companion or settings.progenitor)

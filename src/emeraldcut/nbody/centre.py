@@ -12,19 +12,24 @@ _NEIGHBOURS = 32
 
 
 def separation(snapshot: Snapshot) -> float:
-    """Distance in kpc between the centres of galaxies 0 and 1, NaN where there is only one.
+    """Distance in kpc between the centres of galaxies 0 and 1, NaN where there is only one; see `offset`."""
+    return float(np.linalg.norm(offset(snapshot)))
+
+
+def offset(snapshot: Snapshot) -> np.ndarray:
+    """Where the centre of galaxy 1 is from that of galaxy 0, (3,) in kpc; NaN where there is only one galaxy.
 
     A galaxy's centre is the densest place of its stars, or where it has none of all its particles.
     """
     both = [snapshot.galaxy == galaxy for galaxy in (0, 1)]
     if not (both[0].any() and both[1].any()):
-        return float("nan")
+        return np.full(3, np.nan)
     stars = np.isin(snapshot.component, STARS)
     chosen = [own & stars if (own & stars).any() else own for own in both]
     first, second = (
         centre_of(np.asarray(snapshot.position, float)[c], np.asarray(snapshot.mass, float)[c]) for c in chosen
     )
-    return float(np.linalg.norm(second - first))
+    return second - first
 
 
 def centre_of(position: np.ndarray, mass: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from emeraldcut.nbody.gravity import EXAMPLES, accelerations
 from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot import COMPONENTS, KPC_PER_KM_S_GYR, Snapshot
 from emeraldcut.nbody.sph import flow_example
+from emeraldcut.nbody.tide import Tide, tide_of
 from emeraldcut.numerics.jit import Example, compile_ahead, compiled
 
 FINEST = 30  # halvings of the way between two outputs at most
@@ -69,9 +70,11 @@ class _Particles:
     settings: EvolveSettings
     threads: int
     gas: Gas
+    tide: Tide | None = None
     softening: np.ndarray = field(init=False)
     acceleration: np.ndarray = field(init=False)
     potential: np.ndarray = field(init=False)
+    tidal_potential: np.ndarray | None = None
     turn: int = 0
     steps: int = 0
     force_seconds: float = 0.0
@@ -95,6 +98,15 @@ class _Particles:
         self.force_seconds += time.process_time() - start
         self.acceleration = _along(np.ascontiguousarray(acceleration), axes.T.copy())
         self.turn += 1
+        if self.tide is not None:
+            pulled, self.tidal_potential = self.tide.field(self.position, self.now)
+            self.acceleration += pulled
+
+    def tidal_energy(self) -> float:
+        """What the tide adds to the energy; 0 without one."""
+        if self.tide is None or self.tidal_potential is None:
+            return 0.0
+        return self.tide.energy(self.mass, self.velocity, self.tidal_potential)
 
     def longest_step(self) -> float:
         """Gyr: accuracy * sqrt(softening / |acceleration|) of the particle for which it is the shortest."""
@@ -105,10 +117,10 @@ class _Particles:
         distance = gyr * KPC_PER_KM_S_GYR  # that 1 km/s makes
         _advance(self.velocity, self.acceleration, 0.5 * distance)
         self._drift(gyr)
+        self.now += gyr
         self.pull()
         _advance(self.velocity, self.acceleration, 0.5 * distance)
         self.steps += 1
-        self.now += gyr
 
     def _drift(self, gyr: float) -> None:
         """Drifts by a step. Gas does so in steps of its own, at which its own forces kick it."""
@@ -147,9 +159,12 @@ class _Particles:
 
 
 def diagnostics(
-    snapshot: Snapshot, potential: np.ndarray, *, gas_energy: float, radiated: float, steps: int
+    snapshot: Snapshot, potential: np.ndarray, *, gas_energy: float, radiated: float, steps: int, tidal: float = 0.0
 ) -> dict[str, Any]:
-    """The row that `evolve` yields, without times, of a snapshot and the potential (n,) of its particles."""
+    """The row that `evolve` yields, without times, of a snapshot and the potential (n,) of its particles.
+
+    `tidal` is what a tide adds to the energy, see `Tide.energy`.
+    """
     position, velocity, mass = (np.asarray(v, float) for v in (snapshot.position, snapshot.velocity, snapshot.mass))
     kinetic = 0.5 * np.einsum("i,ij,ij->", mass, velocity, velocity)
     energy = 0.5 * mass @ potential
@@ -157,7 +172,7 @@ def diagnostics(
     lost = 0.5 * np.einsum("ij,ij->i", relative, relative) + potential > 0
     return {
         "time_gyr": snapshot.time_gyr,
-        "energy": kinetic + energy + gas_energy + radiated,
+        "energy": kinetic + energy + gas_energy + radiated + tidal,
         "kinetic": kinetic,
         "potential": energy,
         "gas_energy": gas_energy,
@@ -215,7 +230,7 @@ def evolve(
         since the beginning; force_seconds and other_seconds, CPU time in and outside the forces since the beginning.
 
         gas_energy is internal energy, of isothermal gas its free energy, see `Gas.energy`; radiated is what has left,
-        see `Gas`. energy is the sum of all four, so that it stays.
+        see `Gas`. energy is the sum of all four, and of what a tide adds (`Tide.energy`), so that it stays.
 
     Raises
     ------
@@ -231,7 +246,7 @@ def evolve(
         raise UsageError("particles without velocities cannot be moved; the snapshot has none, or not of all.")
     lengths, gas = lengths_of(snapshot, settings), gas_of(snapshot, settings, seed, threads)
     compile_ahead("simulate", *examples(settings, len(gas.places) > 0))
-    return _evolve(snapshot, settings, lengths, gas, until_gyr, threads)
+    return _evolve(snapshot, settings, lengths, gas, tide_of(settings), until_gyr, threads)
 
 
 def lengths_of(snapshot: Snapshot, settings: EvolveSettings) -> np.ndarray:
@@ -273,17 +288,23 @@ def gas_of(snapshot: Snapshot, settings: EvolveSettings, seed: int, threads: int
 
 
 def _evolve(
-    snapshot: Snapshot, settings: EvolveSettings, lengths: np.ndarray, gas: Gas, until_gyr: float, threads: int
+    snapshot: Snapshot,
+    settings: EvolveSettings,
+    lengths: np.ndarray,
+    gas: Gas,
+    tide: Tide | None,
+    until_gyr: float,
+    threads: int,
 ) -> Iterator[tuple[Snapshot, dict[str, Any]]]:
     begun, now = time.process_time(), snapshot.time_gyr
     position, velocity, mass = (np.array(v, float) for v in (snapshot.position, snapshot.velocity, snapshot.mass))
     component, formed_gyr, outside = snapshot.component.copy(), snapshot.formed_gyr.copy(), 0.0
-    particles = _Particles(position, velocity, mass, component, formed_gyr, lengths, now, settings, threads, gas)
+    particles = _Particles(position, velocity, mass, component, formed_gyr, lengths, now, settings, threads, gas, tide)
     while True:
         number = int(now / settings.output_gyr + 1e-6)  # of outputs from time 0 on
         particles.settle(now, number)
         snapshot = _snapshot(particles, snapshot)
-        energies = {"gas_energy": gas.energy, "radiated": gas.radiated}
+        energies = {"gas_energy": gas.energy, "radiated": gas.radiated, "tidal": particles.tidal_energy()}
         row = diagnostics(snapshot, particles.potential, **energies, steps=particles.steps)
         spent = time.process_time() - begun - outside
         yield (

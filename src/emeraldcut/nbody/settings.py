@@ -54,3 +54,11 @@ class EvolveSettings(Settings):
         0.02, "fraction of the gas that forms stars per free-fall time; 0: no star formation", at_least=0
     )
     star_threshold: float = setting(3e6, "gas density in Msun/kpc^3 below which no stars form", at_least=0)
+    tide_mass_msun: float = setting(
+        0.0, "mass of an external Hernquist sphere whose tide acts on all particles; 0: none", at_least=0
+    )
+    tide_scale_kpc: float = setting(30.0, "scale length of that sphere", above=0)
+    tide_start_kpc: tuple[float, ...] = setting((0.0, 0.0, 0.0), "centre of that sphere at the time 0: x, y, z")
+    tide_velocity_km_s: tuple[float, ...] = setting(
+        (0.0, 0.0, 0.0), "velocity of that sphere, which nothing changes: x, y, z"
+    )

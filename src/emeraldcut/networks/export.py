@@ -13,6 +13,7 @@ import emeraldcut
 from emeraldcut.errors import MissingPackageError, UsageError
 from emeraldcut.networks.inference import input_shape, walk
 from emeraldcut.networks.network import Network
+from emeraldcut.runs.chatter import without_chatter
 
 _OPSET = 13  # of ONNX, from 2020, which all programs for ONNX can read
 
@@ -58,7 +59,8 @@ def _import(module: str, name: str, extra: str) -> Any:
     from importlib import import_module
 
     try:
-        return import_module(module)
+        with without_chatter():
+            return import_module(module)
     except ImportError as error:
         raise MissingPackageError(f"this format needs {name} ({error}): pip install '{extra}'") from error
 

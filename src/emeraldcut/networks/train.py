@@ -37,6 +37,7 @@ from emeraldcut.networks.calibration import (
 from emeraldcut.networks.network import CLASSES, save_network
 from emeraldcut.networks.openset import OpenSet, fit_open_set
 from emeraldcut.networks.preprocessing import prepare
+from emeraldcut.runs.chatter import without_chatter
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import begin_or_go_on
 from emeraldcut.runs.workers import map_chunks
@@ -518,7 +519,8 @@ def import_keras() -> Any:
     """Keras 3; ImportError with advice if it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import keras
+        with without_chatter():
+            import keras
     except ImportError as error:
         text = f"training needs Keras and TensorFlow ({error}): pip install 'emeraldcut[train]'"
         raise MissingPackageError(text) from error

@@ -18,8 +18,8 @@ from emeraldcut.report.figures.comparison import Comparison
 from emeraldcut.report.figures.pictures import GalaxyPictures, Picture, number, png, text
 
 NONE = "–"  # where there is no value
-PROFILE_BOX = (300, 92)  # width and height of the plot of a4 against radius,
-PROFILE_AREA = (34, 5, 260, 70)  # and the area inside its axes: x, y, width, height
+PROFILE_BOX = (300, 106)  # width and height of the plot of a4 against radius,
+PROFILE_AREA = (48, 5, 246, 70)  # and the area inside its axes: x, y, width, height
 RADII = (0.2, 3.2)  # ends of its logarithmic axis, in half-light radii,
 RADIUS_TICKS = (0.25, 0.5, 1, 2)  # and its ticks
 STEPS = (0.05, 0.1, 0.2)  # between ticks of its a4 axis; the first at which all but very uncertain points fit
@@ -100,6 +100,8 @@ def _profile(found: Comparison) -> dict[str, Any] | None:
     if own is None:
         return None
     precise = own.a4_err < STEPS[0]  # the others have error bars without dots
+    if not precise.any():
+        return None  # a plot would show nothing but errors
     reach = max(np.max(np.abs(one.a4[one.a4_err < STEPS[0]]), initial=0) for one in (own, other) if one is not None)
     step = next((step for step in STEPS if 1.4 * step > reach), STEPS[-1])
     left, top, width, height = PROFILE_AREA

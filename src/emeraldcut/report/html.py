@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from emeraldcut.report.cite import bibliography
+from emeraldcut.report.explorer import script as explorer_script
 from emeraldcut.report.figures import palette
 from emeraldcut.runs.run import SETTINGS
 
@@ -64,7 +65,7 @@ def environment(*folders: Path) -> Environment:
         loader=FileSystemLoader([*folders, TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    found.globals |= {"counted": counted, "style_sheet": style_sheet}
+    found.globals |= {"counted": counted, "style_sheet": style_sheet, "explorer_script": explorer_script}
     return found
 
 

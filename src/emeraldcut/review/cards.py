@@ -12,14 +12,29 @@ from PIL import Image
 
 from emeraldcut.data.flags import SENTENCES
 from emeraldcut.report.cards import data_url, decimal, flag_name, half_light_radius, sky_links, with_error
-from emeraldcut.report.figures.pictures import COLOUR_MAP, SHOWN_RADII, GalaxyPictures, Picture, number, text
-from emeraldcut.review.verdicts import SHAPES
+from emeraldcut.report.figures.pictures import (
+    COLOUR_MAP,
+    SHOWN_RADII,
+    GalaxyPictures,
+    Picture,
+    number,
+    png,
+    text,
+)
+from emeraldcut.review.verdicts import SHAPES, VERDICTS
 
 CONTEXT_RADII = 12.0  # half-light radii around a galaxy to which one can zoom out
 COLOUR_STOPS = 17
 
 
-def card(row: Row, galaxy: GalaxyPictures | None) -> dict[str, Any]:
+def card(
+    row: Row,
+    galaxy: GalaxyPictures | None,
+    verdicts: tuple[str, ...] = VERDICTS,
+    reference: str = "",
+    of_reference: Picture | None = None,
+    residual: Picture | None = None,
+) -> dict[str, Any]:
     """The data of a candidate for its page.
 
     Parameters
@@ -28,41 +43,51 @@ def card(row: Row, galaxy: GalaxyPictures | None) -> dict[str, Any]:
         Of the candidates' table.
     galaxy : GalaxyPictures or None
         Its pictures, None where there is no image.
+    verdicts : tuple of str
+        What may be said of it.
+    reference, of_reference, residual : str and Pictures
+        What it is compared with, if anything, see `comparison.residual_of`.
 
     Returns
     -------
     dict
         `id`, `rank`, `facts` (names and values), `classes` (probability by class), `flags` (name and sentence) and
-        `links` (name and address), and two pictures, `sky` and `framed`.
+        `links` (name and address), and the pictures `sky`, `framed`, `reference` and `residual`, and `compared`, the
+        name of the reference.
 
-        A picture is None or has `src` (a grey PNG as a data URL), `side` in pixels, `lines` (class and SVG path), `bar`
-        (length in pixels and its name, or None) and `window` (x, y, side), the part that is shown at first. x and y are
-        in pixels of the picture, y downwards.
+        A picture is None or has `src` (a PNG as a data URL), `plain` if it is shown in its own colours, `side` in
+        pixels, `lines` (class and SVG path), `bar` (length in pixels and its name, or None) and `window` (x, y, side),
+        the part that is shown at first. x and y are in pixels of the picture, y downwards.
     """
     ra, dec = number(row, "ra"), number(row, "dec")
     return {
         "id": text(row, "id"),
         "rank": int(row["rank"]),
         "facts": _facts(row),
-        "classes": {name: number(row, f"p_{name}") for name in SHAPES},
+        "classes": {name: p for name in dict.fromkeys((*verdicts[:-1], *SHAPES))
+                    if (p := number(row, f"p_{name}")) is not None},
         "flags": [[flag_name(bit), SENTENCES[bit]] for bit in SENTENCES if int(row["flag"]) & bit],
         "links": [] if ra is None or dec is None else list(sky_links(ra, dec).items()),
         "sky": None if galaxy is None else _picture(galaxy.cutout, SHOWN_RADII),
         "framed": None if galaxy is None or galaxy.framed is None else _picture(galaxy.framed, None),
-    }
+        "compared": reference,
+        "reference": None if of_reference is None else _picture(of_reference, None),
+        "residual": None if residual is None else _picture(residual, None),
+    }  # fmt: skip
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:
     """Names and values of the measurements."""
-    return [
-        ("a4/a", with_error(row, "a4")),
-        ("a6/a", with_error(row, "a6")),
-        ("score", decimal(number(row, "score"), 2)),
-        ("similarity", decimal(number(row, "similarity"), 2)),
-        ("axis ratio", decimal(number(row, "axis_ratio"), 2)),
-        ("S/N", decimal(number(row, "snr"), 0)),
-        ("half-light radius", half_light_radius(row)),
-    ]
+    facts = (
+        ("a4/a", "a4", with_error(row, "a4")),
+        ("a6/a", "a6", with_error(row, "a6")),
+        ("score", "score", decimal(number(row, "score"), 2)),
+        ("similarity", "similarity", decimal(number(row, "similarity"), 2)),
+        ("axis ratio", "axis_ratio", decimal(number(row, "axis_ratio"), 2)),
+        ("S/N", "snr", decimal(number(row, "snr"), 0)),
+        ("half-light radius", "radius_pix", half_light_radius(row)),
+    )
+    return [(words, value) for words, column, value in facts if column in row.colnames]
 
 
 def _picture(picture: Picture, radii: float | None) -> dict[str, Any]:
@@ -76,8 +101,10 @@ def _picture(picture: Picture, radii: float | None) -> dict[str, Any]:
         x, y = np.clip([centre[0] + 0.5, side - 0.5 - centre[1]], half, side - half) - half
         window = [round(float(v), 2) for v in (x, y, 2 * half)]
     lines = [("ellipse", line) for line in picture.ellipses] + [("isophote", line) for line in picture.isophotes]
+    plain = picture.colours is not None or picture.colour_map != COLOUR_MAP  # not through the page's own colours
     return {
-        "src": data_url(_grey_png(picture.values), "image/png"),
+        "src": data_url(png(picture) if plain else _grey_png(picture.values), "image/png"),
+        "plain": plain,
         "side": side,
         "lines": [[name, _path(line, side)] for name, line in lines],
         "bar": [round(picture.bar_pix, 2), picture.bar_text] if picture.bar_pix else None,

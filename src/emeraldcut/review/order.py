@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
+from emeraldcut.images.origin import ORIGIN_COLUMNS
 
 ORDERS = ("suggested", "rank", "network")
 INFORMATIVE_EVERY = 5  # one in 5 suggested candidates is the one whose verdict would be most informative
@@ -21,14 +22,16 @@ PLAIN = "axis_ratio a3 b3 a4 b4_sin a6 b6_sin a8 b8_sin residual similarity".spl
 PER_ERROR = "a3 a4 a6 a8".split()
 LOGARITHMS = "radius_pix snr a4_err".split()
 PROBABILITIES = "p_oval p_rectangular p_obround p_other p_boxy typical similarity_p score".split()
+NO_FEATURES = (*ORIGIN_COLUMNS, *PROBABILITIES, "id", "rank", "flag", "ra", "dec", "x", "y")
 
 
 def features(table: Table) -> np.ndarray:
     """The features (n, d) of a table of candidates, each with mean 0 and standard deviation 1.
 
     Features are measured columns, harmonics over their errors, logarithms of sizes, log odds of probabilities, and
-    columns named `feature_...` that a user has added, if the table has them. Missing values are replaced by the median,
-    and values in the outer 0.5 % on both sides are clipped.
+    columns named `feature_...` that a user has added, if the table has them; of a table without any of the former, all
+    its columns of numbers. Missing values are replaced by the median, and values in the outer 0.5 % on both sides are
+    clipped.
     """
     have = set(table.colnames)
     columns = [numbers(table[name]) for name in PLAIN if name in have]
@@ -37,8 +40,15 @@ def features(table: Table) -> np.ndarray:
         columns += [numbers(table[n]) / numbers(table[f"{n}_err"]) for n in PER_ERROR if {n, f"{n}_err"} <= have]
         columns += [np.log(numbers(table[name])) for name in LOGARITHMS if name in have]
     columns += [_log_odds(numbers(table[name])) for name in PROBABILITIES if name in have]
+    if not have & set(PLAIN):  # a table of somebody else
+        columns += [numbers(table[name]) for name in table.colnames if _is_feature(table, name)]
     scaled = [_scaled(column) for column in columns if np.isfinite(column).any()]
     return np.stack(scaled, axis=1) if scaled else np.zeros((len(table), 1))
+
+
+def _is_feature(table: Table, name: str) -> bool:
+    """Whether a column of any table has numbers that say something of the galaxy."""
+    return name not in NO_FEATURES and table[name].dtype.kind in "buif" and table[name].ndim == 1
 
 
 def _log_odds(p: np.ndarray) -> np.ndarray:
@@ -57,18 +67,19 @@ class Order:
     """The candidates of a table in the orders of `ORDERS`.
 
     - "rank": by the score of the run, highest first
-    - "network": by p_rectangular, highest first
+    - "network": by the network's probability of what is searched for, highest first
     - "suggested": by the score until there is a verdict, and then by the score corrected by what was learned
 
-    The correction is a Gaussian process over `features`, fitted to verdict (1 rectangular, 0 not) minus score. One
-    positive verdict is enough to start. Candidates similar to those with a verdict move up or down, and the score stays
-    as it is for all others. One in `INFORMATIVE_EVERY` is the candidate with the largest score plus one standard
-    deviation (an upper confidence bound, Auer 2002, J. Mach. Learn. Res. 3, 397).
+    The correction is a Gaussian process over `features`, fitted to verdict (1 for what is searched for, 0 for others)
+    minus score. One positive verdict is enough to start. Candidates similar to those with a verdict move up or down,
+    and the score stays as it is for all others. One in `INFORMATIVE_EVERY` is the candidate with the largest score plus
+    one standard deviation (an upper confidence bound, Auer 2002, J. Mach. Learn. Res. 3, 397).
     """
 
-    def __init__(self, table: Table) -> None:
-        score = numbers(table["score"], 0.0)
-        network = numbers(table["p_rectangular"], -1.0) if "p_rectangular" in table.colnames else score
+    def __init__(self, table: Table, score: np.ndarray | None = None, network: np.ndarray | None = None) -> None:
+        score = numbers(table["score"], 0.0) if score is None else score
+        if network is None:
+            network = numbers(table["p_rectangular"], -1.0) if "p_rectangular" in table.colnames else score
         self.n_verdicts = 0  # that the suggested order was learned from
         self._features, self._score = features(table), np.nan_to_num(score)
         self._by_rank = np.argsort(numbers(table["rank"]), kind="stable")
@@ -76,15 +87,15 @@ class Order:
         self._by_network = self._by_rank[self._by_network]
         self._likely, self._informative = self._by_rank, self._by_rank
 
-    def learn(self, rows: np.ndarray, rectangular: np.ndarray) -> None:
+    def learn(self, rows: np.ndarray, sought: np.ndarray) -> None:
         """Updates the suggested order.
 
         Parameters
         ----------
         rows : (k,) int
             Candidates with a verdict.
-        rectangular : (k,) float
-            1 if they are rectangular, 0 if not, or the fraction of reviewers who find them rectangular.
+        sought : (k,) float
+            1 if they are what is searched for, 0 if not, or the fraction of reviewers who say so.
         """
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -95,7 +106,7 @@ class Order:
         length = LENGTH * np.sqrt(self._features.shape[1])
         kernel = ConstantKernel(AMPLITUDE**2) * RBF(length) + WhiteKernel(NOISE**2)
         process = GaussianProcessRegressor(kernel, optimizer=None)
-        process.fit(self._features[rows], np.asarray(rectangular, dtype=float) - self._score[rows])
+        process.fit(self._features[rows], np.asarray(sought, dtype=float) - self._score[rows])
         value = self._score.copy()
         for start in range(0, len(value), CHUNK):
             value[start : start + CHUNK] += process.predict(self._features[start : start + CHUNK])

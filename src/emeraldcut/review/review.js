@@ -95,8 +95,8 @@ const paper = {
 
   progress() {
     const values = [...paper.standing("verdict").values()].map((entry) => entry.value);
-    const rectangular = values.filter((value) => value === given.verdicts[0]).length;
-    return { judged: values.length, of: given.static.length, rectangular, learned: 0 };
+    const found = values.filter((value) => value === given.verdicts[0]).length;
+    return { judged: values.length, of: given.static.length, found, learned: 0 };
   },
 
   async judge(order, skip) {
@@ -241,7 +241,7 @@ function showDisplay() {
 
 function picture(what, words) {
   if (!what) return make("div", { class: "missing", role: "img", "aria-label": `No image of ${words}` }, "no image");
-  const image = make("image", { href: what.src, width: what.side, height: what.side });
+  const image = make("image", { href: what.src, width: what.side, height: what.side, class: what.plain ? "plain" : null });
   const lines = what.lines.map(([name, path]) => make("path", { class: name, d: path }));
   const bar = what.bar ? [make("path", { class: "bar" }), make("text", {}, what.bar[1])] : [];
   const node = make("svg", { class: "picture", role: "img", "aria-label": words }, image, ...lines, ...bar);
@@ -296,7 +296,7 @@ function fill() {
 }
 
 function onProgress(progress) {
-  const found = `${progress.rectangular.toLocaleString("en")} rectangular`;
+  const found = `${progress.found.toLocaleString("en")} ${given.verdicts[0]}`;
   $("progress").textContent = `${progress.judged.toLocaleString("en")} of ${progress.of.toLocaleString("en")} judged, ${found}`;
   if (progress.learned === learned) return;
   learned = progress.learned;
@@ -378,6 +378,8 @@ async function show() {
 function drawCard(item, its) {
   const sky = picture(its.sky, `${its.id} on the sky`);
   const framed = its.framed && picture(its.framed, `${its.id} in its own frame, where a rectangle is a square`);
+  const reference = its.reference && picture(its.reference, `the reference ${its.compared} in its own frame`);
+  const residual = its.residual && picture(its.residual, `${its.id} minus the reference ${its.compared}`);
   windowNow = its.sky && { node: sky, side: its.sky.side, start: its.sky.window, now: its.sky.window };
   if (windowNow) movable(sky);
   const verdicts = given.verdicts.map((name, k) =>
@@ -385,7 +387,7 @@ function drawCard(item, its) {
       "button",
       { type: "button", "aria-pressed": String(item.verdict === name), "data-verdict": name, click: () => judgeIt(name) },
       name,
-      key(VERDICT_KEYS[k]),
+      key(VERDICT_KEYS[k] || String(k + 1)),
     ),
   );
   const facts = its.facts.map(([name, value]) =>
@@ -417,8 +419,11 @@ function drawCard(item, its) {
       make(
         "div",
         { class: "pictures" },
-        make("figure", {}, sky, make("figcaption", {}, "on the sky")),
-        framed ? make("figure", {}, framed, make("figcaption", {}, "in its own frame, where an ellipse is a circle and a rectangle a square")) : null,
+        make("figure", { class: "large" }, sky, make("figcaption", {}, "on the sky")),
+        make("div", { class: "frames" },
+          framed ? make("figure", {}, framed, make("figcaption", { title: "where an ellipse is a circle and a rectangle a square" }, "in its own frame")) : null,
+          reference ? make("figure", {}, reference, make("figcaption", {}, "the reference ", make("span", { class: "id" }, its.compared))) : null,
+          residual ? make("figure", {}, residual, make("figcaption", { title: "scaled to the galaxy's profile; red: excess light, blue: missing light" }, "galaxy minus reference")) : null),
         make("div", { class: "display" }, ...zooms, ...switches),
       ),
       make(
@@ -433,8 +438,8 @@ function drawCard(item, its) {
           make("button", { type: "button", click: forward }, "Next ", key("j")),
         ),
         make("div", {}, make("label", { for: "note" }, "Note ", key("n")), note),
-        make("dl", { class: "classes numbers", "aria-label": "Probability of each class" }, ...classes),
-        make("dl", { class: "numbers" }, ...facts),
+        classes.length ? make("dl", { class: "classes numbers", "aria-label": "Probability of each class" }, ...classes) : null,
+        facts.length ? make("dl", { class: "numbers" }, ...facts) : null,
         flags.length ? make("ul", { class: "chips", "aria-label": "Quality flags" }, ...flags) : null,
         links.length ? make("div", { class: "links" }, ...links) : null,
       ),
@@ -654,9 +659,25 @@ async function showResults() {
 
 // --- keys
 
-const VERDICT_KEYS = given.verdicts.map((name) => ({ other: "x" })[name] ?? (name === "obround" ? "b" : name[0]));
+// Each verdict has a letter of its own, the first of its name that is free; those of the page itself are not.
+function verdictKeys(names) {
+  const taken = new Set("sclizjkn");
+  const preferred = { other: "x", obround: "b", unsure: "u" };
+  const keys = names.map((name) => {
+    const wanted = preferred[name];
+    if (wanted) taken.add(wanted);
+    return wanted ?? null;
+  });
+  return names.map((name, k) => {
+    if (keys[k]) return keys[k];
+    const letter = [...name.toLowerCase()].find((one) => /^[a-z]$/.test(one) && !taken.has(one)) ?? "";
+    if (letter) taken.add(letter);
+    return letter;
+  });
+}
+const VERDICT_KEYS = verdictKeys(given.verdicts);
 const HELP = [
-  ...given.verdicts.map((name, k) => [`${VERDICT_KEYS[k]} or ${k + 1}`, name]),
+  ...given.verdicts.map((name, k) => [VERDICT_KEYS[k] ? `${VERDICT_KEYS[k]} or ${k + 1}` : `${k + 1}`, name]),
   ["z", "undo"], ["n", "write a note; Esc leaves it"], ["j →", "next candidate"], ["k ←", "previous candidate"],
   ["+ − 0", "zoom (also the wheel)"],
   ...Object.entries(DISPLAY).map(([name, [words]]) => [name, words]),
@@ -676,7 +697,7 @@ function onKey(event) {
 
 function react(pressed, target) {
   const name = pressed.length === 1 ? pressed.toLowerCase() : pressed;
-  const k = Math.max(VERDICT_KEYS.indexOf(name), "12345".indexOf(name));
+  const k = Math.max(VERDICT_KEYS.indexOf(name), "123456789".slice(0, given.verdicts.length).indexOf(name));
   if (name === "?") return $("help").showModal(), true;
   if (DISPLAY[name]) return DISPLAY[name][1](), true;
   if (onPage === "judge") {

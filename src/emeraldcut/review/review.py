@@ -1,4 +1,4 @@
-"""Review: people judge the candidates of a finished run on a page in their browser."""
+"""Review: people judge the candidates of a finished run, or the images of any table, on a page in their browser."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emeraldcut.errors import MissingPackageError, UsageError
-from emeraldcut.review.reviewed_run import LOG, ReviewedRun, ReviewSettings
-from emeraldcut.runs import provenance
+from emeraldcut.review.reviewed_run import ReviewedRun, ReviewSettings
+from emeraldcut.runs import Run, provenance
 from emeraldcut.tables import write_table
 from emeraldcut.tables.files import check_output
 
@@ -16,7 +16,7 @@ NEEDED = "review needs the extra [review]: pip install 'emeraldcut[review]'"
 
 
 def review(
-    folder: str | Path,
+    source: str | Path | Run,
     settings: ReviewSettings = ReviewSettings(),
     *,
     seed: int = 0,
@@ -24,18 +24,19 @@ def review(
     overwrite: bool = False,
     say: Callable[[str], object] = print,
 ) -> list[Path]:
-    """Serves the page of a run until interrupted, or imports and exports verdicts.
+    """Serves the page of a run or table until interrupted, or imports and exports verdicts.
 
     Parameters
     ----------
-    folder : str or Path
-        A finished run of `screen` or `demo`. Verdicts are kept there, in `verdicts.sqlite`.
+    source : str, Path or Run
+        A finished run of `screen` or `demo`, whose verdicts are kept in its folder, in `verdicts.sqlite`; or any table
+        of images, beside which they are kept in `NAME.verdicts.sqlite`.
     settings : ReviewSettings
         With `import_`, `static` or `export` these are done, and no page is served.
     seed : int
         Of the choice of candidates that are shown a second time.
     output : str or Path, optional
-        Folder for `static`; by default `review` in the folder of the run.
+        Folder for `static`; by default `review` in the folder of the run, or `NAME.review` beside the table.
     overwrite : bool
         Replace earlier output of `static` or `export`.
     say : callable
@@ -49,7 +50,7 @@ def review(
     Raises
     ------
     ValueError
-        The folder has no finished run, a file has no verdicts, or verdicts are of candidates that the run lacks.
+        There is no finished run or table, a file has no verdicts, or verdicts are of candidates that it lacks.
     FileExistsError
         The output exists, and `overwrite` is not set.
     ImportError
@@ -58,15 +59,15 @@ def review(
     _check_extra()
     from emeraldcut.review.server import serve
 
-    folder = Path(folder)
+    source = source.folder if isinstance(source, Run) else Path(source)
     if settings.export:
         check_output(settings.export, overwrite)
-    run = ReviewedRun(folder, settings, seed=seed)
+    run = ReviewedRun(source, settings, seed=seed)
     try:
-        written = _write(run, output or folder / "review", seed, overwrite)
+        written = _write(run, output or run.subject.output, seed, overwrite)
         if not written:
             serve(run, say)
-            written.append(folder / LOG)
+            written.append(run.log)
     finally:
         run.close()
     return list(dict.fromkeys(written))
@@ -86,7 +87,7 @@ def _write(run: ReviewedRun, output: str | Path, seed: int, overwrite: bool) -> 
     """Imports and exports verdicts as the settings say; returns the files that were written."""
     from emeraldcut.review.static import write_static
 
-    settings, log, written = run.settings, run.folder / LOG, []
+    settings, log, written = run.settings, run.log, []
     for path in settings.import_:
         run.add(read_verdicts(path))
         written.append(log)

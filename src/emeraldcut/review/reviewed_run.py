@@ -1,4 +1,4 @@
-"""A run with its verdicts, and the data of each page of the review, as JSON."""
+"""A run, or any table of images, with its verdicts, and the data of each page of the review, as JSON."""
 
 from __future__ import annotations
 
@@ -17,25 +17,19 @@ from astropy.table import MaskedColumn, Table
 
 from emeraldcut.data import ImageSet, describe_columns
 from emeraldcut.errors import UsageError
-from emeraldcut.images import read_images
-from emeraldcut.images.source_images import SourceImages
-from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures
+from emeraldcut.frame import FrameSet, frame_galaxies
+from emeraldcut.report.figures.comparison import residual_of
+from emeraldcut.report.figures.pictures import Picture, galaxy_pictures, text
 from emeraldcut.review.agreement import agreement, compared
 from emeraldcut.review.cards import CONTEXT_RADII, card
 from emeraldcut.review.order import ORDERS, Order
-from emeraldcut.review.verdicts import UNSURE, VERDICTS, Entry, Verdicts
-from emeraldcut.runs import read_manifest
-from emeraldcut.runs.run import MANIFEST
-from emeraldcut.screening.two_passes import BEST, CANDIDATES
+from emeraldcut.review.subject import subject
+from emeraldcut.review.verdicts import UNSURE, Entry, Verdicts
 from emeraldcut.settings import Settings, setting
-from emeraldcut.tables import read_table
 from emeraldcut.tables.files import RAW_HELP
 
-NEEDED_COLUMNS = ("id", "rank", "score")  # of the candidates
-LOG = "verdicts.sqlite"  # in the run's folder
 REMEMBERED = 20  # a candidate is shown a second time after at least this many others
 PAGE = 48  # candidates on a page of the grid
-SHOW = ("all", "unjudged", *VERDICTS)
 CARDS_KEPT = 2000  # in memory, about 15 kB each
 LATEST = 50  # entries on the page of results
 
@@ -45,7 +39,17 @@ class ReviewSettings(Settings):
     """How candidates are judged, and whether to import or export verdicts instead of serving the page."""
 
     port: int = setting(8642, "port of the page; 0: any free port", at_least=0, at_most=65535)
-    images: str | None = setting(None, "where the images are now, if they were moved after the run")
+    images: str | None = setting(
+        None,
+        "where the images are, if they were moved after the run; of a table that names no files, a folder of images "
+        "named as its ids, an image set, or a file with one image for each row",
+    )
+    classes: tuple[str, ...] = setting(
+        (), "classes to choose from, the one that is searched for first (default: rectangular,oval,obround,other)"
+    )
+    reference: str | None = setting(
+        None, "galaxy to show beside each candidate: leda074886 or an image (default: that of the run)"
+    )
     refresh: int = setting(
         5, "number of verdicts after which the suggested order is updated", at_least=1, at_most=1_000_000
     )
@@ -63,36 +67,27 @@ class ReviewSettings(Settings):
 
 
 class ReviewedRun:
-    """A finished run, its log of verdicts, and the order of its candidates.
+    """A finished run or a table of images, its log of verdicts, and the order of its candidates.
 
     It can be used by several threads. Close it at the end.
 
     Raises
     ------
     ValueError
-        The folder has no finished run, or the run has no candidates.
+        There is no finished run or table, or it has no candidates.
     """
 
-    def __init__(self, folder: str | Path, settings: ReviewSettings = ReviewSettings(), *, seed: int = 0) -> None:
-        self.folder, self.settings, self._seed = Path(folder), settings, seed
-        if not (self.folder / MANIFEST).exists() or not (self.folder / CANDIDATES).exists():
-            raise UsageError(
-                f"'{folder}' is not a finished run of `screen` or `demo` (no {MANIFEST}, or no {CANDIDATES})."
-            )
-        self.manifest = read_manifest(self.folder)
-        self.table = read_table(self.folder / CANDIDATES)
-        if lacking := [name for name in NEEDED_COLUMNS if name not in self.table.colnames]:
-            raise UsageError(
-                f"'{self.folder / CANDIDATES}' lacks the column '{lacking[0]}'; a review needs candidates as `screen` "
-                "writes them."
-            )
+    def __init__(self, source: str | Path, settings: ReviewSettings = ReviewSettings(), *, seed: int = 0) -> None:
+        self.settings, self._seed = settings, seed
+        self.subject = subject(source, settings.classes, settings.images, settings.reference)
+        self.table, self.manifest = self.subject.table, self.subject.manifest
+        self.log, self.words = self.subject.log, self.subject.verdicts
+        self.show = ("all", "unjudged", *self.words)
         self._ids = [str(name) for name in self.table["id"]]
         self._rows = {name: row for row, name in reversed(list(enumerate(self._ids)))}
-        self.source_images = self._find_source_images()
-        best = self.folder / BEST
-        self._best = read_images(best) if (best / MANIFEST).exists() else None
-        self.verdicts = Verdicts(self.folder / LOG)
-        self.order = Order(self.table)
+        self.source_images, self._best = self.subject.images, self.subject.best
+        self.verdicts = Verdicts(self.log)
+        self.order = Order(self.table, self.subject.score, self.subject.network)
         self._drawing, self._learning = Lock(), Lock()
         self._n_learned = -1  # entries of the log that the order was learned from
         self.card = lru_cache(CARDS_KEPT)(self._card)
@@ -103,25 +98,24 @@ class ReviewedRun:
             self.source_images.close()
         self.verdicts.close()
 
-    def _find_source_images(self) -> SourceImages | None:
-        """The images that were screened; None if they cannot be found. The run itself has the best ones."""
-        roots = (self.folder.parent, self.folder)
-        try:
-            return SourceImages.of_run(self.table, self.manifest, moved_to=self.settings.images, roots=roots)
-        except FileNotFoundError:
-            if self.settings.images:
-                raise
+    @cached_property
+    def _references(self) -> tuple[FrameSet, list[str]] | None:
+        """The references in their own frames, and their ids; None if there are none."""
+        references = self.subject.references
+        if references is None or not len(references):
             return None
+        return frame_galaxies(references), [str(name) for name in references.table["id"]]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What every page needs: `run`, what was screened; `candidates`, how many; and `key`.
+        """What every page needs: `run`, what was screened; `candidates`, how many; `verdicts` to choose from; `key`.
 
         A browser keeps verdicts that are not sent yet under the key of their run.
         """
-        source = Path(str(self.manifest.get("input_1", self.folder.resolve())))
-        key = sha256("\n".join([str(self.manifest.get("date_utc")), *self._ids]).encode()).hexdigest()[:16]
-        return {"run": source.name, "candidates": len(self), "key": key}
+        what = [str(self.manifest.get("date_utc")), *self._ids, *self.words]
+        key = sha256("\n".join(what).encode("utf-8", "replace")).hexdigest()[:16]
+        facts = {"run": self.subject.name, "candidates": len(self), "key": key}
+        return facts | {"verdicts": self.words, "show": self.show}
 
     def __len__(self) -> int:
         return len(self.table)
@@ -133,15 +127,35 @@ class ReviewedRun:
         if not 0 <= row < len(self):
             raise IndexError(f"there are candidates 0 to {len(self) - 1}; received {row}.")
         with self._drawing:
-            return {"row": row, **card(self.table[row], self._pictures(row))}
+            images = self._image(row)
+            pictures = galaxy_pictures(images, CONTEXT_RADII)
+            made = card(self.table[row], pictures[0] if pictures else None, self.words, *self._compared(images))
+            return {"row": row, **made}
 
-    def _pictures(self, row: int) -> GalaxyPictures | None:
-        pixels = np.zeros((0, 0)) if self.source_images is None else self.source_images[row]
-        if pixels.size == 0 and self._best is not None:
+    def _image(self, row: int) -> ImageSet:
+        """The image of a row, without pixels where it cannot be found."""
+        own = self.table[row : row + 1]
+        if self.source_images is not None:
+            images = self.source_images.shown([row], own)
+            if images.pixels[0].size:
+                return images
+        pixels = np.zeros((0, 0), np.float32)
+        if self._best is not None:
             kept = np.flatnonzero(self._best.table["id"] == self._ids[row])
             pixels = self._best.pixels[kept[0]] if len(kept) else pixels
-        shown = galaxy_pictures(ImageSet([pixels], self.table[row : row + 1]), CONTEXT_RADII)
-        return shown[0] if shown else None
+        return ImageSet([pixels], own)
+
+    def _compared(self, images: ImageSet) -> tuple[str, Picture | None, Picture | None]:
+        """The name of a candidate's reference, its picture, and that of the residual; None where there is none."""
+        if self._references is None or not np.isfinite(images.pixels[0]).any():
+            return "", None, None
+        framed, names = self._references
+        wanted = text(images.table[0], "reference")
+        k = names.index(wanted) if wanted in names else 0
+        frames = frame_galaxies(images)
+        if frames.galaxies[0] is None or framed.galaxies[k] is None:
+            return "", None, None
+        return names[k], *residual_of(frames, 0, framed, k)
 
     # --- pages
 
@@ -192,12 +206,12 @@ class ReviewedRun:
         return mixed
 
     def progress(self, reviewer: str) -> dict[str, Any]:
-        """How many candidates a reviewer has judged and found rectangular, and how many verdicts the order knows."""
+        """How many candidates a reviewer has judged, and found to be the first class, and how many the order knows."""
         said = self.verdicts.said("verdict", reviewer)
         return {
             "judged": len(said),
             "of": len(self),
-            "rectangular": sum(value == VERDICTS[0] for value in said.values()),
+            "found": sum(value == self.words[0] for value in said.values()),
             "learned": self.order.n_verdicts,
         }
 
@@ -222,7 +236,7 @@ class ReviewedRun:
         """Verdicts and agreement of all reviewers, disputed candidates and the latest entries."""
         self.verdicts.refresh()
         votes, notes = self.verdicts.votes(), self.verdicts.notes()
-        sides = {name: {who: "yes" if word == VERDICTS[0] else "no" for who, word in said.items()}
+        sides = {name: {who: "yes" if word == self.words[0] else "no" for who, word in said.items()}
                  for name, said in votes.items()}  # fmt: skip
         disputed: list[dict[str, Any]] = [
             {"id": name, "row": self._rows.get(name), "votes": said, "notes": notes.get(name, {})}
@@ -233,7 +247,7 @@ class ReviewedRun:
             "candidates": len(self),
             "judged": len(votes),
             "reviewers": [self._reviewer(name) for name in self.verdicts.reviewers],
-            "agreement": {"all verdicts": agreement(votes), "rectangular or not": agreement(sides)},
+            "agreement": {"all verdicts": agreement(votes), f"{self.words[0]} or not": agreement(sides)},
             "disputed": disputed[:500],
             "latest": [{**dataclasses.asdict(entry), "row": self._rows.get(entry.id)}
                        for entry in self.verdicts.entries[: -LATEST - 1 : -1]],
@@ -247,7 +261,7 @@ class ReviewedRun:
         return {
             "name": name,
             "judged": len(said),
-            "counts": {word: counts[word] for word in VERDICTS},
+            "counts": {word: counts[word] for word in self.words},
             "repeats": compared(both) if both else None,
         }
 
@@ -258,7 +272,7 @@ class ReviewedRun:
 
         Raises ValueError if one of them is not valid or not of a candidate of this run; then none is added.
         """
-        checked = [Entry.checked(entry) for entry in entries]
+        checked = [Entry.checked(entry, self.words) for entry in entries]
         unknown = [entry.id for entry in checked if entry.id not in self._rows]
         if unknown:
             raise UsageError(
@@ -286,7 +300,7 @@ class ReviewedRun:
                 return
             rows, fractions = [], []
             for name, said in self.verdicts.votes().items():
-                decided = [word == VERDICTS[0] for word in said.values() if word != UNSURE]
+                decided = [word == self.words[0] for word in said.values() if word != UNSURE]
                 if decided and name in self._rows:
                     rows.append(self._rows[name])
                     fractions.append(sum(decided) / len(decided))
@@ -302,6 +316,7 @@ class ReviewedRun:
         """
         votes, notes = self.verdicts.votes(), self.verdicts.notes()
         table, n = self.table.copy(), len(self)
+        table.remove_columns([name for name in self.subject.added if name != "id"])
         words, names, texts = (np.full(n, "", dtype=object) for _ in range(3))
         fractions, counts = np.zeros(n), np.zeros(n, dtype=np.int64)
         for row, name in enumerate(self._ids):

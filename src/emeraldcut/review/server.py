@@ -24,7 +24,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.report.html import environment, style_sheet
 from emeraldcut.review.cards import colours
 from emeraldcut.review.order import ORDERS
-from emeraldcut.review.reviewed_run import SHOW, ReviewedRun
+from emeraldcut.review.reviewed_run import ReviewedRun
 from emeraldcut.review.verdicts import LONGEST, VERDICTS, Locked
 from emeraldcut.tables import write_table
 from emeraldcut.tables.files import table_ending
@@ -106,7 +106,7 @@ def _name_of(host: str) -> str | None:
 
 def page(name: str, given: dict[str, Any], suffix: str = "") -> str:
     """The HTML of a page, which its script fills from `given` and from JSON; `suffix` ends local addresses."""
-    facts = {"page": name, "orders": ORDERS, "show": SHOW, "verdicts": VERDICTS, "longest": LONGEST}
+    facts = {"page": name, "orders": ORDERS, "verdicts": VERDICTS, "longest": LONGEST}
     template = environment(HERE / "templates").get_template("review.html")
     return template.render(name=name, title=PAGES[name], suffix=suffix, given=facts | {"colours": colours()} | given)
 
@@ -174,7 +174,7 @@ class Answers:
 
     def grid(self, request: Request) -> Response:
         """A page of the grid of candidates, see `ReviewedRun.grid`."""
-        order, show = _choice(request, "order", ORDERS), _choice(request, "show", SHOW)
+        order, show = _choice(request, "order", ORDERS), _choice(request, "show", self.run.show)
         return JSONResponse(self.run.grid(_reviewer(request), order, show, _number(request, "page", 1)))
 
     def results(self, request: Request) -> Response:

@@ -54,8 +54,8 @@ class Entry:
     reviewer, id : str
         The name of the reviewer, and the id of the candidate.
     what, value : str
-        "verdict" with one of `VERDICTS`; "note" with a text that replaces an earlier one; or "undo" with the key of the
-        reviewer's entry to undo.
+        "verdict" with one of the verdicts of the review; "note" with a text that replaces an earlier one; or "undo"
+        with the key of the reviewer's entry to undo.
     again : bool
         Whether the candidate was shown a second time, unannounced. The first verdict counts, and this one measures
         consistency.
@@ -70,8 +70,8 @@ class Entry:
     again: bool = False
 
     @classmethod
-    def checked(cls, given: Any) -> Entry:
-        """An entry from a page or a file; ValueError if it is not valid."""
+    def checked(cls, given: Any, verdicts: tuple[str, ...] = VERDICTS) -> Entry:
+        """An entry from a page or a file; ValueError if it is not valid, or its verdict none of `verdicts`."""
         if not isinstance(given, Mapping) or not set(given) <= set(NAMES):
             raise UsageError(f"an entry has the keys {', '.join(NAMES)}; received {str(given)[:200]!r}.")
         values = {"time": now(), **given}
@@ -85,8 +85,8 @@ class Entry:
             raise UsageError(f"a reviewer's name has 1 to 80 characters; received {len(texts['reviewer'])}.")
         if texts["what"] not in ("verdict", "note", "undo"):
             raise UsageError(f"an entry is a verdict, a note or an undo; received {texts['what'][:200]!r}.")
-        if texts["what"] == "verdict" and texts["value"] not in VERDICTS:
-            raise UsageError(f"a verdict is one of {', '.join(VERDICTS)}; received {texts['value'][:200]!r}.")
+        if texts["what"] == "verdict" and texts["value"] not in verdicts:
+            raise UsageError(f"a verdict is one of {', '.join(verdicts)}; received {texts['value'][:200]!r}.")
         if len(texts["value"]) > LONGEST["note"]:
             raise UsageError(f"a note has at most 2000 characters; received {len(texts['value'])}.")
         try:

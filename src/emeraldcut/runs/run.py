@@ -27,6 +27,7 @@ from emeraldcut.settings import read_toml, to_toml
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 SETTINGS = "settings.toml"
+PAGE = "report.html"  # of a finished run, written by `report`
 Paths = Iterable[str | os.PathLike[str]]
 MOST_NAMED, LONGEST_VALUE = 3, 80  # changes in a sentence, and letters of a value there
 PACKAGES = ("numpy", "scipy", "astropy", "photutils", "openvino")

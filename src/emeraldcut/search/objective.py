@@ -39,7 +39,7 @@ def judge(evaluated: Evaluated, target: Target, facts: dict[str, Any], limits: L
     closeness = target.closeness(evaluated.scoring)
     closest = np.sort(closeness)[-max(round(CLOSEST * len(closeness)), 1) :].mean()
     best = int(np.argmax(target.closeness(evaluated.choosing)))
-    nodes = max(evaluated.families["nodes_host"], evaluated.families["nodes_companion"])
+    nodes = np.nanmax([evaluated.families[f"nodes_{name}"] for name in ("host", "companion")])
     mixed = bool(nodes <= limits.nodes and facts["separation_kpc"] <= limits.separation_kpc)
     score = matching.mean() + closest / (len(matching) + 1)
     return {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emeraldcut.camera.camera import rotation
-from emeraldcut.camera.particle_isophote import fit_particle_isophote
+from emeraldcut.camera.particle_isophote import ParticleIsophote, fit_particle_isophote
 from emeraldcut.camera.projection import project
 from emeraldcut.errors import UsageError
 from emeraldcut.nbody.centre import centre_of
@@ -18,6 +18,8 @@ RADII = (0.5, 1.0, 1.5, 2.0, 2.5)  # isophotes, in half-light semi-major axes
 DIRECTIONS = 64  # even over the sphere
 BOX_A4, BOX_RADII = -0.04, (1.5, 2.0, 2.5)  # what we call boxy: so much or less at all of these radii
 FAMILIES = 2  # stars of the host and of the companion
+SLIT = 0.2  # half the relative width of the elliptical annulus in which stars' velocities are taken
+FEWEST_MOVING = 50  # stars in it without which there is no rotation
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Body:
 class Views:
     """Isophotes from directions (d, 3) at radii (r,), each (d, r); NaN where an isophote does not settle.
 
-    `radius_kpc` (d,) are the half-light semi-major axes on the sky.
+    `radius_kpc` (d,) are the half-light semi-major axes on the sky. `rotation_km_s` and `dispersion_km_s` (d, r), where
+    they were asked for, are the amplitude V of V cos(psi) in the stars' mean line-of-sight velocity around an
+    elliptical annulus, psi = 0 on the major axis, and the standard deviation about it.
     """
 
     directions: np.ndarray
@@ -57,6 +61,8 @@ class Views:
     axis_ratio: np.ndarray
     error: np.ndarray
     radius_kpc: np.ndarray
+    rotation_km_s: np.ndarray | None = None
+    dispersion_km_s: np.ndarray | None = None
 
     def boxy(self) -> np.ndarray:
         """Boolean (d,): a4 at most `BOX_A4` at all of `BOX_RADII`."""
@@ -105,27 +111,62 @@ def even_directions(number: int) -> np.ndarray:
 
 
 def view_remnant(
-    bodies: Sequence[Body], directions: np.ndarray | None = None, radii: tuple[float, ...] = RADII
+    bodies: Sequence[Body],
+    directions: np.ndarray | None = None,
+    radii: tuple[float, ...] = RADII,
+    motion: bool = False,
 ) -> Views:
     """The isophotes of several snapshots stacked, each in the frame of its remnant, from `DIRECTIONS` or others (d, 3).
 
-    A star's light is its mass.
+    A star's light is its mass. With `motion` also how the stars move along the line of sight.
     """
     directions = even_directions(DIRECTIONS) if directions is None else directions
     position, light = np.concatenate([b.position for b in bodies]), np.concatenate([b.mass for b in bodies])
     order = np.random.default_rng(0).permutation(len(light))
+    velocity = np.concatenate([b.velocity for b in bodies])[order]
     position = np.ascontiguousarray(position[order].T, np.float32)
     light = np.ascontiguousarray(light[order] / light.mean(), np.float32)
     a4, a6, q, error = np.empty((4, len(directions), len(radii)))
+    moving = np.full((2, len(directions), len(radii)), np.nan) if motion else None
     half = np.empty(len(directions))
-    for k, (x, y, z) in enumerate(directions):
-        turn = rotation(float(np.degrees(np.arccos(z))), float(np.degrees(np.arctan2(y, x))))
+    for k, direction in enumerate(directions):
+        turn = turn_towards(direction)
         seen = project(position, turn)
         for j, radius in enumerate(radii):
             fit = fit_particle_isophote(seen, light, radius)
             a4[k, j], a6[k, j], q[k, j], error[k, j] = fit.terms["a4"], fit.terms["a6"], fit.axis_ratio, fit.error
+            if moving is not None:
+                moving[:, k, j] = _motion(seen, velocity @ turn[2], light, fit, radius)
         half[k] = fit.radius
-    return Views(directions, tuple(radii), a4, a6, q, error, half)
+    return Views(directions, tuple(radii), a4, a6, q, error, half, *(() if moving is None else moving))
+
+
+def turn_towards(direction: np.ndarray) -> np.ndarray:
+    """The rotation (3, 3) whose third row is a unit vector (3,), the direction from which something is seen."""
+    x, y, z = direction
+    return rotation(float(np.degrees(np.arccos(np.clip(z, -1, 1)))), float(np.degrees(np.arctan2(y, x))))
+
+
+def _motion(
+    seen: np.ndarray, velocity: np.ndarray, light: np.ndarray, fit: ParticleIsophote, radius: float
+) -> tuple[float, float]:
+    """Rotation and dispersion around an elliptical annulus, see `Views`, from velocities (n,) along the line of sight.
+
+    V is the first cosine term that kinemetry (Krajnovic et al. 2006, MNRAS 366, 787) fits, with a constant.
+    """
+    if not np.isfinite(fit.radius):
+        return np.nan, np.nan
+    angle = np.radians(fit.position_angle_deg)
+    x, y = seen[0] - fit.x, seen[1] - fit.y
+    along, across = x * np.cos(angle) + y * np.sin(angle), (y * np.cos(angle) - x * np.sin(angle)) / fit.axis_ratio
+    distance = np.hypot(along, across)
+    inside = np.abs(distance / (radius * fit.radius) - 1) < SLIT
+    if np.count_nonzero(inside) < FEWEST_MOVING:
+        return np.nan, np.nan
+    cosine, v, weight = along[inside] / distance[inside], velocity[inside], np.sqrt(light[inside])
+    terms = np.stack([np.ones(len(v)), cosine], axis=1)
+    found = np.linalg.lstsq(terms * weight[:, None], v * weight, rcond=None)[0]
+    return float(abs(found[1])), float(np.sqrt(np.average((v - terms @ found) ** 2, weights=light[inside])))
 
 
 def families(body: Body) -> dict[str, float]:
@@ -141,7 +182,7 @@ def families(body: Body) -> dict[str, float]:
     """
     momentum = np.cross(body.position, body.velocity)
     size = np.maximum(np.linalg.norm(momentum, axis=1), 1e-12)
-    inclination = np.degrees(np.arccos(np.clip(np.abs(momentum[:, 2]) / size, 0, 1)))
+    inclination = inclinations_deg(body)
     found = {"inclination_spread_deg": _spread(inclination, body.mass)}
     tilted = (momentum[:, 0] + 1j * momentum[:, 1]) / size
     for number, name in enumerate(("host", "companion")[:FAMILIES]):
@@ -152,6 +193,13 @@ def families(body: Body) -> dict[str, float]:
         total = np.sum(weight * np.abs(tilted[own]))
         found[f"nodes_{name}"] = float(abs(np.sum(weight * tilted[own])) / total) if known else np.nan
     return found
+
+
+def inclinations_deg(body: Body) -> np.ndarray:
+    """Inclination (n,) of each star's orbit against the short axis, 0 to 90 degrees, whichever way it turns."""
+    momentum = np.cross(body.position, body.velocity)
+    size = np.maximum(np.linalg.norm(momentum, axis=1), 1e-12)
+    return np.degrees(np.arccos(np.clip(np.abs(momentum[:, 2]) / size, 0, 1)))
 
 
 def _spread(values: np.ndarray, weights: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,19 +18,21 @@ from emeraldcut.nbody.snapshot_files import write_snapshot
 from emeraldcut.runs.progress import SILENT, Progress
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on
 from emeraldcut.runs.workers import map_chunks
-from emeraldcut.runs.writing import complete, write_text
-from emeraldcut.search.evaluation import Encounter, Remnant, bodies_of, evaluate, run_encounter
+from emeraldcut.runs.writing import write_text
+from emeraldcut.search.evaluation import ACCURACY, Encounter, Remnant, bodies_of, evaluate, run_encounter
 from emeraldcut.search.objective import Limits, judge
-from emeraldcut.search.optimiser import proposals
+from emeraldcut.search.optimiser import METHODS, proposals
 from emeraldcut.search.parameters import PriorSettings, encounter_of
+from emeraldcut.search.prevalence import NatureSettings, prevalence, read_nature
 from emeraldcut.search.remnant_shape import RADII, Views
-from emeraldcut.search.target import Constraint, Target, read_target
+from emeraldcut.search.target import MOTION, Constraint, Target, read_target
 from emeraldcut.settings import Settings, setting, to_toml
 from emeraldcut.tables.files import write_table
 
 BEGUN = "search.json"  # the settings that began an unfinished search
 TARGET = "target.json"
 EVALUATIONS = "evaluations"  # folder: one file for each that is done
+UNFINISHED = "unfinished"  # folder: of each that was stopped the last snapshots, with which it goes on
 TABLE = "evaluations.ecsv"
 WINNERS = "winners"  # folder: a suite for each, and the last snapshots of its first run
 SMALL, FULL = "small", "full"  # kinds of evaluations
@@ -43,6 +46,12 @@ class SearchSettings(Settings):
     evaluations: int = setting(96, "encounters that are tried with few particles", at_least=1, at_most=1_000_000)
     sobol: int = setting(32, "of these, the first ones, spread evenly over the priors", at_least=1, at_most=1_000_000)
     population: int = setting(8, "encounters of each generation after that", at_least=2, at_most=10_000)
+    method: str = setting(
+        "cma",
+        "what chooses them: CMA-ES about the best of the first ones (cma), or the expected improvement by a Gaussian "
+        "process (gp)",
+        choices=METHODS,
+    )
     particles: int = setting(
         44_000, "particles of the best encounters, which are run again", at_least=200, at_most=100_000_000
     )
@@ -57,12 +66,17 @@ class SearchSettings(Settings):
     duration_gyr: float = setting(4.0, "simulated time in Gyr", above=0)
     star_softening_kpc: float = setting(0.1, "Plummer softening length of stars and gas", above=0)
     halo_softening_kpc: float = setting(0.4, "Plummer softening length of halos", above=0)
-    accuracy: float = setting(0.6, "time step in units of sqrt(softening / acceleration)", above=0)
+    accuracy: float = setting(ACCURACY, "time step in units of sqrt(softening / acceleration)", above=0)
     output_gyr: float = setting(0.125, "time between the snapshots, the last six of which are viewed", above=0)
+    directions: int = setting(64, "directions from which a remnant is viewed", at_least=8, at_most=10_000)
     unmixed_nodes: float = setting(
         0.35, "most that the nodes of either galaxy's stars may agree: 1 for a tilted disc, 0 for mixed orbits", above=0
     )
     apart_kpc: float = setting(0.5, "most that the centres of both galaxies' stars may be apart at the end", above=0)
+
+    nature: str = setting(
+        "", "TOML file of the prior of mergers for the prevalence; if not given, ours, see the docs", reads=True
+    )
 
     @property
     def evolve(self) -> EvolveSettings:
@@ -105,12 +119,14 @@ class Trial:
         return 1
 
 
-Runner = Callable[[Encounter, int, SearchSettings], Remnant]
+Runner = Callable[[Encounter, int, SearchSettings, Path], Remnant]
 
 
-def simulate_encounter(encounter: Encounter, seed: int, settings: SearchSettings) -> Remnant:
-    """The end of a run of an encounter with the settings of a search."""
-    return run_encounter(encounter, seed=seed, settings=settings.evolve, duration_gyr=settings.duration_gyr)
+def simulate_encounter(encounter: Encounter, seed: int, settings: SearchSettings, folder: Path) -> Remnant:
+    """The end of a run of an encounter with the settings of a search; what it needs to be resumed is in `folder`."""
+    return run_encounter(
+        encounter, seed=seed, settings=settings.evolve, duration_gyr=settings.duration_gyr, folder=folder
+    )
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -131,9 +147,10 @@ def evaluate_trial(
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
     particles = settings.small_particles if trial.kind == SMALL else settings.particles
-    remnant = runner(encounter_of(trial.parameters, start, particles), trial.seed, settings)
+    encounter = encounter_of(trial.parameters, start, particles)
+    remnant = runner(encounter, trial.seed, settings, folder / UNFINISHED / path.stem)
     bodies = bodies_of(remnant.snapshots)
-    evaluated = evaluate(bodies, tuple(sorted({*RADII, *target.radii})))
+    evaluated = evaluate(bodies, tuple(sorted({*RADII, *target.radii})), target.motion, settings.directions)
     row = asdict(trial) | remnant.facts | evaluated.families | judge(evaluated, target, remnant.facts, settings.limits)
     row["views"] = {
         "radii": list(evaluated.scoring.radii),
@@ -145,24 +162,22 @@ def evaluate_trial(
         keep_stars(folder / WINNERS / f"{trial.of:06}" / f"seed{trial.seed}", remnant)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(row) + "\n")
+    shutil.rmtree(folder / UNFINISHED / path.stem, ignore_errors=True)
     return row
 
 
 def _views(views: Views) -> dict[str, Any]:
-    return {name: np.round(getattr(views, name), 5).tolist() for name in VIEWS}
+    names = [name for name in (*VIEWS, *MOTION) if getattr(views, name) is not None]
+    return {name: np.round(getattr(views, name), 5).tolist() for name in names}
 
 
 def keep_stars(folder: Path, remnant: Remnant) -> None:
     """Writes the stars of the last snapshots, for pictures and maps; halos are left out."""
-    folder.mkdir(parents=True, exist_ok=True)
     for k, snapshot in enumerate(remnant.snapshots):
         shine = snapshot.stars
         fields = ("position", "velocity", "mass", "component", "galaxy", "formed_gyr", "internal_energy")
         stars = replace(snapshot, **{name: getattr(snapshot, name)[shine] for name in fields})
-        path = folder / f"snapshot_{k:04d}.hdf5"
-        path.unlink(missing_ok=True)
-        with complete(path) as temporary:
-            write_snapshot(stars, temporary)
+        write_snapshot(stars, folder / f"snapshot_{k:04d}.hdf5")
 
 
 # long: half of it documents its parameters
@@ -180,10 +195,11 @@ def search(
 ) -> Run:
     """Finds encounters whose remnants look like a target, and writes all that were tried, and the best as suites.
 
-    Small runs first: a Sobol sequence over the priors, then generations of CMA-ES. The best of them are run again with
-    more particles and other seeds. Each evaluation is kept when it is done, so that a search which was stopped goes on
-    with the next one, and ends with the same evaluations; how many work on it does not matter either. (A budget of CPU
-    hours ends it after another number of generations where evaluations took another time.)
+    Small runs first: a Sobol sequence over the priors, then generations of CMA-ES or of a Gaussian process. The best of
+    them are run again with more particles and other seeds. Each evaluation is kept when it is done, and while it runs
+    its last snapshots, so that a search which was stopped goes on where it was, and ends with the same evaluations; how
+    many work on it does not matter either. (A budget of CPU hours ends it after another number of generations where
+    evaluations took another time.)
 
     Parameters
     ----------
@@ -202,7 +218,7 @@ def search(
         a full one repeats), `seed`, the parameters, and what `judge`, `families` and `Remnant.facts` give. `winners/N`
         has `suite.toml`, which `simulate` repeats, and the stars of the last snapshots of its full runs. The manifest
         holds `noise`, the scatter of `fraction` among reseeded runs of the same encounter, and `winners`, their
-        numbers, best first.
+        numbers, best first, and the `prevalence`.
 
     Raises
     ------
@@ -213,7 +229,7 @@ def search(
     ImportError
         `cma` is not installed.
     """
-    folder, target = Path(folder), read_target(source)
+    folder, target, nature = Path(folder), read_target(source), read_nature(settings.nature)
     run = _begin_run(folder, target, settings, priors, seed, overwrite)
     stage = partial(evaluate_trial, folder=folder, target=target, settings=settings, start=priors.start, runner=runner)
     progress.begin(settings.evaluations + settings.best * settings.repeats, "encounters")
@@ -226,6 +242,7 @@ def search(
     table.sort(["kind", "score"])
     table.reverse()
     write_table(table, folder / TABLE, overwrite=True)
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     for place, row in enumerate(ranked, start=1):
         _write_winner(folder, place, row, full, settings, priors)
     run.finish(
@@ -233,6 +250,7 @@ def search(
         evaluations=len(small) + len(full),
         noise=noise_of(full),
         winners=[row["number"] for row in ranked],
+        prevalence=_prevalence(small[: settings.sobol], priors, nature),
         evaluation_cpu_hours=round(sum(row["simulate_cpu_s"] for row in [*small, *full]) / 3600, 3),
     )
     return run
@@ -244,7 +262,7 @@ def _begin_run(
     """The run, begun or to be gone on with; `overwrite` begins it anew."""
     facts = {"target": target.facts, "settings": asdict(settings), "priors": asdict(priors), "seed": seed}
     if overwrite:
-        for path in [folder / BEGUN, *folder.glob(f"{EVALUATIONS}/*.json")]:
+        for path in [folder / BEGUN, *folder.glob(f"{EVALUATIONS}/*.json"), *folder.glob(f"{UNFINISHED}/*/*.hdf5")]:
             path.unlink(missing_ok=True)
     if not (folder / MANIFEST).exists():
         begin_or_go_on(folder / BEGUN, facts, "a search")
@@ -266,7 +284,7 @@ def search_small(
     """The rows of all small evaluations, in the order of asking."""
     rows: list[dict[str, Any]] = []
     first = min(settings.sobol, settings.evaluations)
-    asking = proposals(len(priors.free), start=first, population=settings.population, seed=seed)
+    asking = proposals(len(priors.free), start=first, population=settings.population, seed=seed, method=settings.method)
     points = next(asking)
     while True:
         left = settings.evaluations - len(rows)
@@ -296,6 +314,11 @@ def _rank(best: list[dict[str, Any]], full: list[dict[str, Any]]) -> list[dict[s
     return sorted(best, key=lambda row: -scores[row["number"]])
 
 
+def _prevalence(sobol: list[dict[str, Any]], priors: PriorSettings, nature: NatureSettings) -> dict[str, Any] | None:
+    """See `prevalence`; None of what is no merger."""
+    return asdict(prevalence(sobol, priors, nature)) if priors.formation == "merger" else None
+
+
 def noise_of(full: list[dict[str, Any]]) -> float:
     """Standard deviation of `fraction` among runs of one encounter with other seeds, pooled; NaN without repeats."""
     squares, freedom = 0.0, 0
@@ -307,8 +330,8 @@ def noise_of(full: list[dict[str, Any]]) -> float:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a table holds it: without the views, the parameters as columns."""
-    kept = {name: value for name, value in row.items() if name not in ("views", "parameters")}
+    """A row as a table holds it: without the views and the course, the parameters as columns."""
+    kept = {name: value for name, value in row.items() if name not in ("views", "parameters", "course")}
     place = list(kept).index("seed") + 1
     parts = list(kept.items())
     return dict([*parts[:place], *row["parameters"].items(), *parts[place:]])
@@ -332,7 +355,7 @@ def _write_winner(
         f"# Place {place} of a search. `emeraldcut simulate {own.name}/suite.toml --seed N` repeats its full\n"
         f"# runs to the last digit for the seeds N = {', '.join(map(str, seeds))}.\n"
         + to_toml(encounter.suite(settings.duration_gyr))
-        + to_toml(settings.evolve),
+        + to_toml(encounter.evolve(settings.evolve)),
     )
 
 

@@ -14,13 +14,17 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.errors import UsageError
 from emeraldcut.search.remnant_shape import BOX_A4, BOX_RADII, Views
 from emeraldcut.settings import read_toml
+from emeraldcut.tables.files import ENDINGS as TABLES
 from emeraldcut.tables.files import read_table
 
-QUANTITIES = {
+QUANTITIES = {  # and how far outside its limits counts as much as another's
     "a4": 0.015,
     "a6": 0.015,
     "axis_ratio": 0.05,
-}  # and how far outside its limits counts as much as another's
+    "rotation_km_s": 10.0,
+    "dispersion_km_s": 10.0,
+}
+MOTION = ("rotation_km_s", "dispersion_km_s")  # of these
 SIGMAS = 2.0  # standard errors on both sides of a value within which a view matches
 LEAST_ERROR = {"a4": 0.005, "a6": 0.005, "axis_ratio": 0.02}  # of a profile that was measured: no model is better
 PROFILE_RADII = (0.5, 1.0, 1.5, 2.0, 2.5)  # at which a measured profile is compared, as far as it reaches
@@ -61,7 +65,7 @@ class Target:
     def __post_init__(self) -> None:
         if not self.constraints:
             raise UsageError(
-                f"target '{self.name}' constrains nothing; name a4, a6 or axis_ratio at one radius or more."
+                f"target '{self.name}' constrains nothing; name {', '.join(QUANTITIES)} at one radius or more."
             )
 
     @property
@@ -72,6 +76,11 @@ class Target:
             for one in self.constraints
         ]
         return {"name": self.name, "about": self.about, "constraints": limits}
+
+    @property
+    def motion(self) -> bool:
+        """Whether it says how the stars move."""
+        return any(one.quantity in MOTION for one in self.constraints)
 
     @property
     def radii(self) -> tuple[float, ...]:
@@ -122,17 +131,25 @@ BOX = Target(
     between("a4", BOX_RADII, high=BOX_A4),
     f"Any remnant whose isophotes are boxy, a4/a at most {BOX_A4:g}, over a range of radii; all else is free.",
 )
-BUILT_IN = {"leda074886": LEDA074886, "box": BOX}
+LEDA_OUTSIDE = Target(
+    "the outskirts of LEDA 074886",
+    tuple(one for one in LEDA074886.constraints if one.radius in BOX_RADII),
+    "As leda074886, without its inner disc, which may have formed from gas later.",
+)
+BUILT_IN = {"leda074886": LEDA074886, "box": BOX, "leda074886_outside": LEDA_OUTSIDE}
 
 
 def read_target(source: str | Path) -> Target:
-    """A target that is built in (leda074886, box), or that a TOML file describes.
+    """A target that is built in (`BUILT_IN`), that a TOML file describes, or a table of `measure --profiles`.
 
-    The file has `name`, and either a list of tables `[[isophote]]`, each with `radius` in half-light semi-major axes
-    and any of a4, a6 and axis_ratio, as NAME with NAME_err (two standard errors on both sides match), or as
-    NAME_at_least, NAME_at_most or both; or `profile`, a table of `measure --profiles`, with `half_light_radius_pix`
-    (the half-light semi-major axis of the galaxy in pixels), `use` (the quantities to compare; all three if not given),
-    and `id` if the table holds several galaxies.
+    The TOML file has `name`, and either a list of tables `[[isophote]]`, each with `radius` in half-light semi-major
+    axes and any of `QUANTITIES`, as NAME with NAME_err (two standard errors on both sides match), or as NAME_at_least,
+    NAME_at_most or both; or `profile`, a table of `measure --profiles`, with
+
+    - `half_light_radius_pix`, the half-light semi-major axis of the galaxy in pixels; if not given, from the growth
+      curve in the table, which ends at its last isophote;
+    - `use`, which of a4, a6 and axis_ratio to compare; if not given, all three;
+    - `id`, if the table holds several galaxies.
 
     Raises
     ------
@@ -142,8 +159,9 @@ def read_target(source: str | Path) -> Target:
     if str(source) in BUILT_IN:
         return BUILT_IN[str(source)]
     if not Path(source).is_file():
-        raise UsageError(f"no target or TOML file named '{source}'; targets are {', '.join(BUILT_IN)}.")
-    values = read_toml(source)
+        raise UsageError(f"no target, TOML file or table named '{source}'; targets are {', '.join(BUILT_IN)}.")
+    table = str(source).lower().endswith(TABLES)
+    values: dict[str, Any] = {"profile": Path(source).name} if table else read_toml(source)
     name = str(values.get("name", Path(source).stem))
     if "profile" in values:
         return profile_target(name, values, Path(source).parent)
@@ -186,14 +204,25 @@ def profile_target(name: str, values: Mapping[str, Any], folder: Path) -> Target
         rows = rows[np.asarray(rows["id"]).astype(str) == str(values["id"])]
     if len(rows) == 0 or len(set(np.asarray(rows["id"]).astype(str))) > 1:
         raise UsageError(f"'{values['profile']}' must hold one galaxy, or name its `id`; found {len(rows)} isophotes.")
-    half = values.get("half_light_radius_pix", 0)
+    half = values.get("half_light_radius_pix", _half_light_pix(rows))
     if isinstance(half, bool) or not isinstance(half, int | float) or not half > 0:
         raise UsageError("a target with a profile needs half_light_radius_pix, above 0.")
-    names = list(values.get("use", QUANTITIES))
-    if unknown := set(names) - set(QUANTITIES):
-        raise UsageError(f"a target can use {', '.join(QUANTITIES)}; received '{min(unknown)}'.")
+    names = list(values.get("use", LEAST_ERROR))
+    if unknown := set(names) - set(LEAST_ERROR):
+        raise UsageError(f"a profile gives {', '.join(LEAST_ERROR)}; received '{min(unknown)}' to use.")
     found = [c for quantity in names for c in _of_profile(rows, quantity, float(half))]
     return Target(name, tuple(found), f"The profile of {values['profile']}.")
+
+
+def _half_light_pix(rows: Table) -> float:
+    """Semi-major axis that holds half of the light inside the last isophote; 0 where the growth curve is not there."""
+    if "light_inside" not in rows.colnames:
+        return 0.0
+    radius, light = numbers(rows["isophote_radius_pix"]), numbers(rows["light_inside"])
+    good = np.isfinite(radius) & np.isfinite(light)
+    order = np.argsort(radius[good])
+    radius, light = radius[good][order], np.maximum.accumulate(light[good][order])
+    return float(np.interp(light[-1] / 2, light, radius)) if len(light) and light[-1] > 0 else 0.0
 
 
 def _of_profile(rows: Table, quantity: str, half_light_pix: float) -> list[Constraint]:

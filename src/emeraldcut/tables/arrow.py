@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 GROUP_ROWS = 16_384  # of a row group of a joined table
 PIECE_ROWS = 4096  # that are read at a time where only some of them are wanted
 NOTES = "emeraldcut"  # name under which our own notes travel inside a file
+OF_VOTABLES = ("ucd", "utype")  # what a column means to the Virtual Observatory, in its meta
 ASTROPY = b"table_meta_yaml"  # and those of astropy
 
 
@@ -173,6 +174,7 @@ def plain_copy(table: Table) -> Table:
         else:
             values = values.astype(values.dtype.newbyteorder("="))
         plain[name] = as_column(values, mask, column.unit, column.description)
+        plain[name].meta.update({key: str(column.meta[key]) for key in OF_VOTABLES if column.meta.get(key)})
     return plain
 
 

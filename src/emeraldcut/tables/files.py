@@ -532,8 +532,13 @@ def _write_votable(table: Table, path: Path) -> None:
     document = from_table(packed)
     document.resources[0].infos.append(Info(name=NOTES, value=packed.meta[NOTES]))
     for field in document.get_first_table().fields:
+        about = table[field.name].meta if field.name in table.colnames else {}
         if field.name in BY_NAME and BY_NAME[field.name].ucd:
             field.ucd = BY_NAME[field.name].ucd
+        elif about.get("ucd"):
+            field.ucd = about["ucd"]
+        if about.get("utype"):
+            field.utype = about["utype"]
     document.to_xml(str(path))
 
 

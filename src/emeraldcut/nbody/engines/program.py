@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from emeraldcut.errors import WorkError
+from emeraldcut.errors import UsageError, WorkError
 from emeraldcut.nbody.gravity import accelerations
 from emeraldcut.nbody.leapfrog import diagnostics, lengths_of
 from emeraldcut.nbody.settings import PROGRAMS, EvolveSettings
@@ -162,6 +162,8 @@ def evolve_elsewhere(
         incomplete or is not of these particles.
     """
     engine = import_module(PROGRAMS[settings.engine])
+    if settings.tide_mass_msun:
+        raise UsageError(f"the engine '{settings.engine}' knows no tide; use tree, direct or jax.")
     times = gyr_of_outputs(snapshot.time_gyr, until_gyr, settings.output_gyr)
     job = Job(snapshot, settings, program, times, lengths_of(snapshot, settings), folder.resolve(), seed)
     engine.check(job)

@@ -86,12 +86,8 @@ def compare_with_references(images: ImageSet, references: ImageSet | None, table
         own = Comparison(profiles[i], alike=alike(table, row))
         k = places.get(text(row, "reference"))
         if galaxy is not None and framed is not None and k is not None:
-            other, left, _ = reference_and_residual(frames, i, framed, k)
-            residual = Picture(np.clip(0.5 + left / (2 * RESIDUAL_SIGMA), 0, 1), [], [], colour_map=RESIDUAL_MAP)
-            own = replace(
-                own, of_reference=of_references[k], reference=Picture(stretch(other, 0.0, 1.0), [], []),
-                residual=residual,
-            )  # fmt: skip
+            reference, residual = residual_of(frames, i, framed, k)
+            own = replace(own, of_reference=of_references[k], reference=reference, residual=residual)
         found.append(own)
     return found
 
@@ -109,6 +105,13 @@ def _profiles(images: ImageSet, frames: FrameSet) -> list[Profile | None]:
         radius = np.asarray(own["isophote_radius_pix"]) / (galaxy.radius * galaxy.binning)
         found.append(Profile(radius, numbers(own["a4"]), numbers(own["a4_err"])))
     return found
+
+
+def residual_of(frames: FrameSet, i: int, references: FrameSet, k: int) -> tuple[Picture, Picture]:
+    """Pictures of reference `k`, turned as galaxy `i`, and of the residual, see `reference_and_residual`."""
+    other, left, _ = reference_and_residual(frames, i, references, k)
+    residual = np.clip(0.5 + left / (2 * RESIDUAL_SIGMA), 0, 1)
+    return Picture(stretch(other, 0.0, 1.0), [], []), Picture(residual, [], [], colour_map=RESIDUAL_MAP)
 
 
 def reference_and_residual(

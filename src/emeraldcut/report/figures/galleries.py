@@ -9,7 +9,6 @@ from astropy.table import Table
 
 from emeraldcut.report.figures.palette import AMBER, BLACK, EMERALD, GREY, MINT
 from emeraldcut.report.figures.pictures import (
-    COLOUR_MAP,
     GalaxyPictures,
     Picture,
     sky_level,
@@ -124,11 +123,8 @@ def _draw(
         return
     n = len(picture.values)
     axes.imshow(
-        picture.values,
-        cmap=COLOUR_MAP,
+        picture.drawn(),
         origin="lower",
-        vmin=0,
-        vmax=1,
         interpolation="nearest",
         extent=(x, x + 1, y, y + 1),
         aspect="auto",

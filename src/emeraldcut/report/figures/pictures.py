@@ -37,6 +37,8 @@ class Picture:
         Length of the scale bar in pixels of the picture, 0 for none, and its text.
     colour_map : str
         Matplotlib's name of the colour map of `values`.
+    colours : (n, n, 3) float or None
+        What is shown instead of `values` of a picture in colour: red, green and blue between 0 and 1.
     """
 
     values: np.ndarray
@@ -45,6 +47,18 @@ class Picture:
     bar_pix: float = 0.0
     bar_text: str = ""
     colour_map: str = COLOUR_MAP
+    colours: np.ndarray | None = None
+
+    def drawn(self) -> np.ndarray:
+        """What is seen, (n, n, 4) uint8: red, green, blue and opacity, transparent where there are no data."""
+        from matplotlib import colormaps
+
+        if self.colours is None:
+            seen = colormaps[self.colour_map](np.nan_to_num(self.values), bytes=True)
+        else:
+            seen = np.round(255 * np.nan_to_num(np.insert(self.colours, 3, 1.0, axis=-1))).astype(np.uint8)
+        seen[..., 3] = np.where(np.isfinite(self.values), 255, 0)
+        return seen
 
 
 @dataclass(frozen=True)
@@ -74,8 +88,12 @@ def galaxy_pictures(images: ImageSet, shown_radii: float = SHOWN_RADII) -> list[
     frames = frame_galaxies(images)
     shown = []
     galaxies = map(_with_harmonics, frames.galaxies)
-    for row, image, stamp, galaxy in zip(images.table, images.pixels, frames.stamps, galaxies, strict=True):
-        cutout = _cutout(np.asarray(image, dtype=float), galaxy, number(row, "pixel_scale_arcsec"), shown_radii)
+    colours = images.colours or [None] * len(images)
+    for row, image, colour, stamp, galaxy in zip(
+        images.table, images.pixels, colours, frames.stamps, galaxies, strict=True
+    ):
+        scale = number(row, "pixel_scale_arcsec")
+        cutout = _cutout(np.asarray(image, dtype=float), galaxy, scale, shown_radii, colour)
         shown.append(GalaxyPictures(row, cutout, None if galaxy is None else _framed(stamp, galaxy)))
     return shown
 
@@ -95,13 +113,10 @@ def _with_harmonics(galaxy: FramedGalaxy | None) -> FramedGalaxy | None:
 
 def png(picture: Picture) -> bytes:
     """A picture as a colour PNG with one pixel for each of its own, transparent where there are no data."""
-    from matplotlib import colormaps
     from matplotlib.image import imsave
 
-    colours = colormaps[picture.colour_map](np.nan_to_num(picture.values), bytes=True)  # (n, n, 4)
-    colours[..., 3] = np.where(np.isfinite(picture.values), 255, 0)
     buffer = BytesIO()
-    imsave(buffer, colours, format="png", origin="lower")
+    imsave(buffer, picture.drawn(), format="png", origin="lower")
     return buffer.getvalue()
 
 
@@ -139,7 +154,11 @@ def _square(image: np.ndarray, x: float, y: float, side: int) -> tuple[np.ndarra
 
 
 def _cutout(
-    image: np.ndarray, galaxy: FramedGalaxy | None, pixel_scale_arcsec: float | None, shown_radii: float
+    image: np.ndarray,
+    galaxy: FramedGalaxy | None,
+    pixel_scale_arcsec: float | None,
+    shown_radii: float,
+    colour: np.ndarray | None = None,
 ) -> Picture:
     """The galaxy on the sky, in a cutout that suits its size, with isophotes and a scale bar."""
     ny, nx = image.shape
@@ -152,13 +171,17 @@ def _cutout(
     square, x0, y0 = _square(image, x, y, side - side % factor)
     sky, sigma = sky_level(image, galaxy)
     values = stretch(bin_down(np.ascontiguousarray(square, np.float32), factor), sky, sigma / factor)
+    colours = None
+    if colour is not None:
+        planes = (_square(colour[..., k] / 255, x, y, len(square))[0] for k in range(3))
+        colours = np.stack([bin_down(np.ascontiguousarray(p, np.float32), factor) for p in planes], axis=-1)
     isophotes = []
     if galaxy is not None:
         corner = np.array([x0, y0]) + (factor - 1) / 2
         isophotes = [(points - corner) / factor for points in _isophotes(galaxy)]
     scale, unit = (pixel_scale_arcsec, "″") if pixel_scale_arcsec else (1.0, " pix")
     length = _bar(side * LONGEST_BAR * scale)
-    return Picture(values, isophotes, [], length / scale / factor, f"{length:g}{unit}")
+    return Picture(values, isophotes, [], length / scale / factor, f"{length:g}{unit}", colours=colours)
 
 
 def _bar(longest: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -17,6 +18,7 @@ from emeraldcut.report.figures.style import ACCENT, INK, LINE, MUTED, SECOND, ne
 PLOTTED = 1000  # points of a scatter plot at most
 SCORE_BINS = 40
 CLEAR_SCORE = 0.5  # scores above it are counted and marked
+ABOVE: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 4, "borderaxespad": 0.2}  # the axes
 CLASSES = ("oval", "rectangular", "obround", "other")
 LEDA_A4 = (-0.08, -0.05)  # LEDA 074886 between 3 and 5 kpc (Graham et al. 2012, ApJ 750, 121)
 
@@ -88,7 +90,7 @@ def plot_axis_ratio(table: Table, marked: Sequence[int]) -> str:
 
     The ranks in `marked` stand out and link to the anchors `#rank-N`.
     """
-    return _scatter(table, marked, "axis_ratio", "axis ratio b/a", _boxy_and_disky)
+    return _scatter(table, marked, "axis_ratio", "axis ratio b/a", _leda)
 
 
 def plot_sixth(table: Table, marked: Sequence[int]) -> str:
@@ -156,8 +158,7 @@ def plot_fractions(fractions: Table) -> str:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(0, 1)
         axes.set_xlabel("fraction of the views")
-        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(CLASSES), "borderaxespad": 0.2}
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1, columnspacing=1.2, **above)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1, columnspacing=1.2, **ABOVE)
 
     return svg_of("fractions", draw)
 
@@ -188,8 +189,7 @@ def plot_dependence(fractions: Table, group: str, label: str) -> str:
         axes.set_ylim(0, min(1.0, 1.15 * float(np.max(own["fraction_high"]))))
         axes.set_xlabel(label)
         axes.set_ylabel("fraction of rectangular views")
-        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK, **above)
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, **ABOVE | {"ncols": 3})
 
     return svg_of(group, draw)
 
@@ -212,6 +212,7 @@ def plot_scores(table: Table) -> str:
             bar.set_facecolor(ACCENT if edge >= CLEAR_SCORE else MUTED)
         axes.axvline(CLEAR_SCORE, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.set_ylim(0.7, 2 * counts.max())
+        axes.yaxis.set_major_formatter(_whole)
         axes.set_xlim(0, 1)
         axes.set_xlabel("score")
         axes.set_ylabel("images")
@@ -235,6 +236,7 @@ def plot_chances(table: Table) -> str:
         axes.set_yscale("log")
         axes.set_xlim(lowest, 1)
         axes.set_ylim(0.7, 1.5 * len(p))
+        axes.yaxis.set_major_formatter(_whole)
         axes.set_xlabel("p-value of the similarity")
         axes.set_ylabel("images with at most this p-value")
 
@@ -256,6 +258,7 @@ def plot_growth(table: Table) -> str:
         axes.plot(inspected, inspected - true, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="others")
         axes.set_xscale("log")
         axes.set_xlim(1, max(len(p), 2))
+        axes.xaxis.set_major_formatter(_whole)
         axes.set_ylim(0, 1.3 * true[-1])
         axes.set_xlabel("images inspected, highest rank first")
         axes.set_ylabel("expected number among them")
@@ -282,8 +285,7 @@ def plot_truth(table: Table) -> str:
         axes.set_xlim(0, 1)
         axes.set_xlabel("true axis ratio b/a")
         axes.set_ylabel("true a4/a")
-        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(CLASSES), "borderaxespad": 0.2}
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handletextpad=0.1, markerscale=2, **above)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handletextpad=0.1, markerscale=2, **ABOVE)
 
     return svg_of("truth", draw)
 
@@ -337,6 +339,11 @@ def texts(table: Table, name: str) -> np.ndarray:
     return np.ma.filled(np.ma.asarray(table[name], dtype=object), "")
 
 
+def _whole(value: float, place: int) -> str:
+    """A count at a tick of a logarithmic axis, in full; empty below 1."""
+    return f"{value:,.0f}" if value >= 1 else ""
+
+
 def column(table: Table, name: str) -> np.ndarray:
     """A column as floats (n,), NaN where it is missing or masked."""
     if name not in table.colnames:
@@ -356,8 +363,6 @@ def _scatter(table: Table, marked: Sequence[int], name: str, label: str, annotat
     others = others[np.unique(np.linspace(0, len(others) - 1, min(len(others), PLOTTED)).astype(int))]
 
     def draw(axes) -> None:
-        if name == "axis_ratio":  # the other plot would be full of crosses
-            _crosses(axes, x[others], a4[others], None, a4_err[others], MUTED, 0.35)
         axes.scatter(x[others], a4[others], s=7, color=MUTED, alpha=0.7, linewidths=0)
         _crosses(axes, x[best], a4[best], column(table, f"{name}_err")[best], a4_err[best], ACCENT, 0.7)
         points = axes.scatter(x[best], a4[best], s=24, color=ACCENT, linewidths=0, zorder=3)
@@ -367,7 +372,10 @@ def _scatter(table: Table, marked: Sequence[int], name: str, label: str, annotat
         axes.axhline(0, color=MUTED, linewidth=0.7)
         axes.set_xlabel(label)
         axes.set_ylabel("a4/a")
+        for place, word, side in ((1.0, "disky →", "top"), (0.0, "← boxy", "bottom")):
+            axes.text(1.02, place, word, transform=axes.transAxes, rotation=90, va=side, color=MUTED, fontsize=9)
         annotate(axes)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, **ABOVE)
 
     return svg_of(name, draw)
 
@@ -388,23 +396,17 @@ def _range(values: np.ndarray, best: np.ndarray, include: tuple[float, float]) -
     return held.min() - margin, held.max() + margin
 
 
-def _boxy_and_disky(axes) -> None:
-    axes.axhspan(*LEDA_A4, color=ACCENT, alpha=0.13, linewidth=0)
-    axes.text(0.02, np.mean(LEDA_A4), "LEDA 074886", color=ACCENT, va="center", fontsize=9)
-    for place, word, side in ((0.98, "disky ↑", "top"), (0.02, "boxy ↓", "bottom")):
-        axes.text(0.99, place, word, transform=axes.transAxes, ha="right", va=side, color=INK)
+def _leda(axes) -> None:
+    """The range of LEDA 074886."""
+    axes.axhspan(*LEDA_A4, color=ACCENT, alpha=0.13, linewidth=0, label="LEDA 074886, 3 to 5 kpc")
 
 
 def _loci(axes) -> None:
     """Where ideal shapes lie: superellipses of rising exponent, obrounds of falling axis ratio."""
     rectangles = [shapes.superellipse(0.6, exponent) for exponent in (2.01, 2.3, 2.6, 3, 3.5, 4, 6)]
     obrounds = [shapes.obround(axis_ratio) for axis_ratio in (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)]
-    families = {
-        "rectangles": (rectangles, "-", (-4, -11), "right"),
-        "obrounds": (obrounds, (0, (4, 2)), (6, -4), "left"),
-    }
-    for name, (members, style, offset, side) in families.items():
+    families = {"ideal rectangles": (rectangles, "-"), "ideal obrounds": (obrounds, (0, (4, 2)))}
+    for name, (members, style) in families.items():
         found = [shapes.harmonics(member) for member in members]
         a4, a6 = ([harmonic[key] for harmonic in found] for key in ("a4", "a6"))
-        axes.plot(a6, a4, color=INK, linewidth=1.1, linestyle=style)
-        axes.annotate(name, (a6[-1], a4[-1]), offset, textcoords="offset points", ha=side, color=INK)
+        axes.plot(a6, a4, color=INK, linewidth=1.1, linestyle=style, label=name)

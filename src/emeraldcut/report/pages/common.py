@@ -17,23 +17,23 @@ def all_images(table: Table, marked: list[int], shown: Table | None = None) -> l
     Plots of single galaxies show the rows `shown`, which are a sample of a long table.
     """
     shown = table if shown is None else shown
+    linked = " Emerald: the best candidates with standard errors, linked to their cards." if marked else ""
     drawn = [
         Plot(
             plots.plot_axis_ratio(shown, marked),
             "a4/a against axis ratio",
-            "Isophote shape against axis ratio, with standard errors. Emerald: the best candidates, linked to their "
-            "cards. Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012).",
+            f"Isophote shape against axis ratio.{linked} Shaded: LEDA 074886 between 3 and 5 kpc (Graham et al. 2012).",
         ),
         Plot(
             plots.plot_sixth(shown, marked),
             "a4/a against a6/a",
-            "Rectangle or obround: the lines show ideal shapes, superellipses of axis ratio 0.6 with exponents from 2 "
-            "to 6, and obrounds of axis ratios from 0.95 to 0.4.",
+            f"Rectangle or obround: the lines show ideal shapes, superellipses of axis ratio 0.6 with exponents from 2 "
+            f"to 6, and obrounds of axis ratios from 0.95 to 0.4.{linked}",
         ),
         Plot(
             plots.plot_classes(table),
             "Fraction of each class",
-            "The most probable class of every image at equal priors, before the prevalence is applied. Lines: 95 % "
+            "The most probable class of every image at equal priors, before any prevalence is applied. Lines: 95 % "
             "binomial intervals (Wilson). Numbers: images.",
         ),
         Plot(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import ImageSet, usable
+from emeraldcut.data import usable
 from emeraldcut.images.origin import SET_ROW
 from emeraldcut.images.readers import CUTOUTS
 from emeraldcut.images.source_images import SourceImages
@@ -103,7 +103,7 @@ def _examples(folder: Path, table: Table) -> list[dict[str, Any]]:
     chosen = [group[np.unique(np.linspace(0, len(group) - 1, each).astype(int))] for group in groups]
     rows = np.concatenate(chosen) if chosen else np.zeros(0, dtype=int)
     source_images = SourceImages(table, folder, roots=(folder,))
-    shown = galaxy_pictures(ImageSet([source_images[int(row)] for row in rows], table[rows]))
+    shown = galaxy_pictures(source_images.shown(rows, table[rows]))
     source_images.close()
     return [{"id": text(galaxy.row, "id"), "sky": on_sky(galaxy), "words": _known(galaxy)} for galaxy in shown]
 

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data import usable
+from emeraldcut.data import ImageSet, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.images import read_images
+from emeraldcut.images.source_images import SourceImages
 from emeraldcut.report.cards import card, data_url, decimal, in_own_frame, on_sky, with_error
+from emeraldcut.report.explorer import explorer
 from emeraldcut.report.figures import galleries, plots
 from emeraldcut.report.figures.comparison import TERMS, Comparison, compare_with_references
 from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures, number, text, with_data
@@ -88,11 +90,26 @@ def _read(folder: Path) -> Contents:
     table = rows_of(folder / CANDIDATES, rows, COLUMNS)
     if best_set is not None:
         scored = np.isfinite(plots.column(best_set.table, "score"))
-        kept = with_data(best_set[scored])[: galleries.SHOWN]
+        kept = with_data(_in_colour(best_set[scored], read_manifest(folder), folder))[: galleries.SHOWN]
         best, found = galaxy_pictures(kept), compare_with_references(kept, reference_set, table)
     references = [] if reference_set is None else galaxy_pictures(reference_set)
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
     return Contents(folder, read_manifest(folder), ranks, table, best, found, references, notes)
+
+
+def _in_colour(images: ImageSet, manifest: dict[str, Any], folder: Path) -> ImageSet:
+    """The images of a run, those of pictures in colour with their colours as long as the files are where they were."""
+    if "stretched" not in images.table.colnames:  # no pictures
+        return images
+    try:
+        source_images = SourceImages.of_run(images.table, manifest, roots=(folder.parent, folder))
+    except (OSError, LookupError, ValueError):
+        return images
+    found = source_images.shown(range(len(images)), images.table).colours or [None] * len(images)
+    source_images.close()
+    fitting = zip(found, images.pixels, strict=True)
+    images.colours = [one if one is not None and one.shape[:2] == pixels.shape else None for one, pixels in fitting]
+    return images
 
 
 def _page(contents: Contents) -> str:
@@ -116,6 +133,7 @@ def _page(contents: Contents) -> str:
         pair=_pair(best[:1], "Best candidate") + _pair([reference] if reference else [], "Its reference"),
         similarity=None if similarity is None else decimal(similarity, 2),
         best=[card(*both, contents.table, shown) for both in zip(best, contents.comparisons, strict=True)],
+        rows=explorer(contents.ranks, sorted(shown)),
         files=[CANDIDATES] + [LISTED] * (contents.folder / LISTED).exists(),
         plots=all_images(contents.ranks, sorted(shown), contents.table),
         flags=flag_counts(contents.ranks),

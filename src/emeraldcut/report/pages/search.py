@@ -9,14 +9,24 @@ import numpy as np
 
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.report.cards import data_url
-from emeraldcut.report.figures.search_plots import QUANTITIES, plot_course, plot_profile, remnants_figure
+from emeraldcut.report.figures.search_plots import (
+    QUANTITIES,
+    motion_figure,
+    plot_course,
+    plot_families,
+    plot_orbits,
+    plot_profile,
+    plot_separations,
+    remnants_figure,
+)
 from emeraldcut.report.html import Cell, Listing, Plot, counted, made_by, page, percent
 from emeraldcut.runs import read_manifest
 from emeraldcut.search import TABLE, WINNERS, PriorSettings, Target, body_of, read_rows, stored_target
+from emeraldcut.search.prevalence import COUNTS_FROM
 from emeraldcut.search.remnant_shape import BOX_A4
 from emeraldcut.settings import build, items, read_toml
 
-PICTURE = "figures/remnants.png"
+PICTURE, MOTION_PICTURE = "figures/remnants.png", "figures/motion.png"
 SHOWN, LISTED = 3, 25  # remnants in pictures, evaluations in the table
 FEWEST_FOR_IMPORTANCE = 12  # evaluations
 
@@ -30,7 +40,8 @@ def search_page(folder: Path) -> str:
     bodies = [
         (name, _bodies(folder, row), np.array(row["views"]["directions"][row["best_view"]])) for name, row in best
     ]
-    remnants_figure(bodies, folder / PICTURE)
+    remnants_figure(bodies, folder / PICTURE, leda="LEDA 074886" in target.name)
+    motion_figure(bodies, folder / MOTION_PICTURE)
     return page(
         "search.html",
         f"Search for {target.name}",
@@ -40,9 +51,16 @@ def search_page(folder: Path) -> str:
         target=[str(one) for one in target.constraints],
         about=target.about,
         facts=_facts(manifest, rows),
-        picture=data_url((folder / PICTURE).read_bytes(), "image/png"),
+        pictures={name: data_url((folder / name).read_bytes(), "image/png") for name in (PICTURE, MOTION_PICTURE)},
+        words_of_pictures={PICTURE: SIDES, MOTION_PICTURE: MOTION},
         winners=_winners(manifest, full, priors),
         profiles=_profiles(target, best),
+        families=[
+            Plot(plot_families(name, stacked), f"Inclinations of the stars of {name}", f"{name}: {FAMILIES}")
+            for name, stacked, _ in bodies
+        ],
+        encounters=_encounters(best),
+        prevalence=_prevalence(manifest),
         course=[Plot(plot_course(rows, int(manifest["settings.sobol"])), "Course of the search", COURSE)],
         importances=_importances([row for row in rows if row["kind"] == "small"], priors),
         evaluations=_evaluations(rows, priors),
@@ -52,12 +70,21 @@ def search_page(folder: Path) -> str:
     )
 
 
+SIDES = (
+    "Stars of the last six snapshots together, smoothed where they are few, from the best view, edge-on and face-on. "
+    "Isophotes are 0.75 magnitudes apart."
+)
+MOTION = (
+    "How the stars move along the line of sight in the best view; blue comes towards us. Isophotes are 1.5 magnitudes "
+    "apart."
+)
+FAMILIES = "inclinations of the stars' orbits against the remnant's short axis. A box needs most of them alike."
 COURSE = (
     "Fraction of directions that match the target, in the order of asking; hollow: not counted, because the remnant "
     "has not mixed. The line is the best so far among runs with few particles; left of the grey line the Sobol points."
 )
 WORDS = {
-    "Fraction": "Of 64 directions spread evenly over the sphere, those from which the remnant is within the target's "
+    "Fraction": "Of directions spread evenly over the sphere, those from which the remnant is within the target's "
     "limits at all radii. It is measured on three snapshots that took no part in choosing the best view.",
     "Boxy fraction": f"The same for a4/a of at most {BOX_A4:g} at 1.5, 2 and 2.5 half-light semi-major axes.",
     "Noise": "Standard deviation of the fraction among runs of the same encounter whose particles were drawn anew.",
@@ -100,7 +127,8 @@ def _conclusion(manifest: dict[str, Any], full: list[dict[str, Any]], target: Ta
     fraction, runs = _mean(full, number, "fraction"), sum(row["of"] == number for row in full)
     tried = counted(manifest["evaluations"], "evaluation")
     if fraction == 0:
-        return f"No remnant looks like {target.name} from any of 64 directions, after {tried}."
+        views = len(full[0]["views"]["directions"])
+        return f"No remnant looks like {target.name} from any of {views} directions, after {tried}."
     return (
         f"The best remnant looks like {target.name} from {percent(round(fraction, 3))} of all directions, the mean of "
         f"{counted(runs, 'run')} with new particles, after {tried}."
@@ -137,6 +165,43 @@ def _each(full: list[dict[str, Any]], number: int, name: str) -> str:
     """A value in each of the full runs of an encounter."""
     digits = ".0f" if name.endswith("_deg") else ".2f"
     return ", ".join(format(row[name], digits) for row in full if row["of"] == number)
+
+
+def _encounters(best: list[tuple[str, dict[str, Any]]]) -> list[Plot]:
+    """How the galaxies of the best runs met; nothing for a galaxy alone."""
+    met = [(name, row) for name, row in best if np.isfinite(row["course"][0]).all()]
+    if not met:
+        return []
+    return [
+        Plot(
+            plot_separations(met), "Separation against time", "Distance of the densest places of both galaxies' stars."
+        ),
+        Plot(
+            plot_orbits(met),
+            "Orbits",
+            "The companion's course about the host, whose disc lies in the horizontal line at the start. Square: "
+            "start; points are snapshots, so that lines between them cut corners.",
+        ),
+    ]
+
+
+def _prevalence(manifest: dict[str, Any]) -> str:
+    """What fraction of mergers gives such a view, in a few sentences; empty where it was not asked."""
+    found = manifest.get("prevalence")
+    if not found:
+        return ""
+    low, _, high = (percent(round(value, 3)) for value in found["inside"])
+    least, most = percent(round(found["overall"][0], 5)), percent(round(found["overall"][2], 4))
+    kept = ", ".join(found["fixed"])
+    fixed = f" Held fixed, so that nothing is said of other values: {kept}." if kept else ""
+    return (
+        f"Of {counted(found['draws'], 'merger')} drawn evenly over the region that was searched, weighted to the prior "
+        f"of mergers, {low} to {high} (90 % interval) match from at least {percent(COUNTS_FROM)} of all directions. "
+        f"The region holds {percent(round(found['region'], 4))} of the prior. What lies outside was not tried: of all "
+        f"mergers of the prior it is at least {least} if none outside matches, and at most {most} if all do.{fixed} "
+        "The prior itself is our statement, and says nothing of how often dwarfs meet, of halos that are not "
+        "spherical, or of gas."
+    )
 
 
 def _profiles(target: Target, best: list[tuple[str, dict[str, Any]]]) -> list[Plot]:

@@ -14,6 +14,7 @@ from emeraldcut.report.cards import data_url
 from emeraldcut.report.figures import galleries, plots
 from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures
 from emeraldcut.report.html import Cell, Listing, Plot, counted, made_by, page, percent
+from emeraldcut.report.pages.suite import GALAXIES
 from emeraldcut.runs import read_manifest
 from emeraldcut.studies import ACCURACY, CLOSEST, CONCLUSIONS, FRACTIONS, IMAGES, REFERENCE, TESTS
 from emeraldcut.studies.fractions import rows_where
@@ -25,6 +26,7 @@ PHASE_NAMES = {
     "alone": "Isolated control galaxies",
 }
 NAMES = {"mass_ratio": "mass ratio", "gas_fraction": "gas fraction"}
+GALAXIES_SHOWN = 3  # mergers whose stars and gas are on the page
 TOO_WIDE = 0.5  # width of an interval of a fraction from which on nothing is concluded
 
 
@@ -51,6 +53,8 @@ def study_page(folder: Path) -> str:
         discs=_discs(images),
         closest=_listing(closest),
         closest_picture=_gallery(closest, folder),
+        galaxies=_galaxies(closest, manifest, folder),
+        untested=_untested(images),
         thesis=_thesis(folder),
         words=_words(),
         all_fractions=_all_fractions(fractions),
@@ -246,6 +250,28 @@ def _gallery(closest: list[GalaxyPictures], folder: Path) -> str:
     references = galaxy_pictures(read_images(folder / REFERENCE))
     path = galleries.draw_gallery(closest, references, folder / "figures" / "closest.png")
     return data_url(path.read_bytes(), "image/png")
+
+
+def _galaxies(closest: list[GalaxyPictures], manifest: dict[str, Any], folder: Path) -> list[dict[str, str]]:
+    """The stars and gas of the mergers whose remnants are most like the reference, if their suite is still there."""
+    source, shown = Path(str(manifest.get("input_1", ""))), []
+    for galaxy in closest[:GALAXIES_SHOWN]:
+        model, _, name = str(galaxy.row["merger"]).rpartition("/") if "merger" in galaxy.row.colnames else ("", "", "")
+        places = [source / model / name, source / name, folder / "suites" / model / name]
+        place = next((one for one in places if name and (one / GALAXIES).is_file()), None)
+        if place is not None:
+            picture = data_url((place / GALAXIES).read_bytes(), "image/png")
+            shown.append({"name": f"{model}/{name}", "src": picture})
+    return shown
+
+
+def _untested(images: Table) -> str:
+    """Why there are no tests: all mergers are alike, or they are too few."""
+    merging = images[np.array(images["phase"]) != "alone"]
+    values = {name: set(numbers(merging[name])) for name in NAMES if name in merging.colnames}
+    if any(len(found) > 1 for found in values.values()):
+        return "There are too few relaxed remnants of different mass ratios or gas fractions to test a dependence."
+    return "The run has one mass ratio and one gas fraction, so no dependence can be tested."
 
 
 def _listing(closest: list[GalaxyPictures]) -> Listing:

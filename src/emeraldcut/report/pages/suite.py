@@ -13,17 +13,21 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.errors import UsageError
 from emeraldcut.mergers import DIAGNOSTICS, MERGED, SUITE, THICKENING, drifts, snapshots_of
 from emeraldcut.nbody import read_snapshot
-from emeraldcut.report.cards import NONE
+from emeraldcut.report.cards import NONE, data_url
 from emeraldcut.report.figures.merger_evolution import evolution_figure, plot_separations, plot_thickness
+from emeraldcut.report.figures.merger_pictures import merger_figure, movie
 from emeraldcut.report.html import Cell, Listing, Plot, counted, made_by, page
 from emeraldcut.runs import read_manifest
 from emeraldcut.tables import read_table
 
-PICTURE = "evolution.png"  # in the folder of each merger
+PICTURE = "evolution.png"  # in the folder of each merger: conserved quantities,
+GALAXIES = "galaxies.png"  # the stars and gas at its epochs, and the remnant,
+MOVIE = "galaxies.webp"  # and a movie, if it is asked for
+SHOWN = 12  # mergers whose galaxies are on the page
 
 
-def suite_page(folder: Path) -> str:
-    """The page of a run of `simulate`; also draws a picture in the folder of each merger. See `report`."""
+def suite_page(folder: Path, *, movies: bool = False) -> str:
+    """The page of a run of `simulate`; also draws pictures in the folder of each merger. See `report`."""
     manifest, suite = read_manifest(folder), read_table(folder / SUITE)
     for name in suite["merger"]:
         if Path(str(name)).name != name:
@@ -36,6 +40,10 @@ def suite_page(folder: Path) -> str:
         rows, own = evolutions[row["merger"]], folder / row["merger"]
         mass = float(read_snapshot(snapshots_of(own)[0]).mass.sum(dtype=float))
         evolution_figure(rows, drifts(rows, mass), row, own / PICTURE)
+        merged = np.nan if row["merged_gyr"] is None else float(row["merged_gyr"])
+        merger_figure(snapshots_of(own), rows, merged, own / GALAXIES)
+        if movies:
+            movie(snapshots_of(own), own / MOVIE)
     alone = {row["merger"]: evolutions[row["merger"]] for row in facts if row["mass_ratio"] is None}
     return page(
         "suite.html",
@@ -47,6 +55,8 @@ def suite_page(folder: Path) -> str:
         allowed=THICKENING,
         facts=_facts(facts, suite, manifest, len(alone)),
         separations=_separations(evolutions, manifest),
+        galaxies=_galaxies(folder, facts),
+        more_galaxies=max(len(facts) - SHOWN, 0),
         mergers=_mergers(facts),
         suite_file=SUITE,
         thickness=_thickness(alone),
@@ -89,10 +99,8 @@ def _conclusion(suite: Table) -> str:
     merged, mergers = int(np.isfinite(times).sum()), counted(int(pairs.sum()), "merger")
     if not merged:
         return f"None of {mergers} has coalesced by the end of its run."
-    verb = "has" if merged == 1 else "have"
-    return (
-        f"{merged:,} of {mergers} {verb} coalesced by the end of the run, at a median of {np.nanmedian(times):.2f} Gyr."
-    )
+    verb, when = ("has", "") if merged == 1 else ("have", "a median of ")
+    return f"{merged:,} of {mergers} {verb} coalesced by the end of the run, at {when}{np.nanmedian(times):.2f} Gyr."
 
 
 def _separations(evolutions: dict[str, Table], manifest: dict[str, Any]) -> list[Plot]:
@@ -104,13 +112,25 @@ def _separations(evolutions: dict[str, Table], manifest: dict[str, Any]) -> list
     )
 
 
+def _galaxies(folder: Path, facts: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The pictures of the first mergers; a movie, if there is one, is a file beside the page."""
+    shown = []
+    for row in facts[:SHOWN]:
+        name = row["merger"]
+        moving = f"./{quote(name)}/{MOVIE}" if (folder / name / MOVIE).exists() else ""
+        picture = data_url((folder / name / GALAXIES).read_bytes(), "image/png")
+        shown.append({"name": name, "src": picture, "movie": moving})
+    return shown
+
+
 def _mergers(facts: list[dict[str, Any]]) -> Listing:
     """All runs with their numbers."""
-    columns = ["run", "coalescence (Gyr)", "end (Gyr)", "energy drift", "angular momentum drift", "momentum drift",
-               "unbound particles", "particles", "stars: softening / spacing (kpc)",
+    columns = ["run", "galaxies", "coalescence (Gyr)", "end (Gyr)", "energy drift", "angular momentum drift",
+               "momentum drift", "unbound particles", "particles", "stars: softening / spacing (kpc)",
                "halo: softening / spacing (kpc)"]  # fmt: skip
     rows = [
         [Cell(row["merger"], link=f"./{quote(row['merger'])}/{PICTURE}"),
+         Cell("picture", link=f"./{quote(row['merger'])}/{GALAXIES}"),
          "" if row["merged_gyr"] is None else f"{row['merged_gyr']:.2f}", f"{row['time_gyr']:.2f}",
          _small(row["energy_drift"]), _small(row["angular_momentum_drift"]), _small(row["momentum_drift"]),
          f"{row['lost']:,}", f"{row['particles']:,}",
@@ -129,8 +149,8 @@ def _thickness(alone: dict[str, Table]) -> list[Plot]:
 def _controls(alone: dict[str, Table], manifest: dict[str, Any]) -> Listing:
     """The shape of the heavier galaxy in isolation."""
     rows = [
-        [name, f"{manifest['thickening'][name]:.2f}", when, *(_known(value, "+.3f") for value in values[:3]),
-         _known(values[3], ".3f")]
+        [name, _known(manifest["thickening"].get(name, np.nan), ".2f"), when,
+         *(_known(value, "+.3f") for value in values[:3]), _known(values[3], ".3f")]
         for name, shapes in manifest["control_a4"].items() if name in alone
         for when, values in shapes.items()
     ]  # fmt: skip

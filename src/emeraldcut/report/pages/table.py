@@ -12,11 +12,12 @@ from emeraldcut.data import ImageSet, usable
 from emeraldcut.data.columns import numbers
 from emeraldcut.errors import UsageError
 from emeraldcut.images.source_images import SourceImages
-from emeraldcut.report.cards import card, decimal, probability, value_words, with_error
+from emeraldcut.report.cards import card, value_words, with_error
+from emeraldcut.report.explorer import explorer
 from emeraldcut.report.figures import galleries
 from emeraldcut.report.figures.comparison import compare_with_references
 from emeraldcut.report.figures.pictures import galaxy_pictures, number, text, with_data
-from emeraldcut.report.html import Cell, Listing, made_by, page
+from emeraldcut.report.html import made_by, page
 from emeraldcut.report.pages.common import all_images, flag_counts
 from emeraldcut.similarity import read_references
 from emeraldcut.tables import read_table
@@ -58,7 +59,8 @@ def table_page(path: Path) -> str:
         unlikely=by.startswith("p_") and (number(table[0], by) or 0) <= LIKELY if len(table) else False,
         facts=_facts(table, manifest),
         cards=[] if images is None else _cards(images, table, by, manifest),
-        listing=_listing(table, by),
+        rows=explorer(table, marked),
+        file=path.name,
         plots=all_images(table, marked),
         flags=flag_counts(table),
     )
@@ -95,9 +97,8 @@ def _best_images(table: Table, by: str, manifest: dict[str, Any], folder: Path) 
         source_images = SourceImages.of_run(table, manifest, roots=(folder,))
     except (OSError, LookupError, ValueError):  # moved, or a table that does not say
         return None
-    pixels = [source_images[int(row)] for row in first]
+    images = with_data(source_images.shown(first, table[first]))
     source_images.close()
-    images = with_data(ImageSet(pixels, table[first]))
     return images if len(images) else None
 
 
@@ -114,15 +115,3 @@ def _cards(images: ImageSet, table: Table, by: str, manifest: dict[str, Any]) ->
     shown = {int(rank) for rank in images.table["rank"]}
     pairs = zip(galaxy_pictures(images), compare_with_references(images, references, table), strict=True)
     return [card(galaxy, found, table, shown, by) for galaxy, found in pairs]
-
-
-def _listing(table: Table, by: str) -> Listing:
-    """The first rows as a table, for a page without images."""
-    first = table[: galleries.SHOWN]
-    rows = [
-        [str(row["rank"]), Cell(text(row, "id"), "id"), value_words(row, by), with_error(row, "a4"),
-         decimal(number(row, "axis_ratio"), 2), probability(number(row, "p_rectangular"))]
-        for row in first
-    ]  # fmt: skip
-    columns = ["rank", "id", by.replace("_", " "), "a4/a", "axis ratio", "p(rectangular)"]
-    return Listing(columns, rows, [f"rank-{row['rank']}" for row in first])
