@@ -202,16 +202,3 @@ def test_a_run_that_was_stopped_goes_on(pool, tmp_path, few_carefully, monkeypat
 def test_settings_are_checked(wrong):
     with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' must be"):
         ScreenSettings(**wrong)
-
-
-def test_what_drowns_in_the_light_around_it_is_not_trusted():
-    """A faint galaxy on the slope of a bright halo, and the same alone."""
-    y, x = np.mgrid[:64, :64] - 31.5
-    galaxy = 60 * np.exp(-np.hypot(x, y / 0.7) / 3)
-    halo = 4e4 / (60 + (x - 40) ** 2 + (y - 40) ** 2)
-    noise = np.random.default_rng(5).normal(size=galaxy.shape)
-    table = screen(images(galaxy + halo + noise, galaxy + noise))
-    table.sort("id")
-    assert list(np.array(table["edge_width"]) >= 9) == [True, False]
-    assert list(table["trusted"]) == [False, True]
-    assert "does not fall" in table["flag_text"][0]

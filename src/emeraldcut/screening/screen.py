@@ -19,7 +19,6 @@ from emeraldcut.frame import frame_galaxies
 from emeraldcut.frame.ellipse_fit import fit_example
 from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
-from emeraldcut.frame.star_marks import WIDEST_EDGE
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.isophotes.isophote_fit import rings_example
 from emeraldcut.isophotes.measure import measure_example
@@ -120,8 +119,6 @@ def examine_with_bound(
         table[f"p_{name}"] = MaskedColumn(shifted[:, k], mask=np.ma.getmaskarray(classified[f"p_{name}"]))
     table["careful"] = np.full(len(table), careful)
     add_flags(table, np.array(classified["flag"]) & int(Flag.UNUSUAL))
-    drowned = numbers(table["edge_width"], 0.0) >= WIDEST_EDGE
-    add_flags(table, np.where(drowned, int(Flag.HIDDEN), 0), "Its light does not fall to a fifth of its highest level.")
     table["trusted"] = trusted(table["flag"])
     score, highest, why = scores(table, settings, careful=careful)
     table["score"] = MaskedColumn(np.where(missing, 0.0, score), mask=missing)
