@@ -173,7 +173,7 @@ def test_a_star_that_one_band_cuts_off_is_a_plateau_and_no_ring(tmp_path, ending
     seen = read_images(path).pixels[0]
     plain = np.asarray(Image.open(path).convert("L"), float) if ending != "npy" else colour @ [0.299, 0.587, 0.114]
     assert plain[radius < 4].mean() < plain[(radius > 6) & (radius < 7)].mean() - 10  # a ring, without the mending
-    assert np.ptp(seen[radius < 5]) == 0 and seen[40, 36] >= seen.max() - 1, ending
+    assert np.ptp(seen[radius < 5]) <= 0.5 and seen[40, 36] >= seen.max() - 1, ending
     beyond = radius > np.sqrt(clipped.sum() / np.pi) + 2
     np.testing.assert_allclose(seen[beyond], plain[beyond], atol=2 if ending == "jpg" else 0.6)
 

@@ -125,7 +125,7 @@ def luminance(array: np.ndarray) -> np.ndarray:
     """
     grey = array[..., :3].astype(np.float32) @ LUMINANCE_WEIGHTS
     if array.dtype == np.uint8 and grey.ndim >= 2:
-        clipped = (array[..., :3] >= CLIPPED).any(axis=-1)
+        clipped: np.ndarray = np.any(array[..., :3] >= CLIPPED, axis=-1)
         for place in np.ndindex(grey.shape[:-2]):
             if np.count_nonzero(clipped[place]) >= FEWEST_CLIPPED:
                 _flatten(grey[place], clipped[place])
@@ -136,6 +136,7 @@ def luminance(array: np.ndarray) -> np.ndarray:
 
 CLIPPED = 250  # of 255, from which on a band is clipped; compression as JPEG scatters it, and makes holes in regions
 FEWEST_CLIPPED, RIM_PIX = 5, 2  # pixels of a region; its rim is what the pictures' resampling mixes with what is beyond
+LEFT_OVER = 0.5  # grey levels
 MOSTLY_CLIPPED = 0.6  # share of a region that is clipped itself and no hole
 
 
@@ -153,7 +154,9 @@ def _flatten(grey: np.ndarray, clipped: np.ndarray) -> None:
         near = tuple(slice(max(s.start - RIM_PIX, 0), s.stop + RIM_PIX) for s in (rows, columns))
         own = regions[near] == k
         if np.count_nonzero(own & clipped[near]) >= max(FEWEST_CLIPPED, MOSTLY_CLIPPED * np.count_nonzero(own)):
-            grey[near][own] = grey[near][maximum_filter(own, 2 * RIM_PIX + 1)].max()
+            top, light = grey[near][maximum_filter(own, 2 * RIM_PIX + 1)].max(), grey[near][own]
+            # what is left of the differences keeps the region from looking like one without data
+            grey[near][own] = top - LEFT_OVER * (light.max() - light) / max(np.ptp(light), 1.0)
 
 
 def seen_colours(array: np.ndarray) -> np.ndarray | None:
