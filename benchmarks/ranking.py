@@ -47,6 +47,7 @@ from emeraldcut.screening.ranking import (
     AT,
     PRECISIONS,
     TERMS,
+    Ranking,
     Rankings,
     fit_ranking,
     probability,
@@ -172,28 +173,34 @@ def survey_weights(table: Table, prevalence: float, of_real: float, of_warped: f
     return weights / weights.sum()
 
 
+def ranking_of(part: Table, *, careful: bool) -> Ranking:
+    """The ranking that is fitted to these rows as to a survey."""
+    rectangular = np.array(part["label"], str) == "rectangular"
+    weights = survey_weights(part, AT, OF_REAL, OF_WARPED)
+    weights *= rectangular.sum() / weights[rectangular].sum()
+    return fit_ranking(part, rectangular, weights, careful=careful)
+
+
 def fitted(table: Table) -> Rankings:
-    """The rankings of both passes, with thresholds and rates from halves that the fit has not seen."""
-    half = is_even(table)
-    result = {}
-    for careful in (False, True):
-        rows = half & (np.array(table["careful"]) == careful)
-        part = table[rows]
-        rectangular = np.array(part["label"], str) == "rectangular"
-        weights = survey_weights(part, AT, OF_REAL, OF_WARPED)
-        weights *= rectangular.sum() / weights[rectangular].sum()
-        result[careful] = fit_ranking(part, rectangular, weights, careful=careful)
-    judged = table[~half & np.array(table["careful"], bool)]
-    label = np.array(judged["label"], str)
+    """The rankings of both passes, fitted to the even half, with thresholds from scores that no fit has seen.
+
+    For the thresholds the odd half is fitted too, and each half is judged by the fit to the other.
+    """
+    half, was_careful = is_even(table), np.array(table["careful"], bool)
+    first, careful = (ranking_of(table[half & (was_careful == passed)], careful=passed) for passed in (False, True))
+    other = ranking_of(table[~half & was_careful], careful=True)
+    judged = vstack([table[~half & was_careful], table[half & was_careful]])
+    rectangular = np.array(judged["label"], str) == "rectangular"
     thresholds: dict[str, dict[str, float]] = {}
     for prevalence in (0.01, 0.001):
         weights = survey_weights(judged, prevalence, OF_REAL, OF_WARPED)
-        score = probability(at_prevalence(result[True], judged, prevalence))
-        limits = {f"{p:g}": threshold_for(score, label == "rectangular", weights, p) for p in PRECISIONS}
+        odds = np.where(is_even(judged), at_prevalence(other, judged, prevalence),
+                        at_prevalence(careful, judged, prevalence))  # fmt: skip
+        limits = {f"{p:g}": threshold_for(probability(odds), rectangular, weights, p) for p in PRECISIONS}
         thresholds[f"{prevalence:g}"] = {name: round(v, 5) for name, v in limits.items() if v is not None}
     sets, names = np.array(table["set"][half], str), sorted(set(np.array(table["set"], str)))
     facts = {"galaxies": {name: int(np.sum(sets == name)) for name in names}}
-    return Rankings(result[False], result[True], thresholds, facts)
+    return Rankings(first, careful, thresholds, facts)
 
 
 def at_prevalence(ranking, table: Table, prevalence: float) -> np.ndarray:

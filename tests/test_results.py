@@ -70,6 +70,7 @@ def test_goals_are_counted_and_those_that_are_missed_are_marked(tmp_path):
     for name in ("box", "leda074886"):
         figures |= {f"fraction_below_{limit}_{name}": limit for limit in (0.1, 0.01, 0.001)}
         figures |= {f"ks_p_{name}_snr_{snr}": 0.5 for snr in ("10_30", "30_100", "100_400")}
+        figures[f"counts_{name}"] = {"1 to 20": {"0.01": [3, 2.5]}}
     record.save("ordinary", figures, FULL, folder=tmp_path)
     page = results.results_page(tmp_path)
     assert "1 of the 2 goals" in page

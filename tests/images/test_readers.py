@@ -154,6 +154,30 @@ def test_colour_palette_and_alpha(tmp_path):
     np.testing.assert_allclose(read_images(tmp_path / "palette.png").pixels[0], expected, atol=0.51)
 
 
+@pytest.mark.parametrize("ending", ["png", "jpg", "npy"])
+def test_a_star_that_one_band_cuts_off_is_a_plateau_and_no_ring(tmp_path, ending):
+    """A red star as a picture server draws it: where its red reaches white, the hue changes, and luminance would fall.
+
+    What is not cut off, such as a fainter star beside it, stays as it is.
+    """
+    y, x = np.mgrid[:80, :80]
+    radius = np.hypot(x - 36.3, y - 40.2)
+    light = 1e3 * (1 + (radius / 3) ** 2) ** -1.8
+    red = np.minimum(255 * np.arcsinh(light) / np.arcsinh(60), 255)
+    clipped = red >= 255
+    green = red * np.where(clipped, 0.5, 0.85)
+    faint = 100 * np.exp(-((x - 68) ** 2 + (y - 12) ** 2) / 18)
+    colour = np.stack([red + faint, green + faint, 0.3 * red + faint], axis=-1).clip(0, 255).astype(np.uint8)
+    path = tmp_path / f"star.{ending}"
+    np.save(path, colour) if ending == "npy" else Image.fromarray(colour).save(path, quality=95)
+    seen = read_images(path).pixels[0]
+    plain = np.asarray(Image.open(path).convert("L"), float) if ending != "npy" else colour @ [0.299, 0.587, 0.114]
+    assert plain[radius < 4].mean() < plain[(radius > 6) & (radius < 7)].mean() - 10  # a ring, without the mending
+    assert np.ptp(seen[radius < 5]) <= 0.5 and seen[40, 36] >= seen.max() - 1, ending
+    beyond = radius > np.sqrt(clipped.sum() / np.pi) + 2
+    np.testing.assert_allclose(seen[beyond], plain[beyond], atol=2 if ending == "jpg" else 0.6)
+
+
 def test_kinds_of_tiff_and_degenerate_axes(tmp_path):
     import tifffile
 

@@ -170,7 +170,22 @@ def test_p_values_are_shares_of_those_that_are_like_it():
     p = null.p_values(scores[6000:], where[6000:])
     assert kstest(p, "uniform").pvalue > 0.01
     high = null.p_values(np.array([100.0, 1000.0, np.nan]), where[:3])
-    assert 0 <= high[1] < high[0] < 0.01 and np.isnan(high[2])
+    assert 0 < high[1] <= high[0] < 1e-4 and np.isnan(high[2])
+
+
+def test_small_p_values_are_those_of_a_known_tail():
+    """Exponential scores whose scale depends on the conditions: true p-values are exp(-score / scale)."""
+    rng = np.random.default_rng(3)
+    where = np.stack([rng.uniform(2.5, 6, 24_000), rng.uniform(0.3, 2, 24_000), rng.uniform(0.3, 1, 24_000)], axis=1)
+    scale = 0.5 + 2 * np.exp(-((where[:, 0] - 3) ** 2)) + where[:, 2]
+    null = Null((scale * rng.exponential(size=len(scale)))[:16_000], where[:16_000])
+    true = 10 ** rng.uniform(-5, -1, 8000)
+    found = null.p_values(-scale[16_000:] * np.log(true), where[16_000:])
+    for low, high, limit in ((1e-3, 1e-1, 0.25), (1e-4, 1e-3, 0.5), (1e-5, 1e-4, 1.0)):
+        here = (true >= low) & (true < high)
+        assert abs(np.median(np.log(found[here] / true[here]))) < limit, low
+    p = null.p_values(scale[16_000:] * rng.exponential(size=8000), where[16_000:])
+    assert np.mean(p < 0.01) == pytest.approx(0.01, abs=0.004)
 
 
 def test_p_values_of_ordinary_galaxies_that_ship_are_uniform_among_themselves():
@@ -178,7 +193,7 @@ def test_p_values_of_ordinary_galaxies_that_ship_are_uniform_among_themselves():
     assert len(known.conditions) > 10_000
     half = np.arange(len(known.conditions)) % 2 == 0
     references = prepare_references(images(leda074886()))
-    scores = references.score(known.deviations)[0]
+    scores = references.score(known.deviations)[1]
     p = Null(scores[half], known.conditions[half]).p_values(scores[~half], known.conditions[~half])
     rng = np.random.default_rng(0)
     assert kstest(rng.choice(p, 2000, replace=False), "uniform").pvalue > 0.01

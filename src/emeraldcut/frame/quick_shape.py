@@ -724,7 +724,7 @@ def example_quick_shape() -> QuickShape:
     """A galaxy without noise, made without compiled code: the start of examples for the compiler."""
     y, x = np.mgrid[:64, :64] - 31.0
     image = (100 * np.exp(-np.hypot(x, y / 0.7) / 5)).astype(np.float32)
-    division = Segmentation(image, image, np.full(image.shape, GALAXY, np.uint8), 0.0, 1.0, 0.0, 1.0, 0.0, 1.0)
+    division = Segmentation(image, image, np.full(image.shape, GALAXY, np.uint8), 0.0, 1.0, 0.0, 1.0, 0.0, 0.5, 1.0)
     shape = np.array([31.0, 31.0, 0.7, *[0.0] * (ALL - 3)])
     light = 100 * np.exp(-np.arange(40, dtype=np.float32) / 5)
     return QuickShape(division, shape, light, 8.0, 100.0, 1, Flag(0))

@@ -32,6 +32,13 @@ CUT_SIGMA = 0.9866  # a normal distribution's standard deviation inside 3 sigma
 # A picture is noisy, see `_mark_empty`, if more than this share of its bends change their sign (of noise three in four
 # do, of a drawing few), and less than this share of its neighbouring pixels are equal.
 FLIPPING, EQUAL = 0.5, 0.1
+LEAST_CORRELATION = 0.2  # of neighbouring pixels, from which on an image may have been enlarged
+NO_GRAIN, LONGEST_GRAIN = 0.5, 13  # pixels
+MOST_DIFFERENCES, FEWEST_DIFFERENCES = 1500, 100  # second differences at each distance
+INDEPENDENT = 6 * 0.455  # median square of those of Gaussian noise without correlation, over its variance
+# Of that, the largest that is noise: it is .5 to 1.1 in images enlarged 2 to 4 times, below .06 in smooth drawings.
+LEAST_NOISE_SHARE = 0.2
+ENLARGED = 1.3  # grain in pixels from which on an image was enlarged
 CORRELATED_SIGMA = 4.0  # significance from which on the noise's correlation counts, and the brightest sky in it
 HEIGHT_BITS, MOST_HEIGHTS = 13, 16384  # heights are sorted in steps of 2^-10: by the bits of a float less so many
 # What a pixel is.
@@ -62,6 +69,8 @@ class Segmentation(NamedTuple):
         variance of anything averaged over many pixels is larger by this factor.
     neighbour_correlation : float
         The noise's correlation between neighbouring pixels.
+    grain_pix : float
+        Size of the grains of the noise: 0.5 for independent pixels, f in an image that was enlarged f times.
     unit : float
         Counts in one unit of the light here.
     """
@@ -74,6 +83,7 @@ class Segmentation(NamedTuple):
     gradient: float
     correlation: float
     neighbour_correlation: float
+    grain_pix: float
     unit: float
 
 
@@ -579,6 +589,73 @@ def _correlation(image, pixel_class, sigma):
 
 
 @part
+def _grain(image, pixel_class, sigma):
+    """The size in pixels of the grains of the noise: NO_GRAIN where pixels are independent, f in one enlarged f times.
+
+    And in an enlarged image the sum of the noise's correlation, which reaches beyond CORRELATION_PIX, else 1.
+
+    Second differences I(x - k) - 2 I(x) + I(x + k) of noise grow with the distance k until its pixels are independent,
+    whatever slopes the sky has. The grain is the distance at which their median square is half of the largest; where
+    that still grows, of the largest at half the reach. The square is 6 - 8 r(k) + 2 r(2 k) times the variance, which
+    gives the correlation r along an axis. The sum over a plane is that over an axis squared, as for interpolations.
+    """
+    squares, largest = _second_differences(image, pixel_class)
+    if largest <= LEAST_NOISE_SHARE * INDEPENDENT * sigma**2:  # smooth light, as in a drawing without noise
+        return NO_GRAIN, 1.0
+    grain, reach = NO_GRAIN, LONGEST_GRAIN - 1
+    while grain == NO_GRAIN and reach >= LONGEST_GRAIN // 4:
+        half, k = 0.5 * squares[1 : reach + 1].max(), 1
+        if half <= 0:
+            break
+        while squares[k] < half:
+            k += 1
+        if k == 1:
+            grain = half / squares[1]
+        elif 2 * k <= reach:
+            grain = k - 1 + (half - squares[k - 1]) / (squares[k] - squares[k - 1])
+        reach //= 2  # they still grow, as structures of the sky do
+    if grain < ENLARGED:
+        return grain, 1.0
+    far, along, beyond, n_beyond = int(np.ceil(2 * grain)), 1.0, 0.0, 0  # from where on pixels are independent
+    for k in range(far, LONGEST_GRAIN):
+        beyond += squares[k]
+        n_beyond += squares[k] > 0
+    beyond = beyond / n_beyond if n_beyond else largest
+    later = np.zeros(2 * LONGEST_GRAIN)
+    for k in range(min(far, LONGEST_GRAIN) - 1, 0, -1):
+        later[k] = max(0.75 * (1 - squares[k] / beyond) + 0.25 * later[2 * k], 0.0)
+        along += 2 * later[k]
+    return grain, along**2
+
+
+@part
+def _second_differences(image, pixel_class):
+    """Median squares of the second differences of the sky at each distance (LONGEST_GRAIN,), and the largest."""
+    ny, nx = image.shape
+    work, largest, squares = np.empty(MOST_DIFFERENCES, np.float32), 0.0, np.zeros(LONGEST_GRAIN)
+    rows = 1 + 2 * ny * nx // MOST_DIFFERENCES  # every so-manyth row is enough
+    for k in range(1, LONGEST_GRAIN):
+        n = 0
+        for along in range(2):
+            dy, dx = (0, k) if along else (k, 0)
+            for y in range(dy, ny - dy, rows):
+                for x in range(dx, nx - dx):
+                    if (
+                        pixel_class[y, x] != SKY or pixel_class[y - dy, x - dx] != SKY
+                        or pixel_class[y + dy, x + dx] != SKY
+                    ):  # fmt: skip
+                        continue
+                    if n < MOST_DIFFERENCES:
+                        work[n] = abs(image[y - dy, x - dx] - 2 * image[y, x] + image[y + dy, x + dx])
+                        n += 1
+        if n < FEWEST_DIFFERENCES:
+            break
+        squares[k] = median_of(work, n) ** 2
+        largest = max(largest, squares[k])
+    return squares, largest
+
+
+@part
 def _find_data(image, good):
     """Fills `good` (ny, nx) with whether a pixel is finite and not of an empty part.
 
@@ -663,7 +740,7 @@ def segment(image: np.ndarray, stated: float) -> tuple[bool, Segmentation]:
     ny, nx = image.shape
     data, good = np.zeros((ny, nx), np.float32), np.empty((ny, nx), np.bool_)
     pixel_class = np.full((ny, nx), np.uint8(MISSING))
-    nothing = Segmentation(data, data, pixel_class, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0)
+    nothing = Segmentation(data, data, pixel_class, 0.0, 0.0, 0.0, 1.0, 0.0, NO_GRAIN, 1.0)
     n_good, unit = _find_data(image, good) if min(ny, nx) >= MIN_SIDE else (0, 1.0)
     if n_good < MIN_PIXELS:
         return False, nothing
@@ -684,5 +761,7 @@ def segment(image: np.ndarray, stated: float) -> tuple[bool, Segmentation]:
             if not good[y, x]:
                 pixel_class[y, x] = MISSING
     correlation, beside = _correlation(data, pixel_class, sigma)
+    grain, of_grain = _grain(data, pixel_class, sigma) if beside >= LEAST_CORRELATION else (NO_GRAIN, 1.0)
+    correlation = max(correlation, of_grain)
     gradient = np.hypot(plane[1], plane[2]) / sigma
-    return True, Segmentation(data, smooth, pixel_class, level, sigma, gradient, correlation, beside, unit)
+    return True, Segmentation(data, smooth, pixel_class, level, sigma, gradient, correlation, beside, grain, unit)

@@ -13,7 +13,7 @@ import numpy as np
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.frame.ellipse_fit import Q, X, Y, box_around
-from emeraldcut.frame.segmentation import MISSING, NEIGHBOUR, SKY, Segmentation
+from emeraldcut.frame.segmentation import ENLARGED, MISSING, NEIGHBOUR, Segmentation
 from emeraldcut.numerics.jit import part
 from emeraldcut.numerics.median import median_of, select
 
@@ -27,20 +27,15 @@ COSINES = np.cos(2 * np.pi * np.arange(WEDGES) / WEDGES)
 BESIDE = 3  # wedges from a spike to the sky beside it: 15 degrees
 SPIKE_RADII, SPIKE_RADII_PIX = (2.0, 5.0), (6.0, 16.0)  # half-light radii, at least so many pixels, between which
 FEWEST_RINGS, LEAST_OF_RING = 4, 0.5  # rings, and share of a ring that is on the image
-LEAST_CORRELATION = 0.2  # of neighbouring pixels, from which on an image may have been enlarged
-LONGEST_GRAIN, MOST_DIFFERENCES, FEWEST_DIFFERENCES = 13, 1500, 100  # pixels; second differences at each distance
-INDEPENDENT = 6 * 0.455  # median square of those of Gaussian noise without correlation, over its variance
-# Of that, the largest that is noise: it is .5 to 1.1 in images enlarged 2 to 4 times, below .06 in smooth drawings.
-LEAST_NOISE = 0.2
 SPIKY = 50.0  # times the noise: the highest light from which on a star's spikes, a few per cent of it, may be seen
 SPIKE_SIGMA = 5.0  # significance from which spikes count
 
 
 # A plateau of this area is that of a star if its edge is no wider than this share of its radius or than so many FWHM.
-STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.08, 0.45, 2.0
+STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.05, 0.65, 2.0
 STAR_SPIKES = 1.0  # and so is one whose spikes have so much of the light between them
 ASSUMED_FWHM = 2.5  # of a PSF that is not known, in pixels of the detector
-ENLARGED = 1.3  # grain in pixels from which on an image was enlarged
+SMALL_FWHM = 1.2  # half-light radius in FWHM, below which nothing is resolved in an enlarged image
 # In one that was, objects are stars within this radius whose edges are no wider than this, both in FWHM: an arcsinh
 # stretch makes stars larger, but not their edges.
 STAR_RADIUS, STAR_EDGE_FWHM = 3.0, 1.2
@@ -131,50 +126,6 @@ def _edge_width(light, top):
 
 
 @part
-def _grain(division, binning):
-    """The size in image pixels of the grains of the noise: 0.5 where pixels are independent, f in one enlarged f times.
-
-    Second differences I(x - k) - 2 I(x) + I(x + k) of noise grow with the distance k until its pixels are independent,
-    whatever slopes the sky has. The grain is the distance at which their median square is half of the largest.
-    """
-    if division.neighbour_correlation < LEAST_CORRELATION:
-        return 0.5 * binning
-    image, pixel_class, (ny, nx) = division.image, division.pixel_class, division.image.shape
-    work, before, largest = np.empty(MOST_DIFFERENCES, np.float32), 0.0, 0.0
-    squares = np.zeros(LONGEST_GRAIN)
-    rows = 1 + 2 * ny * nx // MOST_DIFFERENCES  # every so-manyth row is enough
-    for k in range(1, LONGEST_GRAIN):
-        n = 0
-        for along in range(2):
-            dy, dx = (0, k) if along else (k, 0)
-            for y in range(dy, ny - dy, rows):
-                for x in range(dx, nx - dx):
-                    if (
-                        pixel_class[y, x] != SKY or pixel_class[y - dy, x - dx] != SKY
-                        or pixel_class[y + dy, x + dx] != SKY
-                    ):  # fmt: skip
-                        continue
-                    if n < MOST_DIFFERENCES:
-                        work[n] = abs(image[y - dy, x - dx] - 2 * image[y, x] + image[y + dy, x + dx])
-                        n += 1
-        if n < FEWEST_DIFFERENCES:
-            break
-        squares[k] = median_of(work, n) ** 2
-        largest = max(largest, squares[k])
-    if largest <= LEAST_NOISE * INDEPENDENT * division.sky_sigma**2:  # smooth light, as in a drawing without noise
-        return 0.5 * binning
-    for k in range(1, LONGEST_GRAIN):
-        if squares[k] >= 0.5 * largest:
-            if k == 1:
-                return 0.5 * largest / squares[1] * binning
-            if 2 * k >= LONGEST_GRAIN:  # it still grows
-                return 0.5 * binning
-            return (k - 1 + (0.5 * largest - before) / (squares[k] - before)) * binning
-        before = squares[k]
-    return 0.5 * binning
-
-
-@part
 def _rays(division, shape, radius):
     """Light in each wedge above the median of its ring, over all rings (WEDGES,); the median light; number of rings.
 
@@ -255,20 +206,21 @@ def marks_of_star(
     saturated, top = _plateau(division, shape, radius)
     edge_width, edge_pix = _edge_width(light, top)
     spikes = _spikes(division, shape, radius, top)
-    return StarMarks(saturated, edge_width, spikes, edge_pix * binning, _grain(division, binning))
+    return StarMarks(saturated, edge_width, spikes, edge_pix * binning, division.grain_pix * binning)
 
 
 @part
 def flags_of_star(marks: StarMarks, radius: float, psf_fwhm: float) -> int:
     """The flags of an object with these marks and half-light radius (pixels); the PSF is infinite if not known.
 
-    Without a PSF, an image resolves nothing below ASSUMED_FWHM pixels of the detector, whose size the grain tells.
+    Without a PSF, that of an enlarged image is taken to be ASSUMED_FWHM pixels of the detector, whose size the grain
+    tells.
     """
     flag = SATURATED_BIT if marks.saturated >= SATURATED_SHARE else 0
     known = psf_fwhm < np.inf
     fwhm = psf_fwhm if known else ASSUMED_FWHM * max(marks.grain_pix, 1.0)
     if not known and marks.grain_pix >= ENLARGED:
-        small = radius < fwhm or (radius < STAR_RADIUS * fwhm and marks.edge_pix < STAR_EDGE_FWHM * fwhm)
+        small = radius < SMALL_FWHM * fwhm or (radius < STAR_RADIUS * fwhm and marks.edge_pix < STAR_EDGE_FWHM * fwhm)
         flag |= UNRESOLVED_BIT if small else 0
     if marks.saturated >= STAR_PLATEAU and (
         marks.edge_width <= STAR_EDGE

@@ -52,7 +52,9 @@ SURVEY_KINDS = {
     "obround": WIDE_KINDS["obround"],
     "other": WIDE_KINDS["other"] | {"star": 10, "artefact": 7, "bright_star": 30, "star_blend": 10, "defect": 8},
 }
-POPULATIONS = {"standard": KINDS, "wide": WIDE_KINDS, "survey": SURVEY_KINDS}
+# Galaxies that are no candidates: among `other` only regular discs, as frequent beside ovals as 4 to 6.
+ORDINARY_KINDS = KINDS | {"other": {"spiral": 14, "disky": 12, "barred": 7, "edge_on_disc": 7}}
+POPULATIONS = {"standard": KINDS, "wide": WIDE_KINDS, "survey": SURVEY_KINDS, "ordinary": ORDINARY_KINDS}
 ON_PIXELS = ("star", "artefact", "bright_star", "star_blend", "defect")
 
 

@@ -105,7 +105,8 @@ class SynthesiseSettings(Settings):
     population: str = setting(
         "standard",
         "variety within each class; 'wide' adds twists, cores, inner discs, shapes that change with radius, dust and "
-        "faint arms; 'survey' also saturated and blended stars, defects, and more boxes that change with radius",
+        "faint arms; 'survey' also saturated and blended stars, defects, and more boxes that change with radius; "
+        "'ordinary' has only regular discs in the class other",
         choices=tuple(POPULATIONS),
     )
     correlated: float = setting(

@@ -122,11 +122,44 @@ def already_unusable(row) -> Picture | None:
 
 
 def luminance(array: np.ndarray) -> np.ndarray:
-    """Colour (..., 3), or (..., 4) with alpha last, as luminance (...); NaN where wholly transparent."""
+    """Colour (..., 3), or (..., 4) with alpha last, as luminance (...); NaN where wholly transparent.
+
+    Regions of a picture of 8 bits in which a band is clipped are made even, see `_flatten`.
+    """
     grey = array[..., :3].astype(np.float32) @ LUMINANCE_WEIGHTS
+    if array.dtype == np.uint8 and grey.ndim >= 2:
+        clipped: np.ndarray = np.any(array[..., :3] >= CLIPPED, axis=-1)
+        for place in np.ndindex(grey.shape[:-2]):
+            if np.count_nonzero(clipped[place]) >= FEWEST_CLIPPED:
+                _flatten(grey[place], clipped[place])
     if array.shape[-1] == 4:
         grey[array[..., 3] == 0] = np.nan
     return grey
+
+
+CLIPPED = 250  # of 255, from which on a band is clipped; compression as JPEG scatters it, and makes holes in regions
+FEWEST_CLIPPED, RIM_PIX = 5, 2  # pixels of a region; its rim is what the pictures' resampling mixes with what is beyond
+LEFT_OVER = 0.5  # grey levels
+MOSTLY_CLIPPED = 0.6  # share of a region that is clipped itself and no hole
+
+
+def _flatten(grey: np.ndarray, clipped: np.ndarray) -> None:
+    """Gives each clipped region of a picture (ny, nx), in place, the brightest luminance in it and on its rim.
+
+    Where one band is clipped and the others are not, the luminance is too low, lower even than around it: a saturated
+    star would be a ring. What is clipped is at least as bright as what is not.
+    """
+    from scipy.ndimage import binary_closing, find_objects, label, maximum_filter
+
+    closed = binary_closing(np.pad(clipped, 2), np.ones((3, 3)))[2:-2, 2:-2]
+    regions, _ = label(closed, np.ones((3, 3)))
+    for k, (rows, columns) in enumerate(find_objects(regions), start=1):
+        near = tuple(slice(max(s.start - RIM_PIX, 0), s.stop + RIM_PIX) for s in (rows, columns))
+        own = regions[near] == k
+        if np.count_nonzero(own & clipped[near]) >= max(FEWEST_CLIPPED, MOSTLY_CLIPPED * np.count_nonzero(own)):
+            top, light = grey[near][maximum_filter(own, 2 * RIM_PIX + 1)].max(), grey[near][own]
+            # what is left of the differences keeps the region from looking like one without data
+            grey[near][own] = top - LEFT_OVER * (light.max() - light) / max(np.ptp(light), 1.0)
 
 
 def seen_colours(array: np.ndarray) -> np.ndarray | None:

@@ -28,6 +28,7 @@ from emeraldcut.similarity.sift import sift_match
 
 METHODS = ("frame", "cosine", "sift")
 BUILT_IN_REFERENCE = "leda074886"
+LEAST_DISTANCE = 1e-12  # that single precision tells from 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,19 +73,23 @@ class References:
 
     @cached_property
     def null(self) -> Null:
-        """The distribution of the similarity of ordinary galaxies to these references."""
+        """The distribution of the closeness of ordinary galaxies to these references."""
         known = ordinary()
-        return Null(self.score(known.deviations)[0], known.conditions)
+        return Null(self.score(known.deviations)[1], known.conditions)
 
-    def score(self, deviations: Deviations) -> tuple[np.ndarray, np.ndarray]:
-        """Similarity (n,) to the most similar reference, and the number of that reference (n,).
+    def score(self, deviations: Deviations) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Similarity (n,) to the most similar reference, closeness (n,) to it, and the number of that reference (n,).
 
-        The similarity to the most similar negative reference is subtracted where it is positive.
+        Closeness is - ln of the distance, see `similarities`. The similarity to the most similar negative reference is
+        subtracted where it is positive, and added to the distance.
         """
-        score, best = _best(similarities(deviations, self.positive))
+        alike, apart = similarities(deviations, self.positive)
+        score, best = _best(alike)
+        distance = apart[np.arange(len(best)), best]
         if len(self.negative.terms):
-            score = score - np.maximum(np.nanmax(similarities(deviations, self.negative), axis=1), 0.0)
-        return score, best
+            unlike = np.maximum(np.nanmax(similarities(deviations, self.negative)[0], axis=1), 0.0)
+            score, distance = score - unlike, distance + unlike
+        return score, -np.log(np.maximum(distance, LEAST_DISTANCE)), best
 
 
 def read_references(names: tuple[str, ...]) -> ImageSet:
@@ -178,8 +183,8 @@ def compare(
             references = prepare_references(references, negative)
         frames = frame_galaxies(images) if frames is None else frames
         table["flag"], table["flag_text"] = frames.table["flag"], frames.table["flag_text"]
-        values, best = references.score(Deviations.of(frames, known_psf(images)))
-        extra["similarity_p"] = references.null.p_values(values, conditions(images, frames))
+        values, closeness, best = references.score(Deviations.of(frames, known_psf(images)))
+        extra["similarity_p"] = references.null.p_values(closeness, conditions(images, frames))
         reference_images = references.images
     else:
         reference_images = references.images if isinstance(references, References) else references

@@ -96,24 +96,29 @@ def psf_damping(fwhm_in_radii: float, axis_ratio: float) -> np.ndarray:
     return np.exp(-np.minimum(exponent, 8.0))
 
 
-def similarities(images: Deviations, references: Deviations) -> np.ndarray:
-    """Similarity (n, n_references) at the best of the four mirror images; NaN where either has no galaxy."""
+def similarities(images: Deviations, references: Deviations) -> tuple[np.ndarray, np.ndarray]:
+    """Similarity and distance, both (n, n_references), at the best of the four mirror images; NaN without a galaxy.
+
+    The distance is 1 - S without the correction for noise, (1 - x)^2 / (1 + x^2) + 0.025 max(r, 0) / <b, b>. It is
+    above 0, and small ones are known to more digits than similarities near 1.
+    """
     a, v = images.terms, images.variances
     weight = 1 / (v + SCATTER**2)  # (n, 5)
     # mean and scatter of what the noise adds to the square of all deviations
     from_noise, scatter = N_TERMS * np.sum(v * weight, axis=1), np.sqrt(2 * N_TERMS * np.sum((v * weight) ** 2, axis=1))
     own = np.einsum("nkt,nkt,nk->n", a, a, weight) - from_noise - scatter
-    result = np.empty((len(a), len(references.terms)))
+    alike, apart = np.empty((len(a), len(references.terms))), np.empty((len(a), len(references.terms)))
     for j in range(len(references.terms)):
         # the reference as the PSF of the image shows it; a blurred reference cannot be sharpened
         b = references.terms[j] * np.minimum(images.damping / references.damping[j], 1.0)  # (n, 5, 16)
         theirs = np.einsum("nkt,nkt,nk->n", b, b, weight)
         product = (np.einsum("nkt,nkt,nk->nt", a, b, weight) @ MIRRORS.T).max(axis=1)
-        amount = product / theirs
+        amount = product.astype(np.float64) / theirs
         other = np.maximum(own - amount * product, 0.0) / theirs
         curvature = 4 * amount * (amount**2 - 3) / (1 + amount**2) ** 3
         spread = np.einsum("nkt,nkt,nk->n", b, b, weight**2 * v) / theirs**2
         known = np.clip((MOST_SPREAD[1] - spread) / (MOST_SPREAD[1] - MOST_SPREAD[0]), 0, 1)
         even = 2 * amount / (1 + amount**2) - 0.5 * curvature * spread * known
-        result[:, j] = even - OTHER * other
-    return result
+        alike[:, j] = even - OTHER * other
+        apart[:, j] = (1 - amount) ** 2 / (1 + amount**2) + OTHER * other
+    return alike, apart
