@@ -723,7 +723,6 @@ def command_parser(name: str, command: Command, classes: Sequence[type]) -> argp
     return parser
 
 
-@contextmanager
 def _seed(text: str) -> int:
     """A seed, as numpy takes it."""
     try:
@@ -735,6 +734,7 @@ def _seed(text: str) -> int:
     return seed
 
 
+@contextmanager
 def _workers(arguments: argparse.Namespace) -> Iterator[int | str]:
     """Who does the work, as `map_chunks` takes it. Workers elsewhere are told whole paths."""
     if arguments.cluster or arguments.slurm:
