@@ -438,8 +438,8 @@ def test_maps_of_the_thesis_are_read_as_they_were_written(tmp_path):
     "change, sentence",
     [
         ({"views": 0}, "setting 'views' must be from 1 to 100,000; received 0"),
-        ({"distance_mpc": -1.0}, "setting 'distance_mpc' must be above 0; received -1"),
-        ({"mass_to_light_new": 0.0}, "setting 'mass_to_light_new' must be above 0; received 0.0"),
+        ({"distance_mpc": -1.0}, "setting 'distance_mpc' must be from 1e-06 to 1,000,000; received -1"),
+        ({"mass_to_light_new": 0.0}, "setting 'mass_to_light_new' must be from 1e-06 to 1,000,000; received 0.0"),
         ({"psf_fwhm_pix": np.nan}, "setting 'psf_fwhm_pix' expects a finite number; received nan"),
         ({"pixel_values": "mass"}, "noise is that of light"),
     ],

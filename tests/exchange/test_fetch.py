@@ -338,7 +338,11 @@ def test_the_command(tmp_path, capsys):
         (["--catalogue", "{sky}", "--survey", "x", "--service", "http://x/?{ra}"], 2, "placeholders of {survey}"),
         (["--catalogue", "{sky}", "--survey", "x", "--service", "http://x/?{ra}{dec}{}"], 2, "placeholders"),
         (["--catalogue", "{sky}", "--survey", "x", "--cutout-size", "4"], 2, "from 8 to 8192"),
-        (["--catalogue", "{sky}", "--survey", "x", "--rate", "0"], 2, "'rate' must be above 0"),
+        (
+            ["--catalogue", "{sky}", "--survey", "x", "--rate", "0"],
+            2,
+            "'rate' must be from 1e-06 to 10000; received 0.0",
+        ),
         (["--catalogue", "{bare}", "--survey", "x"], 2, "needs the columns ra and dec; it has id"),
         (
             ["--catalogue", "{sky}", "--survey", "x", "--service", "{down}", "--retries", "0", "--wait-s", "0"],

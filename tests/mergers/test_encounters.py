@@ -86,7 +86,7 @@ def test_orbits_by_energy_have_that_energy_and_angular_momentum():
 @pytest.mark.parametrize(
     "values, words",
     [({"start": "energy", "circularity": 1.2}, "at most 1"), ({"tilt_deg": 200}, "from 0 to 180"),
-     ({"orbit_angle_deg": 181}, "from 0 to 180"), ({"start_kpc": 0}, "above 0")],
+     ({"orbit_angle_deg": 181}, "from 0 to 180"), ({"start_kpc": 0}, "'start_kpc' must be from 0.001 to 100,000")],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(values, words):
     with pytest.raises(UsageError, match=words):

@@ -99,8 +99,8 @@ def test_from_the_farthest_point_it_takes_half_a_period():
         ((2.0, 0.5, 7.0), 1e10, "runs from 2 to 6 kpc; received a separation of 7.0"),
         ((2.0, 1.0, 1.0), 1e10, "runs from 2 to inf kpc"),
         ((2.0, 1.0, np.inf), 1e10, "'separation_kpc' expects a finite number; received inf"),
-        ((0.0, 1.0, 10.0), 1e10, "'pericentre_kpc' must be above 0; received 0.0"),
-        ((2.0, -0.1, 10.0), 1e10, "'eccentricity' must be at least 0; received -0.1"),
+        ((0.0, 1.0, 10.0), 1e10, "'pericentre_kpc' must be from 0.001 to 100,000; received 0.0"),
+        ((2.0, -0.1, 10.0), 1e10, "'eccentricity' must be from 0 to 1000; received -0.1"),
         ((2.0, 1.0, 10.0), 0.0, "a mass above 0; received 0.0"),
     ],
 )

@@ -243,7 +243,7 @@ def test_shipped_gas_is_resolved_where_stars_begin_to_form(name):
 
 def test_bad_suites_say_why(tmp_path):
     for wrong, sentence in (
-        ({"mass_ratios": (0.5,)}, "every value of setting 'mass_ratios' must be at least 1; received 0.5"),
+        ({"mass_ratios": (0.5,)}, "every value of setting 'mass_ratios' must be from 1 to 1,000,000; received 0.5"),
         ({"gas_fractions": (1.0,)}, "'gas_fractions' must be at least 0 and below 1; received 1.0"),
         ({"orbits": 0}, "'orbits' must be from 1 to 10000; received 0"),
     ):

@@ -192,8 +192,8 @@ def test_centres_are_those_of_the_densest_parts():
     "settings, message",
     [
         ({"opening": 0.0}, "'opening' must be above 0 and at most 1; received 0.0"),
-        ({"accuracy": -1.0}, "'accuracy' must be above 0; received -1.0"),
-        ({"output_gyr": 0.0}, "'output_gyr' must be above 0; received 0.0"),
+        ({"accuracy": -1.0}, "'accuracy' must be from 0.0001 to 100; received -1.0"),
+        ({"output_gyr": 0.0}, "'output_gyr' must be from 1e-06 to 1000; received 0.0"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):
@@ -204,6 +204,8 @@ def test_settings_that_cannot_be(settings, message):
 def test_runs_that_cannot_be():
     with pytest.raises(ValueError, match="after that of the snapshot, 0.0 Gyr; received 0.0"):
         evolve(in_equilibrium(10), alike(0.1), until_gyr=0.0)
-    for lengths in (None, (0.1, 0.1), (0.1, 0.1, 0.0, 0.1, 0.1)):
+    with pytest.raises(ValueError, match="every value of setting 'softening_kpc' must be above 0"):
+        EvolveSettings(softening_kpc=(0.1, 0.1, 0.0, 0.1, 0.1))
+    for lengths in (None, (0.1, 0.1)):
         with pytest.raises(ValueError, match="softening_kpc expects 5 positive lengths, of halo, disc"):
             evolve(in_equilibrium(10), EvolveSettings(softening_kpc=lengths), until_gyr=1.0)

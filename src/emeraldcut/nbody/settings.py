@@ -58,7 +58,7 @@ class EvolveSettings(Settings):
         0.3, "Courant factor of gas: time step in units of kernel radius over signal speed", at_least=1e-4, at_most=10
     )
     star_efficiency: float = setting(
-        0.02, "fraction of the gas that forms stars per free-fall time; 0: no star formation", at_least=0, at_most=100
+        0.02, "fraction of the gas that forms stars per free-fall time; 0: no star formation", at_least=0, at_most=1e6
     )
     star_threshold: float = setting(
         3e6, "gas density in Msun/kpc^3 below which no stars form", at_least=0, at_most=1e18

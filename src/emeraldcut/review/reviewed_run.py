@@ -48,7 +48,7 @@ class ReviewSettings(Settings):
         (), "classes to choose from, the one that is searched for first (default: rectangular,oval,obround,other)"
     )
     reference: str | None = setting(
-        None, "galaxy to show beside each candidate: leda074886 or an image (default: that of the run)"
+        None, "galaxy to show beside each candidate: leda074886 or an image (default: that of the run)", reads=True
     )
     refresh: int = setting(
         5, "number of verdicts after which the suggested order is updated", at_least=1, at_most=1_000_000
