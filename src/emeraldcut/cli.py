@@ -511,7 +511,7 @@ COMMANDS = {
         (
             "emeraldcut.isophotes:MeasureSettings",
             "emeraldcut.isophotes:ProfileSettings",
-            "emeraldcut.report:PlotSettings",
+            "emeraldcut.isophotes:PlotSettings",
             READ,
         ),
         _run_measure,

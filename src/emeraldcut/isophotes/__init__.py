@@ -4,11 +4,12 @@ from emeraldcut.isophotes.bands import band_profiles, band_shapes, colour_profil
 from emeraldcut.isophotes.deconvolved_fit import fit_before_psf, image_kernel, moffat_kernel
 from emeraldcut.isophotes.galaxy_fit import MeasureSettings, measure_galaxy
 from emeraldcut.isophotes.measure import KINDS, boxy_kind, measure
-from emeraldcut.isophotes.radial_profile import ProfileSettings, radial_profiles
+from emeraldcut.isophotes.radial_profile import PlotSettings, ProfileSettings, radial_profiles
 
 __all__ = [
     "KINDS",
     "MeasureSettings",
+    "PlotSettings",
     "ProfileSettings",
     "band_profiles",
     "band_shapes",

@@ -116,6 +116,16 @@ class ProfileSettings(Settings):
         return self.fix_centre, self.fix_eps, self.fix_pa
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlotSettings(Settings):
+    """Whether isophotes are drawn."""
+
+    plots: str | None = setting(
+        None, "also draw each galaxy with its isophotes, model, residual and profiles into this folder"
+    )
+    most_plots: int = setting(100, "galaxies that are drawn, the first ones", at_least=1, at_most=100_000)
+
+
 @dataclass(frozen=True)
 class Profile:
     """The isophotes of one galaxy, n of them, in the pixels of its frame.

@@ -36,6 +36,7 @@ RANGE = np.array([[2.3, 0.1, 0.3], [6.0, 2.1, 1.0]])  # of the conditions; polyn
 OF_SPREAD, OF_SCALE, OF_SHAPE = 5, 2, 1
 LEVELS = (0.1, 0.5, 0.9)  # the quantiles that give median and spread
 SMOOTH, LEAST_SPREAD = 0.05, 0.1  # in closeness: the kink of the quantile regression, and the smallest spread
+LEAST_SLOPE = 1e-6  # of the loss of the quantile regression at its minimum
 RIDGE = 1.0  # of the coefficients of log scale, ten times as much of those of the shape: a galaxy's log likelihood
 SMALL = 1e-5  # a shape as near to 0 as this is this
 LEAST_P = 1e-7  # smaller p-values are not told apart
@@ -88,16 +89,20 @@ def _polynomials(where: np.ndarray, degree: int) -> np.ndarray:
 def _quantile_fit(terms: np.ndarray, values: np.ndarray, level: float) -> np.ndarray:
     """Coefficients (k,) of `terms` (n, k) that give the quantile of `values` (n,) at this level."""
     from scipy.optimize import minimize
+    from scipy.special import expit
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         above = values - terms @ x
-        slope = level - 1 + 1 / (1 + np.exp(-np.clip(above / SMOOTH, -50, 50)))
         total = np.mean(level * above + SMOOTH * np.logaddexp(0, -above / SMOOTH))
-        return total, -terms.T @ slope / len(values)
+        return total, -terms.T @ (level - 1 + expit(above / SMOOTH)) / len(values)
 
-    start = np.zeros(terms.shape[1])
-    start[0] = np.quantile(values, level)
-    return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
+    def curvature(x: np.ndarray) -> np.ndarray:
+        share = expit((values - terms @ x) / SMOOTH)
+        return (terms * (share * (1 - share))[:, None]).T @ terms / (SMOOTH * len(values))
+
+    start = np.linalg.lstsq(terms, values, rcond=None)[0]  # the first term is 1
+    start[0] += np.quantile(values - terms @ start, level)
+    return minimize(loss, start, jac=True, hess=curvature, method="trust-exact", options={"gtol": LEAST_SLOPE}).x
 
 
 def _tail_fit(excess: np.ndarray, of_scale: np.ndarray, of_shape: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +14,17 @@ from emeraldcut.data.columns import numbers
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import FramedGalaxy, frame_galaxies
-from emeraldcut.isophotes import MeasureSettings, ProfileSettings, radial_profiles
+from emeraldcut.isophotes import MeasureSettings, PlotSettings, ProfileSettings, radial_profiles
 from emeraldcut.isophotes.profile_model import NAMES, profile_model
 from emeraldcut.report.figures.palette import BLACK, EMERALD, GREY, SERIES
 from emeraldcut.report.figures.pictures import COLOUR_MAP, RESIDUAL_MAP, sky_level, stretch
 from emeraldcut.report.figures.style import new_figure, save_figure, short
-from emeraldcut.settings import Settings, setting
 
 DRAWN_ISOPHOTES = 8  # in the picture of a galaxy at most
 RESIDUAL_SIGMA = 5.0  # end of the colours of the residual
 SHOWN = 1.25  # half width of the pictures over the largest isophote's radius
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)  # of radii in pixels
 LEAST_A4_RANGE = 0.03  # of the axis of a4 and a6, to either side
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlotSettings(Settings):
-    """Whether isophotes are drawn."""
-
-    plots: str | None = setting(
-        None, "also draw each galaxy with its isophotes, model, residual and profiles into this folder"
-    )
-    most_plots: int = setting(100, "galaxies that are drawn, the first ones", at_least=1, at_most=100_000)
 
 
 def plot_isophotes(
