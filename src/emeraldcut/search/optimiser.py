@@ -6,7 +6,6 @@ from collections.abc import Generator
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from emeraldcut.errors import MissingPackageError, UsageError
 from emeraldcut.runs.workers import single_threaded
@@ -21,6 +20,8 @@ NEAR = (0.1, 0.03, 0.01)  # widths of those near, in units of the priors
 
 def sobol(dimension: int, number: int, seed: int) -> np.ndarray:
     """The first points (number, dimension) of a scrambled Sobol sequence."""
+    from scipy.stats import qmc  # which takes as long to import as all else here
+
     points = qmc.Sobol(dimension, scramble=True, seed=seed).random_base2(int(np.ceil(np.log2(max(number, 1)))))
     return np.asarray(points)[:number]
 
