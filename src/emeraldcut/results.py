@@ -165,7 +165,7 @@ class Result(QTable):
     def show(self, number: int = SHOWN) -> None:
         """Shows the first rows: with pictures in a notebook, else as text."""
         if "IPython" in sys.modules:
-            from IPython.display import display  # type: ignore[import-not-found]
+            from IPython.display import display
 
             display(self[:number])
         else:
