@@ -1,5 +1,6 @@
 """Suites of mergers: plans, seeds, stopping and going on, what the table says, and the commands."""
 
+import json
 import re
 import shutil
 from argparse import Namespace
@@ -110,7 +111,7 @@ def test_a_suite_that_is_killed_ends_the_same(run, tmp_path):
         one, other = read_snapshot(path), read_snapshot(cut / path.relative_to(folder))
         np.testing.assert_array_equal(one.position, other.position)
         np.testing.assert_array_equal(one.velocity, other.velocity)
-        assert one.about == other.about
+        assert json.dumps(one.about) == json.dumps(other.about)  # in which NaN is NaN
     with pytest.raises(FileExistsError, match="--overwrite"):
         simulate(cut, SMALL, COARSE, seed=4)
     short = replace(SMALL, duration_gyr=0.01, mass_ratios=(1.0,), control=False)
