@@ -22,7 +22,7 @@ from emeraldcut.numerics.jit import compile_ahead
 from emeraldcut.runs.workers import single_threaded
 from emeraldcut.settings import Settings, setting
 from emeraldcut.similarity.framed import Deviations, similarities
-from emeraldcut.similarity.null import Null, conditions, ordinary
+from emeraldcut.similarity.null import Null, conditions, null_of, ordinary
 from emeraldcut.similarity.raw import oriented_cosine, raw_cosine
 from emeraldcut.similarity.sift import sift_match
 
@@ -74,8 +74,7 @@ class References:
     @cached_property
     def null(self) -> Null:
         """The distribution of the closeness of ordinary galaxies to these references."""
-        known = ordinary()
-        return Null(self.score(known.deviations)[1], known.conditions)
+        return null_of(np.asarray(self.score(ordinary().deviations)[1], dtype=np.float64).tobytes())
 
     def score(self, deviations: Deviations) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Similarity (n,) to the most similar reference, closeness (n,) to it, and the number of that reference (n,).

@@ -181,3 +181,9 @@ class Null:
             p = np.where(beyond > 0, TAIL / number * of_tail, np.maximum(counted, TAIL / number))
             result[rows] = np.maximum(p, LEAST_P)
         return result
+
+
+@lru_cache(maxsize=8)
+def null_of(scores: bytes) -> Null:
+    """That of the ordinary galaxies, from their scores (n,) float64 as bytes; many calls have the same references."""
+    return Null(np.frombuffer(scores), ordinary().conditions)
