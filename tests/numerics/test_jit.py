@@ -234,6 +234,13 @@ def test_an_example_that_fails_says_why(place):
     assert re.search(r"UserWarning: 'small.broken' could not be compiled ahead; .* ValueError: no such thing", err)
 
 
+def test_a_process_that_ends_before_it_begins_is_not_started_for_ever(place):
+    """Such as one that the system does not let start."""
+    program = "import sys, small; sys.executable = '/bin/false'; small.compile_ahead('test', small.example)"
+    _, err = place.run(program)
+    assert re.search(r"UserWarning: 'small.example' could not be compiled ahead; .* exit status 1", err)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind")
 def test_of_processes_that_start_together_one_compiles(place):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import shutil
 import time
 
 import numpy as np
@@ -20,7 +19,6 @@ from emeraldcut.report.explorer import DIGITS, MOST_ROWS, explorer
 from emeraldcut.runs import Run
 from emeraldcut.tables import write_table
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPENS_S = 2.0  # a page of 100,000 rows; seconds of the page's main thread, which other programs do not change
 
 
@@ -78,17 +76,6 @@ def long_run(folder, number: int) -> Table:
     write_table(table, run.path("candidates.parquet"))
     run.finish(images=number)
     return table
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium to show the page in")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def first_ids(page, number: int = 5) -> list[str]:

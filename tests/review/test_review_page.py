@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -22,21 +21,9 @@ from emeraldcut.review.subject import LOG
 from emeraldcut.review.verdicts import VERDICTS
 
 pytestmark = pytest.mark.slow
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NAMES = ["<img src=x onerror='window.hacked=1'>", "</script><script>window.hacked=1</script>", "🐉 \"it's\" & co",
          "../../etc/passwd", "e", "f"]  # fmt: skip
 TOKEN = "a-token-of-the-tests"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium to show the page in")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -107,8 +107,10 @@ def _of_all_bands(
     images: ImageSet, settings: MeasureSettings, frames: FrameSet, fits: list[Measurement | None], psf: np.ndarray
 ) -> list[Measurement | None]:
     """`fits` with the shapes that all bands of each image have in common."""
-    found = list(fits)
-    for i, (galaxy, fit, planes) in enumerate(zip(frames.galaxies, fits, bands_of(images), strict=True)):
+    found, bands = list(fits), bands_of(images)
+    if settings.bands != "joint":  # the shape of the combined image stays
+        return found
+    for i, (galaxy, fit, planes) in enumerate(zip(frames.galaxies, fits, bands, strict=True)):
         if galaxy is not None and fit is not None and planes:
             together = fit_together(galaxy, fit, planes, settings, psf[i], psf_image(images, i))
             found[i] = fit if together is None else together.fit

@@ -221,7 +221,9 @@ def fit_profile(
     of_fine = replace(fit, seen=_unbinned_shape(fit.seen, galaxy.binning, corner), model=None,
                       correlation=_same_variance(galaxy, fit, fine))  # fmt: skip
     radii = radii[small] * galaxy.binning
-    inner = profile_at(fine, of_fine, radii, *_options(fine, of_fine, radii, settings))
+    options, least = _options(fine, of_fine, radii, settings)
+    by_psf = None if profile.by_psf is None else profile.by_psf[: len(radii)]  # known in binned pixels only
+    inner = profile_at(fine, of_fine, radii, options, least, by_psf=by_psf)
     return _with_inner(profile, inner, galaxy.binning, corner)
 
 
@@ -269,7 +271,7 @@ def unbinned_galaxy(galaxy: FramedGalaxy, image: np.ndarray, reach: float) -> tu
         pixel_class=np.where(known, classes, np.uint8(MISSING)),
         sky_sigma=_noise_unbinned(galaxy, image),
     )
-    places = np.arange(int(len(galaxy.light) * bins))
+    places = np.arange(len(galaxy.light) * bins)
     shape = _unbinned_shape(galaxy.shape, bins, (x0 * bins, y0 * bins))
     return replace(
         galaxy,
@@ -313,17 +315,12 @@ def _unbinned_shape(shape: np.ndarray, bins: int, corner: tuple[int, int]) -> np
 
 
 def _with_inner(profile: Profile, inner: Profile, bins: int, corner: tuple[int, int]) -> Profile:
-    """A profile in binned pixels whose first isophotes are those of `inner`, in pixels of the image from `corner` on.
-
-    What the PSF changes is known in binned pixels only, and is added.
-    """
+    """A profile in binned pixels whose first isophotes are `inner`, in pixels of the image from `corner` on."""
     n = len(inner.radii)
     shape, errors, seen = inner.shape.copy(), inner.errors.copy(), inner.seen.shape.copy()
     for k, first in zip((X, Y), corner, strict=True):
         shape[:, k], seen[:, k] = ((values[:, k] + first + 0.5) / bins - 0.5 for values in (shape, seen))
         errors[:, k] /= bins
-    if profile.by_psf is not None:
-        shape[:, Q:] += profile.by_psf[:n, Q:]
     joined = {
         name: np.concatenate([first, getattr(profile.seen, name)[n:]])
         for name, first in inner.seen._replace(shape=seen)._asdict().items()
@@ -343,11 +340,12 @@ def profile_at(
     options: RingOptions,
     least: np.ndarray,
     coefficients: np.ndarray | None = None,
+    by_psf: np.ndarray | None = None,
 ) -> Profile:
     """The isophotes of one framed galaxy with these semi-major axes (n,), in binned pixels.
 
     `least` (n,) is the error that harmonics have at least; `coefficients` is the profile as in `ShapeFit`, found here
-    unless it is at hand.
+    unless it is at hand. `by_psf` (n, 12) is what the correction for the PSF adds, where the fit has no model.
     """
     pixels, n = galaxy.pixels, len(radii)
     if n == 0:
@@ -361,7 +359,8 @@ def profile_at(
         coefficients = galaxy.coefficients
     seen = fit_rings(pixels, np.tile(fit.seen, (n, 1)), coefficients, radii, first, options)
     shape = seen.shape.copy()
-    by_psf = None if fit.model is None else _change_by_psf(galaxy, fit, seen, coefficients, radii, first, options)
+    if fit.model is not None:
+        by_psf = _change_by_psf(galaxy, fit, seen, coefficients, radii, first, options)
     if by_psf is not None:
         shape += by_psf
     smooth = galaxy.segmentation.neighbour_correlation > NO_NOISE

@@ -222,7 +222,7 @@ class _Compiler:
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self.folder = folder
+        self.folder, self.names = folder, names
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import _compile_all; _compile_all()", str(folder), *names],
             env=os.environ | {AHEAD: str(folder), "PYTHONPATH": os.pathsep.join(paths)},
@@ -235,9 +235,10 @@ class _Compiler:
     def failed(self) -> str:
         """The name of the example that could not be compiled, if one could not; warns of it."""
         lines = self.process.communicate()[0].splitlines()
-        if self.process.returncode == 0 or not lines:
+        if self.process.returncode == 0:
             return ""
-        name, _, why = lines[-1].partition("\t")
+        # one that ends before it has begun any would end so again, for ever
+        name, _, why = (lines[-1] if lines else self.names[0]).partition("\t")
         self._tidy()
         warnings.warn(
             f"'{name}' could not be compiled ahead; each process compiles for itself: "
@@ -434,6 +435,11 @@ def _for_any_value(dispatcher: Any) -> Any:
     return dispatcher
 
 
+def _never_called_by_python(function: Callable, compiler: type[Compiler]) -> Any:
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": compiler}
+    return _for_any_value(njit(**options, **FAST)(function))
+
+
 def compiled(function: Callable) -> Any:
     """`function` as machine code. Sums may be reordered, so that they run on vector units; NaN keeps its meaning."""
     dispatcher = _for_any_value(njit(nogil=True, pipeline_class=_WholeCompiler, **FAST)(function))
@@ -447,8 +453,7 @@ def kernel(function: Callable) -> Any:
     Where its loops are most of the work, and run on vector units only as long as they see no more arrays than their
     own.
     """
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _WholeCompiler}
-    return _for_any_value(njit(**options, **FAST)(function))
+    return _never_called_by_python(function, _WholeCompiler)
 
 
 def part(function: Callable) -> Any:
@@ -456,5 +461,4 @@ def part(function: Callable) -> Any:
 
     Without what that would need, and is slow to compile.
     """
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler}
-    return _for_any_value(njit(**options, **FAST)(function))
+    return _never_called_by_python(function, _PartCompiler)
