@@ -297,7 +297,7 @@ def _flipped(kernel):
 def _grid_points(canvas, spacing):
     """Every `spacing`-th pixel of the canvas along both axes, row by row, and how many rows and columns they are.
 
-    Their light does not matter, since the model is that less the residual; it is x.
+    Their light is 0, so that the residual is minus the model, to the last bit.
     """
     ny, nx = canvas.weight.shape
     wide, high = (nx + spacing - 1) // spacing, (ny + spacing - 1) // spacing
@@ -305,7 +305,7 @@ def _grid_points(canvas, spacing):
     for j in range(high):
         for i in range(wide):
             x[j * wide + i], y[j * wide + i] = canvas.x + i * spacing, canvas.y + j * spacing
-    return Points(x, y, x, x[:0]), high, wide
+    return Points(x, y, np.zeros(high * wide, np.float32), x[:0]), high, wide
 
 
 @part
@@ -577,7 +577,7 @@ def _deconvolved(pixels, start, options, kernel):
     for iteration in range(options.iterations):
         _draw(shape, coefficients, points, rings)
         for j in range(ny * nx):
-            flat[rings.place[j]] = rings.value[j] - rings.table[RESIDUAL, j]
+            flat[rings.place[j]] = -rings.table[RESIDUAL, j]
         convolve(grid, fine, thrown, work)
         _weigh_residuals(pixels.image, canvas, thrown, iteration > 0, grid, model)
         convolve(grid, transposed, thrown, work)
