@@ -363,7 +363,8 @@ def profile_at(
     pixels, n = galaxy.pixels, len(radii)
     if n == 0:
         none, no_shapes = np.zeros(0), np.zeros((0, ALL))
-        return Profile(radii, no_shapes, no_shapes, Rings(*[none] * len(Rings._fields)), none, none, none)
+        rings = Rings(no_shapes, no_shapes, *[none] * (len(Rings._fields) - 2))
+        return Profile(radii, no_shapes, no_shapes, rings, none, none, none)
     first = int(np.argmin(np.abs(radii - galaxy.radius)))
     if coefficients is None:
         around = FitOptions(0.0, max(float(radii[-1]), galaxy.radius), GEOMETRY, STEPS_OF_PROFILE, galaxy.square)
