@@ -43,7 +43,7 @@ from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.origin import Origin, Origins, file_text, files_of, stamps_of
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
-from emeraldcut.images.psf import Psf, psf_of_row
+from emeraldcut.images.psf import Psf, psf_or_why
 from emeraldcut.images.store import (
     PIXELS,
     TABLE,
@@ -333,23 +333,20 @@ def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
-    images, rows, psfs, sources = [], [], [], dict[Stamp, None]()
+    images, rows, psfs, noises, sources = [], [], [], [], dict[Stamp, None]()
     for picture, known in items:
         if picture.origin is not None:
             sources |= dict.fromkeys(picture.origin.files)
             known = {"id": known["id"], **picture.origin.columns(), **known}
-        try:
-            row, psf = _row_and_psf(picture, known, unique, settings)
-        except (UsageError, OSError) as error:  # of the PSF that the row names; one that the user names is the user's
-            if not known.get("psf_file"):
-                raise
-            picture = failed(BadImage(Flag.UNREADABLE, f"Its PSF is needed: {error}"))
-            row, psf = _row_and_psf(picture, {n: v for n, v in known.items() if n != "psf_file"}, unique, settings)
+        row, psf, problem = _row_and_psf(picture, known, unique, settings)
+        if problem is not None:
+            picture = failed(problem)
         images.append(picture.pixels)
         rows.append(row)
         psfs.append(psf)
+        noises.append(noise_of(picture))
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    made = ImageSet.from_rows(pixels, rows, some(psfs), some([noise_of(picture) for picture, _ in items]))
+    made = ImageSet.from_rows(pixels, rows, some(psfs), some(noises))
     made.sources = tuple(sources)
     return made
 
@@ -362,18 +359,20 @@ def noise_of(picture: Picture) -> np.ndarray | None:
 
 def _row_and_psf(
     picture: Picture, known: dict[str, Any], unique: Callable[[str], str], settings: PictureSettings
-) -> tuple[dict[str, Any], np.ndarray | None]:
-    """The row of an image, and its PSF where that is known."""
-    text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
+) -> tuple[dict[str, Any], np.ndarray | None, BadImage | None]:
+    """The row of an image, its PSF where that is known, and what is wrong with that, which the row says."""
     row = picture.facts | {name: value for name, value in known.items() if value is not None}
     if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
         row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
     told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
-    psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+    psf, width, problem = psf_or_why(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+    said = picture if problem is None else failed(problem)
+    text = " ".join(part for part in (describe(said.flag), said.detail) if part)
     row |= {} if width is None else {"psf_fwhm_pix": width}
     row = {name: shortened(v, LONGEST_TEXT) if isinstance(v, str) else v for name, v in row.items()}
     identity = unique(shortened(str(row["id"]), LONGEST_ID))
-    return row | {"id": identity, "flag": int(picture.flag), "flag_text": shortened(text, LONGEST_TEXT)}, psf
+    row |= {"id": identity, "flag": int(said.flag), "flag_text": shortened(text, LONGEST_TEXT)}
+    return row, psf, problem
 
 
 def shortened(text: str, longest: int) -> str:

@@ -32,6 +32,8 @@ LENGTH_UNIT = re.compile(r"(?<![a-z])(um|micron|microns|micrometers?|micrometres
 OTHER_AXIS = re.compile(r"^[A-Z]{2,4}-+[A-Z]{3}$")  # on a sphere other than that of the stars
 NO_SCALE, NO_POSITION = "its WCS states no pixel scale", "its WCS states no position"  # what is said of headers
 DISTORTIONS = ("WCSDVARR", "D2IMARR")  # names of units with tables of distortion (astropy, after the draft Paper IV)
+ORDERS = ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER")  # of the polynomials of SIP, whose coefficients are looked for
+MOST = 99  # axes of a WCS, and order of its polynomials, which by their definitions have one digit
 CENTRE_PIX = 0.51  # a reference pixel no further from the middle of an image is its middle
 
 
@@ -152,6 +154,9 @@ def celestial_wcs(header: Any, units: Any = None):
     """
     from astropy.wcs import WCS
 
+    for card in ("WCSAXES", *ORDERS):  # for which memory and time are taken that grow with their squares
+        if not 0 <= float(header.get(card, 0)) <= MOST:
+            raise ValueError(f"{card} is {header[card]}.")
     in_tables = any(
         str(header.get(f"{key}{i}", "")).strip() == "Lookup" for key in ("CPDIS", "D2IMDIS") for i in (1, 2)
     )
