@@ -271,7 +271,7 @@ def read_rankings(folder: Path) -> Rankings | None:
     try:
         first, careful = (Ranking.from_dict(stored[name]) for name in ("first", "careful"))
         return Rankings(first, careful, stored["thresholds"], stored["facts"])
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # of what is not there, or is something else
         raise UsageError(f"'{folder / FILE}' holds no rankings ({error}); train the network again.") from None
 
 
