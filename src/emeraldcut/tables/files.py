@@ -21,7 +21,7 @@ from astropy.table import Column, MaskedColumn, Table
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.errors import UsageError, WorkError
 from emeraldcut.runs.notices import printable
-from emeraldcut.runs.reading import LARGEST_COMPRESSION, check_regular, read_json
+from emeraldcut.runs.reading import check_regular, read_json
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.tables.arrow import (
     ASTROPY,
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".parquet", ".ecsv", ".csv", ".fits", ".vot", ".vot.xml", ".out")
 LEAST_CELL_BYTES = 4  # of a value in memory
+MOST_TIMES_LARGER = 100  # in memory than as a file; catalogues are below 20, repeated values without end above 1000
 RECORD_LINES = 50  # at most, of the first row of CSV with line breaks in quotes
 FORMULA = r"^'*[=+\-@\t\r]"  # how a cell begins that a spreadsheet would compute, or that was made to be one no more
 NUMBER = r"[+-]?(\d+([: ]\d+)*\.?\d*|\.\d+)([eE][+-]?\d+)?"  # also sexagesimal; these stay as they are
@@ -230,10 +231,10 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
 
 
 def _check_rows(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None) -> None:
-    """UsageError for rows that take more memory than the file can hold and than is read of a packed table."""
+    """UsageError for rows that take more memory than is read of a packed table, and far more than the file has."""
     number, wanted = file.metadata.num_rows, file.schema_arrow.names if columns is None else columns
     claimed = number * LEAST_CELL_BYTES * max(len(wanted), 1)
-    if claimed > max(LARGEST_UNPACKED_BYTES, path.stat().st_size * LARGEST_COMPRESSION):
+    if claimed > max(LARGEST_UNPACKED_BYTES, path.stat().st_size * MOST_TIMES_LARGER):
         raise UsageError(f"it claims {number:,} rows in {path.stat().st_size:,} bytes.")
 
 
