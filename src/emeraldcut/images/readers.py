@@ -80,6 +80,7 @@ MOST_MEMBERS = 20  # of an HDF5 file, in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
 CHUNK_BYTES = 64_000_000  # of pixels, at most, in one chunk, unless one image has more: 256 images of 250 x 250
 LONGEST_ID, LONGEST_TEXT = 1000, 50_000  # letters; tables of fixed width take room for the longest in every row
+LISTED_ROW = "row_of_the_list"  # while images of a table of files are read for a catalogue, its row of each
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml", ".csv.gz", ".ecsv.gz", ".vot.gz", ".tsv", ".tbl")
 TEXT_ENDINGS = (".txt", ".dat", ".cat", ".ascii", ".list")  # of tables, or of text maps
@@ -836,7 +837,7 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     """
     given = _named_after(table, settings)
     without: dict[str, Any] = dict.fromkeys(("catalogue", *WANTED, "limit"))
-    inner = open_images(path, replace(settings, **without))
+    inner = _open_numbered(path, replace(settings, **without))
     ids, files = _ids_and_files(path, inner)
     if ids is None or files is None:
         return None
@@ -858,15 +859,15 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     if "file" in table.colnames:
         table.rename_column("file", free_name("input_file", table.colnames))
     table = keep_apart(table)
-    rows_of: dict[str, list[int]] = {}
+    rows_of: dict[int, list[int]] = {}
     for row, images in enumerate(match.images):
         for image in images:
-            rows_of.setdefault(ids[image], []).append(row)
+            rows_of.setdefault(image, []).append(row)
 
     def items() -> Iterator[Item]:
         pictures = (item for chunk in inner.chunks() for item in _as_items(chunk))
-        for picture, own in pictures:  # a file of a list may hold several, NAME#0, NAME#1, ...
-            rows = rows_of.get(own["id"]) or rows_of.get(own["id"].rpartition("#")[0], [])
+        for number, (picture, own) in enumerate(pictures):
+            rows = rows_of.get(int(picture.facts.pop(LISTED_ROW, number)), [])
             for row in rows:
                 known = {"image_id": own["id"], **_known(table[row])}
                 yield picture, {**known, "id": known.get("id") or own["id"], "file": own.get("file")}
@@ -883,15 +884,30 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     return replace(from_pictures(number, items, settings, None, whole, inputs), facts={"catalogue_match": sentence})
 
 
+def _list_of(path: Path) -> Path | None:
+    """The table of files that images are read from, None for another source."""
+    if path.is_dir():
+        return path / CUTOUTS if (path / CUTOUTS).is_file() else None
+    return path if listed_files(path) is not None else None
+
+
+def _open_numbered(path: Path, settings: ReadSettings) -> ImageSource:
+    """As `open_images`; of a table of files, of which some may hold several images, LISTED_ROW says each one's row."""
+    listed = _list_of(path)
+    if listed is None:
+        return open_images(path, settings)
+    table = read_catalogue(listed, named_columns(settings))
+    table[LISTED_ROW] = np.arange(len(table))
+    return open_table(listed, table, settings, Inputs() if listed == path else _together(listed))
+
+
 def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str]] | tuple[None, None]:
     """The ids of all images of a source, and their files; None if it is one file of mosaics, which is not read."""
     kind = "" if path.is_dir() else _kind(path)
+    if (listed := _list_of(path)) is not None:
+        return _listed(listed)
     if path.is_dir() and is_stored_set(path):
         table = stored_table(path, ["id", "file"])
-    elif path.is_dir() and (path / CUTOUTS).is_file():
-        return _listed(path / CUTOUTS)
-    elif not path.is_dir() and listed_files(path) is not None:
-        return _listed(path)
     elif kind == "hdf5" and source.n_images is not None:
         names = [f"{stem_of(path.name)}#{k}" for k in range(source.n_images)]
         return names, names

@@ -446,9 +446,14 @@ def _packed_digits(column: Column) -> np.ndarray:
 
 
 def _free_number(values: np.ndarray) -> int:
-    """A number that stands for a missing one, since none of `values` (n,) is it: below all, or else above."""
+    """A number that stands for a missing one, since none of `values` (n,) is it: below all, else above, or between."""
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    return low - 1 if low > np.iinfo(values.dtype).min else high + 1 if high < np.iinfo(values.dtype).max else 1
+    if low > np.iinfo(values.dtype).min:
+        return low - 1
+    if high < np.iinfo(values.dtype).max:
+        return high + 1
+    between = np.unique(values[(values >= 0) & (values <= values.size)])  # of size + 1 numbers one is free
+    return int(np.setdiff1d(np.arange(values.size + 1, dtype=values.dtype), between)[0])
 
 
 def _with_null(values: np.ndarray, mask: np.ndarray, null: float) -> np.ndarray | MaskedColumn:
