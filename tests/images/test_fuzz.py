@@ -79,7 +79,7 @@ def test_damaged_snapshots_are_snapshots_or_a_sentence(name, folder):
 @pytest.mark.parametrize("name", fuzzing.OTHERS)
 def test_what_else_is_damaged_is_a_sentence(name, folder):
     sample = fuzzing.OTHERS[name]()
-    fuzzing.check_other(sample, sample.content, folder)
+    fuzzing.read_other(sample, sample.content, folder)
 
     @many(fuzzing.variants(name))
     @given(DAMAGES)
