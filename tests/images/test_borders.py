@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -143,9 +144,10 @@ def test_hdf5_of_text_is_rows(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 96_000, 96_000), (10**9, 64, 64)])
-def test_hdf5_that_was_never_written_is_one_row(tmp_path, shape):
+@pytest.mark.parametrize("packed", [None, "gzip", "lzf"])
+def test_hdf5_that_was_never_written_is_one_row(tmp_path, shape, packed):
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        file.create_dataset("images", shape=shape, dtype="f4", chunks=(1, 64, 64))
+        file.create_dataset("images", shape=shape, dtype="f4", chunks=(1, 64, 64), compression=packed)
     ((flag, text),) = within(20, rows, tmp_path / "x.h5")
     assert flag == Flag.UNREADABLE and "claims" in text
 
@@ -385,6 +387,16 @@ def test_a_cube_that_claims_a_long_axis_ends_at_once(tmp_path, axis):
     (tmp_path / "x.fits").write_bytes(cube.replace(whole, f"NAXIS{axis}  =".encode() + b"2147483648".rjust(21)))
     ((flag, text),) = within(20, rows, tmp_path / "x.fits")
     assert flag == Flag.UNREADABLE and "2147483648" in text
+
+
+@pytest.mark.parametrize("packed", [1, 5, 7, 8, 32773, 32946, 34925, 50000])
+def test_a_short_tiff_that_claims_a_large_image_ends_at_once(tmp_path, packed):
+    """361 megapixels in 140 bytes, by every way of packing: the first took 3.5 GB of memory."""
+    values = {256: 19_000, 257: 19_000, 258: 8, 259: packed, 262: 1, 273: 0, 277: 1, 278: 19_000, 279: 10}
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    (tmp_path / "x.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, len(values)) + tags + bytes(4))
+    ((flag, text),) = within(10, rows, tmp_path / "x.tif")
+    assert flag == Flag.UNREADABLE and "claims 19000 x 19000 pixels" in text
 
 
 def test_an_array_that_claims_a_million_planes(tmp_path):

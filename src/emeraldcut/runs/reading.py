@@ -22,6 +22,8 @@ KINDS = {
     stat.S_IFBLK: "a device",
 }
 LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip, HDF5 and tiled FITS, makes nothing more than 1032 times smaller
+# Of any other way of packing: 4 bytes of Zstandard stand for 128 kB of zeros, a bit of CCITT's for a row of white.
+MOST_COMPRESSION = 1e5
 SAME_SIZE_FILTERS = {2, 3}  # of HDF5: shuffle and Fletcher-32
 MOST_LINKS = 100_000  # of an HDF5 file that are looked through; files with images or particles have some dozens
 
