@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -161,10 +163,24 @@ def celestial_wcs(header: Any, units: Any = None):
         str(header.get(f"{key}{i}", "")).strip() == "Lookup" for key in ("CPDIS", "D2IMDIS") for i in (1, 2)
     )
     in_tables |= any(f"{key}{i}" in header for key in ("D2IMERR", "CPERR") for i in (1, 2))
-    wcs = WCS(getattr(header, "header", header), _unpacked_tables(units) if in_tables else None, naxis=2)
+    with _saying_nothing():
+        wcs = WCS(getattr(header, "header", header), _unpacked_tables(units) if in_tables else None, naxis=2)
     if not wcs.has_celestial:
         raise ValueError("the first two axes have no celestial coordinates.")
     return wcs
+
+
+@contextmanager
+def _saying_nothing() -> Iterator[None]:
+    """While the block lasts astropy does not print what it thinks of a header on standard output."""
+    from astropy import log
+
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _unpacked_tables(units: Any) -> Any:
