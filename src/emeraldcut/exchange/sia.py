@@ -17,10 +17,12 @@ from astropy.table import Row, Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import Flag
+from emeraldcut.errors import UsageError
 from emeraldcut.exchange.http import checked
 from emeraldcut.images.claims import BadImage
 from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.runs.notices import printable
+from emeraldcut.tables.foreign import parsed_votable
 
 VERSIONS = ("sia1", "sia2")
 LARGEST_ANSWER_BYTES = 20_000_000  # of a table of images or links
@@ -95,12 +97,12 @@ def _with(url: str, asked: dict[str, str]) -> str:
 
 
 def _parsed(answer: bytes):
-    from astropy.io.votable import parse
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return parse(io.BytesIO(answer), verify="ignore")
+            return parsed_votable(answer, verify="ignore")
+    except UsageError as error:
+        raise BadImage(Flag.UNREADABLE, f"the service sent no VOTable that can be used: {error}") from None
     except Exception:  # of the parser or of what it uses
         raise BadImage(Flag.UNREADABLE, "the service sent no VOTable.") from None
 

@@ -55,7 +55,7 @@ class Claim:
     stored_bytes : int
         That the file has for them.
     compression : float
-        How many times smaller its way of packing can make data; 1 for what is not packed, infinite if unknown.
+        How many times smaller its way of packing can make data; 1 for what is not packed.
     file_bytes : int
         Of the whole file, if that is more, to be said.
     """
@@ -75,7 +75,7 @@ class Claim:
     @property
     def whole_planes(self) -> int:
         """How many of the planes the file can hold, from the first on."""
-        if self.plane_bytes <= 0 or math.isinf(self.compression):
+        if self.plane_bytes <= 0:
             return self.planes
         return int(min(self.stored_bytes * self.compression // self.plane_bytes, self.planes))
 

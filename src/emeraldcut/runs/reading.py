@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from emeraldcut.errors import UsageError
 
 if TYPE_CHECKING:
     import h5py
@@ -19,6 +22,8 @@ KINDS = {
     stat.S_IFBLK: "a device",
 }
 LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip, HDF5 and tiled FITS, makes nothing more than 1032 times smaller
+# Of any other way of packing: 4 bytes of Zstandard stand for 128 kB of zeros, a bit of CCITT's for a row of white.
+MOST_COMPRESSION = 1e5
 SAME_SIZE_FILTERS = {2, 3}  # of HDF5: shuffle and Fletcher-32
 MOST_LINKS = 100_000  # of an HDF5 file that are looked through; files with images or particles have some dozens
 
@@ -47,6 +52,18 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The facts in a file of JSON. UsageError, with one sentence, where it is damaged or holds something else."""
+    try:
+        with open_regular(path) as file:
+            found = json.loads(file.read())
+        if not isinstance(found, dict):
+            raise ValueError("it is no list of facts with names")
+    except (ValueError, RecursionError) as error:  # of the encoding, or of JSON
+        raise UsageError(f"'{os.fspath(path)}' cannot be read as JSON: {error}.") from None
+    return found
 
 
 def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
