@@ -231,19 +231,10 @@ def _run_export(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_convert(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.exchange import convert_images, convert_table, write_hats, write_moc, write_obscore
+    from emeraldcut.api.exchange import convert
 
-    source, output, overwrite = arguments.source, arguments.output, arguments.overwrite
-    if not settings[0].to:
-        return str(convert_table(source, output, settings[0], overwrite=overwrite))
-    if settings[0].to == "hats":
-        return str(write_hats(source, output, overwrite=overwrite))
     with _bar(arguments) as bar:
-        if settings[0].to in ("moc", "obscore"):
-            write = write_moc if settings[0].to == "moc" else write_obscore
-            return str(write(source, output, settings[1], overwrite=overwrite, progress=bar))
-        read_settings = _with_sources(arguments, settings[1], bar)
-        return str(convert_images(source, output, settings[0], read_settings, overwrite=overwrite, progress=bar).folder)
+        return str(convert(arguments.source, arguments.output, *settings, **_common(arguments, bar)))
 
 
 def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -621,6 +612,7 @@ GROUPS = {
     "results": ("report", "review", "demo"),
 }
 SPELLINGS = {"synthesize": "synthesise"}  # also understood
+WITHOUT_SUMMARY = ("convert", "export", "report", "review", "demo")  # quick ones, and those that say more themselves
 RESUMED = ("screen", "measure", "classify", "compare", "fetch", "detect", "simulate", "search", "train", "review")
 
 
@@ -871,7 +863,7 @@ def _run(name: str, argv: list[str]) -> int:
 
 def _summarise(written: str, arguments: argparse.Namespace, seconds: float) -> None:
     """Says in a few lines what was found, unless only the path is wanted. What cannot be said is no failure."""
-    if not arguments.quiet and arguments.command in GROUPS["find and measure galaxies"]:
+    if not arguments.quiet and arguments.command not in WITHOUT_SUMMARY:
         from emeraldcut.runs.notices import printable
         from emeraldcut.summary import summary
 

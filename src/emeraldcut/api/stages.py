@@ -3,7 +3,7 @@
 They take images as people have them and settings as keywords, and give tables that show themselves. Below, `images` is
 whatever `emeraldcut.as_images` takes: arrays, objects of astropy, tables with files, paths, lists. Settings are
 keywords (`prevalence=0.02`) or settings objects. With `output` the work is done chunk by chunk, goes on where it was
-stopped, and takes as many `jobs` as there are cores; `images` is then a path.
+stopped, and takes as many `jobs` as there are cores; images in memory are written beside it first by `screen`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,14 +28,14 @@ from emeraldcut.detection import SOURCES, sources_of, with_sources
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import CleanSettings
 from emeraldcut.galaxies import SynthesiseSettings
-from emeraldcut.images import ReadSettings, apply_to_images
+from emeraldcut.images import ReadSettings, apply_to_images, write_images
 from emeraldcut.images.given import as_images
 from emeraldcut.isophotes import MeasureSettings, ProfileSettings
 from emeraldcut.networks import ClassifySettings
 from emeraldcut.results import Result
 from emeraldcut.runs import Progress, Run
 from emeraldcut.runs.notices import listening
-from emeraldcut.runs.run import provenance
+from emeraldcut.runs.run import MANIFEST, provenance
 from emeraldcut.screening import ScreenSettings
 from emeraldcut.settings import from_keywords
 from emeraldcut.similarity import CompareSettings
@@ -197,9 +198,8 @@ def screen(images: Any, *settings: Any, output: str | Path | None = None, jobs: 
             table.meta["provenance"] = provenance("screen", (chosen, read_settings))
             return Result.of(table, given)
         with told_by(progress, "screen") as told:
-            run = screen_run(
-                _in_files(images), output, chosen, read_settings, jobs=jobs, overwrite=overwrite, progress=told
-            )
+            source, read_settings = _in_files(images, Path(output), read_settings)
+            run = screen_run(source, output, chosen, read_settings, jobs=jobs, overwrite=overwrite, progress=told)
     report(run.folder)
     return run
 
@@ -247,16 +247,31 @@ def synthesise(number: int | SynthesiseSettings | None = None, *settings: Any, s
     return of_settings(chosen, seed=seed)
 
 
-def observe(snapshots: Any, *settings: Any, seed: int = 0, **keywords: Any) -> ImageSet:
+def observe(snapshots: Any, *settings: Any, seed: int = 0, output: str | Path | None = None, jobs: int = 1,
+            overwrite: bool = False, progress: bool | Progress = False, **keywords: Any) -> ImageSet | Run:  # fmt: skip
     """Mock images of simulated galaxies from random or chosen directions.
 
     Parameters
     ----------
-    snapshots : Snapshot, path of a snapshot file, or a list of them
+    snapshots : Snapshot, Run, path of a snapshot, of a run of `simulate` or of a folder of snapshots, or a list
     *settings, **keywords
-        `ObserveSettings`, or its values by name; `emeraldcut observe --help` lists them.
+        `ObserveSettings` and `TakeSettings`, or their values by name; `emeraldcut observe --help` lists them.
     seed : int
         Of directions and noise.
+    output : str or Path, optional
+        A folder to write an image set to; `snapshots` is then a path or a run.
+    jobs, overwrite, progress
+        As for `measure`.
+
+    Returns
+    -------
+    ImageSet or Run
+        With `output` the run.
+
+    Raises
+    ------
+    UsageError
+        None of the snapshots can be observed; FileNotFoundError where there are none.
 
     Examples
     --------
@@ -269,9 +284,21 @@ def observe(snapshots: Any, *settings: Any, seed: int = 0, **keywords: Any) -> I
     2
     """
     from emeraldcut.camera import observe as of_snapshots
+    from emeraldcut.images import read_images
+    from emeraldcut.mergers import TakeSettings, observe_run
     from emeraldcut.nbody import read_snapshot
 
-    (chosen,) = from_keywords(settings, keywords, ObserveSettings)
+    chosen, take = from_keywords(settings, keywords, ObserveSettings, TakeSettings)
+    if isinstance(snapshots, str | os.PathLike) and (output is not None or os.path.isdir(snapshots)):
+        with told_by(progress, "observe") as told, TemporaryDirectory() as folder:
+            options = {"seed": seed, "jobs": jobs, "overwrite": overwrite, "progress": told}
+            run = observe_run(os.fspath(snapshots), output or Path(folder, "set"), chosen, take, **options)
+            return run if output is not None else read_images(run)
+    if output is not None:
+        raise UsageError(
+            "with an output, observe takes the path of a snapshot, of a folder of them, or a run; write_images writes "
+            "the images that it gives without one."
+        )
     given = snapshots if isinstance(snapshots, list | tuple) else [snapshots]
     read = [read_snapshot(os.fspath(one)) if isinstance(one, str | os.PathLike) else one for one in given]
     return of_snapshots(read, chosen, seed=seed)
@@ -344,14 +371,18 @@ def _stage(name: str) -> Callable[..., Table]:
     return stages[name]
 
 
-def _in_files(images: Any) -> str | Path:
-    """Images as a path; those in memory have to be written first."""
+def _in_files(images: Any, folder: Path, read_settings: ReadSettings) -> tuple[Path, ReadSettings]:
+    """Where images are, and how they are read; those in memory are written to a set in `folder`, once."""
     if isinstance(images, str | os.PathLike):
-        return Path(images)
-    raise UsageError(
-        "with an output, screen reads images from files, so that it can go on where it was stopped; write them first "
-        "with emeraldcut.write_images, or leave out `output`."
-    )
+        return Path(images), read_settings
+    given = as_images(images, read_settings)
+    content = sha256("\n".join(given.table.pformat(max_lines=-1, max_width=-1)).encode("utf-8", "replace"))
+    for pixels in given.pixels:
+        content.update(np.ascontiguousarray(pixels).data)
+    source = folder / f"images_{content.hexdigest()[:8]}"  # the same images are found again, so that the run resumes
+    if not (source / MANIFEST).exists():
+        write_images(given, source, command="screen", settings=read_settings)
+    return source, ReadSettings()
 
 
 @contextmanager

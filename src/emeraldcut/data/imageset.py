@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table, vstack
 
+from emeraldcut.data.colours import in_colour
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.thumbnails import gallery_html
@@ -44,7 +45,7 @@ class ImageSet:
     sources : tuple
         Stamps of the files that the images were read from (`runs.stamps`); of a set that a reader has made.
     colours : list of (ny, nx, 3) uint8 arrays or None, optional
-        What the eye sees of pictures in colour, None of others; only where they are to be shown.
+        What the eye sees of pictures in colour and of several bands, None of others; only where they are to be shown.
     """
 
     pixels: Pixels
@@ -106,8 +107,13 @@ class ImageSet:
         return gallery_html(f"{len(self):,} images", pictures, len(self) - len(shown))
 
     def seen(self, place: int) -> np.ndarray:
-        """What is shown of an image: its colours (ny, nx, 3) uint8 where they are known, else its pixels (ny, nx)."""
+        """What is shown of an image: its colours (ny, nx, 3) uint8 where they are known, else its pixels (ny, nx).
+
+        Colours are also made of its bands, where these are kept; see `data.colours.in_colour`.
+        """
         colour = None if self.colours is None else self.colours[place]
+        if colour is None and self.bands is not None:
+            colour = in_colour(self.bands[place])
         return self.pixels[place] if colour is None else colour
 
     def __getitem__(self, rows: Rows) -> ImageSet:

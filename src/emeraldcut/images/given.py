@@ -174,6 +174,30 @@ def _as_hdus(given: Any) -> Any:
     return data.to_hdu(hdu_mask="MASK", hdu_uncertainty="UNCERT", hdu_flags=None, as_image_hdu=False)
 
 
+def write_mosaics(given: Any, folder: Path) -> list[Path]:
+    """Writes mosaics in memory as FITS files: an array (ny, nx), an object of astropy, or a list of them.
+
+    UsageError if it is none of these.
+    """
+    several = isinstance(given, list | tuple) and _as_hdus(given) is None
+    written = []
+    for k, one in enumerate(given if several else [given]):
+        hdus = _as_hdus(one)
+        if hdus is None:
+            array = np.ma.filled(one.astype(float), np.nan) if isinstance(one, np.ma.MaskedArray) else np.asarray(one)
+            if array.ndim != 2 or array.dtype.kind not in "buif":
+                raise UsageError(
+                    "mosaics must be paths, arrays (ny, nx), NDData, CCDData, Cutout2D, HDUs or HDULists of astropy, "
+                    f"or a list of these; received {type(one).__name__}{f' of shape {array.shape}' * (array.ndim > 0)}."
+                )
+            from astropy.io import fits
+
+            hdus = fits.HDUList([fits.PrimaryHDU(array.astype(int) if array.dtype.kind == "b" else array)])
+        written.append(folder / f"{k}.fits")
+        hdus.writeto(written[-1], output_verify="silentfix")
+    return written
+
+
 def _with_unique_ids(images: ImageSet) -> ImageSet:
     """Ids that appear twice get an ending, as in folders."""
     unique = unique_ids()

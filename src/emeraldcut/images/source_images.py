@@ -134,10 +134,22 @@ class SourceImages:
             return failed(error)
 
     def shown(self, rows: Iterable[int], table: Table) -> ImageSet:
-        """The images of some rows for a page, those in colour with their colours; `table` has these rows."""
-        pictures = [self.picture(int(row)) for row in rows]
-        colours = [one.colour if one.colour is not None and one.pixels.size else None for one in pictures]
+        """The images of some rows for a page, with the colours of pictures in colour and of several bands.
+
+        `table` has these rows.
+        """
+        pictures = [self._with_bands(int(row)) for row in rows]
+        colours = [one.seen_in_colour() if one.pixels.size else None for one in pictures]
         return ImageSet([one.pixels for one in pictures], table, colours=some(colours))
+
+    def _with_bands(self, row: int) -> Picture:
+        """The image of a row, with its bands also where it is a part of a mosaic of several."""
+        picture = self.picture(row)
+        if self._find == self._cutout and picture.pixels.size:
+            x0, y0 = first_pixel(self._places[row], self._settings.cutout_size)
+            with self._lock:
+                picture.bands = self._tiles.mosaic(self._tile(row)).bands(x0, y0, self._settings.cutout_size)
+        return picture
 
     def chunk(self, rows: range, table: Any) -> ImageSet | StoredImages:
         """The images of some rows, which are now those of an Arrow table; of a set they are only named, not yet read.
