@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.api.keywords import of_any_images
 from emeraldcut.api.progress import told_by
 from emeraldcut.detection import DetectSettings, detect_run, sources_of, with_sources
 from emeraldcut.detection import detect as of_files
 from emeraldcut.errors import UsageError
 from emeraldcut.images import ReadSettings
+from emeraldcut.images import write_images as _write_images
 from emeraldcut.images.given import write_mosaics
 from emeraldcut.images.options import PlaneSettings
 from emeraldcut.results import Result
@@ -23,6 +25,8 @@ from emeraldcut.settings import from_keywords
 from emeraldcut.tables import read_table, write_table
 from emeraldcut.tables.files import check_output
 from emeraldcut.tables.foreign import as_table
+
+write_images = of_any_images(_write_images)
 
 
 def detect(mosaics: Any, *settings: Any, output: str | Path | None = None, jobs: int | str = 1,

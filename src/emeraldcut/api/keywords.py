@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +42,18 @@ def freely(function: Callable[..., Any]) -> Callable[..., Any]:
 
     first, _, rest = (inspect.getdoc(function) or "").partition("\n")
     called.__doc__ = f"{first}\n\nSettings may be given as keywords, and `progress=True` shows a bar.\n{rest}"
+    return called
+
+
+def of_any_images(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of an image set that takes whatever `as_images` does as its first argument, or chunks one by one."""
+
+    @wraps(function)
+    def called(images: Any, *given: Any, **keywords: Any) -> Any:
+        return function(images if isinstance(images, Iterator) else as_images(images), *given, **keywords)
+
+    first, _, rest = (inspect.getdoc(function) or "").partition("\n")
+    called.__doc__ = f"{first}\n\n`images` is whatever `as_images` takes.\n{rest}"
     return called
 
 

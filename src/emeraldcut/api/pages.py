@@ -1,4 +1,4 @@
-"""Pages of runs for Python users: `report`, `review`, and the run of `demo`."""
+"""Pages and plots for Python users: `report`, `review`, `plot_isophotes`, and the run of `demo`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from emeraldcut.api.keywords import freely
+from emeraldcut.api.keywords import freely, of_any_images
 from emeraldcut.demo import demo as _demo
 from emeraldcut.errors import UsageError
+from emeraldcut.report import plot_isophotes as _plot_isophotes
 from emeraldcut.report import report as _report
 from emeraldcut.review import review as _review
 
@@ -30,5 +31,6 @@ def _at_a_path(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 demo = freely(_demo)
+plot_isophotes = of_any_images(_plot_isophotes)
 report = _at_a_path(_report)
 review = _at_a_path(freely(_review))

@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from emeraldcut.api.keywords import of_any_images
 from emeraldcut.api.progress import told_by
 from emeraldcut.camera import ObserveSettings
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.detection import SOURCES, sources_of, with_sources
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import CleanSettings
+from emeraldcut.frame import frame_galaxies as _frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings
 from emeraldcut.images import ReadSettings, apply_to_images, write_images
 from emeraldcut.images.given import as_images
@@ -302,6 +304,9 @@ def observe(snapshots: Any, *settings: Any, seed: int = 0, output: str | Path | 
     given = snapshots if isinstance(snapshots, list | tuple) else [snapshots]
     read = [read_snapshot(os.fspath(one)) if isinstance(one, str | os.PathLike) else one for one in given]
     return of_snapshots(read, chosen, seed=seed)
+
+
+frame_galaxies = of_any_images(_frame_galaxies)
 
 
 # --- what they have in common

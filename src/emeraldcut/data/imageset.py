@@ -46,6 +46,14 @@ class ImageSet:
         Stamps of the files that the images were read from (`runs.stamps`); of a set that a reader has made.
     colours : list of (ny, nx, 3) uint8 arrays or None, optional
         What the eye sees of pictures in colour and of several bands, None of others; only where they are to be shown.
+
+    Examples
+    --------
+    >>> images = ImageSet(np.ones((2, 64, 64), np.float32), Table({"id": ["a", "b"], "psf_fwhm_pix": [2.0, 2.5]}))
+    >>> images
+    <ImageSet: 2 images (64x64 pixels), 0 flagged; id, psf_fwhm_pix, flag, flag_text>
+    >>> images[1].table["id"][0]
+    'b'
     """
 
     pixels: Pixels

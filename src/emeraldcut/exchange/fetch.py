@@ -64,8 +64,8 @@ class FetchSettings(Settings):
     )
     service: str = setting(
         "hips2fits",
-        "hips2fits; or sia1:URL or sia2:URL of an image service of the Virtual Observatory (extra [sky]); or a URL with "
-        "{survey}, {ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
+        "hips2fits; or sia1:URL or sia2:URL of an image service of the Virtual Observatory (extra [sky]); or a URL "
+        "with {survey}, {ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
     )
     cutout_size: int = setting(64, "side of a cutout in pixels", at_least=SMALLEST_SIDE_PIX, at_most=8_192)
     pixel_scale_arcsec: float = setting(

@@ -264,6 +264,14 @@ def read_images(source: str | Path, settings: ReadSettings | None = None, *, ban
     """All images of `source` in memory; see `open_images` for what it may be and for the errors raised.
 
     With `bands` the single bands of images that are made of several are kept.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(folder + "/pair.npy", np.ones((2, 48, 48)))
+    ...     read_images(folder).table["id"].tolist()
+    ['pair#0', 'pair#1']
     """
     images = open_images(source, settings)
     return concatenate(list((images.with_bands() if bands else images).chunks()))
