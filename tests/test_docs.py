@@ -210,12 +210,8 @@ def test_examples_in_docstrings_run(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in emeraldcut.__all__ if not name.endswith(("Settings", "__"))])
-def test_every_public_function_has_an_example_and_says_what_it_takes(name):
-    text = inspect.getdoc(getattr(emeraldcut, name))
-    assert ">>> " in text
-    if inspect.isfunction(getattr(emeraldcut, name)) and inspect.signature(getattr(emeraldcut, name)).parameters:
-        assert "Parameters" in text or "Attributes" in text or "arameters are those of `measure`" in text or len(
-            text.split(">>>")[0]) > 60  # fmt: skip
+def test_every_public_function_has_an_example(name):
+    assert ">>> " in inspect.getdoc(getattr(emeraldcut, name))
 
 
 def test_no_page_takes_the_name_of_one_that_the_site_has_by_itself():

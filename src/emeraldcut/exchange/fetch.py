@@ -133,6 +133,7 @@ class FetchSettings(Settings):
         )
 
 
+# long: half of it documents its parameters
 def fetch(
     folder: str | Path,
     settings: FetchSettings,
