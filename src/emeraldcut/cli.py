@@ -785,28 +785,14 @@ def _carry_out(command: Command, arguments: argparse.Namespace, classes: Sequenc
     if arguments.jobs < 1:
         raise UsageError(f"--jobs expects at least 1; received {arguments.jobs}.")
     if command.takes_files:
-        arguments.source, only = _one_source(arguments.source)
+        from emeraldcut.images.given import one_source
+
+        arguments.source, only = one_source(arguments.source)
         arguments.only = only or arguments.only
     settings = from_flags(arguments, *classes)
     say = (lambda sentence: None) if arguments.quiet else _say
     with _workers(arguments) as arguments.jobs, listening(say):
         return command.run(arguments, settings)
-
-
-def _one_source(given: list[str]) -> tuple[str, tuple[str, ...]]:
-    """The source of images that are given on the command line: what is given, or the folder of several files and these.
-
-    UsageError for several of which one is no file.
-    """
-    if len(given) == 1:
-        return given[0], ()
-    for path in given:
-        if not os.path.isfile(path):
-            what = "is a folder" if os.path.isdir(path) else "is not there"
-            raise UsageError(f"of several IMAGES each must be a file; '{path}' {what}. Give one folder, or files.")
-    folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in given])
-    shown = os.path.relpath(folder) if not os.path.isabs(given[0]) else folder
-    return shown, tuple(dict.fromkeys(os.path.relpath(os.path.abspath(path), folder) for path in given))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

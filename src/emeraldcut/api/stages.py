@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +32,7 @@ from emeraldcut.frame import CleanSettings
 from emeraldcut.frame import frame_galaxies as _frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings
 from emeraldcut.images import ReadSettings, apply_to_images, write_images
-from emeraldcut.images.given import as_images
+from emeraldcut.images.given import as_images, one_source
 from emeraldcut.isophotes import MeasureSettings, ProfileSettings
 from emeraldcut.networks import ClassifySettings
 from emeraldcut.results import Result
@@ -334,8 +335,8 @@ def _table_of(
             table = stage(given)
             table.meta["provenance"] = provenance(name, (chosen, read_settings))
             return Result.of(table, given)
-        if isinstance(images, str | os.PathLike):
-            source = os.fspath(images)
+        source, read_settings = _at_a_path(images, read_settings)
+        if source is not None:
             with told_by(progress, name) as told, listening():
                 check_output(output, overwrite)
                 with listening(_warn):
@@ -356,9 +357,20 @@ def _in_memory(images: Any, read_settings: ReadSettings, bands: bool = False) ->
     """See `as_images`; of mosaics that come as a path, without a catalogue, all sources that are found in them."""
     if not isinstance(images, str | os.PathLike):
         return as_images(images, read_settings, bands=bands)
+    source, read_settings = _at_a_path(images, read_settings)
+    assert source is not None  # of a path or a pattern
     with TemporaryDirectory() as folder, listening(_warn):
-        found = with_sources(os.fspath(images), read_settings, Path(folder, SOURCES))
-        return as_images(images, found, bands=bands)
+        found = with_sources(source, read_settings, Path(folder, SOURCES))
+        return as_images(source, found, bands=bands)
+
+
+def _at_a_path(images: Any, read_settings: ReadSettings) -> tuple[str | None, ReadSettings]:
+    """Where images are, also of a list of files or a pattern, with settings to read these alone; None in memory."""
+    several = isinstance(images, list | tuple) and images and all(isinstance(one, str | os.PathLike) for one in images)
+    if not several and not isinstance(images, str | os.PathLike):
+        return None, read_settings
+    source, only = one_source([os.fspath(one) for one in images] if several else os.fspath(images))
+    return source, replace(read_settings, only=only or read_settings.only)
 
 
 def _warn(sentence: str) -> None:
@@ -378,8 +390,9 @@ def _stage(name: str) -> Callable[..., Table]:
 
 def _in_files(images: Any, folder: Path, read_settings: ReadSettings) -> tuple[Path, ReadSettings]:
     """Where images are, and how they are read; those in memory are written to a set in `folder`, once."""
-    if isinstance(images, str | os.PathLike):
-        return Path(images), read_settings
+    path, read_settings = _at_a_path(images, read_settings)
+    if path is not None:
+        return Path(path), read_settings
     given = as_images(images, read_settings)
     content = sha256("\n".join(given.table.pformat(max_lines=-1, max_width=-1)).encode("utf-8", "replace"))
     for pixels in given.pixels:

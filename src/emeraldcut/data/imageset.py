@@ -105,14 +105,16 @@ class ImageSet:
         sizes = sorted({np.shape(image)[::-1] for image in self.pixels[:100]})
         shown = ", ".join("x".join(map(str, size)) for size in sizes[:3]) + ", ..." * (len(sizes) > 3)
         flagged = int(np.count_nonzero(self.table["flag"]))
-        return (
-            f"<ImageSet: {len(self):,} images ({shown} pixels), {flagged:,} flagged; {', '.join(self.table.colnames)}>"
-        )
+        return f"<ImageSet: {self._counted} ({shown} pixels), {flagged:,} flagged; {', '.join(self.table.colnames)}>"
 
     def _repr_html_(self) -> str:
         shown = range(min(len(self), SHOWN))
         pictures = ((self.seen(k), str(self.table["id"][k])) for k in shown)
-        return gallery_html(f"{len(self):,} images", pictures, len(self) - len(shown))
+        return gallery_html(self._counted, pictures, len(self) - len(shown))
+
+    @property
+    def _counted(self) -> str:
+        return f"{len(self):,} image{'s' * (len(self) != 1)}"
 
     def seen(self, place: int) -> np.ndarray:
         """What is shown of an image: its colours (ny, nx, 3) uint8 where they are known, else its pixels (ny, nx).
