@@ -85,7 +85,8 @@ def inputs(folder: Path) -> dict[str, object]:
 
 
 KINDS = (
-    "array", "stack", "list", "float64", "big-endian", "rows", "dict", "pattern", "quantity", "masked", "NDData", "CCDData", "Cutout2D",
+    "array", "stack", "list", "float64", "big-endian", "rows", "dict", "pattern",
+    "quantity", "masked", "NDData", "CCDData", "Cutout2D",
     "PrimaryHDU", "ImageHDU", "HDUList", "list of HDUs", "path", "Path", "paths", "generator", "Table", "QTable",
     "pandas", "polars", "pyarrow", "ImageSet",
 )  # fmt: skip
