@@ -27,6 +27,15 @@ def test_all_settings_can_be_imported_from_the_top(settings):
     assert getattr(emeraldcut, settings.partition(":")[2]) is load(settings)
 
 
+@pytest.mark.parametrize("name", ["measure", "classify", "compare", "screen", "clean", "radial_profiles"])
+def test_every_stage_takes_a_seed(name):
+    stage = getattr(emeraldcut, name)
+    assert len(stage(galaxy(), seed=1)) >= 1
+    for wrong in (-1, 1.5, "a", True):
+        with pytest.raises(UsageError, match="seed expects a whole number"):
+            stage(galaxy(), seed=wrong)
+
+
 def field() -> np.ndarray:
     pixels = np.random.default_rng(4).normal(size=(300, 320))
     for x, y in ((60, 80), (200, 150), (250, 240)):

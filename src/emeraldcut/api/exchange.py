@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emeraldcut.api.keywords import of_any_images
+from emeraldcut.api.keywords import of_any_images, take_seed
 from emeraldcut.api.progress import told_by
 from emeraldcut.detection import DetectSettings, detect_run, sources_of, with_sources
 from emeraldcut.detection import detect as of_files
@@ -63,6 +63,7 @@ def detect(mosaics: Any, *settings: Any, output: str | Path | None = None, jobs:
     >>> len(sources), bool(np.hypot(sources["x"][0] - 60, sources["y"][0] - 120) < 1)
     (1, True)
     """
+    take_seed(keywords)
     chosen = from_keywords(settings, keywords, DetectSettings, PlaneSettings)
     with told_by(progress, "detect") as told:
         if isinstance(mosaics, str | os.PathLike):
@@ -119,6 +120,7 @@ def convert(source: Any, output: str | Path, *settings: Any, jobs: int | str = 1
     """
     from emeraldcut.exchange import ConvertSettings, convert_images, convert_table, write_hats, write_moc, write_obscore
 
+    take_seed(keywords)
     chosen, read_settings = from_keywords(settings, keywords, ConvertSettings, ReadSettings)
     if not isinstance(source, str | os.PathLike):
         if chosen.to not in (None, "hats"):
@@ -177,6 +179,8 @@ def fetch(catalogue: Any, output: str | Path, *settings: Any, jobs: int = 1, ove
     """
     from emeraldcut.exchange import FetchSettings
     from emeraldcut.exchange import fetch as of_settings
+
+    take_seed(keywords)
 
     def got(path: str) -> Run:
         (chosen,) = from_keywords(settings, keywords | {"catalogue": path}, FetchSettings)

@@ -10,7 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from emeraldcut.api.progress import told_by
+from emeraldcut.errors import UsageError
 from emeraldcut.images import write_images
 from emeraldcut.images.given import as_images
 from emeraldcut.settings import Settings, from_keywords
@@ -43,6 +46,13 @@ def freely(function: Callable[..., Any]) -> Callable[..., Any]:
     first, _, rest = (inspect.getdoc(function) or "").partition("\n")
     called.__doc__ = f"{first}\n\nSettings may be given as keywords, and `progress=True` shows a bar.\n{rest}"
     return called
+
+
+def take_seed(keywords: dict[str, Any]) -> None:
+    """Takes the `seed` out of the keywords of a stage in which nothing is random; UsageError if it is none."""
+    seed = keywords.pop("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise UsageError(f"seed expects a whole number of at least 0; received {seed!r}.")
 
 
 def of_any_images(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.api.keywords import of_any_images
+from emeraldcut.api.keywords import of_any_images, take_seed
 from emeraldcut.api.progress import told_by
 from emeraldcut.camera import ObserveSettings
 from emeraldcut.data.imageset import ImageSet
@@ -64,7 +64,8 @@ def measure(images: Any, *settings: Any, output: str | Path | None = None, jobs:
     progress : bool or Progress
         Show a bar, or tell an object of yours.
     **keywords
-        Settings by name; `emeraldcut measure --help` lists them. `psf` may be an array.
+        Settings by name; `emeraldcut measure --help` lists them. `psf` may be an array. A `seed` changes nothing, since
+        nothing is random.
 
     Returns
     -------
@@ -114,7 +115,7 @@ def radial_profiles(images: Any, *settings: Any, **keywords: Any) -> Result:
     from emeraldcut.isophotes import band_profiles
     from emeraldcut.isophotes import radial_profiles as of_images
 
-    with _psf_in_file(keywords):
+    with _as_settings(keywords):
         classes = (MeasureSettings, ProfileSettings, ReadSettings)
         measured, chosen, read_settings = from_keywords(settings, keywords, *classes)
         given = _in_memory(images, read_settings, measured.bands is not None)
@@ -185,7 +186,7 @@ def screen(images: Any, *settings: Any, output: str | Path | None = None, jobs: 
     Examples
     --------
     >>> import emeraldcut
-    >>> candidates = emeraldcut.screen(emeraldcut.synthesise(4, seed=1), prevalence=0.02)
+    >>> candidates = emeraldcut.screen(emeraldcut.synthesise(4, seed=1), prevalence=0.02, seed=1)
     >>> candidates.colnames[:3], candidates["rank"].tolist()
     (['rank', 'id', 'score'], [1, 2, 3, 4])
     """
@@ -193,7 +194,7 @@ def screen(images: Any, *settings: Any, output: str | Path | None = None, jobs: 
     from emeraldcut.screening import screen as of_images
     from emeraldcut.screening import screen_run
 
-    with _psf_in_file(keywords):
+    with _as_settings(keywords):
         chosen, read_settings = from_keywords(settings, keywords, ScreenSettings, ReadSettings)
         if output is None:
             given = _in_memory(images, read_settings)
@@ -218,7 +219,7 @@ def clean(images: Any, *settings: Any, **keywords: Any) -> ImageSet:
     """
     from emeraldcut.frame import clean as of_images
 
-    with _psf_in_file(keywords):
+    with _as_settings(keywords):
         chosen, read_settings = from_keywords(settings, keywords, CleanSettings, ReadSettings)
         return of_images(as_images(images, read_settings), chosen)
 
@@ -326,7 +327,7 @@ def _table_of(
     **others: Any,
 ) -> Result:
     """What a stage that makes a table gives, in memory, or by way of a table that is written to `output`."""
-    with _psf_in_file(keywords):
+    with _as_settings(keywords):
         chosen, read_settings = from_keywords(settings, keywords, cls, ReadSettings)
         stage = partial(_stage(name), settings=chosen, **{k: v for k, v in others.items() if v is not None})
         bands = getattr(chosen, "bands", None) is not None
@@ -404,8 +405,9 @@ def _in_files(images: Any, folder: Path, read_settings: ReadSettings) -> tuple[P
 
 
 @contextmanager
-def _psf_in_file(keywords: dict[str, Any]) -> Iterator[None]:
-    """Within it a PSF that is given as an array is the name of a file."""
+def _as_settings(keywords: dict[str, Any]) -> Iterator[None]:
+    """Within it all keywords are settings: a PSF that is given as an array is the name of a file, and there is no seed."""
+    take_seed(keywords)
     psf = keywords.get("psf")
     if psf is None or isinstance(psf, str | os.PathLike):
         yield

@@ -51,7 +51,7 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: boo
     bands : bool
         Keep the single bands of images that are made of several.
     **keywords
-        Settings by name, such as `psf_fwhm_pix` or `pixel_scale_arcsec`.
+        Settings by name, such as `psf_fwhm_pix` or `band`; `emeraldcut measure --help` lists them.
 
     Returns
     -------
