@@ -406,7 +406,7 @@ def _in_files(images: Any, folder: Path, read_settings: ReadSettings) -> tuple[P
 
 @contextmanager
 def _as_settings(keywords: dict[str, Any]) -> Iterator[None]:
-    """Within it all keywords are settings: a PSF that is given as an array is the name of a file, and there is no seed."""
+    """Within it all keywords are settings: a PSF that is an array is the name of a file, and there is no seed."""
     take_seed(keywords)
     psf = keywords.get("psf")
     if psf is None or isinstance(psf, str | os.PathLike):
