@@ -62,7 +62,13 @@ def mosaic(folder):
     return folder / "a.fits", {"catalogue": str(folder / "c.ecsv"), "cutout_size": SIDE}
 
 
-KINDS = (cube, units, files_of_bands, hdf5, mosaic)
+def stored(folder):
+    fits.writeto(folder / "a.fits", bands(), header(BANDS="grz"))
+    emeraldcut.write_images(read_images(folder / "a.fits", bands=True), folder / "set")
+    return folder / "set", {}
+
+
+KINDS = (cube, units, files_of_bands, hdf5, mosaic, stored)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

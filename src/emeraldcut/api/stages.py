@@ -394,7 +394,7 @@ def _in_files(images: Any, folder: Path, read_settings: ReadSettings) -> tuple[P
     path, read_settings = _at_a_path(images, read_settings)
     if path is not None:
         return Path(path), read_settings
-    given = as_images(images, read_settings)
+    given = as_images(images, read_settings, bands=True)
     content = sha256("\n".join(given.table.pformat(max_lines=-1, max_width=-1)).encode("utf-8", "replace"))
     for pixels in given.pixels:
         content.update(np.ascontiguousarray(pixels).data)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.imageset import ImageSet, concatenate
+from emeraldcut.data.colours import in_colour
+from emeraldcut.data.imageset import ImageSet, concatenate, some
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import Picture, array_pictures, counted, of_bands
 from emeraldcut.images.readers import (
@@ -26,6 +27,7 @@ from emeraldcut.images.readers import (
     read_images,
     unique_ids,
 )
+from emeraldcut.images.store import is_stored_set
 from emeraldcut.settings import from_keywords
 from emeraldcut.tables.catalogues import as_catalogue
 from emeraldcut.tables.foreign import as_table
@@ -100,7 +102,7 @@ def _part(given: Any, name: str, settings: ReadSettings, bands: bool) -> ImageSe
     """
     if isinstance(given, str | bytes | os.PathLike):
         source, only = one_source(os.fsdecode(given))
-        return read_images(source, replace(settings, only=only or settings.only), bands=bands)
+        return _of_path(Path(source), replace(settings, only=only or settings.only), bands)
     hdus = _as_hdus(given)
     if hdus is not None:
         return _of_hdus(hdus, name, settings, bands)
@@ -113,6 +115,17 @@ def _part(given: Any, name: str, settings: ReadSettings, bands: bool) -> ImageSe
         return _read(open_table(Path("the table"), catalogue, settings), bands)
     kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
     raise UsageError(f"images must be {EXPECTED}; received {kind}.")
+
+
+def _of_path(path: Path, settings: ReadSettings, bands: bool) -> ImageSet:
+    """Images of a path; those of a set of ours with the colours of its bands, as others have them."""
+    if not is_stored_set(path):
+        return read_images(path, settings, bands=bands)
+    images = read_images(path, settings, bands=True)
+    if images.bands is not None:
+        images.colours = some([in_colour(one) for one in images.bands])
+        images.bands = images.bands if bands else None
+    return images
 
 
 def one_source(given: str | list[str]) -> tuple[str, tuple[str, ...]]:

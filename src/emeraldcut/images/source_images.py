@@ -24,7 +24,15 @@ from emeraldcut.images.origin import SET_ROW, Origins, stamps_of
 from emeraldcut.images.planes import FileGroup
 from emeraldcut.images.psf import Psf, psf_of_row
 from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, noise_of
-from emeraldcut.images.store import PIXELS, PSF_NUMBER, TABLE, StoredImages, is_stored_set
+from emeraldcut.images.store import (
+    BAND_NAME,
+    BANDS,
+    PIXELS,
+    PSF_NUMBER,
+    TABLE,
+    StoredImages,
+    is_stored_set,
+)
 from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.runs.reading import check_regular
 from emeraldcut.runs.stamps import Stamp, stamp_of
@@ -143,12 +151,19 @@ class SourceImages:
         return ImageSet([one.pixels for one in pictures], table, colours=some(colours))
 
     def _with_bands(self, row: int) -> Picture:
-        """The image of a row, with its bands also where it is a part of a mosaic of several."""
+        """The image of a row, with its bands also where it is a part of a mosaic of several, or of a set."""
         picture = self.picture(row)
-        if self._find == self._cutout and picture.pixels.size:
-            x0, y0 = first_pixel(self._places[row], self._settings.cutout_size)
-            with self._lock:
+        if not picture.pixels.size:
+            return picture
+        with self._lock:
+            if self._find == self._cutout:
+                x0, y0 = first_pixel(self._places[row], self._settings.cutout_size)
                 picture.bands = self._tiles.mosaic(self._tile(row)).bands(x0, y0, self._settings.cutout_size)
+            elif self._find == self._stored:
+                ny, nx = self._shapes[row]
+                planes = self._images.file.get(BANDS, {}).values()
+                own = {str(plane.attrs[BAND_NAME]): plane[self._rows[row], :ny, :nx] for plane in planes}
+                picture.bands = {name: plane for name, plane in own.items() if np.isfinite(plane).any()}
         return picture
 
     def chunk(self, rows: range, table: Any) -> ImageSet | StoredImages:
