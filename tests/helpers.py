@@ -140,7 +140,7 @@ class Stretches:
         assert self.all and all(done == total for _, total, done in self.all), self.all
 
 
-SUMMARY = r"^[\d,]+ images?: .*Done in.*\n(Best candidates:\n(  .*\n)*|No image could be given a score.\n)?"
+SUMMARY = r"^.*\bDone in [\d a-z]+\.\n((Best candidates|Most [a-z ]+):\n(  .*\n)*|No image could be given a score.\n)?"
 
 
 def run(capsys, *words) -> tuple[int, str, str]:

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import importlib.util
+import inspect
 import json
 import re
 import tomllib
@@ -206,6 +207,11 @@ def test_examples_in_docstrings_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(module)
     assert result.attempted and not result.failed
+
+
+@pytest.mark.parametrize("name", [name for name in emeraldcut.__all__ if not name.endswith(("Settings", "__"))])
+def test_every_public_function_has_an_example(name):
+    assert ">>> " in inspect.getdoc(getattr(emeraldcut, name))
 
 
 def test_no_page_takes_the_name_of_one_that_the_site_has_by_itself():

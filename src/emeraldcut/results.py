@@ -67,12 +67,12 @@ class Result(QTable):
 
     def __repr__(self) -> str:
         names = self._short_names()
-        more = f", {len(self.colnames) - len(names)} columns more" if len(names) < len(self.colnames) else ""
+        more = f", {len(self.colnames) - len(names)} more columns" if len(names) < len(self.colnames) else ""
         cells = [[name, *(_cut(_words(value)) for value in self[name][:SHOWN])] for name in names]
         widths = [max(map(len, column)) for column in cells]
         rows = [" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
                 for row in zip(*cells, strict=True)]  # fmt: skip
-        return "\n".join([f"<Result: {len(self):,} rows{more}>", *rows])
+        return "\n".join([f"<Result: {_rows(len(self))}{more}>", *rows])
 
     def _repr_html_(self) -> str:
         """The first rows with pictures, for notebooks."""
@@ -84,7 +84,7 @@ class Result(QTable):
             first = f'<img src="{picture}" width="56" alt="">' if picture else ""
             cells = "".join(f"<td>{escape(_words(row[name]))}</td>" for name in names)
             body += f"<tr><td>{first}</td>{cells}</tr>"
-        more = f"<p>{len(self):,} rows, {len(self.colnames)} columns</p>"
+        more = f"<p>{_rows(len(self))}, {len(self.colnames)} columns</p>"
         return f"<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}</div>"
 
     def _short_names(self) -> list[str]:
@@ -160,7 +160,7 @@ class Result(QTable):
             image = self._image(row["id"])
             facts = [f"{name} {_words(row[name])}" for name in ("score", "class", "a4") if name in self.colnames]
             pictures.append((np.zeros((0, 0)) if image is None else image, ", ".join([str(row["id"]), *facts])))
-        return Html(gallery_html(f"{len(self):,} rows", pictures, max(len(self) - number, 0)))
+        return Html(gallery_html(_rows(len(self)), pictures, max(len(self) - number, 0)))
 
     def show(self, number: int = SHOWN) -> None:
         """Shows the first rows: with pictures in a notebook, else as text."""
@@ -183,6 +183,10 @@ class Html:
 
     def __repr__(self) -> str:
         return f"<HTML of {len(self.text):,} characters; a notebook shows it>"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'s' * (number != 1)}"
 
 
 def _words(value: Any) -> str:

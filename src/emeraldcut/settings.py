@@ -264,9 +264,9 @@ def from_keywords(given: Iterable[Any], keywords: Mapping[str, Any], *classes: t
     Traceback (most recent call last):
     emeraldcut.errors.UsageError: unknown setting 'sise'; did you mean 'size'? Known settings are size.
     """
-    objects = {cls: cls() for cls in classes}
+    objects: dict[type, Any] = {}
     for one in given:
-        if type(one) not in objects:
+        if type(one) not in classes:
             names = " or ".join(cls.__name__ for cls in classes)
             raise UsageError(f"settings must be {names}, or keywords; received {type(one).__name__}.")
         objects[type(one)] = one
@@ -276,10 +276,11 @@ def from_keywords(given: Iterable[Any], keywords: Mapping[str, Any], *classes: t
             near = difflib.get_close_matches(name, known, 1)
             asked = f"did you mean '{near[0]}'? " if near else ""
             raise UsageError(f"unknown setting '{name}'; {asked}Known settings are {', '.join(known)}.")
-    return tuple(
-        dataclasses.replace(one, **{item.name: keywords[item.name] for item in items(cls) if item.name in keywords})
-        for cls, one in objects.items()
-    )
+    made = []
+    for cls in classes:
+        own = {item.name: keywords[item.name] for item in items(cls) if item.name in keywords}
+        made.append(dataclasses.replace(objects[cls], **own) if cls in objects else cls(**own))
+    return tuple(made)
 
 
 # --- on the command line

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Row, Table, vstack
 
+from emeraldcut.data.colours import in_colour
 from emeraldcut.data.columns import RESULTS, free_name, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate, some
@@ -264,6 +265,14 @@ def read_images(source: str | Path, settings: ReadSettings | None = None, *, ban
     """All images of `source` in memory; see `open_images` for what it may be and for the errors raised.
 
     With `bands` the single bands of images that are made of several are kept.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(folder + "/pair.npy", np.ones((2, 48, 48)))
+    ...     read_images(folder).table["id"].tolist()
+    ['pair#0', 'pair#1']
     """
     images = open_images(source, settings)
     return concatenate(list((images.with_bands() if bands else images).chunks()))
@@ -289,7 +298,7 @@ def from_pictures(
         found = islice(items(), settings.limit)
         for part in _parts(found if coloured else _grey(found), size):
             images = _image_set(part, unique, settings)
-            images.colours = some([picture.colour for picture, _ in part]) if coloured else None
+            images.colours = some([picture.seen_in_colour() for picture, _ in part]) if coloured else None
             images.bands = [picture.bands for picture, _ in part] if bands else None
             yield images
 
@@ -302,7 +311,7 @@ _COLOURS: ContextVar[bool] = ContextVar("colours", default=False)
 
 @contextmanager
 def keeping_colours() -> Iterator[None]:
-    """While the block lasts images that are read keep what the eye sees of pictures in colour."""
+    """While the block lasts images that are read keep what the eye sees of pictures in colour, and of bands."""
     token = _COLOURS.set(True)
     try:
         yield
@@ -1054,7 +1063,12 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
     how = f"Rows of '{positions}' are positions in {'the mosaic' if len(tiles) == 1 else 'the mosaics'} of '{path}'."
 
     def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
-        return cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands)
+        coloured = _COLOURS.get()
+        for images in cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands or coloured):
+            if coloured and images.bands is not None:
+                images.colours = some([in_colour(one) for one in images.bands])
+                images.bands = images.bands if bands else None
+            yield images
 
     return ImageSource(
         len(catalogue),

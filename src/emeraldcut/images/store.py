@@ -196,7 +196,7 @@ def write_images(
     images: ImageSet | Iterable[ImageSet],
     folder: str | Path,
     *,
-    command: str,
+    command: str = "write_images",
     settings: Any = None,
     seed: int | None = None,
     inputs: Iterable = (),
@@ -209,6 +209,14 @@ def write_images(
     With `whole_ids` their identifiers are whole numbers in the set's table, if all of them are. `progress`, which the
     caller begins, is advanced by the number of images of each chunk. Raises FileExistsError where a finished run is
     there already and `overwrite` is not set.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     run = write_images(ImageSet(np.ones((2, 64, 64), np.float32), Table({"id": ["a", "b"]})), folder)
+    ...     run.manifest["images"]
+    2
     """
     facts = {"command": command, "settings": settings, "seed": seed, "inputs": inputs}
     with ImageSetWriter(folder, **facts, overwrite=overwrite) as writer:

@@ -121,6 +121,13 @@ def write_table(
         Unknown ending, a column that is not one value per row, or an `.out` without probabilities.
     FileExistsError
         `path` exists and `overwrite` is not set.
+
+    Examples
+    --------
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_table(Table({"id": ["007"], "a4": [-0.05]}), folder + "/shapes.csv")
+    ...     print(path.read_text().splitlines())
+    ['id,a4', '007,-0.05']
     """
     path, ending = check_output(path, overwrite), table_ending(path)
     table = plain_copy(as_table(table))
@@ -156,6 +163,13 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
     there.
 
     Raises FileNotFoundError, or ValueError with one sentence for a damaged file and for columns of equal names.
+
+    Examples
+    --------
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_table(Table({"id": ["007"], "a4": [-0.05]}), folder + "/shapes.csv")
+    ...     read_table(path)["id"][0]
+    '007'
     """
     path = Path(path)
     if not path.exists():
