@@ -1,11 +1,14 @@
 """The house: which folder may import from which, no circles of files, and what the package offers."""
 
 import ast
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import emeraldcut
+from tests.helpers import ROOT
 
 PACKAGE = Path(emeraldcut.__file__).parent
 # Each folder imports only from those before it; those of one line are siblings, which do not know each other.
@@ -98,6 +101,38 @@ def test_public_names_exist_and_say_what_they_are(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nothing"):
         _ = emeraldcut.nothing
+
+
+# Where our names are used besides the package itself; names that only tests use are dead.
+USERS = ("benchmarks", "docs", "examples", "paper", "tools")
+
+
+def words_of(folder: Path) -> Counter[str]:
+    files = [p for p in folder.rglob("*") if p.suffix in (".py", ".md", ".ipynb", ".jinja", ".html", ".js", ".rst")]
+    return Counter(word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8")))
+
+
+def defined(path: Path) -> set[str]:
+    """The functions, classes and constants of a file, but for those that a decorator hands on to others."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if not any(ast.unparse(decorator) == "atexit.register" for decorator in node.decorator_list):
+                names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return names
+
+
+def test_nothing_is_dead():
+    """What is defined is used: by the package, or by those whom it serves."""
+    used = words_of(PACKAGE)
+    for folder in USERS:
+        if (ROOT / folder).exists():
+            used += words_of(ROOT / folder)
+    dead = {f"{path.relative_to(PACKAGE)}: {name}" for path in FILES for name in defined(path) if used[name] < 2}
+    assert not {name for name in dead if not name.endswith("__")}
 
 
 LONGEST = 60  # lines of a function; a longer one says why in a comment `# long: ...` on its first line or above it

@@ -341,7 +341,7 @@ def test_the_command(tmp_path, capsys):
         (
             ["--catalogue", "{sky}", "--survey", "x", "--rate", "0"],
             2,
-            "'rate' must be from 1e-06 to 10000; received 0.0",
+            "'rate' must be from 1e-6 to 10,000; received 0.0",
         ),
         (["--catalogue", "{bare}", "--survey", "x"], 2, "needs the columns ra and dec; it has id"),
         (

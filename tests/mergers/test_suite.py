@@ -246,7 +246,7 @@ def test_bad_suites_say_why(tmp_path):
     for wrong, sentence in (
         ({"mass_ratios": (0.5,)}, "every value of setting 'mass_ratios' must be from 1 to 1,000,000; received 0.5"),
         ({"gas_fractions": (1.0,)}, "'gas_fractions' must be at least 0 and below 1; received 1.0"),
-        ({"orbits": 0}, "'orbits' must be from 1 to 10000; received 0"),
+        ({"orbits": 0}, "'orbits' must be from 1 to 10,000; received 0"),
     ):
         with pytest.raises(ValueError, match=sentence):
             replace(SMALL, **wrong)
