@@ -30,11 +30,11 @@ class _Kept(jit._Cache):
     """Keeps what tests compile next to what commands do, so that the next run of the tests has it."""
 
     def _save_overload(self, sig, data):
-        if (folder := jit._folder()) is not None and os.access(folder, os.W_OK):
+        if (folder := jit._folder()) is not None and os.access(folder, os.W_OK) and self._impl.check_cachable(data):
             place = folder / "tests"
             place.mkdir(exist_ok=True)
-            self._cache_file = IndexDataCacheFile(str(place), self._impl.filename_base, "")
-            super(jit._Cache, self)._save_overload(sig, data)
+            file = IndexDataCacheFile(str(place), self._impl.filename_base, "")
+            file.save(self._index_key(sig, data.codegen), self._impl.reduce(data))
 
 
 def from_python(part):

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,14 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imported_units(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("emeraldcut."):
             names.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
@@ -50,7 +56,7 @@ MODULES = {module_of(path): path for path in FILES}
 def imported_modules(path: Path) -> set[str]:
     """The files that a file imports from, anywhere in it: at the top, inside functions, and for types alone."""
     named = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
             named |= {f"{node.module}.{a.name}" if f"{node.module}.{a.name}" in MODULES else node.module
@@ -140,9 +146,8 @@ LONGEST = 60  # lines of a function; a longer one says why in a comment `# long:
 
 def functions_above(path: Path, lines: int) -> list[str]:
     """Names of functions with more lines, decorators not counted, that give no reason."""
-    text = path.read_text(encoding="utf-8")
-    source, found = text.splitlines(), []
-    for node in ast.walk(ast.parse(text)):
+    source, found = path.read_text(encoding="utf-8").splitlines(), []
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno + 1 > lines:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             if not any("# long: " in line for line in source[max(first - 2, 0) : node.lineno]):

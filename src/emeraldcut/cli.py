@@ -806,6 +806,8 @@ def _one_source(given: list[str]) -> tuple[str, tuple[str, ...]]:
 
     UsageError for several of which one is no file.
     """
+    if given == [""]:  # which would be the folder where the program runs
+        raise FileNotFoundError("there is no file or folder '' to read images from.")
     if len(given) == 1:
         return given[0], ()
     for path in given:

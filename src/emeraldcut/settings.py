@@ -69,8 +69,9 @@ def _bound(value: float, with_powers: bool) -> str:
 
 def _in_powers(value: float) -> str:
     """A number such as 1e-6 or 1.2e9, which Python and TOML read."""
-    digits, power = f"{value:.14e}".split("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+    shortest = next(text for places in range(17) if float(text := f"{value:.{places}e}") == value)
+    digits, power = shortest.split("e")
+    return f"{digits}e{int(power)}"
 
 
 def setting(

@@ -174,6 +174,7 @@ def thin_speed_squared(disc, radius_kpc):
     return 4 * np.pi * GRAVITY * disc.surface_density(0.0) * disc.scale_kpc * y**2 * bessel
 
 
+@pytest.mark.slow
 def test_a_thin_disc_is_that_of_freeman_and_of_spitzer():
     disc = Disc(5e10, 3.0, 0.05)
     r = np.array([3.0, 6.5, 12.0, 20.0])

@@ -207,6 +207,7 @@ def test_suites_draw_their_own_orbits_unless_they_share_a_group():
     assert orbit_name(plan(thesis)[3], thesis, 5) == orbit_name(plan(thesis)[3], replace(thesis, progenitor="dwarf"), 6)
 
 
+@pytest.mark.slow
 def test_spins_follow_the_group():
     """The same spins in two suites of one group, and others in one without."""
     suites = (SMALL, replace(SMALL, gas_fractions=(0.1,)), replace(SMALL, orbit_group="a"))

@@ -11,7 +11,8 @@ from astropy.table import Table, vstack
 
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.flags import Flag, describe
-from emeraldcut.data.thumbnails import gallery_html
+from emeraldcut.data.snippets import GALLERY, snippet
+from emeraldcut.data.thumbnails import thumbnail
 from emeraldcut.errors import UsageError
 
 Pixels = Sequence[np.ndarray] | np.ndarray  # one (ny, nx) array per image, or one (n, ny, nx) array
@@ -102,8 +103,8 @@ class ImageSet:
 
     def _repr_html_(self) -> str:
         shown = range(min(len(self), SHOWN))
-        pictures = ((self.seen(k), str(self.table["id"][k])) for k in shown)
-        return gallery_html(f"{len(self):,} images", pictures, len(self) - len(shown))
+        pictures = [(thumbnail(self.seen(k)), str(self.table["id"][k])) for k in shown]
+        return snippet(GALLERY, title=f"{len(self):,} images", pictures=pictures, more=len(self) - len(shown))
 
     def seen(self, place: int) -> np.ndarray:
         """What is shown of an image: its colours (ny, nx, 3) uint8 where they are known, else its pixels (ny, nx)."""
