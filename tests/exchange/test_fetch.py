@@ -132,6 +132,7 @@ def quick(server, tmp_path, n, **changes):
     return FetchSettings(**(facts | changes))
 
 
+@pytest.mark.slow
 def test_everything_that_a_server_can_do(tmp_path):
     page = (500, b"<html>oops</html>")
     manner = {
@@ -268,6 +269,7 @@ def test_requests_keep_the_pace(tmp_path):
     assert max(times) - min(times) > 8 / 20 - 0.1
 
 
+@pytest.mark.slow
 def test_retry_after_holds_everybody(tmp_path):
     with serving({1: [(429, b"", {"Retry-After": "1"}), "image"]}) as server:
         fetch(tmp_path / "out", quick(server, tmp_path, 8, rate=20.0), jobs=4)
@@ -341,7 +343,7 @@ def test_the_command(tmp_path, capsys):
         (
             ["--catalogue", "{sky}", "--survey", "x", "--rate", "0"],
             2,
-            "'rate' must be from 1e-06 to 10000; received 0.0",
+            "'rate' must be from 1e-6 to 10,000; received 0.0",
         ),
         (["--catalogue", "{bare}", "--survey", "x"], 2, "needs the columns ra and dec; it has id"),
         (

@@ -29,10 +29,11 @@ from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import llvmlite
 import numba
+import numpy as np
 from numba import njit, types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 from numba.core.codegen import JITCodeLibrary
@@ -51,6 +52,7 @@ POLL_S = 0.05  # between looks at those who compile
 
 FAST: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}  # for both below
 
+Real: TypeAlias = float | np.floating[Any]  # of any precision; numba compiles a function for each
 Example = Callable[[], object]
 _turn = Lock()
 _asked: list[str] = []  # names of the examples that this process asked for

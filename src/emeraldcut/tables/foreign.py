@@ -38,7 +38,6 @@ SIGNATURES = {
     b"\x89HDF\r\n": "hdf5",
     b"PK\x03\x04": "zip",
 }
-KINDS_OF_TABLES = ("feather", "hdf5", "zip", "sextractor", "ipac")  # besides those that are written here
 
 
 def is_packed(path: Path) -> bool:
