@@ -15,7 +15,7 @@ PACKAGE = Path(emeraldcut.__file__).parent
 # Each folder imports only from those before it; those of one line are siblings, which do not know each other.
 LAYERS = [["errors"], ["settings", "numerics"], ["data"], ["runs", "frame"], ["nbody", "galaxies", "tables"],
           ["camera", "isophotes", "networks", "images"], ["mergers", "similarity", "exchange", "detection"],
-          ["search", "screening"], ["studies"], ["report"], ["review", "results", "demo"],
+          ["search", "studies", "screening"], ["report"], ["review", "results", "demo"],
           ["api", "quick_help", "summary"], ["cli"], ["__main__"]]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))

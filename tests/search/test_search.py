@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from emeraldcut.camera.remnant_shape import body_of, families, view_remnant
 from emeraldcut.errors import UsageError
 from emeraldcut.mergers import SuiteSettings
 from emeraldcut.mergers.encounters import EncounterSettings
@@ -17,7 +18,6 @@ from emeraldcut.search.evaluation import Evaluated, bodies_of
 from emeraldcut.search.objective import Limits, judge
 from emeraldcut.search.optimiser import proposals, sobol
 from emeraldcut.search.parameters import PriorSettings, encounter_of
-from emeraldcut.search.remnant_shape import body_of, families, view_remnant
 from emeraldcut.search.search import EVALUATIONS, TABLE, SearchSettings, noise_of, read_rows, search
 from emeraldcut.search.target import BOX, read_target
 from emeraldcut.settings import from_file
