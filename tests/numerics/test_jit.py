@@ -304,7 +304,7 @@ def test_folders_that_were_not_used_for_long_are_removed_but_none_in_use(place):
 
 
 def test_folders_that_were_used_a_moment_ago_stay(tmp_path, monkeypatch):
-    """Several checkouts that are worked in keep what they have compiled. One that others remove meanwhile is no error."""
+    """Several checkouts that are worked in keep what they have compiled. One that others remove is no error."""
     names = [f"key{k}" for k in range(jit.KEPT + 4)]
     for name in names:
         (tmp_path / name).mkdir()
