@@ -78,6 +78,7 @@ def test_sets(limit, tmp_path, capsys):
     assert len(read_images(tmp_path / "set")) == 40
 
 
+@pytest.mark.slow
 def test_snapshots(tmp_path):
     n = 5000
     position = np.random.default_rng(1).normal(size=(n, 3)).astype(np.float32)

@@ -243,6 +243,7 @@ def test_what_others_have_made_is_left_alone(tmp_path, name):
     assert not server.asked and (tmp_path / "out" / name).read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_ends_the_run_and_the_next_goes_on(tmp_path):
     with serving({k: [(502,)] for k in range(3, 30)}) as server:
         options = quick(server, tmp_path, 20, retries=1)
@@ -262,6 +263,7 @@ def test_a_server_that_is_down_ends_the_run_and_the_next_goes_on(tmp_path):
     assert (table["flag"] == Flag.UNREADABLE).sum() == 10
 
 
+@pytest.mark.slow
 def test_requests_keep_the_pace(tmp_path):
     with serving({}) as server:
         fetch(tmp_path / "out", quick(server, tmp_path, 9, rate=20.0), jobs=4)
@@ -278,6 +280,7 @@ def test_retry_after_holds_everybody(tmp_path):
     assert np.diff(np.sort([when for _, when, *_ in server.asked])).max() > 0.5
 
 
+@pytest.mark.slow
 def test_waits_double(tmp_path):
     with serving({1: [(500,)]}) as server, pytest.raises(NoImagesError, match="none of the 1"):
         fetch(tmp_path / "out", quick(server, tmp_path, 1, retries=3, wait_s=0.1))

@@ -371,6 +371,7 @@ def test_a_resolver_that_says_nothing_ends_in_seconds(monkeypatch):
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.slow
 def test_a_server_that_drips_ends_in_time():
     """One byte of the headers every .1 s would keep a socket's own timeout from ever ending it."""
 

@@ -374,6 +374,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_end_at_once(tmp_path, name):
     (tmp_path / name).write_bytes(BOMBS[name]())
