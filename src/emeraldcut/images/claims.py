@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.runs.reading import LARGEST_COMPRESSION, open_regular
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, Unpadded, open_regular
 
 UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 BLOCK_BYTES, CARD_BYTES = 2880, 80  # of FITS
@@ -170,7 +170,7 @@ def fits_file(path: Path, settings: PictureSettings = DEFAULT) -> FitsFile:
             if opened is None:
                 known.append(_walk(_Plain(file, status.st_size), status.st_size))
             else:
-                with opened(file, "rb") as content:
+                with opened(Unpadded(file), "rb") as content:
                     known.append(_walk(_Packed(content, settings), status.st_size))
     check_unpacked(known[0].unpacked_bytes, settings)
     return known[0]

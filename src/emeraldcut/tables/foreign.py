@@ -20,7 +20,7 @@ from astropy.table import Column, MaskedColumn, Table, vstack
 from emeraldcut.errors import UsageError
 from emeraldcut.runs.apart import apart
 from emeraldcut.runs.notices import printable
-from emeraldcut.runs.reading import open_hdf5
+from emeraldcut.runs.reading import Unpadded, open_hdf5
 from emeraldcut.tables.column_names import DOT, find_column
 
 FITS_WITHIN_BYTES = 1_000_000  # of a VOTable, in which its data begin
@@ -55,7 +55,7 @@ def unpack(path: Path, target: Path) -> None:
     """Writes the content of a packed file to another one; UsageError where it is too long, or no table by its head."""
     with path.open("rb") as file:
         opened = _opener(file.read(6))
-    with opened(path, "rb") as content, target.open("wb") as out:
+    with path.open("rb") as file, opened(Unpadded(file), "rb") as content, target.open("wb") as out:
         part = content.read(LONGEST_LINE)
         if not kind_of_head(part):
             check_first_line(part)
