@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
 import json
+import lzma
 import os
 import stat
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +25,7 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip, HDF5 and tiled FITS, makes nothing more than 1032 times smaller
 # Of any other way of packing: 4 bytes of Zstandard stand for 128 kB of zeros, a bit of CCITT's for a row of white.
 MOST_COMPRESSION = 1e5
@@ -53,6 +58,11 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def unpacker(head: bytes) -> Callable[..., Any] | None:
+    """What opens a compressed file that begins so; None for others."""
+    return next((opened for signature, opened in UNPACKERS.items() if head.startswith(signature)), None)
 
 
 class Unpadded:
