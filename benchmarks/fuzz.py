@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="formats, separated by commas")
     parser.add_argument("--kept", type=Path, help="file of what was found of the formats that are done")
     arguments = parser.parse_args()
-    number = 200 if arguments.quick else arguments.examples
+    number = min(arguments.examples, 200) if arguments.quick else arguments.examples
     only = arguments.only.split(",") if arguments.only else []
     names = [name for name in (*fuzzing.SAMPLES, "set") if not only or said(name) in only]
     kept: dict[str, Any] = json.loads(arguments.kept.read_text()) if arguments.kept and arguments.kept.exists() else {}

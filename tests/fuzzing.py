@@ -27,7 +27,7 @@ from emeraldcut.data.flags import SENTENCES, usable
 from emeraldcut.errors import EmeraldcutError
 from emeraldcut.exchange import sia
 from emeraldcut.images import open_images, write_images
-from emeraldcut.images.claims import UNPACKERS, BadImage
+from emeraldcut.images.claims import BadImage
 from emeraldcut.images.formats import KINDS
 from emeraldcut.images.psf import LARGEST_SIDE_PIX, read_psf, usable_image
 from emeraldcut.nbody import Snapshot, read_snapshot, write_snapshot
@@ -35,6 +35,7 @@ from emeraldcut.nbody.snapshot import COMPONENTS
 from emeraldcut.networks import load_network
 from emeraldcut.networks.network import SHIPPED
 from emeraldcut.review.verdicts import Entry, Verdicts, now
+from emeraldcut.runs.reading import UNPACKERS
 from emeraldcut.screening.ranking import read_rankings
 from emeraldcut.tables import read_table, write_table
 from emeraldcut.tables.files import ENDINGS

@@ -403,6 +403,25 @@ def test_a_short_tiff_that_claims_a_large_image_ends_at_once(tmp_path, packed):
     assert flag == Flag.UNREADABLE and "claims 19000 x 19000 pixels" in text
 
 
+SHORT_AND_EMPTY = {
+    "x.dat": lambda: b"1.0\n" * 400,
+    "x.fits": lambda: fits_bytes(RAMP),
+    "x.npy": lambda: npy_bytes(RAMP),
+    "x.png": lambda: fuzzing.picture("PNG"),
+    "x.tif": fuzzing.tiff,
+    "x.h5": lambda: b"\x89HDF\r\n\x1a\n",
+    "x.fits.gz": lambda: gzip.compress(fits_bytes(RAMP)),
+}
+
+
+@pytest.mark.parametrize("name", SHORT_AND_EMPTY)
+def test_what_is_followed_by_nothing_for_100_gigabytes_ends_at_once(tmp_path, name):
+    """A file that has hardly any content on the disk."""
+    (tmp_path / name).write_bytes(SHORT_AND_EMPTY[name]())
+    os.truncate(tmp_path / name, 10**11)
+    assert 1 <= len(within(20, rows, tmp_path / name)) <= 3
+
+
 def test_an_array_that_claims_a_million_planes(tmp_path):
     file = io.BytesIO()
     about = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 64, 64)}

@@ -38,7 +38,6 @@ from emeraldcut.images.claims import (
     remember,
     shape_of,
     too_large,
-    unpacker,
 )
 from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, unit_band
 from emeraldcut.images.light import stretch_of
@@ -50,7 +49,7 @@ from emeraldcut.images.psf import Psf
 from emeraldcut.images.wcs import header_facts, missing_facts, sky_axes
 from emeraldcut.runs.apart import Crashed, apart
 from emeraldcut.runs.notices import printable
-from emeraldcut.runs.reading import LARGEST_COMPRESSION, MOST_COMPRESSION, open_regular
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, MOST_COMPRESSION, open_regular, unpacker
 
 SMALLEST_SIDE_PIX = 8
 # Rec. 601 luma, the weights of PIL's convert("L"): colour pictures of galaxies are mostly sRGB composites

@@ -20,6 +20,7 @@ from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import BY_NAME
 from emeraldcut.errors import UsageError, WorkError
+from emeraldcut.runs.fits_headers import Plain, walk
 from emeraldcut.runs.notices import printable
 from emeraldcut.runs.reading import check_regular, read_json
 from emeraldcut.runs.writing import check_folder, write_text
@@ -571,6 +572,9 @@ def _write_fits(table: Table, path: Path) -> None:
 def _read_fits(path: Path) -> Table:
     from astropy.io import fits
 
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        walk(Plain(file, size), size)  # astropy would follow whatever it claims
     with fits.open(path, memmap=False) as units:
         tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
         tables = [unit for unit in tables if not isinstance(unit, fits.CompImageHDU)]

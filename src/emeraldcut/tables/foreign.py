@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import bz2
-import gzip
 import io
-import lzma
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -20,12 +17,11 @@ from astropy.table import Column, MaskedColumn, Table, vstack
 from emeraldcut.errors import UsageError
 from emeraldcut.runs.apart import apart
 from emeraldcut.runs.notices import printable
-from emeraldcut.runs.reading import open_hdf5
+from emeraldcut.runs.reading import Unpadded, open_hdf5, unpacker
 from emeraldcut.tables.column_names import DOT, find_column
 
 FITS_WITHIN_BYTES = 1_000_000  # of a VOTable, in which its data begin
 HEAD_BYTES = 4096  # of a file, which say what it is
-PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 LARGEST_UNPACKED_BYTES = 4_000_000_000  # of a table, which is then in memory
 LONGEST_LINE = 1_000_000  # letters of a line of text: thousands of columns
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
@@ -43,18 +39,14 @@ SIGNATURES = {
 def is_packed(path: Path) -> bool:
     """Whether gzip, bzip2 or xz has packed a file."""
     with path.open("rb") as file:
-        return _opener(file.read(6)) is not None
-
-
-def _opener(head: bytes) -> Any:
-    return next((opened for signature, opened in PACKED.items() if head.startswith(signature)), None)
+        return unpacker(file.read(6)) is not None
 
 
 def unpack(path: Path, target: Path) -> None:
     """Writes the content of a packed file to another one; UsageError where it is too long, or no table by its head."""
     with path.open("rb") as file:
-        opened = _opener(file.read(6))
-    with opened(path, "rb") as content, target.open("wb") as out:
+        opened = unpacker(file.read(6))
+    with path.open("rb") as file, opened(Unpadded(file), "rb") as content, target.open("wb") as out:
         part = content.read(LONGEST_LINE)
         if not kind_of_head(part):
             check_first_line(part)
@@ -76,7 +68,7 @@ def kind_of_table(path: Path) -> str:
     with path.open("rb") as file:
         kind = kind_of_head(file.read(HEAD_BYTES))
         file.seek(0)
-        if not kind and _opener(head := file.read(LONGEST_LINE)) is None:
+        if not kind and unpacker(head := file.read(LONGEST_LINE)) is None:
             check_first_line(head)
     return kind
 
