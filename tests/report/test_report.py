@@ -519,6 +519,15 @@ def test_look_alikes_have_the_same_harmonics_within_the_errors():
     assert alike(rows(["alone"]), rows(["alone"])[0]) == ()
 
 
+def test_isophotes_of_which_only_the_light_is_known_are_not_drawn():
+    """An SVG path with "nan" is an error of the page."""
+    images = ImageSet([galaxy((96, 96), radius=14.0)], rows(["a"], reference=["a"]))
+    (found,) = compare_with_references(images, images, images.table)
+    assert found.profile is not None and found.of_reference is not None
+    for one in (found.profile, found.of_reference):
+        assert len(one.radius) > 3 and np.isfinite([one.radius, one.a4, one.a4_err]).all()
+
+
 @pytest.mark.slow
 def test_cards_show_profiles_residuals_classes_and_look_alikes(tmp_path):
     table = rows([f"g{i}" for i in range(8)], similarity_p=np.full(8, 0.0123))
