@@ -216,9 +216,9 @@ def _about(value: float) -> str:
 
 
 def _between(interval: list[float]) -> str:
-    """A mean with its interval."""
+    """A mean with its interval, unless that is narrower than its digits."""
     mean, low, high = map(_about, interval)
-    return f"about {mean} ({low} to {high})"
+    return f"about {mean}" if low == high else f"about {mean} ({low} to {high})"
 
 
 def _facts(contents: Contents) -> dict[str, Any]:
