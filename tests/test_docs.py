@@ -161,6 +161,13 @@ def test_the_version_to_cite_is_the_version():
     assert stated and stated[1].strip("\"'") == emeraldcut.__version__
 
 
+def test_the_readme_shows_one_picture_and_badges():
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert [name for name in pictures if not name.startswith("https://img.shields.io/badge/")] == [
+        "docs/pictures/best.png"
+    ]
+
+
 @pytest.fixture(scope="module")
 def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -19,7 +19,9 @@ from emeraldcut.data import Flag
 from emeraldcut.errors import MissingPackageError
 from emeraldcut.exchange import FetchSettings, fetch
 from emeraldcut.exchange.http import Client, Refused, UnknownHost, addresses
+from emeraldcut.exchange.sia import image_at
 from emeraldcut.images import NoImagesError, read_images
+from emeraldcut.images.claims import BadImage
 from emeraldcut.tables import read_table
 from tests.helpers import fits_bytes, running, tan_wcs
 
@@ -369,6 +371,7 @@ def test_a_resolver_that_says_nothing_ends_in_seconds(monkeypatch):
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.slow
 def test_a_server_that_drips_ends_in_time():
     """One byte of the headers every .1 s would keep a socket's own timeout from ever ending it."""
 
@@ -386,3 +389,20 @@ def test_a_server_that_drips_ends_in_time():
         with pytest.raises(ConnectionError, match=r"took more than 0\.5 s"):
             Client(timeout_s=0.5).get(f"http://127.0.0.1:{listener.getsockname()[1]}/", 1000)
         assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("version", ["sia1", "sia2"])
+@pytest.mark.parametrize("where", ["file:///etc/hostname", "http://127.0.0.1:9/x"])
+def test_data_of_an_answer_that_are_elsewhere_are_not_opened(version, where):
+    fields = "".join(f"<FIELD {field}/>" for field in SIA2_FIELDS)
+    table = f'<TABLE>{fields}<DATA><BINARY><STREAM href="{where}"/></BINARY></DATA></TABLE>'
+    answer = VOTABLE.format(f'<RESOURCE type="results">{OK}{table}</RESOURCE>').encode()
+    asked = []
+
+    def get(url, most):
+        asked.append(url)
+        return answer
+
+    with pytest.raises(BadImage, match=f"its data are in '{where}', which is not followed"):
+        image_at(f"{version}:http://a.test/sia", None, 150.0, 2.0, 0.01, get)
+    assert len(asked) == 1

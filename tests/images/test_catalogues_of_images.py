@@ -238,6 +238,20 @@ def test_rows_go_with_other_names_of_the_images_of_a_set(tmp_path):
         read_images(source, ReadSettings(catalogue=str(tmp_path / "d.ecsv")))
 
 
+def test_ids_that_look_like_planes_go_with_their_own_rows(tmp_path):
+    """A list in which one file is a cube, so that its planes are b#0 and b#1, and another has the id b#0."""
+    cube = np.random.default_rng(1).normal(size=(2, 24, 24)).astype("f4")
+    fits.PrimaryHDU(cube).writeto(tmp_path / "cube.fits")
+    fits.PrimaryHDU(cube[0] + 5).writeto(tmp_path / "c.fits")
+    Table({"id": ["b", "b#0"], "file": ["cube.fits", "c.fits"]}).write(tmp_path / "list.csv")
+    Table({"id": ["b#0", "b"], "z": [0.5, 0.1]}).write(tmp_path / "catalogue.csv")
+    settings = ReadSettings(catalogue=str(tmp_path / "catalogue.csv"), match="name", stack=True)
+    images = read_images(tmp_path / "list.csv", settings)
+    assert len(images) == 3 and "row_of_the_list" not in images.table.colnames
+    for pixels, row in zip(images.pixels, images.table, strict=True):
+        assert row["z"] == (0.5 if np.nanmean(pixels) > 2 else 0.1)
+
+
 def test_screen_keeps_the_images_of_rows(tmp_path):
     pixels = np.array([draw_galaxy(shapes.superellipse(0.6, 4), Sersic(1), radius_pix=5 + k) for k in range(3)], "f4")
     write_images(ImageSet(pixels, Table({"id": IDS_TEXT})), tmp_path / "s", command="x")

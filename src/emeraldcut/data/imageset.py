@@ -12,7 +12,8 @@ from astropy.table import Table, vstack
 from emeraldcut.data.colours import in_colour
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.flags import Flag, describe
-from emeraldcut.data.thumbnails import gallery_html
+from emeraldcut.data.snippets import GALLERY, snippet
+from emeraldcut.data.thumbnails import thumbnail
 from emeraldcut.errors import UsageError
 
 Pixels = Sequence[np.ndarray] | np.ndarray  # one (ny, nx) array per image, or one (n, ny, nx) array
@@ -109,8 +110,8 @@ class ImageSet:
 
     def _repr_html_(self) -> str:
         shown = range(min(len(self), SHOWN))
-        pictures = ((self.seen(k), str(self.table["id"][k])) for k in shown)
-        return gallery_html(self._counted, pictures, len(self) - len(shown))
+        pictures = [(thumbnail(self.seen(k)), str(self.table["id"][k])) for k in shown]
+        return snippet(GALLERY, title=self._counted, pictures=pictures, more=len(self) - len(shown))
 
     @property
     def _counted(self) -> str:

@@ -19,12 +19,13 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import Flag
-from emeraldcut.errors import MissingPackageError
+from emeraldcut.errors import MissingPackageError, UsageError
 from emeraldcut.exchange.http import checked
 from emeraldcut.exchange.sky import NEEDED
 from emeraldcut.images.claims import BadImage
 from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.runs.notices import printable
+from emeraldcut.tables.foreign import check_is_whole
 
 VERSIONS = ("sia1", "sia2")
 LARGEST_ANSWER_BYTES = 20_000_000  # of a table of images or links
@@ -88,8 +89,12 @@ class _Session:
 
         response = Response()
         response.status_code, response.url = 200, _with(url, params)
-        content = io.BytesIO(self._get(response.url, LARGEST_ANSWER_BYTES))
-        response.raw = HTTPResponse(content, preload_content=False)
+        content = self._get(response.url, LARGEST_ANSWER_BYTES)
+        try:
+            check_is_whole(content)
+        except UsageError as error:
+            raise BadImage(Flag.UNREADABLE, f"the service sent no VOTable that can be used: {error}") from None
+        response.raw = HTTPResponse(io.BytesIO(content), preload_content=False)
         return response
 
 

@@ -34,7 +34,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from emeraldcut.frame.segmentation import NEIGHBOUR
-from emeraldcut.numerics.jit import FAST, compiled, part
+from emeraldcut.numerics.jit import FAST, Real, compiled, part
 from emeraldcut.numerics.linalg import four_products, invert, solve
 from emeraldcut.numerics.median import MAD_TO_SIGMA, median_of
 
@@ -81,12 +81,12 @@ class Axes(NamedTuple):
     circle.
     """
 
-    x: float
-    y: float
-    cos: float
-    sin: float
-    along: float
-    across: float
+    x: Real
+    y: Real
+    cos: Real
+    sin: Real
+    along: Real
+    across: Real
 
 
 class Box(NamedTuple):

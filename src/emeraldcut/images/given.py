@@ -135,6 +135,8 @@ def one_source(given: str | list[str]) -> tuple[str, tuple[str, ...]]:
     """
     paths = [given] if isinstance(given, str) else given
     paths = [path for one in paths for path in (sorted(glob(one)) if _is_pattern(one) else [one]) or [one]]
+    if paths == [""]:  # which would be the folder where the program runs
+        raise FileNotFoundError("there is no file or folder '' to read images from.")
     if len(paths) == 1:
         return paths[0], ()
     for path in paths:

@@ -44,7 +44,7 @@ from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.origin import Origin, Origins, file_text, files_of, stamps_of
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
-from emeraldcut.images.psf import Psf, psf_of_row
+from emeraldcut.images.psf import Psf, psf_or_why
 from emeraldcut.images.store import (
     PIXELS,
     TABLE,
@@ -81,6 +81,7 @@ MOST_MEMBERS = 20  # of an HDF5 file, in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
 CHUNK_BYTES = 64_000_000  # of pixels, at most, in one chunk, unless one image has more: 256 images of 250 x 250
 LONGEST_ID, LONGEST_TEXT = 1000, 50_000  # letters; tables of fixed width take room for the longest in every row
+LISTED_ROW = "row_of_the_list"  # while images of a table of files are read for a catalogue, its row of each
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml", ".csv.gz", ".ecsv.gz", ".vot.gz", ".tsv", ".tbl")
 TEXT_ENDINGS = (".txt", ".dat", ".cat", ".ascii", ".list")  # of tables, or of text maps
@@ -342,23 +343,20 @@ def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
-    images, rows, psfs, sources = [], [], [], dict[Stamp, None]()
+    images, rows, psfs, noises, sources = [], [], [], [], dict[Stamp, None]()
     for picture, known in items:
         if picture.origin is not None:
             sources |= dict.fromkeys(picture.origin.files)
             known = {"id": known["id"], **picture.origin.columns(), **known}
-        try:
-            row, psf = _row_and_psf(picture, known, unique, settings)
-        except (UsageError, OSError) as error:  # of the PSF that the row names; one that the user names is the user's
-            if not known.get("psf_file"):
-                raise
-            picture = failed(BadImage(Flag.UNREADABLE, f"Its PSF is needed: {error}"))
-            row, psf = _row_and_psf(picture, {n: v for n, v in known.items() if n != "psf_file"}, unique, settings)
+        row, psf, problem = _row_and_psf(picture, known, unique, settings)
+        if problem is not None:
+            picture = failed(problem)
         images.append(picture.pixels)
         rows.append(row)
         psfs.append(psf)
+        noises.append(noise_of(picture))
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    made = ImageSet.from_rows(pixels, rows, some(psfs), some([noise_of(picture) for picture, _ in items]))
+    made = ImageSet.from_rows(pixels, rows, some(psfs), some(noises))
     made.sources = tuple(sources)
     return made
 
@@ -371,18 +369,20 @@ def noise_of(picture: Picture) -> np.ndarray | None:
 
 def _row_and_psf(
     picture: Picture, known: dict[str, Any], unique: Callable[[str], str], settings: PictureSettings
-) -> tuple[dict[str, Any], np.ndarray | None]:
-    """The row of an image, and its PSF where that is known."""
-    text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
+) -> tuple[dict[str, Any], np.ndarray | None, BadImage | None]:
+    """The row of an image, its PSF where that is known, and what is wrong with that, which the row says."""
     row = picture.facts | {name: value for name, value in known.items() if value is not None}
     if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
         row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
     told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
-    psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+    psf, width, problem = psf_or_why(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+    said = picture if problem is None else failed(problem)
+    text = " ".join(part for part in (describe(said.flag), said.detail) if part)
     row |= {} if width is None else {"psf_fwhm_pix": width}
     row = {name: shortened(v, LONGEST_TEXT) if isinstance(v, str) else v for name, v in row.items()}
     identity = unique(shortened(str(row["id"]), LONGEST_ID))
-    return row | {"id": identity, "flag": int(picture.flag), "flag_text": shortened(text, LONGEST_TEXT)}, psf
+    row |= {"id": identity, "flag": int(said.flag), "flag_text": shortened(text, LONGEST_TEXT)}
+    return row, psf, problem
 
 
 def shortened(text: str, longest: int) -> str:
@@ -875,7 +875,7 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings, *, of_planes:
     """
     given = _named_after(table, settings)
     without: dict[str, Any] = dict.fromkeys(("catalogue", *WANTED, "limit"))
-    inner = open_images(path, replace(settings, **without))
+    inner = (open_images if of_planes else _open_numbered)(path, replace(settings, **without))
     ids, files = _ids_and_files(path, inner, of_planes=of_planes)
     if ids is None or files is None:
         return None
@@ -897,15 +897,15 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings, *, of_planes:
     if "file" in table.colnames:
         table.rename_column("file", free_name("input_file", table.colnames))
     table = keep_apart(table)
-    rows_of: dict[str, list[int]] = {}
+    rows_of: dict[int, list[int]] = {}
     for row, images in enumerate(match.images):
         for image in images:
-            rows_of.setdefault(ids[image], []).append(row)
+            rows_of.setdefault(image, []).append(row)
 
     def items() -> Iterator[Item]:
         pictures = (item for chunk in inner.chunks() for item in _as_items(chunk))
-        for picture, own in pictures:  # a file of a list may hold several, NAME#0, NAME#1, ...
-            rows = rows_of.get(own["id"]) or rows_of.get(own["id"].rpartition("#")[0], [])
+        for number, (picture, own) in enumerate(pictures):
+            rows = rows_of.get(int(picture.facts.pop(LISTED_ROW, number)), [])
             for row in rows:
                 known = {"image_id": own["id"], **_known(table[row])}
                 yield picture, {**known, "id": known.get("id") or own["id"], "file": own.get("file")}
@@ -922,17 +922,32 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings, *, of_planes:
     return replace(from_pictures(number, items, settings, None, whole, inputs), facts={"catalogue_match": sentence})
 
 
+def _list_of(path: Path) -> Path | None:
+    """The table of files that images are read from, None for another source."""
+    if path.is_dir():
+        return path / CUTOUTS if (path / CUTOUTS).is_file() else None
+    return path if listed_files(path) is not None else None
+
+
+def _open_numbered(path: Path, settings: ReadSettings) -> ImageSource:
+    """As `open_images`; of a table of files, of which some may hold several images, LISTED_ROW says each one's row."""
+    listed = _list_of(path)
+    if listed is None:
+        return open_images(path, settings)
+    table = read_catalogue(listed, named_columns(settings))
+    table[LISTED_ROW] = np.arange(len(table))
+    return open_table(listed, table, settings, Inputs() if listed == path else _together(listed))
+
+
 def _ids_and_files(
     path: Path, source: ImageSource, *, of_planes: bool
 ) -> tuple[list[str], list[str]] | tuple[None, None]:
     """The ids of all images of a source, and their files; None if it is one file of mosaics, which is not read."""
     kind = "" if path.is_dir() else _kind(path)
+    if not of_planes and (listed := _list_of(path)) is not None:
+        return _listed(listed)
     if path.is_dir() and is_stored_set(path):
         table = stored_table(path, ["id", "file"])
-    elif path.is_dir() and (path / CUTOUTS).is_file():
-        return _listed(path / CUTOUTS)
-    elif not of_planes and not path.is_dir() and listed_files(path) is not None:
-        return _listed(path)
     elif kind == "hdf5" and source.n_images is not None:
         names = [f"{stem_of(path.name)}#{k}" for k in range(source.n_images)]
         return names, names

@@ -22,7 +22,7 @@ from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, checked, fai
 from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.origin import SET_ROW, Origins, stamps_of
 from emeraldcut.images.planes import FileGroup
-from emeraldcut.images.psf import Psf, psf_of_row
+from emeraldcut.images.psf import Psf, psf_or_why
 from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, noise_of
 from emeraldcut.images.store import (
     BAND_NAME,
@@ -189,7 +189,7 @@ class SourceImages:
             psf, x, y = self._own
             known = {name: table[name][place] for name in ("psf_file", "pixel_scale_arcsec") if name in table.colnames}
             known = {name: value for name, value in known.items() if not np.ma.is_masked(value)}
-            psfs.append(psf_of_row(known, self._settings, psf, x=x, y=y)[0])
+            psfs.append(psf_or_why(known, self._settings, psf, x=x, y=y)[0])
         table[UNREAD] = np.array([_why_unread(picture) for picture in pictures], dtype=object)
         images = ImageSet([p.pixels for p in pictures], table, some(psfs), some([noise_of(p) for p in pictures]))
         images.sources = tuple(self._stamps)

@@ -219,7 +219,7 @@ def fit_profile(
     first = 0 if fit.model is not None else n_small
     options, least = _options(galaxy, fit, radii, settings)
     profile = profile_at(galaxy, fit, radii[first:], options, least[first:])
-    if n_small == 0:
+    if image is None or n_small == 0:
         return profile
     fine, corner = unbinned_galaxy(galaxy, image, SMALLEST_BINNED_PIX)
     of_fine = replace(fit, seen=_unbinned_shape(fit.seen, galaxy.binning, corner), model=None,
@@ -343,7 +343,7 @@ def _with_inner(outer: Profile, inner: Profile, galaxy: FramedGalaxy, corner: tu
     own = {field.name: (getattr(inner, field.name), getattr(outer, field.name)) for field in fields(outer)}
     both = {name: np.concatenate(pair) for name, pair in own.items() if isinstance(pair[0], np.ndarray)}
     rings = Rings(*(np.concatenate(pair) for pair in zip(inner.seen, outer.seen, strict=True)))
-    return Profile(**{**dict.fromkeys(own), **both, "seen": rings})
+    return replace(inner, **both, seen=rings)
 
 
 def profile_at(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Row, Table
 
+from emeraldcut.camera.remnant_shape import UNMIXED_NODES
 from emeraldcut.data.columns import numbers
 from emeraldcut.images import read_images
 from emeraldcut.report.cards import data_url
@@ -18,7 +19,7 @@ from emeraldcut.report.pages.suite import GALAXIES
 from emeraldcut.runs import read_manifest
 from emeraldcut.studies import ACCURACY, BOXES, CLOSEST, CONCLUSIONS, FRACTIONS, IMAGES, REFERENCE, REMNANTS, TESTS
 from emeraldcut.studies.fractions import rows_where
-from emeraldcut.studies.remnants import LEAST_POWER, UNMIXED
+from emeraldcut.studies.remnants import LEAST_POWER
 from emeraldcut.tables import read_table
 
 PHASE_NAMES = {
@@ -247,11 +248,11 @@ def _settled(remnants: Table) -> str:
     nodes = np.fmax(numbers(own["nodes_host"]), numbers(own["nodes_companion"]))
     periods, moved = numbers(own["since_merging_periods"]), np.abs(numbers(own["a4_late"]) - numbers(own["a4_early"]))
     change = f"; their mean a4/a changes by {np.nanmedian(moved):.3f} (median)" if np.isfinite(moved).any() else ""
-    unmixed = counted(int(np.sum(nodes > UNMIXED)), "remnant")
+    unmixed = counted(int(np.sum(nodes > UNMIXED_NODES)), "remnant")
     return (
         f"The remnants are seen {np.nanmin(periods):.1f} to {np.nanmax(periods):.1f} orbital periods (at 2.5 "
         f"half-light radii) after coalescence{change}. The nodes of {unmixed} of {len(own)} have not mixed (above "
-        f"{UNMIXED:g})."
+        f"{UNMIXED_NODES:g})."
     )
 
 
