@@ -62,6 +62,15 @@ def test_neither_units_nor_sky_change_the_picture(unit, sky):
     assert np.abs(in_colour(bands).astype(int) - in_colour(other).astype(int)).max() <= 1
 
 
+@settings(max_examples=20, deadline=None)
+@given(depth=st.floats(0.2, 5.0), red=st.floats(0.5, 2.0))
+def test_no_galaxy_is_green_or_magenta_however_deep_its_middle_band_is(depth, red):
+    """Light of a smooth spectrum, in bands of other depths: the middle colour lies between the outer ones."""
+    r, g, b = middle(in_colour(galaxy({"g": 30.0 / red, "r": 30.0 * depth, "z": 30.0 * red})))
+    assert min(r, b) - 12 <= g <= max(r, b) + 12
+    assert abs(r - b) < 12 or (r > b) == (red > 1)
+
+
 def test_the_sky_is_grey_and_dark():
     seen = in_colour(galaxy({"g": 20.0, "r": 40.0, "z": 80.0}))[:12].reshape(-1, 3).mean(axis=0)
     assert np.ptp(seen) < 4 and seen.max() < 90

@@ -520,6 +520,15 @@ def test_look_alikes_have_the_same_harmonics_within_the_errors():
     assert alike(rows(["alone"]), rows(["alone"])[0]) == ()
 
 
+def test_isophotes_of_which_only_the_light_is_known_are_not_drawn():
+    """An SVG path with "nan" is an error of the page."""
+    images = ImageSet([galaxy((96, 96), radius=14.0)], rows(["a"], reference=["a"]))
+    (found,) = compare_with_references(images, images, images.table)
+    assert found.profile is not None and found.of_reference is not None
+    for one in (found.profile, found.of_reference):
+        assert len(one.radius) > 3 and np.isfinite([one.radius, one.a4, one.a4_err]).all()
+
+
 @pytest.mark.slow
 def test_cards_show_profiles_residuals_classes_and_look_alikes(tmp_path):
     table = rows([f"g{i}" for i in range(8)], similarity_p=np.full(8, 0.0123))
@@ -788,3 +797,22 @@ def test_a_pdf_is_printed(tmp_path):
     page = report(make_run(tmp_path, rows(["a"]), [galaxy()]))
     assert write_pdf(page) == tmp_path / "report.pdf"
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF") and not list(tmp_path.glob(".report*"))
+
+
+@pytest.mark.parametrize(
+    "ratios, gas, said",
+    [
+        ([1.0, 1.0], [0.2, 0.2], "The run has one mass ratio and one gas fraction"),
+        ([3.0, 3.0], [np.nan, np.nan], "The run has one mass ratio, so"),
+        ([1.0, 3.0], [0.0, 0.0], "too few relaxed remnants of different mass ratios"),
+        ([np.nan, np.nan], [np.nan, np.nan], "are not known"),
+        ([], [], "The run has no merger"),
+    ],
+)
+def test_a_study_says_why_it_tests_no_dependence(ratios, gas, said):
+    """That all mergers are alike is said only where they are."""
+    from emeraldcut.report.pages.study import _untested
+
+    phases = ["relaxed"] * len(ratios) + ["alone"]
+    table = Table({"phase": phases, "mass_ratio": [*ratios, np.nan], "gas_fraction": [*gas, 0.5]})
+    assert said in _untested(table)

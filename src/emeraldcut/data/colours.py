@@ -46,9 +46,10 @@ def in_colour(bands: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
     """Two or more bands of one image as red, green and blue, (ny, nx, 3) uint8.
 
     The stretch is that of Lupton et al. (2004, PASP 116, 133) by `astropy.visualization.make_lupton_rgb`. Every band is
-    shown in units of its noise, so that the sky is grey, units do not matter, and the colours of galaxies from one
-    survey can be compared. The longest wavelength is red; names that do not tell it count as sorted from blue to red.
-    Of two bands the mean is green; of more than three those three are taken that have the most signal.
+    shown in units of its noise, so that units do not matter, and redder and bluer galaxies of one survey can be told
+    apart. The band in the middle is then scaled such that its light is the geometric mean of that of the others, since
+    no spectrum of stars is green. The longest wavelength is red; names that do not tell it count as sorted from blue to
+    red. Of two bands the mean is green; of more than three those three are taken that have the most signal.
 
     Parameters
     ----------
@@ -84,6 +85,9 @@ def in_colour(bands: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
     shown = np.stack([planes[name] for name in names])
     known = np.isfinite(shown)
     mean = np.where(known, shown, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    if len(shown) == 3:
+        shown[1] *= _balance(np.where(known, shown, 0), mean)
+        mean = np.where(known, shown, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     shown = np.where(known, shown, mean)
     blue, green, red = shown if len(shown) == 3 else (shown[0], mean, shown[1])
     noise = len(shown) ** -0.5  # of the mean of the bands
@@ -93,6 +97,15 @@ def in_colour(bands: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
     black = ManualInterval(-BLACK_SIGMA * noise, None)
     rgb: np.ndarray = make_lupton_rgb(red, green, blue, black, stretch=q * SOFTENING_SIGMA * noise, Q=q)
     return rgb
+
+
+def _balance(bands: np.ndarray, mean: np.ndarray) -> float:
+    """By what the middle one of three bands (3, ny, nx) is scaled: its light becomes the geometric mean of the others'.
+
+    Light is counted in proportion to the mean of the bands; where one has none, nothing is scaled.
+    """
+    light = (bands * np.maximum(mean, 0)).sum(axis=(1, 2))
+    return float(np.sqrt(light[0] * light[2]) / light[1]) if (light > 0).all() else 1.0
 
 
 def _in_noise(values: np.ndarray) -> np.ndarray | None:

@@ -243,8 +243,10 @@ def decimal(value: float | None, digits: int) -> str:
 
 
 def value_words(row: Row, name: str) -> str:
-    """The value of a column that sorts galaxies, as text; probabilities are never 0 or 1."""
+    """The value of a column that sorts galaxies, as text; probabilities, as the score is one, are never 0 or 1."""
     value = number(row, name)
+    if name == "score" and value is not None and 0 <= value <= 1 and not 0.005 <= value < 0.995:
+        return "< 0.01" if value < 0.5 else "> 0.99"
     return probability(value) if name.startswith("p_") else decimal(value, 2)
 
 

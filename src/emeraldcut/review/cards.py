@@ -11,7 +11,15 @@ from astropy.table import Row
 from PIL import Image
 
 from emeraldcut.data.flags import SENTENCES
-from emeraldcut.report.cards import data_url, decimal, flag_name, half_light_radius, sky_links, with_error
+from emeraldcut.report.cards import (
+    data_url,
+    decimal,
+    flag_name,
+    half_light_radius,
+    sky_links,
+    value_words,
+    with_error,
+)
 from emeraldcut.report.figures.pictures import (
     COLOUR_MAP,
     SHOWN_RADII,
@@ -81,7 +89,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
     facts = (
         ("a4/a", "a4", with_error(row, "a4")),
         ("a6/a", "a6", with_error(row, "a6")),
-        ("score", "score", decimal(number(row, "score"), 2)),
+        ("score", "score", value_words(row, "score")),
         ("similarity", "similarity", decimal(number(row, "similarity"), 2)),
         ("axis ratio", "axis_ratio", decimal(number(row, "axis_ratio"), 2)),
         ("S/N", "snr", decimal(number(row, "snr"), 0)),

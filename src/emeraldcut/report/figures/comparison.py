@@ -103,7 +103,9 @@ def _profiles(images: ImageSet, frames: FrameSet) -> list[Profile | None]:
             found.append(None)
             continue
         radius = np.asarray(own["isophote_radius_pix"]) / (galaxy.radius * galaxy.binning)
-        found.append(Profile(radius, numbers(own["a4"]), numbers(own["a4_err"])))
+        a4, error = numbers(own["a4"]), numbers(own["a4_err"])
+        known = np.isfinite(a4) & np.isfinite(error)  # of the smallest isophotes only the light is known
+        found.append(Profile(radius[known], a4[known], error[known]) if known.any() else None)
     return found
 
 

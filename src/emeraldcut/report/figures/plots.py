@@ -370,6 +370,7 @@ def _scatter(table: Table, marked: Sequence[int], name: str, label: str, annotat
         axes.set_ylim(*_range(a4, best, include=(-0.1, 0.05)))
         axes.set_xlim(*((0, 1) if name == "axis_ratio" else _range(x, best, include=(-0.04, 0.04))))
         axes.axhline(0, color=MUTED, linewidth=0.7)
+        axes.locator_params(axis="x", nbins=6)  # with more, labels with a minus sign touch each other
         axes.set_xlabel(label)
         axes.set_ylabel("a4/a")
         for place, word, side in ((1.0, "disky →", "top"), (0.0, "← boxy", "bottom")):

@@ -14,7 +14,7 @@ from emeraldcut.data import ImageSet, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.images import read_images
 from emeraldcut.images.source_images import SourceImages
-from emeraldcut.report.cards import card, data_url, decimal, in_own_frame, on_sky, with_error
+from emeraldcut.report.cards import card, data_url, decimal, in_own_frame, on_sky, value_words, with_error
 from emeraldcut.report.explorer import explorer
 from emeraldcut.report.figures import galleries, plots
 from emeraldcut.report.figures.comparison import TERMS, Comparison, compare_with_references
@@ -152,7 +152,7 @@ def _first(contents: Contents) -> dict[str, str] | None:
     return {
         "id": text(row, "id"),
         "link": f"#rank-{int(row['rank'])}" if contents.best else "",
-        "order": f"score {decimal(number(row, 'score'), 2)}",
+        "order": f"score {value_words(row, 'score')}",
         "a4": "" if number(row, "a4") is None else with_error(row, "a4"),
     }
 
@@ -216,9 +216,9 @@ def _about(value: float) -> str:
 
 
 def _between(interval: list[float]) -> str:
-    """A mean with its interval."""
+    """A mean with its interval, unless that is narrower than its digits."""
     mean, low, high = map(_about, interval)
-    return f"about {mean} ({low} to {high})"
+    return f"about {mean}" if low == high else f"about {mean} ({low} to {high})"
 
 
 def _facts(contents: Contents) -> dict[str, Any]:

@@ -80,7 +80,7 @@
     if (name === "trusted") return value ? "yes" : "no";
     if (name === "rank") return value.toLocaleString("en");
     if (name === "ra" || name === "dec") return value.toFixed(4).replace("-", "−");
-    if ((name.startsWith("p_") || name === "similarity_p") && (value < 0.001 || value > 0.999)) return value < 0.001 ? "< 0.001" : "> 0.999";
+    if ((name.startsWith("p_") || name === "similarity_p" || name === "score") && (value < 0.001 || value > 0.999)) return value < 0.001 ? "< 0.001" : "> 0.999";
     if (typeof value !== "number") return value;
     const digits = name === "snr" ? 0 : ["radius_pix"].includes(name) ? 1 : ["axis_ratio", "similarity"].includes(name) ? 2 : 3;
     return (Math.round(value * 10 ** digits) / 10 ** digits + 0).toFixed(digits).replace("-", "−");
