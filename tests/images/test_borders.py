@@ -249,6 +249,7 @@ def test_errors_of_every_kind_have_a_sentence(error):
 # --- crashes
 
 
+@pytest.mark.slow
 def test_damage_of_tiles_costs_no_other_image(tmp_path):
     """RICE with other lengths of its tiles makes the decompressor of astropy read behind its data: SIGSEGV."""
     sample = fuzzing.of_fits("x.fits", fuzzing.packed("PLIO_1"), fuzzing.PLANES)
@@ -279,6 +280,7 @@ def raising():
     raise ZeroDivisionError("of a library")
 
 
+@pytest.mark.slow
 def test_what_crashes_apart_is_an_error_here():
     for _ in range(3):
         items = apart("tests.images.test_borders:killing", 9)
@@ -294,6 +296,7 @@ def test_what_crashes_apart_is_an_error_here():
     assert list(apart("tests.images.test_borders:killing", 2)) == [0, 1]
 
 
+@pytest.mark.slow
 def test_what_hangs_apart_ends(monkeypatch):
     monkeypatch.setattr("emeraldcut.runs.apart.SLOWEST_S", 1)
     with pytest.raises(Crashed, match="did not come to an end in 1 s"):
@@ -371,6 +374,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_end_at_once(tmp_path, name):
     (tmp_path / name).write_bytes(BOMBS[name]())
@@ -472,6 +476,7 @@ def test_large_images_are_few_at_a_time(tmp_path):
     assert number == 30 and grown_kb < 30 * 16_000 * 0.75
 
 
+@pytest.mark.slow
 def test_lack_of_memory_is_no_damage(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((4000, 4000), np.float32))
     code = (

@@ -291,3 +291,42 @@ def test_columns_that_are_renamed_are_said(tmp_path, how):
         images = read_images(source, ReadSettings(catalogue=None if how == "list" else str(tmp_path / "c.ecsv")))
     renamed = next(one for one in said if "input_NAME" in one)
     assert renamed.endswith("input_NAME: flag, a4.") and {"input_a4", "input_flag"} <= set(images.table.colnames)
+
+
+def write_cube(path, planes, kind):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    if kind == "npy":
+        np.save(path.with_suffix(".npy"), planes)
+    else:
+        fits.PrimaryHDU(planes).writeto(path.with_suffix(".fits"))
+
+
+@pytest.mark.parametrize("kind", ["npy", "fits"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_planes_of_several_cubes_by_their_ids(tmp_path, kind, listed):
+    planes = np.arange(1, 25, dtype=np.float32).reshape(24, 1, 1) * np.ones((1, 16, 16), np.float32)
+    planes[:, 0, 0] = -1
+    write_cube(tmp_path / "p" / "one", planes[:12], kind)
+    write_cube(tmp_path / "p" / "two", planes[12:], kind)
+    source = tmp_path / "p"
+    if listed:
+        source = tmp_path / "list.csv"
+        Table({"file": [f"p/one.{kind}", f"p/two.{kind}"]}).write(source)
+    rows = Table({"id": ["two#11", "one#0", "three#1", "two#3", "one#12"], "mag": [1.0, 2.0, 3.0, 4.0, 5.0]})
+    rows.write(tmp_path / "c.ecsv")
+    images = read_images(source, ReadSettings(catalogue=str(tmp_path / "c.ecsv")))
+    table, lost = images.table, images.table["flag"] & int(Flag.UNREADABLE) > 0
+    value = dict(zip(table["id"], (p[5, 5] if p.size else np.nan for p in images.pixels), strict=True))
+    mag = {row["id"]: row["mag"] for row in table if not np.ma.is_masked(row["mag"])}
+    assert (value["one#0"], value["two#3"], value["two#11"]) == (1, 16, 24)
+    assert mag == {"two#11": 1, "one#0": 2, "three#1": 3, "two#3": 4, "one#12": 5}
+    assert set(table["id"][lost]) == {"three#1", "one#12"}  # rows without an image
+    assert len(table) == 24 + 2 and len(set(table["id"])) == len(table)
+    assert np.sum(table["flag"] & int(Flag.NOT_LISTED) > 0) == 21
+
+
+def test_sources_of_mosaics_have_such_ids_too(tmp_path):
+    for name in ("one", "two"):
+        cutout(tmp_path / "p" / f"{name}.fits", 1, side=64, ra=RA[0], dec=DEC[0])
+    images = read(tmp_path, Table({"id": ["one#0", "one#1", "two#0"], "ra": [RA[0]] * 3, "dec": [DEC[0]] * 3}))
+    assert [pixels.shape for pixels in images.pixels] == [(16, 16)] * 3

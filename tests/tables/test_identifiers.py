@@ -156,6 +156,7 @@ def test_decimals_and_large_strings_of_parquet(tmp_path):
     assert list(table["id"]) == ["14641234567890123456", "7"] and list(table["name"]) == ["0012", "b"]
 
 
+@pytest.mark.slow
 def test_equal_ids_cost_linear_time():
     unique, start = unique_ids(), time.perf_counter()
     last = [unique("same") for _ in range(1_000_000)][-1]

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from emeraldcut.data.colours import in_colour
 from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS, Layout, band_names, bands_last, chosen_bands, combine, layout
@@ -80,6 +81,10 @@ class Picture:
     noise: np.ndarray | None = None
     bands: dict[str, np.ndarray] | None = None
     colour: np.ndarray | None = None
+
+    def seen_in_colour(self) -> np.ndarray | None:
+        """What the eye sees of a picture in colour, or of several bands, (ny, nx, 3) uint8; None of others."""
+        return self.colour if self.colour is not None else in_colour(self.bands)
 
 
 HOLDS_NONE = BadImage(Flag.NOT_AN_IMAGE, "It holds no image.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,12 +119,6 @@ def hdf5_pictures(path: Path, number: int, settings: PictureSettings = DEFAULT, 
         for _ in range(min(1, number - done) if goes_on else number - done):
             done += 1
             yield failed(reason)
-
-
-def hdf5_picture(path: Path, number: int, settings: PictureSettings = DEFAULT) -> Picture:
-    """The `number`-th image of an HDF5 file."""
-    with closing(hdf5_pictures(path, number + 1, settings, number)) as pictures:
-        return next(pictures)
 
 
 def pictures_here(path: Path, settings: PictureSettings, start: int) -> Iterator[Picture]:

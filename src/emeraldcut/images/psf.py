@@ -25,7 +25,6 @@ SAME_SCALE = 0.01  # relative: a PSF with pixels of this size needs no other sam
 FINE = 8  # pixels of a PSF are divided so often along each side to find where it falls to half its peak
 SDSS_BANDS = "urigz"  # order of the tables in a psField file: sdss.org/dr17/imaging/images/#psf
 SDSS_PIXEL_UNIT = 1e-3  # of row and column in its polynomials
-SDSS_SIDE_PIX = 31
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Row, Table, vstack
 
+from emeraldcut.data.colours import in_colour
 from emeraldcut.data.columns import RESULTS, free_name, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate, some
@@ -36,7 +37,7 @@ from emeraldcut.images.formats import (
     kind_of,
 )
 from emeraldcut.images.hdf5 import IMAGES, hdf5_contents, hdf5_pictures
-from emeraldcut.images.matching import Match, are_cutouts, match_names
+from emeraldcut.images.matching import LOOKED_AT, Match, are_cutouts, match_names
 from emeraldcut.images.mosaic import tiles_in
 from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.options import DEFAULT, PictureSettings
@@ -145,7 +146,7 @@ class ImageSource:
     whole_ids: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     inputs: Inputs = FROM_IMAGES
-    _chunks_with_bands: Callable[[int], Iterator[ImageSet]] | None = None
+    _chunks_with_bands: Callable[[int], Iterator[ImageSet | StoredImages]] | None = None
 
     @property
     def expected(self) -> int | None:
@@ -159,7 +160,7 @@ class ImageSource:
         return map(loaded, self._chunks(size))
 
     def with_bands(self) -> ImageSource:
-        """The same images, with the pixels of the single bands of those that are made of several; a set has none."""
+        """The same images, with the pixels of the single bands of those that are made of several."""
         return self if self._chunks_with_bands is None else replace(self, _chunks=self._chunks_with_bands)
 
     def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
@@ -264,6 +265,14 @@ def read_images(source: str | Path, settings: ReadSettings | None = None, *, ban
     """All images of `source` in memory; see `open_images` for what it may be and for the errors raised.
 
     With `bands` the single bands of images that are made of several are kept.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(folder + "/pair.npy", np.ones((2, 48, 48)))
+    ...     read_images(folder).table["id"].tolist()
+    ['pair#0', 'pair#1']
     """
     images = open_images(source, settings)
     return concatenate(list((images.with_bands() if bands else images).chunks()))
@@ -289,7 +298,7 @@ def from_pictures(
         found = islice(items(), settings.limit)
         for part in _parts(found if coloured else _grey(found), size):
             images = _image_set(part, unique, settings)
-            images.colours = some([picture.colour for picture, _ in part]) if coloured else None
+            images.colours = some([picture.seen_in_colour() for picture, _ in part]) if coloured else None
             images.bands = [picture.bands for picture, _ in part] if bands else None
             yield images
 
@@ -302,7 +311,7 @@ _COLOURS: ContextVar[bool] = ContextVar("colours", default=False)
 
 @contextmanager
 def keeping_colours() -> Iterator[None]:
-    """While the block lasts images that are read keep what the eye sees of pictures in colour."""
+    """While the block lasts images that are read keep what the eye sees of pictures in colour, and of bands."""
     token = _COLOURS.set(True)
     try:
         yield
@@ -785,7 +794,9 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
         raise NoImagesError(f"the image set '{folder}' holds no images.")
     whole = are_whole(stored_table(folder, ["id"])["id"][:0])
     inputs = _together(folder / PIXELS, folder / TABLE)
-    return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole, inputs=inputs)
+    chunks = partial(stored_chunks, folder, number)
+    with_bands = partial(chunks, with_bands=True)
+    return ImageSource(number, chunks, whole_ids=whole, inputs=inputs, _chunks_with_bands=with_bands)
 
 
 def named_columns(settings: ReadSettings) -> dict[str, str]:
@@ -803,8 +814,9 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
         raise NoImagesError(f"the catalogue '{positions}' has no rows.")
     detected = table.meta.get("provenance", {}).get("command") == "detect"
     by_name = settings.match != "position" and not (detected and settings.match is None)
-    if by_name and not (path.is_dir() and is_folder_of_files(path)):
-        if (joined := _open_joined(path, table, settings)) is not None:
+    of_planes = by_name and _names_planes(path, table, settings)
+    if of_planes or (by_name and not (path.is_dir() and is_folder_of_files(path))):
+        if (joined := _open_joined(path, table, settings, of_planes=of_planes)) is not None:
             return joined
     elif by_name:
         given = _named_after(table, settings)
@@ -830,18 +842,44 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
     return _open_mosaics(path, positions, settings, table)
 
 
-def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSource | None:
-    """Images of a source that is no folder of files, with the rows of a catalogue that have their ids or files.
+def _names_planes(path: Path, table: Table, settings: ReadSettings) -> bool:
+    """Whether the ids of a table are those of images in the cubes of a folder or list of files: cube#0, cube#1, ..."""
+    column = find_columns(table, _named_after(table, settings)).get("id")
+    if column is None or not (path.is_dir() or listed_files(path) is not None):
+        return False
+    named = [re.fullmatch(r"(.*)#\d+", text) for text in id_texts(table[column])]
+    stems = {found[1] for found in named if found}
+    if 2 * sum(map(bool, named)) < len(table) or (path.is_dir() and not is_folder_of_files(path)):
+        return False
+    files = [FileGroup(file) for file in image_files(path)] if path.is_dir() else listed_files(path) or []
+    cubes = [
+        one.path for one in files if stem_of(one.path.name) in stems or (path.is_dir() and _name(one, path) in stems)
+    ]
+    return bool(cubes) and all(map(_is_cube, cubes[:LOOKED_AT]))
 
-    They come in the order of the source, then the rows that have no image. None if they are mosaics.
+
+def _is_cube(path: Path) -> bool:
+    """Whether a file holds several images, and none that could be a mosaic, where sources have such ids too."""
+    try:
+        several = len(next(open_images(path).chunks(2))) > 1
+    except Exception:  # what is wrong with it is said when it is read
+        return False
+    return several and (_kind(path) != "fits" or all(tile.fault for tile in tiles_in(path)))
+
+
+def _open_joined(path: Path, table: Table, settings: ReadSettings, *, of_planes: bool = False) -> ImageSource | None:
+    """Images of a source with the rows of a catalogue that have their ids or files.
+
+    The source is no folder of files, unless the ids are those of planes in its cubes (`of_planes`). The images come in
+    its order, then the rows that have no image. None if they are mosaics.
     """
     given = _named_after(table, settings)
     without: dict[str, Any] = dict.fromkeys(("catalogue", *WANTED, "limit"))
-    inner = _open_numbered(path, replace(settings, **without))
-    ids, files = _ids_and_files(path, inner)
+    inner = (open_images if of_planes else _open_numbered)(path, replace(settings, **without))
+    ids, files = _ids_and_files(path, inner, of_planes=of_planes)
     if ids is None or files is None:
         return None
-    listed = listed_files(path)
+    listed = None if of_planes else listed_files(path)
     match = match_names(ids, table, given, str) or match_names(files, table, given, stem_of)
     if match is None and listed is None:
         raise UsageError(
@@ -901,10 +939,12 @@ def _open_numbered(path: Path, settings: ReadSettings) -> ImageSource:
     return open_table(listed, table, settings, Inputs() if listed == path else _together(listed))
 
 
-def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str]] | tuple[None, None]:
+def _ids_and_files(
+    path: Path, source: ImageSource, *, of_planes: bool
+) -> tuple[list[str], list[str]] | tuple[None, None]:
     """The ids of all images of a source, and their files; None if it is one file of mosaics, which is not read."""
     kind = "" if path.is_dir() else _kind(path)
-    if (listed := _list_of(path)) is not None:
+    if not of_planes and (listed := _list_of(path)) is not None:
         return _listed(listed)
     if path.is_dir() and is_stored_set(path):
         table = stored_table(path, ["id", "file"])
@@ -1023,7 +1063,12 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
     how = f"Rows of '{positions}' are positions in {'the mosaic' if len(tiles) == 1 else 'the mosaics'} of '{path}'."
 
     def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
-        return cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands)
+        coloured = _COLOURS.get()
+        for images in cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands or coloured):
+            if coloured and images.bands is not None:
+                images.colours = some([in_colour(one) for one in images.bands])
+                images.bands = images.bands if bands else None
+            yield images
 
     return ImageSource(
         len(catalogue),

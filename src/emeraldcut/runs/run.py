@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +175,10 @@ class Run:
     def _repr_html_(self) -> str:
         done = (self.folder / MANIFEST).exists()
         pages = sorted(self.folder.glob("*.html"))
-        links = ", ".join(f'<a href="{escape(page.as_posix())}">{escape(page.name)}</a>' for page in pages)
         words = f"{self.origin.get('command', 'run')}: {'finished' if done else 'not finished'}"
-        return f"<p>{escape(words)} in {escape(str(self.folder))} {links}</p>"
+        from emeraldcut.data.snippets import RUN, snippet  # with astropy, which takes time to import
+
+        return snippet(RUN, words=words, folder=str(self.folder), pages=pages)
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.camera.remnant_shape import RADII, UNMIXED_NODES, Views
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot_files import write_snapshot
@@ -25,7 +26,6 @@ from emeraldcut.search.objective import Limits, judge
 from emeraldcut.search.optimiser import METHODS, proposals
 from emeraldcut.search.parameters import PriorSettings, encounter_of
 from emeraldcut.search.prevalence import NatureSettings, prevalence, read_nature
-from emeraldcut.search.remnant_shape import RADII, Views
 from emeraldcut.search.target import MOTION, Constraint, Target, read_target
 from emeraldcut.settings import Settings, setting, to_toml
 from emeraldcut.tables.files import write_table
@@ -78,7 +78,7 @@ class SearchSettings(Settings):
     )
     directions: int = setting(64, "directions from which a remnant is viewed", at_least=8, at_most=10_000)
     unmixed_nodes: float = setting(
-        0.35,
+        UNMIXED_NODES,
         "most that the nodes of either galaxy's stars may agree: 1 for a tilted disc, 0 for mixed orbits",
         above=0,
         at_most=1,

@@ -122,6 +122,13 @@ def write_table(
         Unknown ending, a column that is not one value per row, or an `.out` without probabilities.
     FileExistsError
         `path` exists and `overwrite` is not set.
+
+    Examples
+    --------
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_table(Table({"id": ["007"], "a4": [-0.05]}), folder + "/shapes.csv")
+    ...     print(path.read_text().splitlines())
+    ['id,a4', '007,-0.05']
     """
     path, ending = check_output(path, overwrite), table_ending(path)
     table = plain_copy(as_table(table))
@@ -157,6 +164,13 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
     there.
 
     Raises FileNotFoundError, or ValueError with one sentence for a damaged file and for columns of equal names.
+
+    Examples
+    --------
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_table(Table({"id": ["007"], "a4": [-0.05]}), folder + "/shapes.csv")
+    ...     read_table(path)["id"][0]
+    '007'
     """
     path = Path(path)
     if not path.exists():
@@ -377,6 +391,7 @@ def _with_digits(column: pa.ChunkedArray, texts: pa.ChunkedArray, is_id: bool) -
 
 _CONTROL = r"[\x00-\x1f\x7f-\x9f\ufffe\uffff\\]|^\s|\s$"
 _NOT_ASCII = r"[^\x20-\x5b\x5d-\x7e]|^\s|\s$"
+_QUOTE, _QUOTED = '"', r'[ "\r\n]'  # in ECSV: the sign, and signs that call for it
 # Stands for an empty text in a column that also has missing ones; no escaped text is one backslash.
 _EMPTY = "\\"
 
@@ -498,8 +513,28 @@ def _unpack(packed: Table, notes_text: str | None) -> Table:
 
 
 def _write_ecsv(table: Table, path: Path) -> None:
+    """As astropy writes it, to the last sign, which asks the columns for each value: here that is the header alone."""
     packed = _pack(table, _CONTROL + "|^#", "always")  # a line that begins with # is a comment
-    packed.write(path, format="ascii.ecsv")
+    if any(column.ndim > 1 or column.dtype.kind == "O" for column in packed.itercols()) or not len(packed.columns):
+        packed.write(path, format="ascii.ecsv")
+        return
+    head = io.StringIO()
+    packed[:0].write(head, format="ascii.ecsv")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(head.getvalue())
+        columns = [_ecsv_texts(column) for column in packed.itercols()]
+        file.writelines(f"{' '.join(values)}\n" for values in zip(*columns, strict=True))
+
+
+def _ecsv_texts(column: Column) -> list[str]:
+    """The values of a column as ECSV has them; `""` where one is missing, or empty."""
+    values, hidden = np.ma.getdata(np.asanyarray(column)), np.ma.getmaskarray(column)
+    texts, quoted = values.astype(str).tolist(), values.dtype.kind in "US"
+    for row in np.flatnonzero(hidden):
+        texts[row] = ""
+    if quoted:
+        texts = [f'"{text.replace(_QUOTE, 2 * _QUOTE)}"' if re.search(_QUOTED, text) else text for text in texts]
+    return [text or '""' for text in texts]
 
 
 def _read_ecsv(path: Path) -> Table:

@@ -34,7 +34,6 @@ SIGNATURES = {
     b"\x89HDF\r\n": "hdf5",
     b"PK\x03\x04": "zip",
 }
-KINDS_OF_TABLES = ("feather", "hdf5", "zip", "sextractor", "ipac")  # besides those that are written here
 
 
 def is_packed(path: Path) -> bool:
@@ -179,16 +178,21 @@ def _in_rows(table: Table) -> Table:
 
 
 def parsed_votable(content: bytes, **options: Any) -> Any:
-    """A VOTable as astropy reads it, if all its data are in it.
-
-    UsageError where it says that some are elsewhere: astropy would open any address, also of this machine or of its
-    network, so that whoever made the table, or a server that sent it, could have it read.
-    """
+    """A VOTable as astropy reads it, if all its data are in it; see `check_is_whole`."""
     from astropy.io.votable import parse
 
-    if links := _links(content):
-        raise UsageError(f"its data are in '{printable(links[0][:100])}', which is not followed; open that itself.")
+    check_is_whole(content)
     return parse(io.BytesIO(content), **options)
+
+
+def check_is_whole(votable: bytes) -> None:
+    """Raises UsageError where a VOTable says that some of its data are elsewhere.
+
+    Astropy would open any address, also of this machine or of its network, so that whoever made the table, or a server
+    that sent it, could have it read.
+    """
+    if links := _links(votable):
+        raise UsageError(f"its data are in '{printable(links[0][:100])}', which is not followed; open that itself.")
 
 
 def _links(content: bytes) -> list[str]:

@@ -98,8 +98,8 @@ def _read(folder: Path) -> Contents:
 
 
 def _in_colour(images: ImageSet, manifest: dict[str, Any], folder: Path) -> ImageSet:
-    """The images of a run, those of pictures in colour with their colours as long as the files are where they were."""
-    if "stretched" not in images.table.colnames:  # no pictures
+    """The images of a run, pictures and several bands with their colours as long as the files are where they were."""
+    if not {"stretched", "bands"} & set(images.table.colnames):  # neither pictures nor several bands
         return images
     try:
         source_images = SourceImages.of_run(images.table, manifest, roots=(folder.parent, folder))
