@@ -89,6 +89,7 @@ def test_a_known_encounter_is_found_again(tmp_path):
     assert best["parameters"]["orbit_angle_deg"] == pytest.approx(80.0, abs=12.0)
 
 
+@pytest.mark.slow
 def test_full_runs_repeat_the_best_with_other_seeds(undisturbed):
     rows = read_rows(undisturbed)
     full = [row for row in rows if row["kind"] == "full"]
@@ -176,6 +177,7 @@ def test_two_workers_find_the_same(undisturbed, tmp_path):
     assert read_rows(tmp_path / "run") == read_rows(undisturbed)
 
 
+@pytest.mark.slow
 def test_another_seed_asks_for_other_encounters(undisturbed, tmp_path):
     few = replace(FEW, evaluations=4, best=1, repeats=1)
     search("box", tmp_path / "run", few, TWO_FREE, seed=8, runner=toy_remnant)
@@ -204,6 +206,7 @@ def test_cpu_hours_end_a_search(tmp_path):
     assert run.manifest["evaluations"] == 4 + 4
 
 
+@pytest.mark.slow
 def test_winners_are_suites_that_simulate_repeats(undisturbed):
     number = json.loads((undisturbed / "manifest.json").read_text())["winners"][0]
     suite, evolve = from_file(undisturbed / "winners" / f"{number:06}" / "suite.toml", SuiteSettings, EvolveSettings)

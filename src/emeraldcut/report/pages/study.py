@@ -364,12 +364,20 @@ def _galaxies(closest: list[GalaxyPictures], manifest: dict[str, Any], folder: P
 
 
 def _untested(images: Table) -> str:
-    """Why there are no tests: all mergers are alike, or they are too few."""
+    """Why there are no tests: all mergers are alike, or they are too few, or there is none."""
     merging = images[np.array(images["phase"]) != "alone"]
-    values = {name: set(numbers(merging[name])) for name in NAMES if name in merging.colnames}
-    if any(len(found) > 1 for found in values.values()):
-        return "There are too few relaxed remnants of different mass ratios or gas fractions to test a dependence."
-    return "The run has one mass ratio and one gas fraction, so no dependence can be tested."
+    if not len(merging):
+        return "The run has no merger, so no dependence can be tested."
+    alike = []
+    for name, words in NAMES.items():
+        values = numbers(merging[name]) if name in merging.colnames else np.array([])
+        number = len(np.unique(values[np.isfinite(values)]))
+        if number > 1:
+            return "There are too few relaxed remnants of different mass ratios or gas fractions to test a dependence."
+        alike += [f"one {words}"] * number
+    if not alike:
+        return "The mass ratios and gas fractions of the mergers are not known, so no dependence can be tested."
+    return f"The run has {' and '.join(alike)}, so no dependence can be tested."
 
 
 def _listing(closest: list[GalaxyPictures]) -> Listing:
