@@ -76,7 +76,7 @@ def detect(mosaics: Any, *settings: Any, output: str | Path | None = None, jobs:
         with TemporaryDirectory() as name:
             paths = _mosaic_files(mosaics, Path(name))
             found = of_files(name, *chosen, jobs=jobs, progress=told)
-    found["file"] = np.array([paths.get(str(file), str(file)) for file in found["file"]], dtype=object)
+    found["file"] = np.array([_own_name(str(file), paths) for file in found["file"]], dtype=object)
     found.meta["provenance"] = provenance("detect", chosen)
     if output is not None:
         write_table(found, output, provenance=found.meta["provenance"], overwrite=overwrite)
@@ -225,6 +225,11 @@ def export(network: Any, output: str | Path, *, overwrite: bool = False) -> Path
 
     chosen = load_network(os.fspath(network)) if isinstance(network, str | os.PathLike) else network
     return export_network(chosen, output, overwrite=overwrite)
+
+
+def _own_name(file: str, names: dict[str, str]) -> str:
+    """The name of a mosaic by that of its file, after which the unit may follow."""
+    return next((name + file.removeprefix(path) for path, name in names.items() if file.startswith(path)), file)
 
 
 def _mosaic_files(mosaics: Any, folder: Path) -> dict[str, str]:
