@@ -38,8 +38,9 @@ PRECISION = 0.85
 CHUNK = 200
 SOFTENING, WHITE = 3.0, 0.9  # of the arcsinh stretch: in units of the noise, and of the highest light
 COLOURS, QUALITY = (1.2, 1.0, 0.8), 85  # ratios of the bands to their mean; of the JPEG
-HALO_SIGMA, HALO_SLOPE = 8.0, -2.0  # light of a star's halo at the galaxy, in units of the noise; its power of radius
-HALO_AWAY, CROP = 4.0, 2.2  # half-light radii to the star, and from the galaxy to each side of the crop
+HALOES, HALO_SLOPE = (3.0, 8.0), -2.0  # light of stars' haloes at the galaxy over the noise, and its power of radius
+HALO_AWAY = 0.75  # distance of the star, which is off the image, in sides of the image
+CROP = 2.2  # half-light radii from the galaxy to each side of the crop
 SCALE, LEVEL = 37.0, 250.0  # a factor and an offset
 
 Treatment = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
@@ -65,11 +66,12 @@ def jpeg(image: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray
     return np.asarray(Image.open(file).convert("L"), float)
 
 
-def halo(image: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
+def halo(image: np.ndarray, size: float, rng: np.random.Generator, *, level: float) -> np.ndarray:
+    """The halo of a star beyond the edge, with this light at the galaxy, and its photon noise."""
     angle, middle = rng.uniform(0, 2 * np.pi), SIDE / 2
-    x, y = middle + HALO_AWAY * size * np.array([np.cos(angle), np.sin(angle)])
-    radius = np.hypot(np.hypot(np.arange(SIDE) - x, np.arange(SIDE)[:, None] - y), 1.0)
-    light = HALO_SIGMA * (radius / (HALO_AWAY * size)) ** HALO_SLOPE
+    x, y = middle + HALO_AWAY * SIDE * np.array([np.cos(angle), np.sin(angle)])
+    radius = np.hypot(np.arange(SIDE) - x, np.arange(SIDE)[:, None] - y)
+    light = level * (radius / (HALO_AWAY * SIDE)) ** HALO_SLOPE
     return image + light + rng.normal(size=image.shape) * np.sqrt(light / 30)
 
 
@@ -96,7 +98,7 @@ TREATMENTS: dict[str, Treatment] = {
     "quarter turn": lambda image, size, rng: np.rot90(image),
     "turned twice": turned,
     "upsampled by 2": lambda image, size, rng: zoom(image, 2, order=1),
-    "halo of a star": halo,
+    **{f"halo of {level:g} times the noise": partial(halo, level=level) for level in HALOES},
     "arcsinh PNG": png,
     "colour JPEG": jpeg,
     "tight crop": crop,
