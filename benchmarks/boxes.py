@@ -38,12 +38,11 @@ from pathlib import Path
 import numpy as np
 import record
 
+from emeraldcut.camera.remnant_shape import BOX_RADII, Body, body_of, view_remnant
 from emeraldcut.mergers import PROGENITORS
 from emeraldcut.mergers.boxes import boxy_galaxy
 from emeraldcut.nbody import EvolveSettings, Snapshot
 from emeraldcut.nbody.leapfrog import evolve
-from emeraldcut.search import body_of, view_remnant
-from emeraldcut.search.remnant_shape import BOX_RADII, Body
 from emeraldcut.studies.fractions import estimate_fractions, means_of
 from emeraldcut.studies.remnants import EXPONENTS, powers
 

@@ -28,12 +28,12 @@ from published_facts import PIXEL_KPC, SMOOTHING, group_of
 from emeraldcut.camera.camera import rotation
 from emeraldcut.camera.particle_isophote import fit_particle_isophote
 from emeraldcut.camera.projection import project
+from emeraldcut.camera.remnant_shape import even_directions
 from emeraldcut.camera.stars import gather
 from emeraldcut.mergers import snapshots_of
 from emeraldcut.nbody import Snapshot, read_snapshot
 from emeraldcut.runs import read_manifest
 from emeraldcut.runs.run import MANIFEST
-from emeraldcut.search import even_directions
 from emeraldcut.studies.fractions import estimate_fractions, means_of
 
 WIDTHS = (10, 15, 20)  # of images, in scale lengths of the disc

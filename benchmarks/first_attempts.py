@@ -150,7 +150,7 @@ def tried_in_shell(checkout: Path, folder: Path) -> dict[str, str]:
         done = run(["bash", "-c", typed], checkout, folder)
         there = wanted in done.stdout + done.stderr or (folder / wanted).exists()
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-        found[line] = "works" if done.returncode == 0 and there else last[:90]
+        found[line] = "works" if done.returncode == 0 and there else last.replace(sys.executable, "python")[:90]
     return found
 
 

@@ -23,11 +23,17 @@ Keys of the last line:
                            radii at which a4_polar is within two combined errors of IRAF's B4, and their difference
     highsnr_rms_z          the same at 6 to 13 pixels of synth_highsnr, in our errors and IRAF's combined
     ngc3610                [radius, ours, its error, photutils, photutils with a step of 2 %] at three radii
+    mosaic_galaxies, mosaic_seconds, mosaic_cpu_seconds
+                           `measure --profiles` with two workers of galaxies in a mosaic, in cutouts of 512 x 512 pixels
+    mosaic_memory_mb, mosaic_memory_growth
+                           peak of all processes at one time; over that of a quarter of the galaxies, minus 1
 """
 
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 import time
 import warnings
 from importlib.util import find_spec
@@ -245,12 +251,49 @@ def ngc3610(folder: Path) -> dict:
     return {"ngc3610": [[r, float(a), float(e), float(p.b4), float(n.b4)] for r, a, e, p, n in rows]}
 
 
+def in_mosaic(seed: int, number: int) -> dict:
+    """Galaxies of a mosaic that need large cutouts, with profiles, from the command line with two workers."""
+    rng, cell = np.random.default_rng(seed + 2), 256
+    side = cell * int(np.ceil(np.sqrt(number)))
+    sky = rng.normal(size=(side, side)).astype(np.float32)
+    cells = rng.permutation((side // cell) ** 2)[:number]
+    x, y = (cell * (k + 0.5) + rng.uniform(-20, 20, number) for k in (cells % (side // cell), cells // (side // cell)))
+    half = cell // 2
+    for a, b in zip(x.astype(int), y.astype(int), strict=True):
+        shape = shapes.superellipse(rng.uniform(0.3, 1), rng.choice([1.8, 2, 2, 2.6, 3.5]))
+        light = draw_galaxy(shape, Sersic(rng.uniform(0.7, 3)), size=2 * half, radius_pix=rng.uniform(8, 35),
+                            position_angle_deg=rng.uniform(0, 180))  # fmt: skip
+        light = light / noise_for(light, 10 ** rng.uniform(1.5, 2.5))
+        y0, x0, y1, x1 = max(b - half, 0), max(a - half, 0), min(b + half, side), min(a + half, side)
+        sky[y0:y1, x0:x1] += light[y0 - b + half : y1 - b + half, x0 - a + half : x1 - a + half]
+    found = {}
+    with TemporaryDirectory() as folder:
+        fits.writeto(Path(folder, "mosaic.fits"), sky)
+        for name, n in (("few", number // 4), ("all", number)):
+            Table({"id": np.arange(n), "x": x[:n], "y": y[:n]}).write(Path(folder, f"{name}.csv"))
+            words = ["measure", "mosaic.fits", "--catalogue", f"{name}.csv", "--cutout-size", "512", "-j", "2"]
+            words += ["-o", f"{name}.parquet", "--profiles", f"{name}_profiles.parquet", "--quiet"]
+            process = subprocess.Popen([sys.executable, "-m", "emeraldcut", *words], cwd=folder)
+            found[name] = record.watch(process)
+            assert found[name].returncode == 0
+        profiles = Table.read(Path(folder, "all_profiles.parquet"))
+    growth = found["all"].together_mb / found["few"].together_mb - 1
+    return {
+        "mosaic_galaxies": [number, len(set(profiles["id"]))],
+        "mosaic_seconds": found["all"].wall_s,
+        "mosaic_cpu_seconds": found["all"].cpu_s,
+        "mosaic_memory_mb": found["all"].together_mb,
+        "mosaic_memory_growth": growth,
+    }
+
+
 def main() -> None:
     parser = record.parser(__doc__, "fewer galaxies", seed=0)
     parser.add_argument("--real", type=Path, help="folder with IRAF's images and tables, and ngc3610.fits")
     arguments = parser.parse_args()
     number = 20 if arguments.quick else 100
     figures = speed(arguments.quick) | honest(arguments.seed, number) | zones(arguments.seed, number)
+    figures |= in_mosaic(arguments.seed, 40 if arguments.quick else 1000)
     folder = arguments.real or record.ROOT.parent / "shared" / "real" / "fits" / "isophote"
     if folder.exists():
         figures |= iraf(folder) | ngc3610(folder)

@@ -1,6 +1,7 @@
 """Does work that is killed again and again, with its input changed in between, end as if it had not been?
 
     python benchmarks/kills.py [--quick] [--only suite|commands] [--commands screen,train] [--seed N] [--kills N]
+                               [--kept FILE]
 
 `suite`: two small mergers and a control run in a process of their own. It gets SIGKILL at a random moment: after a
 random number of snapshots and a random part of the time that the next one takes. Then the same command is run again.
@@ -9,7 +10,8 @@ random number of snapshots and a random part of the time that the next one takes
 so that there is something to go on with. Each is killed at random moments. After half of the kills an input is changed
 at the same size: images, a catalogue, labels, snapshots. After every four kills the command runs to its end. Its table
 must be that of a run that was never disturbed, to the last digit. Or the command refuses to go on in one sentence that
-names what has changed; then it begins again with --overwrite.
+names what has changed; then it begins again with --overwrite. `--kept` names a file in which the results of each
+command are kept when it is done, so that the run can be resumed.
 
 Keys of the last line:
 
@@ -23,6 +25,7 @@ Keys of the last line:
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import signal
 import subprocess
@@ -355,16 +358,19 @@ def kill_a_command(name: str, place: Path, kills: int, server: str, rng: np.rand
     return counts
 
 
-def kill_commands(place: Path, names: list[str], kills: int, seed: int) -> dict[str, object]:
-    """All commands, one after another."""
+def kill_commands(place: Path, names: list[str], kills: int, seed: int, kept: Path | None) -> dict[str, object]:
+    """All commands, one after another; those whose results are `kept` are done."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Sky)
     Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/?ra={{ra}}&dec={{dec}}"
-    found = {}
+    found = json.loads(kept.read_text()) if kept is not None and kept.exists() else {}
     for number, name in enumerate(names):
         own = place / name
         own.mkdir()
-        found[name] = kill_a_command(name, own, kills, url, np.random.default_rng([seed, number]))
+        if name not in found:
+            found[name] = kill_a_command(name, own, kills, url, np.random.default_rng([seed, number]))
+        if kept is not None:
+            kept.write_text(json.dumps(found))
     server.shutdown()
     return {"commands": found, "all_same": all(counts["ends"] == counts["same"] for counts in found.values())}
 
@@ -374,6 +380,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=None, help="default: 10 of the suite, 20 of each command")
     parser.add_argument("--only", choices=("suite", "commands"))
     parser.add_argument("--commands", default=",".join(COMMANDS), help="default: %(default)s")
+    parser.add_argument("--kept", type=Path, help="file of what was found of the commands that are done")
     arguments: argparse.Namespace = parser.parse_args()
     figures: dict[str, object] = {}
     with TemporaryDirectory() as place:
@@ -383,7 +390,7 @@ def main() -> None:
         if arguments.only != "suite":
             names = ["measure"] if arguments.quick else arguments.commands.split(",")
             kills = 4 if arguments.quick else arguments.kills or 20
-            figures |= kill_commands(Path(place), names, kills, arguments.seed)
+            figures |= kill_commands(Path(place), names, kills, arguments.seed, arguments.kept)
     record.finish("kills" if arguments.only is None else f"kills-{arguments.only}", figures, arguments)
 
 

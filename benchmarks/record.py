@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -164,3 +165,58 @@ def machine() -> dict[str, object]:
         model, memory = platform.processor() or "unknown", None
     system = f"{platform.system()} {platform.machine()}"
     return {"cores": os.cpu_count(), "processor": model, "memory_gib": memory, "system": system}
+
+
+# --- what a process needs
+
+
+class Watched(NamedTuple):
+    """What a process and its workers needed: seconds, and the peaks of memory in MiB.
+
+    Attributes
+    ----------
+    main_mb, worker_mb : float
+        Of the process, and of the largest of its workers (of the process if it has none).
+    together_mb : float
+        Of all at one time.
+    """
+
+    returncode: int
+    wall_s: float
+    cpu_s: float
+    main_mb: float
+    worker_mb: float
+    together_mb: float
+
+
+def watch(process: subprocess.Popen) -> Watched:
+    """Waits for a process, which has just been started, and says what it needed."""
+    begun, before = time.perf_counter(), os.times()
+    main, together, workers = 0.0, 0.0, {}
+    while process.poll() is None:
+        main, hands = max(main, memory_mb(process.pid, "VmHWM")), children(process.pid)
+        workers |= {pid: max(workers.get(pid, 0.0), memory_mb(pid, "VmHWM")) for pid in hands}
+        together = max(together, sum(memory_mb(pid, "VmRSS") for pid in (process.pid, *hands)))
+        time.sleep(0.1)
+    after = os.times()
+    cpu = sum(after[2:4]) - sum(before[2:4])
+    wall = time.perf_counter() - begun
+    return Watched(process.returncode, wall, cpu, main, max(workers.values(), default=main), together)
+
+
+def children(pid: int) -> list[int]:
+    """Workers of a process."""
+    try:
+        names = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(name) for name in names if "spawn_main" in Path(f"/proc/{name}/cmdline").read_text()]
+    except OSError:
+        return []
+
+
+def memory_mb(pid: int, which: str) -> float:
+    """The memory of a process, 0 if it has ended: its peak ("VmHWM") or its current size ("VmRSS")."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(which)), 0.0)
+    except OSError:
+        return 0.0

@@ -99,40 +99,13 @@ def start(source: Path, folder: Path, *words: str, run: str = RUN) -> subprocess
         return subprocess.Popen(command, stdout=log, stderr=log)
 
 
-def children(pid: int) -> list[int]:
-    """Workers of a process."""
-    try:
-        names = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(name) for name in names if "spawn_main" in Path(f"/proc/{name}/cmdline").read_text()]
-    except OSError:
-        return []
-
-
-def memory_mb(pid: int, which: str) -> float:
-    """The memory of a process, 0 if it has ended: its peak ("VmHWM") or its current size ("VmRSS")."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(which)), 0.0)
-    except OSError:
-        return 0.0
-
-
 def watched(source: Path, folder: Path, jobs: int, *words: str, run: str = RUN) -> dict[str, float]:
     """Figures of a run: wall and CPU seconds, peak memory of the main process, the largest worker and all together."""
-    begun, before = time.perf_counter(), os.times()
-    process = start(source, folder, "--jobs", str(jobs), *words, run=run)
-    main, together, workers = 0.0, 0.0, {}
-    while process.poll() is None:
-        main, hands = max(main, memory_mb(process.pid, "VmHWM")), children(process.pid)
-        workers |= {pid: max(workers.get(pid, 0.0), memory_mb(pid, "VmHWM")) for pid in hands}
-        together = max(together, sum(memory_mb(pid, "VmRSS") for pid in (process.pid, *hands)))
-        time.sleep(0.1)
-    assert process.returncode == 0, folder.with_suffix(".log").read_text()
-    after, facts = os.times(), read_manifest(folder)
-    cpu = sum(after[2:4]) - sum(before[2:4])
-    figures = {"images": facts["images"], "wall": time.perf_counter() - begun, "cpu": cpu, "main": main}
-    figures["together"] = together
-    return figures | {"worker": max(workers.values(), default=main), "seconds": facts["seconds"]}
+    seen = record.watch(start(source, folder, "--jobs", str(jobs), *words, run=run))
+    assert seen.returncode == 0, folder.with_suffix(".log").read_text()
+    facts = read_manifest(folder)
+    figures = {"images": facts["images"], "wall": seen.wall_s, "cpu": seen.cpu_s, "main": seen.main_mb}
+    return figures | {"together": seen.together_mb, "worker": seen.worker_mb, "seconds": facts["seconds"]}
 
 
 def stages(folder: Path) -> dict[str, float]:
@@ -185,7 +158,7 @@ def kill_at_random(source: Path, broken: Path, took: float, kills: int, jobs: in
         deadline = time.perf_counter() + rng.uniform(0.05, 1.0) * took
         while time.perf_counter() < deadline and process.poll() is None:
             time.sleep(0.02)
-        workers = children(process.pid)
+        workers = record.children(process.pid)
         victim = int(rng.choice(workers)) if workers and rng.random() < 0.5 else process.pid
         if process.poll() is None:
             os.kill(victim, signal.SIGKILL)

@@ -73,5 +73,6 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "start": []}
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
+html_sidebars = {"index": [], "start": [], "results": []}  # which have no pages below them
 copybutton_exclude = ".linenos, .gp"

@@ -91,8 +91,8 @@ def columns_page() -> str:
     lines = [
         "# Columns",
         "",
-        "Written by `docs/generate.py`. A table has those that its command makes; columns of the input",
-        "that are not listed are kept at the end; one with the name of a result is kept as `input_NAME`.",
+        "What each column of a table means. A table has the columns that its command makes. Columns of the input that are",
+        "not listed are kept at the end; one with the name of a result is kept as `input_NAME`. Written by `docs/generate.py`.",
         "",
         "| column | unit | meaning |",
         "|---|---|---|",

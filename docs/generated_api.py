@@ -10,14 +10,15 @@ from typing import Any
 import emeraldcut
 
 GROUPS = {
-    "Images in and out": ("as_images", "read_images", "write_images", "ImageSet", "Flag", "detect"),
+    "Images in and out": ("as_images", "read_images", "write_images", "ImageSet", "Flag", "detect", "fetch", "convert"),
     "Tables": ("read_table", "write_table", "Result"),
     "Find and measure galaxies": (
         "screen", "measure", "classify", "compare", "completeness", "frame_galaxies", "clean", "leda074886",
+        "radial_profiles",
     ),
-    "Synthetic galaxies and networks": ("synthesise", "synthesize", "train"),
+    "Synthetic galaxies and networks": ("synthesise", "synthesize", "train", "export"),
     "Mergers": ("simulate", "observe", "read_snapshot", "study", "search"),
-    "Pages": ("report", "review"),
+    "Pages and plots": ("report", "review", "plot_isophotes", "demo"),
 }  # fmt: skip
 SAME = {"synthesize": "synthesise"}  # another spelling, which needs no page of its own
 FOLDERS = {  # what a reader finds in each

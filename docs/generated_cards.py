@@ -83,7 +83,8 @@ def null_card() -> str:
         "",
         "- Real galaxies have tides, shells, dust and neighbours that no kind here has. Their p-values are smaller than",
         "  uniform; how much is not known for your survey. Use `compare --negative IMAGES` with ordinary galaxies of your own.",
-        f"- {NEAREST} galaxies resolve p-values down to about 1/{NEAREST}; smaller ones are extrapolated exponentially.",
+        f"- Counting {NEAREST} galaxies gives p-values down to 0.1. Smaller ones follow from a tail that is fitted to the whole",
+        "  sample ([how](../concepts/similarity.md#the-p-value)).",
         "- The frequencies of the kinds are choices. Edge-on discs are the nearest to boxes, so their fraction matters most.",
     ]
     return "\n".join(lines) + "\n"

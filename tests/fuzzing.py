@@ -3,8 +3,10 @@
 import dataclasses
 import io
 import re
+import shutil
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -23,17 +25,24 @@ from pyarrow import feather
 from emeraldcut.data import ImageSet
 from emeraldcut.data.flags import SENTENCES, usable
 from emeraldcut.errors import EmeraldcutError
+from emeraldcut.exchange import sia
 from emeraldcut.images import open_images, write_images
-from emeraldcut.images.claims import UNPACKERS
+from emeraldcut.images.claims import BadImage
 from emeraldcut.images.formats import KINDS
+from emeraldcut.images.psf import LARGEST_SIDE_PIX, read_psf, usable_image
 from emeraldcut.nbody import Snapshot, read_snapshot, write_snapshot
 from emeraldcut.nbody.snapshot import COMPONENTS
+from emeraldcut.networks import load_network
+from emeraldcut.networks.network import SHIPPED
+from emeraldcut.review.verdicts import Entry, Verdicts, now
+from emeraldcut.runs.reading import UNPACKERS
+from emeraldcut.screening.ranking import read_rankings
 from emeraldcut.tables import read_table, write_table
 from emeraldcut.tables.files import ENDINGS
-from emeraldcut.tables.foreign import KINDS_OF_TABLES
-from tests.helpers import fits_bytes, npy_bytes
+from tests.helpers import fits_bytes, npy_bytes, tan_wcs
 
 PLANES, SIDE = 3, 12
+NETWORK_FILES = ("card.json", "model.json", "model.weights.h5", "open_set.npz", "ranking.json")
 OWN = "snapshot_000.hdf5"
 LONGEST_S = 20.0  # for one damaged file on a busy machine; a hang takes for ever
 
@@ -122,6 +131,14 @@ def fits_data(content):
     return (content.index(b"END" + b" " * 77, begin) // 2880 + 1) * 2880
 
 
+def on_the_sky():
+    """An image with a WCS, with the polynomials of SIP."""
+    unit = fits.PrimaryHDU(pixels(1)[0], tan_wcs((SIDE, SIDE)).to_header())
+    unit.header["CTYPE1"], unit.header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
+    unit.header.update({"WCSAXES": 2, "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-6, "B_0_2": 1e-6, "AP_ORDER": 1})
+    return fits_bytes(unit)
+
+
 def of_fits(name, content, rows=1):
     return Sample(name, content, fits_data(content), rows)
 
@@ -130,6 +147,7 @@ CUBE = partial(fits_bytes, pixels())
 IMAGES: dict[str, Callable[[], Sample]] = {
     "fits": lambda: of_fits("x.fits", fits_bytes(pixels(1)[0])),
     "fits cube": lambda: of_fits("x.fits", CUBE(), PLANES),
+    "fits on the sky": lambda: of_fits("x.fits", on_the_sky()),
     "fits with maps": lambda: of_fits(
         "x.fits", fits_bytes(fits.PrimaryHDU(), fits.ImageHDU(pixels(1)[0], name="SCI"),
                              fits.ImageHDU(pixels(1, "i2")[0] % 2, name="DQ"))),
@@ -150,8 +168,9 @@ IMAGES: dict[str, Callable[[], Sample]] = {
     "votable": lambda: Sample("x.vot", table(".vot")),
     "": lambda: Sample("x.dat", text_map()),
 }  # fmt: skip
+FOREIGN_TABLES = ("feather", "hdf5", "zip", "sextractor", "ipac")  # read, but not written
 TABLES = {f"table {name}": partial(lambda name: Sample(f"t{name if name.startswith('.') else ''}", table(name)), name)
-          for name in (*ENDINGS, *KINDS_OF_TABLES) if name != ".vot.xml"}  # fmt: skip
+          for name in (*ENDINGS, *FOREIGN_TABLES) if name != ".vot.xml"}  # fmt: skip
 
 
 def snapshot(n=30):
@@ -209,7 +228,89 @@ SNAPSHOTS: dict[str, Callable[[], Sample]] = {
     "snapshot binary": lambda: Sample("snapshot_001", binary_snapshot(1)),
     "snapshot binary with labels": lambda: Sample("snapshot_001", binary_snapshot(2, ">")),
 }
-SAMPLES = IMAGES | TABLES | SNAPSHOTS
+
+
+def psf_image():
+    """A PSF that is sampled twice as finely as its image."""
+    y, x = np.mgrid[:15, :15] - 7
+    unit = fits.PrimaryHDU(np.exp(-(x**2 + y**2) / 8).astype("f4"))
+    unit.header["PSF_SAMP"] = 0.5
+    return fits_bytes(unit)
+
+
+def psfex_model():
+    """A model of PSFEx that changes with the place."""
+    y, x = np.mgrid[:9, :9] - 4
+    parts = np.stack([np.exp(-(x**2 + y**2) / 4), x * 1e-4, y * 1e-4]).astype("f4")
+    unit = fits.BinTableHDU(Table({"PSF_MASK": parts[None]}), name="PSF_DATA")
+    unit.header.update({"POLNAXIS": 2, "POLDEG1": 1, "POLZERO1": 5.0, "POLZERO2": 5.0, "POLSCAL1": 9.0,
+                        "POLSCAL2": 9.0, "PSF_SAMP": 0.5})  # fmt: skip
+    return fits_bytes(fits.PrimaryHDU(), unit)
+
+
+def sdss_field():
+    """The PSF of a field of SDSS, of one band."""
+    y, x = np.mgrid[:31, :31] - 15
+    rows = Table({"RROWS": [np.exp(-(x**2 + y**2) / 8).ravel().astype("f4")], "RNROW": [31], "RNCOL": [31],
+                  "NROW_B": [2], "NCOL_B": [2], "C": [np.array([[1.0, 0.1], [0.1, 0.0]], "f4")]})  # fmt: skip
+    return fits_bytes(fits.PrimaryHDU(), fits.BinTableHDU(rows))
+
+
+def answer(fields, row):
+    """A VOTable as services send it."""
+    cells = "".join(f"<TD>{value}</TD>" for value in row)
+    return (
+        f'<VOTABLE version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE>{fields}'
+        f"<DATA><TABLEDATA><TR>{cells}</TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
+    ).encode()
+
+
+def text_field(name):
+    return f'<FIELD name="{name}" datatype="char" arraysize="*"/>'
+
+
+def of_images(form):
+    """An answer that names one image, or links to it."""
+    fields = "".join(map(text_field, ("access_url", "access_format"))) + '<FIELD name="s_ra" datatype="double"/>'
+    return answer(fields + '<FIELD name="s_dec" datatype="double"/>', ("http://127.0.0.1/x", form, 1.5, 2.5))
+
+
+IMAGES_ANSWER = of_images("image/fits")
+LINKS_ANSWER = answer(
+    "".join(map(text_field, ("ID", "access_url", "service_def", "semantics"))),
+    ("a", "http://127.0.0.1/x", "", "#this"),
+)
+
+
+@cache
+def verdicts():
+    """A log of verdicts."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        log = Verdicts(Path(folder, "v.sqlite"))
+        log.add([Entry(key=f"k000000{k}", time=now(), reviewer="Ann", id=f"g{k}", what="verdict", value="oval")
+                 for k in range(5)])  # fmt: skip
+        log._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        log.close()
+        return Path(folder, "v.sqlite").read_bytes()
+
+
+def of_network(name):
+    return Sample(name, (SHIPPED / "screener" / name).read_bytes())
+
+
+# What else is read that somebody else may have made, each with a function that reads it and returns nothing.
+OTHERS: dict[str, Callable[[], Sample]] = {
+    "psf": lambda: Sample("x.fits", psf_image()),
+    "psf of psfex": lambda: Sample("x.psf", psfex_model()),
+    "psf of a field": lambda: Sample("x.fits", sdss_field()),
+    "answer of images": lambda: Sample("images.vot", IMAGES_ANSWER),
+    "answer of links": lambda: Sample("links.vot", LINKS_ANSWER),
+    "verdicts": lambda: Sample("v.sqlite", verdicts()),
+    **{f"network {name}": partial(of_network, name) for name in NETWORK_FILES},
+}
+SAMPLES = IMAGES | TABLES | SNAPSHOTS | OTHERS
 assert {name.partition(" ")[0] for name in IMAGES} == {*KINDS, ""}, "a format has no sample"
 
 
@@ -229,8 +330,8 @@ def variants(name: str) -> int:
 def _form(name: str) -> str:
     if name.endswith(("_1", "_2")):
         return "fits in tiles"
-    if name.startswith("snapshot"):
-        return "snapshot"
+    if name.startswith(("snapshot", "psf", "answer", "network")):
+        return name.partition(" ")[0]
     return name if name.startswith("table") else "fits packed" if "fits packed" in name else name.partition(" ")[0]
 
 
@@ -346,6 +447,82 @@ def check_snapshot(sample: Sample, content: bytes, folder: Path) -> int:
             np.testing.assert_equal(getattr(found, field.name), getattr(snapshot(), field.name))
     assert time.monotonic() - begun < LONGEST_S, "it hangs"
     return number
+
+
+def check_other(sample: Sample, content: bytes, folder: Path) -> int:
+    """Reads something else that is damaged: it is as it should be, or one sentence says why not."""
+    begun, said = time.monotonic(), "it can be read"
+    try:
+        read_other(sample, content, folder)
+    except (EmeraldcutError, BadImage) as error:
+        said = str(error).strip()
+    assert said, "no sentence"
+    assert time.monotonic() - begun < LONGEST_S, "it hangs"
+    return 1
+
+
+def read_other(sample: Sample, content: bytes, folder: Path) -> None:
+    """Reads one of `OTHERS`."""
+    path = folder / sample.name
+    if sample.name in NETWORK_FILES:
+        _read_network(sample, content, folder / "network")
+    elif sample.name == "images.vot":
+        sia.image_at("sia2:http://127.0.0.1/sia", None, 1.0, 2.0, 0.1, lambda url, most: content)
+    elif sample.name == "links.vot":
+        answers = iter([of_images(f"application/x-votable+xml;{sia.DATALINK}")])
+        sia.image_at("sia2:http://127.0.0.1/sia", None, 1.0, 2.0, 0.1, lambda url, most: next(answers, content))
+    elif sample.name.endswith(".sqlite"):
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{path}{ending}").unlink(missing_ok=True)
+        path.write_bytes(content)
+        log = Verdicts(path)
+        log.said("verdict", "Ann")
+        log.close()
+    else:
+        path.write_bytes(content)
+        psf = read_psf(path, "r")
+        assert max(psf.at(7.0, 7.0).shape) <= LARGEST_SIDE_PIX and usable_image(psf.everywhere[0])
+
+
+def _read_network(sample: Sample, content: bytes, folder: Path) -> None:
+    """A copy of the shipped network of which one file is damaged."""
+    if not folder.exists():
+        shutil.copytree(SHIPPED / "screener", folder)
+    (folder / sample.name).write_bytes(content)
+    network = load_network(folder)
+    read_rankings.cache_clear()
+    try:
+        assert read_rankings(folder) is not None
+    finally:
+        if sum(content) % 100 == 0:  # putting it together takes long
+            network.predictor(np.zeros((1, *network.layers[0].parameters["batch_shape"][1:]), "f4"), np.ones(1, bool))
+
+
+def check(name: str, sample: Sample, content: bytes, folder: Path, *, only_data: bool = False) -> int:
+    """Reads a damaged file of the format of a sample; AssertionError where it ends otherwise than it should."""
+    if name in IMAGES:
+        return check_images(sample, content, folder, only_data=only_data)
+    checked = check_table if name in TABLES else check_snapshot if name in SNAPSHOTS else check_other
+    return checked(sample, content, folder)
+
+
+IN_FOLDERS = [name for name in IMAGES if name.partition(" ")[0] not in ("hdf5", "parquet", "votable", "")]
+
+
+def check_folder(sample: Sample, contents: list[bytes], folder: Path, only_data: list[bool]) -> None:
+    """The same of many image files together: each has rows, and those are as they should be."""
+    ending = sample.name.partition(".")[2]
+    found = Counter[str]()
+    for k, content in enumerate(contents):
+        (folder / f"{k:04}.{ending}").write_bytes(content)
+    begun = time.monotonic()
+    for chunk in open_images(folder).chunks():
+        check_rows(chunk)
+        found.update(Path(str(name)).name for name in chunk.table["file"])
+    assert time.monotonic() - begun < LONGEST_S * len(contents), "it hangs"
+    for k, whole in enumerate(only_data):
+        number = found[f"{k:04}.{ending}"]
+        assert number == sample.rows if whole and sample.data else number >= 1, f"{number} rows of file {k}"
 
 
 class StoredSample:

@@ -1,6 +1,7 @@
 """What several test files make: particles, images, files, servers and command lines."""
 
 import io
+import os
 import re
 import threading
 from contextlib import contextmanager
@@ -10,13 +11,14 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from numba.core.caching import IndexDataCacheFile
 from PIL import Image
 
 from emeraldcut import cli
 from emeraldcut.data import ImageSet
 from emeraldcut.galaxies.shapes import Shape
 from emeraldcut.nbody import Snapshot
-from emeraldcut.numerics.jit import compiled
+from emeraldcut.numerics import jit
 
 ROOT = Path(__file__).parents[1]  # of the repository
 DISC = 1  # place of the disc's stars among the components of a snapshot
@@ -24,9 +26,22 @@ DISC = 1  # place of the disc's stars among the components of a snapshot
 # --- compiled code
 
 
+class _Kept(jit._Cache):
+    """Keeps what tests compile next to what commands do, so that the next run of the tests has it."""
+
+    def _save_overload(self, sig, data):
+        if (folder := jit._folder()) is not None and os.access(folder, os.W_OK) and self._impl.check_cachable(data):
+            place = folder / "tests"
+            place.mkdir(exist_ok=True)
+            file = IndexDataCacheFile(str(place), self._impl.filename_base, "")
+            file.save(self._index_key(sig, data.codegen), self._impl.reduce(data))
+
+
 def from_python(part):
     """A part of compiled functions as one that Python may call."""
-    return compiled(part.py_func)
+    dispatcher = jit.compiled(part.py_func)
+    dispatcher._cache = _Kept(part.py_func)
+    return dispatcher
 
 
 # --- particles
@@ -140,7 +155,7 @@ class Stretches:
         assert self.all and all(done == total for _, total, done in self.all), self.all
 
 
-SUMMARY = r"^[\d,]+ images?: .*Done in.*\n(Best candidates:\n(  .*\n)*|No image could be given a score.\n)?"
+SUMMARY = r"^.*\bDone in [\d a-z]+\.\n((Best candidates|Most [a-z ]+):\n(  .*\n)*|No image could be given a score.\n)?"
 
 
 def run(capsys, *words) -> tuple[int, str, str]:

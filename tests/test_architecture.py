@@ -1,25 +1,34 @@
 """The house: which folder may import from which, no circles of files, and what the package offers."""
 
 import ast
+import re
+from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import emeraldcut
+from tests.helpers import ROOT
 
 PACKAGE = Path(emeraldcut.__file__).parent
 # Each folder imports only from those before it; those of one line are siblings, which do not know each other.
 LAYERS = [["errors"], ["settings", "numerics"], ["data"], ["runs", "frame"], ["nbody", "galaxies", "tables"],
           ["camera", "isophotes", "networks", "images"], ["mergers", "similarity", "exchange", "detection"],
-          ["search", "screening"], ["studies"], ["report"], ["review", "results"],
-          ["api", "demo", "quick_help", "summary"], ["cli"], ["__main__"]]  # fmt: skip
+          ["search", "studies", "screening"], ["report"], ["review", "results", "demo"],
+          ["api", "quick_help", "summary"], ["cli"], ["__main__"]]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imported_units(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("emeraldcut."):
             names.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
@@ -47,7 +56,7 @@ MODULES = {module_of(path): path for path in FILES}
 def imported_modules(path: Path) -> set[str]:
     """The files that a file imports from, anywhere in it: at the top, inside functions, and for types alone."""
     named = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
             named |= {f"{node.module}.{a.name}" if f"{node.module}.{a.name}" in MODULES else node.module
@@ -100,14 +109,45 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = emeraldcut.nothing
 
 
+# Where our names are used besides the package itself; names that only tests use are dead.
+USERS = ("benchmarks", "docs", "examples", "paper", "tools")
+
+
+def words_of(folder: Path) -> Counter[str]:
+    files = [p for p in folder.rglob("*") if p.suffix in (".py", ".md", ".ipynb", ".jinja", ".html", ".js", ".rst")]
+    return Counter(word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8")))
+
+
+def defined(path: Path) -> set[str]:
+    """The functions, classes and constants of a file, but for those that a decorator hands on to others."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if not any(ast.unparse(decorator) == "atexit.register" for decorator in node.decorator_list):
+                names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return names
+
+
+def test_nothing_is_dead():
+    """What is defined is used: by the package, or by those whom it serves."""
+    used = words_of(PACKAGE)
+    for folder in USERS:
+        if (ROOT / folder).exists():
+            used += words_of(ROOT / folder)
+    dead = {f"{path.relative_to(PACKAGE)}: {name}" for path in FILES for name in defined(path) if used[name] < 2}
+    assert not {name for name in dead if not name.endswith("__")}
+
+
 LONGEST = 60  # lines of a function; a longer one says why in a comment `# long: ...` on its first line or above it
 
 
 def functions_above(path: Path, lines: int) -> list[str]:
     """Names of functions with more lines, decorators not counted, that give no reason."""
-    text = path.read_text(encoding="utf-8")
-    source, found = text.splitlines(), []
-    for node in ast.walk(ast.parse(text)):
+    source, found = path.read_text(encoding="utf-8").splitlines(), []
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno + 1 > lines:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             if not any("# long: " in line for line in source[max(first - 2, 0) : node.lineno]):

@@ -61,6 +61,7 @@ def test_metrics_are_those_of_scikit_learn(boxybench):
     assert ndcg == pytest.approx(ndcg_score([truth], [score], k=boxybench.NDCG))
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.floats(0, 3))
 def test_better_separation_never_hurts(boxybench, seed, gap):

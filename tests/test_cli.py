@@ -325,6 +325,19 @@ def test_a_seed_that_is_none_is_wrong_usage(seed, tmp_path, capsys):
     assert ended.value.code == 2 and "at least 0; received" in capsys.readouterr().err
 
 
-def test_no_name_is_not_the_folder_where_the_program_runs(tmp_path, capsys):
-    assert cli.main(["measure", "", "-o", str(tmp_path / "t.csv")]) == 2
-    assert "no file or folder ''" in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["measure", "classify", "compare", "screen", "detect", "clean"])
+def test_no_name_is_not_the_folder_where_the_program_runs(command, tmp_path, capsys, monkeypatch):
+    field = np.random.default_rng(0).normal(size=(1200, 1200)).astype(np.float32)
+    np.save(tmp_path / "mosaic.npy", field)  # which would be searched
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([command, "", "-o", "out.parquet"]) == 2
+    assert capsys.readouterr().err == f"emeraldcut {command}: there is no file or folder '' to read images from.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["mosaic.npy"]
+
+
+def test_no_name_is_not_that_folder_in_python_either(tmp_path, monkeypatch):
+    np.save(tmp_path / "mosaic.npy", np.random.default_rng(0).normal(size=(1200, 1200)).astype(np.float32))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no file or folder ''"):
+        emeraldcut.measure("", output="out.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["mosaic.npy"]

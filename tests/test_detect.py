@@ -111,6 +111,7 @@ def test_a_noisy_half_makes_no_sources(tmp_path):
     assert np.hypot(with_map["x"] - 131.5, with_map["y"] - 131.5).min() < 0.3
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_a_flagged_row(mosaics, tmp_path, capsys):
     folder = mosaics[0]
     (tmp_path / "tiles").mkdir()
@@ -129,6 +130,7 @@ def test_what_cannot_be_read_is_a_flagged_row(mosaics, tmp_path, capsys):
     assert "no known PSF" in (said := capsys.readouterr().err) and "Done in" in said and said.count("\n") == 3
 
 
+@pytest.mark.slow
 def test_parts_that_cannot_be_read(tmp_path):
     shape = (600, 150)
     pixels = np.random.default_rng(0).normal(100, 5, shape).astype(np.float32)

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import importlib.util
+import inspect
 import json
 import re
 import tomllib
@@ -160,6 +161,13 @@ def test_the_version_to_cite_is_the_version():
     assert stated and stated[1].strip("\"'") == emeraldcut.__version__
 
 
+def test_the_readme_shows_one_picture_and_badges():
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert [name for name in pictures if not name.startswith("https://img.shields.io/badge/")] == [
+        "docs/pictures/best.png"
+    ]
+
+
 @pytest.fixture(scope="module")
 def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -206,6 +214,11 @@ def test_examples_in_docstrings_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(module)
     assert result.attempted and not result.failed
+
+
+@pytest.mark.parametrize("name", [name for name in emeraldcut.__all__ if not name.endswith(("Settings", "__"))])
+def test_every_public_function_has_an_example(name):
+    assert ">>> " in inspect.getdoc(getattr(emeraldcut, name))
 
 
 def test_no_page_takes_the_name_of_one_that_the_site_has_by_itself():

@@ -78,6 +78,7 @@ def test_sets(limit, tmp_path, capsys):
     assert len(read_images(tmp_path / "set")) == 40
 
 
+@pytest.mark.slow
 def test_snapshots(tmp_path):
     n = 5000
     position = np.random.default_rng(1).normal(size=(n, 3)).astype(np.float32)
@@ -90,6 +91,7 @@ def test_snapshots(tmp_path):
     np.testing.assert_array_equal(read_snapshot(tmp_path / "s.hdf5").position, position)
 
 
+@pytest.mark.slow
 def test_a_table_in_parts_goes_on_when_there_is_room(small_disk, tmp_path, capsys, monkeypatch):
     place, resize = small_disk
     monkeypatch.setattr("emeraldcut.tables.resumable.PART_ROWS", 100)

@@ -19,6 +19,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.galaxies import SynthesiseSettings
 from emeraldcut.isophotes import MeasureSettings
 from emeraldcut.mergers import SuiteSettings
+from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.settings import Range, Settings, add_flags, build, from_file, from_flags, items, setting, to_toml
 from emeraldcut.similarity import CompareSettings
 
@@ -254,13 +255,29 @@ def test_help_tells_ranges_and_defaults():
     assert "--weights X,..." in text
     assert "(above 0 and at most 0.5; default: 0.2)" in text
     assert "equal if not given (from 0 to 1,000,000)" in text
+    parser = argparse.ArgumentParser(formatter_class=lambda prog: argparse.HelpFormatter(prog, width=400))
+    add_flags(parser, EvolveSettings)
+    text = parser.format_help()
+    assert "below which no stars form (from 0 to 1e18; default: 3e6)" in text
+    assert "(from 1e-6 to 1000; default: 0.05)" in text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_defaults_are_written_as_they_are_read(value):
+    (item,) = (one for one in items(MeasureSettings) if one.name == "inner_radius")
+    shown = dataclasses.replace(item, default=value).shown_default
+    assert float(shown) == tomllib.loads(f"x = {shown}")["x"] == value
 
 
 @pytest.mark.parametrize(
     "limits, words",
     [
         (Range(at_least=1), "at least 1"),
-        (Range(at_least=0, at_most=65535), "from 0 to 65535"),
+        (Range(at_least=0, at_most=65535), "from 0 to 65,535"),
+        (Range(at_least=0, at_most=1_000_000), "from 0 to 1,000,000"),
+        (Range(at_least=1e-6, at_most=1e6), "from 1e-6 to 1e6"),
+        (Range(at_least=1e-6, at_most=1000), "from 1e-6 to 1000"),
+        (Range(above=0, at_most=1.5e18), "above 0 and at most 1.5e18"),
         (Range(above=0, at_most=0.5), "above 0 and at most 0.5"),
         (Range(at_least=0, below=1), "at least 0 and below 1"),
         (Range(), ""),

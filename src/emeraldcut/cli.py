@@ -231,19 +231,10 @@ def _run_export(arguments: argparse.Namespace, settings: tuple) -> str:
 
 
 def _run_convert(arguments: argparse.Namespace, settings: tuple) -> str:
-    from emeraldcut.exchange import convert_images, convert_table, write_hats, write_moc, write_obscore
+    from emeraldcut.api.exchange import convert
 
-    source, output, overwrite = arguments.source, arguments.output, arguments.overwrite
-    if not settings[0].to:
-        return str(convert_table(source, output, settings[0], overwrite=overwrite))
-    if settings[0].to == "hats":
-        return str(write_hats(source, output, overwrite=overwrite))
     with _bar(arguments) as bar:
-        if settings[0].to in ("moc", "obscore"):
-            write = write_moc if settings[0].to == "moc" else write_obscore
-            return str(write(source, output, settings[1], overwrite=overwrite, progress=bar))
-        read_settings = _with_sources(arguments, settings[1], bar)
-        return str(convert_images(source, output, settings[0], read_settings, overwrite=overwrite, progress=bar).folder)
+        return str(convert(arguments.source, arguments.output, *settings, **_common(arguments, bar)))
 
 
 def _run_screen(arguments: argparse.Namespace, settings: tuple) -> str:
@@ -621,6 +612,7 @@ GROUPS = {
     "results": ("report", "review", "demo"),
 }
 SPELLINGS = {"synthesize": "synthesise"}  # also understood
+WITHOUT_SUMMARY = ("convert", "export", "report", "review", "demo")  # quick ones, and those that say more themselves
 RESUMED = ("screen", "measure", "classify", "compare", "fetch", "detect", "simulate", "search", "train", "review")
 
 
@@ -793,28 +785,14 @@ def _carry_out(command: Command, arguments: argparse.Namespace, classes: Sequenc
     if arguments.jobs < 1:
         raise UsageError(f"--jobs expects at least 1; received {arguments.jobs}.")
     if command.takes_files:
-        arguments.source, only = _one_source(arguments.source)
+        from emeraldcut.images.given import one_source
+
+        arguments.source, only = one_source(arguments.source)
         arguments.only = only or arguments.only
     settings = from_flags(arguments, *classes)
     say = (lambda sentence: None) if arguments.quiet else _say
     with _workers(arguments) as arguments.jobs, listening(say):
         return command.run(arguments, settings)
-
-
-def _one_source(given: list[str]) -> tuple[str, tuple[str, ...]]:
-    """The source of images that are given on the command line: what is given, or the folder of several files and these.
-
-    UsageError for several of which one is no file.
-    """
-    if len(given) == 1:
-        return given[0], ()
-    for path in given:
-        if not os.path.isfile(path):
-            what = "is a folder" if os.path.isdir(path) else "is not there"
-            raise UsageError(f"of several IMAGES each must be a file; '{path}' {what}. Give one folder, or files.")
-    folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in given])
-    shown = os.path.relpath(folder) if not os.path.isabs(given[0]) else folder
-    return shown, tuple(dict.fromkeys(os.path.relpath(os.path.abspath(path), folder) for path in given))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -871,7 +849,7 @@ def _run(name: str, argv: list[str]) -> int:
 
 def _summarise(written: str, arguments: argparse.Namespace, seconds: float) -> None:
     """Says in a few lines what was found, unless only the path is wanted. What cannot be said is no failure."""
-    if not arguments.quiet and arguments.command in GROUPS["find and measure galaxies"]:
+    if not arguments.quiet and arguments.command not in WITHOUT_SUMMARY:
         from emeraldcut.runs.notices import printable
         from emeraldcut.summary import summary
 

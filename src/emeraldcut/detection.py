@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -116,6 +117,8 @@ def detect_run(
     `overwrite` is not set. `raw` is for `write_table`.
     """
     path = check_output(output, overwrite)
+    if not os.fspath(source):  # which would be the folder where the program runs
+        raise FileNotFoundError(f"there is no file or folder '{source}' to read images from.")
     origin, files = provenance("detect", (settings, planes), inputs=[source]), _files(source, planes)
     tiles, rows = _rows_of(source, settings, planes)
     kept = ResumableTable(

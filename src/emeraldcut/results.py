@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ from astropy.table import QTable
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.data.thumbnails import gallery_html, thumbnail
+from emeraldcut.data.snippets import GALLERY, TABLE, snippet
+from emeraldcut.data.thumbnails import thumbnail
 from emeraldcut.errors import UsageError
 
 FIRST: tuple[str, ...] = (
@@ -67,25 +67,20 @@ class Result(QTable):
 
     def __repr__(self) -> str:
         names = self._short_names()
-        more = f", {len(self.colnames) - len(names)} columns more" if len(names) < len(self.colnames) else ""
+        more = f", {len(self.colnames) - len(names)} more columns" if len(names) < len(self.colnames) else ""
         cells = [[name, *(_cut(_words(value)) for value in self[name][:SHOWN])] for name in names]
         widths = [max(map(len, column)) for column in cells]
         rows = [" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
                 for row in zip(*cells, strict=True)]  # fmt: skip
-        return "\n".join([f"<Result: {len(self):,} rows{more}>", *rows])
+        return "\n".join([f"<Result: {_rows(len(self))}{more}>", *rows])
 
     def _repr_html_(self) -> str:
         """The first rows with pictures, for notebooks."""
         names, rows = self._short_names(), self[:SHOWN]
         pictures = [thumbnail(image) if image is not None else "" for image in map(self._image, rows["id"])]
-        head = "".join(f"<th>{escape(name)}</th>" for name in ["", *names])
-        body = ""
-        for picture, row in zip(pictures, rows, strict=True):
-            first = f'<img src="{picture}" width="56" alt="">' if picture else ""
-            cells = "".join(f"<td>{escape(_words(row[name]))}</td>" for name in names)
-            body += f"<tr><td>{first}</td>{cells}</tr>"
-        more = f"<p>{len(self):,} rows, {len(self.colnames)} columns</p>"
-        return f"<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}</div>"
+        cells = [[_words(row[name]) for name in names] for row in rows]
+        summary = f"{_rows(len(self))}, {len(self.colnames)} columns"
+        return snippet(TABLE, names=names, rows=list(zip(pictures, cells, strict=True)), summary=summary)
 
     def _short_names(self) -> list[str]:
         return [name for name in FIRST if name in self.colnames] or self.colnames[:8]
@@ -159,8 +154,8 @@ class Result(QTable):
         for row in self[:number]:
             image = self._image(row["id"])
             facts = [f"{name} {_words(row[name])}" for name in ("score", "class", "a4") if name in self.colnames]
-            pictures.append((np.zeros((0, 0)) if image is None else image, ", ".join([str(row["id"]), *facts])))
-        return Html(gallery_html(f"{len(self):,} rows", pictures, max(len(self) - number, 0)))
+            pictures.append(("" if image is None else thumbnail(image), ", ".join([str(row["id"]), *facts])))
+        return Html(snippet(GALLERY, title=_rows(len(self)), pictures=pictures, more=max(len(self) - number, 0)))
 
     def show(self, number: int = SHOWN) -> None:
         """Shows the first rows: with pictures in a notebook, else as text."""
@@ -183,6 +178,10 @@ class Html:
 
     def __repr__(self) -> str:
         return f"<HTML of {len(self.text):,} characters; a notebook shows it>"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'s' * (number != 1)}"
 
 
 def _words(value: Any) -> str:

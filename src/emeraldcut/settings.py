@@ -28,6 +28,7 @@ from typing import Any
 
 from emeraldcut.errors import UsageError
 
+LEAST_PLAIN, LEAST_POWER, MOST_PLAIN = 1e-3, 1e6, 1e10  # from 0.001 to 1,000,000 numbers have no power of ten
 EXPECTS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
 
 
@@ -50,15 +51,27 @@ class Range:
 
     def __str__(self) -> str:
         """In words, such as "at least 1" or "above 0 and at most 1"; empty where all numbers are in it."""
-        if self.at_least is not None and self.at_most is not None:
-            return f"from {_bound(self.at_least)} to {_bound(self.at_most)}"
-        bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        return " and ".join(f"{words} {_bound(bound)}" for words, bound in bounds.items() if bound is not None)
+        words = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
+        bounds = {word: bound for word, bound in words.items() if bound is not None}
+        with_powers = any(bound and not LEAST_PLAIN <= abs(bound) < MOST_PLAIN for bound in bounds.values())
+        texts = {word: _bound(bound, with_powers) for word, bound in bounds.items()}
+        if set(texts) == {"at least", "at most"}:
+            return f"from {texts['at least']} to {texts['at most']}"
+        return " and ".join(f"{word} {text}" for word, text in texts.items())
 
 
-def _bound(value: float) -> str:
-    """A bound as it is read best: 0.05, 65535, 1,000,000."""
-    return f"{value:,.15g}" if abs(value) >= 100_000 else f"{value:.15g}"
+def _bound(value: float, with_powers: bool) -> str:
+    """A bound as it is read best: 0.05, 65,535, 1,000,000; where the other one is 1e-6 also 1e6."""
+    if with_powers and value and not LEAST_PLAIN <= abs(value) < LEAST_POWER:
+        return _in_powers(value)
+    return f"{value:,.15g}" if abs(value) >= 10_000 else f"{value:.15g}"
+
+
+def _in_powers(value: float) -> str:
+    """A number such as 1e-6 or 1.2e9, which Python and TOML read."""
+    shortest = next(text for places in range(17) if float(text := f"{value:.{places}e}") == value)
+    digits, power = shortest.split("e")
+    return f"{digits}e{int(power)}"
 
 
 def setting(
@@ -159,6 +172,8 @@ class Item:
 
 def _shown(value: Any) -> str:
     """A value as a user would write it."""
+    if isinstance(value, float) and value and not LEAST_PLAIN <= abs(value) < LEAST_POWER:
+        return _in_powers(value)
     return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
 
 
@@ -264,9 +279,9 @@ def from_keywords(given: Iterable[Any], keywords: Mapping[str, Any], *classes: t
     Traceback (most recent call last):
     emeraldcut.errors.UsageError: unknown setting 'sise'; did you mean 'size'? Known settings are size.
     """
-    objects = {cls: cls() for cls in classes}
+    objects: dict[type, Any] = {}
     for one in given:
-        if type(one) not in objects:
+        if type(one) not in classes:
             names = " or ".join(cls.__name__ for cls in classes)
             raise UsageError(f"settings must be {names}, or keywords; received {type(one).__name__}.")
         objects[type(one)] = one
@@ -276,10 +291,11 @@ def from_keywords(given: Iterable[Any], keywords: Mapping[str, Any], *classes: t
             near = difflib.get_close_matches(name, known, 1)
             asked = f"did you mean '{near[0]}'? " if near else ""
             raise UsageError(f"unknown setting '{name}'; {asked}Known settings are {', '.join(known)}.")
-    return tuple(
-        dataclasses.replace(one, **{item.name: keywords[item.name] for item in items(cls) if item.name in keywords})
-        for cls, one in objects.items()
-    )
+    made = []
+    for cls in classes:
+        own = {item.name: keywords[item.name] for item in items(cls) if item.name in keywords}
+        made.append(dataclasses.replace(objects[cls], **own) if cls in objects else cls(**own))
+    return tuple(made)
 
 
 # --- on the command line

@@ -59,6 +59,9 @@ def inputs(folder: Path) -> dict[str, object]:
         "list": [image, galaxy(1)],
         "float64": image.astype(float),
         "big-endian": image.astype(">f4"),
+        "rows": image.tolist(),
+        "dict": {"r": image},
+        "pattern": str(folder / "g?.fits"),
         "quantity": image * u.nJy,
         "masked": np.ma.array(image, mask=np.zeros(image.shape, bool)),
         "NDData": NDData(image),
@@ -82,7 +85,8 @@ def inputs(folder: Path) -> dict[str, object]:
 
 
 KINDS = (
-    "array", "stack", "list", "float64", "big-endian", "quantity", "masked", "NDData", "CCDData", "Cutout2D",
+    "array", "stack", "list", "float64", "big-endian", "rows", "dict", "pattern",
+    "quantity", "masked", "NDData", "CCDData", "Cutout2D",
     "PrimaryHDU", "ImageHDU", "HDUList", "list of HDUs", "path", "Path", "paths", "generator", "Table", "QTable",
     "pandas", "polars", "pyarrow", "ImageSet",
 )  # fmt: skip
@@ -95,8 +99,15 @@ def expected():
     return {name: found[name][COLUMNS[name]][0] if name in COLUMNS else found[name].pixels[0] for name in found}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("stage", STAGES)
+FEW = ("array", "generator", "Table")  # images come in by one way for all stages, so these are tried quickly for all
+PAIRS = [
+    pytest.param(stage, kind, marks=() if stage in ("measure", "clean") or kind in FEW else pytest.mark.slow)
+    for stage in STAGES
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize("stage, kind", PAIRS)
 def test_all_stages_take_all_inputs(stage, kind, tmp_path, expected):
     given = inputs(tmp_path)
     assert set(given) == set(KINDS)
@@ -132,7 +143,9 @@ def test_a_cutout_knows_where_it_is():
         ([1, 2], "list of numbers"),
         (np.ones(5), r"received \(5,\)"),
         (np.array(["a"]), "holds numbers"),
-        ({"a": 1}, "received dict"),
+        ({"a": 1}, "bands of one.*received a: int"),
+        ({"g": np.ones((9, 9)), "r": np.ones((8, 8))}, r"received g: \(9, 9\), r: \(8, 8\)"),
+        ({}, "received none"),
         (Table({"a": [1]}), "column 'file'"),
     ],
 )
@@ -143,6 +156,9 @@ def test_what_is_no_image_is_refused_in_a_sentence(given, words):
 
 def test_names_of_images_are_theirs_and_differ():
     assert as_images([galaxy(), np.stack([galaxy()] * 2)]).table["id"].tolist() == ["0", "1#0", "1#1"]
+    stack = np.stack([galaxy()] * 2)
+    for one in (stack, NDData(stack), fits.PrimaryHDU(stack)):
+        assert as_images(one).table["id"].tolist() == ["0", "1"]
     first = ImageSet([galaxy()], Table({"id": ["a"]}))
     assert as_images([first, first]).table["id"].tolist() == ["a", "a#2"]
 
@@ -200,6 +216,25 @@ def test_a_table_can_be_made_chunk_by_chunk_from_python(tmp_path):
     whole = emeraldcut.measure(tmp_path)
     made = emeraldcut.measure(tmp_path, output=tmp_path / "out" / "shapes.parquet", progress=True)
     assert made["a4"].tolist() == whole["a4"].tolist() and made["id"].tolist() == ["g0", "g1"]
+
+
+def test_a_table_of_listed_files_is_made_in_chunks_too(tmp_path):
+    """As the shell does: files of one folder, or a pattern of them, which nothing has expanded."""
+    listed = files(tmp_path)
+    whole = emeraldcut.measure(listed)
+    for k, given in enumerate((listed, str(tmp_path / "*.fits"))):
+        made = emeraldcut.measure(given, output=tmp_path / f"{k}.parquet")
+        assert made["a4"].tolist() == whole["a4"].tolist() and made["id"].tolist() == ["g0", "g1"]
+    with pytest.raises(FileNotFoundError):
+        emeraldcut.measure(str(tmp_path / "*.none"))
+
+
+def test_bands_of_one_galaxy_as_a_dict():
+    images = as_images({"g": galaxy(0), "z": 2 * galaxy(1)})
+    assert len(images) == 1 and images.table["bands"][0] == "g,z" and images.colours[0].shape == (48, 48, 3)
+    assert np.array_equal(as_images({"g": galaxy(0), "z": galaxy(1)}, band=("g",)).pixels[0], galaxy(0))
+    found = emeraldcut.measure({"g": galaxy(0), "z": galaxy(1)}, bands="joint")
+    assert len(found) == 1 and np.isfinite(found["a4"][0])
 
 
 def test_a_function_keeps_its_name_when_the_room_of_that_name_is_imported():

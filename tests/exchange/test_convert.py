@@ -160,7 +160,7 @@ def test_regions_in_pixels_count_from_one(tmp_path):
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A SAMP hub of this test's own."""
-    from astropy.samp import SAMPHubServer, conf
+    from pyvo.samp import SAMPHubServer, conf
 
     monkeypatch.setattr(conf, "use_internet", False)
     lock = tmp_path / "hub.samp"
@@ -173,7 +173,7 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")  # of the hub's threads, when it stops
 def test_programs_that_listen_are_sent_the_table(tmp_path, hub, capsys):
-    from astropy.samp import SAMPIntegratedClient
+    from pyvo.samp import SAMPIntegratedClient
 
     Table({"id": ["g"], "ra": [1.0], "dec": [2.0]}).write(tmp_path / "t.ecsv")
     words = ["convert", str(tmp_path / "t.ecsv"), "--send", "--overwrite", "-o"]
@@ -197,7 +197,7 @@ def test_programs_that_listen_are_sent_the_table(tmp_path, hub, capsys):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_table_with_any_name_is_sent(tmp_path, hub):
-    from astropy.samp import SAMPIntegratedClient
+    from pyvo.samp import SAMPIntegratedClient
 
     Table({"id": ["g"], "ra": [1.0], "dec": [2.0]}).write(tmp_path / "t.ecsv")
     hub.start()

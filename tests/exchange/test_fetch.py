@@ -132,6 +132,7 @@ def quick(server, tmp_path, n, **changes):
     return FetchSettings(**(facts | changes))
 
 
+@pytest.mark.slow
 def test_everything_that_a_server_can_do(tmp_path):
     page = (500, b"<html>oops</html>")
     manner = {
@@ -242,6 +243,7 @@ def test_what_others_have_made_is_left_alone(tmp_path, name):
     assert not server.asked and (tmp_path / "out" / name).read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_ends_the_run_and_the_next_goes_on(tmp_path):
     with serving({k: [(502,)] for k in range(3, 30)}) as server:
         options = quick(server, tmp_path, 20, retries=1)
@@ -261,6 +263,7 @@ def test_a_server_that_is_down_ends_the_run_and_the_next_goes_on(tmp_path):
     assert (table["flag"] == Flag.UNREADABLE).sum() == 10
 
 
+@pytest.mark.slow
 def test_requests_keep_the_pace(tmp_path):
     with serving({}) as server:
         fetch(tmp_path / "out", quick(server, tmp_path, 9, rate=20.0), jobs=4)
@@ -268,6 +271,7 @@ def test_requests_keep_the_pace(tmp_path):
     assert max(times) - min(times) > 8 / 20 - 0.1
 
 
+@pytest.mark.slow
 def test_retry_after_holds_everybody(tmp_path):
     with serving({1: [(429, b"", {"Retry-After": "1"}), "image"]}) as server:
         fetch(tmp_path / "out", quick(server, tmp_path, 8, rate=20.0), jobs=4)
@@ -276,6 +280,7 @@ def test_retry_after_holds_everybody(tmp_path):
     assert np.diff(np.sort([when for _, when, *_ in server.asked])).max() > 0.5
 
 
+@pytest.mark.slow
 def test_waits_double(tmp_path):
     with serving({1: [(500,)]}) as server, pytest.raises(NoImagesError, match="none of the 1"):
         fetch(tmp_path / "out", quick(server, tmp_path, 1, retries=3, wait_s=0.1))
@@ -341,7 +346,7 @@ def test_the_command(tmp_path, capsys):
         (
             ["--catalogue", "{sky}", "--survey", "x", "--rate", "0"],
             2,
-            "'rate' must be from 1e-06 to 10000; received 0.0",
+            "'rate' must be from 1e-6 to 10,000; received 0.0",
         ),
         (["--catalogue", "{bare}", "--survey", "x"], 2, "needs the columns ra and dec; it has id"),
         (

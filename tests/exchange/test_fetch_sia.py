@@ -1,7 +1,7 @@
-"""Fetch through SIA, DataLink and SODA: against a small service of the test's own; pyvo reads its answers alike."""
+"""Fetch through SIA, DataLink and SODA: against a small service of the test's own."""
 
-import io
 import socket
+import sys
 import time
 import unicodedata
 from contextlib import contextmanager, suppress
@@ -16,14 +16,17 @@ from astropy.table import Table
 
 from emeraldcut import cli
 from emeraldcut.data import Flag
+from emeraldcut.errors import MissingPackageError
 from emeraldcut.exchange import FetchSettings, fetch
 from emeraldcut.exchange.http import Client, Refused, UnknownHost, addresses
-from emeraldcut.exchange.sia import _cutting_link, _nearest, _records
+from emeraldcut.exchange.sia import image_at
 from emeraldcut.images import NoImagesError, read_images
+from emeraldcut.images.claims import BadImage
 from emeraldcut.tables import read_table
 from tests.helpers import fits_bytes, running, tan_wcs
 
 SCALE, SIDE = 0.5, 200
+RETRY_AFTER_S = 0.1
 VOTABLE = '<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">{}</VOTABLE>'
 OK = '<INFO name="QUERY_STATUS" value="OK"/>'
 
@@ -96,6 +99,13 @@ class Service(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         place, query = parts.path.strip("/"), {k: v[0] for k, v in parse_qs(parts.query).items()}
         self.server.asked.append((place, query))
+        self.server.agents.append(self.headers["User-Agent"])
+        if self.server.busy.get(place):
+            self.server.busy[place] -= 1
+            self.send_response(503)
+            self.send_header("Retry-After", str(RETRY_AFTER_S))
+            self.end_headers()
+            return
         answer = self.server.manner.get(place)
         answer = answer(query) if callable(answer) else answer
         self.send_response(404 if answer is None else 200)
@@ -122,6 +132,7 @@ def soda(query):
 def serving(**manner):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     server.url, server.asked, server.daemon_threads = f"http://127.0.0.1:{server.server_port}", [], True
+    server.agents, server.busy = [], {}
     made = {"sia1": sia1(server.url), "sia2": sia2(server.url), "links": links(server.url)}
     server.manner = made | {"whole": survey_file(*survey_image()), "soda": soda} | manner
     with running(server):
@@ -163,23 +174,31 @@ def test_cutouts_are_those_of_the_surveys_image(tmp_path, version):
         np.testing.assert_allclose(images.table["noise_sigma"], 2)
 
 
-def test_pyvo_reads_the_same_from_the_same_answers():
-    pyvo = pytest.importorskip("pyvo")
-    from astropy.io.votable import parse
+def test_requests_of_pyvo_keep_to_the_rate_and_are_ours(tmp_path):
+    """Five pauses between the six requests of three rows: the search and the image of each."""
+    with serving() as server:
+        asked = options(tmp_path, f"sia1:{server.url}/sia1", [60, 70, 80], [70, 70, 70], rate=20.0)
+        begun = time.monotonic()
+        fetch(tmp_path / "out", asked, jobs=3)
+        assert time.monotonic() - begun > 5 / 20
+        assert len(server.asked) == 6 and {name.split("/")[0] for name in server.agents} == {"emeraldcut"}
 
-    url = "http://host"
-    for answer, reader, of in (
-        (sia1(url), pyvo.dal.sia.SIAResults, lambda record: (record.acref, record.format)),
-        (sia2(url), pyvo.dal.sia2.SIA2Results, lambda record: (record.access_url, record.access_format)),
-    ):
-        theirs = [of(record) for record in reader(parse(io.BytesIO(answer)))]
-        ours = _records(answer)
-        assert list(zip(map(str, ours["url"]), map(str, ours["format"]), strict=True)) == theirs
-        assert _nearest(ours, 150.0, 2.0)[0] == theirs[-1 if reader is pyvo.dal.sia.SIAResults else 0][0]
-    theirs = pyvo.dal.adhoc.DatalinkResults(parse(io.BytesIO(links(url)))).get_first_proc()
-    ours = urlsplit(_cutting_link(links(url), 150.0, 2.0, 0.01))
-    assert f"{ours.scheme}://{ours.netloc}{ours.path}" == theirs.access_url
-    assert parse_qs(ours.query) == {"ID": ["x/1"], "CIRCLE": ["150.0000000 2.0000000 0.0100000"]}
+
+@pytest.mark.parametrize("place", ["sia2", "links", "soda"])
+def test_a_search_that_fails_is_tried_again_after_the_pause_that_the_server_asks_for(tmp_path, place):
+    with serving() as server:
+        server.busy[place] = 2
+        asked = options(tmp_path, f"sia2:{server.url}/sia2", [60], [70], survey="DEEP", retries=2)
+        begun = time.monotonic()
+        assert fetch(tmp_path / "out", asked).manifest["usable"] == 1
+        assert time.monotonic() - begun > 2 * RETRY_AFTER_S
+        assert [name for name, _ in server.asked].count(place) == 3
+
+
+def test_without_pyvo_one_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvo", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'emeraldcut\[sky\]'"):
+        fetch(tmp_path / "out", options(tmp_path, "sia1:http://host/sia", [60], [70]))
 
 
 def test_a_service_that_does_not_cut_gives_the_image(tmp_path):
@@ -352,6 +371,7 @@ def test_a_resolver_that_says_nothing_ends_in_seconds(monkeypatch):
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.slow
 def test_a_server_that_drips_ends_in_time():
     """One byte of the headers every .1 s would keep a socket's own timeout from ever ending it."""
 
@@ -369,3 +389,20 @@ def test_a_server_that_drips_ends_in_time():
         with pytest.raises(ConnectionError, match=r"took more than 0\.5 s"):
             Client(timeout_s=0.5).get(f"http://127.0.0.1:{listener.getsockname()[1]}/", 1000)
         assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("version", ["sia1", "sia2"])
+@pytest.mark.parametrize("where", ["file:///etc/hostname", "http://127.0.0.1:9/x"])
+def test_data_of_an_answer_that_are_elsewhere_are_not_opened(version, where):
+    fields = "".join(f"<FIELD {field}/>" for field in SIA2_FIELDS)
+    table = f'<TABLE>{fields}<DATA><BINARY><STREAM href="{where}"/></BINARY></DATA></TABLE>'
+    answer = VOTABLE.format(f'<RESOURCE type="results">{OK}{table}</RESOURCE>').encode()
+    asked = []
+
+    def get(url, most):
+        asked.append(url)
+        return answer
+
+    with pytest.raises(BadImage, match=f"its data are in '{where}', which is not followed"):
+        image_at(f"{version}:http://a.test/sia", None, 150.0, 2.0, 0.01, get)
+    assert len(asked) == 1

@@ -51,6 +51,7 @@ def masked(place, its_mirror_image, sigma=1.0):
     return bool(pixels[32, 52] == NEIGHBOUR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [1.0, 7.0])
 def test_what_counts_is_five_times_the_noise_and_twice_the_light(sigma):
     assert masked(5.5, 0.0, sigma) and not masked(4.5, 0.0, sigma)

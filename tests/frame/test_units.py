@@ -85,17 +85,20 @@ def test_a_power_of_two_changes_no_bit(stage, psf, unit):
 
 
 def _close(found: Table, expected: Table, unit: float, level: float) -> None:
-    """To 1e-4 of the errors, 1e-3 with a PSF.
+    """To 1e-4 of the errors, 1e-3 for single isophotes; those that did not converge may hang on the last bit.
 
     Under a sky of many sigma single precision rounds the pixels of each unit more coarsely.
 
     One step of rounding of all pixels, up or down, moves results by 3e-4 of their errors where the level is 300 and the
     PSF is known, by 1e-4 where it is unknown, and by 2e-5 where there is no sky: no unit can do better.
     """
-    # where the PSF is known, steps end when little is left to change: up to 6e-4 of an error was seen
-    known = "psf_fwhm_pix" in found.colnames
-    tolerance = max(1e-3 if known else 1e-4, (1e-5 if known else ROUNDING) * abs(level))
+    known, profiles = "psf_fwhm_pix" in found.colnames, "stop_reason" in found.colnames
+    tolerance = max(1e-4, (1e-5 if known else ROUNDING) * abs(level)) * (10 if profiles else 1)
     assert found.colnames == expected.colnames
+    if profiles:
+        assert list(found["stop_reason"]) == list(expected["stop_reason"])
+        converged = expected["stop_reason"] == "converged"
+        found, expected = found[converged], expected[converged]
     for name in found.colnames:
         if expected[name].dtype.kind not in "fiu":
             assert list(found[name]) == list(expected[name]), name
@@ -103,8 +106,11 @@ def _close(found: Table, expected: Table, unit: float, level: float) -> None:
         one, other = numbers(found[name]), numbers(expected[name])
         if name in COUNTS:
             one, allowed = one / unit - (level * SIGMA if name == "background" else 0.0), tolerance * SIGMA
+            if name == "light_inside":  # of many pixels
+                allowed = tolerance * np.abs(other)
         elif (errors := name.removesuffix("_deg") + "_err" + "_deg" * name.endswith("_deg")) in expected.colnames:
-            allowed = tolerance * numbers(expected[errors])
+            errors = numbers(expected[errors])  # NaN of axes that an isophote has from its neighbour
+            allowed = tolerance * np.where(np.isnan(errors), np.abs(other) + 1e-2, errors)
         elif name.startswith("p_"):
             allowed = tolerance
         else:
@@ -114,7 +120,7 @@ def _close(found: Table, expected: Table, unit: float, level: float) -> None:
 
 
 @pytest.mark.parametrize("psf", [False, True], ids=["PSF unknown", "PSF known"])
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "profiles"])
+@pytest.mark.parametrize("stage", STAGES)
 @few
 @given(unit=units, level=levels)
 def test_results_do_not_depend_on_the_unit_of_counts(stage, psf, unit, level):

@@ -239,6 +239,7 @@ def test_signal_to_noise_is_that_of_repeated_exposures():
     assert light[region].sum() == pytest.approx(light.sum() / 2, rel=0.02)
 
 
+@pytest.mark.slow
 def test_settings_that_cannot_be_met_are_refused():
     for wrong, sentence in (
         ({"weights": (1.0,)}, "one number for each of the classes"),

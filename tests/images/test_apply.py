@@ -89,6 +89,7 @@ def test_what_was_stopped_goes_on(stored, tmp_path, monkeypatch):
     assert not (tmp_path / ".t.parquet.unfinished").exists()
 
 
+@pytest.mark.slow
 def test_workers_give_the_same(stored, tmp_path):
     one, two = (read_table(applied(stored, tmp_path / f"{jobs}.parquet", jobs=jobs)) for jobs in (1, 2))
     assert list(one["brightness"]) == list(two["brightness"]) and list(one["id"]) == list(two["id"])

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.images import ReadSettings, apply_to_images, open_images, read_images, readers, write_images
 from emeraldcut.images.formats import failed, read_file
 from emeraldcut.images.parquet import parquet_images
+from emeraldcut.images.psf import LARGEST_SIDE_PIX, read_psf
 from emeraldcut.runs import map_chunks, read_manifest
 from emeraldcut.runs.apart import Crashed, apart
 from emeraldcut.runs.notices import listening
@@ -142,9 +144,10 @@ def test_hdf5_of_text_is_rows(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 96_000, 96_000), (10**9, 64, 64)])
-def test_hdf5_that_was_never_written_is_one_row(tmp_path, shape):
+@pytest.mark.parametrize("packed", [None, "gzip", "lzf"])
+def test_hdf5_that_was_never_written_is_one_row(tmp_path, shape, packed):
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        file.create_dataset("images", shape=shape, dtype="f4", chunks=(1, 64, 64))
+        file.create_dataset("images", shape=shape, dtype="f4", chunks=(1, 64, 64), compression=packed)
     ((flag, text),) = within(20, rows, tmp_path / "x.h5")
     assert flag == Flag.UNREADABLE and "claims" in text
 
@@ -246,6 +249,7 @@ def test_errors_of_every_kind_have_a_sentence(error):
 # --- crashes
 
 
+@pytest.mark.slow
 def test_damage_of_tiles_costs_no_other_image(tmp_path):
     """RICE with other lengths of its tiles makes the decompressor of astropy read behind its data: SIGSEGV."""
     sample = fuzzing.of_fits("x.fits", fuzzing.packed("PLIO_1"), fuzzing.PLANES)
@@ -276,6 +280,7 @@ def raising():
     raise ZeroDivisionError("of a library")
 
 
+@pytest.mark.slow
 def test_what_crashes_apart_is_an_error_here():
     for _ in range(3):
         items = apart("tests.images.test_borders:killing", 9)
@@ -291,6 +296,7 @@ def test_what_crashes_apart_is_an_error_here():
     assert list(apart("tests.images.test_borders:killing", 2)) == [0, 1]
 
 
+@pytest.mark.slow
 def test_what_hangs_apart_ends(monkeypatch):
     monkeypatch.setattr("emeraldcut.runs.apart.SLOWEST_S", 1)
     with pytest.raises(Crashed, match="did not come to an end in 1 s"):
@@ -368,6 +374,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_end_at_once(tmp_path, name):
     (tmp_path / name).write_bytes(BOMBS[name]())
@@ -384,6 +391,35 @@ def test_a_cube_that_claims_a_long_axis_ends_at_once(tmp_path, axis):
     (tmp_path / "x.fits").write_bytes(cube.replace(whole, f"NAXIS{axis}  =".encode() + b"2147483648".rjust(21)))
     ((flag, text),) = within(20, rows, tmp_path / "x.fits")
     assert flag == Flag.UNREADABLE and "2147483648" in text
+
+
+@pytest.mark.parametrize("packed", [1, 5, 7, 8, 32773, 32946, 34925, 50000])
+def test_a_short_tiff_that_claims_a_large_image_ends_at_once(tmp_path, packed):
+    """361 megapixels in 140 bytes, by every way of packing: the first took 3.5 GB of memory."""
+    values = {256: 19_000, 257: 19_000, 258: 8, 259: packed, 262: 1, 273: 0, 277: 1, 278: 19_000, 279: 10}
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    (tmp_path / "x.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, len(values)) + tags + bytes(4))
+    ((flag, text),) = within(10, rows, tmp_path / "x.tif")
+    assert flag == Flag.UNREADABLE and "claims 19000 x 19000 pixels" in text
+
+
+SHORT_AND_EMPTY = {
+    "x.dat": lambda: b"1.0\n" * 400,
+    "x.fits": lambda: fits_bytes(RAMP),
+    "x.npy": lambda: npy_bytes(RAMP),
+    "x.png": lambda: fuzzing.picture("PNG"),
+    "x.tif": fuzzing.tiff,
+    "x.h5": lambda: b"\x89HDF\r\n\x1a\n",
+    "x.fits.gz": lambda: gzip.compress(fits_bytes(RAMP)),
+}
+
+
+@pytest.mark.parametrize("name", SHORT_AND_EMPTY)
+def test_what_is_followed_by_nothing_for_100_gigabytes_ends_at_once(tmp_path, name):
+    """A file that has hardly any content on the disk."""
+    (tmp_path / name).write_bytes(SHORT_AND_EMPTY[name]())
+    os.truncate(tmp_path / name, 10**11)
+    assert 1 <= len(within(20, rows, tmp_path / name)) <= 3
 
 
 def test_an_array_that_claims_a_million_planes(tmp_path):
@@ -440,6 +476,7 @@ def test_large_images_are_few_at_a_time(tmp_path):
     assert number == 30 and grown_kb < 30 * 16_000 * 0.75
 
 
+@pytest.mark.slow
 def test_lack_of_memory_is_no_damage(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((4000, 4000), np.float32))
     code = (
@@ -531,3 +568,85 @@ def test_a_file_is_read_from_any_plane_on(tmp_path):
         pictures = list(read_file(tmp_path / name, start=3))
         assert [picture.index for picture in pictures] == [3, 4]
         np.testing.assert_array_equal(pictures[0].pixels, cube[3])
+
+
+# --- what headers claim besides pixels
+
+
+PSF = np.exp(-np.hypot(*np.mgrid[-7:8, -7:8]) / 2).astype("f4")
+
+
+@pytest.mark.parametrize("cards", [{"PSF_SAMP": 1e6}, {"PSF_SAMP": 1e300}, {"PSF_SAMP": 0.0}, {"PSF_SAMP": -1.0}])
+def test_a_psf_that_claims_to_be_huge_is_a_sentence(tmp_path, cards):
+    unit = fits.ImageHDU(PSF, fits.Header(cards), name="PSF")
+    (tmp_path / "a.fits").write_bytes(fits_bytes(fits.PrimaryHDU(RAMP), unit))
+    (tmp_path / "b.fits").write_bytes(fits_bytes(RAMP))
+    found = within(20, rows, tmp_path)
+    assert [flag for flag, _ in found] == [1, 0] and "PSF" in found[0][1]
+    (tmp_path / "psf.fits").write_bytes(fits_bytes(fits.PrimaryHDU(PSF, fits.Header(cards))))
+    with pytest.raises(UsageError, match="PSF"):
+        within(20, rows, tmp_path / "b.fits", psf=str(tmp_path / "psf.fits"))
+
+
+def test_a_psf_is_no_mosaic(tmp_path):
+    (tmp_path / "psf.fits").write_bytes(fits_bytes(np.ones((3, LARGEST_SIDE_PIX + 1), "f4")))
+    with pytest.raises(UsageError, match="at most 2048 pixels along a side"):
+        read_psf(tmp_path / "psf.fits")
+
+
+def test_scales_of_images_that_make_a_psf_huge_cost_their_rows_alone(tmp_path):
+    """The PSF of all images says its pixels on the sky; one image says that its own are 10^-9 arcsec wide."""
+    (tmp_path / "psf.fits").write_bytes(fits_bytes(fits.PrimaryHDU(PSF, fits.Header({"PIXSCALE": 0.1}))))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, scale in (("a", 1e-9), ("b", 0.2)):
+        (folder / f"{name}.fits").write_bytes(fits_bytes(fits.PrimaryHDU(RAMP, fits.Header({"PIXSCALE": scale}))))
+    found = within(20, rows, folder, psf=str(tmp_path / "psf.fits"))
+    assert [flag for flag, _ in found] == [1, 0] and "PSF" in found[0][1]
+
+
+@pytest.mark.parametrize("card", ["POLDEG1", "NROW_B"])
+def test_models_of_psfs_that_claim_many_parts_end_at_once(tmp_path, card):
+    sample = fuzzing.OTHERS["psf of psfex" if card == "POLDEG1" else "psf of a field"]()
+    with fits.open(io.BytesIO(sample.content)) as units:
+        if card == "POLDEG1":
+            units[1].header[card] = 10**9
+        else:
+            units[1].data[card] = 2**31 - 1
+        (tmp_path / "x.psf").write_bytes(fits_bytes(*units))
+    psf = within(20, read_psf, tmp_path / "x.psf", "u")
+    assert len(psf.parts) == (1 if card == "POLDEG1" else 4)
+
+
+@pytest.mark.parametrize("card", ["WCSAXES", "A_ORDER", "BP_ORDER"])
+@pytest.mark.parametrize("number", [20_000, 2**31 - 1, -5])
+def test_a_wcs_that_claims_much_is_none(tmp_path, card, number):
+    with fits.open(io.BytesIO(fuzzing.on_the_sky())) as units:
+        units[0].header[card] = number
+        units.writeto(tmp_path / "x.fits", output_verify="ignore")
+    images = within(20, read_images, tmp_path / "x.fits")
+    assert list(images.table["flag"]) == [0] and "ra" not in images.table.colnames
+    assert "no position" in images.table["read_as"][0]
+
+
+def test_headers_print_nothing(tmp_path, capfd):
+    """Astropy says on standard output what it thinks of distortions that the axes do not name."""
+    with fits.open(io.BytesIO(fuzzing.on_the_sky())) as units:
+        units[0].header["CTYPE1"], units[0].header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+        units.writeto(tmp_path / "x.fits")
+    assert "ra" in read_images(tmp_path / "x.fits").table.colnames
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_psf_of_a_row_of_a_mosaic_costs_that_row_alone(tmp_path):
+    (tmp_path / "m.fits").write_bytes(fits_bytes(np.tile(RAMP, (8, 8))))
+    (tmp_path / "psf.fits").write_bytes(fits_bytes(PSF))
+    listed = {"x": [50.0, 60.0, 70.0], "y": [50.0, 60.0, 70.0], "psf_file": ["gone.fits", "psf.fits", ""]}
+    Table(listed).write(tmp_path / "t.csv")
+    cwd = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        found = rows("m.fits", catalogue="t.csv", cutout_size=16)
+    finally:
+        os.chdir(cwd)
+    assert [flag for flag, _ in found] == [1, 0, 0] and "PSF" in found[0][1]

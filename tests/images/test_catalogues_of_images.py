@@ -238,6 +238,20 @@ def test_rows_go_with_other_names_of_the_images_of_a_set(tmp_path):
         read_images(source, ReadSettings(catalogue=str(tmp_path / "d.ecsv")))
 
 
+def test_ids_that_look_like_planes_go_with_their_own_rows(tmp_path):
+    """A list in which one file is a cube, so that its planes are b#0 and b#1, and another has the id b#0."""
+    cube = np.random.default_rng(1).normal(size=(2, 24, 24)).astype("f4")
+    fits.PrimaryHDU(cube).writeto(tmp_path / "cube.fits")
+    fits.PrimaryHDU(cube[0] + 5).writeto(tmp_path / "c.fits")
+    Table({"id": ["b", "b#0"], "file": ["cube.fits", "c.fits"]}).write(tmp_path / "list.csv")
+    Table({"id": ["b#0", "b"], "z": [0.5, 0.1]}).write(tmp_path / "catalogue.csv")
+    settings = ReadSettings(catalogue=str(tmp_path / "catalogue.csv"), match="name", stack=True)
+    images = read_images(tmp_path / "list.csv", settings)
+    assert len(images) == 3 and "row_of_the_list" not in images.table.colnames
+    for pixels, row in zip(images.pixels, images.table, strict=True):
+        assert row["z"] == (0.5 if np.nanmean(pixels) > 2 else 0.1)
+
+
 def test_screen_keeps_the_images_of_rows(tmp_path):
     pixels = np.array([draw_galaxy(shapes.superellipse(0.6, 4), Sersic(1), radius_pix=5 + k) for k in range(3)], "f4")
     write_images(ImageSet(pixels, Table({"id": IDS_TEXT})), tmp_path / "s", command="x")
@@ -277,3 +291,42 @@ def test_columns_that_are_renamed_are_said(tmp_path, how):
         images = read_images(source, ReadSettings(catalogue=None if how == "list" else str(tmp_path / "c.ecsv")))
     renamed = next(one for one in said if "input_NAME" in one)
     assert renamed.endswith("input_NAME: flag, a4.") and {"input_a4", "input_flag"} <= set(images.table.colnames)
+
+
+def write_cube(path, planes, kind):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    if kind == "npy":
+        np.save(path.with_suffix(".npy"), planes)
+    else:
+        fits.PrimaryHDU(planes).writeto(path.with_suffix(".fits"))
+
+
+@pytest.mark.parametrize("kind", ["npy", "fits"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_planes_of_several_cubes_by_their_ids(tmp_path, kind, listed):
+    planes = np.arange(1, 25, dtype=np.float32).reshape(24, 1, 1) * np.ones((1, 16, 16), np.float32)
+    planes[:, 0, 0] = -1
+    write_cube(tmp_path / "p" / "one", planes[:12], kind)
+    write_cube(tmp_path / "p" / "two", planes[12:], kind)
+    source = tmp_path / "p"
+    if listed:
+        source = tmp_path / "list.csv"
+        Table({"file": [f"p/one.{kind}", f"p/two.{kind}"]}).write(source)
+    rows = Table({"id": ["two#11", "one#0", "three#1", "two#3", "one#12"], "mag": [1.0, 2.0, 3.0, 4.0, 5.0]})
+    rows.write(tmp_path / "c.ecsv")
+    images = read_images(source, ReadSettings(catalogue=str(tmp_path / "c.ecsv")))
+    table, lost = images.table, images.table["flag"] & int(Flag.UNREADABLE) > 0
+    value = dict(zip(table["id"], (p[5, 5] if p.size else np.nan for p in images.pixels), strict=True))
+    mag = {row["id"]: row["mag"] for row in table if not np.ma.is_masked(row["mag"])}
+    assert (value["one#0"], value["two#3"], value["two#11"]) == (1, 16, 24)
+    assert mag == {"two#11": 1, "one#0": 2, "three#1": 3, "two#3": 4, "one#12": 5}
+    assert set(table["id"][lost]) == {"three#1", "one#12"}  # rows without an image
+    assert len(table) == 24 + 2 and len(set(table["id"])) == len(table)
+    assert np.sum(table["flag"] & int(Flag.NOT_LISTED) > 0) == 21
+
+
+def test_sources_of_mosaics_have_such_ids_too(tmp_path):
+    for name in ("one", "two"):
+        cutout(tmp_path / "p" / f"{name}.fits", 1, side=64, ra=RA[0], dec=DEC[0])
+    images = read(tmp_path, Table({"id": ["one#0", "one#1", "two#0"], "ra": [RA[0]] * 3, "dec": [DEC[0]] * 3}))
+    assert [pixels.shape for pixels in images.pixels] == [(16, 16)] * 3

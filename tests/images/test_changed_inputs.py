@@ -217,6 +217,7 @@ def stop_early(source, settings, output, left=10):
         apply_to_images(stopping, source, settings, output, command="mean")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "change"), DONE_AGAIN, ids=lambda f: f.__name__)
 def test_changed_images_are_done_again(make, change, tmp_path):
     source, settings = make(tmp_path / "source")

@@ -115,6 +115,7 @@ def test_screen_and_others_find_the_sources_and_say_so(tmp_path, mosaic, capsys,
     assert read_manifest("run")["images"] == 4 and len(read_table("run/sources.parquet")) == len(expected)
 
 
+@pytest.mark.slow
 def test_python_finds_them_too(tmp_path, mosaic):
     with pytest.warns(UserWarning, match="taken as a mosaic"):
         table = emeraldcut.measure(mosaic, limit=3)

@@ -76,6 +76,20 @@ def test_damaged_snapshots_are_snapshots_or_a_sentence(name, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", fuzzing.OTHERS)
+def test_what_else_is_damaged_is_a_sentence(name, folder):
+    sample = fuzzing.OTHERS[name]()
+    fuzzing.read_other(sample, sample.content, folder)
+
+    @many(fuzzing.variants(name))
+    @given(DAMAGES)
+    def check(damages):
+        fuzzing.check_other(sample, fuzzing.damaged(sample, damages), folder)
+
+    check()
+
+
+@pytest.mark.slow
 def test_a_damaged_set_of_ours_never_gives_other_pixels(folder):
     stored = fuzzing.StoredSample(folder)
     assert stored.check(stored.sample.content) == fuzzing.PLANES

@@ -81,6 +81,7 @@ def divided(tmp_path_factory):
     return folder, whole, wcs
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.floats(0, 299), st.floats(0, 239)), min_size=1, max_size=6), st.integers(8, 90))
 def test_a_cutout_across_borders_is_that_of_the_undivided_mosaic(divided, tmp_path, places, size):
@@ -187,6 +188,7 @@ def test_broken_tiles_are_flagged_rows(overlapping, tmp_path):
         read_images(tmp_path, options)
 
 
+@pytest.mark.slow
 def test_a_tile_whose_pixels_are_damaged_within(tmp_path):
     shape = (300, 300)
     pixels = np.random.default_rng(0).normal(100, 5, shape).astype(np.float32)

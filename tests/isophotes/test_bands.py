@@ -111,6 +111,7 @@ def test_the_colour_of_a_galaxy_is_that_of_its_light():
         colour_profile(profiles, "g", "u")
 
 
+@pytest.mark.slow
 def test_files_arrays_and_the_shell_give_the_same(tmp_path):
     planes = np.array(list(in_bands(1, flux=(1, 1, 1)).bands[0].values()))
     path = tmp_path / "grz.fits"

@@ -69,6 +69,7 @@ def test_shapes_are_those_before_the_psf(axis_ratio, exponent):
     assert abs(corrected["axis_ratio"] - axis_ratio) < 0.3 * abs(seen["axis_ratio"] - axis_ratio)
 
 
+@pytest.mark.slow
 def test_geometry_of_noisy_synthetic_galaxies():
     """Resolved (FWHM at most half the half-light radius), S/N >= 100: 19 in 20 within 0.03 and 3 degrees."""
     pool = synthesise(
@@ -126,6 +127,7 @@ def test_every_image_has_one_row_and_bad_ones_are_masked():
 GARBAGE = st.tuples(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32 - 1), st.integers(0, 7))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(GARBAGE, st.sampled_from([np.nan, 0.5, 3.0, 40.0]))
 @example(garbage=(8, 8, 1, 5), psf_fwhm_pix=np.nan)

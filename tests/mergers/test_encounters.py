@@ -93,6 +93,7 @@ def test_what_cannot_be_is_refused(values, words):
         EncounterSettings(**values)
 
 
+@pytest.mark.slow
 def test_a_suite_begins_with_the_encounter_at_rest():
     suite = SuiteSettings(
         grid="encounter", orbits=2, control=False, start_kpc=6.0, circularity=0.8, orbit_angle_deg=77.0,

@@ -183,6 +183,7 @@ def test_placing_leaves_galaxies_as_they_are(n, m, seed, first_spin, second_spin
         )
 
 
+@pytest.mark.slow
 def test_placed_galaxies_count_on_and_are_written_and_read(tmp_path):
     orbit = kepler_orbit(OrbitSettings(), 1e11, second_spin_deg=(30, 60))
     pair = place(galaxy(5, 0), galaxy(6, 1), orbit)

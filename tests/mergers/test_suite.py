@@ -207,6 +207,7 @@ def test_suites_draw_their_own_orbits_unless_they_share_a_group():
     assert orbit_name(plan(thesis)[3], thesis, 5) == orbit_name(plan(thesis)[3], replace(thesis, progenitor="dwarf"), 6)
 
 
+@pytest.mark.slow
 def test_spins_follow_the_group():
     """The same spins in two suites of one group, and others in one without."""
     suites = (SMALL, replace(SMALL, gas_fractions=(0.1,)), replace(SMALL, orbit_group="a"))
@@ -246,7 +247,7 @@ def test_bad_suites_say_why(tmp_path):
     for wrong, sentence in (
         ({"mass_ratios": (0.5,)}, "every value of setting 'mass_ratios' must be from 1 to 1,000,000; received 0.5"),
         ({"gas_fractions": (1.0,)}, "'gas_fractions' must be at least 0 and below 1; received 1.0"),
-        ({"orbits": 0}, "'orbits' must be from 1 to 10000; received 0"),
+        ({"orbits": 0}, "'orbits' must be from 1 to 10,000; received 0"),
     ):
         with pytest.raises(ValueError, match=sentence):
             replace(SMALL, **wrong)

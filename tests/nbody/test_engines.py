@@ -96,6 +96,7 @@ def test_outputs_are_those_of_our_engine():
     assert gyr_of_outputs(0.08, 0.1, 0.04) == pytest.approx((0.08, 0.1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["gadget2", "gadget4", "swift"])
 def test_particles_on_straight_lines(engine, pair, tmp_path):
     """Whatever order the program writes them in, from a beginning that is not 0, in a box or not."""
@@ -169,6 +170,7 @@ def test_what_cannot_be_is_said_before_it_is_tried(pair, tmp_path, monkeypatch):
         list(evolve_elsewhere(pair, HOW, ProgramSettings(executable=here), until_gyr=0.53, folder=tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_suite_goes_on_after_a_crash(tmp_path):
     """From the last snapshot, also with another number of processes."""
     run = tmp_path / "suite"

@@ -243,6 +243,7 @@ def test_gas_of_unknown_temperature_is_an_error(galaxy):
             EvolveSettings(**wrong)
 
 
+@pytest.mark.slow
 def test_a_suite_with_gas(tmp_path):
     suite = SuiteSettings(
         mass_ratios=(2.0,), gas_fractions=(0.3,), orbits=1, duration_gyr=0.02, separation=8.0, control=False,

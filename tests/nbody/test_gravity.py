@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from emeraldcut.nbody import direct_jax as pairs
 from emeraldcut.nbody.gravity import accelerations
 from emeraldcut.nbody.snapshot import GRAVITY
-from emeraldcut.nbody.tree import BLOCK, GROUP, LEAF, find_neighbours, in_parts, plant
+from emeraldcut.nbody.tree import BLOCK, GROUP, LEAF, around_group, in_parts, plant, reach_of_nodes
 from tests.helpers import isotropic
 
 seeds = st.integers(0, 2**32 - 1)
@@ -282,24 +282,18 @@ def test_a_part_that_fails_is_heard_of():
 
 @few
 @given(seed=seeds, number=st.integers(1, 800), symmetric=st.booleans(), size=st.floats(0.01, 3))
-def test_neighbours_are_scipys(seed, number, symmetric, size):
+def test_leaves_around_a_group_hold_all_neighbours_that_scipy_finds(seed, number, symmetric, size):
     position, rng = particles(number, seed)[0], np.random.default_rng(seed)
     radius = size * rng.random(number)
     tree = plant(position)
     ordered, own = position[tree.order], radius[tree.order]
-    starts, places = find_neighbours(own, symmetric, tree)
+    reach, leaves = reach_of_nodes(own, tree), np.empty(len(tree.first), np.uint32)
     expected = [set(found) for found in cKDTree(ordered).query_ball_point(ordered, own)]
     if symmetric:
         for i, found in enumerate([set(f) for f in expected]):
             for j in found:
                 expected[j].add(i)
-    for i in range(number):
-        found = places[starts[i] : starts[i + 1]]
-        assert len(found) == len(expected[i]) and set(found.tolist()) == expected[i]
-
-
-def test_many_neighbours():
-    """More than there is space for at the beginning."""
-    tree = plant(np.random.default_rng(0).random((700, 3)))
-    starts, places = find_neighbours(np.full(700, 2.0), False, tree)
-    assert len(places) == 700**2 and (np.diff(starts) == 700).all()
+    for group in tree.groups:
+        found = leaves[: around_group(group, reach, np.bool_(symmetric), tree, leaves)]
+        held = {j for leaf in found for j in range(tree.first[leaf], tree.last[leaf])}
+        assert all(expected[i] <= held for i in range(tree.first[group], tree.last[group]))

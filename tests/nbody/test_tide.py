@@ -61,6 +61,7 @@ def test_a_sphere_is_stretched_towards_the_centre_of_the_tide():
     assert pulled[2, 1] - pulled[3, 1] == pytest.approx(-2 * mass / 50.0 / 70.0**2, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_energy_of_many_bodies_is_conserved_in_a_tide_and_runs_go_on():
     sphere, moved = in_equilibrium(2000), ORBIT.applied(STEPS)
     states = list(evolve(sphere, moved, until_gyr=0.25))

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -800,7 +801,7 @@ def test_no_keras_without_training(tmp_path, rng):
     assert done.stdout.split("\n")[0] == "True (1, 3) False False"
 
 
-@pytest.mark.parametrize("damage", ["nan", "card", "list", "layers", "truncated", "no dense", "open set"])
+@pytest.mark.parametrize("damage", ["nan", "card", "list", "layers", "truncated", "no dense", "open set", "pipe"])
 def test_a_bad_folder_of_a_network_is_one_sentence(tmp_path, rng, damage):
     shipped = load_network("screener").folder
     folder = tmp_path / "network"
@@ -821,6 +822,9 @@ def test_a_bad_folder_of_a_network_is_one_sentence(tmp_path, rng, damage):
         weights.write_bytes(weights.read_bytes()[:5000])
     elif damage == "no dense":
         layers.write_text('{"class_name": "Sequential", "config": []}')
+    elif damage == "pipe":
+        weights.unlink()
+        os.mkfifo(weights)
     else:
         (folder / "open_set.npz").write_bytes(b"PK nothing")
     with pytest.raises(ValueError) as caught:  # noqa: PT011  what it says differs

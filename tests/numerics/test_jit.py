@@ -303,6 +303,23 @@ def test_folders_that_were_not_used_for_long_are_removed_but_none_in_use(place):
     assert left == {"key0", *(f"key{k}" for k in range(3, jit.KEPT + 3))}
 
 
+def test_folders_that_were_used_a_moment_ago_stay(tmp_path, monkeypatch):
+    """Several checkouts that are worked in keep what they have compiled. One that others remove is no error."""
+    names = [f"key{k}" for k in range(jit.KEPT + 4)]
+    for name in names:
+        (tmp_path / name).mkdir()
+    jit._prune(tmp_path / "own")
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in names[:2]:
+        os.utime(tmp_path / name, (1000, 1000))
+    gone = tmp_path / "gone"
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter([gone, *map(self.joinpath, names)]))
+    monkeypatch.setattr(Path, "is_dir", lambda self: True)
+    jit._prune(tmp_path / "own")
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[2:]
+
+
 def test_progress_is_shown_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     show = jit._progress("measure", 2)

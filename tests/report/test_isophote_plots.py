@@ -38,6 +38,7 @@ def test_a_galaxy_without_a_profile_is_named(images):
         emeraldcut.plot_isophotes(images, emeraldcut.radial_profiles(images), "nobody")
 
 
+@pytest.mark.slow
 def test_measure_draws_the_first_galaxies(images, tmp_path):
     write_images(images, tmp_path / "set", command="test")
     arguments = ["measure", str(tmp_path / "set"), "--output", str(tmp_path / "t.csv"), "--quiet"]

@@ -81,6 +81,7 @@ def written(folder, gas: bool) -> list:
     return files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gas", [False, True])
 def test_a_merger_has_a_picture_and_a_movie(tmp_path, gas):
     files = written(tmp_path, gas)

@@ -256,6 +256,7 @@ def test_nothing_could_be_scored(tmp_path):
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.slow
 def test_a_run_without_a_set_of_images(tmp_path):
     page = checked(make_run(tmp_path, rows(["a", "b", "c"]), None, references=False))
     assert "The best candidate among 3 images is a" in page.text
@@ -768,6 +769,7 @@ def test_escaped_text_has_no_bare_characters_of_latex(text):
     assert not set(shown) & set("\\{}$&#%_~^\n\r")
 
 
+@pytest.mark.slow
 def test_a_pdf_needs_a_browser_and_says_so(tmp_path, monkeypatch):
     page = report(make_run(tmp_path, rows(["a"]), [galaxy()]))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -561,6 +561,7 @@ def test_nothing_is_lost_or_doubled_when_the_process_is_killed(finished):
 # --- the static form and the command line
 
 
+@pytest.mark.slow
 def test_a_static_folder_holds_everything_and_what_it_saves_comes_back(finished, tmp_path, capsys):
     (finished / LOG).unlink(missing_ok=True)
     folder = tmp_path / "static"

@@ -8,12 +8,14 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emeraldcut.errors import UsageError
 from emeraldcut.networks import CLASSES, load_network
 from emeraldcut.networks.calibration import number_true, priors
 from emeraldcut.screening import ranking as ranking_module
 from emeraldcut.screening.ranking import (
     AT,
     CHANGED,
+    FILE,
     TERMS,
     Ranking,
     Rankings,
@@ -180,3 +182,10 @@ def test_true_and_false_numbers_are_those_of_independent_draws(p):
 def test_intervals_of_many_are_normal():
     true, false = number_true(np.full(10_000, 0.3))
     assert true[2] - true[1] == pytest.approx(2 * np.sqrt(2100)) and false[1] == pytest.approx(7000 - np.sqrt(2100))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"first": 1, "careful": 2, "thresholds": {}, "facts": {}}'])
+def test_damaged_rankings_are_a_sentence(tmp_path, content):
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(UsageError, match=FILE):
+        read_rankings(tmp_path)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from emeraldcut.camera.remnant_shape import families, view_remnant
 from emeraldcut.mergers import SUITE, SuiteSettings, simulate, snapshots_of, suite_file
 from emeraldcut.mergers.encounters import TidalOrbit
 from emeraldcut.mergers.tasks import plan, progenitor_of, progenitor_text
@@ -14,7 +15,6 @@ from emeraldcut.nbody.snapshot_files import read_snapshot
 from emeraldcut.report import report
 from emeraldcut.search import evaluation
 from emeraldcut.search.evaluation import Encounter, bodies_of, run_encounter
-from emeraldcut.search.remnant_shape import families, view_remnant
 from emeraldcut.settings import from_file
 from emeraldcut.tables import read_table
 

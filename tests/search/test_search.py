@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from emeraldcut.camera.remnant_shape import body_of, families, view_remnant
 from emeraldcut.errors import UsageError
 from emeraldcut.mergers import SuiteSettings
 from emeraldcut.mergers.encounters import EncounterSettings
@@ -17,7 +18,6 @@ from emeraldcut.search.evaluation import Evaluated, bodies_of
 from emeraldcut.search.objective import Limits, judge
 from emeraldcut.search.optimiser import proposals, sobol
 from emeraldcut.search.parameters import PriorSettings, encounter_of
-from emeraldcut.search.remnant_shape import body_of, families, view_remnant
 from emeraldcut.search.search import EVALUATIONS, TABLE, SearchSettings, noise_of, read_rows, search
 from emeraldcut.search.target import BOX, read_target
 from emeraldcut.settings import from_file
@@ -89,6 +89,7 @@ def test_a_known_encounter_is_found_again(tmp_path):
     assert best["parameters"]["orbit_angle_deg"] == pytest.approx(80.0, abs=12.0)
 
 
+@pytest.mark.slow
 def test_full_runs_repeat_the_best_with_other_seeds(undisturbed):
     rows = read_rows(undisturbed)
     full = [row for row in rows if row["kind"] == "full"]
@@ -176,6 +177,7 @@ def test_two_workers_find_the_same(undisturbed, tmp_path):
     assert read_rows(tmp_path / "run") == read_rows(undisturbed)
 
 
+@pytest.mark.slow
 def test_another_seed_asks_for_other_encounters(undisturbed, tmp_path):
     few = replace(FEW, evaluations=4, best=1, repeats=1)
     search("box", tmp_path / "run", few, TWO_FREE, seed=8, runner=toy_remnant)
@@ -204,6 +206,7 @@ def test_cpu_hours_end_a_search(tmp_path):
     assert run.manifest["evaluations"] == 4 + 4
 
 
+@pytest.mark.slow
 def test_winners_are_suites_that_simulate_repeats(undisturbed):
     number = json.loads((undisturbed / "manifest.json").read_text())["winners"][0]
     suite, evolve = from_file(undisturbed / "winners" / f"{number:06}" / "suite.toml", SuiteSettings, EvolveSettings)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from emeraldcut.camera.remnant_shape import RADII, Views
 from emeraldcut.cli import main
 from emeraldcut.errors import UsageError
 from emeraldcut.galaxies.profiles import Body, Sersic
 from emeraldcut.galaxies.shapes import superellipse
 from emeraldcut.galaxies.sky import draw
-from emeraldcut.search.remnant_shape import RADII, Views
 from emeraldcut.search.target import BUILT_IN, Constraint, Target, read_target
 from emeraldcut.tables.files import write_table
 

@@ -59,6 +59,7 @@ def test_framed_cosine_sees_the_shape_only(angle, radius, index, axis_ratio, mir
     assert oval < 0.5 and diamond < 0
 
 
+@pytest.mark.slow
 def test_framed_cosine_survives_noise():
     rng = np.random.default_rng(2)
 
@@ -132,6 +133,7 @@ def test_the_score_of_a_box_does_not_depend_on_what_it_should_not(angle, scale, 
     assert abs(a - b) < 0.02
 
 
+@pytest.mark.slow
 def test_noise_does_not_change_the_score_on_average():
     rng = np.random.default_rng(0)
     box = draw(BOX, 20)
@@ -161,6 +163,7 @@ def test_a_reference_without_a_galaxy_is_one_sentence():
         prepare_references(images(np.random.default_rng(0).normal(size=(64, 64))))
 
 
+@pytest.mark.slow
 def test_p_values_are_shares_of_those_that_are_like_it():
     """Scores that are uniform whatever the conditions, and scores that depend on one of them."""
     rng = np.random.default_rng(1)
@@ -173,6 +176,7 @@ def test_p_values_are_shares_of_those_that_are_like_it():
     assert 0 < high[1] <= high[0] < 1e-4 and np.isnan(high[2])
 
 
+@pytest.mark.slow
 def test_small_p_values_are_those_of_a_known_tail():
     """Exponential scores whose scale depends on the conditions: true p-values are exp(-score / scale)."""
     rng = np.random.default_rng(3)
@@ -188,6 +192,7 @@ def test_small_p_values_are_those_of_a_known_tail():
     assert np.mean(p < 0.01) == pytest.approx(0.01, abs=0.004)
 
 
+@pytest.mark.slow
 def test_p_values_of_ordinary_galaxies_that_ship_are_uniform_among_themselves():
     known = ordinary()
     assert len(known.conditions) > 10_000

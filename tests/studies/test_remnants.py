@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from emeraldcut.camera.particle_isophote import fit_particle_isophote
+from emeraldcut.camera.remnant_shape import BOX_RADII, Body, body_of, view_remnant
 from emeraldcut.galaxies.shapes import harmonics, superellipse
 from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR
 from emeraldcut.report.pages.study import _conclusion
-from emeraldcut.search.remnant_shape import BOX_RADII, Body, body_of, view_remnant
 from emeraldcut.studies.remnants import EXPONENTS, drawn_as, independent_number, judge_remnant, period_gyr, powers
 from emeraldcut.studies.study import box_table
 from emeraldcut.studies.views import MergerCourse, StudySettings

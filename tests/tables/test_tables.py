@@ -7,13 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.coordinates import Angle
 from astropy.io import fits
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import from_dtype
 
 from emeraldcut.data import COLUMNS, describe_columns
 from emeraldcut.tables import check_output, read_catalogue, read_table, write_table
-from emeraldcut.tables.files import _WRITERS, ENDINGS
+from emeraldcut.tables.files import _CONTROL, _WRITERS, ENDINGS, _pack, _write_ecsv
 
 FULL = (".parquet", ".ecsv", ".fits", ".vot", ".vot.xml")  # formats that keep everything
 
@@ -86,6 +87,23 @@ def test_any_value_survives(tmp_path_factory, texts, number, real, ending):
     table["a4"] = MaskedColumn([real or 0.0] * n, mask=[real is None] + [False] * (n - 1))
     path = write_table(table, tmp_path_factory.mktemp("any") / f"t{ending}")
     assert_same(table, read_table(path), attributes=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), n=st.integers(0, 4))
+def test_ecsv_is_astropys(tmp_path_factory, data, n):
+    kinds = (np.float64, np.float32, np.int64, np.uint8, np.bool_, "str")
+    table, words = Table(), st.text(st.characters(exclude_categories=("Cs",), max_codepoint=0x3000), max_size=6)
+    for k in range(data.draw(st.integers(1, 4))):
+        kind = data.draw(st.sampled_from(kinds))
+        value = words if kind == "str" else from_dtype(np.dtype(kind))
+        values = np.array(data.draw(st.lists(value, min_size=n, max_size=n)), dtype=kind)
+        mask = data.draw(st.lists(st.booleans(), min_size=n, max_size=n))
+        table[f"c {k}"] = MaskedColumn(values, mask=mask, unit="pix", description="of it") if k % 2 else Column(values)
+    folder = tmp_path_factory.mktemp("ecsv")
+    _write_ecsv(table, folder / "ours.ecsv")
+    _pack(table, _CONTROL + "|^#", "always").write(folder / "theirs.ecsv", format="ascii.ecsv")
+    assert (folder / "ours.ecsv").read_bytes() == (folder / "theirs.ecsv").read_bytes()
 
 
 def test_other_programs_see_missing_values(tmp_path):

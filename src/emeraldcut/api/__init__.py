@@ -1,1 +1,1 @@
-"""The functions that `import emeraldcut` gives: see `stages` and `runs`."""
+"""The functions that `import emeraldcut` gives: see `stages`, `exchange`, `runs` and `pages`."""

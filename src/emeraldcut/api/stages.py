@@ -3,7 +3,7 @@
 They take images as people have them and settings as keywords, and give tables that show themselves. Below, `images` is
 whatever `emeraldcut.as_images` takes: arrays, objects of astropy, tables with files, paths, lists. Settings are
 keywords (`prevalence=0.02`) or settings objects. With `output` the work is done chunk by chunk, goes on where it was
-stopped, and takes as many `jobs` as there are cores; `images` is then a path.
+stopped, and takes as many `jobs` as there are cores; images in memory are written beside it first by `screen`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,21 +22,23 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from emeraldcut.api.keywords import of_any_images, take_seed
 from emeraldcut.api.progress import told_by
 from emeraldcut.camera import ObserveSettings
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.detection import SOURCES, sources_of, with_sources
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import CleanSettings
+from emeraldcut.frame import frame_galaxies as _frame_galaxies
 from emeraldcut.galaxies import SynthesiseSettings
-from emeraldcut.images import ReadSettings, apply_to_images
-from emeraldcut.images.given import as_images
+from emeraldcut.images import ReadSettings, apply_to_images, write_images
+from emeraldcut.images.given import as_images, one_source
 from emeraldcut.isophotes import MeasureSettings, ProfileSettings
 from emeraldcut.networks import ClassifySettings
 from emeraldcut.results import Result
 from emeraldcut.runs import Progress, Run
 from emeraldcut.runs.notices import listening
-from emeraldcut.runs.run import provenance
+from emeraldcut.runs.run import MANIFEST, provenance
 from emeraldcut.screening import ScreenSettings
 from emeraldcut.settings import from_keywords
 from emeraldcut.similarity import CompareSettings
@@ -60,7 +64,8 @@ def measure(images: Any, *settings: Any, output: str | Path | None = None, jobs:
     progress : bool or Progress
         Show a bar, or tell an object of yours.
     **keywords
-        Settings by name; `emeraldcut measure --help` lists them. `psf` may be an array.
+        Settings by name; `emeraldcut measure --help` lists them. `psf` may be an array. A `seed` changes nothing, since
+        nothing is random.
 
     Returns
     -------
@@ -110,7 +115,7 @@ def radial_profiles(images: Any, *settings: Any, **keywords: Any) -> Result:
     from emeraldcut.isophotes import band_profiles
     from emeraldcut.isophotes import radial_profiles as of_images
 
-    with _psf_in_file(keywords):
+    with _as_settings(keywords):
         classes = (MeasureSettings, ProfileSettings, ReadSettings)
         measured, chosen, read_settings = from_keywords(settings, keywords, *classes)
         given = _in_memory(images, read_settings, measured.bands is not None)
@@ -181,7 +186,7 @@ def screen(images: Any, *settings: Any, output: str | Path | None = None, jobs: 
     Examples
     --------
     >>> import emeraldcut
-    >>> candidates = emeraldcut.screen(emeraldcut.synthesise(4, seed=1), prevalence=0.02)
+    >>> candidates = emeraldcut.screen(emeraldcut.synthesise(4, seed=1), prevalence=0.02, seed=1)
     >>> candidates.colnames[:3], candidates["rank"].tolist()
     (['rank', 'id', 'score'], [1, 2, 3, 4])
     """
@@ -189,7 +194,7 @@ def screen(images: Any, *settings: Any, output: str | Path | None = None, jobs: 
     from emeraldcut.screening import screen as of_images
     from emeraldcut.screening import screen_run
 
-    with _psf_in_file(keywords):
+    with _as_settings(keywords):
         chosen, read_settings = from_keywords(settings, keywords, ScreenSettings, ReadSettings)
         if output is None:
             given = _in_memory(images, read_settings)
@@ -197,9 +202,8 @@ def screen(images: Any, *settings: Any, output: str | Path | None = None, jobs: 
             table.meta["provenance"] = provenance("screen", (chosen, read_settings))
             return Result.of(table, given)
         with told_by(progress, "screen") as told:
-            run = screen_run(
-                _in_files(images), output, chosen, read_settings, jobs=jobs, overwrite=overwrite, progress=told
-            )
+            source, read_settings = _in_files(images, Path(output), read_settings)
+            run = screen_run(source, output, chosen, read_settings, jobs=jobs, overwrite=overwrite, progress=told)
     report(run.folder)
     return run
 
@@ -215,7 +219,7 @@ def clean(images: Any, *settings: Any, **keywords: Any) -> ImageSet:
     """
     from emeraldcut.frame import clean as of_images
 
-    with _psf_in_file(keywords):
+    with _as_settings(keywords):
         chosen, read_settings = from_keywords(settings, keywords, CleanSettings, ReadSettings)
         return of_images(as_images(images, read_settings), chosen)
 
@@ -247,16 +251,31 @@ def synthesise(number: int | SynthesiseSettings | None = None, *settings: Any, s
     return of_settings(chosen, seed=seed)
 
 
-def observe(snapshots: Any, *settings: Any, seed: int = 0, **keywords: Any) -> ImageSet:
+def observe(snapshots: Any, *settings: Any, seed: int = 0, output: str | Path | None = None, jobs: int = 1,
+            overwrite: bool = False, progress: bool | Progress = False, **keywords: Any) -> ImageSet | Run:  # fmt: skip
     """Mock images of simulated galaxies from random or chosen directions.
 
     Parameters
     ----------
-    snapshots : Snapshot, path of a snapshot file, or a list of them
+    snapshots : Snapshot, Run, path of a snapshot, of a run of `simulate` or of a folder of snapshots, or a list
     *settings, **keywords
-        `ObserveSettings`, or its values by name; `emeraldcut observe --help` lists them.
+        `ObserveSettings` and `TakeSettings`, or their values by name; `emeraldcut observe --help` lists them.
     seed : int
         Of directions and noise.
+    output : str or Path, optional
+        A folder to write an image set to; `snapshots` is then a path or a run.
+    jobs, overwrite, progress
+        As for `measure`.
+
+    Returns
+    -------
+    ImageSet or Run
+        With `output` the run.
+
+    Raises
+    ------
+    UsageError
+        None of the snapshots can be observed; FileNotFoundError where there are none.
 
     Examples
     --------
@@ -269,12 +288,27 @@ def observe(snapshots: Any, *settings: Any, seed: int = 0, **keywords: Any) -> I
     2
     """
     from emeraldcut.camera import observe as of_snapshots
+    from emeraldcut.images import read_images
+    from emeraldcut.mergers import TakeSettings, observe_run
     from emeraldcut.nbody import read_snapshot
 
-    (chosen,) = from_keywords(settings, keywords, ObserveSettings)
+    chosen, take = from_keywords(settings, keywords, ObserveSettings, TakeSettings)
+    if isinstance(snapshots, str | os.PathLike) and (output is not None or os.path.isdir(snapshots)):
+        with told_by(progress, "observe") as told, TemporaryDirectory() as folder:
+            options = {"seed": seed, "jobs": jobs, "overwrite": overwrite, "progress": told}
+            run = observe_run(os.fspath(snapshots), output or Path(folder, "set"), chosen, take, **options)
+            return run if output is not None else read_images(run)
+    if output is not None:
+        raise UsageError(
+            "with an output, observe takes the path of a snapshot, of a folder of them, or a run; write_images writes "
+            "the images that it gives without one."
+        )
     given = snapshots if isinstance(snapshots, list | tuple) else [snapshots]
     read = [read_snapshot(os.fspath(one)) if isinstance(one, str | os.PathLike) else one for one in given]
     return of_snapshots(read, chosen, seed=seed)
+
+
+frame_galaxies = of_any_images(_frame_galaxies)
 
 
 # --- what they have in common
@@ -293,7 +327,7 @@ def _table_of(
     **others: Any,
 ) -> Result:
     """What a stage that makes a table gives, in memory, or by way of a table that is written to `output`."""
-    with _psf_in_file(keywords):
+    with _as_settings(keywords):
         chosen, read_settings = from_keywords(settings, keywords, cls, ReadSettings)
         stage = partial(_stage(name), settings=chosen, **{k: v for k, v in others.items() if v is not None})
         bands = getattr(chosen, "bands", None) is not None
@@ -302,8 +336,8 @@ def _table_of(
             table = stage(given)
             table.meta["provenance"] = provenance(name, (chosen, read_settings))
             return Result.of(table, given)
-        if isinstance(images, str | os.PathLike):
-            source = os.fspath(images)
+        source, read_settings = _at_a_path(images, read_settings)
+        if source is not None:
             with told_by(progress, name) as told, listening():
                 check_output(output, overwrite)
                 with listening(_warn):
@@ -324,9 +358,20 @@ def _in_memory(images: Any, read_settings: ReadSettings, bands: bool = False) ->
     """See `as_images`; of mosaics that come as a path, without a catalogue, all sources that are found in them."""
     if not isinstance(images, str | os.PathLike):
         return as_images(images, read_settings, bands=bands)
+    source, read_settings = _at_a_path(images, read_settings)
+    assert source is not None  # of a path or a pattern
     with TemporaryDirectory() as folder, listening(_warn):
-        found = with_sources(os.fspath(images), read_settings, Path(folder, SOURCES))
-        return as_images(images, found, bands=bands)
+        found = with_sources(source, read_settings, Path(folder, SOURCES))
+        return as_images(source, found, bands=bands)
+
+
+def _at_a_path(images: Any, read_settings: ReadSettings) -> tuple[str | None, ReadSettings]:
+    """Where images are, also of a list of files or a pattern, with settings to read these alone; None in memory."""
+    several = isinstance(images, list | tuple) and images and all(isinstance(one, str | os.PathLike) for one in images)
+    if not several and not isinstance(images, str | os.PathLike):
+        return None, read_settings
+    source, only = one_source([os.fspath(one) for one in images] if several else os.fspath(images))
+    return source, replace(read_settings, only=only or read_settings.only)
 
 
 def _warn(sentence: str) -> None:
@@ -344,19 +389,25 @@ def _stage(name: str) -> Callable[..., Table]:
     return stages[name]
 
 
-def _in_files(images: Any) -> str | Path:
-    """Images as a path; those in memory have to be written first."""
-    if isinstance(images, str | os.PathLike):
-        return Path(images)
-    raise UsageError(
-        "with an output, screen reads images from files, so that it can go on where it was stopped; write them first "
-        "with emeraldcut.write_images, or leave out `output`."
-    )
+def _in_files(images: Any, folder: Path, read_settings: ReadSettings) -> tuple[Path, ReadSettings]:
+    """Where images are, and how they are read; those in memory are written to a set in `folder`, once."""
+    path, read_settings = _at_a_path(images, read_settings)
+    if path is not None:
+        return Path(path), read_settings
+    given = as_images(images, read_settings, bands=True)
+    content = sha256("\n".join(given.table.pformat(max_lines=-1, max_width=-1)).encode("utf-8", "replace"))
+    for pixels in given.pixels:
+        content.update(np.ascontiguousarray(pixels).data)
+    source = folder / f"images_{content.hexdigest()[:8]}"  # the same images are found again, so that the run resumes
+    if not (source / MANIFEST).exists():
+        write_images(given, source, command="screen", settings=read_settings)
+    return source, ReadSettings()
 
 
 @contextmanager
-def _psf_in_file(keywords: dict[str, Any]) -> Iterator[None]:
-    """Within it a PSF that is given as an array is the name of a file."""
+def _as_settings(keywords: dict[str, Any]) -> Iterator[None]:
+    """Within it all keywords are settings: a PSF that is an array is the name of a file, and there is no seed."""
+    take_seed(keywords)
     psf = keywords.get("psf")
     if psf is None or isinstance(psf, str | os.PathLike):
         yield

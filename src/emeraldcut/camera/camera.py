@@ -196,12 +196,6 @@ def rotation(theta_deg: float, phi_deg: float, roll_deg: float = 0.0) -> np.ndar
     return turn_to((0.0, roll_deg - 90.0)) @ turn_to((theta_deg, phi_deg)).T
 
 
-def surface_brightness(counts: np.ndarray, zero_point_mag: float, pixel_scale_arcsec: float) -> np.ndarray:
-    """Magnitudes per square arcsecond of `counts` per pixel (any array); NaN where there is no light."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(counts > 0, zero_point_mag - 2.5 * np.log10(counts / pixel_scale_arcsec**2), np.nan)
-
-
 def _angles(settings: ObserveSettings, view: int, rng: np.random.Generator) -> tuple[float, float, float]:
     """Direction to the camera and turn of the image in degrees; together uniform over all rotations."""
     if settings.directions == "thesis":

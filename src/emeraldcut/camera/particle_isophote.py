@@ -250,7 +250,8 @@ def _stretch(frame, a, b):
 @kernel
 def _sums(particles, where, fit):
     """Sums over particles for the isophote of a fit, in blocks, whose loops run on vector units."""
-    waves, inside, shell, weight, square, fall = np.zeros(_ORDERS + 1, np.complex128), 0.0, 0.0, 0.0, 0.0, 0.0
+    waves, zero = np.zeros(_ORDERS + 1, np.complex128), np.float64(0)
+    inside, shell, weight, square, fall = zero, zero, zero, zero, zero
     size, frame, terms = where.isophote * fit.radius, fit.frame, fit.terms
     a, b = np.float32(frame[0, 0] / size), np.float32(frame[0, 1] / size)
     c, d = np.float32(frame[1, 0] / size), np.float32(frame[1, 1] / size)

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 
 class Flag(IntFlag):
-    """Bits of the column `flag`; 0 is good. Rows with any bit of `UNUSABLE` have no measurement."""
+    """Bits of the column `flag`; 0 is good. Rows with any bit of `UNUSABLE` have no measurement.
+
+    Examples
+    --------
+    >>> Flag.NEIGHBOUR in Flag(96), describe(Flag.LOW_SNR)
+    (True, 'The signal-to-noise ratio is below 10.')
+    """
 
     GOOD = 0
     UNREADABLE = 1

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from astropy.table import Table, vstack
 
+from emeraldcut.data.colours import in_colour
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.data.flags import Flag, describe
-from emeraldcut.data.thumbnails import gallery_html
+from emeraldcut.data.snippets import GALLERY, snippet
+from emeraldcut.data.thumbnails import thumbnail
 from emeraldcut.errors import UsageError
 
 Pixels = Sequence[np.ndarray] | np.ndarray  # one (ny, nx) array per image, or one (n, ny, nx) array
@@ -44,7 +46,15 @@ class ImageSet:
     sources : tuple
         Stamps of the files that the images were read from (`runs.stamps`); of a set that a reader has made.
     colours : list of (ny, nx, 3) uint8 arrays or None, optional
-        What the eye sees of pictures in colour, None of others; only where they are to be shown.
+        What the eye sees of pictures in colour and of several bands, None of others; only where they are to be shown.
+
+    Examples
+    --------
+    >>> images = ImageSet(np.ones((2, 64, 64), np.float32), Table({"id": ["a", "b"], "psf_fwhm_pix": [2.0, 2.5]}))
+    >>> images
+    <ImageSet: 2 images (64x64 pixels), 0 flagged; id, psf_fwhm_pix, flag, flag_text>
+    >>> images[1].table["id"][0]
+    'b'
     """
 
     pixels: Pixels
@@ -96,18 +106,25 @@ class ImageSet:
         sizes = sorted({np.shape(image)[::-1] for image in self.pixels[:100]})
         shown = ", ".join("x".join(map(str, size)) for size in sizes[:3]) + ", ..." * (len(sizes) > 3)
         flagged = int(np.count_nonzero(self.table["flag"]))
-        return (
-            f"<ImageSet: {len(self):,} images ({shown} pixels), {flagged:,} flagged; {', '.join(self.table.colnames)}>"
-        )
+        return f"<ImageSet: {self._counted} ({shown} pixels), {flagged:,} flagged; {', '.join(self.table.colnames)}>"
 
     def _repr_html_(self) -> str:
         shown = range(min(len(self), SHOWN))
-        pictures = ((self.seen(k), str(self.table["id"][k])) for k in shown)
-        return gallery_html(f"{len(self):,} images", pictures, len(self) - len(shown))
+        pictures = [(thumbnail(self.seen(k)), str(self.table["id"][k])) for k in shown]
+        return snippet(GALLERY, title=self._counted, pictures=pictures, more=len(self) - len(shown))
+
+    @property
+    def _counted(self) -> str:
+        return f"{len(self):,} image{'s' * (len(self) != 1)}"
 
     def seen(self, place: int) -> np.ndarray:
-        """What is shown of an image: its colours (ny, nx, 3) uint8 where they are known, else its pixels (ny, nx)."""
+        """What is shown of an image: its colours (ny, nx, 3) uint8 where they are known, else its pixels (ny, nx).
+
+        Colours are also made of its bands, where these are kept; see `data.colours.in_colour`.
+        """
         colour = None if self.colours is None else self.colours[place]
+        if colour is None and self.bands is not None:
+            colour = in_colour(self.bands[place])
         return self.pixels[place] if colour is None else colour
 
     def __getitem__(self, rows: Rows) -> ImageSet:

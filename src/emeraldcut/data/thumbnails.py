@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
-from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -52,18 +50,3 @@ def _png(picture: Image.Image) -> str:
     buffer = BytesIO()
     picture.resize((SIDE_PIX, SIDE_PIX), Image.Resampling.NEAREST).save(buffer, "png")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def figure_html(image: np.ndarray, caption: str) -> str:
-    """A thumbnail with a caption below, as HTML."""
-    source = thumbnail(image)
-    picture = f'<img src="{source}" width="{SIDE_PIX}" height="{SIDE_PIX}" alt="">' if source else "no data"
-    words = f'<figcaption style="font-size:smaller;overflow-wrap:anywhere">{escape(caption)}</figcaption>'
-    style = f"display:inline-block;margin:4px;width:{SIDE_PIX}px;vertical-align:top"
-    return f'<figure style="{style}">{picture}{words}</figure>'
-
-
-def gallery_html(title: str, images: Iterable[tuple[np.ndarray, str]], more: int = 0) -> str:
-    """Thumbnails with captions below a title, and how many more there are."""
-    rest = f"<p>and {more:,} more</p>" if more else ""
-    return f"<div><p>{escape(title)}</p>{''.join(figure_html(*one) for one in images)}{rest}</div>"

@@ -14,8 +14,9 @@ from astropy.table import Row, Table, vstack
 from emeraldcut.data.columns import describe_columns, free_name, numbers
 from emeraldcut.data.flags import usable
 from emeraldcut.data.imageset import ImageSet
-from emeraldcut.errors import UsageError
+from emeraldcut.errors import MissingPackageError, UsageError
 from emeraldcut.exchange.headers import sky_header
+from emeraldcut.exchange.sky import NEEDED
 from emeraldcut.images.readers import NoImagesError, ReadSettings, open_images, safe_names
 from emeraldcut.images.tiles import first_pixel
 from emeraldcut.runs.notices import said
@@ -52,7 +53,8 @@ class ConvertSettings(Settings):
         choices=("fits", "zoobot", "hyrax", "anomalymatch", "moc", "obscore", "hats"),
     )
     send: bool = setting(
-        False, "also send the table (.vot) through SAMP to TOPCAT, Aladin and others that run on this machine"
+        False,
+        "also send the table (.vot) through SAMP to TOPCAT, Aladin and others that run on this machine (extra [sky])",
     )
     raw: bool = setting(False, RAW_HELP)
 
@@ -139,9 +141,13 @@ def _in_mosaic(middle: np.ndarray, within: np.ndarray, size: int) -> np.ndarray:
 def send(path: Path) -> list[str]:
     """Asks all programs that listen through SAMP on this machine to load a VOTable; returns their names.
 
-    Raises ConnectionError if none does.
+    By pyvo, to which astropy has handed its own client over. Raises MissingPackageError without it, ConnectionError if
+    no program listens.
     """
-    from astropy.samp import SAMPHubError, SAMPIntegratedClient
+    try:
+        from pyvo.samp import SAMPHubError, SAMPIntegratedClient
+    except ImportError as error:
+        raise MissingPackageError(f"'{path}' is written; sending it {NEEDED} ({error}).") from error
 
     kind = "table.load.votable"
     client = SAMPIntegratedClient(name="emeraldcut", description="galaxies of rare shapes", callable=False)

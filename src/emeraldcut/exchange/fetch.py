@@ -23,7 +23,7 @@ from emeraldcut.data.columns import describe_columns, keep_apart, numbers
 from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.exchange.http import Client, UnknownHost
-from emeraldcut.exchange.sia import VERSIONS, cut_to, image_at
+from emeraldcut.exchange.sia import VERSIONS, check_installed, cut_to, image_at
 from emeraldcut.images.claims import BadImage
 from emeraldcut.images.formats import SMALLEST_SIDE_PIX, failed, kind_of, read_file
 from emeraldcut.images.readers import CUTOUTS, NoImagesError, safe_names, unique_ids
@@ -64,8 +64,8 @@ class FetchSettings(Settings):
     )
     service: str = setting(
         "hips2fits",
-        "hips2fits; or sia1:URL or sia2:URL of an image service of the Virtual Observatory; or a URL with {survey}, "
-        "{ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
+        "hips2fits; or sia1:URL or sia2:URL of an image service of the Virtual Observatory (extra [sky]); or a URL "
+        "with {survey}, {ra}, {dec}, {size}, {scale} (arcsec per pixel), {fov} (degrees)",
     )
     cutout_size: int = setting(64, "side of a cutout in pixels", at_least=SMALLEST_SIDE_PIX, at_most=8_192)
     pixel_scale_arcsec: float = setting(
@@ -133,6 +133,7 @@ class FetchSettings(Settings):
         )
 
 
+# long: half of it documents its parameters
 def fetch(
     folder: str | Path,
     settings: FetchSettings,
@@ -166,12 +167,16 @@ def fetch(
     ------
     ValueError
         A catalogue without positions, or a folder that holds cut-outs made with other settings.
+    MissingPackageError
+        sia1 or sia2 without pyvo.
     NoImagesError
         Not one cut-out can be used.
     ConnectionError
         The server answers none of several cut-outs in a row; what has come stays, for the next call.
     """
     assert settings.catalogue is not None  # FetchSettings asks for one
+    if settings.searches:
+        check_installed()
     folder = Path(folder)
     table, whole_ids = _places(settings.catalogue, {name: getattr(settings, name) for name in ("ra", "dec", "id")})
     check_folder(folder / FILES)

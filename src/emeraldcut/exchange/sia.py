@@ -1,26 +1,31 @@
 """Cut-outs through the protocols of the Virtual Observatory: SIA finds an image, DataLink and SODA cut it.
 
-As in the IVOA's recommendations Simple Image Access 1.0 and 2.0, DataLink 1.0 and SODA 1.0. The requests go through
-`get`, which keeps the pace and the patience of `fetch`; pyvo has a session of its own, without either.
+As in the IVOA's recommendations Simple Image Access 1.0 and 2.0, DataLink 1.0 and SODA 1.0, by pyvo. Its requests go
+through a session of ours, and so through `get`, which keeps the pace, the patience and the bounds of `fetch`.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
+from urllib.error import HTTPError
 
 import numpy as np
-from astropy.table import Row, Table
+from astropy.table import Table
 
 from emeraldcut.data.columns import numbers
 from emeraldcut.data.flags import Flag
+from emeraldcut.errors import MissingPackageError, UsageError
 from emeraldcut.exchange.http import checked
+from emeraldcut.exchange.sky import NEEDED
 from emeraldcut.images.claims import BadImage
 from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.runs.notices import printable
+from emeraldcut.tables.foreign import check_is_whole
 
 VERSIONS = ("sia1", "sia2")
 LARGEST_ANSWER_BYTES = 20_000_000  # of a table of images or links
@@ -33,27 +38,92 @@ ACCESS = {
     "ra": ("POS_EQ_RA_MAIN", "s_ra"),
     "dec": ("POS_EQ_DEC_MAIN", "s_dec"),
 }
+Get = Callable[[str, int], bytes]  # of a URL and the length of the longest answer
 
 
-def image_at(
-    service: str, survey: str | None, ra: float, dec: float, width_deg: float, get: Callable[[str, int], bytes]
-) -> bytes:
+def check_installed() -> None:
+    """Raises MissingPackageError without pyvo."""
+    try:
+        import pyvo  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(f"an image service of the Virtual Observatory {NEEDED} ({error}).") from error
+
+
+def image_at(service: str, survey: str | None, ra: float, dec: float, width_deg: float, get: Get) -> bytes:
     """A FITS file that has the place `ra`, `dec` (degrees) and what is `width_deg` around it, or more.
 
-    `get` takes a URL and the length of the longest answer. `service` is sia1:URL or sia2:URL; `survey` is the
-    collection that version 2 is asked for. Raises BadImage: NO_DATA if the service has no image there, UNREADABLE if it
-    answers something else than it should; and what `get` raises.
+    `service` is sia1:URL or sia2:URL; `survey` is the collection that version 2 is asked for. Raises BadImage: NO_DATA
+    if the service has no image there, UNREADABLE if it answers something else than it should; and what `get` raises.
     """
+    from pyvo.dal.adhoc import DatalinkResults
+    from pyvo.dal.sia import SIAQuery, SIAResults
+    from pyvo.dal.sia2 import SIA2Query, SIA2Results
+
     version, _, url = service.partition(":")
-    if version == "sia1":
-        asked = {"POS": f"{ra:.7f},{dec:.7f}", "SIZE": f"{width_deg:.7f}", "FORMAT": "image/fits"}
-    else:
-        asked = {"POS": f"CIRCLE {ra:.7f} {dec:.7f} {width_deg / 2:.7f}"} | ({"COLLECTION": survey} if survey else {})
-    images = _records(get(_with(url, asked), LARGEST_ANSWER_BYTES))
-    url, form = _nearest(images, ra, dec)
-    if DATALINK in form:
-        url = _cutting_link(get(url, LARGEST_ANSWER_BYTES), ra, dec, width_deg * np.sqrt(0.5))
-    return get(url, LARGEST_IMAGE_BYTES)
+    session = _Session(get)
+    with _understood():
+        if version == "sia1":
+            asked = SIAQuery(url, (float(ra), float(dec)), float(width_deg), format="image/fits", session=session)
+            images = SIAResults(asked.execute_votable(), url=url, session=session)
+        else:
+            place = (float(ra), float(dec), float(width_deg) / 2)
+            asked = SIA2Query(url, place, collection=survey, session=session)
+            images = SIA2Results(asked.execute_votable(), url=url, session=session)
+        url, form = nearest(images, ra, dec)
+        if DATALINK in form:
+            links = DatalinkResults.from_result_url(url, session=session)
+            url = cutting_link(links, ra, dec, float(width_deg) * 0.5**0.5)
+    return get(checked(url), LARGEST_IMAGE_BYTES)
+
+
+class _Session:
+    """What pyvo asks servers with, instead of a session of requests."""
+
+    def __init__(self, get: Get) -> None:
+        self._get = get
+
+    def get(self, url: str, params: Any = None, **others: Any) -> Any:
+        """The answer to a GET as requests gives it."""
+        from requests import Response
+        from urllib3.response import HTTPResponse
+
+        response = Response()
+        response.status_code, response.url = 200, _with(url, params)
+        content = self._get(response.url, LARGEST_ANSWER_BYTES)
+        try:
+            check_is_whole(content)
+        except UsageError as error:
+            raise BadImage(Flag.UNREADABLE, f"the service sent no VOTable that can be used: {error}") from None
+        response.raw = HTTPResponse(io.BytesIO(content), preload_content=False)
+        return response
+
+
+def _with(url: str, asked: Any) -> str:
+    """A URL with parameters at its end. BadImage for anything but http and https."""
+    from requests import Request
+
+    return str(Request("GET", checked(url), params=asked).prepare().url)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Within it BadImage is raised of what pyvo makes nothing of; what goes wrong in `get` stays what it is."""
+    from pyvo.dal import DALQueryError
+
+    passing = (BadImage, HTTPError, ConnectionError)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except passing:
+        raise
+    except DALQueryError as error:
+        said = printable(str(error).strip()[:200]) or "error"
+        raise BadImage(Flag.UNREADABLE, f"the service says: {said}") from None
+    except Exception as error:  # of the parser, of what it uses, or of ours, in which pyvo wraps what `get` raises
+        if isinstance(error.__context__, passing):
+            raise error.__context__ from None
+        raise BadImage(Flag.UNREADABLE, "the service sent no VOTable that can be read.") from None
 
 
 def cut_to(path: Path, ra: float, dec: float, size: int) -> None:
@@ -87,82 +157,45 @@ def cut_to(path: Path, ra: float, dec: float, size: int) -> None:
     path.write_bytes(content.getvalue())
 
 
-def _with(url: str, asked: dict[str, str]) -> str:
-    """A URL with parameters at its end. BadImage for anything but http and https."""
-    checked(url)
-    glue = "" if url.endswith(("?", "&")) else "&" if "?" in url else "?"
-    return url + glue + "&".join(f"{name}={quote(value, safe='')}" for name, value in asked.items())
+def nearest(images: Any, ra: float, dec: float) -> tuple[str, str]:
+    """URL and format of the FITS image, or link to one, whose centre is nearest to a place, of results of pyvo.
 
-
-def _parsed(answer: bytes):
-    from astropy.io.votable import parse
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return parse(io.BytesIO(answer), verify="ignore")
-    except Exception:  # of the parser or of what it uses
-        raise BadImage(Flag.UNREADABLE, "the service sent no VOTable.") from None
-
-
-def _table(document) -> Table:
-    """The results of an answer, columns by name; BadImage if it says that it failed."""
-    for resource in document.resources:
-        for info in resource.infos:
-            if info.name == "QUERY_STATUS" and str(info.value).upper() == "ERROR":
-                raise BadImage(
-                    Flag.UNREADABLE, f"the service says: {printable((info.content or 'error').strip()[:200])}"
-                )
-        if resource.type == "results" and resource.tables:
-            return resource.tables[0].to_table(use_names_over_ids=True)
-    return Table()
-
-
-def _records(answer: bytes) -> Table:
-    """The images that an answer names: `url`, `format`, and `ra`, `dec` of their centres where they are known."""
-    table, images = _table(_parsed(answer)), Table()
+    BadImage if there is none, or if they do not say where their images are.
+    """
+    table, found = images.to_table(), Table()
     for wanted, (ucd, name) in ACCESS.items():
-        ucds = {column.meta.get("ucd", ""): column.name for column in table.itercols()}
-        found = ucds.get(ucd) or (name if name in table.colnames else None)
-        if found is not None:
-            images[wanted] = table[found]
-    if len(table) and not {"url", "format"} <= set(images.colnames):
+        column = images.fieldname_with_ucd(ucd) or name
+        if column in table.colnames:
+            found[wanted] = table[column]
+    if len(table) and not {"url", "format"} <= set(found.colnames):
         raise BadImage(Flag.UNREADABLE, "the service's answer does not say where its images are.")
-    return images
-
-
-def _nearest(images: Table, ra: float, dec: float) -> tuple[str, str]:
-    """URL and format of the FITS image, or link to one, whose centre is nearest to a place."""
-    rows = [row for row in range(len(images)) if any(w in str(images["format"][row]) for w in ("fits", DATALINK))]
+    rows = [row for row in range(len(table)) if any(w in str(found["format"][row]) for w in ("fits", DATALINK))]
     if not rows:
         raise BadImage(Flag.NO_DATA, "The service has no FITS image of this place.")
-    far = np.zeros(len(images))
-    if {"ra", "dec"} <= set(images.colnames):
-        east = (numbers(images["ra"]) - ra + 180) % 360 - 180
-        far = np.nan_to_num(np.hypot(east * np.cos(np.radians(dec)), numbers(images["dec"]) - dec), nan=np.inf)
+    far = np.zeros(len(found))
+    if {"ra", "dec"} <= set(found.colnames):
+        east = (numbers(found["ra"]) - ra + 180) % 360 - 180
+        far = np.nan_to_num(np.hypot(east * np.cos(np.radians(dec)), numbers(found["dec"]) - dec), nan=np.inf)
     row = min(rows, key=lambda row: far[row])
-    return str(images["url"][row]), str(images["format"][row])
+    return str(found["url"][row]), str(found["format"][row])
 
 
-def _cutting_link(answer: bytes, ra: float, dec: float, radius_deg: float) -> str:
-    """Where the links of an image lead to a cut-out of it (SODA), or else to the image."""
-    document = _parsed(answer)
-    links = _table(document)
-    services = {resource.ID: resource for resource in document.resources if resource.utype == "adhoc:service"}
-    for link in links:
-        service = services.get(str(link["service_def"])) if "service_def" in links.colnames else None
-        if service is None:
-            continue
-        told = {param.name: str(param.value) for param in service.params}
-        if "SODA" in told.get("standardID", "") and "accessURL" in told:
-            circle = f"{ra:.7f} {dec:.7f} {radius_deg:.7f}"
-            return _with(told["accessURL"], {"ID": _text(links, link, "ID"), "CIRCLE": circle})
-    for link in links:
-        if _text(links, link, "semantics") == "#this" and _text(links, link, "access_url"):
-            return _with(str(link["access_url"]), {}).rstrip("?&")
+def cutting_link(links: Any, ra: float, dec: float, radius_deg: float) -> str:
+    """Where the links of an image (pyvo's `DatalinkResults`) lead to a cut-out of it (SODA), or else to the image."""
+    from pyvo.dal import DALServiceError
+    from pyvo.dal.adhoc import SODA_SYNC_IVOID, SodaQuery
+
+    try:
+        service = links.get_adhocservice_by_ivoid(SODA_SYNC_IVOID)
+    except DALServiceError:
+        service = None
+    if service is not None:
+        for link in links:
+            if link.service_def == service.ID:
+                circle = f"{ra:.7f} {dec:.7f} {radius_deg:.7f}"
+                query = SodaQuery.from_resource(link, service)
+                return _with(query.queryurl, {**query, "CIRCLE": circle})
+    for link in links.bysemantics("#this", include_narrower=False):  # whose narrower terms are on a server
+        if link.get("access_url"):
+            return _with(str(link.get("access_url", decode=True)), {})
     raise BadImage(Flag.NO_DATA, "The service links to no image of this place.")
-
-
-def _text(links: Table, link: Row, name: str) -> str:
-    """A value of a link as text, empty where it is missing."""
-    return "" if name not in links.colnames or np.ma.is_masked(link[name]) else str(link[name])

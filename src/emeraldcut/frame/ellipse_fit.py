@@ -34,7 +34,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from emeraldcut.frame.segmentation import NEIGHBOUR
-from emeraldcut.numerics.jit import FAST, compiled, part
+from emeraldcut.numerics.jit import FAST, Real, compiled, part
 from emeraldcut.numerics.linalg import four_products, invert, solve
 from emeraldcut.numerics.median import MAD_TO_SIGMA, median_of
 
@@ -55,6 +55,9 @@ ALMOST_PIX = 0.22  # a step below this may be the last one: then errors are comp
 # 177 synthetic galaxies below a S/N of 40 two do not settle; without this there were 27.
 TURNS_BACK, LEAST_DAMPING = -1 / 3, 0.2
 CLIP_SIGMA = 5.0  # pixels farther from the model have no say
+# Steps in which the noise of the rings, and with it the pixels that have no say, are found anew. A fit whose weights
+# change for ever does not settle, and then what it ends with hangs on the last bit.
+STEPS_OF_WEIGHTS = 4
 SPARE_PIXELS = 8  # that a fit needs beyond one for each number that is free
 FIT_MARGIN = 1.08  # the profile is fitted out to this many times the outer end of the range
 CORE_PIX, SPACING = 1.5, 0.45  # of the profile's knots
@@ -78,12 +81,12 @@ class Axes(NamedTuple):
     circle.
     """
 
-    x: float
-    y: float
-    cos: float
-    sin: float
-    along: float
-    across: float
+    x: Real
+    y: Real
+    cos: Real
+    sin: Real
+    along: Real
+    across: Real
 
 
 class Box(NamedTuple):
@@ -685,16 +688,24 @@ def _first_profile(light, n):
 
 
 @part
-def _clip(rings, sigmas, n_free, low, high):
-    """Takes pixels far from the model out of the table.
+def _mark_far(rings, sigmas, far):
+    """Says in `far` (n,), by the place of each pixel, which are far from the model."""
+    for k in range(len(sigmas)):
+        limit = CLIP_SIGMA * sigmas[k]
+        for j in range(rings.start[k], rings.start[k + 1]):
+            far[rings.place[j]] = abs(rings.table[RESIDUAL, j]) > limit
+
+
+@part
+def _clip(rings, sigmas, far, n_free, low, high):
+    """Takes pixels that are `far` from the model out of the table.
 
     Returns number, sum of light and sum of the noise's variance of those left between two circularised radii.
     """
     n_used, light, variance, table = 0, 0.0, 0.0, rings.table
     for k in range(len(sigmas)):
-        limit = CLIP_SIGMA * sigmas[k]
         for j in range(rings.start[k], rings.start[k + 1]):
-            if abs(table[RESIDUAL, j]) > limit:
+            if far[rings.place[j]]:
                 for a in range(n_free):
                     table[a, j] = 0.0
                 for a in range(RESIDUAL, BASIS + 4):
@@ -780,7 +791,7 @@ def _fitted(pixels, shape, light, options):
     points = _points_within(pixels, shape, reach, box)
     n_rings = min(int(knot_place(KNOTS_REACH * reach)) + 1, MAX_INTERVALS)
     size = n_free + n_rings + 3
-    rings = space_for(len(points.x), n_rings)
+    rings, far = space_for(len(points.x), n_rings), np.zeros(len(points.x), np.bool_)
     coefficients, sigmas = _first_profile(light, n_rings + 3), np.full(n_rings, pixels.sigma)
     matrix, right = np.empty((size, size)), np.empty(size)
     covariance = np.full((n_free, n_free), np.nan)
@@ -792,8 +803,10 @@ def _fitted(pixels, shape, light, options):
         sort_by_ring(shape, points, rings)
         tabulate(rings, shape[Q], coefficients, options)
         _weigh(rings, points.weight, n_free)
-        _ring_sigmas(rings, pixels.sigma, share, iteration == 0, coefficients, sigmas)
-        n_used, total_light, total_variance = _clip(rings, sigmas, n_free, low, high)
+        if iteration < STEPS_OF_WEIGHTS:
+            _ring_sigmas(rings, pixels.sigma, share, iteration == 0, coefficients, sigmas)
+            _mark_far(rings, sigmas, far)
+        n_used, total_light, total_variance = _clip(rings, sigmas, far, n_free, low, high)
         if n_used < n_free + SPARE_PIXELS:
             break
         _normal_equations(rings, 1 / (sigmas * sigmas), n_free, matrix, right)

@@ -323,6 +323,14 @@ def frame_galaxies(images: ImageSet) -> FrameSet:
     -------
     FrameSet
         One row per image; images without a galaxy are flagged `NO_GALAXY`.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:64, :64] - 31.5
+    >>> image = 100 * np.exp(-np.hypot(x / 8, y / 5)) + np.random.default_rng(1).normal(size=x.shape)
+    >>> frames = frame_galaxies(ImageSet([image.astype(np.float32)], Table({"id": ["a"]})))
+    >>> bool(0.5 < frames.table["axis_ratio"][0] < 0.75), frames.stamps[0].ndim
+    (True, 2)
     """
     good, psf, noise = usable(images.table["flag"]), known_psf(images), known_noise(images)
     maps = images.noises or [None] * len(images)

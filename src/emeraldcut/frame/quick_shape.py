@@ -35,7 +35,7 @@ from emeraldcut.frame.ellipse_fit import (
 from emeraldcut.frame.resample import binned_down
 from emeraldcut.frame.segmentation import GALAXY, MISSING, NEIGHBOUR, Segmentation, segment, smoothed_noise
 from emeraldcut.frame.star_marks import NO_MARKS, StarMarks, flags_of_star, marks_of_star
-from emeraldcut.numerics.jit import compile_ahead, compiled, part
+from emeraldcut.numerics.jit import Real, compile_ahead, compiled, part
 from emeraldcut.numerics.linalg import solve
 
 # Numbers for which neither a source nor a measurement is named were chosen by eye.
@@ -95,9 +95,9 @@ class _Step(NamedTuple):
 
     matrix: np.ndarray
     right: np.ndarray
-    c4: float
-    s4: float
-    error: float
+    c4: Real
+    s4: Real
+    error: Real
 
 
 @part
@@ -242,11 +242,11 @@ def mean_light(image: np.ndarray, pixel_class: np.ndarray, shape: np.ndarray, re
                 total_next[k] += beyond
                 members_next[k] += outside
     light = np.zeros(n, np.float32)
-    for k in range(n):
-        if members[k] > 0.2:
-            light[k] = total[k] / members[k]
-        elif k > 0:
-            light[k] = light[k - 1]
+    for place in range(n):
+        if members[place] > 0.2:
+            light[place] = total[place] / members[place]
+        elif place > 0:
+            light[place] = light[place - 1]
     return light
 
 
@@ -312,8 +312,8 @@ def _normal_equations(pixels, n, q):
         r2 += c * rest
         r3 += s * rest
     matrix = np.array([[s00, s01, s02, s03], [s01, s11, s12, s13], [s02, s12, s22, s23], [s03, s13, s23, s33]])
-    half = max(0.5 * fourth, 1e-30)  # mean square of a cosine
-    error = np.sqrt(squares / max(used, one) / half)
+    half = 0.5 * fourth if 0.5 * fourth > 1e-30 else 1e-30  # mean square of a cosine
+    error = np.sqrt(squares / (used if used > one else one) / half)
     right = np.array([r0, r1, r2, r3])
     return _Step(matrix.astype(np.float64), right.astype(np.float64), fourth_c / half, fourth_s / half, error)
 
@@ -541,7 +541,7 @@ class _Counts(NamedTuple):
     edge of the image; and pixels of neighbours within the measured range.
     """
 
-    light: float
+    light: Real
     inside: int
     near: int
     seen: int
@@ -628,7 +628,8 @@ def quick_shape_of(image: np.ndarray, psf_fwhm_pix: float = np.nan, noise_sigma:
     found, division, first, snr, binning, flag, marks = _quick_shape_of(as_float32(image), psf, noise_sigma)
     if not found:
         return None
-    return QuickShape(Segmentation(*division), *first, snr, binning, as_flag(flag), StarMarks(*marks))
+    shape, light, radius = first
+    return QuickShape(Segmentation(*division), shape, light, radius, snr, binning, as_flag(flag), StarMarks(*marks))
 
 
 @compiled

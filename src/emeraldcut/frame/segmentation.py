@@ -430,10 +430,10 @@ def _from_bright_to_faint(heights, places):
 
     The bits of a positive float, as an integer, grow with it like a logarithm. Steps beyond MOST_HEIGHTS are one.
     """
-    n, bits, top, least = len(places), heights.view(np.int32) >> HEIGHT_BITS, 0, np.int32(0x7FFFFFFF)
+    n, bits, top, least = len(places), heights.view(np.int32) >> HEIGHT_BITS, np.int32(0), np.int32(0x7FFFFFFF)
     for i in range(n):
         top, least = max(top, bits[places[i]]), min(least, bits[places[i]])
-    n_steps = min(top - least, MOST_HEIGHTS)
+    n_steps = top - least if top - least < MOST_HEIGHTS else MOST_HEIGHTS
     step, start, order = np.empty(n, np.uint32), np.zeros(n_steps + 2, np.int64), np.empty(n, np.uint32)
     for i in range(n):
         step[i] = min(top - bits[places[i]], n_steps)

@@ -50,6 +50,16 @@ def leda074886(
         Of the major axis, counter-clockwise from +x.
     flux : float
         Total light in counts.
+
+    Returns
+    -------
+    (size, size) float32 array
+
+    Examples
+    --------
+    >>> image = leda074886(size=101, pixel_scale_arcsec=2.0, flux=1e5)
+    >>> image.shape, bool(0.8e5 < image.sum() <= 1e5)
+    ((101, 101), True)
     """
     radii = tuple(kpc * ARCSEC_PER_KPC for kpc in EXPONENT_RADII_KPC)
     body = Body(GradualBox(AXIS_RATIO, radii, EXPONENTS), Sersic(BODY_SERSIC_INDEX), BODY_RADIUS_ARCSEC)

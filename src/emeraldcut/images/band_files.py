@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emeraldcut.data.flags import UNUSABLE, Flag
+from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS
-from emeraldcut.images.formats import NO_PIXELS, Picture, of_bands, read_file
+from emeraldcut.images.formats import NO_PIXELS, Picture, failed, of_bands, read_file
 from emeraldcut.images.options import PictureSettings
 from emeraldcut.images.planes import FileGroup, is_band, readable_stem
 from emeraldcut.images.psf import Psf
@@ -139,7 +140,13 @@ def read_group(group: FileGroup, settings: PictureSettings) -> Iterator[tuple[st
             for picture in pictures:
                 yield one.name, one.path, picture
         return
-    yield group.name, parts[0].path, _combined([one.band for one in parts], [pictures[0] for pictures in read])
+    try:
+        picture = _combined([one.band for one in parts], [pictures[0] for pictures in read])
+    except UsageError:
+        raise
+    except Exception as error:  # of what their headers state
+        picture = failed(error)
+    yield group.name, parts[0].path, picture
 
 
 def _apart(facts: list[dict[str, Any]]) -> bool:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import math
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from weakref import WeakKeyDictionary
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.runs.reading import LARGEST_COMPRESSION, open_regular
+from emeraldcut.runs.fits_headers import FitsFile, NotFits, Packed, Plain, walk
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, Unpadded, open_regular, unpacker
 
-UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-BLOCK_BYTES, CARD_BYTES = 2880, 80  # of FITS
-LONGEST_HEADER_BYTES = 1000 * BLOCK_BYTES  # 36,000 cards; those of stacks with all their history have some thousand
-MOST_UNITS = 10_000  # of a FITS file; the largest of surveys have some hundred
-MOST_AXES = 999  # by the FITS standard
 # A file that was cut short has lost some of its planes; one that has fewer than one in so many never had them.
 MOST_PLANES_LOST = 1000
 
@@ -55,7 +47,7 @@ class Claim:
     stored_bytes : int
         That the file has for them.
     compression : float
-        How many times smaller its way of packing can make data; 1 for what is not packed, infinite if unknown.
+        How many times smaller its way of packing can make data; 1 for what is not packed.
     file_bytes : int
         Of the whole file, if that is more, to be said.
     """
@@ -75,7 +67,7 @@ class Claim:
     @property
     def whole_planes(self) -> int:
         """How many of the planes the file can hold, from the first on."""
-        if self.plane_bytes <= 0 or math.isinf(self.compression):
+        if self.plane_bytes <= 0:
             return self.planes
         return int(min(self.stored_bytes * self.compression // self.plane_bytes, self.planes))
 
@@ -126,34 +118,7 @@ def check_unpacked(number: float, settings: PictureSettings = DEFAULT) -> None:
         )
 
 
-def unpacker(head: bytes) -> Callable[..., Any] | None:
-    """What opens a compressed file that begins so; None for others."""
-    return next((opened for signature, opened in UNPACKERS.items() if head.startswith(signature)), None)
-
-
 # --- FITS
-
-
-@dataclass(frozen=True)
-class FitsFile:
-    """What the headers of a FITS file say of it as a whole.
-
-    Attributes
-    ----------
-    units : int
-    file_bytes, unpacked_bytes : int
-        Its length, and where it is compressed that when it is unpacked.
-    is_compressed : bool
-        Whether it is so as a whole.
-    is_packed : bool
-        Whether some of its images are in compressed tiles.
-    """
-
-    units: int
-    file_bytes: int
-    unpacked_bytes: int
-    is_compressed: bool
-    is_packed: bool
 
 
 def fits_file(path: Path, settings: PictureSettings = DEFAULT) -> FitsFile:
@@ -167,11 +132,15 @@ def fits_file(path: Path, settings: PictureSettings = DEFAULT) -> FitsFile:
     if not known:
         with open_regular(path) as file:
             opened = unpacker(file.peek(8))
-            if opened is None:
-                known.append(_walk(_Plain(file, status.st_size), status.st_size))
-            else:
-                with opened(file, "rb") as content:
-                    known.append(_walk(_Packed(content, settings), status.st_size))
+            try:
+                if opened is None:
+                    known.append(walk(Plain(file, status.st_size), status.st_size))
+                else:
+                    with opened(Unpadded(file), "rb") as content:
+                        limited = Packed(content, partial(check_unpacked, settings=settings))
+                        known.append(walk(limited, status.st_size))
+            except NotFits as error:
+                raise BadImage(Flag.UNREADABLE, str(error)) from None
     check_unpacked(known[0].unpacked_bytes, settings)
     return known[0]
 
@@ -182,138 +151,14 @@ def remember(path: Path, file: BinaryIO) -> None:
     known = _known(path, (status.st_mtime_ns, status.st_size, status.st_ino))
     if not known:
         file.seek(0)
-        with suppress(BadImage):  # which `fits_file` raises
-            known.append(_walk(_Plain(file, status.st_size), status.st_size))
+        with suppress(NotFits):  # which `fits_file` raises
+            known.append(walk(Plain(file, status.st_size), status.st_size))
 
 
 @lru_cache(32)
 def _known(path: Path, changed: tuple[int, ...]) -> list[FitsFile]:
     """Where to keep what a file holds, until it is changed or many others were read."""
     return []
-
-
-class _Plain:
-    """A file whose parts can be passed over."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size, self.place = file, size, 0
-        self._at = 0  # in the file, which is moved when something is read
-
-    def read(self, number: int) -> bytes:
-        """The next bytes."""
-        if self.place >= self._size:
-            return b""
-        if self._at != self.place:
-            self._file.seek(self.place)
-        data = self._file.read(number)
-        self.place += len(data)
-        self._at = self.place
-        return data
-
-    def skip(self, number: int) -> int:
-        """Passes over bytes; returns how many there were."""
-        there = max(min(number, self._size - self.place), 0)
-        self.place += there
-        return there
-
-
-class _Packed:
-    """The same of what a compressed file unpacks to; BadImage where that is too long."""
-
-    def __init__(self, file: Any, settings: PictureSettings) -> None:
-        self._file, self._settings, self.place = file, settings, 0
-
-    def read(self, number: int) -> bytes:
-        """The next bytes."""
-        data = bytes(self._file.read(number))
-        self.place += len(data)
-        check_unpacked(self.place, self._settings)
-        return data
-
-    def skip(self, number: int) -> int:
-        """Passes over bytes; returns how many there were."""
-        start = self.place
-        while number > self.place - start and self.read(min(2**20, number - (self.place - start))):
-            pass
-        return self.place - start
-
-
-def _walk(file: _Plain | _Packed, file_bytes: int) -> FitsFile:
-    """From unit to unit of a FITS file of that length."""
-    units, is_packed = 0, False
-    while (header := _header(file, first=not units)) is not None:
-        is_packed |= _pass_over(header, file)
-        units += 1
-        if units > MOST_UNITS:
-            raise BadImage(Flag.UNREADABLE, f"It has more than {MOST_UNITS:,} units.")
-    start = file.place
-    if file.skip(LONGEST_HEADER_BYTES) == LONGEST_HEADER_BYTES and file.read(1):
-        raise BadImage(Flag.UNREADABLE, f"After its last unit, at byte {start:,}, more follows that is no FITS.")
-    return FitsFile(units, file_bytes, file.place, isinstance(file, _Packed), is_packed)
-
-
-CARD = re.compile(rb"(SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|ZIMAGE|ZBITPIX|ZTILE\d+) *= *([^/]*)")
-END = re.compile(rb"END([^A-Z0-9_-]|$)")
-_E, _FIRST = ord("E"), frozenset(b"SXBNZPG")  # letters with which END and these cards begin
-
-
-def _header(file: _Plain | _Packed, *, first: bool) -> dict[str, str] | None:
-    """The cards of a header that say how much data follow; None where no unit begins."""
-    cards: dict[str, str] = {}
-    begun = 0
-    while block := file.read(BLOCK_BYTES):
-        if not begun and not block.startswith(b"SIMPLE  =" if first else b"XTENSION"):
-            return None
-        begun += len(block)
-        for start in range(0, len(block), CARD_BYTES):
-            letter = block[start]
-            if letter == _E and END.match(block[start : start + CARD_BYTES]):
-                return cards
-            if letter in _FIRST and (found := CARD.match(block[start : start + CARD_BYTES])):
-                cards.setdefault(found[1].decode("ascii"), found[2].decode("ascii", "replace").strip())
-        if begun > LONGEST_HEADER_BYTES:
-            raise BadImage(Flag.UNREADABLE, f"A header of it has no end within {LONGEST_HEADER_BYTES:,} bytes.")
-    if first:
-        raise BadImage(Flag.UNREADABLE, "It is truncated or damaged (its header has no end).")
-    return None
-
-
-def _pass_over(cards: dict[str, str], file: _Plain | _Packed) -> bool:
-    """Passes over the data of a unit with these cards; returns whether it is an image in compressed tiles."""
-
-    def number(name: str, default: int) -> int:
-        text = cards.get(name, str(default))
-        try:
-            value = int(text)
-        except ValueError:
-            raise BadImage(Flag.UNREADABLE, f"Its header is damaged ({name} is '{text[:20]}').") from None
-        if value < 0 and "BITPIX" not in name:
-            raise BadImage(Flag.UNREADABLE, f"Its header claims a negative {name}.")
-        return value
-
-    def axes(before: str) -> tuple[int, ...]:
-        n = number(f"{before}NAXIS", 0)
-        if n > MOST_AXES:
-            raise BadImage(Flag.UNREADABLE, f"Its header claims {n} axes.")
-        return tuple(number(f"{before}NAXIS{k}", 0) for k in range(n, 0, -1))
-
-    shape = axes("")
-    of_groups = shape[:-1] if cards.get("GROUPS", "F").startswith("T") and shape[-1:] == (0,) else shape
-    items = number("GCOUNT", 1) * (number("PCOUNT", 0) + math.prod(of_groups)) if shape else 0
-    data_bytes = items * abs(number("BITPIX", 8)) // 8
-    file.skip(data_bytes + -data_bytes % BLOCK_BYTES)
-    is_packed = cards.get("ZIMAGE", "F").startswith("T")
-    if is_packed:
-        inside = axes("Z")
-        _check_tiles(inside, tuple(number(f"ZTILE{k}", 1) for k in range(len(inside), 0, -1)))
-    return is_packed
-
-
-def _check_tiles(shape: tuple[int, ...], tile: tuple[int, ...]) -> None:
-    """BadImage for tiles that are larger than their image: whoever unpacks them takes memory for them."""
-    if math.prod(map(float, tile)) > max(math.prod(map(float, shape)), 1.0):
-        sides = " x ".join(f"{n:,}" for n in reversed(tile))
-        raise BadImage(Flag.UNREADABLE, f"Its header claims tiles of {sides} pixels in a smaller image.")
 
 
 class Cards(Mapping[str, Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -48,8 +49,8 @@ def image_type(source: str | Path, settings: ReadSettings) -> ImageType:
 
     UsageError where mosaics are asked for and the source holds no files of images.
     """
-    source = Path(source)
-    if settings.catalogue is not None or settings.image_type == "cutout" or not source.exists():
+    name, source = os.fspath(source), Path(source)  # no name is not the folder where the program runs
+    if settings.catalogue is not None or settings.image_type == "cutout" or not name or not source.exists():
         return CUTOUTS
     files = _files(source, settings)
     if settings.image_type == "mosaic":

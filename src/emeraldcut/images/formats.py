@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from math import inf, prod
+from math import prod
 from pathlib import Path
 from threading import RLock
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from emeraldcut.data.colours import in_colour
 from emeraldcut.data.flags import Flag, describe, usable
 from emeraldcut.errors import UsageError
 from emeraldcut.images.bands import MOST_BANDS, Layout, band_names, bands_last, chosen_bands, combine, layout
@@ -37,7 +38,6 @@ from emeraldcut.images.claims import (
     remember,
     shape_of,
     too_large,
-    unpacker,
 )
 from emeraldcut.images.fits_units import Contents, ImageUnits, MaskAndNoise, open_fits, unit_band
 from emeraldcut.images.light import stretch_of
@@ -49,7 +49,7 @@ from emeraldcut.images.psf import Psf
 from emeraldcut.images.wcs import header_facts, missing_facts, sky_axes
 from emeraldcut.runs.apart import Crashed, apart
 from emeraldcut.runs.notices import printable
-from emeraldcut.runs.reading import open_regular
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, MOST_COMPRESSION, open_regular, unpacker
 
 SMALLEST_SIDE_PIX = 8
 # Rec. 601 luma, the weights of PIL's convert("L"): colour pictures of galaxies are mostly sRGB composites
@@ -81,6 +81,10 @@ class Picture:
     noise: np.ndarray | None = None
     bands: dict[str, np.ndarray] | None = None
     colour: np.ndarray | None = None
+
+    def seen_in_colour(self) -> np.ndarray | None:
+        """What the eye sees of a picture in colour, or of several bands, (ny, nx, 3) uint8; None of others."""
+        return self.colour if self.colour is not None else in_colour(self.bands)
 
 
 HOLDS_NONE = BadImage(Flag.NOT_AN_IMAGE, "It holds no image.")
@@ -718,10 +722,15 @@ def _series(series: Any, path: Path, settings: PictureSettings) -> list[Picture]
         return list(each_plane(len(pages), page))
 
 
+# How many times smaller TIFF's own ways of packing make data at most: none; LZW, whose table of 4,094 strings stands
+# for 7.4 million bytes in 12 bits each; DEFLATE by both of its numbers; PackBits, 128 bytes in 2.
+TIFF_COMPRESSION = {1: 1.0, 5: 1400.0, 8: LARGEST_COMPRESSION, 32946: LARGEST_COMPRESSION, 32773: 64.0}
+
+
 def _claim_of_series(series: Any, path: Path) -> Claim:
     shape = tuple(int(n) for n in series.shape)
     inner = 3 if "S" in series.axes else 2
-    compression = 1.0 if int(series.keyframe.compression) == 1 else inf
+    compression = TIFF_COMPRESSION.get(int(series.keyframe.compression), MOST_COMPRESSION)
     item_bytes = series.dtype.itemsize * min(series.keyframe.bitspersample / (8 * series.dtype.itemsize), 1)
     return Claim(prod(shape[:-inner]), shape[-inner:], item_bytes, path.stat().st_size, compression)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from emeraldcut.images.formats import (
 )
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.runs.apart import Crashed, apart, first_apart
-from emeraldcut.runs.reading import LARGEST_COMPRESSION, open_hdf5
+from emeraldcut.runs.reading import LARGEST_COMPRESSION, MOST_COMPRESSION, open_hdf5
 
 GALAXY10_COLUMNS = {"ans": "label", "ra": "ra", "dec": "dec", "pxscale": "pixel_scale_arcsec"}
 IMAGES = "images"
@@ -83,7 +81,7 @@ def _claim(images: Any) -> Claim:
     sides = shape[1:] if len(shape) == 3 or bands_axis(shape) == -1 else (*shape[2:], shape[1])
     packed = images.compression is not None or bool(images.chunks and images.id.get_create_plist().get_nfilters())
     known = images.compression in (None, "gzip")  # of others the file does not say how much smaller they make data
-    compression = (LARGEST_COMPRESSION if known else inf) if packed else 1.0
+    compression = (LARGEST_COMPRESSION if known else MOST_COMPRESSION) if packed else 1.0
     return Claim(shape[0], tuple(sides), images.dtype.itemsize, images.id.get_storage_size(), compression)
 
 
@@ -121,12 +119,6 @@ def hdf5_pictures(path: Path, number: int, settings: PictureSettings = DEFAULT, 
         for _ in range(min(1, number - done) if goes_on else number - done):
             done += 1
             yield failed(reason)
-
-
-def hdf5_picture(path: Path, number: int, settings: PictureSettings = DEFAULT) -> Picture:
-    """The `number`-th image of an HDF5 file."""
-    with closing(hdf5_pictures(path, number + 1, settings, number)) as pictures:
-        return next(pictures)
 
 
 def pictures_here(path: Path, settings: PictureSettings, start: int) -> Iterator[Picture]:

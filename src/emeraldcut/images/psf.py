@@ -11,19 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.data.flags import Flag
 from emeraldcut.errors import UsageError
-from emeraldcut.images.claims import fits_file, shape_of
+from emeraldcut.images.claims import BadImage, fits_file, shape_of
 from emeraldcut.images.options import PictureSettings
 from emeraldcut.images.unpacking import data_of
 from emeraldcut.images.wcs import header_facts
 from emeraldcut.runs.stamps import Stamp, stamp_of
 
 LEAST_SIDE_PIX = 3
+LARGEST_SIDE_PIX = 2048  # those of IRAC, which are sampled 100 times finer than its pixels, have 1281
 SAME_SCALE = 0.01  # relative: a PSF with pixels of this size needs no other sampling
 FINE = 8  # pixels of a PSF are divided so often along each side to find where it falls to half its peak
 SDSS_BANDS = "urigz"  # order of the tables in a psField file: sdss.org/dr17/imaging/images/#psf
 SDSS_PIXEL_UNIT = 1e-3  # of row and column in its polynomials
-SDSS_SIDE_PIX = 31
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ def _resampled(image: np.ndarray, sampling: float) -> np.ndarray:
         return image
     from scipy.ndimage import map_coordinates
 
+    if not 0 < sampling * max(image.shape) <= LARGEST_SIDE_PIX:
+        ny, nx = image.shape
+        detail = f"its {nx} x {ny} pixels are {sampling:g} times as large as the image's; at most {LARGEST_SIDE_PIX}"
+        raise BadImage(Flag.UNREADABLE, f"{detail} pixels of the image are read of a PSF")
     sides = [max(2 * int((n - 1) / 2 * sampling) + 1, LEAST_SIDE_PIX) for n in image.shape]
     places = [(np.arange(m) - (m - 1) / 2) / sampling + (n - 1) / 2 for m, n in zip(sides, image.shape, strict=True)]
     return map_coordinates(image, np.meshgrid(*places, indexing="ij"), order=3, mode="constant")
@@ -102,9 +107,10 @@ def fwhm_pix(psf: Any) -> float | None:
 
     if psf is None or psf.ndim != 2 or not np.isfinite(psf).all() or psf.max() <= 0:
         return None
-    finer = zoom(psf.astype(float), FINE, order=3, grid_mode=True, mode="nearest")
+    fine = max(min(FINE, LARGEST_SIDE_PIX // max(psf.shape)), 1)
+    finer = zoom(psf.astype(float), fine, order=3, grid_mode=True, mode="nearest")
     above = np.count_nonzero(finer > max(psf.max(), finer.max()) / 2)  # the peak may lie between pixels
-    return float(2 * np.sqrt(above / np.pi) / FINE)
+    return float(2 * np.sqrt(above / np.pi) / fine)
 
 
 def usable_image(image: Any) -> bool:
@@ -145,6 +151,8 @@ def _read_psf(path: Path, band: str, as_it_is: Stamp) -> Psf:
             fits_file(path)
             with fits.open(path) as units:
                 psf = psf_in(units, path.name, band)
+            if psf is not None and not usable_image(psf.everywhere[0]):
+                raise BadImage(Flag.UNREADABLE, "it is nothing but zeros, or has values that are not finite")
     except Exception as error:  # astropy raises many kinds of errors on damaged files
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise UsageError(f"the PSF '{path}' cannot be read as FITS ({reason}).") from None
@@ -168,6 +176,8 @@ def psf_in(units: Any, name: str, band: str = "") -> Psf | None:
 
 def psf_of_unit(unit: Any, name: str) -> Psf | None:
     """The PSF in an image unit; the average of several planes; None if it is no such image."""
+    if max(shape_of(unit)[-2:], default=0) > LARGEST_SIDE_PIX:
+        raise BadImage(Flag.UNREADABLE, f"a PSF has at most {LARGEST_SIDE_PIX} pixels along a side")
     data = np.squeeze(np.asarray(data_of(unit), dtype=np.float64))
     while data.ndim > 2:
         data = np.nanmean(data, axis=0)
@@ -186,8 +196,9 @@ def _psfex(unit: Any, name: str) -> Psf:
     header, parts = unit.header, np.squeeze(unit.data["PSF_MASK"][0]).astype(float)
     parts = parts[None] if parts.ndim == 2 else parts
     axes, degree = int(header.get("POLNAXIS", 0)), int(header.get("POLDEG1", 0))
-    powers = [(i, j) for j in range(degree + 1) for i in range(degree + 1 - j)] if axes == 2 else [(0, 0)]
-    if len(powers) != len(parts):  # in other quantities than the position; its constant part is left
+    if axes == 2 and (degree + 1) * (degree + 2) // 2 == len(parts):
+        powers = [(i, j) for j in range(degree + 1) for i in range(degree + 1 - j)]
+    else:  # in other quantities than the position; its constant part is left
         parts, powers = parts[:1], [(0, 0)]
     zero = tuple(float(header.get(f"POLZERO{n}", 1.0)) - 1 for n in (1, 2))
     scale = tuple(float(header.get(f"POLSCAL{n}", 1.0)) or 1.0 for n in (1, 2))
@@ -202,10 +213,10 @@ def _sdss(tables: list[Any], name: str, band: str) -> Psf:
     for row in unit.data:
         ny, nx = int(row["RNROW"]), int(row["RNCOL"])
         image = np.asarray(row["RROWS"], float)[: ny * nx].reshape(ny, nx)
-        for i in range(int(row["NROW_B"])):
-            for j in range(int(row["NCOL_B"])):
-                c = float(np.asarray(row["C"]).reshape(-1, np.asarray(row["C"]).shape[-1])[i, j])
-                parts[j, i] = parts.get((j, i), 0.0) + c * image
+        coefficients = np.asarray(row["C"])
+        coefficients = coefficients.reshape(-1, coefficients.shape[-1])[: int(row["NROW_B"]), : int(row["NCOL_B"])]
+        for (i, j), c in np.ndenumerate(coefficients):
+            parts[j, i] = parts.get((j, i), 0.0) + float(c) * image
     unit_pix = 1 / SDSS_PIXEL_UNIT
     return Psf(np.array(list(parts.values())), tuple(parts), (0.0, 0.0), (unit_pix, unit_pix), 1.0, name)
 
@@ -238,6 +249,21 @@ def psf_of_row(
         return None, own_fwhm_pix
     image, width = _image_and_width(own.in_pixels(scale), x, y)
     return image, own_fwhm_pix or width
+
+
+def psf_or_why(
+    row: Mapping[str, Any], settings: PictureSettings, *own: Any, x: float = np.nan, y: float = np.nan
+) -> tuple[np.ndarray | None, float | None, BadImage | None]:
+    """The same, and what is wrong with it where a row's own PSF cannot be had, which is then the row's fault.
+
+    UsageError or OSError for the PSF that the settings name.
+    """
+    try:
+        return *psf_of_row(row, settings, *own, x=x, y=y), None
+    except (BadImage, UsageError, OSError) as error:
+        if not (isinstance(error, BadImage) or row.get("psf_file")):
+            raise
+        return None, None, BadImage(Flag.UNREADABLE, f"Its PSF is needed: {str(error).rstrip('.')}.")
 
 
 def _image_and_width(psf: Psf, x: float, y: float) -> tuple[np.ndarray, float | None]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Row, Table, vstack
 
+from emeraldcut.data.colours import in_colour
 from emeraldcut.data.columns import RESULTS, free_name, keep_apart
 from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet, concatenate, some
@@ -36,14 +37,14 @@ from emeraldcut.images.formats import (
     kind_of,
 )
 from emeraldcut.images.hdf5 import IMAGES, hdf5_contents, hdf5_pictures
-from emeraldcut.images.matching import Match, are_cutouts, match_names
+from emeraldcut.images.matching import LOOKED_AT, Match, are_cutouts, match_names
 from emeraldcut.images.mosaic import tiles_in
 from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.origin import Origin, Origins, file_text, files_of, stamps_of
 from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
-from emeraldcut.images.psf import Psf, psf_of_row
+from emeraldcut.images.psf import Psf, psf_or_why
 from emeraldcut.images.store import (
     PIXELS,
     TABLE,
@@ -80,6 +81,7 @@ MOST_MEMBERS = 20  # of an HDF5 file, in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
 CHUNK_BYTES = 64_000_000  # of pixels, at most, in one chunk, unless one image has more: 256 images of 250 x 250
 LONGEST_ID, LONGEST_TEXT = 1000, 50_000  # letters; tables of fixed width take room for the longest in every row
+LISTED_ROW = "row_of_the_list"  # while images of a table of files are read for a catalogue, its row of each
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs
 TABLE_ENDINGS = (".csv", ".ecsv", ".parquet", ".vot", ".vot.xml", ".csv.gz", ".ecsv.gz", ".vot.gz", ".tsv", ".tbl")
 TEXT_ENDINGS = (".txt", ".dat", ".cat", ".ascii", ".list")  # of tables, or of text maps
@@ -144,7 +146,7 @@ class ImageSource:
     whole_ids: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     inputs: Inputs = FROM_IMAGES
-    _chunks_with_bands: Callable[[int], Iterator[ImageSet]] | None = None
+    _chunks_with_bands: Callable[[int], Iterator[ImageSet | StoredImages]] | None = None
 
     @property
     def expected(self) -> int | None:
@@ -158,7 +160,7 @@ class ImageSource:
         return map(loaded, self._chunks(size))
 
     def with_bands(self) -> ImageSource:
-        """The same images, with the pixels of the single bands of those that are made of several; a set has none."""
+        """The same images, with the pixels of the single bands of those that are made of several."""
         return self if self._chunks_with_bands is None else replace(self, _chunks=self._chunks_with_bands)
 
     def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
@@ -263,6 +265,14 @@ def read_images(source: str | Path, settings: ReadSettings | None = None, *, ban
     """All images of `source` in memory; see `open_images` for what it may be and for the errors raised.
 
     With `bands` the single bands of images that are made of several are kept.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(folder + "/pair.npy", np.ones((2, 48, 48)))
+    ...     read_images(folder).table["id"].tolist()
+    ['pair#0', 'pair#1']
     """
     images = open_images(source, settings)
     return concatenate(list((images.with_bands() if bands else images).chunks()))
@@ -288,7 +298,7 @@ def from_pictures(
         found = islice(items(), settings.limit)
         for part in _parts(found if coloured else _grey(found), size):
             images = _image_set(part, unique, settings)
-            images.colours = some([picture.colour for picture, _ in part]) if coloured else None
+            images.colours = some([picture.seen_in_colour() for picture, _ in part]) if coloured else None
             images.bands = [picture.bands for picture, _ in part] if bands else None
             yield images
 
@@ -301,7 +311,7 @@ _COLOURS: ContextVar[bool] = ContextVar("colours", default=False)
 
 @contextmanager
 def keeping_colours() -> Iterator[None]:
-    """While the block lasts images that are read keep what the eye sees of pictures in colour."""
+    """While the block lasts images that are read keep what the eye sees of pictures in colour, and of bands."""
     token = _COLOURS.set(True)
     try:
         yield
@@ -333,23 +343,20 @@ def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _image_set(items: list[Item], unique: Callable[[str], str], settings: PictureSettings) -> ImageSet:
-    images, rows, psfs, sources = [], [], [], dict[Stamp, None]()
+    images, rows, psfs, noises, sources = [], [], [], [], dict[Stamp, None]()
     for picture, known in items:
         if picture.origin is not None:
             sources |= dict.fromkeys(picture.origin.files)
             known = {"id": known["id"], **picture.origin.columns(), **known}
-        try:
-            row, psf = _row_and_psf(picture, known, unique, settings)
-        except (UsageError, OSError) as error:  # of the PSF that the row names; one that the user names is the user's
-            if not known.get("psf_file"):
-                raise
-            picture = failed(BadImage(Flag.UNREADABLE, f"Its PSF is needed: {error}"))
-            row, psf = _row_and_psf(picture, {n: v for n, v in known.items() if n != "psf_file"}, unique, settings)
+        row, psf, problem = _row_and_psf(picture, known, unique, settings)
+        if problem is not None:
+            picture = failed(problem)
         images.append(picture.pixels)
         rows.append(row)
         psfs.append(psf)
+        noises.append(noise_of(picture))
     pixels = np.stack(images) if len({image.shape for image in images}) == 1 else images
-    made = ImageSet.from_rows(pixels, rows, some(psfs), some([noise_of(picture) for picture, _ in items]))
+    made = ImageSet.from_rows(pixels, rows, some(psfs), some(noises))
     made.sources = tuple(sources)
     return made
 
@@ -362,18 +369,20 @@ def noise_of(picture: Picture) -> np.ndarray | None:
 
 def _row_and_psf(
     picture: Picture, known: dict[str, Any], unique: Callable[[str], str], settings: PictureSettings
-) -> tuple[dict[str, Any], np.ndarray | None]:
-    """The row of an image, and its PSF where that is known."""
-    text = " ".join(part for part in (describe(picture.flag), picture.detail) if part)
+) -> tuple[dict[str, Any], np.ndarray | None, BadImage | None]:
+    """The row of an image, its PSF where that is known, and what is wrong with that, which the row says."""
     row = picture.facts | {name: value for name, value in known.items() if value is not None}
     if {"ra", "dec"} <= picture.facts.keys() and {"ra", "dec"} & known.keys():
         row |= {f"image_{name}": picture.facts[name] for name in ("ra", "dec")}
     told = {name: value for name, value in row.items() if name in known or not name.startswith("psf_")}
-    psf, width = psf_of_row(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+    psf, width, problem = psf_or_why(told, settings, picture.psf, picture.facts.get("psf_fwhm_pix"))
+    said = picture if problem is None else failed(problem)
+    text = " ".join(part for part in (describe(said.flag), said.detail) if part)
     row |= {} if width is None else {"psf_fwhm_pix": width}
     row = {name: shortened(v, LONGEST_TEXT) if isinstance(v, str) else v for name, v in row.items()}
     identity = unique(shortened(str(row["id"]), LONGEST_ID))
-    return row | {"id": identity, "flag": int(picture.flag), "flag_text": shortened(text, LONGEST_TEXT)}, psf
+    row |= {"id": identity, "flag": int(said.flag), "flag_text": shortened(text, LONGEST_TEXT)}
+    return row, psf, problem
 
 
 def shortened(text: str, longest: int) -> str:
@@ -785,7 +794,9 @@ def _open_stored(folder: Path, settings: ReadSettings) -> ImageSource:
         raise NoImagesError(f"the image set '{folder}' holds no images.")
     whole = are_whole(stored_table(folder, ["id"])["id"][:0])
     inputs = _together(folder / PIXELS, folder / TABLE)
-    return ImageSource(number, lambda size: stored_chunks(folder, number, size), whole_ids=whole, inputs=inputs)
+    chunks = partial(stored_chunks, folder, number)
+    with_bands = partial(chunks, with_bands=True)
+    return ImageSource(number, chunks, whole_ids=whole, inputs=inputs, _chunks_with_bands=with_bands)
 
 
 def named_columns(settings: ReadSettings) -> dict[str, str]:
@@ -803,8 +814,9 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
         raise NoImagesError(f"the catalogue '{positions}' has no rows.")
     detected = table.meta.get("provenance", {}).get("command") == "detect"
     by_name = settings.match != "position" and not (detected and settings.match is None)
-    if by_name and not (path.is_dir() and is_folder_of_files(path)):
-        if (joined := _open_joined(path, table, settings)) is not None:
+    of_planes = by_name and _names_planes(path, table, settings)
+    if of_planes or (by_name and not (path.is_dir() and is_folder_of_files(path))):
+        if (joined := _open_joined(path, table, settings, of_planes=of_planes)) is not None:
             return joined
     elif by_name:
         given = _named_after(table, settings)
@@ -830,18 +842,44 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
     return _open_mosaics(path, positions, settings, table)
 
 
-def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSource | None:
-    """Images of a source that is no folder of files, with the rows of a catalogue that have their ids or files.
+def _names_planes(path: Path, table: Table, settings: ReadSettings) -> bool:
+    """Whether the ids of a table are those of images in the cubes of a folder or list of files: cube#0, cube#1, ..."""
+    column = find_columns(table, _named_after(table, settings)).get("id")
+    if column is None or not (path.is_dir() or listed_files(path) is not None):
+        return False
+    named = [re.fullmatch(r"(.*)#\d+", text) for text in id_texts(table[column])]
+    stems = {found[1] for found in named if found}
+    if 2 * sum(map(bool, named)) < len(table) or (path.is_dir() and not is_folder_of_files(path)):
+        return False
+    files = [FileGroup(file) for file in image_files(path)] if path.is_dir() else listed_files(path) or []
+    cubes = [
+        one.path for one in files if stem_of(one.path.name) in stems or (path.is_dir() and _name(one, path) in stems)
+    ]
+    return bool(cubes) and all(map(_is_cube, cubes[:LOOKED_AT]))
 
-    They come in the order of the source, then the rows that have no image. None if they are mosaics.
+
+def _is_cube(path: Path) -> bool:
+    """Whether a file holds several images, and none that could be a mosaic, where sources have such ids too."""
+    try:
+        several = len(next(open_images(path).chunks(2))) > 1
+    except Exception:  # what is wrong with it is said when it is read
+        return False
+    return several and (_kind(path) != "fits" or all(tile.fault for tile in tiles_in(path)))
+
+
+def _open_joined(path: Path, table: Table, settings: ReadSettings, *, of_planes: bool = False) -> ImageSource | None:
+    """Images of a source with the rows of a catalogue that have their ids or files.
+
+    The source is no folder of files, unless the ids are those of planes in its cubes (`of_planes`). The images come in
+    its order, then the rows that have no image. None if they are mosaics.
     """
     given = _named_after(table, settings)
     without: dict[str, Any] = dict.fromkeys(("catalogue", *WANTED, "limit"))
-    inner = open_images(path, replace(settings, **without))
-    ids, files = _ids_and_files(path, inner)
+    inner = (open_images if of_planes else _open_numbered)(path, replace(settings, **without))
+    ids, files = _ids_and_files(path, inner, of_planes=of_planes)
     if ids is None or files is None:
         return None
-    listed = listed_files(path)
+    listed = None if of_planes else listed_files(path)
     match = match_names(ids, table, given, str) or match_names(files, table, given, stem_of)
     if match is None and listed is None:
         raise UsageError(
@@ -859,15 +897,15 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     if "file" in table.colnames:
         table.rename_column("file", free_name("input_file", table.colnames))
     table = keep_apart(table)
-    rows_of: dict[str, list[int]] = {}
+    rows_of: dict[int, list[int]] = {}
     for row, images in enumerate(match.images):
         for image in images:
-            rows_of.setdefault(ids[image], []).append(row)
+            rows_of.setdefault(image, []).append(row)
 
     def items() -> Iterator[Item]:
         pictures = (item for chunk in inner.chunks() for item in _as_items(chunk))
-        for picture, own in pictures:  # a file of a list may hold several, NAME#0, NAME#1, ...
-            rows = rows_of.get(own["id"]) or rows_of.get(own["id"].rpartition("#")[0], [])
+        for number, (picture, own) in enumerate(pictures):
+            rows = rows_of.get(int(picture.facts.pop(LISTED_ROW, number)), [])
             for row in rows:
                 known = {"image_id": own["id"], **_known(table[row])}
                 yield picture, {**known, "id": known.get("id") or own["id"], "file": own.get("file")}
@@ -884,15 +922,32 @@ def _open_joined(path: Path, table: Table, settings: ReadSettings) -> ImageSourc
     return replace(from_pictures(number, items, settings, None, whole, inputs), facts={"catalogue_match": sentence})
 
 
-def _ids_and_files(path: Path, source: ImageSource) -> tuple[list[str], list[str]] | tuple[None, None]:
+def _list_of(path: Path) -> Path | None:
+    """The table of files that images are read from, None for another source."""
+    if path.is_dir():
+        return path / CUTOUTS if (path / CUTOUTS).is_file() else None
+    return path if listed_files(path) is not None else None
+
+
+def _open_numbered(path: Path, settings: ReadSettings) -> ImageSource:
+    """As `open_images`; of a table of files, of which some may hold several images, LISTED_ROW says each one's row."""
+    listed = _list_of(path)
+    if listed is None:
+        return open_images(path, settings)
+    table = read_catalogue(listed, named_columns(settings))
+    table[LISTED_ROW] = np.arange(len(table))
+    return open_table(listed, table, settings, Inputs() if listed == path else _together(listed))
+
+
+def _ids_and_files(
+    path: Path, source: ImageSource, *, of_planes: bool
+) -> tuple[list[str], list[str]] | tuple[None, None]:
     """The ids of all images of a source, and their files; None if it is one file of mosaics, which is not read."""
     kind = "" if path.is_dir() else _kind(path)
+    if not of_planes and (listed := _list_of(path)) is not None:
+        return _listed(listed)
     if path.is_dir() and is_stored_set(path):
         table = stored_table(path, ["id", "file"])
-    elif path.is_dir() and (path / CUTOUTS).is_file():
-        return _listed(path / CUTOUTS)
-    elif not path.is_dir() and listed_files(path) is not None:
-        return _listed(path)
     elif kind == "hdf5" and source.n_images is not None:
         names = [f"{stem_of(path.name)}#{k}" for k in range(source.n_images)]
         return names, names
@@ -1008,7 +1063,12 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
     how = f"Rows of '{positions}' are positions in {'the mosaic' if len(tiles) == 1 else 'the mosaics'} of '{path}'."
 
     def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
-        return cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands)
+        coloured = _COLOURS.get()
+        for images in cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands or coloured):
+            if coloured and images.bands is not None:
+                images.colours = some([in_colour(one) for one in images.bands])
+                images.bands = images.bands if bands else None
+            yield images
 
     return ImageSource(
         len(catalogue),

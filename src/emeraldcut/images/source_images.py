@@ -22,9 +22,17 @@ from emeraldcut.images.formats import NO_PIXELS, BadImage, Picture, checked, fai
 from emeraldcut.images.one_by_one import OneByOne
 from emeraldcut.images.origin import SET_ROW, Origins, stamps_of
 from emeraldcut.images.planes import FileGroup
-from emeraldcut.images.psf import Psf, psf_of_row
+from emeraldcut.images.psf import Psf, psf_or_why
 from emeraldcut.images.readers import ReadSettings, folder_groups, mosaic_files, noise_of
-from emeraldcut.images.store import PIXELS, PSF_NUMBER, TABLE, StoredImages, is_stored_set
+from emeraldcut.images.store import (
+    BAND_NAME,
+    BANDS,
+    PIXELS,
+    PSF_NUMBER,
+    TABLE,
+    StoredImages,
+    is_stored_set,
+)
 from emeraldcut.images.tiles import Tiles, first_pixel
 from emeraldcut.runs.reading import check_regular
 from emeraldcut.runs.stamps import Stamp, stamp_of
@@ -134,10 +142,29 @@ class SourceImages:
             return failed(error)
 
     def shown(self, rows: Iterable[int], table: Table) -> ImageSet:
-        """The images of some rows for a page, those in colour with their colours; `table` has these rows."""
-        pictures = [self.picture(int(row)) for row in rows]
-        colours = [one.colour if one.colour is not None and one.pixels.size else None for one in pictures]
+        """The images of some rows for a page, with the colours of pictures in colour and of several bands.
+
+        `table` has these rows.
+        """
+        pictures = [self._with_bands(int(row)) for row in rows]
+        colours = [one.seen_in_colour() if one.pixels.size else None for one in pictures]
         return ImageSet([one.pixels for one in pictures], table, colours=some(colours))
+
+    def _with_bands(self, row: int) -> Picture:
+        """The image of a row, with its bands also where it is a part of a mosaic of several, or of a set."""
+        picture = self.picture(row)
+        if not picture.pixels.size:
+            return picture
+        with self._lock:
+            if self._find == self._cutout:
+                x0, y0 = first_pixel(self._places[row], self._settings.cutout_size)
+                picture.bands = self._tiles.mosaic(self._tile(row)).bands(x0, y0, self._settings.cutout_size)
+            elif self._find == self._stored:
+                ny, nx = self._shapes[row]
+                planes = self._images.file.get(BANDS, {}).values()
+                own = {str(plane.attrs[BAND_NAME]): plane[self._rows[row], :ny, :nx] for plane in planes}
+                picture.bands = {name: plane for name, plane in own.items() if np.isfinite(plane).any()}
+        return picture
 
     def chunk(self, rows: range, table: Any) -> ImageSet | StoredImages:
         """The images of some rows, which are now those of an Arrow table; of a set they are only named, not yet read.
@@ -162,7 +189,7 @@ class SourceImages:
             psf, x, y = self._own
             known = {name: table[name][place] for name in ("psf_file", "pixel_scale_arcsec") if name in table.colnames}
             known = {name: value for name, value in known.items() if not np.ma.is_masked(value)}
-            psfs.append(psf_of_row(known, self._settings, psf, x=x, y=y)[0])
+            psfs.append(psf_or_why(known, self._settings, psf, x=x, y=y)[0])
         table[UNREAD] = np.array([_why_unread(picture) for picture in pictures], dtype=object)
         images = ImageSet([p.pixels for p in pictures], table, some(psfs), some([noise_of(p) for p in pictures]))
         images.sources = tuple(self._stamps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from emeraldcut.data.columns import describe_columns
 from emeraldcut.data.flags import Flag
-from emeraldcut.data.imageset import ImageSet, Pixels, add_flag
+from emeraldcut.data.imageset import ImageSet, Pixels, add_flag, some
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import NO_PIXELS, failed
 from emeraldcut.images.origin import SET_ROW
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PIXELS, TABLE, UNFINISHED = "images.h5", "table.parquet", "table_unfinished"
 LIGHT, NOISE = "pixels", "noise"  # arrays in the file of pixels; the second only where there are noise maps
+BANDS, BAND_NAME = "bands", "band"  # the group of arrays of single bands, and the attribute with the name of each
 IMAGES_PER_BLOCK = 16
 BLOCK_BYTES = 4_200_000  # of pixels that are packed together, at most: 16 images of 256 x 256
 LARGEST_BLOCK_SIDE = 1024  # pixels of a side that are packed together, of images that are larger than a block
@@ -46,7 +47,8 @@ class ImageSetWriter:
     """Writes a set image by image or chunk by chunk; to be used in a `with` statement.
 
     Images of different sizes are padded with NaN at their upper ends; the columns `ny`, `nx` remember the
-    sizes. The manifest is written when the `with` block ends without an error. OSError where the disk is full.
+    sizes. PSFs, noise maps and the pixels of single bands are kept where the images have them. The manifest is written
+    when the `with` block ends without an error. OSError where the disk is full.
 
     Examples
     --------
@@ -79,6 +81,7 @@ class ImageSetWriter:
         self._file = h5py.File(self._target, "w", libver=("v110", "v110"))
         self._psfs: dict[tuple[tuple[int, ...], bytes], int] = {}
         self._datasets: dict[str, h5py.Dataset] = {}  # made when the size of the first images is known
+        self._bands: dict[str, str] = {}  # where in the file each band is, by its name
         rmtree(self.run.folder / UNFINISHED, ignore_errors=True)
         self._rows = ResumableTable(self.run.folder / UNFINISHED, self.run.origin, "a set")
 
@@ -97,6 +100,9 @@ class ImageSetWriter:
             nothing = np.zeros((0, 0), np.float32)
             noises = [nothing if noise is None else noise for noise in images.noises]
             self._write(NOISE, noises, start, ny, nx)
+        for name in _names_of_bands(images):
+            planes = [(of_image or {}).get(name, NO_PIXELS) for of_image in images.bands or ()]
+            self._write(self._place_of_band(name), planes, start, ny, nx)
         self._target.check()
         table = images.table.copy()
         table["ny"], table["nx"] = shapes.T.astype(np.int32)
@@ -117,6 +123,12 @@ class ImageSetWriter:
         step = max(min(dataset.chunks[0], BLOCK_BYTES // int(4 * ny * nx)), 1)
         for first in range(0, len(planes), step):
             _write_padded(dataset, start + first, planes[first : first + step])
+
+    def _place_of_band(self, name: str) -> str:
+        """Where in the file the array of a band is; its name may hold what those of HDF5 cannot."""
+        if name not in self._bands:
+            self._bands[name] = f"{BANDS}/{len(self._bands)}"
+        return self._bands[name]
 
     def _number_of_psf(self, psf: np.ndarray | None) -> int:
         """The place of a PSF among those of the set, where each is once; -1 for none."""
@@ -146,8 +158,10 @@ class ImageSetWriter:
 
     def __exit__(self, error_type, error, traceback) -> None:
         try:
-            if NOISE in self._datasets:  # images without a map have none there either
-                self._datasets[NOISE].resize(self._datasets[LIGHT].shape)
+            for dataset in self._datasets.values():  # images without a map or a band have none there either
+                dataset.resize(self._datasets[LIGHT].shape)
+            for band, place in self._bands.items():
+                self._datasets[place].attrs[BAND_NAME] = band
             self._file.close()
         finally:
             self._target.close()
@@ -161,6 +175,11 @@ class ImageSetWriter:
                 write_table(Table({"id": [""]})[:0], path, provenance=self.run.origin, overwrite=True)
             self._rows.remove()
             self.run.finish(images=number, **self.facts)
+
+
+def _names_of_bands(images: ImageSet) -> list[str]:
+    """The names of all bands of images, in the order in which they come."""
+    return list(dict.fromkeys(name for of_image in images.bands or () for name in of_image or ()))
 
 
 def _write_padded(dataset: h5py.Dataset, start: int, images: Pixels) -> None:
@@ -177,7 +196,7 @@ def write_images(
     images: ImageSet | Iterable[ImageSet],
     folder: str | Path,
     *,
-    command: str,
+    command: str = "write_images",
     settings: Any = None,
     seed: int | None = None,
     inputs: Iterable = (),
@@ -190,6 +209,14 @@ def write_images(
     With `whole_ids` their identifiers are whole numbers in the set's table, if all of them are. `progress`, which the
     caller begins, is advanced by the number of images of each chunk. Raises FileExistsError where a finished run is
     there already and `overwrite` is not set.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     run = write_images(ImageSet(np.ones((2, 64, 64), np.float32), Table({"id": ["a", "b"]})), folder)
+    ...     run.manifest["images"]
+    2
     """
     facts = {"command": command, "settings": settings, "seed": seed, "inputs": inputs}
     with ImageSetWriter(folder, **facts, overwrite=overwrite) as writer:
@@ -225,18 +252,21 @@ class StoredImages:
         Of each in the set; they rise.
     rows : Arrow table
         Their rows, with `ny` and `nx`.
+    with_bands : bool
+        Whether the pixels of single bands are read too.
     """
 
     folder: Path
     places: np.ndarray
     rows: Any
+    with_bands: bool = False
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, rows: slice) -> StoredImages:
         """Some of them."""
-        return StoredImages(self.folder, self.places[rows], self.rows[rows])
+        return replace(self, places=self.places[rows], rows=self.rows[rows])
 
     def load(self, lost: Mapping[int, str] = MappingProxyType({})) -> ImageSet:
         """The images, each as large as it was written; one that cannot be read has a flag and a sentence.
@@ -250,47 +280,75 @@ class StoredImages:
         numbered = np.ma.filled(table[PSF_NUMBER], -1).tolist() if PSF_NUMBER in table.colnames else None
         if numbered is not None:
             table.remove_column(PSF_NUMBER)
-        pixels: Any
-        pixels, psfs, noises, why = self._read(shapes, numbered, lost)
+        why = dict(lost)
+        read = self._read(shapes, numbered, why)
+        pixels: Any = read.pixels
         if len(set(shapes)) == 1 and not why:
             pixels = pixels if isinstance(pixels, np.ndarray) else np.stack(pixels)
-        images = ImageSet(pixels, table, psfs, noises)
+        images = ImageSet(pixels, table, read.psfs, read.noises, read.bands)
         for row, sentence in why.items():
             add_flag(images.table, row, Flag.UNREADABLE, sentence)
         return images
 
-    def _read(
-        self, shapes: list[tuple[int, int]], numbered: list[int] | None, lost: Mapping[int, str]
-    ) -> tuple[Any, list[np.ndarray | None] | None, list[np.ndarray | None] | None, dict[int, str]]:
-        """Pixels, PSFs and noise maps, and why those that cannot be read cannot."""
+    def _read(self, shapes: list[tuple[int, int]], numbered: list[int] | None, why: dict[int, str]) -> _Read:
+        """Pixels, PSFs, noise maps and bands; adds to `why` the rows that cannot be read."""
         import h5py
 
-        why = dict(lost)
-        psfs: list[np.ndarray | None] | None = None
-        noises: list[np.ndarray | None] | None = None
+        read = _Read([NO_PIXELS] * len(self))
         try:
             check_regular(self.folder / PIXELS)
             with h5py.File(self.folder / PIXELS, "r") as file:
-                pixels = _pixels(file[LIGHT], self.places, shapes, why)
-                if numbered is not None:
-                    psfs = [None] * len(self)
-                    read: dict[int, np.ndarray] = {}
-                    for row, number in enumerate(numbered):
-                        if number >= 0 and row not in why:
-                            psfs[row] = _once(read, number, file, row, why)
+                read.pixels = _pixels(file[LIGHT], self.places, shapes, why)
+                read.psfs = None if numbered is None else _psfs(file, numbered, why)
                 if NOISE in file:
-                    maps = _pixels(file[NOISE], self.places, shapes, why)
-                    noises = [
-                        plane if row not in why and np.isfinite(plane).any() else None for row, plane in enumerate(maps)
-                    ]
+                    read.noises = some(_maps(file[NOISE], self.places, shapes, why))
+                if self.with_bands and BANDS in file:
+                    read.bands = self._bands(file[BANDS], shapes, why)
         except Exception as error:  # the file as a whole
             why |= dict.fromkeys(range(len(self)), failed(error).detail)
-            return [NO_PIXELS] * len(self), psfs, None, why
+            return _Read([NO_PIXELS] * len(self), psfs=read.psfs)
         if why:
-            pixels = [NO_PIXELS if row in why else image for row, image in enumerate(pixels)]
-        if noises is not None and not any(noise is not None for noise in noises):
-            noises = None
-        return pixels, psfs, noises, why
+            read.pixels = [NO_PIXELS if row in why else image for row, image in enumerate(read.pixels)]
+        return read
+
+    def _bands(
+        self, group: Any, shapes: list[tuple[int, int]], why: dict[int, str]
+    ) -> list[dict[str, np.ndarray] | None]:
+        """The pixels of each band of the images by its name, None of an image that is not made of several."""
+        found: list[dict[str, np.ndarray]] = [{} for _ in shapes]
+        for number in sorted(group, key=int):
+            name = str(group[number].attrs[BAND_NAME])
+            for own, plane in zip(found, _maps(group[number], self.places, shapes, why), strict=True):
+                if plane is not None:
+                    own[name] = plane
+        return [own or None for own in found]
+
+
+@dataclass
+class _Read:
+    """What the file of pixels holds of some images, see `ImageSet`."""
+
+    pixels: Any
+    psfs: list[np.ndarray | None] | None = None
+    noises: list[np.ndarray | None] | None = None
+    bands: list[dict[str, np.ndarray] | None] | None = None
+
+
+def _psfs(file: Any, numbered: list[int], why: dict[int, str]) -> list[np.ndarray | None]:
+    """The PSF of each image by its number in the set; adds to `why` the images whose PSF cannot be read."""
+    read: dict[int, np.ndarray] = {}
+    return [
+        _once(read, number, file, row, why) if number >= 0 and row not in why else None
+        for row, number in enumerate(numbered)
+    ]
+
+
+def _maps(
+    dataset: Any, places: np.ndarray, shapes: list[tuple[int, int]], why: dict[int, str]
+) -> list[np.ndarray | None]:
+    """Noise maps, or one band, of images of a set; None of an image that has none."""
+    planes = _pixels(dataset, places, shapes, why)
+    return [plane if row not in why and np.isfinite(plane).any() else None for row, plane in enumerate(planes)]
 
 
 def _pixels(dataset: Any, places: np.ndarray, shapes: list[tuple[int, int]], why: dict[int, str]) -> Any:
@@ -336,7 +394,7 @@ def stored_number(folder: Path) -> int:
     return pq.read_metadata(for_arrow(folder / TABLE)).num_rows
 
 
-def stored_chunks(folder: Path, number: int, size: int) -> Iterator[StoredImages]:
+def stored_chunks(folder: Path, number: int, size: int, *, with_bands: bool = False) -> Iterator[StoredImages]:
     """The first `number` images of a set with their rows, in order; no pixel is read yet.
 
     At most `size` at a time, and no more than `CHUNK_BYTES` unless one image has more.
@@ -345,7 +403,7 @@ def stored_chunks(folder: Path, number: int, size: int) -> Iterator[StoredImages
     for rows in arrow_pieces(folder / TABLE, size):
         rows = rows[: number - start]
         for part in _by_bytes(rows):
-            yield StoredImages(folder, start + np.arange(len(part)), part)
+            yield StoredImages(folder, start + np.arange(len(part)), part, with_bands)
             start += len(part)
         if start >= number:
             return

@@ -12,7 +12,8 @@ import numpy as np
 from emeraldcut.data.flags import Flag
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
-from emeraldcut.images.formats import NO_PIXELS, Item, Picture, checked
+from emeraldcut.images.claims import BadImage
+from emeraldcut.images.formats import NO_PIXELS, Item, Picture, checked, failed
 from emeraldcut.images.origin import Origin, file_text
 from emeraldcut.runs.reading import open_regular
 from emeraldcut.runs.stamps import stamp_of
@@ -20,6 +21,10 @@ from emeraldcut.tables.files import THESIS_CLASSES
 
 MAPS, LABELS = "2df.dat", "2dfn.dat"
 FIRST_LINE_BYTES, LONGEST_LINE = 1000, 100  # one number each
+NO_LINES = BadImage(
+    Flag.UNREADABLE,
+    f"A line of it has more than {LONGEST_LINE} letters, where a number should be; the rest of the file is not read.",
+)
 
 
 def write_text_maps(images: ImageSet, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -77,9 +82,12 @@ def text_map(path: Path, size: int) -> Iterator[Item]:
             if not lines:
                 return
             label = labels[index] if index < len(labels) else None
-            picture = _text_picture(lines, size)
+            long = any(len(line) == LONGEST_LINE and not line.endswith("\n") for line in lines)
+            picture = failed(NO_LINES) if long else _text_picture(lines, size)
             picture.origin = Origin(str(path), plane=index, files=stamps)
             yield picture, {"id": f"{file_text(path.name)}#{index}", "label": label}
+            if long:
+                return
 
 
 def _text_picture(lines: list[str], size: int) -> Picture:

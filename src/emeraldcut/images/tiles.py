@@ -20,7 +20,7 @@ from emeraldcut.images.mosaic import BLOCK_PIX, Mosaic, Tile, on_sky, open_mosai
 from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.origin import FILE, FILE_BYTES, Origin, Origins, file_text
 from emeraldcut.images.planes import FileGroup
-from emeraldcut.images.psf import psf_of_row
+from emeraldcut.images.psf import psf_or_why
 from emeraldcut.images.wcs import sky_facts
 from emeraldcut.tables.catalogues import catalogue_parts
 
@@ -319,7 +319,7 @@ def _cutouts(
         said = np.array([getattr(tiles[k], name) if k >= 0 else "" for k in number], dtype=object)
         if said.astype(bool).any():
             table[name] = said
-    psfs = _psfs(tiles, table, number, x, y, settings)
+    psfs = _psfs(tiles, table, number, x, y, settings, pictures)
     pixels = np.stack([p.pixels if p.pixels.size else nothing for p in pictures])
     noises = [p.noise if p.pixels.size else None for p in pictures]
     images = ImageSet(pixels, keep_apart(table), psfs, some(noises))
@@ -346,15 +346,27 @@ def _single_bands(
 
 
 def _psfs(
-    tiles: Tiles, table: Table, number: np.ndarray, x: np.ndarray, y: np.ndarray, settings: PictureSettings
+    tiles: Tiles,
+    table: Table,
+    number: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    settings: PictureSettings,
+    pictures: list[Picture],
 ) -> list[np.ndarray | None] | None:
-    """The PSF of each cut-out where it is known, with its width as a column of the table; None if none is."""
+    """The PSF of each cut-out where it is known, with its width as a column of the table; None if none is.
+
+    One of `pictures` whose own PSF cannot be read becomes one that says so.
+    """
     found = []
     for i, k in enumerate(number):
         tile = tiles[k] if k >= 0 else None
         row = {name: table[name][i] for name in table.colnames if not np.ma.is_masked(table[name][i])}
         own = (tile.psf, tile.psf_fwhm_pix) if tile is not None else (None, None)
-        found.append(psf_of_row(row, settings, *own, x=x[i], y=y[i]))
+        psf, width, problem = psf_or_why(row, settings, *own, x=x[i], y=y[i])
+        if problem is not None and not pictures[i].flag:
+            pictures[i] = failed(problem)
+        found.append((psf, width))
     widths = np.array([np.nan if width is None else width for _, width in found], dtype=float)
     if np.isfinite(widths).any():
         table["psf_fwhm_pix"] = MaskedColumn(widths, mask=~np.isfinite(widths))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,8 @@ LENGTH_UNIT = re.compile(r"(?<![a-z])(um|micron|microns|micrometers?|micrometres
 OTHER_AXIS = re.compile(r"^[A-Z]{2,4}-+[A-Z]{3}$")  # on a sphere other than that of the stars
 NO_SCALE, NO_POSITION = "its WCS states no pixel scale", "its WCS states no position"  # what is said of headers
 DISTORTIONS = ("WCSDVARR", "D2IMARR")  # names of units with tables of distortion (astropy, after the draft Paper IV)
+ORDERS = ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER")  # of the polynomials of SIP, whose coefficients are looked for
+MOST = 99  # axes of a WCS, and order of its polynomials, which by their definitions have one digit
 CENTRE_PIX = 0.51  # a reference pixel no further from the middle of an image is its middle
 
 
@@ -152,14 +156,31 @@ def celestial_wcs(header: Any, units: Any = None):
     """
     from astropy.wcs import WCS
 
+    for card in ("WCSAXES", *ORDERS):  # for which memory and time are taken that grow with their squares
+        if not 0 <= float(header.get(card, 0)) <= MOST:
+            raise ValueError(f"{card} is {header[card]}.")
     in_tables = any(
         str(header.get(f"{key}{i}", "")).strip() == "Lookup" for key in ("CPDIS", "D2IMDIS") for i in (1, 2)
     )
     in_tables |= any(f"{key}{i}" in header for key in ("D2IMERR", "CPERR") for i in (1, 2))
-    wcs = WCS(getattr(header, "header", header), _unpacked_tables(units) if in_tables else None, naxis=2)
+    with _saying_nothing():
+        wcs = WCS(getattr(header, "header", header), _unpacked_tables(units) if in_tables else None, naxis=2)
     if not wcs.has_celestial:
         raise ValueError("the first two axes have no celestial coordinates.")
     return wcs
+
+
+@contextmanager
+def _saying_nothing() -> Iterator[None]:
+    """While the block lasts astropy does not print what it thinks of a header on standard output."""
+    from astropy import log
+
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _unpacked_tables(units: Any) -> Any:

@@ -486,6 +486,6 @@ def bands_of(images: ImageSet) -> list[dict[str, np.ndarray] | None]:
     if images.bands is None:
         raise UsageError(
             "measuring in bands expects images that are made of several bands, such as a FITS file with an image or a "
-            "plane for each, or a file for each; none of these images is, or their bands were not kept (as in sets)."
+            "plane for each, or a file for each; none of these images is, or their bands were not kept."
         )
     return images.bands

@@ -43,7 +43,7 @@ from emeraldcut.frame.ellipse_fit import (
 from emeraldcut.frame.segmentation import NEIGHBOUR
 from emeraldcut.galaxies.sky import Psf
 from emeraldcut.numerics.jit import compiled, part
-from emeraldcut.numerics.linalg import four_products, invert
+from emeraldcut.numerics.linalg import four_exact_products, invert
 
 # Numbers for which neither a source nor a measurement is named were chosen by eye.
 STEP = 1.02  # ratio of the widths for which kernels are kept
@@ -68,7 +68,8 @@ SMALLEST_SIDE = 4  # of the box of pixels; of a smaller one there is no fit
 # The finest pattern, of order 8, must have a wavelength of more than two coarse pixels on the minor axis; here 2.5.
 COARSE_CIRCUMFERENCE_PIX = 8 * 2.5 * 2
 EVERYWHERE = 1e6  # a radius beyond any pixel
-RIDGE = 1e-7  # of the normal equations, see `invert`; more than in `fit_shape`, since single precision sums them
+RIDGE = 1e-7  # of the normal equations, see `invert`; more than in `fit_shape`, since the patterns are convolved
+STEPS_OF_CLIPPING = 2  # after the first; then the pixels that have no say are kept, so that the fit settles
 CLIP_LATE = 1.5  # times CLIP_SIGMA; the pixels far from the model as it is seen were clipped before
 
 
@@ -297,7 +298,7 @@ def _flipped(kernel):
 def _grid_points(canvas, spacing):
     """Every `spacing`-th pixel of the canvas along both axes, row by row, and how many rows and columns they are.
 
-    Their light does not matter, since the model is that less the residual; it is x.
+    Their light is 0, so that the residual is minus the model, to the last bit.
     """
     ny, nx = canvas.weight.shape
     wide, high = (nx + spacing - 1) // spacing, (ny + spacing - 1) // spacing
@@ -305,7 +306,7 @@ def _grid_points(canvas, spacing):
     for j in range(high):
         for i in range(wide):
             x[j * wide + i], y[j * wide + i] = canvas.x + i * spacing, canvas.y + j * spacing
-    return Points(x, y, x, x[:0]), high, wide
+    return Points(x, y, np.zeros(high * wide, np.float32), x[:0]), high, wide
 
 
 @part
@@ -357,7 +358,7 @@ def _squares(rows, n):
         for b in range(0, a + 1, 4):
             p, q = rows[b, :n], rows[min(b + 1, a), :n]
             r, s = rows[min(b + 2, a), :n], rows[min(b + 3, a), :n]
-            t0, t1, t2, t3 = four_products(first, p, q, r, s)
+            t0, t1, t2, t3 = four_exact_products(first, p, q, r, s)
             matrix[a, b], matrix[b, a] = t0, t0
             if b + 1 <= a:
                 matrix[a, b + 1], matrix[b + 1, a] = t1, t1
@@ -467,10 +468,10 @@ def _guide(shape, coefficients, canvas, options, kernel):
 
 
 @part
-def _weigh_residuals(image, canvas, seen, clip, out, model):
+def _weigh_residuals(image, canvas, seen, anew, far, out, model):
     """Writes weighted residuals of what is seen of the model into `out`, and what is seen into `model`, an image.
 
-    With `clip` pixels far from the model have no say.
+    Pixels `far` from the model have no say; with `anew` these are found first.
     """
     ny, nx = seen.shape
     for j in range(ny):
@@ -480,7 +481,9 @@ def _weigh_residuals(image, canvas, seen, clip, out, model):
             if weight > 0:
                 residual = image[y, x] - seen[j, i]
                 model[y, x] = seen[j, i]
-                if abs(residual) < CLIP_LATE * CLIP_SIGMA * canvas.noise[j, i] or not clip:
+                if anew:
+                    far[j, i] = abs(residual) > CLIP_LATE * CLIP_SIGMA * canvas.noise[j, i]
+                if not far[j, i]:
                     out[j, i] = weight * residual
 
 
@@ -572,14 +575,15 @@ def _deconvolved(pixels, start, options, kernel):
     points, ny, nx = _grid_points(canvas, 1)
     rings = space_for(ny * nx, len(sigmas))
     grid, thrown = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
-    work = work_space((ny, nx), fine)
+    work, far = work_space((ny, nx), fine), np.zeros((ny, nx), np.bool_)
     flat, transposed, converged = grid.reshape(ny * nx), _flipped(fine), False
     for iteration in range(options.iterations):
         _draw(shape, coefficients, points, rings)
         for j in range(ny * nx):
-            flat[rings.place[j]] = rings.value[j] - rings.table[RESIDUAL, j]
+            flat[rings.place[j]] = -rings.table[RESIDUAL, j]
         convolve(grid, fine, thrown, work)
-        _weigh_residuals(pixels.image, canvas, thrown, iteration > 0, grid, model)
+        anew = 0 < iteration <= STEPS_OF_CLIPPING
+        _weigh_residuals(pixels.image, canvas, thrown, anew, far, grid, model)
         convolve(grid, transposed, thrown, work)
         right = _project(rings, thrown.reshape(ny * nx))
         _add_prior_gradient(right[ALL:], coefficients, likely)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from astropy.table import MaskedColumn, Row, Table, vstack
@@ -54,6 +54,7 @@ NO_NOISE = 0.9  # correlation between neighbouring pixels of a sky that shows li
 EVEN_ERROR, GRID_ERROR = 3e-4, 0.15
 # Semi-major axis in binned pixels below which isophotes are measured on the pixels of the image; and how far around.
 SMALLEST_BINNED_PIX, MARGIN = 12.0, 1.3
+ENOUGH_SKY_PIX = 16_384  # they tell the noise per pixel to .9 %
 END = 2.5  # half-light radii out to which isophotes are fitted, where the galaxy does not end farther out
 
 
@@ -213,18 +214,21 @@ def fit_profile(
     """
     end = max(galaxy.limit, END * galaxy.radius)
     radii = settings.radii(end * galaxy.binning) / galaxy.binning
-    profile = profile_at(galaxy, fit, radii, *_options(galaxy, fit, radii, settings))
-    small = radii < SMALLEST_BINNED_PIX
-    if image is None or galaxy.binning == 1 or not small.any():
+    n_small = 0 if image is None or galaxy.binning == 1 else int(np.count_nonzero(radii < SMALLEST_BINNED_PIX))
+    # what the correction for the PSF adds to small isophotes is known in binned pixels only
+    first = 0 if fit.model is not None else n_small
+    options, least = _options(galaxy, fit, radii, settings)
+    profile = profile_at(galaxy, fit, radii[first:], options, least[first:])
+    if image is None or n_small == 0:
         return profile
     fine, corner = unbinned_galaxy(galaxy, image, SMALLEST_BINNED_PIX)
     of_fine = replace(fit, seen=_unbinned_shape(fit.seen, galaxy.binning, corner), model=None,
                       correlation=_same_variance(galaxy, fit, fine))  # fmt: skip
-    radii = radii[small] * galaxy.binning
-    options, least = _options(fine, of_fine, radii, settings)
-    by_psf = None if profile.by_psf is None else profile.by_psf[: len(radii)]  # known in binned pixels only
-    inner = profile_at(fine, of_fine, radii, options, least, by_psf=by_psf)
-    return _with_inner(profile, inner, galaxy.binning, corner)
+    small = radii[:n_small] * galaxy.binning
+    options, least = _options(fine, of_fine, small, settings)
+    by_psf = None if profile.by_psf is None else profile.by_psf[:n_small]
+    inner = profile_at(fine, of_fine, small, options, least, by_psf=by_psf)
+    return _with_inner(_without_first(profile, n_small - first), inner, galaxy, corner)
 
 
 def _options(
@@ -288,14 +292,18 @@ def _noise_unbinned(galaxy: FramedGalaxy, image: np.ndarray) -> float:
     """Noise per pixel of the image in the sky around a framed galaxy, in the unit of its frame.
 
     Of differences from the blocks that the frame's pixels are: these have no gradient. A block of n pixels takes 1 / n
-    of the variance with it.
+    of the variance with it. Of a large sky every k-th block is enough.
     """
     bins, division = galaxy.binning, galaxy.segmentation
-    ny, nx = (bins * n for n in division.image.shape)
-    pixels = np.asarray(image, np.float32)[:ny, :nx]
-    blocks = np.kron(bin_down(np.ascontiguousarray(pixels), bins), np.ones((bins, bins), np.float32))
-    sky = np.kron(division.pixel_class == SKY, np.ones((bins, bins), bool)) & np.isfinite(pixels)
-    within = float(MAD_TO_SIGMA * np.median(np.abs(pixels - blocks)[sky])) if sky.any() else 0.0
+    y, x = np.nonzero(division.pixel_class == SKY)
+    some = slice(None, None, max(len(y) * bins * bins // ENOUGH_SKY_PIX, 1))
+    rows, columns = (bins * place[some, None, None] for place in (y, x))
+    of_block = np.arange(bins)
+    blocks = np.asarray(image, np.float32)[rows + of_block[:, None], columns + of_block]  # (n, bins, bins)
+    with np.errstate(invalid="ignore"):
+        differences = np.abs(blocks - blocks.mean(axis=(1, 2), keepdims=True))
+    known = differences[np.isfinite(differences)]
+    within = float(MAD_TO_SIGMA * np.median(known)) if known.size else 0.0
     # what the blocks themselves scatter by is the part that the differences do not see
     return float(np.hypot(within / division.unit, division.sky_sigma))
 
@@ -314,23 +322,28 @@ def _unbinned_shape(shape: np.ndarray, bins: int, corner: tuple[int, int]) -> np
     return fine
 
 
-def _with_inner(profile: Profile, inner: Profile, bins: int, corner: tuple[int, int]) -> Profile:
-    """A profile in binned pixels whose first isophotes are `inner`, in pixels of the image from `corner` on."""
-    n = len(inner.radii)
+def _without_first(profile: Profile, n: int) -> Profile:
+    """A profile without its first n isophotes."""
+    own = {field.name: getattr(profile, field.name) for field in fields(profile)}
+    cut = {name: value[n:] for name, value in own.items() if isinstance(value, np.ndarray)}
+    return replace(profile, **cut, seen=Rings(*(values[n:] for values in profile.seen)))
+
+
+def _with_inner(outer: Profile, inner: Profile, galaxy: FramedGalaxy, corner: tuple[int, int]) -> Profile:
+    """A profile in binned pixels that begins with `inner`, in pixels of the image from `corner` on."""
+    bins, unit = galaxy.binning, galaxy.segmentation.unit
     shape, errors, seen = inner.shape.copy(), inner.errors.copy(), inner.seen.shape.copy()
     for k, first in zip((X, Y), corner, strict=True):
         shape[:, k], seen[:, k] = ((values[:, k] + first + 0.5) / bins - 0.5 for values in (shape, seen))
         errors[:, k] /= bins
-    joined = {
-        name: np.concatenate([first, getattr(profile.seen, name)[n:]])
-        for name, first in inner.seen._replace(shape=seen)._asdict().items()
-    }
-    whole = {"shape": shape, "errors": errors, "light": inner.light, "light_error": inner.light_error}
-    return replace(
-        profile,
-        seen=Rings(**joined),
-        **{name: np.concatenate([first, getattr(profile, name)[n:]]) for name, first in whole.items()},
-    )
+    radii = inner.radii / bins
+    inside = light_inside(galaxy, radii, seen[:, Q]) * unit * bins**2
+    inner = replace(inner, radii=radii, shape=shape, errors=errors, seen=inner.seen._replace(shape=seen),
+                    light_inside=inside)  # fmt: skip
+    own = {field.name: (getattr(inner, field.name), getattr(outer, field.name)) for field in fields(outer)}
+    both = {name: np.concatenate(pair) for name, pair in own.items() if isinstance(pair[0], np.ndarray)}
+    rings = Rings(*(np.concatenate(pair) for pair in zip(inner.seen, outer.seen, strict=True)))
+    return replace(inner, **both, seen=rings)
 
 
 def profile_at(
@@ -350,7 +363,8 @@ def profile_at(
     pixels, n = galaxy.pixels, len(radii)
     if n == 0:
         none, no_shapes = np.zeros(0), np.zeros((0, ALL))
-        return Profile(radii, no_shapes, no_shapes, Rings(*[none] * len(Rings._fields)), none, none, none)
+        rings = Rings(no_shapes, no_shapes, *[none] * (len(Rings._fields) - 2))
+        return Profile(radii, no_shapes, no_shapes, rings, none, none, none)
     first = int(np.argmin(np.abs(radii - galaxy.radius)))
     if coefficients is None:
         around = FitOptions(0.0, max(float(radii[-1]), galaxy.radius), GEOMETRY, STEPS_OF_PROFILE, galaxy.square)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import cumulative_trapezoid
 from scipy.ndimage import map_coordinates
-from scipy.special import i0e, i1e, j0, j1, k0e, k1e
+from scipy.special import j0, j1
 
 from emeraldcut.nbody.snapshot import GRAVITY
 
@@ -61,15 +61,6 @@ class Disc:
         ring = (edges[1:] + edges[:-1]) / 2
         inside = np.tanh(np.sqrt(np.maximum(r**2 - ring**2, 0)) / self.height_kpc)
         return inside @ np.diff(self.enclosed_mass(edges))
-
-    def thin_speed_squared(self, radius_kpc: np.ndarray) -> np.ndarray:
-        """Square of the circular velocity (km/s)^2 in the disc's own field if it had no height.
-
-        4 pi G Sigma_0 h y^2 [I0(y) K0(y) - I1(y) K1(y)], y = R / 2h (Freeman 1970, ApJ 160, 811, equation 10).
-        """
-        y = np.asarray(radius_kpc) / (2 * self.scale_kpc)
-        bessel = i0e(y) * k0e(y) - i1e(y) * k1e(y)  # the exponential factors of I and K cancel
-        return 4 * np.pi * GRAVITY * self.surface_density(0.0) * self.scale_kpc * y**2 * bessel
 
     def field(self, radius_kpc: np.ndarray, height_kpc: float, softening_kpc: float) -> tuple[np.ndarray, np.ndarray]:
         """Means of R dPhi/dR and of z dPhi/dz (km/s)^2 at radii (m,), over a sech^2 layer of the height `height_kpc`.

@@ -145,6 +145,16 @@ def simulate(
         The folder holds a finished run and `overwrite` is not set.
     RuntimeError
         A program fails, or with `program.script` there are mergers that are not finished; the sentence names them.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> from tempfile import TemporaryDirectory
+    >>> small = {"mass_ratios": (1.0,), "orbits": 1, "control": False, "star_particles": 400, "halo_particles": 300}
+    >>> with TemporaryDirectory() as folder:
+    ...     run = emeraldcut.simulate(folder, **small, duration_gyr=0.02, output_gyr=0.01, seed=4)
+    ...     emeraldcut.read_table(run.path("suite.ecsv"))["particles"].tolist()
+    [1400]
     """
     folder, tasks = Path(folder), plan(settings)
     run = _begin_run(folder, settings, evolve_settings, program, seed, overwrite)

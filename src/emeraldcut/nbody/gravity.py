@@ -31,6 +31,11 @@ FAR = 0.9  # how much of the opening is allowed between a cell and a whole group
 VECTOR = 16  # single-precision numbers in the longest vector; lists are filled up to a multiple of it
 CHUNK = 4096  # particles after which a sum over all pairs goes on in double precision
 ZERO, HALF, THIRD, ONE, THREE, FIVE = (np.float32(x) for x in (0, 0.5, 1 / 3, 1, 3, 5))
+X, Y, Z, MASS, SOFTENING, XX, XY, XZ, YY, YZ, ZZ = range(11)  # rows of a list of sources; cells have second moments too
+M, SOFT, MXX, MXY, MXZ, MYY, MYZ, MZZ = range(8)  # moments of a cell
+SIZE = 3  # of a cell, after its centre
+FX, FY, FZ, POTENTIAL = range(4)  # a field, and where its Taylor series begins; then its gradients
+GXX, GXY, GXZ, GYY, GYZ, GZZ, GXXX, GXXY, GXXZ, GXYY, GXYZ, GXZZ, GYYY, GYYZ, GYZZ, GZZZ = range(4, 20)
 
 
 @intrinsic
@@ -75,7 +80,7 @@ def _fill(mass: np.ndarray, softening: np.ndarray, tree: Tree) -> Cells:
     """Moments of all nodes, from the leaves up. The two halves are joined by the parallel axis theorem."""
     k = len(tree.first)
     centre, spread, full, limits = np.empty((k, 4)), np.empty(k), np.zeros((k, 8)), np.empty((k, 2))
-    x, y, z = tree.position[0], tree.position[1], tree.position[2]
+    x, y, z = tree.position[X], tree.position[Y], tree.position[Z]
     for c in range(k - 1, -1, -1):
         sums, total, sx, sy, sz, soft = full[c], 0.0, 0.0, 0.0, 0.0, 0.0
         if tree.skip[c] == c + 1:
@@ -91,36 +96,36 @@ def _fill(mass: np.ndarray, softening: np.ndarray, tree: Tree) -> Cells:
             sx, sy, sz, soft = sx / total, sy / total, sz / total, soft / total
             for i in range(start, end):
                 dx, dy, dz = x[i] - sx, y[i] - sy, z[i] - sz
-                sums[2] += mass[i] * dx * dx
-                sums[3] += mass[i] * dx * dy
-                sums[4] += mass[i] * dx * dz
-                sums[5] += mass[i] * dy * dy
-                sums[6] += mass[i] * dy * dz
-                sums[7] += mass[i] * dz * dz
+                sums[MXX] += mass[i] * dx * dx
+                sums[MXY] += mass[i] * dx * dy
+                sums[MXZ] += mass[i] * dx * dz
+                sums[MYY] += mass[i] * dy * dy
+                sums[MYZ] += mass[i] * dy * dz
+                sums[MZZ] += mass[i] * dz * dz
         else:
             a, b = np.uintp(c + 1), np.uintp(tree.skip[c + 1])
-            total = full[a, 0] + full[b, 0]
-            share_a, share_b = full[a, 0] / total, full[b, 0] / total
-            sx = share_a * centre[a, 0] + share_b * centre[b, 0]
-            sy = share_a * centre[a, 1] + share_b * centre[b, 1]
-            sz = share_a * centre[a, 2] + share_b * centre[b, 2]
-            soft = share_a * full[a, 1] + share_b * full[b, 1]
+            total = full[a, M] + full[b, M]
+            share_a, share_b = full[a, M] / total, full[b, M] / total
+            sx = share_a * centre[a, X] + share_b * centre[b, X]
+            sy = share_a * centre[a, Y] + share_b * centre[b, Y]
+            sz = share_a * centre[a, Z] + share_b * centre[b, Z]
+            soft = share_a * full[a, SOFT] + share_b * full[b, SOFT]
             low, high = min(limits[a, 0], limits[b, 0]), max(limits[a, 1], limits[b, 1])
-            dx, dy, dz = centre[a, 0] - centre[b, 0], centre[a, 1] - centre[b, 1], centre[a, 2] - centre[b, 2]
-            reduced = share_a * full[b, 0]
-            sums[2] = full[a, 2] + full[b, 2] + reduced * dx * dx
-            sums[3] = full[a, 3] + full[b, 3] + reduced * dx * dy
-            sums[4] = full[a, 4] + full[b, 4] + reduced * dx * dz
-            sums[5] = full[a, 5] + full[b, 5] + reduced * dy * dy
-            sums[6] = full[a, 6] + full[b, 6] + reduced * dy * dz
-            sums[7] = full[a, 7] + full[b, 7] + reduced * dz * dz
-        sums[0], sums[1], limits[c, 0], limits[c, 1] = total, soft, low, high
+            dx, dy, dz = centre[a, X] - centre[b, X], centre[a, Y] - centre[b, Y], centre[a, Z] - centre[b, Z]
+            reduced = share_a * full[b, M]
+            sums[MXX] = full[a, MXX] + full[b, MXX] + reduced * dx * dx
+            sums[MXY] = full[a, MXY] + full[b, MXY] + reduced * dx * dy
+            sums[MXZ] = full[a, MXZ] + full[b, MXZ] + reduced * dx * dz
+            sums[MYY] = full[a, MYY] + full[b, MYY] + reduced * dy * dy
+            sums[MYZ] = full[a, MYZ] + full[b, MYZ] + reduced * dy * dz
+            sums[MZZ] = full[a, MZZ] + full[b, MZZ] + reduced * dz * dz
+        sums[M], sums[SOFT], limits[c, 0], limits[c, 1] = total, soft, low, high
         spread[c] = max(high - soft, soft - low)
         cx = max(sx - tree.box[c, 0], tree.box[c, 3] - sx)
         cy = max(sy - tree.box[c, 1], tree.box[c, 4] - sy)
         cz = max(sz - tree.box[c, 2], tree.box[c, 5] - sz)
-        centre[c, 0], centre[c, 1], centre[c, 2] = sx, sy, sz
-        centre[c, 3] = np.sqrt(cx * cx + cy * cy + cz * cz + spread[c])
+        centre[c, X], centre[c, Y], centre[c, Z] = sx, sy, sz
+        centre[c, SIZE] = np.sqrt(cx * cx + cy * cy + cz * cz + spread[c])
     return Cells(centre, spread, full.astype(np.float32), mass, softening)
 
 
@@ -150,7 +155,7 @@ def _choose(node: int, start: np.ndarray, halt: bool, opening: float, tree: Tree
         head += one
         after = np.uintp(skip[c])
         outside = (node < c) | (node >= after)
-        x, y, z, b = abs(centre[c, 0] - cx), abs(centre[c, 1] - cy), abs(centre[c, 2] - cz), centre[c, 3]
+        x, y, z, b = abs(centre[c, X] - cx), abs(centre[c, Y] - cy), abs(centre[c, Z] - cz), centre[c, SIZE]
         is_far = ((b + size) * (b + size) < far_square * (x * x + y * y + z * z)) & outside
         x, y, z = max(x - hx, 0.0), max(y - hy, 0.0), max(z - hz, 0.0)
         is_near = ((b < least) | (b * b < near_square * (x * x + y * y + z * z))) & outside & (not is_far)
@@ -177,15 +182,15 @@ def _append(
     position, mass, softening, width = tree.position, cells.mass, cells.softening, np.uintp(LEAF)
     while first < last:
         for i in range(width):
-            to[0, n + i] = position[0, first + i] - cx
+            to[X, n + i] = position[X, first + i] - cx
         for i in range(width):
-            to[1, n + i] = position[1, first + i] - cy
+            to[Y, n + i] = position[Y, first + i] - cy
         for i in range(width):
-            to[2, n + i] = position[2, first + i] - cz
+            to[Z, n + i] = position[Z, first + i] - cz
         for i in range(width):
-            to[3, n + i] = mass[first + i]
+            to[MASS, n + i] = mass[first + i]
         for i in range(width):
-            to[4, n + i] = softening[first + i]
+            to[SOFTENING, n + i] = softening[first + i]
         n += min(width, last - first)
         first += width
     return n
@@ -196,9 +201,9 @@ def _list_cells(numbers: np.ndarray, cx: float, cy: float, cz: float, cells: Cel
     """Writes cells into a list (11, ...), relative to (cx, cy, cz)."""
     for i in range(np.uintp(len(numbers))):
         c = np.uintp(numbers[i])
-        to[0, i], to[1, i], to[2, i] = cells.centre[c, 0] - cx, cells.centre[c, 1] - cy, cells.centre[c, 2] - cz
+        to[X, i], to[Y, i], to[Z, i] = cells.centre[c, X] - cx, cells.centre[c, Y] - cy, cells.centre[c, Z] - cz
         for j in range(8):
-            to[3 + j, i] = cells.moments[c, j]
+            to[MASS + j, i] = cells.moments[c, j]
 
 
 @compiled
@@ -207,7 +212,7 @@ def _fill_up(sources: np.ndarray, n: np.uintp) -> np.uintp:
     end = (n + np.uintp(VECTOR - 1)) & ~np.uintp(VECTOR - 1)
     for i in range(n, end):
         sources[:, i] = ZERO
-        sources[4, i] = ONE
+        sources[SOFTENING, i] = ONE
     return end
 
 
@@ -218,9 +223,9 @@ def _add_particles(targets: np.ndarray, sources: np.ndarray, n: int, own: bool, 
     With `own` the first sources are the targets, each of which does not act on itself.
     """
     wide_vectors()
-    x, y, z, mass, softening = sources[0], sources[1], sources[2], sources[3], sources[4]
+    x, y, z, mass, softening = sources[X], sources[Y], sources[Z], sources[MASS], sources[SOFTENING]
     for i in range(targets.shape[1]):
-        xi, yi, zi, soft = targets[0, i], targets[1, i], targets[2, i], targets[4, i]
+        xi, yi, zi, soft = targets[X, i], targets[Y, i], targets[Z, i], targets[SOFTENING, i]
         ax, ay, az, potential = ZERO, ZERO, ZERO, ZERO
         kept = mass[i]
         if own:
@@ -235,10 +240,10 @@ def _add_particles(targets: np.ndarray, sources: np.ndarray, n: int, own: bool, 
             ay += f * dy
             az += f * dz
         mass[i] = kept
-        field[0, i] += ax
-        field[1, i] += ay
-        field[2, i] += az
-        field[3, i] -= potential
+        field[FX, i] += ax
+        field[FY, i] += ay
+        field[FZ, i] += az
+        field[POTENTIAL, i] -= potential
 
 
 @compiled
@@ -248,10 +253,10 @@ def _add_cells(targets: np.ndarray, sources: np.ndarray, n: int, field: np.ndarr
     The potential is -[M / R + (3 x.S.x / R^5 - tr S / R^3) / 2], x being the distance vector.
     """
     wide_vectors()
-    x, y, z, mass, softening = sources[0], sources[1], sources[2], sources[3], sources[4]
-    xx, xy, xz, yy, yz, zz = sources[5], sources[6], sources[7], sources[8], sources[9], sources[10]
+    x, y, z, mass, softening = sources[X], sources[Y], sources[Z], sources[MASS], sources[SOFTENING]
+    xx, xy, xz, yy, yz, zz = sources[XX], sources[XY], sources[XZ], sources[YY], sources[YZ], sources[ZZ]
     for i in range(targets.shape[1]):
-        xi, yi, zi, soft = targets[0, i], targets[1, i], targets[2, i], targets[4, i]
+        xi, yi, zi, soft = targets[X, i], targets[Y, i], targets[Z, i], targets[SOFTENING, i]
         ax, ay, az, potential = ZERO, ZERO, ZERO, ZERO
         for j in range(n & ~np.uintp(VECTOR - 1)):
             dx, dy, dz = x[j] - xi, y[j] - yi, z[j] - zi
@@ -269,23 +274,22 @@ def _add_cells(targets: np.ndarray, sources: np.ndarray, n: int, field: np.ndarr
             ax += f * dx - g2 * sx
             ay += f * dy - g2 * sy
             az += f * dz - g2 * sz
-        field[0, i] += ax
-        field[1, i] += ay
-        field[2, i] += az
-        field[3, i] -= potential
+        field[FX, i] += ax
+        field[FY, i] += ay
+        field[FZ, i] += az
+        field[POTENTIAL, i] -= potential
 
 
 @compiled
 def _expand(sources: np.ndarray, n: int, soft: float, series: np.ndarray) -> None:
     """Taylor series (20,) of the field of the first n cells (11, ...) about the origin.
 
-    The force (0 to 2) and the potential (3) come from mass and quadrupole, the gradients of the force (4 to 9: xx, xy,
-    xz, yy, yz, zz) and their gradients (10 to 19: xxx, xxy, xxz, xyy, xyz, xzz, yyy, yyz, yzz, zzz) from the mass. All
-    terms up to the third order in size over distance are there.
+    The force (`FX`, ...) and the potential come from mass and quadrupole, the gradients of the force (`GXX`, ...) and
+    their gradients (`GXXX`, ...) from the mass. All terms up to the third order in size over distance are there.
     """
     wide_vectors()
-    x, y, z, mass, softening = sources[0], sources[1], sources[2], sources[3], sources[4]
-    xx, xy, xz, yy, yz, zz = sources[5], sources[6], sources[7], sources[8], sources[9], sources[10]
+    x, y, z, mass, softening = sources[X], sources[Y], sources[Z], sources[MASS], sources[SOFTENING]
+    xx, xy, xz, yy, yz, zz = sources[XX], sources[XY], sources[XZ], sources[YY], sources[YZ], sources[ZZ]
     ax, ay, az, potential, u, ux, uy, uz = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
     txx, txy, txz, tyy, tyz, tzz = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
     txxx, txxy, txxz, txyy, txyz, txzz, tyyy, tyyz, tyzz, tzzz = (
@@ -329,11 +333,13 @@ def _expand(sources: np.ndarray, n: int, soft: float, series: np.ndarray) -> Non
         tyyz += hyy * qz
         tyzz += hzz * qy
         tzzz += hzz * qz
-    series[0], series[1], series[2], series[3] = ax, ay, az, -potential
-    series[4], series[5], series[6], series[7], series[8], series[9] = txx - u, txy, txz, tyy - u, tyz, tzz - u
-    series[10], series[11], series[12] = txxx - THREE * ux, txxy - uy, txxz - uz
-    series[13], series[14], series[15] = txyy - ux, txyz, txzz - ux
-    series[16], series[17], series[18], series[19] = tyyy - THREE * uy, tyyz - uz, tyzz - uy, tzzz - THREE * uz
+    series[FX], series[FY], series[FZ], series[POTENTIAL] = ax, ay, az, -potential
+    series[GXX], series[GXY], series[GXZ] = txx - u, txy, txz
+    series[GYY], series[GYZ], series[GZZ] = tyy - u, tyz, tzz - u
+    series[GXXX], series[GXXY], series[GXXZ] = txxx - THREE * ux, txxy - uy, txxz - uz
+    series[GXYY], series[GXYZ], series[GXZZ] = txyy - ux, txyz, txzz - ux
+    series[GYYY], series[GYYZ] = tyyy - THREE * uy, tyyz - uz
+    series[GYZZ], series[GZZZ] = tyzz - uy, tzzz - THREE * uz
 
 
 @compiled
@@ -341,21 +347,25 @@ def _add_series(targets: np.ndarray, ox: float, oy: float, oz: float, series: np
     """Adds a Taylor series to the field (4, t) of targets (5, t), which are relative to (ox, oy, oz) of the series."""
     c = series
     for i in range(targets.shape[1]):
-        x, y, z = targets[0, i] + ox, targets[1, i] + oy, targets[2, i] + oz
+        x, y, z = targets[X, i] + ox, targets[Y, i] + oy, targets[Z, i] + oz
         xx, xy, xz, yy, yz, zz = HALF * x * x, x * y, x * z, HALF * y * y, y * z, HALF * z * z
-        ax, ay, az = c[4] * x + c[5] * y + c[6] * z, c[5] * x + c[7] * y + c[8] * z, c[6] * x + c[8] * y + c[9] * z
-        bx = c[10] * xx + c[11] * xy + c[12] * xz + c[13] * yy + c[14] * yz + c[15] * zz
-        by = c[11] * xx + c[13] * xy + c[14] * xz + c[16] * yy + c[17] * yz + c[18] * zz
-        bz = c[12] * xx + c[14] * xy + c[15] * xz + c[17] * yy + c[18] * yz + c[19] * zz
-        field[0, i] += c[0] + ax + bx
-        field[1, i] += c[1] + ay + by
-        field[2, i] += c[2] + az + bz
-        along_x, along_y, along_z = (
-            c[0] + HALF * ax + THIRD * bx,
-            c[1] + HALF * ay + THIRD * by,
-            c[2] + HALF * az + THIRD * bz,
+        ax, ay, az = (
+            c[GXX] * x + c[GXY] * y + c[GXZ] * z,
+            c[GXY] * x + c[GYY] * y + c[GYZ] * z,
+            c[GXZ] * x + c[GYZ] * y + c[GZZ] * z,
         )
-        field[3, i] += c[3] - (along_x * x + along_y * y + along_z * z)
+        bx = c[GXXX] * xx + c[GXXY] * xy + c[GXXZ] * xz + c[GXYY] * yy + c[GXYZ] * yz + c[GXZZ] * zz
+        by = c[GXXY] * xx + c[GXYY] * xy + c[GXYZ] * xz + c[GYYY] * yy + c[GYYZ] * yz + c[GYZZ] * zz
+        bz = c[GXXZ] * xx + c[GXYZ] * xy + c[GXZZ] * xz + c[GYYZ] * yy + c[GYZZ] * yz + c[GZZZ] * zz
+        field[FX, i] += c[FX] + ax + bx
+        field[FY, i] += c[FY] + ay + by
+        field[FZ, i] += c[FZ] + az + bz
+        along_x, along_y, along_z = (
+            c[FX] + HALF * ax + THIRD * bx,
+            c[FY] + HALF * ay + THIRD * by,
+            c[FZ] + HALF * az + THIRD * bz,
+        )
+        field[POTENTIAL, i] += c[POTENTIAL] - (along_x * x + along_y * y + along_z * z)
 
 
 @compiled
@@ -364,7 +374,8 @@ def _deliver(group: int, field: np.ndarray, tree: Tree, out: np.ndarray) -> None
     start = np.uintp(tree.first[group])
     for i in range(np.uintp(field.shape[1])):
         j = np.uintp(tree.order[start + i])
-        out[j, 0], out[j, 1], out[j, 2], out[j, 3] = field[0, i], field[1, i], field[2, i], field[3, i]
+        out[j, FX], out[j, FY], out[j, FZ] = field[FX, i], field[FY, i], field[FZ, i]
+        out[j, POTENTIAL] = field[POTENTIAL, i]
 
 
 @compiled
@@ -390,7 +401,7 @@ def _by_cells(begin: int, end: int, opening: float, tree: Tree, cells: Cells, ou
         start = np.concatenate((tree.blocks[number : number + 1], near[:nears], leaves[:opened]))
         block_series = np.empty(20, np.float32)
         _list_cells(far[:fars], bx, by, bz, cells, distant)
-        _expand(distant, _fill_up(distant, fars), cells.moments[block, 1], block_series)
+        _expand(distant, _fill_up(distant, fars), cells.moments[block, SOFT], block_series)
         for place in range(tree.block_groups[number], tree.block_groups[number + 1]):
             group = np.uintp(tree.groups[place])
             x, y, z = _centre_of(group, tree)
@@ -407,7 +418,7 @@ def _by_cells(begin: int, end: int, opening: float, tree: Tree, cells: Cells, ou
             _list_cells(near[:nears], x, y, z, cells, distant)
             _add_cells(targets, distant, _fill_up(distant, nears), field)
             _list_cells(far[:fars], x, y, z, cells, distant)
-            _expand(distant, _fill_up(distant, fars), cells.moments[group, 1], series)
+            _expand(distant, _fill_up(distant, fars), cells.moments[group, SOFT], series)
             _add_series(targets, ZERO, ZERO, ZERO, series, field)
             _add_series(targets, np.float32(x - bx), np.float32(y - by), np.float32(z - bz), block_series, field)
             _deliver(group, field, tree, out)

@@ -198,6 +198,16 @@ def read_snapshot(path: str | Path) -> Snapshot:
     FileNotFoundError
     ValueError
         With one sentence, for a file that cannot be read, lacks what is needed, or is one of several pieces.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> stars = np.random.default_rng(0).normal(size=(100, 3))
+    >>> disc = np.full(100, COMPONENTS.index("disc"), np.int8)
+    >>> with TemporaryDirectory() as folder:
+    ...     write_snapshot(Snapshot(stars, 0 * stars, np.ones(100), disc, 0 * disc), folder + "/stars.hdf5")
+    ...     len(read_snapshot(folder + "/stars.hdf5"))
+    100
     """
     path = Path(path)
     if not path.exists():

@@ -31,6 +31,10 @@ ATTEMPTS = 50
 LEAST_OMEGA = 1e-3  # of the factor of the changing H, which noise could make 0
 SLOPE = 20  # the kernel falls as SLOPE q (1 - q)^3
 THINNEST = 0.1  # side of a node over its longest, for a first guess of H
+# Rows of a list of particles; the sum of densities needs those up to the mass. Fields are those from VX on.
+X, Y, Z, VX, VY, VZ, MASS, INVERSE, SOUND, DENSITY, LIMIT, PRESSURE, KERNEL = range(13)
+OF_DENSITY, N_ROWS = MASS + 1, KERNEL + 1
+AX, AY, AZ, COMPRESSION, FRICTION, SIGNAL = range(6)  # what is summed of forces
 ZERO, HALF, ONE, TWO, THREE, FOUR = (np.float32(x) for x in (0, 0.5, 1, 2, 3, 4))
 
 
@@ -167,7 +171,7 @@ def _list_near(leaf, reach, own, gas, leaves, places, to):
             to[axis, i] = position[axis, np.uintp(places[i])] - middle
     for row in range(len(fields)):
         for i in range(n):
-            to[3 + row, i] = fields[row, np.uintp(places[i])]
+            to[VX + row, i] = fields[row, np.uintp(places[i])]
     to[:, n:end] = ZERO
     return np.uintp(end)
 
@@ -179,7 +183,7 @@ def _copy(gas, leaf, i, own):
     for axis in range(3):
         own[axis] = gas.tree.position[axis, i] - 0.5 * (box[axis] + box[3 + axis])
     for row in range(len(gas.fields)):
-        own[3 + row] = gas.fields[row, i]
+        own[VX + row] = gas.fields[row, i]
 
 
 @part
@@ -190,8 +194,8 @@ def _sum_density(own, inverse, near, n):
     components of m t^3 v x r.
     """
     wide_vectors()
-    px, py, pz, qx, qy, qz, mass = near[0], near[1], near[2], near[3], near[4], near[5], near[6]
-    x, y, z, vx, vy, vz = own[0], own[1], own[2], own[3], own[4], own[5]
+    px, py, pz, qx, qy, qz, mass = near[X], near[Y], near[Z], near[VX], near[VY], near[VZ], near[MASS]
+    x, y, z, vx, vy, vz = own[X], own[Y], own[Z], own[VX], own[VY], own[VZ]
     density, slope, along, turn_x, turn_y, turn_z = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
     for j in range(n & ~np.uintp(VECTOR - 1)):
         dx, dy, dz = x - px[j], y - py[j], z - pz[j]
@@ -217,7 +221,7 @@ def _solve(own, radius, target, listed, near, n):
         if radius > listed:
             break
         total, slope, along, turn_x, turn_y, turn_z = _sum_density(own, np.float32(1 / radius), near, n)
-        total -= target.excess * own[6]
+        total -= target.excess * own[MASS]
         omega = max(SLOPE * slope / (3 * total), LEAST_OMEGA)
         step = -np.log(NORM * total / target.held) / (3 * omega)
         step = min(max(step, -LONGEST), LONGEST)
@@ -252,8 +256,8 @@ def _densities(begin: int, end: int, gas: _Gas, target: _Target, out: np.ndarray
     """
     tree, n = gas.tree, len(gas.active)
     leaves, places = np.empty(len(tree.first), np.uint32), np.empty(n + 1, np.uint32)
-    reach, none, near = np.zeros(len(tree.first)), np.zeros(n), np.empty((7, n + VECTOR), np.float32)
-    own = np.empty(7, np.float32)
+    reach, none, near = np.zeros(len(tree.first)), np.zeros(n), np.empty((OF_DENSITY, n + VECTOR), np.float32)
+    own = np.empty(OF_DENSITY, np.float32)
     for number in range(begin, end):
         leaf = gas.leaves[number]
         first, last = tree.first[leaf], tree.last[leaf]
@@ -284,10 +288,12 @@ def _sum_forces(own: np.ndarray, viscosity: float, near: np.ndarray, n: int, spe
     limiter of viscosity, and the factors of pressure and of viscosity in the gradient of the kernel.
     """
     wide_vectors()
-    px, py, pz, qx, qy, qz, mass = near[0], near[1], near[2], near[3], near[4], near[5], near[6]
-    inverses, sounds, densities, limits, pressures, kernels = near[7], near[8], near[9], near[10], near[11], near[12]
-    x, y, z, vx, vy, vz = own[0], own[1], own[2], own[3], own[4], own[5]
-    inverse, sound, density, limit, pressure, kernel = own[7], own[8], own[9], own[10], own[11], own[12]
+    px, py, pz, qx, qy, qz, mass = near[X], near[Y], near[Z], near[VX], near[VY], near[VZ], near[MASS]
+    inverses, sounds, densities = near[INVERSE], near[SOUND], near[DENSITY]
+    limits, pressures, kernels = near[LIMIT], near[PRESSURE], near[KERNEL]
+    x, y, z, vx, vy, vz = own[X], own[Y], own[Z], own[VX], own[VY], own[VZ]
+    inverse, sound, density = own[INVERSE], own[SOUND], own[DENSITY]
+    limit, pressure, kernel = own[LIMIT], own[PRESSURE], own[KERNEL]
     ax, ay, az, compression, friction, tiny = ZERO, ZERO, ZERO, ZERO, ZERO, np.float32(1e-30)
     for j in range(n & ~np.uintp(VECTOR - 1)):
         dx, dy, dz = x - px[j], y - py[j], z - pz[j]
@@ -310,12 +316,12 @@ def _sum_forces(own: np.ndarray, viscosity: float, near: np.ndarray, n: int, spe
         az += force * dz
         compression -= mass[j] * pushed * along
         friction -= HALF * mass[j] * stress * along
-    sums[0], sums[1], sums[2], sums[3], sums[4] = ax, ay, az, compression, friction
+    sums[AX], sums[AY], sums[AZ], sums[COMPRESSION], sums[FRICTION] = ax, ay, az, compression, friction
     bits, highest = speeds.view(np.int32), np.int32(0)  # positive floats have the order of their bits
     for j in range(n & ~np.uintp(VECTOR - 1)):
         highest = max(highest, bits[j])
     bits[0] = highest
-    sums[5] = speeds[0]
+    sums[SIGNAL] = speeds[0]
 
 
 @compiled
@@ -326,8 +332,8 @@ def _forces(begin: int, end: int, gas: _Gas, viscosity: float, reach: np.ndarray
     """
     tree, n = gas.tree, len(gas.active)
     leaves, places = np.empty(len(tree.first), np.uint32), np.empty(n + 1, np.uint32)
-    near, speeds = np.empty((13, n + VECTOR), np.float32), np.empty(n + VECTOR, np.float32)
-    own, sums = np.empty(13, np.float32), np.empty(6)
+    near, speeds = np.empty((N_ROWS, n + VECTOR), np.float32), np.empty(n + VECTOR, np.float32)
+    own, sums = np.empty(N_ROWS, np.float32), np.empty(SIGNAL + 1)
     for number in range(begin, end):
         leaf = gas.leaves[number]
         if not gas.active[tree.first[leaf] : tree.last[leaf]].any():
@@ -338,7 +344,7 @@ def _forces(begin: int, end: int, gas: _Gas, viscosity: float, reach: np.ndarray
             if gas.active[i]:
                 _copy(gas, leaf, i, own)
                 _sum_forces(own, viscosity, near, columns, speeds, sums)
-                for k in range(6):
+                for k in range(len(sums)):
                     out[np.uintp(tree.order[i]), k] = sums[k]
 
 
@@ -356,8 +362,8 @@ def _memory(tree: Tree, neighbours: float, before: Flow | None) -> tuple[np.ndar
     if before is None:
         return _guess(neighbours, tree), found, sums
     found[:] = before.density[order], before.omega[order], before.divergence[order], before.rotation[order]
-    sums[:, :3], sums[:, 3], sums[:, 4] = before.acceleration, before.compression, before.friction
-    sums[:, 5] = before.signal
+    sums[:, :COMPRESSION], sums[:, COMPRESSION] = before.acceleration, before.compression
+    sums[:, FRICTION], sums[:, SIGNAL] = before.friction, before.signal
     return before.radius[order], found, sums
 
 
@@ -401,21 +407,23 @@ def flow_of(
     leaves = np.flatnonzero(tree.skip[:-1] == np.arange(1, len(tree.skip))).astype(np.uint32)
     active = np.ones(n, bool) if active is None else active[order]
     radius, found, sums = _memory(tree, neighbours, before)
-    fields = np.empty((10, n), np.float32)
-    fields[:3], fields[3] = velocity[order].T, mass[order]
-    gas, target = _Gas(tree, leaves, active, fields[:4], radius), _target_for(neighbours, mass, tree)
+    fields = np.empty((N_ROWS - VX, n), np.float32)
+    fields[: MASS - VX], fields[MASS - VX] = velocity[order].T, mass[order]
+    gas, target = _Gas(tree, leaves, active, fields[: INVERSE - VX], radius), _target_for(neighbours, mass, tree)
     in_parts(lambda begin, end: _densities(begin, end, gas, target, found), len(leaves), threads)
     density, omega, divergence, rotation = found
     sound, factor = sound_speed[order], SLOPE * NORM / radius**5
     size = np.abs(divergence)
-    fields[4], fields[5], fields[6] = 1 / radius, sound, density
-    fields[7] = size / (size + rotation + 1e-4 * sound / radius)  # Balsara's; his small number keeps it finite
-    fields[8], fields[9] = factor * stiffness[order] / (omega * density), factor
+    fields[INVERSE - VX], fields[SOUND - VX], fields[DENSITY - VX] = 1 / radius, sound, density
+    fields[LIMIT - VX] = size / (size + rotation + 1e-4 * sound / radius)  # Balsara's; his small number keeps it finite
+    fields[PRESSURE - VX], fields[KERNEL - VX] = factor * stiffness[order] / (omega * density), factor
     gas, reach, alpha = gas._replace(fields=fields), reach_of_nodes(radius, tree), np.float32(0.25 * viscosity)
     in_parts(lambda begin, end: _forces(begin, end, gas, alpha, reach, sums), len(leaves), threads)
     unordered = np.empty((5, n))
     unordered[:, order] = density, radius, omega, divergence, rotation
-    return Flow(np.ascontiguousarray(sums[:, :3]), sums[:, 3], sums[:, 4], *unordered, sums[:, 5])  # type: ignore[call-arg]  # mypy cannot count the rows of an array
+    pushed = np.ascontiguousarray(sums[:, :COMPRESSION])
+    compression, friction, signal = sums[:, COMPRESSION], sums[:, FRICTION], sums[:, SIGNAL]
+    return Flow(pushed, compression, friction, *unordered, signal)  # type: ignore[call-arg]  # mypy cannot count the rows of an array
 
 
 def flow_example() -> None:

@@ -20,6 +20,7 @@ from emeraldcut.networks.inference import Predictor, input_shape
 from emeraldcut.networks.keras_files import Layer, read_keras
 from emeraldcut.networks.openset import OpenSet
 from emeraldcut.networks.preprocessing import PREPROCESSING, prepare
+from emeraldcut.runs.reading import read_json
 
 SHIPPED = Path(__file__).parent / "weights"
 OPEN_SET = "open_set.npz"
@@ -149,7 +150,7 @@ def _read_network(folder: Path, changed: tuple, classes: tuple[str, ...], thread
     architecture, card_file = folder / "model.json", folder / "card.json"
     layers = read_keras(architecture if architecture.is_file() else None, _weights_file(folder))
     try:
-        card = json.loads(card_file.read_text()) if card_file.is_file() else _thesis_card(layers, classes)
+        card = read_json(card_file) if card_file.is_file() else _thesis_card(layers, classes)
         _check_card(folder, layers, card)
         open_set = _read_open_set(folder / OPEN_SET)
     except UsageError:

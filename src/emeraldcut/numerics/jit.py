@@ -29,10 +29,11 @@ from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import llvmlite
 import numba
+import numpy as np
 from numba import njit, types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 from numba.core.codegen import JITCodeLibrary
@@ -47,10 +48,12 @@ COMPILED = (
 )  # fmt: skip
 AHEAD = "EMERALDCUT_COMPILES_AHEAD"  # in the environment of a process that compiles: the folder for what it makes
 KEPT = 3  # keys in the cache besides those in use: a checkout or two, and the release
+FRESH_S = 3600  # those used since are kept too: else several checkouts that are worked in take it from each other
 POLL_S = 0.05  # between looks at those who compile
 
 FAST: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}  # for both below
 
+Real: TypeAlias = float | np.floating[Any]  # of any precision; numba compiles a function for each
 Example = Callable[[], object]
 _turn = Lock()
 _asked: list[str] = []  # names of the examples that this process asked for
@@ -143,11 +146,16 @@ def _locked(path: Path, shared: bool = False) -> IO | None:
 
 def _prune(folder: Path) -> None:
     """Removes the folders of other keys that have not been used for longest, unless a process uses them now."""
-    others = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
-    for old in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
-        if (lock := _locked(old / "in_use.lock")) is not None:
-            with lock:
-                shutil.rmtree(old, ignore_errors=True)
+    used = {}
+    for path in folder.parent.iterdir():
+        with suppress(OSError):  # another process may have removed it, here and below
+            if path != folder and path.is_dir():
+                used[path] = path.stat().st_mtime
+    for old in sorted(used, key=used.__getitem__, reverse=True)[KEPT:]:
+        with suppress(OSError):
+            if used[old] < time.time() - FRESH_S and (lock := _locked(old / "in_use.lock")) is not None:
+                with lock:
+                    shutil.rmtree(old, ignore_errors=True)
 
 
 # --- what is compiled ahead

@@ -85,6 +85,19 @@ def four_products(first: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray
     return t0, t1, t2, t3
 
 
+@part
+def four_exact_products(first: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray):
+    """The same, summed in double precision: for matrices that are nearly singular."""
+    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+    for j in range(len(first)):
+        f = np.float64(first[j])
+        t0 += f * a[j]
+        t1 += f * b[j]
+        t2 += f * c[j]
+        t3 += f * d[j]
+    return t0, t1, t2, t3
+
+
 def rotation(spin_deg: tuple[float, float]) -> np.ndarray:
     """Matrix (3, 3) that turns +z to a direction: by theta about y, then by phi about z."""
     theta, phi = np.radians(spin_deg)

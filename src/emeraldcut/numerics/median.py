@@ -10,7 +10,7 @@ MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its med
 
 
 @part
-def select(values: np.ndarray, n: int, k: int) -> float:
+def select(values: np.ndarray, n: int, k: int) -> np.float32:
     """The k-th smallest (from 0) of the first `n` values, float32 without NaN.
 
     The bits of a float, as an integer, grow with it (with the sign's bit set the others are turned over), so that at
@@ -36,6 +36,6 @@ def select(values: np.ndarray, n: int, k: int) -> float:
 
 
 @part
-def median_of(values: np.ndarray, n: int) -> float:
+def median_of(values: np.ndarray, n: int) -> np.float32:
     """Median of the first `n` values, float32; the upper one of the two in the middle; 0 of none."""
     return select(values, n, n // 2) if n else np.float32(0)

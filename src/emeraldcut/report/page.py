@@ -65,6 +65,15 @@ def report(source: str | Path | Run, *, movies: bool = False) -> Path:
     ------
     ValueError
         There is no finished run, or one of another command.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     run = emeraldcut.write_images(emeraldcut.synthesise(3, seed=1), folder)
+    ...     emeraldcut.report(run).name
+    'report.html'
     """
     source = source.folder if isinstance(source, Run) else Path(source)
     page = source / PAGE

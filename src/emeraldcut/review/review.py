@@ -55,6 +55,18 @@ def review(
         The output exists, and `overwrite` is not set.
     ImportError
         The extra [review] is not installed.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from astropy.table import Table
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(folder + "/a.npy", np.random.default_rng(0).normal(size=(48, 48)))
+    ...     path = emeraldcut.write_table(Table({"file": ["a.npy"]}), folder + "/list.csv")
+    ...     [written.name for written in emeraldcut.review(path, static=True, classes=("ring", "other"))]
+    ['list.review']
     """
     _check_extra()
     from emeraldcut.review.server import serve

@@ -18,6 +18,7 @@ from emeraldcut.errors import UsageError, WorkError
 SHAPES = ("rectangular", "oval", "obround", "other")
 UNSURE = "unsure"
 VERDICTS = (*SHAPES, UNSURE)
+KINDS = ("verdict", "note", "undo")  # of entries
 LOCKED_S = 10  # to wait for another program that has the file, trying again and again
 LONGEST = {"key": 64, "reviewer": 80, "note": 2000}  # characters
 
@@ -83,7 +84,7 @@ class Entry:
             raise UsageError(f"the key of an entry is 8 to 64 letters and digits; received {texts['key'][:200]!r}.")
         if not 1 <= len(texts["reviewer"].strip()) <= LONGEST["reviewer"]:
             raise UsageError(f"a reviewer's name has 1 to 80 characters; received {len(texts['reviewer'])}.")
-        if texts["what"] not in ("verdict", "note", "undo"):
+        if texts["what"] not in KINDS:
             raise UsageError(f"an entry is a verdict, a note or an undo; received {texts['what'][:200]!r}.")
         if texts["what"] == "verdict" and texts["value"] not in verdicts:
             raise UsageError(f"a verdict is one of {', '.join(verdicts)}; received {texts['value'][:200]!r}.")
@@ -192,7 +193,8 @@ class Verdicts:
         with self._lock, self._explained():
             for number, *values in self._connection.execute(question, (self._read,)):
                 known = dict(zip(NAMES, values, strict=True))
-                if not all(isinstance(value, str) for name, value in known.items() if name != "again"):
+                texts = all(isinstance(value, str) for name, value in known.items() if name != "again")
+                if not texts or known["what"] not in KINDS:
                     raise UsageError(f"'{self._path}' is damaged (row {number}); put a copy of it back.")
                 entry = Entry(**known | {"again": bool(known["again"])})
                 self.entries.append(entry)

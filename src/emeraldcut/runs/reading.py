@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
+import json
+import lzma
 import os
 import stat
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from emeraldcut.errors import UsageError
 
 if TYPE_CHECKING:
     import h5py
@@ -18,7 +25,11 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 LARGEST_COMPRESSION = 1100  # DEFLATE, of gzip, HDF5 and tiled FITS, makes nothing more than 1032 times smaller
+# Of any other way of packing: 4 bytes of Zstandard stand for 128 kB of zeros, a bit of CCITT's for a row of white.
+MOST_COMPRESSION = 1e5
+MOST_PADDING = 100_000  # zeros at the end of a packed file; tapes had blocks of some ten thousand bytes
 SAME_SIZE_FILTERS = {2, 3}  # of HDF5: shuffle and Fletcher-32
 MOST_LINKS = 100_000  # of an HDF5 file that are looked through; files with images or particles have some dozens
 
@@ -47,6 +58,44 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def unpacker(head: bytes) -> Callable[..., Any] | None:
+    """What opens a compressed file that begins so; None for others."""
+    return next((opened for signature, opened in UNPACKERS.items() if head.startswith(signature)), None)
+
+
+class Unpadded:
+    """An open file, to be unpacked, that ends where `MOST_PADDING` zeros follow each other byte by byte.
+
+    Python's gzip passes over zeros at the end one at a time, which takes days where a file says that there are 10^11.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._zeros = file, 0
+
+    def read(self, number: int = -1) -> bytes:
+        """The next bytes; OSError after too many zeros."""
+        data = bytes(self._file.read(number))
+        self._zeros = self._zeros + 1 if data == b"\0" else 0
+        if self._zeros > MOST_PADDING:
+            raise OSError(errno.EINVAL, f"After its packed content more than {MOST_PADDING:,} zeros follow")
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The facts in a file of JSON. UsageError, with one sentence, where it is damaged or holds something else."""
+    try:
+        with open_regular(path) as file:
+            found = json.loads(file.read())
+        if not isinstance(found, dict):
+            raise ValueError("it is no list of facts with names")
+    except (ValueError, RecursionError) as error:  # of the encoding, or of JSON
+        raise UsageError(f"'{os.fspath(path)}' cannot be read as JSON: {error}.") from None
+    return found
 
 
 def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:

@@ -14,13 +14,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from emeraldcut.errors import UsageError
 from emeraldcut.runs.endings import leave_if_imported_by_a_worker
-from emeraldcut.runs.reading import open_regular
+from emeraldcut.runs.reading import read_json
 from emeraldcut.runs.stamps import content_of, file_facts
 from emeraldcut.runs.writing import write_text
 from emeraldcut.settings import read_toml, to_toml
@@ -177,9 +175,10 @@ class Run:
     def _repr_html_(self) -> str:
         done = (self.folder / MANIFEST).exists()
         pages = sorted(self.folder.glob("*.html"))
-        links = ", ".join(f'<a href="{escape(page.as_posix())}">{escape(page.name)}</a>' for page in pages)
         words = f"{self.origin.get('command', 'run')}: {'finished' if done else 'not finished'}"
-        return f"<p>{escape(words)} in {escape(str(self.folder))} {links}</p>"
+        from emeraldcut.data.snippets import RUN, snippet  # with astropy, which takes time to import
+
+        return snippet(RUN, words=words, folder=str(self.folder), pages=pages)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -210,7 +209,7 @@ def begin_or_go_on(file: Path, facts: dict[str, Any], what: str) -> None:
     was begun with other facts.
     """
     described = json.dumps(facts, sort_keys=True, default=_plain)
-    if file.exists() and (changed := changes(json.loads(file.read_text(encoding="utf-8")), json.loads(described))):
+    if file.exists() and (changed := changes(read_json(file), json.loads(described))):
         raise FileExistsError(
             f"'{file.parent}' holds {what} with other settings that was not finished: {'; '.join(changed[:MOST_NAMED])}"
             f"{f'; and {len(changed) - MOST_NAMED} more' if len(changed) > MOST_NAMED else ''}. "
@@ -325,11 +324,4 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / MANIFEST
     if not path.exists():
         raise FileNotFoundError(f"'{folder}' is not a finished run (no {MANIFEST}); rerun the command to finish it.")
-    try:
-        with open_regular(path) as file:
-            found = json.loads(file.read())
-        if not isinstance(found, dict):
-            raise ValueError("it is no list of facts with names")
-    except (ValueError, RecursionError) as error:  # of the encoding, or of JSON
-        raise UsageError(f"'{path}' cannot be read as JSON: {error}.") from None
-    return found
+    return read_json(path)

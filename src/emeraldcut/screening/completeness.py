@@ -173,6 +173,13 @@ def completeness(
         (Jeffreys; Brown, Cai & DasGupta 2001, Statistical Science 16, 101).
 
         `injected` has one row per injection with the columns of `screen`, `injected_into`, the truth and `found`.
+
+    Examples
+    --------
+    >>> few = CompletenessSettings(injections=2, snr=(300.0,), radius_fwhm=(4.0,), axis_ratio=(0.6,), exponent=(6.0,))
+    >>> fractions, injected = completeness(few, seed=1)
+    >>> len(injected), int(fractions["injected"][0])
+    (2, 2)
     """
     in_order = np.array([cell for cell in settings.cells for _ in range(settings.injections)])
     backgrounds = _backgrounds(settings, read_settings, len(in_order), seed)

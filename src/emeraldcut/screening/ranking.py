@@ -20,10 +20,12 @@ from astropy.table import Table
 
 from emeraldcut.data import Flag
 from emeraldcut.data.columns import numbers
+from emeraldcut.errors import UsageError
 from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX
 from emeraldcut.networks import CLASSES
 from emeraldcut.networks.calibration import priors
 from emeraldcut.networks.card import card_page
+from emeraldcut.runs.reading import read_json
 
 FILE = "ranking.json"  # in the folder of the network that it belongs to
 N_REASONS = 3  # of what changed the odds, that are named
@@ -280,9 +282,12 @@ def read_rankings(folder: Path) -> Rankings | None:
     """The rankings that belong to the network in `folder`; None if it has none."""
     if not (folder / FILE).is_file():
         return None
-    stored = json.loads((folder / FILE).read_text())
-    first, careful = (Ranking.from_dict(stored[name]) for name in ("first", "careful"))
-    return Rankings(first, careful, stored["thresholds"], stored["facts"])
+    stored = read_json(folder / FILE)
+    try:
+        first, careful = (Ranking.from_dict(stored[name]) for name in ("first", "careful"))
+        return Rankings(first, careful, stored["thresholds"], stored["facts"])
+    except Exception as error:  # of what is not there, or is something else
+        raise UsageError(f"'{folder / FILE}' holds no rankings ({error}); train the network again.") from None
 
 
 def write_rankings(rankings: Rankings, folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.camera.particle_isophote import particle_isophote_example
+from emeraldcut.camera.remnant_shape import DIRECTIONS, Body, Views, body_of, even_directions, families, view_remnant
 from emeraldcut.mergers.encounters import EncounterSettings, TidalOrbit
 from emeraldcut.mergers.progenitors import ProgenitorSettings
 from emeraldcut.mergers.tasks import SuiteSettings, begin, evolution_seed, plan, progenitor_text
@@ -21,7 +22,6 @@ from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot import Snapshot
 from emeraldcut.nbody.snapshot_files import read_snapshot, write_snapshot
 from emeraldcut.numerics.jit import compile_ahead
-from emeraldcut.search.remnant_shape import DIRECTIONS, Body, Views, body_of, even_directions, families, view_remnant
 from emeraldcut.settings import items
 
 STACK = 6  # last snapshots: every other one to choose views by, the rest to score them

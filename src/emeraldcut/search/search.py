@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.camera.remnant_shape import RADII, UNMIXED_NODES, Views
 from emeraldcut.data.columns import table_from_rows
 from emeraldcut.nbody.settings import EvolveSettings
 from emeraldcut.nbody.snapshot_files import write_snapshot
 from emeraldcut.runs.progress import SILENT, Progress
+from emeraldcut.runs.reading import read_json
 from emeraldcut.runs.run import MANIFEST, Run, begin_or_go_on
 from emeraldcut.runs.workers import map_chunks
 from emeraldcut.runs.writing import write_text
@@ -24,7 +26,6 @@ from emeraldcut.search.objective import Limits, judge
 from emeraldcut.search.optimiser import METHODS, proposals
 from emeraldcut.search.parameters import PriorSettings, encounter_of
 from emeraldcut.search.prevalence import NatureSettings, prevalence, read_nature
-from emeraldcut.search.remnant_shape import RADII, Views
 from emeraldcut.search.target import MOTION, Constraint, Target, read_target
 from emeraldcut.settings import Settings, setting, to_toml
 from emeraldcut.tables.files import write_table
@@ -77,7 +78,7 @@ class SearchSettings(Settings):
     )
     directions: int = setting(64, "directions from which a remnant is viewed", at_least=8, at_most=10_000)
     unmixed_nodes: float = setting(
-        0.35,
+        UNMIXED_NODES,
         "most that the nodes of either galaxy's stars may agree: 1 for a tilted disc, 0 for mixed orbits",
         above=0,
         at_most=1,
@@ -157,7 +158,7 @@ def evaluate_trial(
     """The row of one evaluation: from its file in `folder` if it was done before, else run, viewed and written."""
     path = folder / EVALUATIONS / f"{trial.number:06}.json"
     if path.exists():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return read_json(path)
     particles = settings.small_particles if trial.kind == SMALL else settings.particles
     encounter = encounter_of(trial.parameters, start, particles)
     remnant = runner(encounter, trial.seed, settings, folder / UNFINISHED / path.stem)
@@ -373,10 +374,10 @@ def _write_winner(
 
 def stored_target(folder: str | Path) -> Target:
     """The target of a search, as its folder holds it."""
-    facts = json.loads(Path(folder, TARGET).read_text(encoding="utf-8"))
+    facts = read_json(Path(folder, TARGET))
     return Target(facts["name"], tuple(Constraint(**one) for one in facts["constraints"]), facts["about"])
 
 
 def read_rows(folder: str | Path) -> list[dict[str, Any]]:
     """The rows of all evaluations that are done, with their views, in the order of asking."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder, EVALUATIONS).glob("*.json"))]
+    return [read_json(path) for path in sorted(Path(folder, EVALUATIONS).glob("*.json"))]

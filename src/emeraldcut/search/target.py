@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from emeraldcut.camera.remnant_shape import BOX_A4, BOX_RADII, Views
 from emeraldcut.data.columns import numbers
 from emeraldcut.errors import UsageError
-from emeraldcut.search.remnant_shape import BOX_A4, BOX_RADII, Views
 from emeraldcut.settings import read_toml
 from emeraldcut.tables.files import ENDINGS as TABLES
 from emeraldcut.tables.files import read_table

@@ -14,11 +14,7 @@ import numpy as np
 
 from emeraldcut.camera.camera import PROJECTED_HALF_LIGHT, judge
 from emeraldcut.camera.particle_isophote import fit_particle_isophote
-from emeraldcut.galaxies.shapes import Shape, ellipse, superellipse
-from emeraldcut.nbody import Snapshot
-from emeraldcut.nbody.centre import centre_of
-from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR
-from emeraldcut.search.remnant_shape import (
+from emeraldcut.camera.remnant_shape import (
     BOX_RADII,
     DIRECTIONS,
     Body,
@@ -28,7 +24,10 @@ from emeraldcut.search.remnant_shape import (
     families,
     view_remnant,
 )
-from emeraldcut.search.search import SearchSettings
+from emeraldcut.galaxies.shapes import Shape, ellipse, superellipse
+from emeraldcut.nbody import Snapshot
+from emeraldcut.nbody.centre import centre_of
+from emeraldcut.nbody.snapshot import GRAVITY, KPC_PER_KM_S_GYR
 
 # Exponents of the generalised ellipses of axis ratio 0.7 that the test is tried on: a4/a of -0.057 and -0.086, near the
 # ends of what is published for LEDA 074886, -0.05 to -0.08 (Graham et al. 2012, ApJ 750, 121).
@@ -36,7 +35,6 @@ EXPONENTS = (3.0, 4.0)
 AXIS_RATIO = 0.7
 TRIALS = 64  # views of each known shape for each remnant
 LEAST_POWER = 0.8  # below which nothing is concluded from what was not found
-UNMIXED = SearchSettings().unmixed_nodes  # agreement of the nodes of a galaxy's stars above which they have not mixed
 LOW = 0.1  # quantile of a4 over directions: what the boxiest tenth of all views reach
 
 

@@ -16,6 +16,7 @@ from emeraldcut.galaxies import thesis_grid, thesis_maps
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.networks import ClassifySettings, TrainSettings, classify, train
 from emeraldcut.runs import SILENT, Progress
+from emeraldcut.runs.reading import read_json
 from emeraldcut.similarity import CompareSettings, compare
 from emeraldcut.studies.fractions import as_columns, part_of, rows_where
 from emeraldcut.studies.views import MergerSnapshot, StudySettings
@@ -34,7 +35,7 @@ def thesis_network(folder: Path, epochs: int, *, seed: int = 0, progress: Progre
     """
     settings, card = TrainSettings(network="thesis", classes=("oval", RECTANGULAR), epochs=epochs, patience=0), {}
     if (folder / "card.json").exists():
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        card = read_json(folder / "card.json")
     if (card.get("settings"), card.get("seed")) != (json.loads(json.dumps(asdict(settings))), seed):
         maps = thesis_maps(thesis_grid(repaired=False, seed=seed), seed=seed)
         maps = maps[np.isin(np.array(maps.table["label"], dtype=str), settings.classes)]

@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +19,10 @@ import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
 from emeraldcut.data.columns import BY_NAME
-from emeraldcut.errors import UsageError
+from emeraldcut.errors import UsageError, WorkError
+from emeraldcut.runs.fits_headers import Plain, walk
 from emeraldcut.runs.notices import printable
-from emeraldcut.runs.reading import check_regular
+from emeraldcut.runs.reading import check_regular, read_json
 from emeraldcut.runs.writing import check_folder, write_text
 from emeraldcut.tables.arrow import (
     ASTROPY,
@@ -39,15 +41,19 @@ from emeraldcut.tables.arrow import (
 )
 from emeraldcut.tables.column_names import is_id_name, is_object_id
 from emeraldcut.tables.foreign import (
+    LARGEST_UNPACKED_BYTES,
+    LONGEST_LINE,
     as_table,
     astropy_parquet,
     best_of,
     fits_table,
+    is_packed,
     kind_of_table,
+    parsed_votable,
     plain_columns,
     read_other,
     read_text,
-    unpacked_bytes,
+    unpack,
     votable_of_fits,
     with_votable_metadata,
 )
@@ -55,8 +61,11 @@ from emeraldcut.tables.identifiers import whole_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 ENDINGS = (".parquet", ".ecsv", ".csv", ".fits", ".vot", ".vot.xml", ".out")
+LEAST_CELL_BYTES = 4  # of a value in memory
+MOST_TIMES_LARGER = 100  # in memory than as a file; catalogues are below 20, repeated values without end above 1000
 RECORD_LINES = 50  # at most, of the first row of CSV with line breaks in quotes
 FORMULA = r"^'*[=+\-@\t\r]"  # how a cell begins that a spreadsheet would compute, or that was made to be one no more
 NUMBER = r"[+-]?(\d+([: ]\d+)*\.?\d*|\.\d+)([eE][+-]?\d+)?"  # also sexagesimal; these stay as they are
@@ -113,6 +122,13 @@ def write_table(
         Unknown ending, a column that is not one value per row, or an `.out` without probabilities.
     FileExistsError
         `path` exists and `overwrite` is not set.
+
+    Examples
+    --------
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_table(Table({"id": ["007"], "a4": [-0.05]}), folder + "/shapes.csv")
+    ...     print(path.read_text().splitlines())
+    ['id,a4', '007,-0.05']
     """
     path, ending = check_output(path, overwrite), table_ending(path)
     table = plain_copy(as_table(table))
@@ -148,6 +164,13 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
     there.
 
     Raises FileNotFoundError, or ValueError with one sentence for a damaged file and for columns of equal names.
+
+    Examples
+    --------
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_table(Table({"id": ["007"], "a4": [-0.05]}), folder + "/shapes.csv")
+    ...     read_table(path)["id"][0]
+    '007'
     """
     path = Path(path)
     if not path.exists():
@@ -166,6 +189,8 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
                 return _read_parquet(path, columns)
             table = _read(path, ending, ids)
             return table if columns is None else table[[name for name in columns if name in table.colnames]]
+    except MemoryError as error:
+        raise WorkError(f"there is not enough memory to read the table '{path}'.") from error
     except Exception as error:
         reason = printable(str(error).strip().split("\n")[0]).rstrip(".: ") or type(error).__name__
         raise UsageError(f"'{path}' cannot be read as a {f'{ending} ' * bool(ending)}table: {reason}.") from error
@@ -174,10 +199,10 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, ids: I
 def _read(path: Path, ending: str, ids: Iterable[str]) -> Table:
     """The table in a file, by its first bytes, or else by the known `ending` of its name."""
     kind = kind_of_table(path)
-    if kind != ".fits" and (content := unpacked_bytes(path)) is not None:
+    if kind != ".fits" and is_packed(path):
         with TemporaryDirectory() as folder:
             unpacked = Path(folder, path.stem)
-            unpacked.write_bytes(content)
+            unpack(path, unpacked)
             inner = next((e for e in ENDINGS if unpacked.name.lower().endswith(e)), ending)
             return _read(unpacked, inner, ids)
     kind = kind or ending
@@ -210,6 +235,7 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
 
     file = pq.ParquetFile(for_arrow(path))
     check_names(file.schema_arrow.names)
+    _check_rows(file, path, columns)
     data = file.read(columns)
     metadata = {**(data.schema.metadata or {}), **(file.metadata.metadata or {})}
     if NOTES.encode() not in metadata and ASTROPY in metadata:
@@ -217,6 +243,14 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     table = from_arrow(data)
     votable = metadata.get(b"IVOA.VOTable-Parquet.content")
     return with_votable_metadata(table, votable) if votable else table
+
+
+def _check_rows(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None) -> None:
+    """UsageError for rows that take more memory than is read of a packed table, and far more than the file has."""
+    number, wanted = file.metadata.num_rows, file.schema_arrow.names if columns is None else columns
+    claimed = number * LEAST_CELL_BYTES * max(len(wanted), 1)
+    if claimed > max(LARGEST_UNPACKED_BYTES, path.stat().st_size * MOST_TIMES_LARGER):
+        raise UsageError(f"it claims {number:,} rows in {path.stat().st_size:,} bytes.")
 
 
 def _write_csv(table: Table, path: Path) -> None:
@@ -277,7 +311,7 @@ def _read_csv(path: Path, ids: Iterable[str] = ()) -> Table:
         if name in BY_NAME and BY_NAME[name].dtype is float and table[name].dtype.kind == "i":
             table[name] = table[name].astype(float)
     if _sidecar(path).exists():
-        table.meta["provenance"] = json.loads(_sidecar(path).read_text(encoding="utf-8"))
+        table.meta["provenance"] = read_json(_sidecar(path))
     return table
 
 
@@ -317,7 +351,7 @@ def _quoted_columns(path: Path, comments: int) -> list[str]:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         for _ in range(comments):
             file.readline()
-        lines = "".join(islice(file, 1 + RECORD_LINES))
+        lines = "".join(islice(iter(partial(file.readline, LONGEST_LINE), ""), 1 + RECORD_LINES))
     names = next(csv.reader(io.StringIO(lines)), [])
     fields = re.findall(r'("(?:[^"]|"")*"|[^,\r\n"]*)(,|\r?\n|$)', lines)
     ends = [k for k, (_, end) in enumerate(fields) if end != ","]
@@ -357,6 +391,7 @@ def _with_digits(column: pa.ChunkedArray, texts: pa.ChunkedArray, is_id: bool) -
 
 _CONTROL = r"[\x00-\x1f\x7f-\x9f\ufffe\uffff\\]|^\s|\s$"
 _NOT_ASCII = r"[^\x20-\x5b\x5d-\x7e]|^\s|\s$"
+_QUOTE, _QUOTED = '"', r'[ "\r\n]'  # in ECSV: the sign, and signs that call for it
 # Stands for an empty text in a column that also has missing ones; no escaped text is one backslash.
 _EMPTY = "\\"
 
@@ -427,9 +462,14 @@ def _packed_digits(column: Column) -> np.ndarray:
 
 
 def _free_number(values: np.ndarray) -> int:
-    """A number that stands for a missing one, since none of `values` (n,) is it: below all, or else above."""
+    """A number that stands for a missing one, since none of `values` (n,) is it: below all, else above, or between."""
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    return low - 1 if low > np.iinfo(values.dtype).min else high + 1 if high < np.iinfo(values.dtype).max else 1
+    if low > np.iinfo(values.dtype).min:
+        return low - 1
+    if high < np.iinfo(values.dtype).max:
+        return high + 1
+    between = np.unique(values[(values >= 0) & (values <= values.size)])  # of size + 1 numbers one is free
+    return int(np.setdiff1d(np.arange(values.size + 1, dtype=values.dtype), between)[0])
 
 
 def _with_null(values: np.ndarray, mask: np.ndarray, null: float) -> np.ndarray | MaskedColumn:
@@ -473,8 +513,28 @@ def _unpack(packed: Table, notes_text: str | None) -> Table:
 
 
 def _write_ecsv(table: Table, path: Path) -> None:
+    """As astropy writes it, to the last sign, which asks the columns for each value: here that is the header alone."""
     packed = _pack(table, _CONTROL + "|^#", "always")  # a line that begins with # is a comment
-    packed.write(path, format="ascii.ecsv")
+    if any(column.ndim > 1 or column.dtype.kind == "O" for column in packed.itercols()) or not len(packed.columns):
+        packed.write(path, format="ascii.ecsv")
+        return
+    head = io.StringIO()
+    packed[:0].write(head, format="ascii.ecsv")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(head.getvalue())
+        columns = [_ecsv_texts(column) for column in packed.itercols()]
+        file.writelines(f"{' '.join(values)}\n" for values in zip(*columns, strict=True))
+
+
+def _ecsv_texts(column: Column) -> list[str]:
+    """The values of a column as ECSV has them; `""` where one is missing, or empty."""
+    values, hidden = np.ma.getdata(np.asanyarray(column)), np.ma.getmaskarray(column)
+    texts, quoted = values.astype(str).tolist(), values.dtype.kind in "US"
+    for row in np.flatnonzero(hidden):
+        texts[row] = ""
+    if quoted:
+        texts = [f'"{text.replace(_QUOTE, 2 * _QUOTE)}"' if re.search(_QUOTED, text) else text for text in texts]
+    return [text or '""' for text in texts]
 
 
 def _read_ecsv(path: Path) -> Table:
@@ -512,6 +572,9 @@ def _write_fits(table: Table, path: Path) -> None:
 def _read_fits(path: Path) -> Table:
     from astropy.io import fits
 
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        walk(Plain(file, size), size)  # astropy would follow whatever it claims
     with fits.open(path, memmap=False) as units:
         tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
         tables = [unit for unit in tables if not isinstance(unit, fits.CompImageHDU)]
@@ -543,11 +606,9 @@ def _write_votable(table: Table, path: Path) -> None:
 
 
 def _read_votable(path: Path) -> Table:
-    from astropy.io.votable import parse
-
     if (table := votable_of_fits(path)) is not None:
         return _unpack(plain_columns(table), None)
-    document = parse(str(path))
+    document = parsed_votable(path.read_bytes())
     notes = next((info.value for info in document.resources[0].infos if info.name == NOTES), None)
     tables = list(document.iter_tables())
     if not tables:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import base64
-import bz2
-import gzip
 import io
-import lzma
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table, vstack
 
 from emeraldcut.errors import UsageError
 from emeraldcut.runs.apart import apart
-from emeraldcut.runs.reading import open_hdf5
+from emeraldcut.runs.notices import printable
+from emeraldcut.runs.reading import Unpadded, open_hdf5, unpacker
 from emeraldcut.tables.column_names import DOT, find_column
 
 FITS_WITHIN_BYTES = 1_000_000  # of a VOTable, in which its data begin
 HEAD_BYTES = 4096  # of a file, which say what it is
-PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-LARGEST_UNPACKED_BYTES = 4_000_000_000  # of a table; what it unpacks to is in memory
+LARGEST_UNPACKED_BYTES = 4_000_000_000  # of a table, which is then in memory
+LONGEST_LINE = 1_000_000  # letters of a line of text: thousands of columns
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
 
 
@@ -35,27 +34,48 @@ SIGNATURES = {
     b"\x89HDF\r\n": "hdf5",
     b"PK\x03\x04": "zip",
 }
-KINDS_OF_TABLES = ("feather", "hdf5", "zip", "sextractor", "ipac")  # besides those that are written here
 
 
-def unpacked_bytes(path: Path) -> bytes | None:
-    """The content of a file that gzip, bzip2 or xz has packed; None for any other."""
+def is_packed(path: Path) -> bool:
+    """Whether gzip, bzip2 or xz has packed a file."""
     with path.open("rb") as file:
-        first = file.read(6)
-    for signature, opened in PACKED.items():
-        if first.startswith(signature):
-            with opened(path, "rb") as content:
-                data = bytes(content.read(LARGEST_UNPACKED_BYTES + 1))
-            if len(data) > LARGEST_UNPACKED_BYTES:
+        return unpacker(file.read(6)) is not None
+
+
+def unpack(path: Path, target: Path) -> None:
+    """Writes the content of a packed file to another one; UsageError where it is too long, or no table by its head."""
+    with path.open("rb") as file:
+        opened = unpacker(file.read(6))
+    with path.open("rb") as file, opened(Unpadded(file), "rb") as content, target.open("wb") as out:
+        part = content.read(LONGEST_LINE)
+        if not kind_of_head(part):
+            check_first_line(part)
+        while part:
+            if out.tell() + len(part) > LARGEST_UNPACKED_BYTES:
                 raise UsageError(f"it unpacks to more than {LARGEST_UNPACKED_BYTES / 1e9:g} GB; unpack it yourself.")
-            return data
-    return None
+            out.write(part)
+            part = content.read(LONGEST_LINE)
+
+
+def check_first_line(head: bytes) -> None:
+    """UsageError for text of which the first `LONGEST_LINE` bytes are no whole line, which no table has."""
+    if len(head) >= LONGEST_LINE and b"\n" not in head and b"\r" not in head:
+        raise UsageError(f"its first line has more than {LONGEST_LINE:,} letters.")
 
 
 def kind_of_table(path: Path) -> str:
     """What the first bytes say that a table is: an ending of ours, the name of a reader of astropy, or nothing."""
     with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+        kind = kind_of_head(file.read(HEAD_BYTES))
+        file.seek(0)
+        if not kind and unpacker(head := file.read(LONGEST_LINE)) is None:
+            check_first_line(head)
+    return kind
+
+
+def kind_of_head(head: bytes) -> str:
+    """The same of the first bytes of a file."""
+    head = head[:HEAD_BYTES]
     for signature, kind in SIGNATURES.items():
         if head.startswith(signature):
             return kind
@@ -92,7 +112,9 @@ def read_other(path: Path, kind: str) -> Table:
 
         from emeraldcut.tables.arrow import from_arrow
 
-        return from_arrow(pyarrow.feather.read_table(path))
+        data = pyarrow.feather.read_table(path)
+        data.validate(full=True)  # else places of texts behind their end would be read
+        return from_arrow(data)
     if kind == "hdf5":
         with closing(apart("emeraldcut.tables.foreign:hdf5_table", path)) as answers:
             return next(answers)
@@ -154,10 +176,45 @@ def _in_rows(table: Table) -> Table:
     return rows
 
 
+def parsed_votable(content: bytes, **options: Any) -> Any:
+    """A VOTable as astropy reads it, if all its data are in it; see `check_is_whole`."""
+    from astropy.io.votable import parse
+
+    check_is_whole(content)
+    return parse(io.BytesIO(content), **options)
+
+
+def check_is_whole(votable: bytes) -> None:
+    """Raises UsageError where a VOTable says that some of its data are elsewhere.
+
+    Astropy would open any address, also of this machine or of its network, so that whoever made the table, or a server
+    that sent it, could have it read.
+    """
+    if links := _links(votable):
+        raise UsageError(f"its data are in '{printable(links[0][:100])}', which is not followed; open that itself.")
+
+
+def _links(content: bytes) -> list[str]:
+    """Where a VOTable says that data of it are, by the parser that astropy uses too."""
+    found: list[str] = []
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        if name.rpartition(":")[2] == "STREAM":
+            found.extend(value for key, value in attributes.items() if key.rpartition(":")[2] == "href")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = begin
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        raise UsageError(f"it is no XML ({error}).") from None
+    return found
+
+
 def votable_of_fits(path: Path) -> Table | None:
     """The table of a VOTable whose data are FITS, in it or beside it (votable-fits of STILTS); None for any other.
 
-    Astropy reads only those beside it. UsageError if its data are not on this machine.
+    Astropy reads only those beside it. UsageError if its data are not in the same folder.
     """
     from astropy.io import fits
 
@@ -171,8 +228,12 @@ def votable_of_fits(path: Path) -> Table | None:
     if link := re.search(rb"""href\s*=\s*["']([^"']+)""", stream[1]):
         name = link[1].decode("utf-8", "replace").removeprefix("file://")
         beside = path.parent / name
+        if Path(name).parts != (beside.name,):  # whoever made it could have any file of this machine read
+            raise UsageError(f"its data are in '{printable(name)}', not beside it; save it as a table of one file.")
         if not beside.is_file():
-            raise UsageError(f"its data are in '{name}', which is not there; save it as a table of one file.")
+            raise UsageError(
+                f"its data are in '{printable(name)}', which is not there; save it as a table of one file."
+            )
         data = beside.read_bytes()
     else:
         data = base64.b64decode(stream[2])
@@ -249,9 +310,7 @@ def _names(about: dict[str, Any]) -> list[str]:
 
 def with_votable_metadata(table: Table, content: bytes) -> Table:
     """A table with the units, descriptions and UCDs of the VOTable without data that came with it (VOParquet)."""
-    from astropy.io.votable import parse
-
-    fields = {field.name: field for field in parse(io.BytesIO(content)).get_first_table().fields}
+    fields = {field.name: field for field in parsed_votable(content).get_first_table().fields}
     for name in set(fields) & set(table.colnames):
         column, field = table[name], fields[name]
         column.unit = column.unit or (str(field.unit) if field.unit else None)

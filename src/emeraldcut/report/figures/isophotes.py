@@ -51,6 +51,14 @@ def plot_isophotes(
     ------
     UsageError
         There is no such image, or it has no profile.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> profiles = emeraldcut.radial_profiles(emeraldcut.synthesise(1, seed=2))
+    >>> axes = plot_isophotes(profiles.images, profiles)
+    >>> sorted(axes)[:3]
+    ['a4', 'a6', 'brightness']
     """
     identities = [str(name) for name in profiles["id"]]
     identity = identity if identity is not None else (identities[0] if identities else "")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.camera.projection import count, project, smooth
+from emeraldcut.camera.remnant_shape import Body, inclinations_deg, turn_towards
 from emeraldcut.galaxies.leda074886 import ARCSEC_PER_KPC, BODY_RADIUS_ARCSEC, leda074886
 from emeraldcut.report.figures.palette import EMERALD, GREY
 from emeraldcut.report.figures.style import ACCENT, INK, LINE, MUTED, SECOND, new_figure, save_figure, svg_of
-from emeraldcut.search import Body, Target
-from emeraldcut.search.remnant_shape import inclinations_deg, turn_towards
+from emeraldcut.search import Target
 
 QUANTITIES = {"a4": "a4/a", "a6": "a6/a", "axis_ratio": "axis ratio"}
 SHADES = (ACCENT, SECOND, INK, MUTED)  # of remnants, best first

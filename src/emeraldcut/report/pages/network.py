@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ import numpy as np
 
 from emeraldcut.report.figures import plots
 from emeraldcut.report.html import OF_SETTINGS, Cell, Listing, Plot, page
+from emeraldcut.runs.reading import read_json
 
 CARD = "card.json"
 
 
 def network_page(folder: Path) -> str:
     """The page of a network. See `report`."""
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card = read_json(folder / CARD)
     metrics, classes = card.get("metrics", {}), [str(name) for name in card["classes"]]
     settings = {f"{OF_SETTINGS}{name}": value for name, value in card.get("settings", {}).items()}
     known = {name: card[name] for name in ("version", "seed", "licence") if name in card}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from emeraldcut.report.figures.pictures import GalaxyPictures, galaxy_pictures, 
 from emeraldcut.report.html import Listing, counted, made_by, page, percent
 from emeraldcut.report.pages.common import all_images, flag_counts
 from emeraldcut.runs import read_manifest
+from emeraldcut.runs.reading import read_json
 from emeraldcut.runs.run import MANIFEST
 from emeraldcut.screening.two_passes import BEST, CANDIDATES, LISTED, REFERENCES
 from emeraldcut.tables.arrow import Columns, rows_of
@@ -93,13 +93,13 @@ def _read(folder: Path) -> Contents:
         kept = with_data(_in_colour(best_set[scored], read_manifest(folder), folder))[: galleries.SHOWN]
         best, found = galaxy_pictures(kept), compare_with_references(kept, reference_set, table)
     references = [] if reference_set is None else galaxy_pictures(reference_set)
-    notes = json.loads((folder / NOTES).read_text(encoding="utf-8")) if (folder / NOTES).exists() else {}
+    notes = read_json(folder / NOTES) if (folder / NOTES).exists() else {}
     return Contents(folder, read_manifest(folder), ranks, table, best, found, references, notes)
 
 
 def _in_colour(images: ImageSet, manifest: dict[str, Any], folder: Path) -> ImageSet:
-    """The images of a run, those of pictures in colour with their colours as long as the files are where they were."""
-    if "stretched" not in images.table.colnames:  # no pictures
+    """The images of a run, pictures and several bands with their colours as long as the files are where they were."""
+    if not {"stretched", "bands"} & set(images.table.colnames):  # neither pictures nor several bands
         return images
     try:
         source_images = SourceImages.of_run(images.table, manifest, roots=(folder.parent, folder))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from emeraldcut.camera.remnant_shape import BOX_A4, body_of
 from emeraldcut.nbody import read_snapshot
 from emeraldcut.report.cards import data_url
 from emeraldcut.report.figures.search_plots import (
@@ -21,9 +22,8 @@ from emeraldcut.report.figures.search_plots import (
 )
 from emeraldcut.report.html import Cell, Listing, Plot, counted, made_by, page, percent
 from emeraldcut.runs import read_manifest
-from emeraldcut.search import TABLE, WINNERS, PriorSettings, Target, body_of, read_rows, stored_target
+from emeraldcut.search import TABLE, WINNERS, PriorSettings, Target, read_rows, stored_target
 from emeraldcut.search.prevalence import COUNTS_FROM
-from emeraldcut.search.remnant_shape import BOX_A4
 from emeraldcut.settings import build, items, read_toml
 
 PICTURE, MOTION_PICTURE = "figures/remnants.png", "figures/motion.png"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Row, Table
 
+from emeraldcut.camera.remnant_shape import UNMIXED_NODES
 from emeraldcut.data.columns import numbers
 from emeraldcut.images import read_images
 from emeraldcut.report.cards import data_url
@@ -18,7 +19,7 @@ from emeraldcut.report.pages.suite import GALAXIES
 from emeraldcut.runs import read_manifest
 from emeraldcut.studies import ACCURACY, BOXES, CLOSEST, CONCLUSIONS, FRACTIONS, IMAGES, REFERENCE, REMNANTS, TESTS
 from emeraldcut.studies.fractions import rows_where
-from emeraldcut.studies.remnants import LEAST_POWER, UNMIXED
+from emeraldcut.studies.remnants import LEAST_POWER
 from emeraldcut.tables import read_table
 
 PHASE_NAMES = {
@@ -247,11 +248,11 @@ def _settled(remnants: Table) -> str:
     nodes = np.fmax(numbers(own["nodes_host"]), numbers(own["nodes_companion"]))
     periods, moved = numbers(own["since_merging_periods"]), np.abs(numbers(own["a4_late"]) - numbers(own["a4_early"]))
     change = f"; their mean a4/a changes by {np.nanmedian(moved):.3f} (median)" if np.isfinite(moved).any() else ""
-    unmixed = counted(int(np.sum(nodes > UNMIXED)), "remnant")
+    unmixed = counted(int(np.sum(nodes > UNMIXED_NODES)), "remnant")
     return (
         f"The remnants are seen {np.nanmin(periods):.1f} to {np.nanmax(periods):.1f} orbital periods (at 2.5 "
         f"half-light radii) after coalescence{change}. The nodes of {unmixed} of {len(own)} have not mixed (above "
-        f"{UNMIXED:g})."
+        f"{UNMIXED_NODES:g})."
     )
 
 
@@ -363,12 +364,20 @@ def _galaxies(closest: list[GalaxyPictures], manifest: dict[str, Any], folder: P
 
 
 def _untested(images: Table) -> str:
-    """Why there are no tests: all mergers are alike, or they are too few."""
+    """Why there are no tests: all mergers are alike, or they are too few, or there is none."""
     merging = images[np.array(images["phase"]) != "alone"]
-    values = {name: set(numbers(merging[name])) for name in NAMES if name in merging.colnames}
-    if any(len(found) > 1 for found in values.values()):
-        return "There are too few relaxed remnants of different mass ratios or gas fractions to test a dependence."
-    return "The run has one mass ratio and one gas fraction, so no dependence can be tested."
+    if not len(merging):
+        return "The run has no merger, so no dependence can be tested."
+    alike = []
+    for name, words in NAMES.items():
+        values = numbers(merging[name]) if name in merging.colnames else np.array([])
+        number = len(np.unique(values[np.isfinite(values)]))
+        if number > 1:
+            return "There are too few relaxed remnants of different mass ratios or gas fractions to test a dependence."
+        alike += [f"one {words}"] * number
+    if not alike:
+        return "The mass ratios and gas fractions of the mergers are not known, so no dependence can be tested."
+    return f"The run has {' and '.join(alike)}, so no dependence can be tested."
 
 
 def _listing(closest: list[GalaxyPictures]) -> Listing:

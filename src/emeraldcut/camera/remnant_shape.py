@@ -17,6 +17,7 @@ from emeraldcut.nbody.snapshot import Snapshot
 RADII = (0.5, 1.0, 1.5, 2.0, 2.5)  # isophotes, in half-light semi-major axes
 DIRECTIONS = 64  # even over the sphere
 BOX_A4, BOX_RADII = -0.04, (1.5, 2.0, 2.5)  # what we call boxy: so much or less at all of these radii
+UNMIXED_NODES = 0.35  # agreement of the nodes of a galaxy's stars above which they have not mixed
 FAMILIES = 2  # stars of the host and of the companion
 SLIT = 0.2  # half the relative width of the elliptical annulus in which stars' velocities are taken
 FEWEST_MOVING = 50  # stars in it without which there is no rotation

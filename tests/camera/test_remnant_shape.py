@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from emeraldcut.camera.remnant_shape import Views, body_of, even_directions, families, view_remnant
 from emeraldcut.nbody.snapshot import Snapshot
-from emeraldcut.search.remnant_shape import Views, body_of, even_directions, families, view_remnant
 from tests.search.toys import as_snapshot, inclined_orbits, superellipsoid
 
 AXES = np.eye(3)
