@@ -69,14 +69,14 @@ def detect(mosaics: Any, *settings: Any, output: str | Path | None = None, jobs:
         if isinstance(mosaics, str | os.PathLike):
             if output is None:
                 return Result.of(of_files(os.fspath(mosaics), *chosen, jobs=jobs, progress=told))
-            options = {"jobs": jobs, "overwrite": overwrite, "progress": told}
+            options: dict[str, Any] = {"jobs": jobs, "overwrite": overwrite, "progress": told}
             return Result.of(read_table(detect_run(os.fspath(mosaics), output, *chosen, **options)))
         if output is not None:
             output = check_output(output, overwrite)
         with TemporaryDirectory() as name:
             paths = _mosaic_files(mosaics, Path(name))
             found = of_files(name, *chosen, jobs=jobs, progress=told)
-    found["file"] = np.array([paths.get(str(file), str(file)) for file in found["file"]], dtype=object)
+    found["file"] = np.array([_own_name(str(file), paths) for file in found["file"]], dtype=object)
     found.meta["provenance"] = provenance("detect", chosen)
     if output is not None:
         write_table(found, output, provenance=found.meta["provenance"], overwrite=overwrite)
@@ -128,6 +128,7 @@ def convert(source: Any, output: str | Path, *settings: Any, jobs: int | str = 1
         with TemporaryDirectory() as folder:
             path = write_table(as_table(source), Path(folder, "table.parquet"))
             return convert(path, output, chosen, read_settings, overwrite=overwrite)
+    source = os.fspath(source)
     if chosen.to is None:
         return convert_table(source, output, chosen, overwrite=overwrite)
     if chosen.to == "hats":
@@ -136,8 +137,8 @@ def convert(source: Any, output: str | Path, *settings: Any, jobs: int | str = 1
         if chosen.to in ("moc", "obscore"):
             write = write_moc if chosen.to == "moc" else write_obscore
             return write(source, output, read_settings, overwrite=overwrite, progress=told)
-        options = {"overwrite": overwrite, "progress": told}
-        read_settings = with_sources(os.fspath(source), read_settings, sources_of(output), jobs=jobs, **options)
+        options: dict[str, Any] = {"overwrite": overwrite, "progress": told}
+        read_settings = with_sources(source, read_settings, sources_of(output), jobs=jobs, **options)
         return convert_images(source, output, chosen, read_settings, **options).folder
 
 
@@ -225,6 +226,11 @@ def export(network: Any, output: str | Path, *, overwrite: bool = False) -> Path
 
     chosen = load_network(os.fspath(network)) if isinstance(network, str | os.PathLike) else network
     return export_network(chosen, output, overwrite=overwrite)
+
+
+def _own_name(file: str, names: dict[str, str]) -> str:
+    """The name of a mosaic by that of its file, after which the unit may follow."""
+    return next((name + file.removeprefix(path) for path, name in names.items() if file.startswith(path)), file)
 
 
 def _mosaic_files(mosaics: Any, folder: Path) -> dict[str, str]:

@@ -86,7 +86,7 @@ def in_colour(bands: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
     known = np.isfinite(shown)
     mean = np.where(known, shown, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     if len(shown) == 3:
-        shown[1] *= _balance(np.where(known, shown, 0), mean)
+        shown[1] *= _balance(shown[:, known.all(axis=0)], mean[known.all(axis=0)])
         mean = np.where(known, shown, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     shown = np.where(known, shown, mean)
     blue, green, red = shown if len(shown) == 3 else (shown[0], mean, shown[1])
@@ -100,11 +100,11 @@ def in_colour(bands: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
 
 
 def _balance(bands: np.ndarray, mean: np.ndarray) -> float:
-    """By what the middle one of three bands (3, ny, nx) is scaled: its light becomes the geometric mean of the others'.
+    """By what the middle one of three bands (3, n) is scaled: its light becomes the geometric mean of the others'.
 
-    Light is counted in proportion to the mean of the bands; where one has none, nothing is scaled.
+    Light is counted in proportion to the mean (n,) of the bands; where one has none, nothing is scaled.
     """
-    light = (bands * np.maximum(mean, 0)).sum(axis=(1, 2))
+    light = (bands * np.maximum(mean, 0)).sum(axis=1)
     return float(np.sqrt(light[0] * light[2]) / light[1]) if (light > 0).all() else 1.0
 
 
