@@ -69,7 +69,7 @@ def detect(mosaics: Any, *settings: Any, output: str | Path | None = None, jobs:
         if isinstance(mosaics, str | os.PathLike):
             if output is None:
                 return Result.of(of_files(os.fspath(mosaics), *chosen, jobs=jobs, progress=told))
-            options = {"jobs": jobs, "overwrite": overwrite, "progress": told}
+            options: dict[str, Any] = {"jobs": jobs, "overwrite": overwrite, "progress": told}
             return Result.of(read_table(detect_run(os.fspath(mosaics), output, *chosen, **options)))
         if output is not None:
             output = check_output(output, overwrite)
@@ -128,6 +128,7 @@ def convert(source: Any, output: str | Path, *settings: Any, jobs: int | str = 1
         with TemporaryDirectory() as folder:
             path = write_table(as_table(source), Path(folder, "table.parquet"))
             return convert(path, output, chosen, read_settings, overwrite=overwrite)
+    source = os.fspath(source)
     if chosen.to is None:
         return convert_table(source, output, chosen, overwrite=overwrite)
     if chosen.to == "hats":
@@ -136,8 +137,8 @@ def convert(source: Any, output: str | Path, *settings: Any, jobs: int | str = 1
         if chosen.to in ("moc", "obscore"):
             write = write_moc if chosen.to == "moc" else write_obscore
             return write(source, output, read_settings, overwrite=overwrite, progress=told)
-        options = {"overwrite": overwrite, "progress": told}
-        read_settings = with_sources(os.fspath(source), read_settings, sources_of(output), jobs=jobs, **options)
+        options: dict[str, Any] = {"overwrite": overwrite, "progress": told}
+        read_settings = with_sources(source, read_settings, sources_of(output), jobs=jobs, **options)
         return convert_images(source, output, chosen, read_settings, **options).folder
 
 

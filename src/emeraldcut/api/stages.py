@@ -295,9 +295,9 @@ def observe(snapshots: Any, *settings: Any, seed: int = 0, output: str | Path | 
     chosen, take = from_keywords(settings, keywords, ObserveSettings, TakeSettings)
     if isinstance(snapshots, str | os.PathLike) and (output is not None or os.path.isdir(snapshots)):
         with told_by(progress, "observe") as told, TemporaryDirectory() as folder:
-            options = {"seed": seed, "jobs": jobs, "overwrite": overwrite, "progress": told}
+            options: dict[str, Any] = {"seed": seed, "jobs": jobs, "overwrite": overwrite, "progress": told}
             run = observe_run(os.fspath(snapshots), output or Path(folder, "set"), chosen, take, **options)
-            return run if output is not None else read_images(run)
+            return run if output is not None else read_images(run.folder)
     if output is not None:
         raise UsageError(
             "with an output, observe takes the path of a snapshot, of a folder of them, or a run; write_images writes "

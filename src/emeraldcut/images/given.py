@@ -182,7 +182,7 @@ def _of_array(given: Any, name: str, settings: ReadSettings, bands: bool) -> Ima
 def _of_bands(given: Mapping[Any, Any], name: str, settings: ReadSettings, bands: bool) -> ImageSet:
     """One image of bands by their names; those that `settings.band` names, if it does."""
     wanted = {band: given[band] for band in settings.band} if set(settings.band) <= set(given) else given
-    planes = [
+    planes: list[np.ndarray] = [
         np.ma.filled(np.ma.asarray(plane, dtype=float), np.nan) for plane in wanted.values() if np.ndim(plane) == 2
     ]
     if not planes or len(planes) < len(wanted) or len({plane.shape for plane in planes}) > 1:
