@@ -105,5 +105,6 @@ def blind_galaxies(numbers: range, seed: int) -> ImageSet:
                 light += light.max() * rng.uniform(0.05, 0.5) * np.exp(-r / rng.uniform(1, 2.5))
         image = light + rng.normal(size=light.shape) * np.sqrt(1 + light / rng.uniform(5, 100))
         pixels.append(image.astype(np.float32))
-        rows.append({"id": f"blind-{number:06d}", "label": label, "kind": kind, "psf_fwhm_pix": fwhm, "truth_snr": snr})
+        row = {"id": f"blind-{number:06d}", "label": label, "kind": kind, "psf_fwhm_pix": fwhm, "truth_snr": snr}
+        rows.append(row | {"truth_radius_pix": size})
     return ImageSet(pixels, Table(rows=rows))

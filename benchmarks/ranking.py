@@ -24,6 +24,7 @@ Keys of the last line, at 1 rectangular galaxy in 100 unless stated otherwise; [
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,9 +37,10 @@ from prevalence import BOOTSTRAPS, with_interval
 
 from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
-from emeraldcut.frame import warped
+from emeraldcut.frame import moved_to, warp_of
 from emeraldcut.galaxies import synthesise
 from emeraldcut.images import open_images
+from emeraldcut.images.readers import keeping_colours
 from emeraldcut.networks import CLASSES, load_network
 from emeraldcut.networks.calibration import SNR_BINS, number_true, priors, snr_bin
 from emeraldcut.networks.train import SURVEY, WIDE
@@ -68,7 +70,15 @@ REAL = ("efigi", "galaxy_zoo", "stripe82")
 BOXES = (3.0, 6.0)  # exponents of the superellipses that real galaxies are warped into
 KEPT = ["id", "set", "label", "kind", "truth_snr", "snr", "radius_pix", "psf_fwhm_pix", "axis_ratio", "a4", "a4_err"]
 KEPT += ["a6", "a6_err", "a8", "a8_err", "similarity", "similarity_p", "residual", "typical", "saturated", "edge_width"]
-KEPT += ["spikes", "edge_pix", "grain_pix", "flag", *(f"p_{name}" for name in CLASSES)]
+KEPT += [
+    "spikes",
+    "edge_pix",
+    "grain_pix",
+    "sky_structure",
+    "band_agreement",
+    "flag",
+    *(f"p_{name}" for name in CLASSES),
+]
 CHUNK = 300
 OF_REAL = 0.3  # share of the real galaxies among the negatives of the fit
 OF_WARPED = 0.3  # share of the warped ones among its rectangular galaxies
@@ -111,20 +121,38 @@ def real(images: ImageSet, network: str, name: str) -> Table:
 
 def boxes(images: ImageSet, network: str, types: dict[str, float]) -> Table:
     """E and S0 galaxies warped into boxes, none left out for its flags."""
-    pixels, names = [], []
+    pixels, names, colours = [], [], []
     for number, (name, image) in enumerate(zip(images.table["id"], images.pixels, strict=True)):
         short = str(name).split("/")[-1].removesuffix(".jpg")
         if not -6 <= types.get(short, 99) <= -1:
             continue
         rng = np.random.default_rng([zlib.crc32(short.encode()), number])
-        box = warped(np.asarray(image, np.float32), rng.uniform(*BOXES), whatever=True)
-        if box is not None:
-            pixels.append(box)
+        places = warp_of(np.asarray(image, np.float32), rng.uniform(*BOXES), whatever=True)
+        if places is not None:
+            pixels.append(moved_to(np.asarray(image, np.float32), places))
+            colour = images.colours[number] if images.colours else None
+            colours.append(None if colour is None else in_colour(colour, places))
             names.append(str(name))
     if not pixels:
         return Table()
     table = Table({"id": names, "label": ["rectangular"] * len(names), "stretched": [True] * len(names)})
-    return both_passes(ImageSet(pixels, table), network, "warped")
+    return both_passes(ImageSet(pixels, table, colours=colours), network, "warped")
+
+
+def in_colour(colour: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """A colour picture (ny, nx, 3) uint8 whose pixels take the light from `places` (2, ny, nx)."""
+    bands = [moved_to(colour[..., band].astype(np.float32), places) for band in range(3)]
+    return np.round(np.stack(bands, axis=-1)).astype(np.uint8)
+
+
+def in_colours(folder: Path) -> Callable[[], Iterator[ImageSet]]:
+    """What reads the images of a folder, chunk by chunk, with the colours of pictures."""
+
+    def chunks() -> Iterator[ImageSet]:
+        with keeping_colours():
+            yield from open_images(folder).chunks()
+
+    return chunks
 
 
 def gather(arguments, number: int, seed: int) -> Table:
@@ -140,14 +168,14 @@ def gather(arguments, number: int, seed: int) -> Table:
         tables += list(map_chunks(stage, chunks, jobs=arguments.jobs))
     for name in REAL if arguments.real else ():
         folder = arguments.real / name
-        source = open_images(folder / "images" if (folder / "images").is_dir() else folder)
+        source = in_colours(folder / "images" if (folder / "images").is_dir() else folder)
         stage = partial(real, network=arguments.network, name=name)
-        tables += list(map_chunks(stage, source.chunks(), jobs=arguments.jobs))
+        tables += list(map_chunks(stage, source(), jobs=arguments.jobs))
         if name == "efigi":
             labels = read_table(folder / "labels.csv")
             types = {str(row[0]).removesuffix(".jpg"): float(row["t"]) for row in labels}
             stage = partial(boxes, network=arguments.network, types=types)
-            tables += list(map_chunks(stage, source.chunks(), jobs=arguments.jobs))
+            tables += list(map_chunks(stage, source(), jobs=arguments.jobs))
     table = vstack([t for t in tables if len(t)])
     return table[table["scored"] & np.isfinite(table["p_rectangular"])]
 

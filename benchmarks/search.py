@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 import zlib
 from dataclasses import dataclass, replace
@@ -106,13 +107,17 @@ def drawn(number: int, middle_deg: np.ndarray, spread_deg: float, rng: np.random
 
 
 def kept(encounter: Encounter, seed: int, settings: SearchSettings, folder: Path, *, store: Path) -> Remnant:
-    """A simulated remnant; its stars are kept in `store` for other searches that ask for the same run."""
+    """A simulated remnant; its stars are kept in `store` for other searches that ask for the same run.
+
+    What a run needs to be resumed is in `store` too, and not in `folder`, since another search may go on with it.
+    """
     what = repr((encounter, seed, settings.duration_gyr, settings.evolve))
     own = store / f"{zlib.crc32(what.encode()):08x}-{seed}"
     if not (own / "facts.json").exists():
-        remnant = simulate_encounter(encounter, seed, settings, folder)
+        remnant = simulate_encounter(encounter, seed, settings, own / "unfinished")
         keep_stars(own, remnant)
         write_text(own / "facts.json", json.dumps(remnant.facts))
+        shutil.rmtree(own / "unfinished")
     snapshots = [read_snapshot(path) for path in sorted(own.glob("snapshot_*.hdf5"))]
     return Remnant(snapshots, json.loads((own / "facts.json").read_text(encoding="utf-8")))
 
@@ -146,10 +151,11 @@ def known(trials: Trials, parameters: dict[str, float], seed: int) -> tuple[str,
     A repeat that `search` would reject, since its stars have not mixed, counts as 0.
     """
     encounter = encounter_of(parameters, "distance", trials.settings.small_particles)
-    text, own = target_of(trials.runner(encounter, seed, trials.settings, trials.folder / "unfinished"))
+    run = partial(trials.runner, encounter, settings=trials.settings, folder=trials.folder)
+    text, own = target_of(run(seed=seed))
     found = []
     for k in range(1, 1 + REPEATS):
-        remnant = trials.runner(encounter, seed + k, trials.settings, trials.folder / "unfinished")
+        remnant = run(seed=seed + k)
         evaluated = evaluate(bodies_of(remnant.snapshots), ALL_RADII, directions=trials.settings.directions)
         judged = judge(evaluated, own, remnant.facts, trials.settings.limits)
         found.append(judged["fraction"] if judged["mixed"] else 0.0)

@@ -1,7 +1,7 @@
 """Commands that were interrupted, and then a file that decides their result was replaced: one sentence names it."""
 
 import os
-from pathlib import Path
+import re
 from shutil import copytree
 
 import h5py
@@ -86,5 +86,5 @@ def test_a_replaced_file_is_named(what, place, monkeypatch, capsys):
     replace("network/model.weights.h5" if changed == "network" else changed)
     assert cli.main(words) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and f"the content of '{Path(changed).absolute()}' has changed" in error
+    assert error.count("\n") == 1 and re.search(f"the content of '[^']*{re.escape(changed)}' has changed", error)
     assert "--overwrite" in error

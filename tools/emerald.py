@@ -70,9 +70,13 @@ MERGERS = {
     "C": (1.06e9, 0.68, 4.32e10, 7.45e8, 0.89, 1.28e9, 6.5, 0.82, 95.0, 11.2, 17.0),
     "D": (5.37e8, 1.22, 4.7e10, 4.37e8, 1.19, 9.24e8, 5.5, 0.68, 81.1, 26.5, 255.0),
     "E": (5.46e8, 1.21, 1.3e10, 4.12e8, 1.07, 8.28e8, 5.1, 0.68, 99.1, 3.7, 126.0),
+    # found by the search for LEDA 074886 with few particles: numbers 22 and 37 of those drawn by a Sobol sequence
+    "G": (6.9914e8, 1.1041, 2.7972e10, 4.6781e8, 0.93557, 2.1353e9, 6.2663, 0.89564, 77.167, 23.86, 141.83),
+    "H": (5.7786e8, 1.0722, 1.0968e10, 6.1834e8, 1.1997, 2.4947e9, 4.2354, 0.97202, 88.473, 26.797, 333.67),
 }
 MERGERS = {letter: dict(zip(_NAMES, values, strict=True)) | COMMON for letter, values in MERGERS.items()}
-SEEDS = {"A": 19, "B": 15, "C": 12, "D": 18, "E": 22}  # of their first runs
+MERGERS["G"]["phase_deg"], MERGERS["H"]["phase_deg"] = 201.31, 334.84
+SEEDS = {"A": 19, "B": 15, "C": 12, "D": 18, "E": 22, "G": 31, "H": 31}  # of their first runs
 # Drawn by a Sobol sequence: companions that come from far away, with enough dark matter for friction to bring them in.
 AFAR = {
     "host_stars_msun": (5e8, 1.2e9), "host_halo_msun": (2e10, 6e10), "host_scale_kpc": (0.7, 1.3),
@@ -80,11 +84,33 @@ AFAR = {
     "companion_scale_kpc": (0.7, 1.3), "start_kpc": (20.0, 30.0), "circularity": (0.7, 1.0),
     "orbit_angle_deg": (70.0, 100.0), "phase_deg": (0.0, 360.0), "tilt_deg": (0.0, 25.0), "azimuth_deg": (0.0, 360.0),
 }  # fmt: skip
-POOL = 85  # evaluations of the search for LEDA 074886 that were drawn by a Sobol sequence
+POOL = 48  # evaluations of the search for LEDA 074886 that were drawn by a Sobol sequence
 SAME = {  # runs of the table that differ in their particles alone
-    "A": ("A-az24", "A-az24-acc12", "A-s31", "A-s32"), "B": ("B-az344", "B-s31", "B-s32"),
+    "A": ("A-az24", "A-simulate-s0", "A-simulate-s1", "A-s31", "A-s32"), "B": ("B-az344", "B-s31", "B-s32"),
     "C": ("C-p0-az17", "C-s31", "C-s32"), "D": ("D-az255", "D-s2", "D-s31", "D-s32"),
-    "E": ("E-az126", "E-s31", "E-s32"), "F": (),
+    "E": ("E-az126", "E-s31", "E-s32"), "G": ("G-s31", "G-s32", "G-s33"),
+    "H": ("H-s31", "H-s32", "H-s33"),
+}  # fmt: skip
+REMNANTS = {  # rows of the page's first table of results
+    "A-az24": "A, 19", "A-az24-acc12": "A, 19, longer steps", "A-simulate-s0": "A, by `simulate emerald --seed 0`",
+    "A-simulate-s1": "A, by `simulate emerald --seed 1`", "A-s31": "A, 31", "A-3x": "A, 19, three times the particles",
+    "B-az344": "B, 15", "B-s31": "B, 31", "B-3x": "B, 15, three times the particles", "C-p0-az17": "C, 12",
+    "C-s31": "C, 31", "D-az255": "D, 18", "D-s2": "D, 2", "D-s31": "D, 31", "D-3x": "D, 18, three times the particles",
+    "D-3x-s2": "D, 2, three times the particles", "D-halfsoft": "D, 18, half the softening",
+    "D-gadget2": "D, 0, by GADGET-2", "E-az126": "E, 22", "E-s31": "E, 31", "F-p0": "F, 1",
+    "G-s31": "G, 31", "G-s32": "G, 32", "G-s33": "G, 33", "G-3x": "G, 31, three times the particles",
+    "H-s31": "H, 31", "H-s32": "H, 32", "H-s33": "H, 33", "H-3x": "H, 31, three times the particles",
+}  # fmt: skip
+GAS = {
+    "A-az24": "no gas", "A-az24-gas6": "6 % of both discs as gas", "A-az24-gas12": "12 % of both discs as gas",
+    "A-az24-gas30": "30 % of both discs as gas",
+}  # fmt: skip
+SPECIAL = {  # what else differs in runs from afar
+    "afar-F-r20-light-8Gyr": "host halo 1e10 Msun", "afar-B-m2.5-s2": "seed 2", "afar-B-m2.5-s3": "seed 3",
+    "afar-B-m2.5-cgas30": "30 % of the companion's disc as gas", "afar-B-round-s2": "seed 2",
+    "afar-B-round-s3": "seed 3", "afar-B-round-group": "in the tide of a group",
+    "afar-B-round-aligned": "disc along the orbit", "afar-B-round-cold": "companion with Q 1.1 and height 0.1 kpc",
+    "afar-B-round-m4-s2": "seed 2", "afar-B-round-m4-s3": "seed 3",
 }  # fmt: skip
 AFAR_DRAWS, AFAR_SEED, AFAR_GYR = 22, 24, 8.0
 FOLLOWED = {"duration_gyr": 8.0, "look_gyr": (3.5, 6.0, 8.0)}
@@ -115,6 +141,11 @@ def runs() -> dict[str, dict[str, Any]]:
     add("afar-A-round", "A", **round_b)
     add("afar-E-round", "E", **round_b)
     add("afar-B-round-m4", "B", **round_b | {"companion_halo_msun": 4e9})
+    add("afar-B-round-m4-s2", "B", **round_b | {"companion_halo_msun": 4e9, "seed": 2})
+    add("afar-B-round-m4-s3", "B", **round_b | {"companion_halo_msun": 4e9, "seed": 3})
+    add("afar-D-round-m4", "D", **round_b | {"companion_halo_msun": 4e9})
+    add("afar-B-round-m6", "B", **round_b | {"companion_halo_msun": 6e9})
+    add("afar-B-round-30kpc-m8", "B", **round_b | {"companion_halo_msun": 8e9, "start_kpc": 30.0})
     add("afar-B-round-30kpc", "B", **round_b | {"companion_halo_msun": 4e9, "start_kpc": 30.0})
     add("afar-B-round-group", "B", **round_b, tide=GROUP)
     add("afar-B-round-aligned", "B", **round_b | {"tilt_deg": 0.0})
@@ -124,6 +155,11 @@ def runs() -> dict[str, dict[str, Any]]:
     for letter in "ABCDE":
         for seed in (31, 32):
             add(f"{letter}-s{seed}", letter, seed=seed)
+    for letter in "GH":
+        for seed in (31, 32, 33):
+            add(f"{letter}-s{seed}", letter, seed=seed)
+        add(f"{letter}-3x", letter, times=3)
+        add(f"{letter}-8Gyr", letter, **FOLLOWED)
     add("D-3x-s2", "D", times=3, seed=2)
     for letter in "BAEC":
         add(f"{letter}-3x", letter, times=3)
@@ -285,10 +321,10 @@ def shown(snapshots: list[Snapshot]) -> dict[str, Any]:
     found |= like_leda(views)
     found |= {name: round(value, 3) for name, value in families(bodies[-1]).items()}
     edge = np.abs(directions[:, 2]) < np.sin(np.radians(EDGE_ON_DEG))
-    found["a_e_kpc"] = round(float(views.radius_kpc[edge].mean()), 3)
+    found["a_e_kpc"] = round(float(np.nanmean(views.radius_kpc[edge])), 3)
     found["half_light_kpc"] = round(float(np.mean([body.half_light_kpc for body in bodies])), 3)
     for label, values in (("a4", views.a4), ("a6", views.a6), ("q", views.axis_ratio)):
-        found |= {f"{label}_{r:g}": round(float(values[edge][:, j].mean()), 4) for j, r in enumerate(RADII)}
+        found |= {f"{label}_{r:g}": round(float(np.nanmean(values[edge][:, j])), 4) for j, r in enumerate(RADII)}
     return found
 
 
@@ -432,52 +468,101 @@ def _row(values: Iterable[float], form: str) -> str:
     return " ".join(format(float(value), form) for value in values)
 
 
-def claims() -> None:
-    """Prints what docs/emerald.md states of the runs, from the table."""
+def claims() -> Iterable[str]:
+    """Lines of docs/emerald.md that state what the runs show, from the table alone."""
     rows = {row["run"]: row for row in read_table()}
     merging = [row for row in rows.values() if row["formation"] == "merger"]
-    kinds = ("merger", "isolated", "tide")
-    print(
-        f"{len(rows)} runs:",
-        ", ".join(f"{sum(r['formation'] == kind for r in rows.values())} {kind}" for kind in kinds),
-    )
-    for letter in "ABCDEF":
-        own = [row for row in merging if row["merger"] == letter and not row["run"].startswith(("afar", "first"))]
-        for row in own:
-            print(_line(row))
-        plain = [number(row, "boxy_fraction") for row in own if row["run"] in SAME[letter]]
-        if len(plain) > 1:
-            print(f"{letter}: {len(plain)} runs that differ in their particles alone: {_row(plain, '.2f')}; mean "
-                  f"{np.mean(plain):.2f}, standard deviation {np.std(plain, ddof=1):.2f}")  # fmt: skip
-    spread = [row for row in merging if row["boxy_fraction"] and row["inclination_spread_deg"]]
-    pairs = np.array([[number(row, name) for row in spread] for name in ("inclination_spread_deg", "boxy_fraction")])
+    yield from remnants_table(rows)
+    yield from convergence_table(rows)
+    yield from gas_table(rows)
+    yield from afar_table(rows)
+    kinds = [sum(row["formation"] == kind for row in rows.values()) for kind in ("isolated", "tide")]
+    yield f"{len(rows)} runs: {len(merging)} mergers, {kinds[0]} isolated discs, {kinds[1]} discs in a tide."
+    known = [row for row in merging if row["boxy_fraction"] and row["inclination_spread_deg"]]
+    pairs = np.array([[number(row, name) for row in known] for name in ("inclination_spread_deg", "boxy_fraction")])
     found = spearmanr(*pairs)[0]
-    print(f"rank correlation of boxy fraction and spread of the inclinations: {found:.2f} over {len(spread)} runs")
+    yield f"Rank correlation of boxy fraction and spread of the inclinations: {found:.2f} over {len(known)} runs."
     far = [row for row in merging if row["run"].startswith("afar")]
-    for row in far:
-        print(_line(row))
-    count("from afar", far)
-    count("from afar, drawn by a Sobol sequence", [row for row in far if "sobol" in row["run"]])
-    for kind in ("isolated", "tide"):
-        count(
-            kind, [row for row in rows.values() if row["formation"] == kind and row["run"].startswith(f"rival-{kind}")]
-        )
-    count(
-        "drawn over the default ranges of search",
-        [row for row in merging if row["run"].startswith("leda-") and int(row["run"][5:]) < POOL],
-    )
+    yield counted("Companions from 20 kpc and more", far)
+    yield counted("Of these, drawn by a Sobol sequence", [row for row in far if "sobol" in row["run"]])
+    yield counted("Of these, on circular orbits", [row for row in far if number(row, "circularity") == 1])
+    for kind, words in (("isolated", "Isolated discs"), ("tide", "Discs in a tide")):
+        yield counted(words, [row for row in rows.values() if row["run"].startswith(f"rival-{kind}")])
+    drawn = [row for row in merging if row["run"].startswith("leda-") and int(row["run"][5:]) < POOL]
+    yield counted("Mergers drawn over the default ranges of search", drawn)
 
 
-def count(name: str, rows: Sequence[dict[str, str]]) -> None:
-    """Prints how many of some runs are boxy from at least 5 and 30 % of all directions, and mixed."""
-    good = [row for row in rows if max(number(row, "nodes_host"), number(row, "nodes_companion")) <= UNMIXED_NODES]
+def counted(name: str, rows: Sequence[dict[str, str]]) -> str:
+    """How many of some runs are boxy from at least 5 and 30 % of all directions, and mixed, in a sentence."""
+    mixed = [row for row in rows if nodes_of(row) <= UNMIXED_NODES]
     words = []
     for least in (0.05, 0.3):
-        boxy = sum(box_of(row) >= least for row in good)
-        low, high = interval(boxy, len(rows)) if rows else (0, 1)
-        words.append(f"{boxy} boxy from {least:.0%} and more ({100 * low:.0f} to {100 * high:.0f} %)")
-    best = ", ".join(f"{box_of(row):.2f}" for row in sorted(good, key=box_of)[::-1][:3])
-    print(f"{name}: {len(rows)} runs, {len(good)} mixed; {'; '.join(words)}; the most boxy {best}")
+        boxy = sum(box_of(row) >= least for row in mixed)
+        low, high = interval(boxy, len(rows)) if rows else (0.0, 1.0)
+        words.append(f"{boxy} boxy from at least {least:.0%} ({100 * low:.0f} to {100 * high:.0f} %)")
+    best = ", ".join(f"{box_of(row):.2f}" for row in sorted(mixed, key=box_of)[::-1][:3])
+    return f"{name}: {len(rows)} runs, {len(mixed)} mixed, {' and '.join(words)}; the boxiest {best}."
+
+
+def remnants_table(rows: dict[str, dict[str, str]]) -> Iterable[str]:
+    """What the remnants of the mergers show."""
+    for name, words in REMNANTS.items():
+        if name in rows:
+            row = rows[name]
+            a4 = _row((number(row, f"a4_{r}") for r in ("0.5", "1.5", "2", "2.5")), "+.3f")
+            q = _row((number(row, f"q_{r}") for r in ("1.5", "2.5")), ".2f")
+            both = ", ".join(f"{number(row, f'inclination_{which}_deg'):.0f}°" for which in ("host", "companion"))
+            yield (
+                f"| {words} | {int(number(row, 'particles')):,} | {box_of(row):.2f} | {a4} | {q} "
+                f"| {number(row, 'leda_outside_wide_fraction'):.2f} | {both} | {nodes_of(row):.2f} |"
+            )
+
+
+def convergence_table(rows: dict[str, dict[str, str]]) -> Iterable[str]:
+    """The boxy fraction of each merger with other particles, more of them, less softening, later, by another code."""
+
+    def boxy(names: Iterable[str], column: str = "boxy_fraction") -> str:
+        return ", ".join(
+            f"{number(rows[name], column):.2f}" for name in names if name in rows and rows[name].get(column)
+        )
+
+    for letter in MERGERS:
+        same = [number(rows[name], "boxy_fraction") for name in SAME[letter] if name in rows]
+        scatter = f"{np.mean(same):.2f} ± {np.std(same, ddof=1):.2f}" if len(same) > 1 else ""
+        later = [boxy([f"{letter}-8Gyr"], column) for column in (
+            "boxy_fraction_3.5_gyr", "boxy_fraction_6_gyr", "boxy_fraction"
+        )]  # fmt: skip
+        cells = (boxy(SAME[letter]), scatter, boxy([f"{letter}-3x", f"{letter}-3x-s2"]), boxy([f"{letter}-halfsoft"]),
+                 ", ".join(filter(None, later)), boxy([f"{letter}-gadget2"]))  # fmt: skip
+        yield f"| {letter} | {' | '.join(cells)} |"
+
+
+def gas_table(rows: dict[str, dict[str, str]]) -> Iterable[str]:
+    """Merger A with gas."""
+    for name, words in GAS.items():
+        if name in rows:
+            row = rows[name]
+            gas = number(row, "host_gas_fraction")
+            mass = gas * (number(row, "host_stars_msun") + number(row, "companion_stars_msun"))
+            part = f"{100 * number(row, 'new_stars_msun') / mass:.0f} %" if mass else ""
+            a4 = _row((number(row, f"a4_{r}") for r in ("0.5", "1", "1.5", "2", "2.5")), "+.3f")
+            q = _row((number(row, f"q_{r}") for r in ("1.5", "2.5")), ".2f")
+            yield f"| {words} | {part} | {a4} | {q} | {box_of(row):.2f} |"
+
+
+def afar_table(rows: dict[str, dict[str, str]]) -> Iterable[str]:
+    """Companions from far away that were not drawn by a Sobol sequence."""
+    for name, row in rows.items():
+        if name.startswith("afar") and "sobol" not in name:
+            special = SPECIAL.get(name, "")
+            came = f"{number(row, 'arrival_gyr'):.1f}" if row.get("arrival_gyr") else "not"
+            tilt = f"{number(row, 'tilt_deg'):.0f}° to {number(row, 'arrival_tilt_deg'):.0f}°" if came != "not" else ""
+            words = row["merger"] + (f", {special}" if special else "")
+            yield (
+                f"| {words} | {number(row, 'start_kpc'):.0f} | {number(row, 'companion_halo_msun') / 1e9:g} "
+                f"| {number(row, 'circularity'):g} | {number(row, 'orbit_angle_deg'):.0f}° | {came} | {tilt} "
+                f"| {box_of(row):.2f} | {number(row, 'inclination_spread_deg'):.1f}° | {nodes_of(row):.2f} |"
+            )
 
 
 def box_of(row: dict[str, str]) -> float:
@@ -485,32 +570,15 @@ def box_of(row: dict[str, str]) -> float:
     return number(row, "boxy_fraction") if row["boxy_fraction"] else number(row, "boxy_fraction_scoring")
 
 
+def nodes_of(row: dict[str, str]) -> float:
+    """Agreement of the nodes of that galaxy's stars which have mixed less."""
+    return max(number(row, "nodes_host"), number(row, "nodes_companion"))
+
+
 def number(row: dict[str, str], name: str) -> float:
     """A number of a row; 0 where it is empty."""
     value = row.get(name) or "0"
     return 0.0 if value == "nan" else float(value)
-
-
-def _line(row: dict[str, str]) -> str:
-    """A row of the table as the page shows it."""
-    a4 = _row((number(row, f"a4_{r}") for r in ("0.5", "1.5", "2", "2.5")), "+.3f")
-    q = _row((number(row, f"q_{r}") for r in ("1.5", "2.5")), ".2f")
-    later = "".join(
-        f", at {t} Gyr {number(row, key):.2f}" for t in ("3.5", "6") if row.get(key := f"boxy_fraction_{t}_gyr")
-    )
-    came = (
-        f", arrives at {number(row, 'arrival_gyr'):.1f} Gyr, tilted by {row['arrival_tilt_deg']}"
-        if row.get("arrival_gyr")
-        else ""
-    )
-    nodes = max(number(row, "nodes_host"), number(row, "nodes_companion"))
-    return (
-        f"{row['run']}: {int(number(row, 'particles')):,} | {number(row, 'duration_gyr'):g} Gyr | boxy "
-        f"{number(row, 'boxy_fraction'):.2f}{later} | {a4} | {q} | LEDA, wide "
-        f"{number(row, 'leda_outside_wide_fraction'):.2f} | {number(row, 'inclination_host_deg'):.0f}, "
-        f"{number(row, 'inclination_companion_deg'):.0f}; spread {number(row, 'inclination_spread_deg'):.1f} | nodes "
-        f"{nodes:.2f}{came}"
-    )
 
 
 def main() -> None:
@@ -552,7 +620,7 @@ def main() -> None:
     elif arguments.verb == "picture":
         picture(arguments.folder, arguments.name, arguments.title, arguments.file)
     else:
-        claims()
+        print("\n".join(claims()))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,29 @@ def test_enlarging_an_image_adds_nothing_to_its_signal(factor, order):
     assert np.median(after / before) == pytest.approx(1.0, abs=0.3)
 
 
+def crowded(factor, seed, halo=0.0):
+    """Stars of a Gaussian PSF of 2.5 pixels, noise of 1 and the halo of a bright star, enlarged by a cubic spline."""
+    rng, side = np.random.default_rng([seed, factor]), 200 // factor
+    y, x = np.mgrid[:side, :side]
+    image = rng.normal(size=(side, side))
+    for place, light in zip(rng.uniform(0, side, (8, 2)), rng.uniform(10, 100, 8), strict=True):
+        image += light * np.exp(-4 * np.log(2) * ((x - place[0]) ** 2 + (y - place[1]) ** 2) / 2.5**2)
+    middle = (side - 1) / 2
+    image += 40 * np.exp(-4 * np.log(2) * ((x - middle) ** 2 + (y - middle) ** 2) / 2.5**2)
+    image += halo / (1 + np.hypot(x, y - side / 4) / 8) ** 2
+    return zoom(image, factor, order=3)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_grains_of_the_noise_are_seen_in_crowds_and_haloes(factor):
+    """The factor by which an image was enlarged, whatever else is on it; then its stars are unresolved."""
+    for halo in (0.0, 60.0):
+        table = measure(images(*[crowded(factor, k, halo) for k in range(8)]))
+        found = np.array(table["grain_pix"])
+        assert np.all(np.abs(found / factor - 1) < 0.35), (halo, found)
+        assert np.mean(table["flag"] & Flag.UNRESOLVED > 0) >= 7 / 8
+
+
 # --- NOT_CONVERGED, UNUSUAL
 
 

@@ -1,5 +1,7 @@
 """The score: a fit that finds known odds, monotone terms, bounds, thresholds, and the file that ships."""
 
+import json
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -9,11 +11,13 @@ from hypothesis import strategies as st
 from emeraldcut.errors import UsageError
 from emeraldcut.networks import CLASSES, load_network
 from emeraldcut.networks.calibration import number_true, priors
+from emeraldcut.screening import ranking as ranking_module
 from emeraldcut.screening.ranking import (
     AT,
     CHANGED,
     FILE,
     TERMS,
+    Ranking,
     Rankings,
     fit_ranking,
     log_odds,
@@ -36,7 +40,7 @@ def measured(n, rng, **columns):
               "a4": (-0.15, 0.05), "a4_err": (0.004, 0.03), "a6": (-0.03, 0.03), "a6_err": (0.004, 0.03),
               "a8": (-0.02, 0.02), "a8_err": (0.004, 0.03), "similarity": (-1, 1), "similarity_p": (0, 1),
               "residual": (0, 0.3), "typical": (0, 1), "saturated": (0, 0.3), "edge_width": (0.2, 2),
-              "spikes": (0, 2), "edge_pix": (1, 20), "grain_pix": (0.5, 4)}  # fmt: skip
+              "spikes": (0, 2), "edge_pix": (1, 20), "grain_pix": (0.5, 4), "band_agreement": (0, 1)}  # fmt: skip
     for name, (low, high) in ranges.items():
         table[name] = rng.uniform(low, high, n)
     table["flag"] = np.zeros(n, dtype=int)
@@ -131,6 +135,16 @@ def test_missing_measurements_have_a_score(shipped, rng):
     assert np.isfinite(shipped.careful.log_odds(table, AT)).all()
     del table["similarity"]
     assert np.isfinite(shipped.careful.log_odds(table, AT)).all()
+
+
+def test_a_stored_ranking_keeps_the_knots_it_was_fitted_with(shipped, rng, monkeypatch):
+    """A network of an earlier version has its ranking in its folder; knots may be others now, or terms may be new."""
+    table = measured(30, rng)
+    before = shipped.careful.log_odds(table, AT)
+    stored = json.loads(json.dumps(shipped.careful.as_dict()))
+    moved = [term._replace(knots=tuple(k + 0.1 for k in (*term.knots, term.knots[-1] + 1))) for term in TERMS]
+    monkeypatch.setattr(ranking_module, "TERMS", (*moved, moved[0]._replace(name="new")))
+    np.testing.assert_allclose(Ranking.from_dict(stored).log_odds(table, AT), before, atol=0.01)
 
 
 def test_thresholds_have_their_precision(rng):

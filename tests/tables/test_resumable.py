@@ -106,6 +106,18 @@ def test_other_settings_are_noticed(tmp_path):
     assert ResumableTable(tmp_path, ORIGIN | {"seed": 2}, "a test", overwrite=True).done == 0
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff"])
+def test_damaged_facts_are_a_sentence_and_can_be_overwritten(tmp_path, content):
+    table = ResumableTable(tmp_path / "work", ORIGIN, "work")
+    table.append(pa.table({"x": [1.0]}), 1)
+    table.flush()
+    unlock_all()
+    (tmp_path / "work" / resumable.BEGUN).write_bytes(content)
+    with pytest.raises(FileExistsError, match=r"cannot be read as JSON: .*--overwrite\.$"):
+        ResumableTable(tmp_path / "work", ORIGIN, "work")
+    assert len(ResumableTable(tmp_path / "work", ORIGIN, "work", overwrite=True)) == 0
+
+
 def test_work_inside_its_own_input_goes_on(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"1")
     for done in (0, 30):

@@ -40,12 +40,13 @@ class Flag(IntFlag):
     NOT_LISTED = 262144
     FIRST_PASS_ONLY = 524288
     HIDDEN = 1048576
+    ONE_BAND = 2097152
 
 
 UNUSABLE = Flag.UNREADABLE | Flag.NOT_AN_IMAGE | Flag.NO_DATA | Flag.TOO_SMALL | Flag.NO_GALAXY
 
 # Flags of two levels: those that say not to trust a measurement, and notes, which say what to look at.
-UNTRUSTED = UNUSABLE | Flag.LOW_SNR | Flag.UNRESOLVED | Flag.NOT_CONVERGED | Flag.UNUSUAL | Flag.HIDDEN
+UNTRUSTED = UNUSABLE | Flag.LOW_SNR | Flag.UNRESOLVED | Flag.NOT_CONVERGED | Flag.UNUSUAL | Flag.HIDDEN | Flag.ONE_BAND
 
 SENTENCES = {
     Flag.UNREADABLE: "The file could not be read.",
@@ -67,6 +68,7 @@ SENTENCES = {
     Flag.UNUSUAL: "The network was trained on nothing like this; its class means little.",
     Flag.SATURATED: "The brightest pixels are cut off at one level.",
     Flag.HIDDEN: "A third of the galaxy or more cannot be seen: cut off, missing, or behind a neighbour.",
+    Flag.ONE_BAND: "The light is in one band of a colour picture only, as that of trails, ghosts and defects.",
     Flag.NOT_LISTED: "The catalogue has no row of this image.",
     Flag.FIRST_PASS_ONLY: "The image could not be read again for the careful pass; this is the result of the first.",
 }

@@ -1,12 +1,13 @@
 """A galaxy's own frame."""
 
 from emeraldcut.frame.clean import CleanSettings, clean, emptied, noise_of, without_galaxy
+from emeraldcut.frame.colours import ONE_BAND, band_agreement
 from emeraldcut.frame.ellipse_fit import ALL, GEOMETRY, ORDERS, Ellipse, fit_shape, turn_error
 from emeraldcut.frame.frame import FramedGalaxy, FrameSet, flags_found, frame_galaxies, frame_galaxy, stamp
 from emeraldcut.frame.quick_shape import ASSUMED_PSF_FWHM_PIX, QuickShape, known_psf, quick_shape_of, quick_shapes_of
 from emeraldcut.frame.resample import EXTENT, STAMP_SIZE, stamp_of, unbinned
 from emeraldcut.frame.ring_harmonics import HIGHEST, N_RINGS, N_TERMS, RING_MIDDLES, ring_harmonics
-from emeraldcut.frame.warp import warped
+from emeraldcut.frame.warp import moved_to, warp_of, warped
 
 __all__ = [
     "ALL",
@@ -21,9 +22,11 @@ __all__ = [
     "QuickShape",
     "N_RINGS",
     "N_TERMS",
+    "ONE_BAND",
     "ORDERS",
     "RING_MIDDLES",
     "STAMP_SIZE",
+    "band_agreement",
     "clean",
     "emptied",
     "quick_shapes_of",
@@ -31,6 +34,7 @@ __all__ = [
     "frame_galaxies",
     "frame_galaxy",
     "known_psf",
+    "moved_to",
     "quick_shape_of",
     "flags_found",
     "noise_of",
@@ -39,6 +43,7 @@ __all__ = [
     "stamp_of",
     "turn_error",
     "unbinned",
+    "warp_of",
     "warped",
     "without_galaxy",
 ]

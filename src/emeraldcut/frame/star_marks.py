@@ -32,7 +32,8 @@ SPIKE_SIGMA = 5.0  # significance from which spikes count
 
 
 # A plateau of this area is that of a star if its edge is no wider than this share of its radius or than so many FWHM.
-STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.05, 0.65, 2.0
+# In SDSS pictures those of stars end at 2.25 FWHM, and those of galaxies with a white core begin at 2.33.
+STAR_PLATEAU, STAR_EDGE, SATURATED_EDGE_FWHM = 0.05, 0.65, 2.3
 STAR_SPIKES = 1.0  # and so is one whose spikes have so much of the light between them
 ASSUMED_FWHM = 2.5  # of a PSF that is not known, in pixels of the detector
 SMALL_FWHM = 1.2  # half-light radius in FWHM, below which nothing is resolved in an enlarged image

@@ -16,6 +16,14 @@ def warped(image: np.ndarray, exponent: float, *, whatever: bool = False) -> np.
     """A real galaxy whose elliptical isophotes have become superellipses; None if it is not suited.
 
     With `whatever`, flagged and small galaxies are warped too, and None is returned only where there is no galaxy.
+    See `warp_of`.
+    """
+    places = warp_of(image, exponent, whatever=whatever)
+    return None if places is None else moved_to(image, places)
+
+
+def warp_of(image: np.ndarray, exponent: float, *, whatever: bool = False) -> np.ndarray | None:
+    """From where (y, x) each pixel (2, ny, nx) of a `warped` image takes its light.
 
     The pixel at (x, y) in the galaxy's axes takes the light from the point in the same elliptical direction whose
     elliptical radius is (|x|^c + |y/q|^c)^(1/c). The warp fades out beyond four half-light radii.
@@ -34,8 +42,14 @@ def warped(image: np.ndarray, exponent: float, *, whatever: bool = False) -> np.
     box = (np.abs(u) ** exponent + np.abs(v) ** exponent) ** (1 / exponent)
     fade = 1 / (1 + np.exp((rho / (binning * galaxy.radius) - 4) * 3))
     factor = 1 + fade * (box / np.maximum(rho, 1e-9) - 1)
-    back = [
-        axes.y + factor * (u * axes.sin + v * q * axes.cos),
-        axes.x + factor * (u * axes.cos - v * q * axes.sin),
-    ]
-    return ndimage.map_coordinates(image, back, order=1, mode="nearest").astype(np.float32)
+    return np.stack(
+        [
+            axes.y + factor * (u * axes.sin + v * q * axes.cos),
+            axes.x + factor * (u * axes.cos - v * q * axes.sin),
+        ]
+    )
+
+
+def moved_to(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The image (ny, nx) whose pixels take the light from `places` (2, ny, nx), by linear interpolation; float32."""
+    return ndimage.map_coordinates(image, places, order=1, mode="nearest").astype(np.float32)

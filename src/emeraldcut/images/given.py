@@ -181,7 +181,8 @@ def _of_array(given: Any, name: str, settings: ReadSettings, bands: bool) -> Ima
 
 def _of_bands(given: Mapping[Any, Any], name: str, settings: ReadSettings, bands: bool) -> ImageSet:
     """One image of bands by their names; those that `settings.band` names, if it does."""
-    wanted = {band: given[band] for band in settings.band} if set(settings.band) <= set(given) else given
+    named = bool(settings.band) and set(settings.band) <= set(given)
+    wanted = {band: given[band] for band in settings.band} if named else given
     planes: list[np.ndarray] = [
         np.ma.filled(np.ma.asarray(plane, dtype=float), np.nan) for plane in wanted.values() if np.ndim(plane) == 2
     ]

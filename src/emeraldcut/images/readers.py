@@ -332,7 +332,7 @@ def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     n_bytes = 0
     for item in items:
         own = item[0].pixels.nbytes + sum(plane.nbytes for plane in (item[0].bands or {}).values())
-        own += 0 if item[0].noise is None else item[0].noise.nbytes
+        own += sum(0 if one is None else one.nbytes for one in (item[0].noise, item[0].colour))
         if part and (len(part) == size or n_bytes + own > CHUNK_BYTES):
             yield part
             part, n_bytes = [], 0

@@ -151,7 +151,7 @@ class Verdicts:
         """What SQLite says of its file as an error with a sentence."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of damaged texts
             code = getattr(error, "sqlite_errorname", "") or ""
             if "BUSY" in code or "LOCKED" in code:
                 raise Locked(

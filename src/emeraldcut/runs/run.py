@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from emeraldcut.errors import UsageError
 from emeraldcut.runs.endings import leave_if_imported_by_a_worker
 from emeraldcut.runs.reading import read_json
 from emeraldcut.runs.stamps import content_of, file_facts
@@ -209,7 +210,11 @@ def begin_or_go_on(file: Path, facts: dict[str, Any], what: str) -> None:
     was begun with other facts.
     """
     described = json.dumps(facts, sort_keys=True, default=_plain)
-    if file.exists() and (changed := changes(read_json(file), json.loads(described))):
+    try:
+        before = read_json(file) if file.exists() else None
+    except UsageError as error:
+        raise FileExistsError(f"{error} Use another output, or --overwrite.") from None
+    if before is not None and (changed := changes(before, json.loads(described))):
         raise FileExistsError(
             f"'{file.parent}' holds {what} with other settings that was not finished: {'; '.join(changed[:MOST_NAMED])}"
             f"{f'; and {len(changed) - MOST_NAMED} more' if len(changed) > MOST_NAMED else ''}. "

@@ -32,7 +32,7 @@ N_REASONS = 3  # of what changed the odds, that are named
 PRECISIONS = (0.5, 0.85, 0.9)  # of lists, for each of which a threshold is stored
 AT = 0.01  # prevalence at which it is fitted
 LEAST = 1e-6  # of a probability or p-value whose logarithm is taken
-RIDGE = 30.0  # of the squared rises of a term, in weights of a galaxy; less did worse on galaxies it was not fitted to
+RIDGE = 10.0  # of the squared rises of a term, in weights of a galaxy; 3 did worse on drawn galaxies, 30 on real ones
 
 
 class Term(NamedTuple):
@@ -93,6 +93,12 @@ def _over_fwhm(name: str) -> Callable[[Table], np.ndarray]:
     return value
 
 
+def _brightness(table: Table) -> np.ndarray:
+    """Logarithm of the S/N over the radius in grains of the noise: the light of a resolution element over its noise."""
+    grain = np.maximum(np.nan_to_num(_column("grain_pix")(table), nan=1.0), 1.0)
+    return np.log10(np.maximum(_column("snr")(table), 0.1) * grain / np.maximum(_column("radius_pix")(table), 0.1))
+
+
 def _has(flag: Flag) -> Callable[[Table], np.ndarray]:
     return lambda table: ((np.asarray(table["flag"], dtype=np.int64) & int(flag)) != 0).astype(float)
 
@@ -108,6 +114,7 @@ def log_odds(table: Table, prevalence: float, at: float) -> np.ndarray:
 TERMS = (
     Term("signal", "S/N", _logarithm("snr", 0.1), (0.8, 1.2, 1.5, 1.8, 2.1, 2.5, 3.2)),
     Term("size", "size over the PSF", _over_fwhm("radius_pix"), (-0.2, 0.1, 0.3, 0.5, 0.8, 1.2)),
+    Term("brightness", "brightness over the noise", _brightness, (-0.3, 0.0, 0.2, 0.4, 0.7, 1.0, 1.5)),
     Term("axis_ratio", "axis ratio", _column("axis_ratio"), (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)),
     Term("size_of_a4", "a4", _column("a4"), (-0.2, -0.12, -0.08, -0.05, -0.03, -0.015, 0.0, 0.03), -1),
     Term("boxiness", "a4 over its error", _over_error("a4"), (-15, -8, -5, -3, -2, -1, 0, 2), -1),
@@ -118,13 +125,15 @@ TERMS = (
     Term("structure", "residual", _column("residual"), (0.0, 0.03, 0.06, 0.1, 0.15, 0.3), -1),
     Term("typicality", "typicality", _logarithm("typical", 1e-4), (-4, -3, -2, -1, 0), 1),
     Term("saturated", "saturated core", _column("saturated"), (0.02, 0.08, 0.15, 0.3, 0.8), -1),
-    Term("edge_width", "width of the edge", _column("edge_width"), (0.1, 0.25, 0.4, 0.6, 0.9, 1.3)),
+    Term("edge_width", "width of the edge", _column("edge_width"), (0.1, 0.25, 0.4, 0.6, 0.9, 1.3, 9.0)),
     Term("edge", "edge over the PSF", _over_fwhm("edge_pix"), (-0.5, -0.25, -0.1, 0.05, 0.2, 0.35, 0.6, 1.0)),
+    Term("bands", "agreement of the bands", _column("band_agreement"), (0.1, 0.25, 0.4, 0.55, 0.7, 0.9), 1),
     Term("spikes", "spikes", _column("spikes"), (0.0, 0.3, 1.0, 3.0), -1),
     *(
         Term(f"flag_{str(flag.name).lower()}", str(flag.name).lower().replace("_", " "), _has(flag), (0.0, 1.0), -1)
         for flag in (Flag.CUT_BY_EDGE, Flag.MISSING_PIXELS, Flag.NEIGHBOUR, Flag.OFF_CENTRE, Flag.NOT_CONVERGED,
-                     Flag.STRUCTURE, Flag.EDGE_ON, Flag.SKY_GRADIENT, Flag.UNUSUAL, Flag.UNRESOLVED, Flag.HIDDEN)
+                     Flag.STRUCTURE, Flag.EDGE_ON, Flag.SKY_GRADIENT, Flag.UNUSUAL, Flag.UNRESOLVED, Flag.HIDDEN,
+                     Flag.ONE_BAND)
     ),
 )  # fmt: skip
 # The network's log odds count more or less by S/N: a table over both, which never falls with the former.
@@ -171,12 +180,15 @@ class Ranking:
         The same of each term at its knots.
     missing : dict of str to float
         What it adds where its measurement is missing.
+    knots : dict of str to (k,) array
+        Those that each term was fitted with.
     """
 
     constant: float
     network: np.ndarray
     terms: dict[str, np.ndarray]
     missing: dict[str, float]
+    knots: dict[str, np.ndarray]
 
     def contributions(self, table: Table, prevalence: float) -> dict[str, np.ndarray]:
         """What the network (n,) and each term (n,) add to the log odds at the `prevalence` of the table's columns."""
@@ -185,7 +197,7 @@ class Ranking:
         parts = {"network": np.einsum("nso,so->n", _network_hats(table, prevalence), self.network) + shift}
         for name, values in self.terms.items():
             at = known[name].value(table)
-            added = np.interp(np.nan_to_num(at), known[name].knots, values)
+            added = np.interp(np.nan_to_num(at), self.knots[name], values)
             parts[name] = np.where(np.isnan(at), self.missing[name], added)
         return parts
 
@@ -223,13 +235,16 @@ class Ranking:
             "network": self.network.round(4).tolist(),
             "terms": {name: values.round(4).tolist() for name, values in self.terms.items()},
             "missing": {name: round(value, 4) for name, value in self.missing.items()},
+            "knots": {name: values.tolist() for name, values in self.knots.items()},
         }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Ranking:
         """From a file."""
-        terms = {name: np.array(values, float) for name, values in stored["terms"].items()}
-        return cls(float(stored["constant"]), np.array(stored["network"], float), terms, dict(stored["missing"]))
+        terms, knots = (
+            {name: np.array(values, float) for name, values in stored[part].items()} for part in ("terms", "knots")
+        )
+        return cls(float(stored["constant"]), np.array(stored["network"], float), terms, dict(stored["missing"]), knots)
 
 
 @dataclass(frozen=True)
@@ -360,7 +375,7 @@ def _unpacked(x: np.ndarray, used: list[Term], table: Table, weights: np.ndarray
         mean = float(weights @ (_hats(term.value(table), term.knots) @ values) / weights.sum())
         terms[term.name], missing[term.name] = values - mean, -mean
         constant += mean
-    return Ranking(constant, network, terms, missing)
+    return Ranking(constant, network, terms, missing, {term.name: np.array(term.knots) for term in used})
 
 
 def threshold_for(score: np.ndarray, rectangular: np.ndarray, weights: np.ndarray, precision: float) -> float | None:

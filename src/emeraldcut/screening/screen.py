@@ -15,7 +15,7 @@ from astropy.table import MaskedColumn, Table
 
 from emeraldcut.data import Flag, ImageSet, add_flags, describe_columns, trusted
 from emeraldcut.data.columns import numbers
-from emeraldcut.frame import frame_galaxies
+from emeraldcut.frame import ONE_BAND, FrameSet, band_agreement, frame_galaxies
 from emeraldcut.frame.ellipse_fit import fit_example
 from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
@@ -118,7 +118,9 @@ def examine_with_bound(
     for k, name in enumerate(CLASSES):
         table[f"p_{name}"] = MaskedColumn(shifted[:, k], mask=np.ma.getmaskarray(classified[f"p_{name}"]))
     table["careful"] = np.full(len(table), careful)
-    add_flags(table, np.array(classified["flag"]) & int(Flag.UNUSUAL))
+    table["band_agreement"] = _agreement(images, frames)
+    one_band = numbers(table["band_agreement"], np.inf) < ONE_BAND
+    add_flags(table, (np.array(classified["flag"]) & int(Flag.UNUSUAL)) | np.where(one_band, int(Flag.ONE_BAND), 0))
     table["trusted"] = trusted(table["flag"])
     score, highest, why = scores(table, settings, careful=careful)
     table["score"] = MaskedColumn(np.where(missing, 0.0, score), mask=missing)
@@ -143,6 +145,14 @@ def scores(table: Table, settings: ScreenSettings, *, careful: bool) -> tuple[np
         probability(rankings.careful.highest(table, settings.prevalence)),
         ranking.reasons(table, settings.prevalence) if careful else np.full(len(table), "", dtype=object),
     )
+
+
+def _agreement(images: ImageSet, frames: FrameSet) -> MaskedColumn:
+    """How well the bands of colour pictures agree (n,); of images that were read again without colours as before."""
+    if images.colours is None and "band_agreement" in images.table.colnames:
+        return MaskedColumn(images.table["band_agreement"], dtype=float)
+    values = band_agreement(images, frames.quick_shapes)
+    return MaskedColumn(np.nan_to_num(values), mask=np.isnan(values))
 
 
 def _not_compared(number: int) -> Table:

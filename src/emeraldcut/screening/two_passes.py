@@ -20,6 +20,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
 from emeraldcut.images.apply import reading_facts
 from emeraldcut.images.origin import ORIGIN_COLUMNS
+from emeraldcut.images.readers import keeping_colours
 from emeraldcut.images.source_images import UNREAD, SourceImages
 from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
@@ -83,7 +84,7 @@ def screen_run(
         raise UsageError(f"the output needs a folder of its own; '{folder}' is that of the images.")
     if (Path(folder) / MANIFEST).exists() and not overwrite:
         raise FileExistsError(f"'{folder}' holds a finished run; choose another folder or set --overwrite.")
-    with listening():
+    with listening(), keeping_colours():
         return _screen_run(source, folder, settings, read_settings, jobs, overwrite, progress)
 
 

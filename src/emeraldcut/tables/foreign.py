@@ -46,6 +46,7 @@ def unpack(path: Path, target: Path) -> None:
     """Writes the content of a packed file to another one; UsageError where it is too long, or no table by its head."""
     with path.open("rb") as file:
         opened = unpacker(file.read(6))
+    assert opened is not None  # see `is_packed`
     with path.open("rb") as file, opened(Unpadded(file), "rb") as content, target.open("wb") as out:
         part = content.read(LONGEST_LINE)
         if not kind_of_head(part):
