@@ -15,7 +15,7 @@ from emeraldcut.tables.files import check_output
 NEEDED = "review needs the extra [review]: pip install 'emeraldcut[review]'"
 
 
-# long: three quarters document its parameters
+# long: half of it documents its parameters
 def review(
     source: str | Path | Run,
     settings: ReviewSettings = ReviewSettings(),
