@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 from functools import partial
 from pathlib import Path
 
@@ -90,8 +91,11 @@ def test_a_flagged_row_each_and_the_rest_as_without_them(command, sources, tmp_p
         tables[name] = read_table(output)
     number = sum(flag & int(Flag.UNREADABLE) != 0 for flag in expected.values())
     told = f"{number} of {N_GOOD + len(expected)} images could not be read; the rows of these are flagged and say why."
+    best = r"Most |  +\d+\. "  # the summary of what was found
     lines = [
-        line for line in capsys.readouterr().err.splitlines() if "no known PSF" not in line and "Done in" not in line
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if "no known PSF" not in line and "Done in" not in line and not re.match(best, line)
     ]
     assert lines == ([] if command == "screen" else [told])  # no noise of libraries
     alone, mixed = tables["alone"], tables["mixed"]

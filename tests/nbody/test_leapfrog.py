@@ -192,7 +192,7 @@ def test_centres_are_those_of_the_densest_parts():
     "settings, message",
     [
         ({"opening": 0.0}, "'opening' must be above 0 and at most 1; received 0.0"),
-        ({"accuracy": -1.0}, "'accuracy' must be from 0.0001 to 100; received -1.0"),
+        ({"accuracy": -1.0}, "'accuracy' must be from 1e-4 to 100; received -1.0"),
         ({"output_gyr": 0.0}, "'output_gyr' must be from 1e-6 to 1000; received 0.0"),
     ],
 )

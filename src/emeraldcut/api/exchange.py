@@ -60,7 +60,8 @@ def detect(mosaics: Any, *settings: Any, output: str | Path | None = None, jobs:
     >>> y, x = np.mgrid[:200, :200]
     >>> field = np.random.default_rng(0).normal(size=x.shape) + 90 * np.exp(-np.hypot(x - 60, y - 120) / 5)
     >>> sources = emeraldcut.detect(field)
-    >>> len(sources), bool(np.hypot(sources["x"][0] - 60, sources["y"][0] - 120) < 1)
+    >>> x, y = sources["x"].value, sources["y"].value
+    >>> len(sources), bool(np.hypot(x[0] - 60, y[0] - 120) < 1)
     (1, True)
     """
     take_seed(keywords)

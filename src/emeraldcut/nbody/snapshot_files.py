@@ -205,7 +205,7 @@ def read_snapshot(path: str | Path) -> Snapshot:
     >>> stars = np.random.default_rng(0).normal(size=(100, 3))
     >>> disc = np.full(100, COMPONENTS.index("disc"), np.int8)
     >>> with TemporaryDirectory() as folder:
-    ...     write_snapshot(Snapshot(stars, 0 * stars, np.ones(100), disc, 0 * disc), folder + "/stars.hdf5")
+    ...     _ = write_snapshot(Snapshot(stars, 0 * stars, np.ones(100), disc, 0 * disc), folder + "/stars.hdf5")
     ...     len(read_snapshot(folder + "/stars.hdf5"))
     100
     """

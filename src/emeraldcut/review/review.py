@@ -67,7 +67,7 @@ def review(
     ...     np.save(folder + "/a.npy", np.random.default_rng(0).normal(size=(48, 48)))
     ...     path = emeraldcut.write_table(Table({"file": ["a.npy"]}), folder + "/list.csv")
     ...     [written.name for written in emeraldcut.review(path, static=True, classes=("ring", "other"))]
-    ['list.review']
+    ['index.html']
     """
     _check_extra()
     from emeraldcut.review.server import serve

@@ -128,7 +128,7 @@ def write_table(
     >>> with TemporaryDirectory() as folder:
     ...     path = write_table(Table({"id": ["007"], "a4": [-0.05]}), folder + "/shapes.csv")
     ...     print(path.read_text().splitlines())
-    ['id,a4', '007,-0.05']
+    ['"id","a4"', '"007",-0.05']
     """
     path, ending = check_output(path, overwrite), table_ending(path)
     table = plain_copy(as_table(table))
