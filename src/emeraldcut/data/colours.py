@@ -19,9 +19,9 @@ WAVELENGTH_NM = {
 HST_OR_JWST = re.compile(r"^f(\d{3,4})[a-z]{1,2}\d?$")
 # Filters of WFC3/IR and NIRCam whose three digits are units of 10 nm; those of others are nm.
 TENS_OF_NM = frozenset(
-    "070 090 098 105 110 115 125 126 127 128 130 132 139 140 150 153 160 162 164 167 182 187 200 210 212 250 277 300 "
+    "070 090 098 105 110 115 125 126 127 128 130 132 139 140 150 153 160 162 164 167 182 187 200 210 212 250 277 "
     "322 323 335 356 360 405 410 430 444 460 466 470 480".split()
-) - {"300"}  # F300W is of WFPC2, F300M of NIRCam
+)  # F300 is told by its width: F300W is of WFPC2, F300M of NIRCam
 
 
 def wavelength_nm(band: str) -> float:
