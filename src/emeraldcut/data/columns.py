@@ -116,6 +116,7 @@ COLUMNS = (
     Column("surface_brightness_mag_arcsec2", float, "mag/arcsec2", "Surface brightness on the isophote", "phot.mag.sb"),
     Column("surface_brightness_err_mag_arcsec2", float, "mag/arcsec2", "Its standard error", "stat.error"),
     Column("isophote_pixels", int, "", "Pixels that the isophote was fitted to", "meta.number"),
+    Column("isophote_binning", int, "", "Side of the squares of pixels whose means the isophote was fitted to"),
     Column("coverage", float, "", "Fraction of the isophote's area that has data"),
     Column("stop_reason", str, "", "Why the fit of the isophote ended: converged, or what it lacked"),
     Column("x_err", float, "pix", "Standard error of x", "stat.error"),

@@ -144,6 +144,8 @@ class Profile:
         Mean light on the isophote in counts per pixel, and its standard error.
     light_inside : (n,)
         Counts inside the isophote.
+    binning : (n,) int
+        Side of the squares of the image's pixels in whose mean an isophote was measured.
     by_psf : (n, 12) or None
         What the correction for the PSF added to each shape; None without one.
     """
@@ -155,6 +157,7 @@ class Profile:
     light: np.ndarray
     light_error: np.ndarray
     light_inside: np.ndarray
+    binning: np.ndarray
     by_psf: np.ndarray | None = None
 
 
@@ -182,9 +185,9 @@ def radial_profiles(
         `id`, `isophote_radius_pix` (semi-major axis), `brightness` (mean light, counts per pixel), `light_inside`
         (counts: the growth curve), `surface_brightness_mag_arcsec2` where `zero_point_mag` and `pixel_scale_arcsec` are
         known, `x, y, axis_ratio, position_angle_deg`, and harmonics as from `measure`, all with errors; `stop_reason`,
-        `isophote_pixels` and `coverage`. What an isophote does not show is masked, never 0. Images without a galaxy
-        have no row. Where the PSF is known, each shape is corrected by the difference that the PSF makes to the fitted
-        model at that radius.
+        `isophote_pixels`, `isophote_binning` and `coverage`. What an isophote does not show is masked, never 0. Images
+        without a galaxy have no row. Where the PSF is known, each shape is corrected by the difference that the PSF
+        makes to the fitted model at that radius.
     """
     compile_ahead("radial profiles", quick_shape_example, fit_example, measure_example, frame_example, rings_example)
     frames = frame_galaxies(images) if frames is None else frames
@@ -364,7 +367,7 @@ def profile_at(
     if n == 0:
         none, no_shapes = np.zeros(0), np.zeros((0, ALL))
         rings = Rings(no_shapes, no_shapes, *[none] * (len(Rings._fields) - 2))
-        return Profile(radii, no_shapes, no_shapes, rings, none, none, none)
+        return Profile(radii, no_shapes, no_shapes, rings, none, none, none, np.zeros(0, int))
     first = int(np.argmin(np.abs(radii - galaxy.radius)))
     if coefficients is None:
         around = FitOptions(0.0, max(float(radii[-1]), galaxy.radius), GEOMETRY, STEPS_OF_PROFILE, galaxy.square)
@@ -394,7 +397,8 @@ def profile_at(
     moved = (seen.slope * radii) ** 2 * np.nan_to_num(seen.variance[:, C2])
     error = np.sqrt((np.maximum(seen.light_variance, 0) + moved) * correlation * shared) * unit
     inside = light_inside(galaxy, radii, seen.shape[:, Q]) * unit * galaxy.binning**2
-    return Profile(radii, shape, errors, seen, seen.light * unit, error, inside, by_psf)
+    binning = np.full(n, galaxy.binning)
+    return Profile(radii, shape, errors, seen, seen.light * unit, error, inside, binning, by_psf)
 
 
 def _change_by_psf(galaxy, fit: Measurement, seen: Rings, coefficients, radii, first: int, options) -> np.ndarray:
@@ -466,6 +470,7 @@ def profile_rows(row: Row, profile: Profile, binning: int, settings: ProfileSett
         add(name, values, with_four)
         add(f"{name}_err", np.sqrt(variances), with_four)
     table["isophote_pixels"] = np.nan_to_num(np.round(seen.pixels)).astype(int)
+    table["isophote_binning"] = profile.binning.astype(int)
     add("coverage", seen.coverage)
     table["stop_reason"] = np.array([STOPS[int(stop)] for stop in seen.stop], dtype=object)
     return table
