@@ -24,7 +24,6 @@ COMMANDS = {
     "screen with a network": "screen images --network network -o run",
     "screen with a reference": "screen images --reference reference.fits -o run",
     "screen with a PSF": "screen images --psf psf.fits -o run",
-    "completeness": "completeness --background images --network network -o run --injections 40",
 }
 
 

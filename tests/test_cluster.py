@@ -134,7 +134,9 @@ def test_commands_give_the_same_tables(address, tmp_path, capsys):
     for name, words in (("one", []), ("cluster", ["--cluster", address])):
         there = tmp_path / name
         there.mkdir()
-        assert cli.main(["synthesise", "--number", "24", "--size", "32", "-o", str(there / "set"), *words]) == 0
+        assert (
+            cli.main(["synthesise", "--number", "24", "--size", "32", "-o", str(there / "set"), "--quiet", *words]) == 0
+        )
         assert cli.main(["measure", str(there / "set"), "-o", str(there / "shapes.parquet"), "--quiet", *words]) == 0
     assert capsys.readouterr().err == ""
     sets = [read_images(tmp_path / name / "set") for name in ("one", "cluster")]

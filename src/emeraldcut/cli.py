@@ -854,7 +854,7 @@ def _summarise(written: str, arguments: argparse.Namespace, seconds: float) -> N
         from emeraldcut.summary import summary
 
         with suppress(OSError, ValueError):
-            for line in summary(written, seconds):
+            for line in summary(written, seconds, noun="source" if arguments.command == "detect" else "image"):
                 _say(printable(line))
 
 

@@ -38,7 +38,7 @@ TAG = re.compile(r"<[^>]*>")
 LONGEST_HEAD = 200_000  # letters of a page, of which the style is a part
 
 
-def summary(written: str, seconds: float) -> list[str]:
+def summary(written: str, seconds: float, *, noun: str = "image") -> list[str]:
     """Lines on what a command has written: how many images, the best of them, or the first sentence of a page.
 
     Parameters
@@ -47,6 +47,8 @@ def summary(written: str, seconds: float) -> list[str]:
         The path that the command prints, of a table, a page or a folder; of several lines the first counts.
     seconds : float
         How long it took.
+    noun : str
+        What the rows of a table are.
     """
     path, done = Path(written.partition("\n")[0]), f"Done in {_duration(seconds)}."
     if path.name == PAGE:
@@ -64,7 +66,7 @@ def summary(written: str, seconds: float) -> list[str]:
         return [f"{_number(len(columns), 'row')}. {done}"]
     by = next((name for name in ORDERS if name in columns.colnames), None)
     best = _best(path, by) if by and path.suffix == ".parquet" else _best_of(columns, by) if by else []
-    return [f"{_counted(numbers(columns['flag']))} {done}", *best]
+    return [f"{_counted(numbers(columns['flag']), noun)} {done}", *best]
 
 
 def _number(n: int, noun: str) -> str:
@@ -78,15 +80,14 @@ def _first_sentence(page: Path) -> str:
     return " ".join(unescape(TAG.sub("", found[1])).split()) if found else ""
 
 
-def _counted(values: np.ndarray) -> str:
-    """How many images there are, how many have a flag and how many cannot be used."""
+def _counted(values: np.ndarray, noun: str = "image") -> str:
+    """How many images or sources there are, how many have a flag and how many cannot be used."""
     flags = np.nan_to_num(values).astype(np.int64)
     good = usable(flags)
     flagged = int(np.count_nonzero(flags[good]))
     lost = int(np.count_nonzero(~good))
     unusable = f"; {lost:,} cannot be used (flag_text says why)" if lost else ""
-    what = "image" if len(flags) == 1 else "images"
-    return f"{len(flags):,} {what}: {int(good.sum()):,} with results, of these {flagged:,} with a flag{unusable}."
+    return f"{_number(len(flags), noun)}: {int(good.sum()):,} with results, of these {flagged:,} with a flag{unusable}."
 
 
 def _best(table: Path, by: str) -> list[str]:

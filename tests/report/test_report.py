@@ -300,7 +300,7 @@ def test_a_page_shows_what_can_be_trusted_and_says_what_it_leaves_out(tmp_path):
     write_table(table, folder / "candidates.parquet", overwrite=True)
     page = checked(folder)
     assert "The best candidate among 3 images is a (score 0.80," in page.text
-    assert "1 image scores above 0.5; by their scores about 0.8 (1.0 to 1.0) of them should be rectangular" in page.text
+    assert "1 image scores above 0.5; by their scores about 0.8 of them should be rectangular" in page.text
     assert "Not shown: 1 image above it whose quality flags say not to trust" in page.text
     assert "Forecast before looking at the images" in page.text and "score ≥ 0.41: 1 image" in page.text
     assert "do not trust" in page.text
