@@ -39,6 +39,7 @@ def agreements(colours):
     return band_agreement(images, quick_shapes_of(images))
 
 
+@pytest.mark.slow
 def test_agreement_is_the_signal_of_the_second_band_over_that_of_the_first():
     """By light over noise: where bands differ in light, in noise, and in both."""
     cases = [

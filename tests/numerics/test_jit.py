@@ -228,6 +228,7 @@ pathlib.Path.open = read_only
     assert out == "9.0\n" and err.count("\n") == 1 and "cannot be written (Permission denied)" in err
 
 
+@pytest.mark.slow
 def test_an_example_that_fails_says_why(place):
     out, err = place.run("import small; small.compile_ahead('test', small.broken); print(small.call())")
     assert out == "9.0\n"

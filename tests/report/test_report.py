@@ -200,6 +200,7 @@ def test_report_of_a_run_is_the_same_twice(tmp_path):
     assert report(folder).read_bytes() == first
 
 
+@pytest.mark.slow
 def test_class_counts_and_links_of_points_are_in_the_plots():
     table = rows([f"g{i}" for i in range(50)])
     assert re.findall(r">(\d+)</text>", plots.plot_classes(table))[-4:] == ["49", "1", "0", "0"]

@@ -46,6 +46,7 @@ def test_raw_cosine_likes_a_circle_as_much_as_a_rectangle():
     assert circle > 0.9 and abs(circle - box) < 0.05
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.floats(0, 180), st.floats(5, 12), st.floats(0.7, 1.8), st.sampled_from([0.55, 0.7, 0.85]), st.booleans())
 def test_framed_cosine_sees_the_shape_only(angle, radius, index, axis_ratio, mirror):
@@ -72,6 +73,7 @@ def test_framed_cosine_survives_noise():
     assert np.median(boxes.filled()) > np.max(ovals)
 
 
+@pytest.mark.slow
 def test_the_best_of_several_references_is_named():
     table = compare(
         images(draw(BOX, 40), draw(DIAMOND, 70)),
@@ -115,6 +117,7 @@ def test_a_reference_that_is_no_image_is_one_sentence(tmp_path):
         compare(images(draw(BOX)), CompareSettings(reference=(str(tmp_path / "broken.fits"),)))
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.floats(0, 180), st.floats(0.5, 2), st.floats(0.5, 0.9), st.booleans())
 def test_the_score_of_a_box_does_not_depend_on_what_it_should_not(angle, scale, axis_ratio, mirror):
@@ -232,6 +235,7 @@ def test_the_oriented_cosine_leaves_a_circle_as_alike_as_a_box():
     assert table["similarity_oriented"][0] > 0.9 and table["similarity_oriented"][1] > 0.98
 
 
+@pytest.mark.slow
 def test_explanations_are_drawn(tmp_path):
     from emeraldcut.report import explain
 

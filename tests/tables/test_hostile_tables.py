@@ -91,6 +91,7 @@ def test_a_votable_may_have_its_fits_data_beside_it_and_nowhere_else(tmp_path):
                 read_table(path)
 
 
+@pytest.mark.slow
 def test_what_unpacks_to_zeros_ends_at_once(tmp_path):
     """1 GB of them; and a file of 10^12 bytes that has no content on disk."""
     with gzip.open(tmp_path / "t.csv.gz", "wb", compresslevel=1) as file:
