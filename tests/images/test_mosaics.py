@@ -29,7 +29,7 @@ from emeraldcut.images.formats import MOST_CRASHES
 from emeraldcut.images.mosaic import tiles_in
 from emeraldcut.images.psf import read_psf
 from emeraldcut.images.source_images import SourceImages
-from emeraldcut.images.tiles import Tiles
+from emeraldcut.images.tiles import Tiles, cut_out
 from tests.helpers import fits_bytes, tan_wcs
 
 
@@ -443,3 +443,13 @@ def test_the_box_around_tiles_holds_their_corners(tmp_path):
             assert low <= corner_dec <= high
             assert any(west <= corner_ra <= far for west, far in east)
     assert len(tiles_in(tmp_path / "40.0.fits")) == 1
+
+
+def test_cutouts_are_counted_in_bytes(monkeypatch, tmp_path):
+    """As all images are: a chunk holds as many as there is room for, and at least one."""
+    field = np.random.default_rng(0).normal(size=(80, 80)).astype(np.float32)
+    places = Table({"id": [str(k) for k in range(7)], "x": [40.0] * 7, "y": [40.0] * 7})
+    fits.writeto(tmp_path / "m.fits", field)
+    for room, sizes in ((10**9, [5, 2]), (3 * 4 * 20 * 20 + 1, [3, 3, 1]), (1, [1] * 7)):
+        monkeypatch.setattr("emeraldcut.images.tiles.CHUNK_BYTES", room)
+        assert [len(part) for part in cut_out(Tiles([tmp_path / "m.fits"]), places, 20, 5)] == sizes

@@ -46,6 +46,7 @@ from emeraldcut.images.parquet import image_column, n_rows, parquet_images
 from emeraldcut.images.planes import FileGroup, grouped, kind_of_name
 from emeraldcut.images.psf import Psf, psf_or_why
 from emeraldcut.images.store import (
+    CHUNK_BYTES,
     PIXELS,
     TABLE,
     StoredImages,
@@ -79,7 +80,6 @@ WANTED = ("ra", "dec", "x", "y", "id", "file")  # columns that settings may name
 MOST_NAMED = 3  # files in a sentence
 MOST_MEMBERS = 20  # of an HDF5 file, in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
-CHUNK_BYTES = 64_000_000  # of pixels, at most, in one chunk, unless one image has more: 256 images of 250 x 250
 LONGEST_ID, LONGEST_TEXT = 1000, 50_000  # letters; tables of fixed width take room for the longest in every row
 LISTED_ROW = "row_of_the_list"  # while images of a table of files are read for a catalogue, its row of each
 CUTOUTS = "cutouts.parquet"  # the table that `fetch` puts beside the cut-outs

@@ -36,7 +36,7 @@ BANDS, BAND_NAME = "bands", "band"  # the group of arrays of single bands, and t
 IMAGES_PER_BLOCK = 16
 BLOCK_BYTES = 4_200_000  # of pixels that are packed together, at most: 16 images of 256 x 256
 LARGEST_BLOCK_SIDE = 1024  # pixels of a side that are packed together, of images that are larger than a block
-CHUNK_BYTES = 64_000_000  # of pixels that are named together, unless one image has more
+CHUNK_BYTES = 64_000_000  # of pixels in one chunk, at most, unless one image has more: 256 images of 250 x 250
 PSFS, PSF_NUMBER = (
     "psfs",
     "psf_number",

@@ -21,6 +21,7 @@ from emeraldcut.images.options import DEFAULT, PictureSettings
 from emeraldcut.images.origin import FILE, FILE_BYTES, Origin, Origins, file_text
 from emeraldcut.images.planes import FileGroup
 from emeraldcut.images.psf import psf_or_why
+from emeraldcut.images.store import CHUNK_BYTES
 from emeraldcut.images.wcs import sky_facts
 from emeraldcut.tables.catalogues import catalogue_parts
 
@@ -259,7 +260,7 @@ def cut_out(
     *,
     bands: bool = False,
 ) -> Iterator[ImageSet]:
-    """Cut-outs (size, size) around the positions of a catalogue, `chunk` at a time.
+    """Cut-outs (size, size) around the positions of a catalogue, at most `chunk` and `CHUNK_BYTES` at a time.
 
     They come tile by tile, and within each in the order of the catalogue (if it is compressed from the bottom up).
     Every row of the catalogue comes once.
@@ -277,6 +278,8 @@ def cut_out(
         packed = np.array([tile.packed for tile in tiles])[number] & (number >= 0)
         blocks = np.where(packed, np.nan_to_num(y) // BLOCK_PIX, 0)
         order = np.lexsort((blocks, np.where(number < 0, len(tiles), number)))
+        planes = 1 + (max(len(tile.bands.split(",")) for tile in tiles) if bands else 0)
+        chunk = max(min(chunk, CHUNK_BYTES // (4 * size * size * planes)), 1)
         for start in range(0, len(order), chunk):
             rows = order[start : start + chunk]
             images = _cutouts(tiles, catalogue[rows], number[rows], x[rows], y[rows], size, settings)
