@@ -173,3 +173,12 @@ def test_places_of_texts_behind_their_end_are_a_sentence(tmp_path):
     path.write_bytes(content.replace(offsets, struct.pack("<3i", 0, 2**30, 2**30 + 5)))
     with pytest.raises(UsageError, match="cannot be read as a table"):
         read_table(path)
+
+
+@pytest.mark.parametrize("rows", ["1 2.5\n", ""], ids=["rows", "no rows"])
+@pytest.mark.parametrize("number", [10**8, int("9" * 40)])
+def test_a_column_of_sextractor_far_beyond_the_others_is_a_sentence(tmp_path, number, rows):
+    """Astropy makes all columns up to there."""
+    (tmp_path / "t.cat").write_text(f"#   1 NUMBER object\n#   {number} FLUX_AUTO flux [count]\n{rows}")
+    with pytest.raises(UsageError, match="header names a column"):
+        read_table(tmp_path / "t.cat")

@@ -24,6 +24,7 @@ FITS_WITHIN_BYTES = 1_000_000  # of a VOTable, in which its data begin
 HEAD_BYTES = 4096  # of a file, which say what it is
 LARGEST_UNPACKED_BYTES = 4_000_000_000  # of a table, which is then in memory
 LONGEST_LINE = 1_000_000  # letters of a line of text: thousands of columns
+MOST_COLUMNS, DIGITS_OF_COLUMNS = 10_000, 9  # of a table without rows; and how many digits of a number are read
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
 
 
@@ -119,8 +120,29 @@ def read_other(path: Path, kind: str) -> Table:
     if kind == "hdf5":
         with closing(apart("emeraldcut.tables.foreign:hdf5_table", path)) as answers:
             return next(answers)
+    if kind == "sextractor":
+        _check_numbers_of_columns(path)
     formats = {"sextractor": "ascii.sextractor", "ipac": "ascii.ipac"}
     return Table.read(path, format=formats[kind])
+
+
+def _check_numbers_of_columns(path: Path) -> None:
+    """Raises UsageError where the header of a table of SExtractor numbers a column that its rows do not have.
+
+    Lines are "# 5 FLUX_AUTO ...". Astropy makes all columns up to the largest number, and may run out of memory.
+    """
+    largest = 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not line.startswith("#"):
+                most = len(line.split())
+                break
+            if found := re.match(r"#\s*(\d+)\s", line):
+                largest = max(largest, int(found[1][:DIGITS_OF_COLUMNS]))
+        else:
+            most = MOST_COLUMNS
+    if largest > most:
+        raise UsageError(f"its header names a column {largest}, and its rows have {most} values; it is damaged.")
 
 
 def hdf5_table(path: Path) -> Iterator[Table]:
