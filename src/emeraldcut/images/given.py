@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.colours import in_colour
-from emeraldcut.data.imageset import ImageSet, concatenate, some
+from emeraldcut.data.imageset import ImageSet, concatenate
 from emeraldcut.errors import UsageError
 from emeraldcut.images.formats import Picture, array_pictures, counted, of_bands
 from emeraldcut.images.readers import (
     ImageSource,
     ReadSettings,
+    coloured_by_bands,
     from_pictures,
     keeping_colours,
     named_columns,
@@ -121,11 +121,7 @@ def _of_path(path: Path, settings: ReadSettings, bands: bool) -> ImageSet:
     """Images of a path; those of a set of ours with the colours of its bands, as others have them."""
     if not is_stored_set(path):
         return read_images(path, settings, bands=bands)
-    images = read_images(path, settings, bands=True)
-    if images.bands is not None:
-        images.colours = some([in_colour(one) for one in images.bands])
-        images.bands = images.bands if bands else None
-    return images
+    return coloured_by_bands(read_images(path, settings, bands=True), keep=bands)
 
 
 def one_source(given: str | list[str]) -> tuple[str, tuple[str, ...]]:

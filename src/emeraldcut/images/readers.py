@@ -319,6 +319,14 @@ def keeping_colours() -> Iterator[None]:
         _COLOURS.reset(token)
 
 
+def coloured_by_bands(images: ImageSet, *, keep: bool) -> ImageSet:
+    """Images with what the eye sees of their bands; the pixels of these stay only where they are to be kept."""
+    if images.bands is not None:
+        images.colours = some([in_colour(one) for one in images.bands])
+        images.bands = images.bands if keep else None
+    return images
+
+
 def _grey(items: Iterator[Item]) -> Iterator[Item]:
     """Items without their colours, which nothing is measured of."""
     for item in items:
@@ -845,16 +853,17 @@ def _open_with_catalogue(path: Path, positions: str, settings: ReadSettings) -> 
 def _names_planes(path: Path, table: Table, settings: ReadSettings) -> bool:
     """Whether the ids of a table are those of images in the cubes of a folder or list of files: cube#0, cube#1, ..."""
     column = find_columns(table, _named_after(table, settings)).get("id")
-    if column is None or not (path.is_dir() or listed_files(path) is not None):
+    if column is None:
         return False
     named = [re.fullmatch(r"(.*)#\d+", text) for text in id_texts(table[column])]
     stems = {found[1] for found in named if found}
-    if 2 * sum(map(bool, named)) < len(table) or (path.is_dir() and not is_folder_of_files(path)):
+    if 2 * sum(map(bool, named)) < len(table):
         return False
-    files = [FileGroup(file) for file in image_files(path)] if path.is_dir() else listed_files(path) or []
-    cubes = [
-        one.path for one in files if stem_of(one.path.name) in stems or (path.is_dir() and _name(one, path) in stems)
-    ]
+    if path.is_dir():
+        files = list(image_files(path)) if is_folder_of_files(path) else []
+        cubes = [file for file in files if {stem_of(file.name), _stem(file, path)} & stems]
+    else:
+        cubes = [one.path for one in listed_files(path) or [] if stem_of(one.path.name) in stems]
     return bool(cubes) and all(map(_is_cube, cubes[:LOOKED_AT]))
 
 
@@ -1065,10 +1074,7 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
     def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
         coloured = _COLOURS.get()
         for images in cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands or coloured):
-            if coloured and images.bands is not None:
-                images.colours = some([in_colour(one) for one in images.bands])
-                images.bands = images.bands if bands else None
-            yield images
+            yield coloured_by_bands(images, keep=bands) if coloured else images
 
     return ImageSource(
         len(catalogue),
