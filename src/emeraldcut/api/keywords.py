@@ -43,8 +43,7 @@ def freely(function: Callable[..., Any]) -> Callable[..., Any]:
             with told_by(own.get("progress", False), function.__name__) as told:
                 return function(*plain, **own | ({"progress": told} if "progress" in parameters else {}))
 
-    first, _, rest = (inspect.getdoc(function) or "").partition("\n")
-    called.__doc__ = f"{first}\n\nSettings may be given as keywords, and `progress=True` shows a bar.\n{rest}"
+    called.__doc__ = _noted(function, "Settings may be given as keywords, and `progress=True` shows a bar.")
     return called
 
 
@@ -62,9 +61,14 @@ def of_any_images(function: Callable[..., Any]) -> Callable[..., Any]:
     def called(images: Any, *given: Any, **keywords: Any) -> Any:
         return function(images if isinstance(images, Iterator) else as_images(images), *given, **keywords)
 
-    first, _, rest = (inspect.getdoc(function) or "").partition("\n")
-    called.__doc__ = f"{first}\n\n`images` is whatever `as_images` takes.\n{rest}"
+    called.__doc__ = _noted(function, "`images` is whatever `as_images` takes.")
     return called
+
+
+def _noted(function: Callable[..., Any], note: str) -> str:
+    """The docstring of a function, with a note after its first line."""
+    first, _, rest = (inspect.getdoc(function) or "").partition("\n")
+    return f"{first}\n\n{note}\n{rest}"
 
 
 def _stored(images: Any, folder: Path) -> Any:
