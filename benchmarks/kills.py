@@ -204,7 +204,7 @@ def make_suite(place: Path, other: bool) -> None:
     own = place / f"suite-{int(other)}"
     if not own.exists():
         settings = SuiteSettings(
-            mass_ratios=(1.0, 2.0), orbits=1, duration_gyr=0.3, halo_particles=600, star_particles=1500, separation=8.0
+            mass_ratios=(1.0, 2.0), orbits=1, duration_gyr=1.0, halo_particles=600, star_particles=1500, separation=8.0
         )
         simulate(own, settings, EvolveSettings(output_gyr=0.1), seed=int(other))
     shutil.rmtree(place / "suite", ignore_errors=True)

@@ -149,7 +149,7 @@ def in_colours(folder: Path) -> Callable[[], Iterator[ImageSet]]:
     """What reads the images of a folder, chunk by chunk, with the colours of pictures."""
 
     def chunks() -> Iterator[ImageSet]:
-        with keeping_colours():
+        with keeping_colours(of_bands=False):
             yield from open_images(folder).chunks()
 
     return chunks

@@ -9,8 +9,11 @@ from astropy.io import fits
 from astropy.table import Table
 
 import emeraldcut
-from emeraldcut.images import ReadSettings, read_images
+from emeraldcut.images import ReadSettings, formats, read_images, readers
 from emeraldcut.images.source_images import SourceImages
+from emeraldcut.screening import ScreenSettings
+from emeraldcut.screening.two_passes import screen_run
+from emeraldcut.tables import read_table
 from tests.helpers import tan_wcs
 
 SIDE = 48
@@ -100,3 +103,18 @@ def test_an_array_of_bands_and_an_hdu_of_bands_are_in_colour():
     assert of_hdu.colours[0].shape == (SIDE, SIDE, 3)
     five = np.moveaxis(np.concatenate([bands(), bands()[:2]]), 0, -1)
     assert emeraldcut.as_images(five).colours[0].shape == (SIDE, SIDE, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", (cube, mosaic, stored), ids=lambda kind: kind.__name__)
+def test_a_picture_made_of_bands_is_not_judged_when_they_are_screened(tmp_path, kind, monkeypatch):
+    """The agreement of bands is calibrated on pictures of surveys; a run does not draw others at all."""
+    source, options = kind(tmp_path)
+    given = emeraldcut.as_images(source, **options)
+    assert given.colours[0] is not None
+    table = emeraldcut.screen(given)
+    monkeypatch.setattr(readers, "in_colour", None)
+    monkeypatch.setattr(formats, "in_colour", None)
+    run = screen_run(source, tmp_path / "run", ScreenSettings(best=1), ReadSettings(**options))
+    for rows in (table, read_table(run.path("candidates.parquet"))):
+        assert np.ma.getmaskarray(rows["band_agreement"]).all()

@@ -90,11 +90,16 @@ def band_agreement(images: ImageSet, shapes: list[QuickShape | None]) -> np.ndar
     """The S/N of each object in the second of three bands over that in the first (n,), NaN where there are no colours.
 
     It is that of the light inside the half-light ellipse of the first look: near 1 for what shines in all bands alike,
-    near 0 or negative for what is in one band only.
+    near 0 or negative for what is in one band only. Colours that were made of bands for the eye have none: their
+    stretch is ours, and on it nothing was calibrated.
     """
     result = np.full(len(images), np.nan)
+    names = images.table.colnames
+    pictures = np.ma.filled(images.table["stretched"], False) if "stretched" in names else np.zeros(len(images), bool)
     for k, (colour, quick) in enumerate(zip(images.colours or [], shapes, strict=False)):
-        if colour is not None and quick is not None and colour.shape[:2] == np.shape(images.pixels[k]):
+        if not pictures[k] or colour is None or quick is None:
+            continue
+        if colour.shape[:2] == np.shape(images.pixels[k]):
             shape = quick.shape.copy()
             shape[X], shape[Y] = unbinned(shape[X], quick.binning), unbinned(shape[Y], quick.binning)
             radius = quick.radius * quick.binning

@@ -78,7 +78,7 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: boo
     if isinstance(given, Iterator) or (isinstance(given, np.ndarray) and given.dtype == object):
         given = list(given)
     if not isinstance(given, list | tuple) or _as_hdus(given) is not None:
-        with keeping_colours():
+        with keeping_colours(of_bands=True):
             return _part(given, "", settings, bands)
     if not given:
         raise UsageError(f"an empty list holds no image; expected {EXPECTED}.")
@@ -87,7 +87,7 @@ def as_images(given: Any, settings: ReadSettings = ReadSettings(), *, bands: boo
     if all(isinstance(item, list | tuple) and item and np.isscalar(item[0]) and len(item) == len(given[0])
            and not isinstance(item[0], str | bytes) for item in given):  # fmt: skip
         return as_images(np.array(given), settings, bands=bands)  # the rows of one image
-    with keeping_colours():
+    with keeping_colours(of_bands=True):
         sets = [
             item if isinstance(item, ImageSet) else _part(item, str(k), settings, bands) for k, item in enumerate(given)
         ]

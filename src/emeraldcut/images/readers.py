@@ -298,7 +298,7 @@ def from_pictures(
         found = islice(items(), settings.limit)
         for part in _parts(found if coloured else _grey(found), size):
             images = _image_set(part, unique, settings)
-            images.colours = some([picture.seen_in_colour() for picture, _ in part]) if coloured else None
+            images.colours = some([_colour_of(picture, coloured) for picture, _ in part])
             images.bands = [picture.bands for picture, _ in part] if bands else None
             yield images
 
@@ -306,17 +306,24 @@ def from_pictures(
     return ImageSource(n_images, chunks, n_files, whole_ids, inputs=inputs, _chunks_with_bands=with_bands)
 
 
-_COLOURS: ContextVar[bool] = ContextVar("colours", default=False)
+OF_PICTURES, OF_BANDS_TOO = "of pictures", "of pictures and of bands"
+_COLOURS: ContextVar[str] = ContextVar("colours", default="")
 
 
 @contextmanager
-def keeping_colours() -> Iterator[None]:
-    """While the block lasts images that are read keep what the eye sees of pictures in colour, and of bands."""
-    token = _COLOURS.set(True)
+def keeping_colours(*, of_bands: bool) -> Iterator[None]:
+    """While the block lasts images that are read keep what the eye sees of pictures in colour, or also of bands."""
+    token = _COLOURS.set(OF_BANDS_TOO if of_bands else OF_PICTURES)
     try:
         yield
     finally:
         _COLOURS.reset(token)
+
+
+def _colour_of(picture: Picture, coloured: str) -> np.ndarray | None:
+    if coloured == OF_BANDS_TOO:
+        return picture.seen_in_colour()
+    return picture.colour if coloured else None
 
 
 def coloured_by_bands(images: ImageSet, *, keep: bool) -> ImageSet:
@@ -1072,7 +1079,7 @@ def _open_mosaics(path: Path, positions: str, settings: ReadSettings, catalogue:
     how = f"Rows of '{positions}' are positions in {'the mosaic' if len(tiles) == 1 else 'the mosaics'} of '{path}'."
 
     def chunks(size: int, *, bands: bool = False) -> Iterator[ImageSet]:
-        coloured = _COLOURS.get()
+        coloured = _COLOURS.get() == OF_BANDS_TOO
         for images in cut_out(tiles, catalogue, settings.cutout_size, size, settings, bands=bands or coloured):
             yield coloured_by_bands(images, keep=bands) if coloured else images
 

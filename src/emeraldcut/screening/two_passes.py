@@ -84,7 +84,7 @@ def screen_run(
         raise UsageError(f"the output needs a folder of its own; '{folder}' is that of the images.")
     if (Path(folder) / MANIFEST).exists() and not overwrite:
         raise FileExistsError(f"'{folder}' holds a finished run; choose another folder or set --overwrite.")
-    with listening(), keeping_colours():
+    with listening(), keeping_colours(of_bands=False):
         return _screen_run(source, folder, settings, read_settings, jobs, overwrite, progress)
 
 
