@@ -267,6 +267,23 @@ def test_damage_of_tiles_costs_no_other_image(tmp_path):
     assert crashed
 
 
+@pytest.mark.parametrize(("axes", "good", "bad"), [((10, 12, 12), 3, 7), ((10**6, 12, 12), 0, 1), ((12, 12), 0, 1)])
+def test_a_packed_image_has_no_more_tiles_than_rows(tmp_path, axes, good, bad):
+    """A million planes that the table has three rows for took minutes, and none of the rows could be used."""
+    held = np.stack([RAMP[:12, :12]] * 3)
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(held, tile_shape=(1, 12, 12))]).writeto(tmp_path / "x.fits")
+    with fits.open(tmp_path / "x.fits", disable_image_compression=True, mode="update") as hdus:
+        header = hdus[1].header
+        for k, n in enumerate(axes[::-1], 1):
+            header[f"ZNAXIS{k}"] = n
+        header["ZNAXIS"] = len(axes)
+        if len(axes) == 2:  # rows of the image are its tiles, by the standard
+            for k in (1, 2, 3):
+                del header[f"ZTILE{k}"]
+    damaged = ["damaged" in text for _, text in within(30, rows, tmp_path)]
+    assert damaged == [False] * good + [True] * bad
+
+
 def killing(number):
     """Yields numbers, and crashes at 3."""
     for k in range(number):

@@ -106,7 +106,7 @@ def test_an_array_of_bands_and_an_hdu_of_bands_are_in_colour():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", (cube, mosaic, stored), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [cube, mosaic, stored], ids=lambda kind: kind.__name__)
 def test_a_picture_made_of_bands_is_not_judged_when_they_are_screened(tmp_path, kind, monkeypatch):
     """The agreement of bands is calibrated on pictures of surveys; a run does not draw others at all."""
     source, options = kind(tmp_path)

@@ -20,6 +20,7 @@ from emeraldcut.frame.frame import frame_example, maps_example
 from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes.isophote_fit import rings_example
 from emeraldcut.isophotes.measure import measure_example
+from emeraldcut.isophotes.zones import zones_example
 from emeraldcut.nbody.gravity import direct_example, tree_example
 from emeraldcut.nbody.leapfrog import step_example
 from emeraldcut.nbody.sph import flow_example
@@ -27,8 +28,8 @@ from emeraldcut.networks.classify import classify_example
 from emeraldcut.numerics import jit
 
 EXAMPLES = (quick_shape_example, fit_example, frame_example, maps_example, measure_example, rings_example,
-            classify_example, camera_example, particle_isophote_example, tree_example, direct_example, step_example,
-            flow_example)  # fmt: skip
+            zones_example, classify_example, camera_example, particle_isophote_example, tree_example, direct_example,
+            step_example, flow_example)  # fmt: skip
 # A module with one small function, so that tests compile in a second.
 MODULE = """
 import os, sys, time

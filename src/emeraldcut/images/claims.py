@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from emeraldcut.data.flags import Flag
 from emeraldcut.images.options import DEFAULT, PictureSettings
-from emeraldcut.runs.fits_headers import FitsFile, NotFits, Packed, Plain, walk
+from emeraldcut.runs.fits_headers import FitsFile, NotFits, Packed, Plain, Tiles, walk
 from emeraldcut.runs.reading import LARGEST_COMPRESSION, Unpadded, open_regular, unpacker
 
 # A file that was cut short has lost some of its planes; one that has fewer than one in so many never had them.
@@ -79,7 +79,7 @@ class Claim:
         limit = settings.largest_megapixels if largest_megapixels is None else largest_megapixels
         if self.planes < 0 or min(self.shape, default=0) < 0:
             raise BadImage(Flag.UNREADABLE, f"It claims {self.said} pixels.")
-        if self.planes and self.whole_planes < max(self.planes / MOST_PLANES_LOST, min(self.planes, 1)):
+        if self.planes and _nearly_all_lost(self.planes, self.whole_planes):
             there = max(self.file_bytes, self.stored_bytes)
             detail = (
                 f"It is truncated or damaged: its header claims {self.said} pixels, the file has only {there} bytes."
@@ -98,6 +98,11 @@ class Claim:
         """The claim in words: planes x pixels along x x pixels along y."""
         sides = [*reversed(self.shape[:2]), *self.shape[2:]]
         return " x ".join(str(n) for n in ([self.planes] if self.planes != 1 else []) + sides)
+
+
+def _nearly_all_lost(planes: int, there: int) -> bool:
+    """Whether so few planes of an image are there that they never were."""
+    return there < max(planes / MOST_PLANES_LOST, min(planes, 1))
 
 
 def too_large(shape: tuple[int, ...], limit: float) -> str:
@@ -239,6 +244,8 @@ def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.large
     """
     shape, about = shape_of(unit), fits_file(path, OPENED)
     packed = in_tiles(unit)
+    if packed:
+        _check_tiles(about.tiles.get((unit.fileinfo() or {}).get("hdrLoc", -1)), math.prod(shape[:-2]))
     before = 0 if packed or about.is_compressed else unit.fileinfo()["datLoc"]
     claim = Claim(
         math.prod(shape[:-2]),
@@ -249,6 +256,13 @@ def check_claim(unit: Any, path: Path, largest_megapixels: float = DEFAULT.large
         about.file_bytes,
     )
     claim.check(largest_megapixels=largest_megapixels)
+
+
+def _check_tiles(tiles: Tiles | None, planes: int) -> None:
+    """BadImage where the table of a packed image has so few rows that it cannot hold its planes."""
+    if tiles and tiles.claimed and _nearly_all_lost(planes, tiles.rows * planes // tiles.claimed):
+        detail = f"its header claims {tiles.claimed:,} compressed tiles, its table has {tiles.rows:,}."
+        raise BadImage(Flag.UNREADABLE, f"It is truncated or damaged: {detail}")
 
 
 OPENED = PictureSettings(largest_unpacked_gb=1e6)  # the limit was checked when the file was opened

@@ -28,7 +28,7 @@ from emeraldcut.isophotes.galaxy_fit import (
 )
 from emeraldcut.isophotes.isophote_fit import rings_example
 from emeraldcut.isophotes.polar import fourth_harmonics, fourth_variances
-from emeraldcut.isophotes.zones import add_zones, course_of
+from emeraldcut.isophotes.zones import add_zones, course_of, zones_example
 from emeraldcut.numerics.jit import compile_ahead
 
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty
@@ -74,7 +74,7 @@ def measure(
         Where the image of the PSF is known (`ImageSet.psfs`), or else `psf_fwhm_pix`, axes and harmonics are those
         before the PSF.
     """
-    zones = (rings_example,) if settings.zones else ()
+    zones = (rings_example, zones_example) if settings.zones else ()
     compile_ahead("measure", quick_shape_example, measure_example, *zones, fit_example, frame_example)
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)

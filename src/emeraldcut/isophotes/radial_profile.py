@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 from astropy.table import MaskedColumn, Row, Table, vstack
@@ -349,35 +350,44 @@ def _with_inner(outer: Profile, inner: Profile, galaxy: FramedGalaxy, corner: tu
     return replace(inner, **both, seen=rings)
 
 
-def profile_at(
+class RingShapes(NamedTuple):
+    """The shapes of the n isophotes of a galaxy.
+
+    Attributes
+    ----------
+    shape, errors : (n, 12)
+        Before the PSF where it is known; NaN where an isophote has none of its own.
+    seen : Rings
+    correlation : (n,)
+        By how much the variance is larger than that of noise which is independent from pixel to pixel.
+    by_psf : (n, 12) or None
+        What the correction for the PSF has added.
+    """
+
+    shape: np.ndarray
+    errors: np.ndarray
+    seen: Rings
+    correlation: np.ndarray
+    by_psf: np.ndarray | None
+
+
+def rings_at(
     galaxy: FramedGalaxy,
     fit: Measurement,
     radii: np.ndarray,
     options: RingOptions,
     least: np.ndarray,
-    coefficients: np.ndarray | None = None,
+    coefficients: np.ndarray,
     by_psf: np.ndarray | None = None,
-) -> Profile:
-    """The isophotes of one framed galaxy with these semi-major axes (n,), in binned pixels.
-
-    `least` (n,) is the error that harmonics have at least; `coefficients` is the profile as in `ShapeFit`, found here
-    unless it is at hand. `by_psf` (n, 12) is what the correction for the PSF adds, where the fit has no model.
-    """
-    pixels, n = galaxy.pixels, len(radii)
-    if n == 0:
-        none, no_shapes = np.zeros(0), np.zeros((0, ALL))
-        rings = Rings(no_shapes, no_shapes, *[none] * (len(Rings._fields) - 2))
-        return Profile(radii, no_shapes, no_shapes, rings, none, none, none, np.zeros(0, int))
-    first = int(np.argmin(np.abs(radii - galaxy.radius)))
-    if coefficients is None:
-        around = FitOptions(0.0, max(float(radii[-1]), galaxy.radius), GEOMETRY, STEPS_OF_PROFILE, galaxy.square)
-        coefficients = fit_shape(pixels, fit.seen, galaxy.light, around).coefficients
+) -> RingShapes:
+    """The shapes of one framed galaxy's isophotes with these semi-major axes (n,), see `profile_at`."""
     if not np.isfinite(coefficients).all():
         coefficients = galaxy.coefficients
-    seen = fit_rings(pixels, np.tile(fit.seen, (n, 1)), coefficients, radii, first, options)
+    first, starts = int(np.argmin(np.abs(radii - galaxy.radius))), np.tile(fit.seen, (len(radii), 1))
+    seen = fit_rings(galaxy.pixels, starts, coefficients, radii, first, options)
     shape = seen.shape.copy()
     if fit.model is not None:
-        by_psf = _change_by_psf(galaxy, fit, seen, coefficients, radii, first, options)
+        by_psf = _change_by_psf(galaxy, fit, seen, coefficients, radii, options)
     if by_psf is not None:
         shape += by_psf
     smooth = galaxy.segmentation.neighbour_correlation > NO_NOISE
@@ -386,22 +396,44 @@ def profile_at(
     variance = seen.variance * shared[:, None]
     shape, errors = settled_rings(shape, seen.shape, variance, correlation, galaxy.square, fit.psf_trust, least)
     own = np.isfinite(seen.variance)  # amplitudes of patterns; the first two are the centre along both axes
-    shape[:, ANGLE] %= np.pi
-    shape[:, Q] = np.minimum(shape[:, Q], 1)
-    none = ~own.any(axis=1)
     shape[:, GEOMETRY:][~own[:, GEOMETRY:]] = np.nan
     errors[~own] = np.nan
-    errors[none] = np.nan
+    return RingShapes(shape, errors, seen, correlation * shared, by_psf)
+
+
+def profile_at(
+    galaxy: FramedGalaxy,
+    fit: Measurement,
+    radii: np.ndarray,
+    options: RingOptions,
+    least: np.ndarray,
+    by_psf: np.ndarray | None = None,
+) -> Profile:
+    """The isophotes of one framed galaxy with these semi-major axes (n,), in binned pixels.
+
+    `least` (n,) is the error that harmonics have at least; `by_psf` (n, 12) is what the correction for the PSF adds,
+    where the fit has no model.
+    """
+    pixels, n = galaxy.pixels, len(radii)
+    if n == 0:
+        none, no_shapes = np.zeros(0), np.zeros((0, ALL))
+        rings = Rings(no_shapes, no_shapes, *[none] * (len(Rings._fields) - 2))
+        return Profile(radii, no_shapes, no_shapes, rings, none, none, none, np.zeros(0, int))
+    around = FitOptions(0.0, max(float(radii[-1]), galaxy.radius), GEOMETRY, STEPS_OF_PROFILE, galaxy.square)
+    coefficients = fit_shape(pixels, fit.seen, galaxy.light, around).coefficients
+    shape, errors, seen, correlation, by_psf = rings_at(galaxy, fit, radii, options, least, coefficients, by_psf)
+    shape[:, ANGLE] %= np.pi
+    shape[:, Q] = np.minimum(shape[:, Q], 1)
     unit = galaxy.segmentation.unit
     # an uncertain axis ratio moves the isophote with this semi-major axis through the light; c_2 is half of its change
     moved = (seen.slope * radii) ** 2 * np.nan_to_num(seen.variance[:, C2])
-    error = np.sqrt((np.maximum(seen.light_variance, 0) + moved) * correlation * shared) * unit
+    error = np.sqrt((np.maximum(seen.light_variance, 0) + moved) * correlation) * unit
     inside = light_inside(galaxy, radii, seen.shape[:, Q]) * unit * galaxy.binning**2
     binning = np.full(n, galaxy.binning)
     return Profile(radii, shape, errors, seen, seen.light * unit, error, inside, binning, by_psf)
 
 
-def _change_by_psf(galaxy, fit: Measurement, seen: Rings, coefficients, radii, first: int, options) -> np.ndarray:
+def _change_by_psf(galaxy, fit: Measurement, seen: Rings, coefficients, radii, options) -> np.ndarray:
     """What the PSF's correction adds to the shapes (n, 12) of rings: the fitted model before, less as it is seen.
 
     0 where a ring is not wholly within the pixels of the model.

@@ -11,7 +11,8 @@ from emeraldcut.frame import ALL, FramedGalaxy
 from emeraldcut.frame.ellipse_fit import C4
 from emeraldcut.isophotes.galaxy_fit import LEAST_A4, LEAST_ERROR, Measurement
 from emeraldcut.isophotes.isophote_fit import RingOptions
-from emeraldcut.isophotes.radial_profile import profile_at
+from emeraldcut.isophotes.radial_profile import rings_at
+from emeraldcut.numerics.jit import compiled, part
 
 # Numbers for which neither a source nor a measurement is named were chosen by eye.
 RANGE = (0.3, 2.5)  # half-light radii between which isophotes are looked at
@@ -54,46 +55,56 @@ def course_of(galaxy: FramedGalaxy, fit: Measurement) -> Course:
     """a4 ring by ring of one framed galaxy, whose shape as a whole is `fit`."""
     edges = ring_edges(galaxy.radius, fit.outer)
     radii, half = (edges[1:] + edges[:-1]) / 2, WIDTH / (2 + WIDTH)
+    if not len(radii):
+        return Course(radii, radii, radii, radii)
     options = RingOptions(half, LEAST_WIDTH_PIX / 2, ALL, STEPS, False, False, galaxy.square, True)
-    profile = profile_at(galaxy, fit, radii, options, np.zeros(len(radii)), fit.coefficients)
-    change = profile.shape[:, C4] - profile.seen.shape[:, C4]
-    common = fit.psf_trust * change
-    error = np.sqrt(np.maximum(profile.errors[:, C4] ** 2 - common**2, 1e-8))
-    known = np.isfinite(profile.shape[:, C4]) & (error < MOST_ERROR)
-    found = (radii / galaxy.radius, profile.shape[:, C4], error, np.hypot(common, LEAST_ERROR))
+    rings = rings_at(galaxy, fit, radii, options, np.zeros(len(radii)), fit.coefficients)
+    a4, common = rings.shape[:, C4], fit.psf_trust * (rings.shape[:, C4] - rings.seen.shape[:, C4])
+    error = np.sqrt(np.maximum(rings.errors[:, C4] ** 2 - common**2, 1e-8))
+    known = np.isfinite(a4) & (error < MOST_ERROR)
+    found = (radii / galaxy.radius, a4, error, np.hypot(common, LEAST_ERROR))
     return Course(*(values[known] for values in found))
 
 
-def _mean(course: Course, zone: tuple[float, float]) -> tuple[float, float]:
+@part
+def _mean(course, zone):
     """Weighted mean of a4 in a zone, and its error; NaN where no ring is."""
-    inside = (course.radius > zone[0]) & (course.radius < zone[1])
-    if not inside.any():
+    total, sum_a4, sum_common, n = 0.0, 0.0, 0.0, 0
+    for k in range(len(course.radius)):
+        if zone[0] < course.radius[k] < zone[1]:
+            weight = 1 / course.error[k] ** 2
+            total, n = total + weight, n + 1
+            sum_a4 += weight * course.a4[k]
+            sum_common += weight * course.common[k]
+    if n == 0:
         return np.nan, np.nan
-    weight = 1 / course.error[inside] ** 2
-    total = weight.sum()
-    common = np.sum(weight * course.common[inside]) / total
-    mean = float(np.sum(weight * course.a4[inside]) / total)
+    mean, common, spread = sum_a4 / total, sum_common / total, 0.0
+    for k in range(len(course.radius)):
+        if zone[0] < course.radius[k] < zone[1]:
+            spread += (course.a4[k] - mean) ** 2 / course.error[k] ** 2
     # rings that scatter by more than their errors make the mean less certain, as in `_slope`
-    freedom = max(int(inside.sum()) - 1, 1)
-    scatter = max(float(np.sum(weight * (course.a4[inside] - mean) ** 2)) / freedom, 1.0)
-    return mean, float(np.sqrt(scatter / total + common**2))
+    scatter = max(spread / max(n - 1, 1), 1.0)
+    return mean, np.sqrt(scatter / total + common**2)
 
 
-def _slope(course: Course) -> tuple[float, float]:
+@part
+def _slope(course):
     """Change of a4 over a factor e in radius, by least squares, and its error."""
-    if len(course.radius) < 3:
+    n = len(course.radius)
+    if n < 3:
         return np.nan, np.nan
-    x, weight = np.log(course.radius), 1 / course.error**2
-    x = x - np.sum(weight * x) / weight.sum()
+    weight, x = 1 / course.error**2, np.log(course.radius)
+    x -= np.sum(weight * x) / np.sum(weight)
     square = np.sum(weight * x * x)
     # a slope that the rings do not follow is less certain: by the root of chi^2 per degree of freedom
     slope = np.sum(weight * x * course.a4) / square
-    mean = np.sum(weight * course.a4) / weight.sum()
-    scatter = np.sum(weight * (course.a4 - mean - slope * x) ** 2) / (len(x) - 2)
-    return float(slope), float(np.sqrt(max(scatter, 1.0) / square))
+    mean = np.sum(weight * course.a4) / np.sum(weight)
+    scatter = np.sum(weight * (course.a4 - mean - slope * x) ** 2) / (n - 2)
+    return slope, np.sqrt(max(scatter, 1.0) / square)
 
 
-def _extreme(course: Course) -> tuple[float, float, float]:
+@part
+def _extreme(course):
     """The a4 that is farthest from 0, its error and its radius, freed of what being the extreme adds to it.
 
     Of many rings the one that noise has pushed out most is chosen, so that its own value is too large. Rings scatter
@@ -105,14 +116,23 @@ def _extreme(course: Course) -> tuple[float, float, float]:
         return np.nan, np.nan, np.nan
     variance = course.error**2
     weight = 1 / variance
-    mean = np.sum(weight * course.a4) / weight.sum()
+    total = np.sum(weight)
+    mean = np.sum(weight * course.a4) / total
     spread = np.sum(weight * (course.a4 - mean) ** 2) - (len(weight) - 1)
-    own = max(spread / (weight.sum() - np.sum(weight**2) / weight.sum()), 0.0)  # DerSimonian & Laird 1986
+    own = max(spread / (total - np.sum(weight**2) / total), 0.0)  # DerSimonian & Laird 1986
     kept = own / (own + variance)
     moved = mean + kept * (course.a4 - mean)
-    k = int(np.argmax(np.abs(moved)))
-    error = np.sqrt(kept[k] * variance[k] + (1 - kept[k]) ** 2 / weight.sum() + course.common[k] ** 2)
-    return float(moved[k]), float(error), float(course.radius[k])
+    k = np.argmax(np.abs(moved))
+    error = np.sqrt(kept[k] * variance[k] + (1 - kept[k]) ** 2 / total + course.common[k] ** 2)
+    return moved[k], error, course.radius[k]
+
+
+@compiled
+def _summary(course):
+    """Numbers of `add_zones` (9,), of the fields of a `Course`."""
+    course = Course(*course)
+    inner, outer = _mean(course, INNER), _mean(course, OUTER)
+    return np.array([*inner, *outer, *_slope(course), *_extreme(course)])
 
 
 def _word(a4: float, error: float, sigmas: float) -> str:
@@ -139,20 +159,24 @@ def zones_in_words(inner: tuple[float, float], outer: tuple[float, float]) -> st
 
 def add_zones(table: Table, courses: list[Course | None], radii_pix: np.ndarray) -> None:
     """Adds to the table of `measure` what a4 does with radius, masked where that is not known."""
-    rows = []
-    for course in courses:
-        if course is None or not len(course.radius):
-            rows.append((*[np.nan] * 9, ""))
-            continue
-        inner, outer = _mean(course, INNER), _mean(course, OUTER)
-        rows.append((*inner, *outer, *_slope(course), *_extreme(course), zones_in_words(inner, outer)))
+    found = np.full((len(courses), 9), np.nan)
+    words = np.full(len(courses), "", dtype=object)
+    for row, course in enumerate(courses):
+        if course is not None and len(course.radius):
+            found[row] = _summary(tuple(course))
+            words[row] = zones_in_words(tuple(found[row, :2]), tuple(found[row, 2:4]))
     names = ("a4_inner", "a4_inner_err", "a4_outer", "a4_outer_err", "a4_slope", "a4_slope_err", "a4_extreme",
              "a4_extreme_err", "a4_extreme_radius_pix")  # fmt: skip
     for k, name in enumerate(names):
-        values = np.array([row[k] for row in rows], dtype=float)
+        values = found[:, k]
         if name == "a4_extreme_radius_pix":
             values = values * radii_pix
         hidden = ~np.isfinite(values)
         table[name] = MaskedColumn(np.where(hidden, 0.0, values), mask=hidden)
-    words = np.array([row[-1] for row in rows], dtype=object)
     table["boxy_zones"] = MaskedColumn(words, mask=[not word for word in words], dtype=object)
+
+
+def zones_example() -> None:
+    """What is compiled ahead, see `numerics.jit`, besides `fit_rings`."""
+    some = np.linspace(0.5, 2.0, 5)
+    _summary(tuple(Course(some, some - 1, some, some)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, NamedTuple
 
 BLOCK_BYTES, CARD_BYTES = 2880, 80  # of FITS
 LONGEST_HEADER_BYTES = 1000 * BLOCK_BYTES  # 36,000 cards; those of stacks with all their history have some thousand
@@ -16,6 +16,13 @@ MOST_AXES = 999  # by the FITS standard
 
 class NotFits(ValueError):
     """What is wrong with a FITS file, in one sentence."""
+
+
+class Tiles(NamedTuple):
+    """How many compressed tiles the axes of an image ask for, and how many rows its table has, of one tile each."""
+
+    claimed: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -29,15 +36,20 @@ class FitsFile:
         Its length, and where it is compressed that when it is unpacked.
     is_compressed : bool
         Whether it is so as a whole.
-    is_packed : bool
-        Whether some of its images are in compressed tiles.
+    tiles : dict
+        Of its images in compressed tiles, by the byte at which their headers begin.
     """
 
     units: int
     file_bytes: int
     unpacked_bytes: int
     is_compressed: bool
-    is_packed: bool
+    tiles: dict[int, Tiles] = field(default_factory=dict)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether some of its images are in compressed tiles."""
+        return bool(self.tiles)
 
 
 class Plain:
@@ -88,16 +100,17 @@ class Packed:
 
 def walk(file: Plain | Packed, file_bytes: int) -> FitsFile:
     """From unit to unit of a FITS file of that length; NotFits for a header without an end or a false claim."""
-    units, is_packed = 0, False
+    units, tiles, begins = 0, {}, 0
     while (header := _header(file, first=not units)) is not None:
-        is_packed |= _pass_over(header, file)
-        units += 1
+        if (found := _pass_over(header, file)) is not None:
+            tiles[begins] = found
+        units, begins = units + 1, file.place
         if units > MOST_UNITS:
             raise NotFits(f"It has more than {MOST_UNITS:,} units.")
     start = file.place
     if file.skip(LONGEST_HEADER_BYTES) == LONGEST_HEADER_BYTES and file.read(1):
         raise NotFits(f"After its last unit, at byte {start:,}, more follows that is no FITS.")
-    return FitsFile(units, file_bytes, file.place, isinstance(file, Packed), is_packed)
+    return FitsFile(units, file_bytes, file.place, isinstance(file, Packed), tiles)
 
 
 CARD = re.compile(rb"(SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|ZIMAGE|ZBITPIX|ZTILE\d+) *= *([^/]*)")
@@ -126,8 +139,8 @@ def _header(file: Plain | Packed, *, first: bool) -> dict[str, str] | None:
     return None
 
 
-def _pass_over(cards: dict[str, str], file: Plain | Packed) -> bool:
-    """Passes over the data of a unit with these cards; returns whether it is an image in compressed tiles."""
+def _pass_over(cards: dict[str, str], file: Plain | Packed) -> Tiles | None:
+    """Passes over the data of a unit with these cards; its tiles, if it is an image in compressed tiles."""
 
     def number(name: str, default: int) -> int:
         text = cards.get(name, str(default))
@@ -150,15 +163,17 @@ def _pass_over(cards: dict[str, str], file: Plain | Packed) -> bool:
     items = number("GCOUNT", 1) * (number("PCOUNT", 0) + math.prod(of_groups)) if shape else 0
     data_bytes = items * abs(number("BITPIX", 8)) // 8
     file.skip(data_bytes + -data_bytes % BLOCK_BYTES)
-    is_packed = cards.get("ZIMAGE", "F").startswith("T")
-    if is_packed:
-        inside = axes("Z")
-        _check_tiles(inside, tuple(number(f"ZTILE{k}", 1) for k in range(len(inside), 0, -1)))
-    return is_packed
+    if not cards.get("ZIMAGE", "F").startswith("T"):
+        return None
+    inside = axes("Z")
+    # by the standard tiles are rows of the image unless the header says otherwise
+    sides = tuple(number(f"ZTILE{k}", inside[-1] if k == 1 else 1) for k in range(len(inside), 0, -1))
+    return Tiles(_number_of_tiles(inside, sides), shape[0] if shape else 0)
 
 
-def _check_tiles(shape: tuple[int, ...], tile: tuple[int, ...]) -> None:
+def _number_of_tiles(shape: tuple[int, ...], tile: tuple[int, ...]) -> int:
     """NotFits for tiles that are larger than their image: whoever unpacks them takes memory for them."""
     if math.prod(map(float, tile)) > max(math.prod(map(float, shape)), 1.0):
         sides = " x ".join(f"{n:,}" for n in reversed(tile))
         raise NotFits(f"Its header claims tiles of {sides} pixels in a smaller image.")
+    return math.prod(-(-n // max(side, 1)) for n, side in zip(shape, tile, strict=True))

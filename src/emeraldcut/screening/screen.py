@@ -22,7 +22,7 @@ from emeraldcut.frame.quick_shape import quick_shape_example
 from emeraldcut.isophotes import MeasureSettings, measure
 from emeraldcut.isophotes.isophote_fit import rings_example
 from emeraldcut.isophotes.measure import measure_example
-from emeraldcut.isophotes.zones import add_zones
+from emeraldcut.isophotes.zones import add_zones, zones_example
 from emeraldcut.networks import (
     CLASSES,
     FOUND,
@@ -42,6 +42,7 @@ EXAMPLES = (
     quick_shape_example,
     measure_example,
     rings_example,
+    zones_example,
     fit_example,
     classify_example,
     frame_example,
