@@ -76,6 +76,15 @@ def demo(
         Is called with a sentence about each step.
     progress : Progress
         Is told of the images that are screened and of the epochs of the training.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     run = emeraldcut.demo(folder, planted=2, thesis_epochs=0)
+    ...     (run.path("report.html").exists(), len(emeraldcut.read_images(run.path("best"))) > 0)
+    (True, True)
     """
     folder = Path(folder)
     if (folder / MANIFEST).exists() and not overwrite:

@@ -13,6 +13,9 @@ from astropy.wcs import WCS
 import emeraldcut
 from emeraldcut.cli import COMMANDS, GROUPS, WITHOUT_SUMMARY, load, main
 from emeraldcut.errors import UsageError
+from emeraldcut.nbody import Snapshot
+from emeraldcut.networks.train import TrainedNetwork
+from emeraldcut.runs import Run
 from tests.api.test_given import galaxy
 
 
@@ -164,3 +167,15 @@ def test_the_first_sentence_of_a_page_is_its_summary(tmp_path):
     assert summary(str(page), 61.0) == ["Of 3 mergers none < 2. Done in 1 min 01 s."]
     page.write_text("<p>nothing")
     assert summary(str(page), 1.0) == ["Done in 1 s."]
+
+
+def test_what_stages_give_says_in_one_line_what_it_is(tmp_path):
+    run = Run.start(tmp_path / "run", "simulate")
+    assert repr(run) == f"<Run: simulate: not finished, '{tmp_path / 'run'}'>"
+    run.finish()
+    assert repr(run) == f"<Run: simulate: finished, '{tmp_path / 'run'}'>"
+    stars = Snapshot(np.zeros((3, 3)), np.zeros((3, 3)), np.ones(3), np.array([0, 0, 1]), np.zeros(3), time_gyr=2.5)
+    assert repr(stars) == "<Snapshot at 2.5 Gyr: 2 halo, 1 disc>"
+    history, card = Table({"epoch": [1, 2]}), {"classes": ["oval", "ring"], "metrics": {"accuracy": 0.9}}
+    words = "TrainedNetwork(oval, ring; 2 epochs; accuracy 0.900 of what was held out)"
+    assert repr(TrainedNetwork(None, card, history)) == words

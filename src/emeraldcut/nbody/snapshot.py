@@ -73,6 +73,11 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.mass)
 
+    def __repr__(self) -> str:
+        numbers = np.bincount(np.asarray(self.component, int), minlength=len(COMPONENTS))
+        parts = (f"{n:,} {name}" for name, n in zip(COMPONENTS, numbers, strict=True) if n)
+        return f"<Snapshot at {self.time_gyr:.3g} Gyr: {', '.join(parts) or 'no particles'}>"
+
     @property
     def stars(self) -> np.ndarray:
         """Boolean (n,): particles that shine."""

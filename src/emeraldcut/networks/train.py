@@ -148,6 +148,11 @@ class TrainedNetwork:
     history: Table
     open_set: OpenSet | None = None
 
+    def __repr__(self) -> str:
+        accuracy = self.card["metrics"]["accuracy"]
+        classes = ", ".join(self.card["classes"])
+        return f"TrainedNetwork({classes}; {len(self.history)} epochs; accuracy {accuracy:.3f} of what was held out)"
+
     def save(self, folder: str | Path) -> Path:
         """Writes the network folder; see `save_network`."""
         return save_network(self.model, folder, self.card, self.open_set)
@@ -237,6 +242,14 @@ def train(
         If there are no labels, or fewer than three galaxies of a class.
     FileExistsError
         The folder holds an unfinished training with other settings or images, and `overwrite` is not set.
+
+    Examples
+    --------
+    >>> import emeraldcut
+    >>> drawn = emeraldcut.synthesise(60, size=32, classes=("oval", "rectangular"), seed=1)
+    >>> trained = emeraldcut.train(drawn, network="thesis", epochs=2)
+    >>> trained.card["classes"], len(trained.history)
+    (['oval', 'rectangular'], 2)
     """
     recipe, keras = RECIPES[settings.network], import_keras()
     classes = settings.classes or recipe.CLASSES

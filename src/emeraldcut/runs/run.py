@@ -173,13 +173,18 @@ class Run:
     def __str__(self) -> str:
         return str(self.folder)
 
-    def _repr_html_(self) -> str:
+    def __repr__(self) -> str:
+        return f"<Run: {self._said()}, '{self.folder}'>"
+
+    def _said(self) -> str:
         done = (self.folder / MANIFEST).exists()
+        return f"{self.origin.get('command', 'run')}: {'finished' if done else 'not finished'}"
+
+    def _repr_html_(self) -> str:
         pages = sorted(self.folder.glob("*.html"))
-        words = f"{self.origin.get('command', 'run')}: {'finished' if done else 'not finished'}"
         from emeraldcut.data.snippets import RUN, snippet  # with astropy, which takes time to import
 
-        return snippet(RUN, words=words, folder=str(self.folder), pages=pages)
+        return snippet(RUN, words=self._said(), folder=str(self.folder), pages=pages)
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -241,6 +241,19 @@ def search(
         The folder holds a finished run and `overwrite` is not set, or an unfinished one with other settings.
     ImportError
         `cma` is not installed.
+
+    Examples
+    --------
+    Two encounters, and the better one once more. A search that can find something takes a night, see docs/encounters.md.
+
+    >>> import emeraldcut
+    >>> from tempfile import TemporaryDirectory
+    >>> small = {"evaluations": 2, "sobol": 2, "small_particles": 2000, "particles": 2000, "best": 1, "repeats": 1}
+    >>> with TemporaryDirectory() as folder:
+    ...     run = emeraldcut.search("leda074886", folder, **small, population=4, duration_gyr=0.5, overwrite=True)
+    ...     tried = emeraldcut.read_table(run.path("evaluations.ecsv"))
+    >>> sorted(tried["kind"])
+    ['full', 'small', 'small']
     """
     folder, target, nature = Path(folder), read_target(source), read_nature(settings.nature)
     run = _begin_run(folder, target, settings, priors, seed, overwrite)

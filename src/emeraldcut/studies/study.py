@@ -112,6 +112,21 @@ def study(
         No snapshot there is late enough to be studied.
     FileExistsError
         The folder holds a finished study and `overwrite` is not set.
+
+    Examples
+    --------
+    A merger that is far too small to say anything, and the study says so: of true boxes with as few stars it would find
+    this fraction.
+
+    >>> import emeraldcut
+    >>> from tempfile import TemporaryDirectory
+    >>> small = {"mass_ratios": (1.0,), "orbits": 1, "separation": 8.0, "star_particles": 1500, "halo_particles": 600}
+    >>> with TemporaryDirectory() as folder:
+    ...     suite = emeraldcut.simulate(f"{folder}/suite", **small, duration_gyr=1.0, output_gyr=0.1)
+    ...     run = emeraldcut.study(suite, f"{folder}/study", views=3, snapshots=1, known=60)
+    ...     boxes = emeraldcut.read_table(run.path("boxes.ecsv"))
+    >>> bool(0 <= boxes["power"][0] < 1)
+    True
     """
     if source is None:
         source = run_suites(Path(folder) / "suites", settings, seed=seed, jobs=jobs, progress=progress)
