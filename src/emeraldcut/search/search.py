@@ -244,7 +244,7 @@ def search(
 
     Examples
     --------
-    Two encounters, and the better one once more. A search that can find something takes a night, see docs/encounters.md.
+    Two encounters, and the better one once more. To find something takes a night, see docs/encounters.md.
 
     >>> import emeraldcut
     >>> from tempfile import TemporaryDirectory
