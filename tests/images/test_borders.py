@@ -1,5 +1,6 @@
 """What is wrong with one image is its row: kinds of damage, claims and files that are none."""
 
+import base64
 import gzip
 import io
 import os
@@ -282,6 +283,28 @@ def test_a_packed_image_has_no_more_tiles_than_rows(tmp_path, axes, good, bad):
                 del header[f"ZTILE{k}"]
     damaged = ["damaged" in text for _, text in within(30, rows, tmp_path)]
     assert damaged == [False] * good + [True] * bad
+
+
+@pytest.mark.parametrize("kind", ["image", "table", "VOTable", "PSF"])
+def test_a_header_of_countless_columns_is_a_sentence(tmp_path, kind):
+    """astropy looks for the cards of each of them."""
+    packed = fits.CompImageHDU(RAMP) if kind in ("image", "PSF") else fits.BinTableHDU(Table({"id": ["a"]}))
+    file = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), packed]).writeto(file)
+    content = file.getvalue()
+    start = content.index(b"TFIELDS =")
+    content = content[:start] + b"TFIELDS =         123456789012" + content[start + 30 :]
+    path = tmp_path / ("x.vot" if kind == "VOTable" else "x.fits")
+    if kind == "VOTable":
+        head = b'<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
+        head += b'<FIELD name="id" datatype="char"/><DATA><FITS><STREAM encoding="base64">'
+        content = head + base64.b64encode(content) + b"</STREAM></FITS></DATA></TABLE></RESOURCE></VOTABLE>"
+    path.write_bytes(content)
+    if kind == "image":
+        assert "123,456,789,012 columns" in within(10, rows, tmp_path)[0][1]
+        return
+    with pytest.raises(UsageError, match="123,456,789,012 columns"):
+        within(10, read_psf if kind == "PSF" else read_table, path)
 
 
 def killing(number):

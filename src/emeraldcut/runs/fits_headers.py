@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 BLOCK_BYTES, CARD_BYTES = 2880, 80  # of FITS
 LONGEST_HEADER_BYTES = 1000 * BLOCK_BYTES  # 36,000 cards; those of stacks with all their history have some thousand
 MOST_UNITS = 10_000  # of a FITS file; the largest of surveys have some hundred
-MOST_AXES = 999  # by the FITS standard
+MOST_AXES = MOST_COLUMNS = 999  # by the FITS standard
 
 
 class NotFits(ValueError):
@@ -113,9 +113,11 @@ def walk(file: Plain | Packed, file_bytes: int) -> FitsFile:
     return FitsFile(units, file_bytes, file.place, isinstance(file, Packed), tiles)
 
 
-CARD = re.compile(rb"(SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|ZIMAGE|ZBITPIX|ZTILE\d+) *= *([^/]*)")
+CARD = re.compile(
+    rb"(SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|TFIELDS|ZIMAGE|ZBITPIX|ZTILE\d+) *= *([^/]*)"
+)
 END = re.compile(rb"END([^A-Z0-9_-]|$)")
-_E, _FIRST = ord("E"), frozenset(b"SXBNZPG")  # letters with which END and these cards begin
+_E, _FIRST = ord("E"), frozenset(b"SXBNZPGT")  # letters with which END and these cards begin
 
 
 def _header(file: Plain | Packed, *, first: bool) -> dict[str, str] | None:
@@ -158,6 +160,8 @@ def _pass_over(cards: dict[str, str], file: Plain | Packed) -> Tiles | None:
             raise NotFits(f"Its header claims {n} axes.")
         return tuple(number(f"{before}NAXIS{k}", 0) for k in range(n, 0, -1))
 
+    if (columns := number("TFIELDS", 0)) > MOST_COLUMNS:  # astropy looks for the cards of each
+        raise NotFits(f"Its header claims {columns:,} columns.")
     shape = axes("")
     of_groups = shape[:-1] if cards.get("GROUPS", "F").startswith("T") and shape[-1:] == (0,) else shape
     items = number("GCOUNT", 1) * (number("PCOUNT", 0) + math.prod(of_groups)) if shape else 0

@@ -16,6 +16,7 @@ from astropy.table import Column, MaskedColumn, Table, vstack
 
 from emeraldcut.errors import UsageError
 from emeraldcut.runs.apart import apart
+from emeraldcut.runs.fits_headers import Plain, walk
 from emeraldcut.runs.notices import printable
 from emeraldcut.runs.reading import Unpadded, open_hdf5, unpacker
 from emeraldcut.tables.column_names import DOT, find_column
@@ -260,6 +261,7 @@ def votable_of_fits(path: Path) -> Table | None:
         data = beside.read_bytes()
     else:
         data = base64.b64decode(stream[2])
+    walk(Plain(io.BytesIO(data), len(data)), len(data))  # astropy would follow whatever it claims
     with fits.open(io.BytesIO(data)) as units:
         tables = [unit for unit in units if not unit.is_image]
         table = fits_table(tables, path)
