@@ -105,15 +105,23 @@ def demo(
     images = read_images(mosaic, ReadSettings(catalogue=str(positions), cutout_size=settings.cutout_size))
     rankings |= _baselines(images, candidates)
     if settings.thesis_epochs and find_spec("keras"):
-        say(f"training the thesis network for {settings.thesis_epochs} epochs ...")
-        try:
-            rankings["thesis network"] = _thesis_network(images, folder / "thesis_network", settings, seed, progress)
-        except ImportError as error:  # Keras without a backend
-            say(f"the thesis network is left out: {error}")
+        rankings |= _of_the_thesis(images, folder / "thesis_network", settings, seed, say, progress)
     field_figure(field, catalogue, candidates, folder / "figures" / "field.png")
     _write_notes(folder, rankings, len(catalogue), settings, seed)
     report(folder)
     return run
+
+
+def _of_the_thesis(
+    images: ImageSet, folder: Path, settings: DemoSettings, seed: int, say: Callable[[str], object], progress: Progress
+) -> dict[str, list[int]]:
+    """The ranks of the planted galaxies by the network of the thesis; nothing where it cannot be trained."""
+    say(f"training the thesis network for {settings.thesis_epochs} epochs ...")
+    try:
+        return {"thesis network": _thesis_network(images, folder, settings, seed, progress)}
+    except ImportError as error:  # Keras without a backend
+        say(f"the thesis network is left out: {error}")
+        return {}
 
 
 def _field_with_planted_galaxies(settings: DemoSettings, seed: int) -> tuple[np.ndarray, Table]:

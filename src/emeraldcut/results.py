@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import QTable
 
 from emeraldcut.data.columns import numbers
+from emeraldcut.data.flags import flag_name
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.data.snippets import GALLERY, TABLE, snippet
 from emeraldcut.data.thumbnails import thumbnail
@@ -28,7 +29,7 @@ FIRST: tuple[str, ...] = (
     "axis_ratio",
     "radius_pix",
     "snr",
-    "flag_text",
+    "flag",
 )  # the columns of a short table, in order
 SHOWN = 10  # rows of a short table
 LONGEST = 40  # letters of a value in it
@@ -68,7 +69,7 @@ class Result(QTable):
     def __repr__(self) -> str:
         names = self._short_names()
         more = f", {len(self.colnames) - len(names)} more columns" if len(names) < len(self.colnames) else ""
-        cells = [[name, *(_cut(_words(value)) for value in self[name][:SHOWN])] for name in names]
+        cells = [[name, *(_cut(_words(value, name)) for value in self[name][:SHOWN])] for name in names]
         widths = [max(map(len, column)) for column in cells]
         rows = [" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
                 for row in zip(*cells, strict=True)]  # fmt: skip
@@ -78,7 +79,7 @@ class Result(QTable):
         """The first rows with pictures, for notebooks."""
         names, rows = self._short_names(), self[:SHOWN]
         pictures = [thumbnail(image) if image is not None else "" for image in map(self._image, rows["id"])]
-        cells = [[_words(row[name]) for name in names] for row in rows]
+        cells = [[_words(row[name], name) for name in names] for row in rows]
         summary = f"{_rows(len(self))}, {len(self.colnames)} columns"
         return snippet(TABLE, names=names, rows=list(zip(pictures, cells, strict=True)), summary=summary)
 
@@ -153,7 +154,7 @@ class Result(QTable):
         pictures = []
         for row in self[:number]:
             image = self._image(row["id"])
-            facts = [f"{name} {_words(row[name])}" for name in ("score", "class", "a4") if name in self.colnames]
+            facts = [f"{name} {_words(row[name], name)}" for name in ("score", "class", "a4") if name in self.colnames]
             pictures.append(("" if image is None else thumbnail(image), ", ".join([str(row["id"]), *facts])))
         return Html(snippet(GALLERY, title=_rows(len(self)), pictures=pictures, more=max(len(self) - number, 0)))
 
@@ -184,8 +185,10 @@ def _rows(number: int) -> str:
     return f"{number:,} row{'s' * (number != 1)}"
 
 
-def _words(value: Any) -> str:
-    """A value of a table in few letters."""
+def _words(value: Any, name: str) -> str:
+    """A value of a column in few letters."""
+    if name == "flag" and np.asarray(value).dtype.kind in "iu":
+        return flag_name(int(value))
     if value is np.ma.masked or getattr(value, "mask", False):
         return "–"
     unit = getattr(value, "unit", None)

@@ -161,6 +161,19 @@ def test_errors_hold_the_truth_with_an_image_of_the_psf():
     assert abs(np.mean(pulls)) < 0.5  # a fit that is held back is less boxy, here by 0.43 of its error
 
 
+def test_errors_are_those_of_an_image_of_the_psf_that_is_six_per_cent_too_wide():
+    """As the images of SDSS are, next to its stars: without noise the error of the axis ratio is that of the PSF."""
+    pulls = []
+    for axis_ratio, radius in ((0.6, 6.0), (0.5, 5.0)):
+        shape = shapes.superellipse(axis_ratio, 4)
+        for width in (0.94, 1.06):
+            pixels, _ = seen_through(shape, lambda x, y, width=width: moffat(x, y, 3.0 * width, 3.5), radius=radius)
+            _, told = seen_through(shape, lambda x, y: moffat(x, y, 3.0, 3.5), radius=radius)
+            row = measure(with_psfs([pixels], [told]))[0]
+            pulls.append((row["axis_ratio"] - shapes.harmonics(shape)["axis_ratio"]) / row["axis_ratio_err"])
+    assert 0.7 < np.sqrt(np.mean(np.square(pulls))) < 1.3, pulls
+
+
 def test_profiles_use_the_image_too():
     shape = shapes.superellipse(0.6, 3)
     image, kernel = seen_through(shape, elliptical)

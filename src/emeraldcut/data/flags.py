@@ -95,3 +95,14 @@ def trusted(flags: np.ndarray) -> NDArray[np.bool_]:
 def level_of(flag: Flag) -> str:
     """What a single flag means for its row: "do not trust", or "note"."""
     return "do not trust" if flag & UNTRUSTED else "note"
+
+
+def flag_name(flag: int) -> str:
+    """A flag in a few words.
+
+    Examples
+    --------
+    >>> flag_name(Flag.LOW_SNR | Flag.NEIGHBOUR), flag_name(0)
+    ('neighbour, low snr', '')
+    """
+    return ", ".join(str(bit.name).lower().replace("_", " ") for bit in Flag if int(flag) & bit)

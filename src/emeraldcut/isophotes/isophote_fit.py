@@ -47,7 +47,7 @@ from emeraldcut.frame.ellipse_fit import (
 )
 from emeraldcut.frame.frame import example_galaxy
 from emeraldcut.frame.segmentation import NEIGHBOUR
-from emeraldcut.numerics.jit import compiled, part
+from emeraldcut.numerics.jit import compiled, kernel, part
 from emeraldcut.numerics.linalg import four_products, invert
 from emeraldcut.numerics.median import MAD_TO_SIGMA, median_of
 
@@ -170,8 +170,17 @@ def _spans(shape, reach, hole, dy):
 
 
 @part
+def _with_space(ring):
+    """A ring, memory for its table, and for what is needed on the way."""
+    return ring, np.empty((ROWS, len(ring.x)), np.float32), np.empty((6, len(ring.x)), np.float32)
+
+
+@part
 def _gather(pixels, shape, radius, half):
-    """The pixels around an isophote that a ring of this half width, on any deformed ellipse near by, may have."""
+    """The pixels around an isophote that a ring of this half width, on any deformed ellipse near by, may have.
+
+    With memory for their table, and for what is needed on the way, see `_place`.
+    """
     ny, nx = pixels.image.shape
     deformed, mapped = 0.0, pixels.noise.size > 0
     for k in range(GEOMETRY, ALL):
@@ -197,13 +206,17 @@ def _gather(pixels, shape, radius, half):
                     n += 1
     inner, outer = max(radius - half, 0.0), radius + half
     area = np.pi * shape[Q] * (outer * outer - inner * inner)
-    return _Ring(space[0, :n], space[1, :n], space[2, :n], space[3, :n], radius, half, area)
+    return _with_space(_Ring(space[0, :n], space[1, :n], space[2, :n], space[3, :n], radius, half, area))
 
 
 @part
-def _space(ring):
-    """Memory for the table of a ring, and for what is needed on the way."""
-    return np.empty((ROWS, len(ring.x)), np.float32), np.empty((6, len(ring.x)), np.float32)
+def _within(ring, work):
+    """The ring without the pixels that have no weight, and memory for them, with the weights of the others."""
+    kept = np.flatnonzero(work[4] > 0)
+    inside = _Ring(ring.x[kept], ring.y[kept], ring.value[kept], ring.weight[kept], ring.radius, ring.half, ring.area)
+    inside, table, its_work = _with_space(inside)
+    its_work[4] = work[4][kept]
+    return inside, table, its_work
 
 
 @part
@@ -317,7 +330,7 @@ def _cut(table, rows, limit):
                 table[a, j] = 0.0
 
 
-@part
+@kernel
 def _products(table, rows):
     """The symmetric matrix (rows, rows) of all scalar products of the first rows of a table."""
     matrix = np.zeros((rows, rows))
@@ -431,8 +444,7 @@ def _fit_ring(pixels, start, coefficients, radius, options):
     """See `fit_rings`, for one of them."""
     half = min(max(options.half_width * radius, options.least_half_width), radius)
     shape, variance, factor = start.copy(), np.full(ALL, np.nan), np.array([1.0, 0.0, 0.0])
-    ring = _gather(pixels, shape, radius, half)
-    table, work = _space(ring)
+    ring, table, work = _gather(pixels, shape, radius, half)
     fit_options = FitOptions(max(radius - half, 0.0), radius, ALL, options.steps, options.fix_angle)
     sigma, stop, light_variance, n, step = pixels.sigma, NOT_CONVERGED, np.nan, 0.0, np.zeros(ALL)
     floor = FAINTEST * pixels.sigma
@@ -440,6 +452,8 @@ def _fit_ring(pixels, start, coefficients, radius, options):
     limit, n_most, drift = 0.0, options.n_free, 0.0
     for iteration in range(options.steps + 1):
         settled = iteration > STEPS_OF_EDGES
+        if iteration == STEPS_OF_EDGES + 1:
+            ring, table, work = _within(ring, work)
         inside = _place(shape, ring, work, not settled)
         n = n if settled else inside
         if n < n_most + N_LIGHT + SPARE_PIXELS:  # near the centre there are pixels enough for the axes only
@@ -474,13 +488,13 @@ def _fit_ring(pixels, start, coefficients, radius, options):
         light_variance = sigma * sigma * inverse[0, 0] * profile[0] * profile[0]
         drift += _keep_variances(variance, covariance, step, radius)
         if drift > MARGIN_PIX and iteration < STEPS_OF_EDGES:
-            ring, drift = _gather(pixels, shape, radius, half), 0.0
-            table, work = _space(ring)
+            (ring, table, work), drift = _gather(pixels, shape, radius, half), 0.0
         if settled and is_last(step, covariance, radius):
             stop = CONVERGED
             break
     if stop in (FAINT, FEW_PIXELS):
         shape, variance[:] = start.copy(), np.nan
+        ring, table, work = _gather(pixels, shape, radius, half)
         factor, light_variance, sigma = _light_alone(ring, shape, profile, table, work, options, pixels.sigma)
     slope = -(profile[1] * factor[0] + profile[0] * factor[1]) / half
     light = profile[0] * factor[0]

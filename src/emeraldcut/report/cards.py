@@ -11,8 +11,7 @@ from urllib.parse import quote
 import numpy as np
 from astropy.table import Row, Table
 
-from emeraldcut.data import Flag
-from emeraldcut.data.flags import SENTENCES, level_of
+from emeraldcut.data.flags import SENTENCES, flag_name, level_of
 from emeraldcut.networks import CLASSES
 from emeraldcut.report.figures.comparison import Comparison
 from emeraldcut.report.figures.pictures import GalaxyPictures, Picture, number, png, text
@@ -146,12 +145,12 @@ FACTS = (
     Fact("why", "why", lambda row: text(row, "why") or NONE, "what changed the odds most, as factors", wide=True),
     Fact("a4/a", "a4", lambda row: with_error(row, "a4"), wide=True),
     Fact("a6/a", "a6", lambda row: with_error(row, "a6"), wide=True),
+    Fact("half-light radius", "radius_pix", half_light_radius, wide=True),
     Fact("similarity", "similarity", lambda row: decimal(number(row, "similarity"), 2),
          "to the reference: 1 for the same deviations from ellipses, 0 for an ellipse"),
     Fact("p-value", "similarity_p", lambda row: probability(number(row, "similarity_p")),
          "probability that an ordinary galaxy is at least as similar"),
     Fact("axis ratio", "axis_ratio", lambda row: decimal(number(row, "axis_ratio"), 2)),
-    Fact("half-light radius", "radius_pix", half_light_radius),
     Fact("S/N", "snr", lambda row: decimal(number(row, "snr"), 0), "within the half-light ellipse"),
     Fact("typicality", "typical", lambda row: probability(number(row, "typical")),
          "fraction of galaxies of known classes that are at least as unusual"),
@@ -177,11 +176,6 @@ def _links(row: Row) -> dict[str, str]:
     """Links to services that show the position of a candidate; none if it is not known."""
     ra, dec = number(row, "ra"), number(row, "dec")
     return {} if ra is None or dec is None else sky_links(ra, dec)
-
-
-def flag_name(bit: Flag) -> str:
-    """The name of a flag in words, such as "low snr"."""
-    return str(bit.name).lower().replace("_", " ")
 
 
 # --- pictures

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from emeraldcut.data.columns import numbers
-from emeraldcut.data.flags import SENTENCES, Flag, level_of
+from emeraldcut.data.flags import SENTENCES, Flag, flag_name, level_of
 
 SCRIPT = Path(__file__).with_name("templates") / "explorer.js"
 MOST_ROWS = 200_000  # the rest is in the table only
@@ -61,8 +61,7 @@ def explorer(table: Any, shown: Iterable[int] = ()) -> dict[str, Any]:
     if "score" in names and "p_boxy" in names:  # of which it is a part
         names.remove("p_boxy")
     columns = [{"name": name, "label": LABELS[name], "values": _values(table, name, rows)} for name in names]
-    flags = [[bit.value, str(bit.name).lower().replace("_", " "), SENTENCES[bit], level_of(bit)]
-             for bit in _raised(table, rows)]  # fmt: skip
+    flags = [[bit.value, flag_name(bit), SENTENCES[bit], level_of(bit)] for bit in _raised(table, rows)]
     content = {"rows": rows, "columns": columns, "flags": flags, "cards": [int(rank) for rank in shown]}
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     packed = gzip.compress(text.encode("ascii"), COMPRESSION, mtime=0)

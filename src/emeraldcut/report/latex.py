@@ -8,10 +8,9 @@ import numpy as np
 from astropy.table import Table
 
 from emeraldcut.data.columns import BY_NAME
-from emeraldcut.data.flags import SENTENCES
+from emeraldcut.data.flags import SENTENCES, flag_name
 from emeraldcut.errors import UsageError
 from emeraldcut.mergers import SUITE
-from emeraldcut.report.cards import flag_name
 from emeraldcut.report.cite import bibliography
 from emeraldcut.report.figures import plots
 from emeraldcut.report.pages.completeness import FRACTIONS as FOUND

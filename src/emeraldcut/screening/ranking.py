@@ -20,6 +20,7 @@ from astropy.table import Table
 
 from emeraldcut.data import Flag
 from emeraldcut.data.columns import numbers
+from emeraldcut.data.flags import flag_name
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import ASSUMED_PSF_FWHM_PIX
 from emeraldcut.networks import CLASSES
@@ -130,7 +131,7 @@ TERMS = (
     Term("bands", "agreement of the bands", _column("band_agreement"), (0.1, 0.25, 0.4, 0.55, 0.7, 0.9), 1),
     Term("spikes", "spikes", _column("spikes"), (0.0, 0.3, 1.0, 3.0), -1),
     *(
-        Term(f"flag_{str(flag.name).lower()}", str(flag.name).lower().replace("_", " "), _has(flag), (0.0, 1.0), -1)
+        Term(f"flag_{str(flag.name).lower()}", flag_name(flag), _has(flag), (0.0, 1.0), -1)
         for flag in (Flag.CUT_BY_EDGE, Flag.MISSING_PIXELS, Flag.NEIGHBOUR, Flag.OFF_CENTRE, Flag.NOT_CONVERGED,
                      Flag.STRUCTURE, Flag.EDGE_ON, Flag.SKY_GRADIENT, Flag.UNUSUAL, Flag.UNRESOLVED, Flag.HIDDEN,
                      Flag.ONE_BAND)

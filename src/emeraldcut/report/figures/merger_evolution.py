@@ -99,7 +99,7 @@ def plot_separations(evolutions: list[Table], scale_kpc: float) -> str:
         for rows in evolutions:
             axes.plot(rows["time_gyr"], rows["separation_kpc"], color=MUTED, linewidth=0.8, alpha=0.8)
         axes.axhline(scale_kpc, color=ACCENT, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.annotate("merged", (1, scale_kpc), (0, 3), xycoords=("axes fraction", "data"), ha="right",
+        axes.annotate("merged", (0, scale_kpc), (4, 3), xycoords=("axes fraction", "data"),
                       textcoords="offset points", color=ACCENT)  # fmt: skip
         axes.set_yscale("log")
         axes.set_xlabel("time (Gyr)")

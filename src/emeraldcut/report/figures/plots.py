@@ -141,8 +141,11 @@ def plot_classes(table: Table, name: str = "class") -> str:
     return svg_of("classes", draw)
 
 
-def plot_fractions(fractions: Table) -> str:
-    """SVG: the fractions of the classes by each method, with intervals; `fractions` as of one phase of `study`."""
+def plot_fractions(fractions: Table, widest: float = 1.0) -> str:
+    """SVG: the fractions of the classes by each method, with intervals; `fractions` as of one phase of `study`.
+
+    Intervals that are wider than `widest` say nothing, and are not drawn.
+    """
     methods = [method_words(row["image_quality"], row["method"]) for row in fractions]
     names = list(dict.fromkeys(methods))
     colours = dict(zip(CLASSES, (LINE, ACCENT, SECOND, MUTED), strict=True))
@@ -153,7 +156,8 @@ def plot_fractions(fractions: Table) -> str:
                 (row,) = (r for r, own in zip(fractions, methods, strict=True) if own == method and r["class"] == name)
                 place = y + 0.2 * (1.5 - k)
                 axes.barh(place, row["fraction"], height=0.18, color=colours[name], label=name if y == 0 else None)
-                axes.hlines(place, row["fraction_low"], row["fraction_high"], color=INK, linewidth=1)
+                if row["fraction_high"] - row["fraction_low"] <= widest:
+                    axes.hlines(place, row["fraction_low"], row["fraction_high"], color=INK, linewidth=1)
         axes.set_yticks(range(len(names)), names[::-1])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(0, 1)

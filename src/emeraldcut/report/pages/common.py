@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 
-from emeraldcut.data.flags import SENTENCES, level_of
-from emeraldcut.report.cards import flag_name
+from emeraldcut.data.flags import SENTENCES, flag_name, level_of
 from emeraldcut.report.figures import plots
 from emeraldcut.report.html import Listing, Plot
 

@@ -209,12 +209,13 @@ def _prevalence(manifest: dict[str, Any]) -> str:
 
 
 def _profiles(target: Target, best: list[tuple[str, dict[str, Any]]]) -> list[Plot]:
-    words = "In the view that comes closest, of the snapshots that did not choose it. Grey: what the target allows"
+    words = "In the view that comes closest, of the snapshots that did not choose it."
+    allowed = "Grey: what the target allows."
     return [
         Plot(
             plot_profile(name, target, best),
             f"{shown} against radius",
-            f"{words}{'.' if any(c.quantity == name for c in target.constraints) else ', which is everything.'}",
+            f"{words} {allowed if any(c.quantity == name for c in target.constraints) else 'The target allows any.'}",
         )
         for name, shown in QUANTITIES.items()
     ]

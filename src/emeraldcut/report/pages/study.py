@@ -276,7 +276,9 @@ def _fractions(fractions: Table) -> list[Plot]:
         if len(own):
             size = counted(int(own["mergers"][0]), "galaxy" if phase == "alone" else "merger")
             caption = f"{name}: {size}, {counted(int(own['images'][0]), 'view')} for each image quality."
-            drawn.append(Plot(plots.plot_fractions(own), name, caption))
+            if np.any(numbers(own["fraction_high"]) - numbers(own["fraction_low"]) > TOO_WIDE):
+                caption += f" Intervals wider than {TOO_WIDE:g} are not drawn: there are too few orbits."
+            drawn.append(Plot(plots.plot_fractions(own, TOO_WIDE), name, caption))
     return drawn
 
 
