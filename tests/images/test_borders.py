@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 from astropy.io import fits
 from astropy.table import Table
 
@@ -431,6 +432,26 @@ def test_a_cube_that_claims_a_long_axis_ends_at_once(tmp_path, axis):
     (tmp_path / "x.fits").write_bytes(cube.replace(whole, f"NAXIS{axis}  =".encode() + b"2147483648".rjust(21)))
     ((flag, text),) = within(20, rows, tmp_path / "x.fits")
     assert flag == Flag.UNREADABLE and "2147483648" in text
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_pages_of_a_tiff_that_lead_back_are_a_sentence(tmp_path, big, first):
+    path = tmp_path / "x.tif"
+    with tifffile.TiffWriter(path, bigtiff=big) as file:
+        for k in range(3):
+            file.write(RAMP + k, photometric="minisblack", contiguous=False)
+    assert [flag for flag, _ in rows(path)] == [0, 0, 0]
+    with tifffile.TiffFile(path) as file:
+        offsets = [page.offset for page in file.pages]
+        last = file.pages[2]
+        end = last.offset + file.tiff.tagnosize + len(last.tags) * file.tiff.tagsize
+        link = struct.pack(file.tiff.offsetformat, offsets[first])
+    content = bytearray(path.read_bytes())
+    content[end : end + len(link)] = link
+    path.write_bytes(content)
+    ((flag, text),) = within(10, rows, path)
+    assert flag == Flag.UNREADABLE and "lead back" in text
 
 
 @pytest.mark.parametrize("packed", [1, 5, 7, 8, 32773, 32946, 34925, 50000])

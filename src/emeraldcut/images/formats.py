@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import re
+import struct
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -689,6 +690,7 @@ def _tiff(path: Path, settings: PictureSettings) -> Counted:
     pictures: list[Picture] = []
     try:
         with tifffile.TiffFile(path) as file:
+            _check_chain(file)
             series = [s for s in file.series if not s.keyframe.is_reduced] or file.series
             for one in series:
                 pictures += _series(one, path, settings)
@@ -700,6 +702,27 @@ def _tiff(path: Path, settings: PictureSettings) -> Counted:
     for number, picture in enumerate(pictures):
         picture.index = number if len(pictures) > 1 else None
         yield picture
+
+
+def _check_chain(file: Any) -> None:
+    """BadImage where the pages of a TIFF file, each of which says where the next is, come back to an earlier one.
+
+    tifffile would follow them for ever.
+    """
+    tiff, handle, met = file.tiff, file.filehandle, set()
+    handle.seek(8 if tiff.version == 43 else 4)  # BigTIFF, and TIFF
+    while len(where := handle.read(tiff.offsetsize)) == tiff.offsetsize:
+        (offset,) = struct.unpack(tiff.offsetformat, where)
+        if offset == 0 or offset >= handle.size:
+            return
+        if offset in met:
+            raise BadImage(Flag.UNREADABLE, "It is damaged: its pages lead back to an earlier one.")
+        met.add(offset)
+        handle.seek(offset)
+        number = handle.read(tiff.tagnosize)
+        if len(number) < tiff.tagnosize:
+            return
+        handle.seek(struct.unpack(tiff.tagnoformat, number)[0] * tiff.tagsize, 1)
 
 
 def _series(series: Any, path: Path, settings: PictureSettings) -> list[Picture]:
