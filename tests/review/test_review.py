@@ -582,7 +582,9 @@ def test_a_static_folder_holds_everything_and_what_it_saves_comes_back(finished,
         words = ["review", str(finished), "--import", str(saved), "--export", str(table), "--overwrite"]
         assert cli.main(words) == 0
     assert list(read_table(table)["verdicts"][:3]) == [1, 1, 0]
-    assert len(Verdicts(finished / LOG).entries) == 2
+    log = Verdicts(finished / LOG)
+    assert len(log.entries) == 2
+    log.close()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"entries": [{"id": "x"}]}', "\x00"])

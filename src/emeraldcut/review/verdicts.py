@@ -127,15 +127,13 @@ class Verdicts:
     1
     >>> log.said("verdict", "Ann")
     {'g1': 'oval'}
+    >>> log.close()
     """
 
     def __init__(self, path: str | Path) -> None:
         self._lock, self._path = Lock(), path
         with self._explained():
             self._connection = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.executescript(_SCHEMA)
         self.entries: list[Entry] = []
         self._read = 0  # number of the last row that is in `entries`
         self._by_key: dict[str, Entry] = {}
@@ -144,7 +142,15 @@ class Verdicts:
         self._standing: dict[str, dict[str, dict[str, list[Entry]]]] = {
             kind: defaultdict(dict) for kind in ("verdict", "again", "note")
         }
-        self.refresh()
+        try:
+            with self._explained():
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.executescript(_SCHEMA)
+            self.refresh()
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
