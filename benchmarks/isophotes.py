@@ -292,7 +292,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder with IRAF's images and tables, and ngc3610.fits")
     arguments = parser.parse_args()
     number = 20 if arguments.quick else 100
-    figures = speed(arguments.quick) | honest(arguments.seed, number) | zones(arguments.seed, number)
+    figures = speed(arguments.quick) | honest(arguments.seed, number) | zones(arguments.seed, 5 * number)
     figures |= in_mosaic(arguments.seed, 40 if arguments.quick else 1000)
     folder = arguments.real or record.ROOT.parent / "shared" / "real" / "fits" / "isophote"
     if folder.exists():

@@ -270,7 +270,7 @@ def test_zones_say_what_changes_with_radius():
     assert np.mean(plain["boxy_zones"] == "elliptical") >= 0.95
     pulls = plain["a4_extreme"] / plain["a4_extreme_err"]
     assert np.sqrt(np.mean(pulls**2)) < 1.6  # the largest of ten, of which one expects 2.4 were it not corrected
-    assert np.mean(boxy["a4_extreme_radius_pix"] > boxy["radius_pix"]) > 0.9
+    assert np.mean(boxy["a4_extreme_radius_pix"] > boxy["radius_pix"]) >= 0.85  # .95 of 300
     assert np.ma.median(boxy["a4_extreme"]) == pytest.approx(-0.06, abs=0.01)
 
 

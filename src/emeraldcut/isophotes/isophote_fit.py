@@ -237,9 +237,9 @@ def _place(shape, ring, work, edges):
     """Fills the ring's geometry: rows of `work` (6, n): place in the ring, radius, cosine and sine, root of weight.
 
     The edges of a ring are a pixel wide; without `edges` its pixels keep the weights that they have. Returns the sum of
-    these weights, without those of the noise.
+    these weights, without those of the noise, and that of their squares over it.
     """
-    axes, root_q, total = axes_of(shape), np.float32(np.sqrt(shape[Q])), np.float32(0)
+    axes, root_q, total, squares = axes_of(shape), np.float32(np.sqrt(shape[Q])), np.float32(0), np.float32(0)
     x0, y0, cos, sin = np.float32(axes.x), np.float32(axes.y), np.float32(axes.cos), np.float32(axes.sin)
     across, one, half = np.float32(axes.across), np.float32(1), np.float32(0.5)
     c3, s3, c4, s4 = np.float32(shape[C3]), np.float32(shape[S3]), np.float32(shape[C4]), np.float32(shape[S4])
@@ -264,7 +264,8 @@ def _place(shape, ring, work, edges):
         if edges:
             root[j] = np.sqrt(edge) * ring.weight[j]
         total += edge
-    return total
+        squares += edge * edge
+    return total, squares / max(total, one)
 
 
 @part
@@ -446,7 +447,8 @@ def _fit_ring(pixels, start, coefficients, radius, options):
     shape, variance, factor = start.copy(), np.full(ALL, np.nan), np.array([1.0, 0.0, 0.0])
     ring, table, work = _gather(pixels, shape, radius, half)
     fit_options = FitOptions(max(radius - half, 0.0), radius, ALL, options.steps, options.fix_angle)
-    sigma, stop, light_variance, n, step = pixels.sigma, NOT_CONVERGED, np.nan, 0.0, np.zeros(ALL)
+    sigma, stop, light_variance, step = pixels.sigma, NOT_CONVERGED, np.nan, np.zeros(ALL)
+    n, share = 0.0, 1.0  # of pixels; and what their noise counts for, since those at the edges are weighed down
     floor = FAINTEST * pixels.sigma
     profile = _profile_in_ring(coefficients, shape[Q], ring, floor)
     limit, n_most, drift = 0.0, options.n_free, 0.0
@@ -454,8 +456,10 @@ def _fit_ring(pixels, start, coefficients, radius, options):
         settled = iteration > STEPS_OF_EDGES
         if iteration == STEPS_OF_EDGES + 1:
             ring, table, work = _within(ring, work)
-        inside = _place(shape, ring, work, not settled)
-        n = n if settled else inside
+        if settled:
+            _place(shape, ring, work, False)
+        else:
+            n, share = _place(shape, ring, work, True)
         if n < n_most + N_LIGHT + SPARE_PIXELS:  # near the centre there are pixels enough for the axes only
             n_most = GEOMETRY
         n_free = 0 if iteration == 0 else n_most  # at first the light alone
@@ -477,15 +481,15 @@ def _fit_ring(pixels, start, coefficients, radius, options):
             sigma = max(_robust_scatter(table[RESIDUAL], work[4], work[5]), pixels.sigma)
             limit = CLIP_SIGMA * sigma
             continue
-        sigma = _scatter(left, max(n - len(found), 1.0), pixels.sigma)
+        sigma = _scatter(left, max(n - share * len(found), 1.0), pixels.sigma)
         limit = CLIP_SIGMA * max(np.sqrt(square / n), sigma)  # before the step: it may not have been the last
-        covariance = _take_step(found, inverse, sigma, n_free, step)
+        covariance = _take_step(found, inverse, sigma * np.sqrt(share), n_free, step)
         if _shows_no_axes(covariance, options):
             stop = FAINT
             break
         factor += found[:N_LIGHT]
         shape = _stepped(shape, step, fit_options, options.fix_axis_ratio)
-        light_variance = sigma * sigma * inverse[0, 0] * profile[0] * profile[0]
+        light_variance = share * sigma * sigma * inverse[0, 0] * profile[0] * profile[0]
         drift += _keep_variances(variance, covariance, step, radius)
         if drift > MARGIN_PIX and iteration < STEPS_OF_EDGES:
             (ring, table, work), drift = _gather(pixels, shape, radius, half), 0.0
@@ -542,7 +546,7 @@ def _robust_scatter(residual, root, work):
 def _light_alone(ring, shape, profile, table, work, options, sky):
     """Factor (3,) of the profile, the variance of the light, and the scatter, of a ring of this shape; NaN if empty."""
     factor = np.array([1.0, 0.0, 0.0])
-    n = _place(shape, ring, work, True)
+    n, share = _place(shape, ring, work, True)
     if n < N_LIGHT + 1:
         return np.full(3, np.nan), np.nan, np.nan
     sigma = sky
@@ -551,8 +555,8 @@ def _light_alone(ring, shape, profile, table, work, options, sky):
         _cut(table, PATTERNS, CLIP_SIGMA * max(sigma, _robust_scatter(table[RESIDUAL], work[4], work[5])))
         found, inverse, _, left = _solution(table, PATTERNS, factor, ring, sigma, options)
         factor += found
-        sigma = max(np.sqrt(left / max(n - N_LIGHT, 1.0)), sky)
-    return factor, sigma * sigma * inverse[0, 0] * profile[0] * profile[0], sigma
+        sigma = max(np.sqrt(left / max(n - share * N_LIGHT, 1.0)), sky)
+    return factor, share * sigma * sigma * inverse[0, 0] * profile[0] * profile[0], sigma
 
 
 def fit_rings(

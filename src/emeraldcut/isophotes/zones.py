@@ -20,9 +20,9 @@ INNER, OUTER = (0.3, 0.8), (1.25, 2.5)  # the two zones, in half-light radii
 WIDTH, LEAST_WIDTH_PIX = 0.24, 1.5  # of a ring, relative to its inner edge, and in pixels; rings do not overlap
 STEPS = 4  # Gauss-Newton steps at most
 # Standard errors from which on a zone is boxy or disky by itself; from which on zones of opposite signs differ; and
-# which each of these then needs. Of 7,200 ellipses at S/N 30 to 250, .7 % are beyond one of them by chance, and of
-# galaxies that are boxy outside and elliptical inside, at S/N 100, 12 % are called disky inside.
-ZONE_SIGMA, DIFFERENCE_SIGMA, SIGN_SIGMA = 3.2, 2.3, 0.8
+# which each of these then needs. Of 7,200 ellipses at S/N 30 to 250, .8 % are beyond one of them by chance, and of
+# galaxies that are boxy outside and elliptical inside, at S/N 100, 13 % are called disky inside.
+ZONE_SIGMA, DIFFERENCE_SIGMA, SIGN_SIGMA = 3.6, 2.5, 0.9
 MOST_ERROR = 0.1  # of a4 in a ring that counts
 
 
