@@ -449,17 +449,14 @@ def _fit_ring(pixels, start, coefficients, radius, options):
     fit_options = FitOptions(max(radius - half, 0.0), radius, ALL, options.steps, options.fix_angle)
     sigma, stop, light_variance, step = pixels.sigma, NOT_CONVERGED, np.nan, np.zeros(ALL)
     n, share = 0.0, 1.0  # of pixels; and what their noise counts for, since those at the edges are weighed down
-    floor = FAINTEST * pixels.sigma
-    profile = _profile_in_ring(coefficients, shape[Q], ring, floor)
+    profile = _profile_in_ring(coefficients, shape[Q], ring, FAINTEST * pixels.sigma)
     limit, n_most, drift = 0.0, options.n_free, 0.0
     for iteration in range(options.steps + 1):
         settled = iteration > STEPS_OF_EDGES
         if iteration == STEPS_OF_EDGES + 1:
             ring, table, work = _within(ring, work)
-        if settled:
-            _place(shape, ring, work, False)
-        else:
-            n, share = _place(shape, ring, work, True)
+        inside = _place(shape, ring, work, not settled)
+        n, share = (n, share) if settled else inside
         if n < n_most + N_LIGHT + SPARE_PIXELS:  # near the centre there are pixels enough for the axes only
             n_most = GEOMETRY
         n_free = 0 if iteration == 0 else n_most  # at first the light alone
