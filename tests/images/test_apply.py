@@ -15,7 +15,7 @@ from emeraldcut.runs import Run
 from emeraldcut.settings import Settings, setting
 from emeraldcut.tables import read_table, resumable
 
-NUMBER = 600  # images, in chunks of 256
+NUMBER = 1200  # images, in chunks of 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ def brightness(images, settings):
 
 
 def interrupted(images, settings):
-    if "300" in images.table["id"]:
+    if "600" in images.table["id"]:
         raise KeyboardInterrupt
     return brightness(images, settings)
 
@@ -59,7 +59,7 @@ def test_every_image_has_its_row(stored, tmp_path, ending):
     path = applied(stored, tmp_path / f"t{ending}", factor=2.0, progress=progress)
     table = read_table(path)
     np.testing.assert_allclose(table["brightness"], 2.0 * 81 * np.arange(NUMBER), rtol=1e-6)
-    assert progress.mock_calls == [call.begin(NUMBER), call.advance(256), call.advance(256), call.advance(88)]
+    assert progress.mock_calls == [call.begin(NUMBER), call.advance(512), call.advance(512), call.advance(176)]
     assert path == tmp_path / f"t{ending}" and not list(tmp_path.glob(".*"))
     if ending == ".ecsv":
         facts = table.meta["provenance"]
@@ -81,8 +81,8 @@ def test_what_was_stopped_goes_on(stored, tmp_path, monkeypatch):
         return brightness(images, settings)
 
     path = applied(stored, tmp_path / "t.parquet", watched, progress=progress)
-    assert seen == [str(k) for k in range(256, NUMBER)]
-    assert progress.mock_calls == [call.begin(NUMBER), call.advance(256), call.advance(256), call.advance(88)]
+    assert seen == [str(k) for k in range(512, NUMBER)]
+    assert progress.mock_calls == [call.begin(NUMBER), call.advance(512), call.advance(512), call.advance(176)]
     whole = applied(stored, tmp_path / "whole.parquet")
     assert path.stat().st_size == pytest.approx(whole.stat().st_size, rel=0.1)
     assert list(read_table(path)["brightness"]) == list(read_table(whole)["brightness"])
@@ -128,10 +128,10 @@ def test_files_of_a_folder_and_rows_of_a_table_are_counted_beforehand(tmp_path):
 
 def test_images_from_images(stored, tmp_path):
     progress = Mock()
-    run = map_images(halved, stored, ReadSettings(limit=300), tmp_path / "out", command="halve", progress=progress)
-    assert isinstance(run, Run) and run.manifest["images"] == 300 and run.manifest["command"] == "halve"
-    assert progress.mock_calls == [call.begin(300), call.advance(256), call.advance(44)]
-    np.testing.assert_allclose(np.stack(read_images(run).pixels)[:, 0, 0], np.arange(300) / 2)
+    run = map_images(halved, stored, ReadSettings(limit=600), tmp_path / "out", command="halve", progress=progress)
+    assert isinstance(run, Run) and run.manifest["images"] == 600 and run.manifest["command"] == "halve"
+    assert progress.mock_calls == [call.begin(600), call.advance(512), call.advance(88)]
+    np.testing.assert_allclose(np.stack(read_images(run).pixels)[:, 0, 0], np.arange(600) / 2)
     with pytest.raises(FileExistsError, match="finished run"):
         map_images(halved, stored, ReadSettings(), tmp_path / "out", command="halve")
     with pytest.raises(ValueError, match="a folder of their own"):

@@ -77,6 +77,7 @@ LONGEST_FIRST = sorted(IMAGE_ENDINGS, key=len, reverse=True)
 OTHER_ENDINGS = (".asdf", ".fits.z", ".fits.zip", ".fits.zst", ".npz", ".h5", ".hdf5", ".jp2", ".jxl", ".imh", ".nc")
 PSF_ENDING = ".psf"  # of PSFEx
 WANTED = ("ra", "dec", "x", "y", "id", "file")  # columns that settings may name
+CHUNK = 512  # images at a time: of fewer the tables between the stages cost as much as a stage
 MOST_NAMED = 3  # files in a sentence
 MOST_MEMBERS = 20  # of an HDF5 file, in a sentence
 LONGEST_NAME = 100  # letters of a file name made of an id
@@ -153,7 +154,7 @@ class ImageSource:
         """How many images there are if no file holds several, for bars of progress; None where nothing is known."""
         return self.n_files if self.n_images is None else self.n_images
 
-    def chunks(self, size: int = 256) -> Iterator[ImageSet]:
+    def chunks(self, size: int = CHUNK) -> Iterator[ImageSet]:
         """The images in order, at most `size` at a time."""
         if size < 1:
             raise UsageError(f"a chunk must hold at least 1 image; received {size}.")
@@ -163,7 +164,7 @@ class ImageSource:
         """The same images, with the pixels of the single bands of those that are made of several."""
         return self if self._chunks_with_bands is None else replace(self, _chunks=self._chunks_with_bands)
 
-    def chunks_after(self, done: int, size: int = 256) -> Iterator[ImageSet | StoredImages]:
+    def chunks_after(self, done: int, size: int = CHUNK) -> Iterator[ImageSet | StoredImages]:
         """The same without the first `done`; images of a set are named, not yet read."""
         for chunk in self._chunks(size):
             if done >= len(chunk):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FIRST, CAREFUL, SORTED = "rows_first", "rows_careful", "rows_sorted"  # folders of a run that is not finished
-CHUNK = 256  # images of the careful pass at a time
+CHUNK = 512  # images of the careful pass at a time
 LISTED_ROWS = 10_000  # best candidates that are also written as text
 # Columns of unfinished tables that the result does not have.
 HIGHEST, FLAG, FLAG_TEXT = "_highest", "_flag", "_flag_text"
