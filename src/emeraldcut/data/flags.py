@@ -103,6 +103,6 @@ def flag_name(flag: int) -> str:
     Examples
     --------
     >>> flag_name(Flag.LOW_SNR | Flag.NEIGHBOUR), flag_name(0)
-    ('neighbour, low snr', '')
+    ('low snr, neighbour', '')
     """
     return ", ".join(str(bit.name).lower().replace("_", " ") for bit in Flag if int(flag) & bit)

@@ -448,7 +448,9 @@ def _fit_ring(pixels, start, coefficients, radius, options):
     ring, table, work = _gather(pixels, shape, radius, half)
     fit_options = FitOptions(max(radius - half, 0.0), radius, ALL, options.steps, options.fix_angle)
     sigma, stop, light_variance, step = pixels.sigma, NOT_CONVERGED, np.nan, np.zeros(ALL)
-    n, share = 0.0, 1.0  # of pixels; and what their noise counts for, since those at the edges are weighed down
+    # Pixels, and the variance of a sum over them against that of the weights w if these were inverse variances: with
+    # equal noise it is (X'WX)^-1 X'W^2X (X'WX)^-1, taken as sum(w^2) / sum(w) times (X'WX)^-1.
+    n, share = 0.0, 1.0
     profile = _profile_in_ring(coefficients, shape[Q], ring, FAINTEST * pixels.sigma)
     limit, n_most, drift = 0.0, options.n_free, 0.0
     for iteration in range(options.steps + 1):
