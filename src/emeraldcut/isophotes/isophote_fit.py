@@ -237,7 +237,8 @@ def _place(shape, ring, work, edges):
     """Fills the ring's geometry: rows of `work` (6, n): place in the ring, radius, cosine and sine, root of weight.
 
     The edges of a ring are a pixel wide; without `edges` its pixels keep the weights that they have. Returns the sum of
-    these weights, without those of the noise, and that of their squares over it.
+    these weights w, without those of the noise, and that of their squares over it: the noise is the same in all pixels,
+    so that the covariance is not (X'WX)^-1 but (X'WX)^-1 X'WWX (X'WX)^-1, which is taken to be this fraction of it.
     """
     axes, root_q, total, squares = axes_of(shape), np.float32(np.sqrt(shape[Q])), np.float32(0), np.float32(0)
     x0, y0, cos, sin = np.float32(axes.x), np.float32(axes.y), np.float32(axes.cos), np.float32(axes.sin)
@@ -448,9 +449,7 @@ def _fit_ring(pixels, start, coefficients, radius, options):
     ring, table, work = _gather(pixels, shape, radius, half)
     fit_options = FitOptions(max(radius - half, 0.0), radius, ALL, options.steps, options.fix_angle)
     sigma, stop, light_variance, step = pixels.sigma, NOT_CONVERGED, np.nan, np.zeros(ALL)
-    # Pixels, and the variance of a sum over them against that of the weights w if these were inverse variances: with
-    # equal noise it is (X'WX)^-1 X'W^2X (X'WX)^-1, taken as sum(w^2) / sum(w) times (X'WX)^-1.
-    n, share = 0.0, 1.0
+    n, share = 0.0, 1.0  # see `_place`
     profile = _profile_in_ring(coefficients, shape[Q], ring, FAINTEST * pixels.sigma)
     limit, n_most, drift = 0.0, options.n_free, 0.0
     for iteration in range(options.steps + 1):
