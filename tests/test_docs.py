@@ -207,9 +207,13 @@ def test_the_changelog_has_a_section_for_the_version():
 
 
 NEEDS = {"train": "keras", "search": "cma"}  # packages of extras that examples need
+LONG = {"demo", "search", "study", "suite", "train"}  # whose examples take some ten seconds
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if ">>> " in path.read_text()], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LONG))
+    for path in SOURCES if ">>> " in path.read_text()
+])  # fmt: skip
 def test_examples_in_docstrings_run(path, tmp_path, monkeypatch):
     """From an empty folder; none is left out."""
     if path.stem in NEEDS:
