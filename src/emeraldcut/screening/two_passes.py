@@ -20,7 +20,7 @@ from emeraldcut.errors import UsageError
 from emeraldcut.images import ImageSource, NoImagesError, ReadSettings, open_images, write_images
 from emeraldcut.images.apply import reading_facts
 from emeraldcut.images.origin import ORIGIN_COLUMNS
-from emeraldcut.images.readers import keeping_colours
+from emeraldcut.images.readers import CHUNK, keeping_colours
 from emeraldcut.images.source_images import UNREAD, SourceImages
 from emeraldcut.images.store import StoredImages
 from emeraldcut.networks import load_network
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FIRST, CAREFUL, SORTED = "rows_first", "rows_careful", "rows_sorted"  # folders of a run that is not finished
-CHUNK = 512  # images of the careful pass at a time
 LISTED_ROWS = 10_000  # best candidates that are also written as text
 # Columns of unfinished tables that the result does not have.
 HIGHEST, FLAG, FLAG_TEXT = "_highest", "_flag", "_flag_text"
