@@ -90,7 +90,7 @@ def _close(found: Table, expected: Table, unit: float, level: float) -> None:
     Under a sky of many sigma single precision rounds the pixels of each unit more coarsely.
 
     One step of rounding of all pixels, up or down, moves results by 3e-4 of their errors where the level is 300 and the
-    PSF is known, by 1e-4 where it is unknown, and by 2e-5 where there is no sky: no unit can do better.
+    PSF is known, by 1e-4 where it is unknown, and by 2e-5 where there is no sky; a unit rounds by a third of that.
     """
     known, profiles = "psf_fwhm_pix" in found.colnames, "stop_reason" in found.colnames
     tolerance = max(1e-4, (1e-5 if known else ROUNDING) * abs(level)) * (10 if profiles else 1)
