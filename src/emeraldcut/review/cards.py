@@ -10,11 +10,10 @@ import numpy as np
 from astropy.table import Row
 from PIL import Image
 
-from emeraldcut.data.flags import SENTENCES
+from emeraldcut.data.flags import SENTENCES, flag_name
 from emeraldcut.report.cards import (
     data_url,
     decimal,
-    flag_name,
     half_light_radius,
     sky_links,
     value_words,
