@@ -107,13 +107,16 @@ def test_what_unpacks_to_zeros_ends_at_once(tmp_path):
         assert time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("t.csv", b"id,x\n1,2\n"), ("t.csv.gz", gzip.compress(b"id,x\n1,2\n")), ("t.parquet", b"PAR1"),
-    ("t.fits", fits_bytes(fits.PrimaryHDU(), fits.BinTableHDU(Table({"x": [1.5]})))),
-])  # fmt: skip
-def test_zeros_after_what_is_there_end_soon(tmp_path, name, content):
+BEGINNINGS = {
+    "t.csv": b"id,x\n1,2\n", "t.csv.gz": gzip.compress(b"id,x\n1,2\n"), "t.parquet": b"PAR1",
+    "t.fits": fits_bytes(fits.PrimaryHDU(), fits.BinTableHDU(Table({"x": [1.5]}))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_zeros_after_what_is_there_end_soon(tmp_path, name):
     path = tmp_path / name
-    path.write_bytes(content)
+    path.write_bytes(BEGINNINGS[name])
     os.truncate(path, 10**11)
     begun = time.monotonic()
     with pytest.raises(UsageError):
