@@ -13,12 +13,14 @@ Keys of the last line:
     galaxies                   number of galaxies
     changes                    of each factor, the level and the steps (below), with (`psf`) and without a known PSF:
         within_1e4             fraction of galaxies of which no result from all isophotes moves by more than 1e-4
-        most, most_converged   the largest difference of all, and of those whose fit converged
+        within_1e4_converged   the same of those without the flag NOT_CONVERGED
+        most, most_converged   the largest difference of all, and of those
         zones_within_1e3       the fraction of which no result of zones or single isophotes (`a4_inner`, `a4_outer`,
                                `a4_slope`, `a4_extreme`) moves by more than 1e-3: they hang on fewer and fainter pixels
         zones_most             the largest of these differences
         probability            the largest difference of a class probability
         flags                  galaxies whose flags differ
+    converged                  fraction of galaxies without the flag NOT_CONVERGED, without and with a known PSF
     beyond                     galaxies that are beyond 1e-4 for some factor: with their S/N, the largest difference,
                                whether their fit converged, and what the steps of rounding alone do to them
 """
@@ -33,6 +35,7 @@ from astropy.table import Table
 
 from emeraldcut.data import ImageSet
 from emeraldcut.data.columns import numbers
+from emeraldcut.data.flags import Flag
 from emeraldcut.galaxies import SynthesiseSettings, synthesise
 from emeraldcut.isophotes import measure
 from emeraldcut.networks import classify
@@ -99,10 +102,12 @@ def main() -> None:
     images = synthesise(SynthesiseSettings(number=30 if arguments.quick else 300), seed=arguments.seed)
     found: list[dict[str, object]] = []
     beyond: list[dict[str, object]] = []
+    shares: list[float] = []
     for psf in (False, True):
         as_they_are = changed(images, lambda pixels: pixels, psf)
         expected, classes = measure(as_they_are), classify(as_they_are)
-        converged = np.array(["settle" not in str(text) for text in expected["flag_text"]])
+        converged = (np.asarray(expected["flag"]) & Flag.NOT_CONVERGED) == 0
+        shares.append(converged.mean())
         worst, alone = np.zeros(len(images)), np.zeros(len(images))
         for name, change in changes(arguments.seed).items():
             others = changed(images, change, psf)
@@ -117,6 +122,7 @@ def main() -> None:
                 "change": name,
                 "psf": psf,
                 "within_1e4": np.mean(moved <= TOLERANCE),
+                "within_1e4_converged": np.mean(moved[converged] <= TOLERANCE),
                 "most": moved.max(),
                 "most_converged": moved[converged].max(),
                 "zones_within_1e3": np.mean(of_zones <= OF_ZONES),
@@ -129,11 +135,13 @@ def main() -> None:
         beyond += [
             {
                 "id": str(expected["id"][k]), "psf": psf, "snr": float(numbers(expected["snr"])[k]), "moved": worst[k],
-                "converged": bool(converged[k]), "steps": alone[k],
+                "converged": converged[k], "steps": alone[k],
             }
             for k in np.flatnonzero(worst > TOLERANCE)
         ]  # fmt: skip
-    record.finish("units", {"galaxies": len(images), "changes": found, "beyond": beyond}, arguments)
+    record.finish(
+        "units", {"galaxies": len(images), "converged": shares, "changes": found, "beyond": beyond}, arguments
+    )
 
 
 if __name__ == "__main__":

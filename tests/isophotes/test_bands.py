@@ -1,5 +1,7 @@
 """Galaxies in several bands: one geometry, harmonics and light of each band."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -10,11 +12,21 @@ from hypothesis import strategies as st
 import emeraldcut
 from emeraldcut.cli import main
 from emeraldcut.data import ImageSet
+from emeraldcut.data.flags import Flag
 from emeraldcut.errors import UsageError
 from emeraldcut.galaxies import draw_galaxy, shapes
 from emeraldcut.galaxies.profiles import Sersic
-from emeraldcut.isophotes import MeasureSettings, ProfileSettings, band_profiles, band_shapes, colour_profile, measure
+from emeraldcut.isophotes import (
+    MeasureSettings,
+    ProfileSettings,
+    band_profiles,
+    band_shapes,
+    bands,
+    colour_profile,
+    measure,
+)
 from emeraldcut.isophotes.bands import amplitudes, stepped
+from emeraldcut.isophotes.galaxy_fit import measure_galaxy
 from emeraldcut.tables import read_table
 from tests.helpers import sky_noise_for
 
@@ -25,15 +37,15 @@ NOISE = sky_noise_for(LIGHT, 60)
 
 def in_bands(number: int, seed: int = 0, flux: tuple[float, ...] = (1, 1, 1), **changed) -> ImageSet:
     """The same boxy galaxy in three bands of equal noise, so many times; `changed` replaces bands, or their noise."""
-    rng, pixels, bands = np.random.default_rng(seed), [], []
+    rng, pixels, all_planes = np.random.default_rng(seed), [], []
     for _ in range(number):
         planes = {
             name: (f * changed.get(name, LIGHT) + rng.normal(0, NOISE, LIGHT.shape)).astype(np.float32)
             for name, f in zip(BANDS, flux, strict=True)
         }
-        bands.append(planes)
+        all_planes.append(planes)
         pixels.append(np.nanmean(list(planes.values()), axis=0))
-    return ImageSet(np.array(pixels, np.float32), Table({"id": [f"g{k}" for k in range(number)]}), bands=bands)
+    return ImageSet(np.array(pixels, np.float32), Table({"id": [f"g{k}" for k in range(number)]}), bands=all_planes)
 
 
 def alone(images: ImageSet, name: str) -> ImageSet:
@@ -97,6 +109,27 @@ def test_a_band_without_light_does_not_spoil_the_others():
         joint = measure(given_images, JOINT)
         assert np.all(np.abs(joint["a4"] - expected) < 5 * joint["a4_err"])
     assert hidden[rows["band"] == "z"].all()
+    assert all("No galaxy stands out" in text for text in rows["flag_text"][rows["band"] == "z"])
+    assert not rows["flag"][rows["band"] != "z"].any()
+
+
+def test_a_fit_of_a_band_that_does_not_settle_is_flagged_and_has_no_say(monkeypatch):
+    """A fit that ends wherever its second step leads it."""
+    images, calls = in_bands(1), []
+    expected = measure(alone(images, "g"), MeasureSettings(zones=False))
+
+    def measured(*given_values):
+        calls.append(measure_galaxy(*given_values))
+        fit = calls[-1]
+        if len(calls) <= 2:  # all bands, and g
+            return fit
+        return replace(fit, converged=False, fitted=fit.fitted._replace(shape=fit.fitted.shape + 0.03))
+
+    monkeypatch.setattr(bands, "measure_galaxy", measured)
+    rows = band_shapes(images, JOINT)
+    assert list(rows["band"]) == list(BANDS) and len(calls) == 4
+    assert [bool(flag & Flag.NOT_CONVERGED) for flag in rows["flag"]] == [False, True, True]
+    assert rows["a4"][0] == pytest.approx(expected["a4"][0], abs=expected["a4_err"][0] / 2)
 
 
 def test_the_colour_of_a_galaxy_is_that_of_its_light():

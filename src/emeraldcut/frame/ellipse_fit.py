@@ -50,6 +50,12 @@ LEAST_DEFORMATION, MOST_DEFORMATION = 0.3, 3.0  # of any isophote, so that a bad
 # A fit has converged when its last step moved no isophote by more than this, in pixels or in shares of its error. What
 # remains after that step is a tenth of it or less.
 TOLERANCE_PIX, TOLERANCE_SIGMA = 0.02, 0.25
+# A fit that needs more than STRAIGHT_STEPS wanders, along a path that hangs on the last bit of the pixels. So that
+# this does not matter, its last step is smaller by AFTER_WANDERING. One that has not settled after MOST_STEPS is left
+# where it was before it wandered, and flagged. Of 800 synthetic galaxies of all classes and artefacts these are 5 %,
+# with a known PSF 7 %, of the rectangles among them 1 %; of the others less than one in a hundred moves by more than
+# 1e-4 of its errors in another unit, and none by more than .012.
+STRAIGHT_STEPS, AFTER_WANDERING, MOST_STEPS = 10, 0.1, 20
 ALMOST_PIX = 0.22  # a step below this may be the last one: then errors are computed; saves time only
 # A step that turns back by more than this fraction of the one before it is damped, and what is left of it at least. Of
 # 177 synthetic galaxies below a S/N of 40 two do not settle; without this there were 27.
@@ -128,7 +134,7 @@ class FitOptions(NamedTuple):
         Isophote radii in pixels along the major axis whose pixels determine the shape.
     n_free : GEOMETRY or ALL
     iterations : int
-        Gauss-Newton steps at most.
+        Gauss-Newton steps at most; a fit that has not settled by then is given as it was after STRAIGHT_STEPS.
     fix_angle : bool
         Keep the position angle.
     """
@@ -724,11 +730,15 @@ def in_pixels(amplitude: float, pattern: int, outer: float) -> float:
 
 
 @part
-def is_last(step: np.ndarray, covariance: np.ndarray, outer: float) -> bool:
-    """Whether a step moves no isophote by more than TOLERANCE_PIX or TOLERANCE_SIGMA of its error."""
+def is_last(step: np.ndarray, covariance: np.ndarray, outer: float, iteration: int) -> bool:
+    """Whether a step moves no isophote by more than TOLERANCE_PIX or TOLERANCE_SIGMA of its error.
+
+    Or by less than that, if `iteration` (from 0) says that there were many steps before it.
+    """
+    share = 1.0 if iteration < STRAIGHT_STEPS else AFTER_WANDERING
     for a in range(len(covariance)):
         error = in_pixels(np.sqrt(max(covariance[a, a], 0.0)), a, outer)
-        if abs(in_pixels(step[a], a, outer)) > max(TOLERANCE_PIX, TOLERANCE_SIGMA * error):
+        if abs(in_pixels(step[a], a, outer)) > share * max(TOLERANCE_PIX, TOLERANCE_SIGMA * error):
             return False
     return True
 
@@ -753,7 +763,10 @@ def fit_shape(pixels: Pixels, shape: np.ndarray, light: np.ndarray, options: Fit
         Light at circularised radius 0, 1, 2, ... pixels, to start the profile.
     options : FitOptions
     """
-    return ShapeFit(*_fit_shape(tuple(pixels), shape, light, tuple(options)))
+    fit = ShapeFit(*_fit_shape(tuple(pixels), shape, light, tuple(options)))
+    if fit.converged or options.iterations <= STRAIGHT_STEPS:
+        return fit
+    return fit_shape(pixels, shape, light, options._replace(iterations=STRAIGHT_STEPS))
 
 
 @compiled
@@ -763,7 +776,7 @@ def _fit_shape(pixels, shape, light, options):
 
 
 @part
-def _damping(step, last, damping, outer):
+def damping_of(step, last, damping, outer):
     """By what a step (n,) is multiplied, after one that was `last` before it was multiplied by `damping`.
 
     Where clipped pixels and weights change from step to step, a step may overshoot and the next one turn back, for
@@ -827,10 +840,10 @@ def _fitted(pixels, shape, light, options):
             for a in range(n_free):
                 for b in range(n_free):
                     covariance[a, b] = inverse[a, b]
-            converged = iteration > 0 and is_last(step, covariance, outer)
+            converged = iteration > 0 and is_last(step, covariance, outer, iteration)
         mean_light, noise = total_light / n_used, total_variance / n_used
         shared = _shared(rings, points, box, low, high)
-        damping = _damping(step, last, damping, outer)
+        damping = damping_of(step, last, damping, outer)
         last = step
         coefficients += damping * solution[n_free:]
         shape = moved(shape, damping * step, options)

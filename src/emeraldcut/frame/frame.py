@@ -23,6 +23,7 @@ from emeraldcut.frame.ellipse_fit import (
     C4,
     EVEN,
     GEOMETRY,
+    MOST_STEPS,
     S2,
     S4,
     Ellipse,
@@ -207,7 +208,7 @@ def _fit_along_sides(pixels: Pixels, fit: ShapeFit, size: _Size) -> tuple[ShapeF
         return fit, False
     turned[ANGLE] += turn
     turned[C3:] = 0.0
-    return fit_shape(pixels, turned, size.light, options._replace(iterations=6, fix_angle=True)), True
+    return fit_shape(pixels, turned, size.light, options._replace(iterations=MOST_STEPS, fix_angle=True)), True
 
 
 def with_noise_known(image: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -264,7 +265,8 @@ def frame_galaxy(
     psf = (psf_fwhm_pix if np.isfinite(psf_fwhm_pix) else ASSUMED_PSF_FWHM_PIX) / first.binning
     pixels, (ny, nx) = Pixels(division.image, division.pixel_class, division.sky_sigma, relative), division.image.shape
     inner, outer = _first_range(first.shape, ny, nx, psf, first.radius)
-    fit, square = fit_shape(pixels, first.shape, first.light, FitOptions(inner, outer, GEOMETRY, 10, False)), False
+    options, square = FitOptions(inner, outer, GEOMETRY, MOST_STEPS, False), False
+    fit = fit_shape(pixels, first.shape, first.light, options)
     size = _Size(*_size_of(division.image, division.pixel_class, fit.shape, psf, first.radius))
     if fit.shape[Q] > NEARLY_ROUND:
         fit, square = _fit_along_sides(pixels, fit, size)

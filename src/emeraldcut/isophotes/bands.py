@@ -17,6 +17,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table, join, vstack
 
 from emeraldcut.data.columns import describe_columns
+from emeraldcut.data.flags import Flag, describe
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import ALL, GEOMETRY, ORDERS, FramedGalaxy, FrameSet, frame_galaxies, known_psf, unbinned
@@ -289,12 +290,14 @@ def _usable(fitted: Fitted, square: bool) -> bool:
 
 
 def _joint(fit: Measurement, fits: list[Measurement], square: bool) -> Measurement:
-    """`fit` with the shape that all bands have in common."""
+    """`fit` with the shape that all bands have in common; those whose fit did not settle have no say in it."""
+    steady = [one for one in fits if one.converged]
+    fits = steady or fits
     noisy = [one.correlation * one.fitted.covariance for one in fits]
     joint = combined([one.fitted.shape for one in fits], noisy, fit.fitted.shape, square)
     as_seen = [one.correlation * one.seen_covariance for one in fits]
     seen = combined([one.seen for one in fits], as_seen, fit.seen, square)
-    return _with_shape(fit, joint, seen, square)
+    return replace(_with_shape(fit, joint, seen, square), converged=bool(steady))
 
 
 def _conditional(together: Measurement, of_band: Measurement, square: bool) -> Measurement:
@@ -343,8 +346,9 @@ def band_shapes(
     -------
     Table
         `id`, `band`, `x, y, axis_ratio, position_angle_deg` (those of all bands), harmonics as from `measure` with
-        errors, `light_inside` (counts within the measured range's outer radius), `background`, `sky_sigma`. Of a band
-        that shows no galaxy all but its name is masked. Images that are not made of several bands have no row.
+        errors, `light_inside` (counts within the measured range's outer radius), `background`, `sky_sigma`; `flag` and
+        `flag_text`, which say whether the band shows no galaxy, and whether its fit did not settle. Of a band that
+        shows no galaxy all other values are masked. Images that are not made of several bands have no row.
 
     Raises
     ------
@@ -353,15 +357,27 @@ def band_shapes(
     """
     names: list[tuple[str, str]] = []
     rows: list[list[float]] = []
+    flags: list[Flag] = []
     for i, together, planes in _together(images, settings, frames):
-        for band in planes:
-            names.append((str(images.table["id"][i]), band))
-            rows.append(_row(None if together is None else together.bands.get(band)))
+        for name in planes:
+            band = None if together is None else together.bands.get(name)
+            names.append((str(images.table["id"][i]), name))
+            rows.append(_row(band))
+            flags.append(_flag_of(band))
     table = Table({"id": np.array([n for n, _ in names], object), "band": np.array([b for _, b in names], object)})
     for name, values in zip(COLUMNS, np.array(rows).reshape(-1, len(COLUMNS)).T, strict=True):
         hidden = ~np.isfinite(values)
         table[name] = MaskedColumn(np.where(hidden, 0.0, values), mask=hidden)
+    table["flag"] = np.array(flags, dtype=np.int64)
+    table["flag_text"] = np.array([describe(flag) for flag in flags], dtype=object)
     return describe_columns(table)
+
+
+def _flag_of(band: InBand | None) -> Flag:
+    """What is wrong with one band of a galaxy."""
+    if band is None:
+        return Flag.NO_GALAXY
+    return Flag.GOOD if band.fit.converged else Flag.NOT_CONVERGED
 
 
 def band_profiles(

@@ -21,6 +21,7 @@ from emeraldcut.frame.ellipse_fit import (
     FIT_MARGIN,
     RESIDUAL,
     S2,
+    STRAIGHT_STEPS,
     FitOptions,
     Pixels,
     Points,
@@ -28,6 +29,7 @@ from emeraldcut.frame.ellipse_fit import (
     ShapeFit,
     axes_of,
     box_around,
+    damping_of,
     hold,
     is_last,
     knot_place,
@@ -468,6 +470,16 @@ def _guide(shape, coefficients, canvas, options, kernel):
 
 
 @part
+def _inverse_at(shape, coefficients, canvas, options, kernel, likely):
+    """The inverse of the matrix that guides the steps from a shape and a profile, with what is known of the latter."""
+    matrix = _guide(shape, coefficients, canvas, options, kernel)
+    _add_prior(matrix[ALL:, ALL:], likely)
+    if options.fix_angle:
+        hold(matrix, S2)
+    return invert(matrix, RIDGE)
+
+
+@part
 def _weigh_residuals(image, canvas, seen, anew, far, out, model):
     """Writes weighted residuals of what is seen of the model into `out`, and what is seen into `model`, an image.
 
@@ -531,14 +543,16 @@ def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: 
     kernel : Kernel or ImageKernel
         The place of the shape is that of the light that is seen, wherever the middle of the PSF's image lies.
     """
-    shape, offset = seen.shape, np.zeros(2)
+    shape, offset, even = seen.shape, np.zeros(2), kernel
     if isinstance(kernel, ImageKernel):
-        shape, offset, kernel = shape.copy(), np.array([kernel.dx, kernel.dy]), kernel.kernel
+        shape, offset, even = shape.copy(), np.array([kernel.dx, kernel.dy]), kernel.kernel
         shape[:2] -= offset
     start = (shape, seen.coefficients, seen.sigmas)
-    found = FitBeforePsf(*_fit_before_psf(tuple(pixels), start, tuple(options), tuple(kernel)))
+    found = FitBeforePsf(*_fit_before_psf(tuple(pixels), start, tuple(options), tuple(even)))
     found.shape[:2] += offset
-    return found
+    if found.converged or options.iterations <= STRAIGHT_STEPS:
+        return found
+    return fit_before_psf(pixels, seen, options._replace(iterations=STRAIGHT_STEPS), kernel)
 
 
 @compiled
@@ -559,24 +573,19 @@ def _deconvolved(pixels, start, options, kernel):
         return FitBeforePsf(shape, covariance, coefficients, model, False)
     margin = min(kernel.margin_pix, fine.columns.shape[1] // 2)
     canvas = _canvas_for(pixels, shape, sigmas, options, box, margin)
-    matrix = _guide(shape, coefficients, canvas, options, kernel)
     reach *= np.sqrt(shape[Q])
     likely = _likely_profile(coefficients, sigmas, reach)
     for k in range(len(coefficients)):  # beyond the pixels of the fit the profile starts as the likely one
         if k - 1 > knot_place(reach):
             coefficients[k] = likely[k]
-    _add_prior(matrix[ALL:, ALL:], likely)
-    if options.fix_angle:
-        hold(matrix, S2)
-    inverse = invert(matrix, RIDGE)
-    for a in range(ALL):
-        for b in range(ALL):
-            covariance[a, b] = inverse[a, b]
     points, ny, nx = _grid_points(canvas, 1)
     rings = space_for(ny * nx, len(sigmas))
     grid, thrown = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
     work, far = work_space((ny, nx), fine), np.zeros((ny, nx), np.bool_)
     flat, transposed, converged = grid.reshape(ny * nx), _flipped(fine), False
+    inverse = _inverse_at(shape, coefficients, canvas, options, kernel, likely)
+    covariance[:] = inverse[:ALL, :ALL]
+    last, damping = np.zeros(ALL), 1.0
     for iteration in range(options.iterations):
         _draw(shape, coefficients, points, rings)
         for j in range(ny * nx):
@@ -593,9 +602,11 @@ def _deconvolved(pixels, start, options, kernel):
         if not np.isfinite(solution).all():
             converged = False
             break
-        coefficients += solution[ALL:]
-        shape = moved(shape, solution[:ALL], options)
-        converged = is_last(solution, covariance, options.outer)
+        converged = is_last(solution, covariance, options.outer, iteration)
+        damping = damping_of(solution, last, damping, options.outer)
+        last = solution[:ALL].copy()
+        coefficients += damping * solution[ALL:]
+        shape = moved(shape, damping * last, options)
         if converged and iteration > 0:
             break
     return FitBeforePsf(shape, covariance, coefficients, model, converged)

@@ -10,7 +10,7 @@ import numpy as np
 from emeraldcut.data.imageset import ImageSet
 from emeraldcut.errors import UsageError
 from emeraldcut.frame import ALL, GEOMETRY, ORDERS, FramedGalaxy, fit_shape, turn_error
-from emeraldcut.frame.ellipse_fit import ANGLE, C4, S2, FitOptions, Q, ShapeFit
+from emeraldcut.frame.ellipse_fit import ANGLE, C4, MOST_STEPS, S2, FitOptions, Q, ShapeFit
 from emeraldcut.frame.frame import example_galaxy
 from emeraldcut.isophotes.deconvolved_fit import (
     FitBeforePsf,
@@ -36,8 +36,7 @@ SECOND_ORDER = 0.045
 LEAST_ERROR = 0.003  # of a harmonic: what drawings without noise differ from their outlines
 LEAST_RANGE_PIX = 3.0  # between inner and outer radius, so that pixels are left
 SEEN_LIMIT = 1.3  # times where the galaxy ends, as far as is measured at most
-# Gauss-Newton steps at most: of the fit as seen alone, of the one that starts that before the PSF, and of the latter.
-STEPS_SEEN, STEPS_START, STEPS_BEFORE_PSF = 8, 2, 5
+STEPS_START = 2  # of the fit from which that before the PSF starts
 LEAST_A4 = 0.015  # of a galaxy that is called boxy or disky: below it real ellipticals are
 MOST_TURNED = 1.3  # harmonics are raised by this factor at most
 
@@ -119,6 +118,8 @@ class Measurement:
         As the fit left it, see `settled`, for noise that is independent from pixel to pixel.
     seen_covariance : (12, 12)
         The same of `seen`.
+    converged : bool
+        Whether the fit settled; else the shape hangs on where it was stopped.
     """
 
     shape: np.ndarray
@@ -132,6 +133,7 @@ class Measurement:
     psf_trust: float
     fitted: Fitted
     seen_covariance: np.ndarray
+    converged: bool
 
 
 def psf_image(images: ImageSet, row: int) -> np.ndarray | None:
@@ -160,16 +162,16 @@ def measure_galaxy(
     outer = max(min(settings.outer_radius * galaxy.radius, SEEN_LIMIT * galaxy.limit), inner + LEAST_RANGE_PIX)
     division, square = galaxy.segmentation, galaxy.square
     kernel = _kernel_of(galaxy, psf_fwhm_pix, psf) if settings.psf_correction else None
-    options = FitOptions(inner, outer, ALL, STEPS_SEEN if kernel is None else STEPS_START, square)
+    options = FitOptions(inner, outer, ALL, MOST_STEPS if kernel is None else STEPS_START, square)
     pixels = galaxy.pixels
     seen = fit_shape(pixels, galaxy.shape, galaxy.light, options)
     if not np.isfinite(seen.covariance[C4, C4]):
         return None
-    shape, covariance, model = seen.shape, seen.covariance, None
+    shape, covariance, model, converged = seen.shape, seen.covariance, None, seen.converged
     if kernel is not None:
-        before = fit_before_psf(pixels, seen, options._replace(iterations=STEPS_BEFORE_PSF), kernel)
+        before = fit_before_psf(pixels, seen, options._replace(iterations=MOST_STEPS), kernel)
         if np.isfinite(before.covariance[C4, C4]) and np.isfinite(before.shape).all():
-            shape, covariance, model = before.shape, before.covariance, before.model
+            shape, covariance, model, converged = before.shape, before.covariance, before.model, before.converged
             if psf is not None and covariance[C4, C4] > AMPLIFIED * seen.covariance[C4, C4]:
                 shape, covariance = _held_back(galaxy, seen, before, options, kernel)
     # the correlation of the sky's noise counts as far as the galaxy's pixels show it too
@@ -182,7 +184,7 @@ def measure_galaxy(
     shape, errors = settled(shape, seen.shape, covariance, seen.covariance, correlation, square, trust)
     return Measurement(
         shape, errors, seen.shape, float(residual), model, correlation, seen.coefficients, outer, trust, fitted,
-        seen.covariance,
+        seen.covariance, converged,
     )  # fmt: skip
 
 
@@ -320,7 +322,7 @@ def _settle(shape, seen, covariance, of_seen, correlation, square, psf_trust, le
 
 def measure_example() -> None:
     """What is compiled ahead, see `numerics.jit`, besides `fit_shape`."""
-    galaxy, options, known = example_galaxy(), FitOptions(5.0, 20.0, ALL, STEPS_BEFORE_PSF, False), np.eye(ALL)
+    galaxy, options, known = example_galaxy(), FitOptions(5.0, 20.0, ALL, MOST_STEPS, False), np.eye(ALL)
     seen = ShapeFit(galaxy.shape, known, galaxy.coefficients, galaxy.sigmas, True, 0.0, 1.0, 10.0)
     fit_before_psf(galaxy.pixels, seen, options, moffat_kernel(2.0))
     settled(galaxy.shape, galaxy.shape, known, known, 1.0, False, PSF_TRUST)

@@ -491,7 +491,7 @@ def _fit_ring(pixels, start, coefficients, radius, options):
         drift += _keep_variances(variance, covariance, step, radius)
         if drift > MARGIN_PIX and iteration < STEPS_OF_EDGES:
             (ring, table, work), drift = _gather(pixels, shape, radius, half), 0.0
-        if settled and is_last(step, covariance, radius):
+        if settled and is_last(step, covariance, radius, iteration):
             stop = CONVERGED
             break
     if stop in (FAINT, FEW_PIXELS):

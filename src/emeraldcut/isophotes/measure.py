@@ -99,7 +99,7 @@ def measure(
         table["pa_sky_deg"] = sky_position_angle(table)
         if {"ra", "dec"} <= set(table.colnames):
             table["galaxy_ra"], table["galaxy_dec"] = galaxy_position(table, [pixels.shape for pixels in images.pixels])
-    _add_flags(table, missing, numbers(table["radius_pix"], np.inf) >= settings.unresolved_ratio * np.nan_to_num(psf))
+    _add_flags(table, fits, numbers(table["radius_pix"], np.inf) >= settings.unresolved_ratio * np.nan_to_num(psf))
     return describe_columns(table)
 
 
@@ -117,11 +117,12 @@ def _of_all_bands(
     return found
 
 
-def _add_flags(table: Table, missing: np.ndarray, resolved: np.ndarray) -> None:
-    """Sets the flags of `measure`, from which fits are missing and which galaxies the PSF resolves, (n,)."""
+def _add_flags(table: Table, fits: list[Measurement | None], resolved: np.ndarray) -> None:
+    """Sets the flags of `measure`, from the fits and from which galaxies the PSF resolves, (n,)."""
+    unsettled = np.array([fit is None or not fit.converged for fit in fits], dtype=bool)
     good = usable(table["flag"])
     add_flag(table, ~resolved & good, Flag.UNRESOLVED)
-    add_flag(table, missing & good, Flag.NOT_CONVERGED)
+    add_flag(table, unsettled & good, Flag.NOT_CONVERGED)
     add_flag(table, (numbers(table["residual"], 0.0) > STRUCTURE) & good, Flag.STRUCTURE)
 
 
