@@ -68,7 +68,7 @@ def work(name: str, seed: int, start: int, stop: int, folder: Path, answers: Any
     import warnings
 
     warnings.simplefilter("ignore")
-    apart.SLOWEST_S = 2  # some damages make the decompressor of HCOMPRESS loop for ever
+    apart.SLOWEST_S = 5  # some damages make the decompressor of HCOMPRESS loop for ever
     stored = fuzzing.StoredSample(folder) if name == "set" else None
     sample = stored.sample if stored else fuzzing.SAMPLES[name]()
     together = folder / "together"

@@ -184,6 +184,28 @@ def test_hdf5_does_not_lead_to_other_files(tmp_path, how):
     assert flag == Flag.UNREADABLE and "another file" in text
 
 
+def claiming(path, columns, rows: int) -> None:
+    """Writes a Parquet table of three rows whose footer claims so many (the third field of its Thrift, doubled)."""
+    pq.write_table(pa.table(columns), path)
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    place = content.index(b"\x16\x06\x19", footer)
+    path.write_bytes(content[:place] + bytes([0x16, 2 * rows, 0x19]) + content[place + 3 :])
+    about = pq.read_metadata(path)
+    assert about.num_rows == rows and about.row_group(0).num_rows == 3
+
+
+def test_parquet_that_claims_more_rows_than_its_groups_hold_has_them_all(tmp_path):
+    path, names = tmp_path / "x.parquet", ["a", "b", "c"]
+    claiming(path, {"image": [{"bytes": fuzzing.picture("PNG")}] * 3, "id": names}, 7)
+    images = read_images(path)
+    assert [bool(flag) for flag in images.table["flag"]] == [False] * 3 + [True] * 4
+    assert "none of its groups holds it" in images.table["flag_text"][-1]
+    claiming(path, {"id": names}, 7)
+    with pytest.raises(UsageError, match="claims 7 rows, and its groups hold 3"):
+        read_table(path)
+
+
 def test_parquet_with_a_damaged_page_has_all_its_rows(tmp_path):
     picture = {"bytes": npy_bytes(RAMP), "path": None}
     images = [{"bytes": fuzzing.picture("PNG"), "path": None}] * 9
@@ -335,6 +357,15 @@ def test_what_crashes_apart_is_an_error_here():
     assert next(few) == 0
     few.close()
     assert list(apart("tests.images.test_borders:killing", 2)) == [0, 1]
+
+
+def test_a_crash_after_the_last_image_adds_no_row(monkeypatch, tmp_path):
+    def crashing():
+        yield from (failed(Crashed("early")), failed(Crashed("early")))
+        raise Crashed("late")
+
+    monkeypatch.setattr("emeraldcut.images.formats._pictures", lambda *_: (2, crashing()))
+    assert [picture.detail for picture in read_file(tmp_path / "x.fits.fz")] == ["early.", "early."]
 
 
 @pytest.mark.slow

@@ -185,3 +185,21 @@ def test_a_column_of_sextractor_far_beyond_the_others_is_a_sentence(tmp_path, nu
     (tmp_path / "t.cat").write_text(f"#   1 NUMBER object\n#   {number} FLUX_AUTO flux [count]\n{rows}")
     with pytest.raises(UsageError, match="header names a column"):
         read_table(tmp_path / "t.cat")
+
+
+@pytest.mark.parametrize("number", ["4611686018427387904", "99999"])
+def test_a_header_of_sextractor_with_countless_columns_ends_at_once(tmp_path, number):
+    """Whether its first column says that it is one, or astropy guesses so."""
+    for first in ("#   1 NUMBER  Running number", "#   0 NUMBER  Running number"):
+        path = tmp_path / "x.cat"
+        path.write_text(f"{first}\n#   {number} ALPHA_J2000  Position  [deg]\n 1 2.5\n 2 3.5\n")
+        begun = time.monotonic()
+        with pytest.raises(UsageError, match="x.cat"):
+            read_table(path)
+        assert time.monotonic() - begun < 2
+
+
+def test_comments_that_begin_with_a_number_are_comments(tmp_path):
+    (tmp_path / "x.txt").write_text("# seen in\n# 2020 June\nid z\n a 0.5\n b 0.7\n")
+    found = read_table(tmp_path / "x.txt")
+    assert found.colnames == ["id", "z"] and list(found["z"]) == [0.5, 0.7]

@@ -240,6 +240,8 @@ def read_file(
         except UsageError:
             raise
         except Exception as error:  # image libraries raise errors of every kind on damaged files
+            if start < expected <= done:  # it came after the last image
+                return
             crashes += isinstance(error, Crashed)
             goes_on = isinstance(error, Crashed) and crashes < MOST_CRASHES
             left = max(expected - done, 1)

@@ -50,12 +50,14 @@ def parquet_images(
 ) -> Iterator[tuple[Picture, dict[str, Any]]]:
     """The image of each row, and what the row's other columns of one value say of it.
 
-    Every row that the file claims comes, one whose image cannot be read with a flag and what else is known of it.
+    Every row that the file claims comes, one whose image cannot be read with a flag and what else is known of it; those
+    that none of its groups holds come last.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(for_arrow(path), pre_buffer=False) as file:
+        lacking = _lacking_rows(file, path)
         plain = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
         for group in range(file.num_row_groups):
             number, done = _claimed_rows(file, group, path, settings), 0
@@ -72,15 +74,30 @@ def parquet_images(
             if done < number:
                 for row in _plain_rows(file, group, plain, number)[done:]:
                     yield failed(reason), row
+    for _ in range(lacking):
+        yield failed(BadImage(Flag.UNREADABLE, "The file claims this row, but none of its groups holds it.")), {}
 
 
 def _claimed_rows(file: Any, group: int, path: Path, settings: PictureSettings) -> int:
     """How many rows a group claims to have; BadImage where the file cannot have them, or they unpack to too much."""
     about = file.metadata.row_group(group)
-    if about.num_rows > path.stat().st_size * LARGEST_COMPRESSION:
-        raise BadImage(Flag.UNREADABLE, f"It claims {about.num_rows:,} rows in {path.stat().st_size:,} bytes.")
+    _check_number(about.num_rows, path)
     check_unpacked(about.total_byte_size, settings)
     return int(about.num_rows)
+
+
+def _lacking_rows(file: Any, path: Path) -> int:
+    """How many rows a file claims beyond those of its groups; BadImage where it cannot have them."""
+    _check_number(file.metadata.num_rows, path)
+    groups = sum(file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))
+    return max(int(file.metadata.num_rows) - groups, 0)
+
+
+def _check_number(rows: int, path: Path) -> None:
+    """BadImage where a file cannot have so many rows."""
+    size = path.stat().st_size
+    if rows > size * LARGEST_COMPRESSION:
+        raise BadImage(Flag.UNREADABLE, f"It claims {rows:,} rows in {size:,} bytes.")
 
 
 def _plain_rows(file: Any, group: int, columns: list[str], number: int) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from emeraldcut.tables.identifiers import id_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 GROUP_ROWS = 16_384  # of a row group of a joined table
 PIECE_ROWS = 4096  # that are read at a time where only some of them are wanted
@@ -300,8 +301,17 @@ def arrow_pieces(path: Path, size: int, columns: list[str] | None = None) -> Ite
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(for_arrow(path), pre_buffer=False).iter_batches(size, columns=columns):
+    file = pq.ParquetFile(for_arrow(path), pre_buffer=False)
+    check_groups(file.metadata)
+    for batch in file.iter_batches(size, columns=columns):
         yield pa.Table.from_batches([batch])
+
+
+def check_groups(about: pq.FileMetaData) -> None:
+    """UsageError where the groups of a Parquet file do not hold the rows that it claims."""
+    held = sum(about.row_group(k).num_rows for k in range(about.num_row_groups))
+    if held != about.num_rows:
+        raise UsageError(f"it is damaged: it claims {about.num_rows:,} rows, and its groups hold {held:,}.")
 
 
 def table_pieces(path: Path, size: int) -> Iterator[Table]:

@@ -29,6 +29,7 @@ from emeraldcut.tables.arrow import (
     NOTES,
     as_column,
     as_text,
+    check_groups,
     check_names,
     for_arrow,
     for_astropy,
@@ -246,11 +247,15 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
 
 
 def _check_rows(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None) -> None:
-    """UsageError for rows that take more memory than is read of a packed table, and far more than the file has."""
+    """UsageError for rows that take more memory than is read of a packed table, and far more than the file has.
+
+    And where its groups do not hold them.
+    """
     number, wanted = file.metadata.num_rows, file.schema_arrow.names if columns is None else columns
     claimed = number * LEAST_CELL_BYTES * max(len(wanted), 1)
     if claimed > max(LARGEST_UNPACKED_BYTES, path.stat().st_size * MOST_TIMES_LARGER):
         raise UsageError(f"it claims {number:,} rows in {path.stat().st_size:,} bytes.")
+    check_groups(file.metadata)
 
 
 def _write_csv(table: Table, path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -25,6 +26,7 @@ FITS_WITHIN_BYTES = 1_000_000  # of a VOTable, in which its data begin
 HEAD_BYTES = 4096  # of a file, which say what it is
 LARGEST_UNPACKED_BYTES = 4_000_000_000  # of a table, which is then in memory
 LONGEST_LINE = 1_000_000  # letters of a line of text: thousands of columns
+NUMBERED_COLUMN = re.compile(r"\s*#\s*(\d+)\s")  # in the header of a table of SExtractor
 MOST_COLUMNS, DIGITS_OF_COLUMNS = 10_000, 9  # of a table without rows; and how many digits of a number are read
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
 
@@ -103,7 +105,14 @@ def read_text(path: Path) -> Table:
         raise UsageError("it is empty.")
     if lines[0].startswith("#") and len(lines) > 1 and not lines[1].startswith("#"):
         return ascii.read(path, format="commented_header", guess=False)
-    return ascii.read(path)
+    try:
+        check_numbers_of_columns(lines)
+    except UsageError:
+        if all(NUMBERED_COLUMN.match(line) for line in takewhile(lambda line: line.startswith("#"), lines)):
+            raise
+        # comments that astropy would take for a header of SExtractor
+        lines = [line for line in lines if not NUMBERED_COLUMN.match(line)]
+    return ascii.read(lines)
 
 
 def read_other(path: Path, kind: str) -> Table:
@@ -122,26 +131,24 @@ def read_other(path: Path, kind: str) -> Table:
         with closing(apart("emeraldcut.tables.foreign:hdf5_table", path)) as answers:
             return next(answers)
     if kind == "sextractor":
-        _check_numbers_of_columns(path)
+        with path.open(encoding="utf-8", errors="replace") as file:
+            check_numbers_of_columns(file)
     formats = {"sextractor": "ascii.sextractor", "ipac": "ascii.ipac"}
     return Table.read(path, format=formats[kind])
 
 
-def _check_numbers_of_columns(path: Path) -> None:
+def check_numbers_of_columns(lines: Iterable[str]) -> None:
     """Raises UsageError where the header of a table of SExtractor numbers a column that its rows do not have.
 
     Lines are "# 5 FLUX_AUTO ...". Astropy makes all columns up to the largest number, and may run out of memory.
     """
-    largest = 0
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if not line.startswith("#"):
-                most = len(line.split())
-                break
-            if found := re.match(r"#\s*(\d+)\s", line):
-                largest = max(largest, int(found[1][:DIGITS_OF_COLUMNS]))
-        else:
-            most = MOST_COLUMNS
+    largest, most = 0, MOST_COLUMNS
+    for line in lines:
+        if not line.startswith("#"):
+            most = len(line.split())
+            break
+        if found := NUMBERED_COLUMN.match(line):
+            largest = max(largest, int(found[1][:DIGITS_OF_COLUMNS]))
     if largest > most:
         raise UsageError(f"its header names a column {largest}, and its rows have {most} values; it is damaged.")
 
