@@ -31,6 +31,9 @@ from emeraldcut.isophotes.polar import fourth_harmonics, fourth_variances
 from emeraldcut.isophotes.zones import add_zones, course_of, zones_example
 from emeraldcut.numerics.jit import compile_ahead
 
+OF_ZONES = (rings_example, zones_example)
+# The longest first, so that two cores end together.
+EXAMPLES = (quick_shape_example, measure_example, rings_example, fit_example, zones_example, frame_example)
 BOXY_A4 = -0.03  # from here on a galaxy counts as boxy: rarer than one elliptical in thirty
 STRUCTURE = 0.12  # residual from which on a galaxy is more than a smooth profile on one ellipse
 KINDS = ("elliptical", "disky", "boxy", "rectangular", "obround")
@@ -74,8 +77,7 @@ def measure(
         Where the image of the PSF is known (`ImageSet.psfs`), or else `psf_fwhm_pix`, axes and harmonics are those
         before the PSF.
     """
-    zones = (rings_example, zones_example) if settings.zones else ()
-    compile_ahead("measure", quick_shape_example, measure_example, *zones, fit_example, frame_example)
+    compile_ahead("measure", *(EXAMPLES if settings.zones else [one for one in EXAMPLES if one not in OF_ZONES]))
     frames = frame_galaxies(images) if frames is None else frames
     psf = known_psf(images)
     fits = [
