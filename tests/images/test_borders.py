@@ -359,6 +359,55 @@ def test_what_crashes_apart_is_an_error_here():
     assert list(apart("tests.images.test_borders:killing", 2)) == [0, 1]
 
 
+POISONED = []  # in a process apart: whether memory is as it should be
+
+
+def poisoning(how):
+    POISONED.append(how)
+    yield len(POISONED)
+    if how == "error":
+        raise ValueError("damaged")
+
+
+def after_it(number):
+    for k in range(number):
+        if POISONED and k >= 1:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        yield k
+
+
+@pytest.mark.slow
+def test_what_a_damaged_file_leaves_behind_does_no_harm_to_the_next():
+    """As a decompressor that writes beyond its memory does: the next call crashes, or works in a fresh process."""
+    assert list(apart("tests.images.test_borders:poisoning", "quietly")) == [1]
+    with pytest.raises(Crashed) as crash:
+        list(apart("tests.images.test_borders:after_it", 3))
+    assert crash.value.spoiled  # worth another try
+    assert list(apart("tests.images.test_borders:after_it", 3)) == [0, 1, 2]
+    with pytest.raises(ValueError, match="damaged"):
+        list(apart("tests.images.test_borders:poisoning", "error"))
+    assert list(apart("tests.images.test_borders:after_it", 3)) == [0, 1, 2]
+    with pytest.raises(Crashed) as crash:
+        list(apart("tests.images.test_borders:killing", 9))
+    with pytest.raises(Crashed) as crash:
+        list(apart("tests.images.test_borders:killing", 9))
+    assert not crash.value.spoiled  # its own fault
+
+
+@pytest.mark.slow
+def test_an_image_whose_process_was_spoiled_is_read_again(monkeypatch, tmp_path):
+    tries = []
+
+    def pictures(*_):
+        tries.append(1)
+        if len(tries) == 1:
+            raise Crashed("not of this file", spoiled=True)
+        return 1, iter([failed(Crashed("read"))])
+
+    monkeypatch.setattr("emeraldcut.images.formats._pictures", pictures)
+    assert [picture.detail for picture in read_file(tmp_path / "x.fits.fz")] == ["read."]
+
+
 def test_a_crash_after_the_last_image_adds_no_row(monkeypatch, tmp_path):
     def crashing():
         yield from (failed(Crashed("early")), failed(Crashed("early")))

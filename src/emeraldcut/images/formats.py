@@ -242,6 +242,9 @@ def read_file(
         except Exception as error:  # image libraries raise errors of every kind on damaged files
             if start < expected <= done:  # it came after the last image
                 return
+            if isinstance(error, Crashed) and error.spoiled:
+                pictures = None
+                continue
             crashes += isinstance(error, Crashed)
             goes_on = isinstance(error, Crashed) and crashes < MOST_CRASHES
             left = max(expected - done, 1)

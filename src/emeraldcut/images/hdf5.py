@@ -114,6 +114,8 @@ def hdf5_pictures(path: Path, number: int, settings: PictureSettings = DEFAULT, 
             raise
         except Exception as error:  # also of the library, after a crash or on opening
             reason = error
+        if isinstance(reason, Crashed) and reason.spoiled:
+            continue
         crashes += 1
         goes_on = isinstance(reason, Crashed) and crashes < MOST_CRASHES
         for _ in range(min(1, number - done) if goes_on else number - done):

@@ -20,6 +20,7 @@ from emeraldcut.errors import WorkError
 
 SLOWEST_S = 60  # for one item; 400 megapixels, the largest image, are unpacked in some 20 s
 LONGEST_START_S = 300  # for the process to start, on a machine with other work
+RENEWED = 75  # exit status of a copy that asks for another one in its place
 LENGTH = struct.Struct("<Q")  # of a part of a message
 PIPE_BYTES = 2**20  # what Linux allows everybody: an image goes through in few turns
 SERVE = "import sys; sys.path[:] = {path!r}; from emeraldcut.runs.apart import serve; serve({module!r})"
@@ -28,14 +29,27 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # a process 
 
 
 class Crashed(WorkError):
-    """The process that did the work died, or did not come to an end; what it was doing is the reason."""
+    """The process that did the work died, or did not come to an end.
+
+    Attributes
+    ----------
+    spoiled : bool
+        Whether it had worked on something else before. A library that writes beyond its memory may bring down whatever
+        comes next, so that the same is worth another try, by a process that has done nothing else. Otherwise what it
+        was doing is the reason.
+    """
+
+    def __init__(self, why: str, *, spoiled: bool = False) -> None:
+        super().__init__(why)
+        self.spoiled = spoiled
 
 
 def apart(function: str, *arguments: Any) -> Generator[Any]:
     """What a generator function, "module:function", yields for these arguments, one item ahead of the caller.
 
-    It runs in a process that lives on for the next call; where it crashes, a copy of it from before takes its place, as
-    far as the system can copy processes. Arguments, items and errors must be picklable.
+    It runs in a process that lives on for the next call; where it crashes, or something was wrong (an error, or an item
+    with a `flag`), a copy of it from before takes its place, as far as the system can copy processes. Arguments, items
+    and errors must be picklable.
 
     Raises
     ------
@@ -44,46 +58,54 @@ def apart(function: str, *arguments: Any) -> Generator[Any]:
     Exception
         What the function raises.
     """
-    helper = _taken(function.partition(":")[0])
+    helper, answer = _begun(function, arguments, only_first=False)
     try:
-        helper.send((function, arguments, _here(), False))
-        while (answer := helper.receive())[0] == "item":
+        while answer[0] == "item":
             helper.send("next")
             yield answer[1]
+            answer = helper.receive()
     except GeneratorExit:  # the caller has enough
         helper.send("stop")
         with suppress(Crashed):
             while helper.receive()[0] == "item":
                 pass
-            _give_back(helper)
+        _give_back(helper)
+        raise
+    except Crashed:
+        _give_back(helper)
         raise
     except BaseException:  # it may be in the middle of an item
         helper.end()
         raise
     _give_back(helper)
-    _check(answer)
+    if answer[0] == "error":
+        raise answer[1]
 
 
 def first_apart(function: str, *arguments: Any) -> Any:
     """The first of what `apart` yields, and nothing more of it. Raises the same."""
-    helper = _taken(function.partition(":")[0])
-    try:
-        helper.send((function, arguments, _here(), True))
-        answer = helper.receive()
-    except BaseException:
-        helper.end()
-        raise
+    helper, answer = _begun(function, arguments, only_first=True)
     _give_back(helper)
-    _check(answer)
+    if answer[0] == "error":
+        raise answer[1]
     return answer[1]
 
 
-def _check(answer: tuple[str, Any]) -> None:
-    """Raises what went wrong in the process, by its last answer."""
-    if answer[0] == "crashed":
-        raise Crashed(f"The library that reads it crashed ({answer[1]})")
-    if answer[0] == "error":
-        raise answer[1]
+def _begun(function: str, arguments: tuple[Any, ...], *, only_first: bool) -> tuple[_Helper, tuple[str, Any]]:
+    """The process that works on a call, and its first answer; after a crash that may not be of this call, another."""
+    while True:
+        helper = _taken(function.partition(":")[0])
+        try:
+            helper.calls += 1
+            helper.send((function, arguments, _here(), only_first))
+            return helper, helper.receive()
+        except Crashed as error:
+            _give_back(helper)
+            if not error.spoiled:
+                raise
+        except BaseException:
+            helper.end()
+            raise
 
 
 def _here() -> str:
@@ -110,7 +132,7 @@ class _Helper:
             env=os.environ | ONE_THREAD,
             start_new_session=True,  # so that it ends with its copy
         )
-        self.owner = os.getpid()
+        self.owner, self.calls = os.getpid(), 0
         with suppress(ImportError, AttributeError, OSError):  # of systems whose pipes have one size
             import fcntl
 
@@ -124,7 +146,7 @@ class _Helper:
             _write(self._process.stdin, message)
 
     def receive(self, longest_s: float | None = None) -> tuple[str, Any]:
-        """The next message. Crashed where none comes in time, by default `SLOWEST_S`."""
+        """The next message. Crashed where it says so, or none comes in time, by default `SLOWEST_S`."""
         longest_s = SLOWEST_S if longest_s is None else longest_s
         output: Any = self._process.stdout
         if hasattr(select, "poll"):  # not on Windows
@@ -132,14 +154,18 @@ class _Helper:
             poll.register(output, select.POLLIN)
             if not poll.poll(longest_s * 1000):
                 self.end()
-                raise Crashed(f"The library that reads it did not come to an end in {longest_s} s")
+                why = f"The library that reads it did not come to an end in {longest_s} s"
+                raise Crashed(why, spoiled=self.calls > 1)
         try:
             answer: tuple[str, Any] = _read(output)
         except (EOFError, pickle.UnpicklingError):
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)  # it is just dying, and the reason is of interest
             self.end()
-            raise Crashed(f"The library that reads it crashed ({how_ended(self._process.returncode)})") from None
+            answer = ("crashed", how_ended(self._process.returncode))
+        if answer[0] == "crashed":
+            calls, self.calls = self.calls, 0  # another copy has taken its place
+            raise Crashed(f"The library that reads it crashed ({answer[1]})", spoiled=calls > 1)
         return answer
 
     def lives(self) -> bool:
@@ -186,8 +212,9 @@ def _taken(module: str) -> _Helper:
 
 
 def _give_back(helper: _Helper) -> None:
-    with _LOCK:
-        _IDLE.append(helper)
+    if helper.lives():
+        with _LOCK:
+            _IDLE.append(helper)
 
 
 @atexit.register
@@ -251,6 +278,8 @@ def serve(module: str) -> None:
         if not copy:
             break
         status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+        if status == RENEWED:
+            continue
         if status >= 0:
             os._exit(status)
         _write(answers, ("crashed", how_ended(status)))
@@ -265,29 +294,34 @@ def serve(module: str) -> None:
         with suppress(OSError):
             os.chdir(here)
         module, _, function = name.partition(":")
-        _work(getattr(import_module(module), function), arguments, requests, answers, only_first)
+        fine = _work(getattr(import_module(module), function), arguments, requests, answers, only_first)
+        if not fine and hasattr(os, "fork"):  # a library may have written beyond its memory
+            os._exit(RENEWED)
 
 
-def _work(function: Any, arguments: tuple[Any, ...], requests: Any, answers: Any, only_first: bool) -> None:
-    """Sends what `function` yields, and how it ends."""
+def _work(function: Any, arguments: tuple[Any, ...], requests: Any, answers: Any, only_first: bool) -> bool:
+    """Sends what `function` yields, and how it ends; whether nothing was wrong."""
+    fine = True
     try:
         for item in _alarmed(function(*arguments)):
+            fine &= not getattr(item, "flag", 0)
             _write(answers, ("item", item))
             if only_first:
-                return
+                return fine
             if _read(requests) == "stop":
                 break
         last: tuple[str, Any] = ("end", None)
     except EOFError:
         os._exit(0)
     except Exception as error:
-        last = ("error", error)
+        fine, last = False, ("error", error)
     try:
         content = last
         pickle.loads(pickle.dumps(content))
     except Exception:  # an error that does not come through
         content = ("error", ValueError(f"{type(last[1]).__name__}: {last[1]}"))
     _write(answers, content)
+    return fine
 
 
 def _alarmed(items: Iterator[Any]) -> Iterator[Any]:
