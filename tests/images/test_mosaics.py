@@ -219,12 +219,15 @@ def test_tiles_that_crash_the_library_cost_only_their_cutouts(tmp_path):
     positions = listed(tmp_path / "c.ecsv", x=[100, 200, 100, 200], y=[30, 30, 580, 580])
     images = read_images(tmp_path / "m.fits.fz", ReadSettings(catalogue=positions, cutout_size=32))
     assert list(images.table["flag"]) == [0, 0, Flag.UNREADABLE, Flag.UNREADABLE]
-    assert all("crashed (SIG" in text for text in images.table["flag_text"][2:])
+    # what becomes of memory that was written over is up to chance: mostly SIGABRT, or another error of the library
+    texts = [*images.table["flag_text"][2:]]
+    assert all("crashed (SIG" in text or "damaged (" in text for text in texts), texts
     np.testing.assert_array_equal(images.pixels[1], pixels[15:47, 185:217])
     found = detect(tmp_path / "m.fits.fz", DetectSettings(part_pix=128))
     assert (found["x"][0], found["y"][0]) == pytest.approx((102, 59.5), abs=4) and found["flag"][0] == 0
     lost = found[found["flag"] != 0]
-    assert len(lost) and all(lost["flag"] == Flag.UNREADABLE) and all("crashed" in text for text in lost["flag_text"])
+    assert len(lost) and all(lost["flag"] == Flag.UNREADABLE)
+    assert all("crashed (SIG" in text or "damaged (" in text for text in lost["flag_text"]), list(lost["flag_text"])
 
 
 def test_a_mosaic_in_which_much_crashes_is_given_up(tmp_path, monkeypatch):
