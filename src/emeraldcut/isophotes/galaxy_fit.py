@@ -30,9 +30,10 @@ PSF_TRUST, PSF_IMAGE_TRUST = 0.2, 0.12
 # Variance of a4 before the PSF over that as it is seen, from which on the former is held back, see `_held_back`; and
 # how far a harmonic may lie from what its correction in second order says.
 AMPLIFIED, LIKELY_ERROR = 2.0, 0.01
-# Size of an error at which its square counts as much as itself. Of 68 % intervals of all harmonics 65 to 70 % hold at
-# S/N 12 to 60; of a4 alone, in benchmarks/measure.py, 70 to 75 % at S/N 20 to 50, 68 % above.
-SECOND_ORDER = 0.045
+# Size of an error at which its square counts as much as itself. Of 68 % intervals of all harmonics 64 to 72 % hold at
+# S/N 12 to 60, where the fit settles (at 15 four of five do, at 30 all); of a4 alone, in benchmarks/measure.py, 76 % at
+# S/N 20 to 50, 69 % above.
+SECOND_ORDER = 0.040
 LEAST_ERROR = 0.003  # of a harmonic: what drawings without noise differ from their outlines
 LEAST_RANGE_PIX = 3.0  # between inner and outer radius, so that pixels are left
 SEEN_LIMIT = 1.3  # times where the galaxy ends, as far as is measured at most
