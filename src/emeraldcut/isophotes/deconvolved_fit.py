@@ -543,12 +543,12 @@ def fit_before_psf(pixels: Pixels, seen: ShapeFit, options: FitOptions, kernel: 
     kernel : Kernel or ImageKernel
         The place of the shape is that of the light that is seen, wherever the middle of the PSF's image lies.
     """
-    shape, offset, even = seen.shape, np.zeros(2), kernel
+    shape, offset, separable = seen.shape, np.zeros(2), kernel
     if isinstance(kernel, ImageKernel):
-        shape, offset, even = shape.copy(), np.array([kernel.dx, kernel.dy]), kernel.kernel
+        shape, offset, separable = shape.copy(), np.array([kernel.dx, kernel.dy]), kernel.kernel
         shape[:2] -= offset
     start = (shape, seen.coefficients, seen.sigmas)
-    found = FitBeforePsf(*_fit_before_psf(tuple(pixels), start, tuple(options), tuple(even)))
+    found = FitBeforePsf(*_fit_before_psf(tuple(pixels), start, tuple(options), tuple(separable)))
     found.shape[:2] += offset
     if found.converged or options.iterations <= STRAIGHT_STEPS:
         return found

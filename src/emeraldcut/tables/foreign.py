@@ -26,7 +26,7 @@ FITS_WITHIN_BYTES = 1_000_000  # of a VOTable, in which its data begin
 HEAD_BYTES = 4096  # of a file, which say what it is
 LARGEST_UNPACKED_BYTES = 4_000_000_000  # of a table, which is then in memory
 LONGEST_LINE = 1_000_000  # letters of a line of text: thousands of columns
-NUMBERED_COLUMN = re.compile(r"\s*#\s*(\d+)\s")  # in the header of a table of SExtractor
+NUMBERED_COLUMN = re.compile(r"#\s*(\d+)\s")  # in the header of a table of SExtractor
 MOST_COLUMNS, DIGITS_OF_COLUMNS = 10_000, 9  # of a table without rows; and how many digits of a number are read
 LDAC = "LDAC_OBJECTS"  # of SExtractor; the table before it holds the header of the image
 
@@ -106,7 +106,7 @@ def read_text(path: Path) -> Table:
     if lines[0].startswith("#") and len(lines) > 1 and not lines[1].startswith("#"):
         return ascii.read(path, format="commented_header", guess=False)
     try:
-        check_numbers_of_columns(lines)
+        _check_numbers_of_columns(lines)
     except UsageError:
         if all(NUMBERED_COLUMN.match(line) for line in takewhile(lambda line: line.startswith("#"), lines)):
             raise
@@ -132,12 +132,12 @@ def read_other(path: Path, kind: str) -> Table:
             return next(answers)
     if kind == "sextractor":
         with path.open(encoding="utf-8", errors="replace") as file:
-            check_numbers_of_columns(file)
+            _check_numbers_of_columns(file)
     formats = {"sextractor": "ascii.sextractor", "ipac": "ascii.ipac"}
     return Table.read(path, format=formats[kind])
 
 
-def check_numbers_of_columns(lines: Iterable[str]) -> None:
+def _check_numbers_of_columns(lines: Iterable[str]) -> None:
     """Raises UsageError where the header of a table of SExtractor numbers a column that its rows do not have.
 
     Lines are "# 5 FLUX_AUTO ...". Astropy makes all columns up to the largest number, and may run out of memory.
